@@ -1,0 +1,41 @@
+# `make demo` and `make test` need nothing but Python 3.11 or newer; the first run makes .venv.
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+
+.PHONY: help demo test lint typecheck format bench docs clean
+
+help: ## what can be made
+	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/installed: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	touch $@
+
+demo: $(VENV)/installed ## watch GPU utilization scale a Deployment, on loopback; ARGS="--duration 20s"
+	@$(BIN)/gpu-metrics-server demo $(ARGS)
+
+test: lint typecheck ## everything that must hold
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/installed ## style, formatting, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports --no-cache
+
+typecheck: $(VENV)/installed ## strict types
+	$(BIN)/mypy
+
+format: $(VENV)/installed ## put the code into the one format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(VENV)/installed ## the figures that the documents quote, measured on this machine
+	$(BIN)/python -m tests.bench
+
+docs: $(VENV)/installed ## check that the documents name every command, flag and setting
+	$(BIN)/pytest tests/test_docs.py
+
+clean: ## remove what was made
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

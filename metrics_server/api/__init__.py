@@ -1,0 +1,1 @@
+"""The API that Kubernetes calls: discovery, the external metrics, health."""

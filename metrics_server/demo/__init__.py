@@ -1,0 +1,1 @@
+"""The whole loop on loopback, with everything around the server simulated."""

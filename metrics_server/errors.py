@@ -1,0 +1,127 @@
+"""Every error that this product raises, as one tree.
+
+MetricsServerError
+├── ConfigurationError            a setting, a flag or a file is wrong: the server does not start
+├── KubernetesError               the Kubernetes API refused or could not be reached
+├── ScrapeError                   one exporter gave no usable page
+└── RequestError                  a request gets this as its answer
+    ├── BadRequestError           400: the question is malformed
+    ├── UnknownMetricError        404: no rule has that name
+    ├── NoPodMatchesError         404: the selector names no pod
+    ├── NoGpuRequestedError       404: the pods it names request no GPU
+    ├── NoPodMeasurableError      503: its GPU pods are not Running, or not Ready
+    └── MeasurementMissingError   503: pods, but no measurement; the only one to fall back
+
+A message is a sentence for a person: what happened, to what, and what to do. The message of a
+RequestError reaches `kubectl describe hpa` word for word.
+"""
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+
+class MetricsServerError(Exception):
+    """The root of every error that this product raises on purpose."""
+
+
+class ConfigurationError(MetricsServerError):
+    """A setting, a flag or a file is wrong; the message lists every problem found, one a line."""
+
+
+class KubernetesError(MetricsServerError):
+    """The Kubernetes API refused a call or could not be reached.
+
+    Attributes:
+        code: the HTTP status, or None where no answer came.
+    """
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+class ScrapeError(MetricsServerError):
+    """One exporter gave no usable page.
+
+    Attributes:
+        reason: a short fixed word for the metric's label, such as "timeout" or "http-status".
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+class RequestError(MetricsServerError):
+    """A request that is answered by an error.
+
+    Attributes:
+        code: the HTTP status.
+        reason: the metav1.StatusReason that goes with it.
+        label: a short fixed word, for the metric that counts errors.
+    """
+
+    code: ClassVar[int] = 500
+    reason: ClassVar[str] = "InternalError"
+    label: str = "internal"
+
+
+class BadRequestError(RequestError):
+    """The question is malformed: a selector, a number or a parameter cannot be understood."""
+
+    code = 400
+    reason = "BadRequest"
+    label = "bad-request"
+
+
+class UnknownMetricError(RequestError):
+    """No rule has the name that was asked for."""
+
+    code = 404
+    reason = "NotFound"
+    label = "unknown-metric"
+
+    def __init__(self, metric: str, known: Iterable[str]) -> None:
+        served = ", ".join(sorted(known))
+        super().__init__(f'there is no metric "{metric}"; the metrics served here are: {served}')
+
+
+class NoPodMatchesError(RequestError):
+    """The selector names no pod in the namespace."""
+
+    code = 404
+    reason = "NotFound"
+    label = "no-pod-matches"
+
+
+class NoGpuRequestedError(RequestError):
+    """Pods match, but none of them requests a GPU."""
+
+    code = 404
+    reason = "NotFound"
+    label = "no-gpu-requested"
+
+
+class NoPodMeasurableError(RequestError):
+    """GPU pods match, but none of them is in a state to be measured."""
+
+    code = 503
+    reason = "ServiceUnavailable"
+    label = "no-pod-measurable"
+
+
+class MeasurementMissingError(RequestError):
+    """There are pods to measure, but too few of them have a measurement.
+
+    The only error that the fallback chain may replace by a value.
+
+    Attributes:
+        label: which gap is the widest: "no-exporter", "exporters-failed" or "no-sample".
+    """
+
+    code = 503
+    reason = "ServiceUnavailable"
+
+    def __init__(self, message: str, label: str) -> None:
+        super().__init__(message)
+        self.label = label

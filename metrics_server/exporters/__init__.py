@@ -1,0 +1,1 @@
+"""GPU exporters: found, scraped, parsed, and their samples attributed to pods."""
