@@ -6,6 +6,9 @@ MetricsServerError
 ├── ScrapeError                   one exporter gave no usable page
 └── RequestError                  a request gets this as its answer
     ├── BadRequestError           400: the question is malformed
+    ├── NotFoundError             404: nothing is served at that path
+    ├── MethodNotAllowedError     405: the method, or the watch, is not offered there
+    ├── NotAcceptableError        406: no form that the client accepts is offered
     ├── UnknownMetricError        404: no rule has that name
     ├── NoPodMatchesError         404: the selector names no pod
     ├── NoGpuRequestedError       404: the pods it names request no GPU
@@ -72,6 +75,36 @@ class BadRequestError(RequestError):
     code = 400
     reason = "BadRequest"
     label = "bad-request"
+
+
+class NotFoundError(RequestError):
+    """Nothing is served at the path that was asked for."""
+
+    code = 404
+    reason = "NotFound"
+    label = "not-found"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(f'nothing is served at "{path}"; GET /apis lists what is')
+
+
+class MethodNotAllowedError(RequestError):
+    """The method, or the watch, is not offered at that path."""
+
+    code = 405
+    reason = "MethodNotAllowed"
+    label = "method-not-allowed"
+
+
+class NotAcceptableError(RequestError):
+    """No form that the client accepts is offered."""
+
+    code = 406
+    reason = "NotAcceptable"
+    label = "not-acceptable"
+
+    def __init__(self, accept: str, offered: Iterable[str]) -> None:
+        super().__init__(f'"{accept}" accepts none of what is offered: {", ".join(offered)}')
 
 
 class UnknownMetricError(RequestError):

@@ -1,11 +1,28 @@
 """Pods, as slim records: what it takes to select and to measure them, and nothing more."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from decimal import Decimal, InvalidOperation
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Literal
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
+
+from metrics_server.errors import NoPodMatchesError
+
+# The resources that count as GPUs, as shell patterns.
+GPU_RESOURCES = ("nvidia.com/gpu", "nvidia.com/mig-*", "amd.com/gpu")
+
+# k8s.io/apimachinery/pkg/api/resource, suffix.go.
+_SUFFIXES = {"m": Decimal("0.001"), "k": Decimal(1000), "Ki": Decimal(1024)} | {
+    letter + suffix: Decimal(base) ** power
+    for power, letter in enumerate("MGTPE", start=2)
+    for suffix, base in (("", 1000), ("i", 1024))
+}
 
 
-class Pod(Struct, frozen=True):
+class Pod(Struct, frozen=True, gc=False):
     """A pod, as a core/v1 Pod tells it.
 
     Attributes:
@@ -27,3 +44,204 @@ class Pod(Struct, frozen=True):
     ready: bool
     terminating: bool
     gpus: int
+
+
+class Container(Struct, frozen=True, rename="camel"):
+    """The part of a core/v1 Container that says what it requests.
+
+    Attributes:
+        resources: resources.requests and resources.limits.
+        restart_policy: "Always" makes an init container a sidecar.
+    """
+
+    resources: "Resources | None" = None
+    restart_policy: str | None = None
+
+    def request(self, resource: str) -> int:
+        """How much of an extended resource it requests; its limit stands in for its request."""
+        if self.resources is None:
+            return 0
+        for amounts in (self.resources.requests, self.resources.limits):
+            if amounts and resource in amounts:
+                return _count(amounts[resource])
+        return 0
+
+
+class Resources(Struct, frozen=True):
+    """A core/v1 ResourceRequirements."""
+
+    requests: dict[str, str | int | float] | None = None
+    limits: dict[str, str | int | float] | None = None
+
+
+class _Metadata(Struct, rename="camel"):
+    name: str
+    namespace: str
+    labels: dict[str, str] | None = None
+    deletion_timestamp: str | None = None
+
+
+class _Spec(Struct, rename="camel"):
+    node_name: str = ""
+    containers: list[Container] | None = None
+    init_containers: list[Container] | None = None
+
+
+class _Condition(Struct):
+    type: str
+    status: str
+
+
+class _Status(Struct):
+    phase: str = ""
+    conditions: list[_Condition] | None = None
+
+
+class _Object(Struct):
+    metadata: _Metadata
+    spec: _Spec
+    status: _Status
+
+
+_decode_object = msgspec.json.Decoder(_Object).decode
+
+
+def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw | bytes], Pod]:
+    """A function that makes a core/v1 Pod, as bytes of JSON, into its record.
+
+    It raises msgspec.DecodeError at what is no Pod, and ValueError at a quantity that is none.
+
+    Args:
+        gpu_resources: the names of the resources that count as GPUs, as shell patterns.
+    """
+
+    @lru_cache(maxsize=1024)
+    def is_gpu(resource: str) -> bool:
+        return any(fnmatchcase(resource, pattern) for pattern in gpu_resources)
+
+    def decode(raw: Raw | bytes) -> Pod:
+        pod = _decode_object(raw)
+        meta, spec, status = pod.metadata, pod.spec, pod.status
+        containers, init_containers = spec.containers or [], spec.init_containers or []
+        gpus = {
+            name
+            for container in (*containers, *init_containers)
+            if container.resources
+            for amounts in (container.resources.requests, container.resources.limits)
+            for name in amounts or ()
+            if is_gpu(name)
+        }
+        return Pod(
+            namespace=_shared(meta.namespace),
+            name=meta.name,
+            labels=_shared_labels(tuple(meta.labels.items())) if meta.labels else _NO_LABELS,
+            node=_shared(spec.node_name),
+            phase=_shared(status.phase),
+            ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
+            terminating=meta.deletion_timestamp is not None,
+            gpus=sum(effective_request(containers, init_containers, name) for name in gpus),
+        )
+
+    return decode
+
+
+def effective_request(
+    containers: Iterable[Container], init_containers: Iterable[Container], resource: str
+) -> int:
+    """How much of a resource the scheduler sets aside for a pod.
+
+    What runs at the end, or what runs while one of its init containers does, if that is more.
+    Sidecars, once started, run beside all that comes after them
+    (k8s.io/component-helpers/resource, PodRequests).
+    """
+    sidecars = starting = 0
+    for container in init_containers:
+        if container.restart_policy == "Always":
+            sidecars += container.request(resource)
+        else:
+            starting = max(starting, sidecars + container.request(resource))
+    return max(starting, sidecars + sum(container.request(resource) for container in containers))
+
+
+class PodStore:
+    """The pods of the cluster by namespace, as far as they are known here."""
+
+    def __init__(self) -> None:
+        self._namespaces: dict[str, dict[str, Pod]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._namespaces.values()))
+
+    def get(self, namespace: str, name: str) -> Pod | None:
+        """The pod of that name, if it is known."""
+        return self._namespaces.get(namespace, {}).get(name)
+
+    def in_namespace(self, namespace: str) -> Collection[Pod]:
+        """Every pod of a namespace; a view that is good until the next change."""
+        return self._namespaces.get(namespace, {}).values()
+
+    def replace(self, items: Iterable[Pod]) -> None:
+        """Hold exactly these pods from now on."""
+        namespaces: dict[str, dict[str, Pod]] = {}
+        for pod in items:
+            namespaces.setdefault(pod.namespace, {})[pod.name] = pod
+        self._namespaces = namespaces
+
+    def apply(self, kind: Literal["ADDED", "MODIFIED", "DELETED"], item: Pod) -> None:
+        """Take over one change."""
+        if kind != "DELETED":
+            self._namespaces.setdefault(item.namespace, {})[item.name] = item
+        elif pods := self._namespaces.get(item.namespace):
+            pods.pop(item.name, None)
+            if not pods:
+                del self._namespaces[item.namespace]
+
+
+class PodStores:
+    """The pods of some namespaces only, each kept in a store of its own."""
+
+    def __init__(self, stores: Mapping[str, PodStore]) -> None:
+        self._stores = stores
+
+    def in_namespace(self, namespace: str) -> Collection[Pod]:
+        """Every pod of a namespace.
+
+        Raises:
+            NoPodMatchesError: the namespace is not one of those.
+        """
+        store = self._stores.get(namespace)
+        if store is None:
+            raise NoPodMatchesError(
+                f'namespace "{namespace}" is not watched: pods.namespaces names only '
+                f"{', '.join(self._stores)}"
+            )
+        return store.in_namespace(namespace)
+
+
+def _count(quantity: str | float) -> int:
+    """A whole number told as a Quantity, such as "1" or "2k"."""
+    try:
+        return int(quantity)
+    except ValueError:
+        pass
+    text = str(quantity)
+    digits = text.rstrip("kKmMGTPEi") if text[-1:].isalpha() else text
+    try:
+        return int(Decimal(digits) * _SUFFIXES.get(text[len(digits) :], 1))
+    except InvalidOperation as error:
+        raise ValueError(f'"{text}" is no quantity') from error
+
+
+# Pods repeat their texts: all that come from one template share their labels, and all of a node
+# its name. Only so many are remembered, as names come and go for as long as the cluster lives.
+_NO_LABELS: Mapping[str, str] = {}
+
+
+@lru_cache(maxsize=32_768)
+def _shared(text: str) -> str:
+    return text
+
+
+@lru_cache(maxsize=16_384)
+def _shared_labels(items: tuple[tuple[str, str], ...]) -> Mapping[str, str]:
+    return {_shared(key): _shared(value) for key, value in items}

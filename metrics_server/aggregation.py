@@ -1,0 +1,76 @@
+"""From a collection of samples to the one number: the mean over a pod's GPUs, then over pods."""
+
+from collections.abc import Callable, Sequence
+from statistics import fmean
+
+from metrics_server.errors import MeasurementMissingError
+from metrics_server.rules import Aggregation, MetricRule
+from metrics_server.samples import Answer, Collection
+
+_AGGREGATIONS: dict[Aggregation, Callable[[Sequence[float]], float]] = {
+    "avg": fmean,
+    "max": max,
+    "min": min,
+    "sum": sum,
+}
+# How many names a sentence lists before it says how many more there are.
+_NAMES_TOLD = 3
+
+
+def aggregate(rule: MetricRule, collection: Collection, min_coverage: float) -> Answer:
+    """The answer that a collection gives under a rule.
+
+    Args:
+        rule: how GPUs and pods are aggregated.
+        collection: what was measured, of at least one pod.
+        min_coverage: the share of the selected pods, from 0 to 1, that must have a sample.
+
+    Raises:
+        MeasurementMissingError: no pod has a sample, or too few have.
+    """
+    samples = collection.samples
+    if not samples or len(samples) < min_coverage * collection.asked:
+        raise _missing(collection, min_coverage)
+    over_gpus, over_pods = _AGGREGATIONS[rule.over_gpus], _AGGREGATIONS[rule.over_pods]
+    return Answer(
+        value=over_pods([over_gpus(sample.gpus) for sample in samples]),
+        decimals=rule.decimals,
+        timestamp=min(sample.timestamp for sample in samples),
+        origin="exporters",
+        covered=len(samples),
+        asked=collection.asked,
+    )
+
+
+def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingError:
+    """Say which pods have no measurement, and why, for a person who reads `describe hpa`."""
+    gaps: list[str] = []
+    # The label names the gap that, once mended, tells whether there is another behind it.
+    label = "no-sample"
+    if collection.pods_without_sample:
+        gaps.append(
+            f"the exporters answered but gave no value for {_some(collection.pods_without_sample)}"
+        )
+        gaps.extend(collection.hints)
+    if collection.failures:
+        label = "exporters-failed"
+        gaps.append(
+            _some([f"exporter {one.target} {one.message}" for one in collection.failures], "; ")
+        )
+    if collection.nodes_without_exporter:
+        label = "no-exporter"
+        gaps.append(
+            f"no exporter is ready on {_some(collection.nodes_without_exporter)} "
+            "(is one Running there, and its Service listed under exporters.services?)"
+        )
+    covered, asked = len(collection.samples), collection.asked
+    needed = "" if not covered else f" (fallback.minCoverage asks for {min_coverage:.0%})"
+    return MeasurementMissingError(
+        f"{covered} of {asked} pods have a measurement{needed}: {'; '.join(gaps)}", label
+    )
+
+
+def _some(names: Sequence[str], separator: str = ", ") -> str:
+    told = separator.join(names[:_NAMES_TOLD])
+    more = len(names) - _NAMES_TOLD
+    return told if more <= 0 else f"{told} and {more} more"

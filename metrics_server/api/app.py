@@ -1,0 +1,183 @@
+"""The HTTP side: paths to answers, errors to Status objects."""
+
+from collections.abc import Mapping
+from urllib.parse import parse_qsl, unquote
+
+import structlog
+from aiohttp import hdrs, web
+
+from metrics_server.api.discovery import Discovery, Document
+from metrics_server.api.external_metrics import ExternalMetrics
+from metrics_server.api.health import Endpoint, HealthChecks
+from metrics_server.api.negotiation import Offer, negotiate
+from metrics_server.api.openapi import OpenAPI
+from metrics_server.api.status import Status, failure, status_of
+from metrics_server.api.types import GROUP, GROUP_VERSION, encode
+from metrics_server.errors import (
+    BadRequestError,
+    MethodNotAllowedError,
+    NotAcceptableError,
+    NotFoundError,
+    RequestError,
+)
+from metrics_server.monitoring import CONTENT_TYPE, Monitor
+
+_JSON = "application/json"
+_NAMESPACES = f"/apis/{GROUP_VERSION}/namespaces/"
+_ENDPOINTS: tuple[Endpoint, ...] = ("healthz", "livez", "readyz")
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class App:
+    """Answers every request of the API; to be handed to an aiohttp web server.
+
+    Each path is served with and without a slash at its end: any redirect would be a 502 at
+    kube-apiserver's aggregator.
+
+    Args:
+        external_metrics: answers metric requests.
+        discovery: the discovery documents.
+        openapi: the OpenAPI documents.
+        health: the health checks.
+        monitor: the server's own metrics.
+    """
+
+    def __init__(
+        self,
+        *,
+        external_metrics: ExternalMetrics,
+        discovery: Discovery,
+        openapi: OpenAPI,
+        health: HealthChecks,
+        monitor: Monitor,
+    ) -> None:
+        self._external_metrics = external_metrics
+        self._health = health
+        self._monitor = monitor
+        plain = Offer()
+        self._documents: Mapping[str, Mapping[Offer, Document]] = {
+            "/apis": {
+                plain: discovery.api_group_list,
+                **{
+                    Offer(kind="APIGroupDiscoveryList", group="apidiscovery.k8s.io", version=v): d
+                    for v, d in discovery.api_group_discovery_list.items()
+                },
+            },
+            f"/apis/{GROUP}": {plain: discovery.api_group},
+            f"/apis/{GROUP_VERSION}": {plain: discovery.api_resource_list},
+            "/version": {plain: discovery.version},
+            "/openapi/v2": {plain: openapi.v2},
+            "/openapi/v3": {plain: openapi.v3_index},
+            f"/openapi/v3/apis/{GROUP_VERSION}": {plain: openapi.v3},
+        }
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        """The answer to a request, whatever happens."""
+        try:
+            return await self._answer(request)
+        except RequestError as error:
+            return _status_response(status_of(error))
+        except Exception:
+            log.exception("a request failed by a fault of the server", path=request.path)
+            return _status_response(
+                failure(500, "a fault of gpu-metrics-server: its log tells more")
+            )
+
+    async def _answer(self, request: web.BaseRequest) -> web.Response:
+        path = request.rel_url.raw_path
+        if len(path) > 1 and path.endswith("/"):
+            path = path[:-1]
+        if path.startswith(_NAMESPACES):
+            return await self._metric(request, path)
+        documents = self._documents.get(path)
+        if documents is not None:
+            _require_get(request)
+            return _document(request, documents)
+        endpoint, _, check = path[1:].partition("/")
+        for name in _ENDPOINTS:
+            if endpoint == name:
+                _require_get(request)
+                answer = self._health.answer(name, check, _pairs(request))
+                return web.Response(text=answer.text, status=answer.code)
+        if path == "/metrics":
+            _require_get(request)
+            headers = {hdrs.CONTENT_TYPE: CONTENT_TYPE}
+            return web.Response(body=self._monitor.exposition(), headers=headers)
+        raise NotFoundError(path)
+
+    async def _metric(self, request: web.BaseRequest, path: str) -> web.Response:
+        namespace, _, metric = path.removeprefix(_NAMESPACES).partition("/")
+        if not namespace or not metric or "/" in metric:
+            raise NotFoundError(path)
+        _require_get(request)
+        body, content_type = await self._external_metrics.answer(
+            _decoded(namespace),
+            _decoded(metric),
+            request.rel_url.raw_query_string,
+            request.headers.get(hdrs.ACCEPT),
+        )
+        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
+
+def _pairs(request: web.BaseRequest) -> list[tuple[str, str]]:
+    return parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)
+
+
+def _decoded(segment: str) -> str:
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f'"{segment}" is not UTF-8') from error
+
+
+def _require_get(request: web.BaseRequest) -> None:
+    if request.method != hdrs.METH_GET:
+        raise MethodNotAllowedError(
+            f"{request.method} is not allowed: what is served here can only be read, by GET"
+        )
+
+
+def _document(request: web.BaseRequest, documents: Mapping[Offer, Document]) -> web.Response:
+    accept = request.headers.get(hdrs.ACCEPT)
+    offer = negotiate(accept, tuple(documents))
+    if offer is None:
+        raise NotAcceptableError(accept or "", [one.content_type for one in documents])
+    document = documents[offer]
+    headers = {hdrs.ETAG: document.etag, hdrs.VARY: hdrs.ACCEPT}
+    if document.etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+        return web.Response(status=304, headers=headers)
+    headers[hdrs.CONTENT_TYPE] = document.content_type
+    return web.Response(body=document.body, headers=headers)
+
+
+def _status_response(status: Status) -> web.Response:
+    # No Retry-After: on it the HPA's client sleeps and asks again, holding one of its workers.
+    return web.Response(body=encode(status), status=status.code, headers={hdrs.CONTENT_TYPE: _JSON})
+
+
+class ApiRequestHandler(web.RequestHandler):
+    """One connection, on which what is no HTTP gets a Status, too, and never a traceback."""
+
+    __slots__ = ()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to a request that could not be read."""
+        log.info("a request could not be read", peer=request.remote, error=message or repr(exc))
+        response = _status_response(failure(status, message or "the request could not be read"))
+        response.force_close()
+        return response
+
+
+class ApiServer(web.Server):
+    """An aiohttp web server whose connections are ApiRequestHandlers."""
+
+    def __call__(self) -> ApiRequestHandler:
+        """The handler of a new connection."""
+        return ApiRequestHandler(self, loop=self._loop, **self._kwargs)

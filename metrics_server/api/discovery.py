@@ -1,0 +1,270 @@
+"""The discovery documents: which group, which version, which metrics; built once from the rules.
+
+Each metric is listed with its own name as its kind, though every answer is an
+ExternalMetricValueList: kubectl finds a resource by way of its kind, and where several share one,
+`kubectl get gpu_utilization.external.metrics.k8s.io` asks for whichever is listed last.
+
+The types are those of k8s.io/apimachinery (pkg/apis/meta/v1, pkg/version) and of
+k8s.io/api/apidiscovery (v2 and v2beta1), with the fields that are in use here.
+"""
+
+import platform
+import sys
+from collections.abc import Iterable
+from hashlib import sha256
+from typing import Literal, get_args
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from metrics_server import __version__
+from metrics_server.api.negotiation import Offer
+from metrics_server.api.types import (
+    GROUP,
+    GROUP_VERSION,
+    VERSION,
+    ListMeta,
+)
+from metrics_server.errors import ConfigurationError
+
+VERBS = ("get",)
+"""Never more: with list, watch or delete, the namespace, garbage-collector and quota controllers
+would start to call us."""
+
+DiscoveryVersion = Literal["v2", "v2beta1"]
+
+MEDIA_TYPES: dict[DiscoveryVersion, str] = {
+    version: Offer(
+        kind="APIGroupDiscoveryList", group="apidiscovery.k8s.io", version=version
+    ).content_type
+    for version in get_args(DiscoveryVersion)
+}
+"""By which a client asks for aggregated discovery, and recognizes it."""
+
+
+class GroupVersionForDiscovery(Struct, frozen=True, rename="camel"):
+    """A version of a group, in full and alone."""
+
+    group_version: str
+    version: str
+
+
+class APIGroup(Struct, frozen=True, rename="camel", kw_only=True):
+    """A meta/v1 APIGroup; kind and apiVersion are set where it is a document of its own."""
+
+    kind: str | UnsetType = UNSET
+    api_version: str | UnsetType = UNSET
+    name: str
+    versions: tuple[GroupVersionForDiscovery, ...]
+    preferred_version: GroupVersionForDiscovery
+
+
+class APIGroupList(Struct, frozen=True, rename="camel", kw_only=True):
+    """A meta/v1 APIGroupList: the answer to /apis."""
+
+    kind: str = "APIGroupList"
+    api_version: str = "v1"
+    groups: tuple[APIGroup, ...]
+
+
+class APIResource(Struct, frozen=True, rename="camel"):
+    """A meta/v1 APIResource: one metric."""
+
+    name: str
+    singular_name: str
+    namespaced: bool
+    kind: str
+    verbs: tuple[str, ...]
+
+
+class APIResourceList(Struct, frozen=True, rename="camel", kw_only=True):
+    """A meta/v1 APIResourceList: the answer to /apis/GROUP/VERSION."""
+
+    kind: str = "APIResourceList"
+    api_version: str = "v1"
+    group_version: str = GROUP_VERSION
+    resources: tuple[APIResource, ...]
+
+
+class GroupVersionKind(Struct, frozen=True):
+    """A meta/v1 GroupVersionKind."""
+
+    group: str
+    version: str
+    kind: str
+
+
+class APIResourceDiscovery(Struct, frozen=True, rename="camel"):
+    """An apidiscovery APIResourceDiscovery: one metric."""
+
+    resource: str
+    response_kind: GroupVersionKind
+    scope: str
+    singular_resource: str
+    verbs: tuple[str, ...]
+
+
+class APIVersionDiscovery(Struct, frozen=True):
+    """An apidiscovery APIVersionDiscovery."""
+
+    version: str
+    resources: tuple[APIResourceDiscovery, ...]
+    freshness: str
+
+
+class ObjectName(Struct, frozen=True):
+    """The one field of a meta/v1 ObjectMeta that discovery has: the group's name."""
+
+    name: str
+
+
+class APIGroupDiscovery(Struct, frozen=True):
+    """An apidiscovery APIGroupDiscovery."""
+
+    metadata: ObjectName
+    versions: tuple[APIVersionDiscovery, ...]
+
+
+class APIGroupDiscoveryList(Struct, frozen=True, rename="camel", kw_only=True):
+    """An apidiscovery APIGroupDiscoveryList: the answer to /apis for a client that asks for it."""
+
+    kind: str = "APIGroupDiscoveryList"
+    api_version: str
+    metadata: ListMeta = ListMeta()
+    items: tuple[APIGroupDiscovery, ...]
+
+
+class VersionInfo(Struct, frozen=True, rename="camel"):
+    """A version.Info of k8s.io/apimachinery: the answer to /version.
+
+    Attributes:
+        major: the first number of the package's version.
+        minor: the second.
+        git_version: "v" and the package's version.
+        git_commit: "", since a package does not know it.
+        git_tree_state: "", likewise.
+        build_date: the epoch, as Kubernetes has it where the date is not known.
+        go_version: the language and its version: "python3.11.7", there being no Go here.
+        compiler: the implementation of Python.
+        platform: the operating system and the machine, as "linux/x86_64".
+    """
+
+    major: str
+    minor: str
+    git_version: str
+    git_commit: str
+    git_tree_state: str
+    build_date: str
+    go_version: str
+    compiler: str
+    platform: str
+
+
+class Document(Struct, frozen=True):
+    """An answer that never changes while the server runs.
+
+    Attributes:
+        body: the bytes to send.
+        content_type: their media type, with its parameters.
+        etag: a strong entity tag, in quotes: the hash of the body.
+    """
+
+    body: bytes
+    content_type: str
+    etag: str
+
+    @property
+    def hash(self) -> str:
+        """The entity tag without its quotes."""
+        return self.etag.strip('"')
+
+
+class Discovery(Struct, frozen=True):
+    """Every discovery document.
+
+    Attributes:
+        api_group_list: for /apis.
+        api_group_discovery_list: for /apis, by the version of apidiscovery.k8s.io that is asked
+            for.
+        api_group: for /apis/GROUP.
+        api_resource_list: for /apis/GROUP/VERSION.
+        version: for /version.
+    """
+
+    api_group_list: Document
+    api_group_discovery_list: dict[DiscoveryVersion, Document]
+    api_group: Document
+    api_resource_list: Document
+    version: Document
+
+
+def build_discovery(metrics: Iterable[str]) -> Discovery:
+    """Every discovery document, for the metrics of these names.
+
+    Raises:
+        ConfigurationError: there is no metric. A group version without a resource counts as stale,
+            and one stale group version blocks the deletion of every namespace in the cluster.
+    """
+    # client-go lowercases the names that it asks for, and compares with what is listed here.
+    names = tuple(sorted({metric.lower() for metric in metrics}))
+    if not names:
+        raise ConfigurationError("there is no rule in force: at least one metric must be served")
+    version = GroupVersionForDiscovery(GROUP_VERSION, VERSION)
+    group = APIGroup(name=GROUP, versions=(version,), preferred_version=version)
+    aggregated = {
+        version: encode(api_group_discovery_list(names, version), media_type)
+        for version, media_type in MEDIA_TYPES.items()
+    }
+    return Discovery(
+        api_group_list=encode(APIGroupList(groups=(group,))),
+        api_group_discovery_list=aggregated,
+        api_group=encode(msgspec.structs.replace(group, kind="APIGroup", api_version="v1")),
+        api_resource_list=encode(api_resource_list(names)),
+        version=encode(version_info()),
+    )
+
+
+def api_resource_list(names: Iterable[str]) -> APIResourceList:
+    """The metrics of these names."""
+    return APIResourceList(
+        resources=tuple(
+            APIResource(name, "", namespaced=True, kind=name, verbs=VERBS) for name in names
+        )
+    )
+
+
+def api_group_discovery_list(
+    names: Iterable[str], version: DiscoveryVersion
+) -> APIGroupDiscoveryList:
+    """The metrics of these names, in a version of apidiscovery.k8s.io."""
+    resources = tuple(
+        APIResourceDiscovery(name, GroupVersionKind(GROUP, VERSION, name), "Namespaced", "", VERBS)
+        for name in names
+    )
+    served = APIVersionDiscovery(VERSION, resources, "Current")
+    return APIGroupDiscoveryList(
+        api_version=f"apidiscovery.k8s.io/{version}",
+        items=(APIGroupDiscovery(ObjectName(GROUP), (served,)),),
+    )
+
+
+def version_info() -> VersionInfo:
+    """The version of this package and of the Python that runs it."""
+    major, minor, *_ = __version__.split(".")
+    return VersionInfo(
+        major=major,
+        minor=minor,
+        git_version=f"v{__version__}",
+        git_commit="",
+        git_tree_state="",
+        build_date="1970-01-01T00:00:00Z",
+        go_version=f"python{platform.python_version()}",
+        compiler=platform.python_implementation(),
+        platform=f"{sys.platform}/{platform.machine()}",
+    )
+
+
+def encode(document: object, content_type: str = "application/json") -> Document:
+    """A document as JSON, with its entity tag."""
+    body = msgspec.json.encode(document)
+    return Document(body, content_type, f'"{sha256(body).hexdigest().upper()}"')

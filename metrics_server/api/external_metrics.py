@@ -1,0 +1,144 @@
+"""The metric request: GET …/namespaces/{namespace}/{metric}?labelSelector=… ."""
+
+import re
+import time
+from collections.abc import Iterable
+from urllib.parse import parse_qsl
+
+from metrics_server.api.negotiation import Offer, negotiate
+from metrics_server.api.table import TABLE_GROUP, TABLE_VERSION, table_of
+from metrics_server.api.types import (
+    GROUP,
+    ExternalMetricValue,
+    ExternalMetricValueList,
+    encode,
+    format_quantity,
+    format_timestamp,
+)
+from metrics_server.errors import (
+    BadRequestError,
+    MethodNotAllowedError,
+    NotAcceptableError,
+    RequestError,
+)
+from metrics_server.kube.labels import parse_selector
+from metrics_server.monitoring import Monitor
+from metrics_server.provider import ExternalMetricsProvider
+from metrics_server.samples import Answer, Question
+
+_PLAIN = Offer()
+_TABLE = Offer(kind="Table", group=TABLE_GROUP, version=TABLE_VERSION)
+_OFFERS = (_PLAIN, _TABLE)
+
+# What metav1.ListOptions has as a number; accepted, checked, and without effect here.
+_NUMBERS = ("limit", "timeoutSeconds")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_FIELDS = ("metadata.name", "metadata.namespace")
+_FIELD_REQUIREMENT = re.compile(r"\s*([^=!,\s]+)\s*(?:==|=|!=)[^=!,]*")
+
+
+class ExternalMetrics:
+    """Answers metric requests.
+
+    Args:
+        provider: answers the question in them.
+        metrics: the names of the metrics that there are.
+        monitor: counts the requests, and the errors they are answered by.
+    """
+
+    def __init__(
+        self, provider: ExternalMetricsProvider, metrics: Iterable[str], monitor: Monitor
+    ) -> None:
+        self._provider = provider
+        self._metrics = frozenset(metric.lower() for metric in metrics)
+        self._monitor = monitor
+
+    async def answer(
+        self, namespace: str, metric: str, query: str, accept: str | None
+    ) -> tuple[bytes, str]:
+        """The body of the answer, and its content type.
+
+        Args:
+            namespace: from the path, decoded.
+            metric: from the path, decoded.
+            query: the URL's query, as it was sent.
+            accept: the Accept header.
+
+        Raises:
+            RequestError: the request is refused, or it has no answer.
+        """
+        start = time.perf_counter()
+        # A name that no rule has is the client's choice: as a label it would grow without bound.
+        label = metric.lower() if metric.lower() in self._metrics else ""
+        code = 200
+        try:
+            return await self._answer(namespace, metric, query, accept)
+        except RequestError as error:
+            code = error.code
+            self._monitor.failed(error.label)
+            raise
+        finally:
+            self._monitor.answered(label, code, time.perf_counter() - start)
+
+    async def _answer(
+        self, namespace: str, metric: str, query: str, accept: str | None
+    ) -> tuple[bytes, str]:
+        offer = negotiate(accept, _OFFERS)
+        if offer is None:
+            raise NotAcceptableError(accept or "", [one.content_type for one in _OFFERS])
+        selector = parse_selector(_selector_of(query, metric) if query else "")
+        question = Question(namespace, metric, selector)
+        values = _values(metric, await self._provider.answer(question))
+        if offer is _TABLE:
+            return encode(table_of(values, namespace)), offer.content_type
+        return encode(values), offer.content_type
+
+
+def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
+    """One item: the HPA adds up all that it is given."""
+    labels: dict[str, str] = {"source": answer.origin}
+    if answer.asked:
+        labels["pods"] = f"{answer.covered}/{answer.asked}"
+    return ExternalMetricValueList(
+        items=(
+            ExternalMetricValue(
+                metric_name=metric,
+                metric_labels=labels,
+                timestamp=format_timestamp(answer.timestamp),
+                value=format_quantity(answer.value, answer.decimals),
+            ),
+        )
+    )
+
+
+def _selector_of(query: str, metric: str) -> str:
+    """The label selector of a query whose other parameters, metav1.ListOptions, are valid."""
+    try:
+        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
+    except ValueError as error:
+        raise BadRequestError(f"the query is not form-encoded UTF-8: {error}") from error
+    # As in Go's url.Values, the first of a parameter's values counts.
+    parameters = dict(reversed(pairs))
+    if parameters.get("watch", "false").lower() not in ("false", "0"):
+        raise MethodNotAllowedError(
+            f"watch is not supported on resources of kind {metric}.{GROUP}: it has a value only "
+            "at the moment of asking"
+        )
+    for name in _NUMBERS:
+        text = parameters.get(name, "")
+        if text and not _INTEGER.fullmatch(text):
+            raise BadRequestError(f'{name} is "{text}": it must be a whole number')
+    _check_field_selector(parameters.get("fieldSelector", ""))
+    return parameters.get("labelSelector", "")
+
+
+def _check_field_selector(text: str) -> None:
+    """Refuse a field that external metrics do not have; what is allowed has no effect."""
+    for requirement in filter(None, text.split(",")):
+        parts = _FIELD_REQUIREMENT.fullmatch(requirement)
+        if parts is None:
+            raise BadRequestError(f'fieldSelector: "{requirement}" is not of the form name=value')
+        if parts[1] not in _FIELDS:
+            raise BadRequestError(
+                f'fieldSelector: "{parts[1]}" is not supported; {" and ".join(_FIELDS)} are'
+            )

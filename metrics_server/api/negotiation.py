@@ -1,0 +1,108 @@
+"""Which form an answer is given in: HTTP's Accept header, as the Kubernetes API reads it.
+
+Kubernetes asks for another kind of object through the parameters of a media type, such as
+`application/json;as=Table;v=v1;g=meta.k8s.io`, and names what it can do with instead behind it.
+"""
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from msgspec import Struct
+
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for a word, no secret
+_MEDIA_RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})")
+_QUALITY = re.compile(r"0(\.[0-9]*)?|1(\.0*)?|\.[0-9]+")
+
+
+class Offer(Struct, frozen=True):
+    """A form that an answer can be given in.
+
+    Attributes:
+        media_type: such as application/json, in lower case.
+        kind: the kind of object, where it is not the plain one; the parameter `as`.
+        group: the API group of that kind; the parameter `g`.
+        version: its version; the parameter `v`.
+    """
+
+    media_type: str = "application/json"
+    kind: str = ""
+    group: str = ""
+    version: str = ""
+
+    @property
+    def content_type(self) -> str:
+        """The Content-Type header for an answer in this form."""
+        parameters = {"g": self.group, "v": self.version, "as": self.kind}
+        return self.media_type + "".join(f";{k}={v}" for k, v in parameters.items() if v)
+
+
+class _Range(Struct, frozen=True):
+    """One entry of an Accept header; `media_type` may have wildcards."""
+
+    media_type: str
+    kind: str
+    group: str
+    version: str
+    quality: float
+
+    def covers(self, offer: Offer) -> bool:
+        type_, _, subtype = self.media_type.partition("/")
+        return (
+            (self.kind, self.group, self.version) == (offer.kind, offer.group, offer.version)
+            and type_ in ("*", offer.media_type.partition("/")[0])
+            and subtype in ("*", offer.media_type.partition("/")[2])
+        )
+
+
+def negotiate(accept: str | None, offers: Sequence[Offer]) -> Offer | None:
+    """The offer that suits the client best; None where none does, which is 406 in HTTP.
+
+    An entry with `as`, `g` or `v` asks for an offer with just these; one without, wildcards too,
+    for a plain offer. The client's order decides where its qualities are equal. Other parameters
+    are ignored, and so is an entry that is malformed.
+
+    Args:
+        accept: the Accept header's value; None or an empty one accepts anything.
+        offers: in order of preference.
+    """
+    return _negotiate(accept or "", tuple(offers))
+
+
+# Kubernetes' own clients send a handful of headers; the bound is for memory.
+@lru_cache(maxsize=256)
+def _negotiate(accept: str, offers: tuple[Offer, ...]) -> Offer | None:
+    if not accept.strip():
+        return next(iter(offers), None)
+    ranges = [parsed for entry in accept.split(",") if (parsed := _parse(entry))]
+    # What a client refuses by its name, a wildcard does not bring back.
+    refused = [r for r in ranges if not r.quality and "*" not in r.media_type]
+    wanted = sorted((r for r in ranges if r.quality), key=lambda r: -r.quality)
+    for range_ in wanted:
+        for offer in offers:
+            if range_.covers(offer) and not any(r.covers(offer) for r in refused):
+                return offer
+    return None
+
+
+def _parse(entry: str) -> _Range | None:
+    """An entry of an Accept header; None where it is malformed."""
+    media_range, *parameters = (part.strip() for part in entry.split(";"))
+    if media_range == "*":  # as java.net.HttpURLConnection sends it
+        media_range = "*/*"
+    if not _MEDIA_RANGE.fullmatch(media_range):
+        return None
+    values = {}
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        values[name.strip().lower()] = value.strip().strip('"')
+    quality = values.get("q", "1")
+    if not _QUALITY.fullmatch(quality):
+        return None
+    return _Range(
+        media_type=media_range.lower(),
+        kind=values.get("as", ""),
+        group=values.get("g", ""),
+        version=values.get("v", ""),
+        quality=float(quality),
+    )

@@ -1,0 +1,117 @@
+"""The meta.k8s.io/v1 Table of external metric values, from which `kubectl get` prints columns.
+
+Without it `kubectl get gpu_utilization.external.metrics.k8s.io` fails, because kubectl has no
+columns of its own for a kind that it does not know.
+"""
+
+from msgspec import Struct
+
+from metrics_server.api.types import ExternalMetricValue, ExternalMetricValueList, ListMeta
+
+TABLE_GROUP = "meta.k8s.io"
+TABLE_VERSION = "v1"
+_API_VERSION = f"{TABLE_GROUP}/{TABLE_VERSION}"
+
+# What kubectl prints where an object has nothing to show.
+_NONE = "<none>"
+
+
+class TableColumnDefinition(Struct, frozen=True):
+    """metav1.TableColumnDefinition.
+
+    Attributes:
+        name: the column's heading, which kubectl prints in capitals.
+        type: an OpenAPI type.
+        format: an OpenAPI format; "name" marks the column that identifies the row.
+        description: one line for a person.
+        priority: 0 is always printed, more only with `--output wide`.
+    """
+
+    name: str
+    type: str
+    format: str
+    description: str
+    priority: int = 0
+
+
+class ObjectMeta(Struct, frozen=True):
+    """metav1.ObjectMeta, as far as a row needs it.
+
+    Attributes:
+        name: the metric's name.
+        namespace: whose pods it is measured on.
+    """
+
+    name: str
+    namespace: str
+
+
+class PartialObjectMetadata(Struct, frozen=True, rename="camel", kw_only=True):
+    """metav1.PartialObjectMetadata: which object a row stands for."""
+
+    kind: str = "PartialObjectMetadata"
+    api_version: str = _API_VERSION
+    metadata: ObjectMeta
+
+
+class TableRow(Struct, frozen=True):
+    """metav1.TableRow.
+
+    Attributes:
+        cells: one for each column.
+        object: which object the row stands for; where it has no kind, kubectl prints no cells.
+    """
+
+    cells: tuple[str, ...]
+    object: PartialObjectMetadata
+
+
+COLUMNS: tuple[TableColumnDefinition, ...] = (
+    TableColumnDefinition("Name", "string", "name", "The external metric's name."),
+    TableColumnDefinition("Value", "string", "", "The value, as a resource.Quantity."),
+    TableColumnDefinition("Source", "string", "", "Where the value comes from."),
+    TableColumnDefinition("Pods", "string", "", "How many pods it was measured on."),
+    TableColumnDefinition("Timestamp", "string", "date-time", "When the oldest sample was read."),
+)
+
+
+class Table(Struct, frozen=True, rename="camel", kw_only=True):
+    """metav1.Table.
+
+    Attributes:
+        kind: Table.
+        api_version: meta.k8s.io/v1.
+        metadata: empty.
+        column_definitions: the columns.
+        rows: one for each value.
+    """
+
+    kind: str = "Table"
+    api_version: str = _API_VERSION
+    metadata: ListMeta = ListMeta()
+    column_definitions: tuple[TableColumnDefinition, ...] = COLUMNS
+    rows: tuple[TableRow, ...]
+
+
+def table_of(values: ExternalMetricValueList, namespace: str) -> Table:
+    """The values as a Table.
+
+    Args:
+        values: what would be answered as it is; the labels "source" and "pods" have a column.
+        namespace: the one that was asked about.
+    """
+    return Table(rows=tuple(_row(value, namespace) for value in values.items))
+
+
+def _row(value: ExternalMetricValue, namespace: str) -> TableRow:
+    labels = value.metric_labels
+    return TableRow(
+        cells=(
+            value.metric_name,
+            value.value,
+            labels.get("source", _NONE),
+            labels.get("pods", _NONE),
+            value.timestamp,
+        ),
+        object=PartialObjectMetadata(metadata=ObjectMeta(value.metric_name, namespace)),
+    )

@@ -1,0 +1,142 @@
+"""The types of external.metrics.k8s.io/v1beta1 on the wire, and the strings inside them."""
+
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from decimal import ROUND_HALF_UP, Decimal
+from fractions import Fraction
+from math import ceil, floor, isfinite
+
+import msgspec
+from msgspec import Struct
+
+GROUP = "external.metrics.k8s.io"
+VERSION = "v1beta1"
+GROUP_VERSION = f"{GROUP}/{VERSION}"
+
+QUANTITY_LIMIT = 9.2e15
+"""From here on a value's milli-units overflow the 64 bits that the HPA controller has for them."""
+
+_MAX_DECIMALS = 3
+_MILLI_SUFFIXES = ("m", "", "k", "M", "G", "T", "P")
+
+# The grammar stands at k8s.io/apimachinery/pkg/api/resource.Quantity.
+_QUANTITY = re.compile(
+    r"(?P<sign>[+-]?)(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)"
+    r"(?:[eE](?P<exponent>[+-]?[0-9]{1,3})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)",
+)
+_SUFFIXES: Mapping[str, Fraction] = {
+    "": Fraction(1),
+    **{suffix: Fraction(1, 1000**power) for power, suffix in enumerate("mun", 1)},
+    **{suffix: Fraction(1000**power) for power, suffix in enumerate("kMGTPE", 1)},
+    **{f"{suffix}i": Fraction(1024**power) for power, suffix in enumerate("KMGTPE", 1)},
+}
+_INT64_LIMIT = 2**63
+
+
+class ListMeta(Struct, frozen=True):
+    """metav1.ListMeta, which is empty here: nothing is paged, and nothing has a version."""
+
+
+class ExternalMetricValue(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
+    """One value of an external metric.
+
+    Attributes:
+        metric_name: the metric's name.
+        metric_labels: what a person may want to know of the value.
+        timestamp: when it was read, as `format_timestamp` writes it.
+        window: over how many seconds it was taken; None leaves it out.
+        value: a resource.Quantity, as `format_quantity` writes it.
+    """
+
+    metric_name: str
+    metric_labels: Mapping[str, str]
+    timestamp: str
+    window: int | None = None
+    value: str
+
+
+class ExternalMetricValueList(Struct, frozen=True, rename="camel", kw_only=True):
+    """The answer to a metric request.
+
+    Attributes:
+        kind: ExternalMetricValueList.
+        api_version: the group and version.
+        metadata: empty.
+        items: the values. The HPA adds them up, and takes an empty list for an error.
+    """
+
+    kind: str = "ExternalMetricValueList"
+    api_version: str = GROUP_VERSION
+    metadata: ListMeta = ListMeta()
+    items: tuple[ExternalMetricValue, ...]
+
+
+_encoder = msgspec.json.Encoder()
+
+
+def encode(answer: Struct) -> bytes:
+    """An object of the API as JSON, its fields in the order of its type."""
+    return _encoder.encode(answer)
+
+
+def format_quantity(value: float, decimals: int) -> str:
+    """A value as a resource.Quantity in canonical form: "84", "83500m", "1500", "12M", "0".
+
+    Canonical is an integer with the largest suffix that it can have.
+
+    Args:
+        value: from 0 up to, not including, `QUANTITY_LIMIT`. Beyond that a Quantity is valid, but
+            the HPA takes a negative one and one that overflows for the largest of all.
+        decimals: to how many places it is rounded, half up; from 0 to 3.
+
+    Raises:
+        ValueError: an argument is out of its range, or the value is not a number.
+    """
+    if not isfinite(value) or not 0 <= value < QUANTITY_LIMIT:
+        raise ValueError(
+            f"{value} is no quantity for an HPA: it must be a number from 0 up to {QUANTITY_LIMIT}"
+        )
+    if not 0 <= decimals <= _MAX_DECIMALS:
+        raise ValueError(f"{decimals} decimal places: there can be 0 to {_MAX_DECIMALS}")
+    # By way of the shortest decimal that is this float: 0.285 is to round up, though the float
+    # lies a little below it.
+    exact = Decimal(repr(float(value)))
+    amount = int(exact.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP).scaleb(3))
+    if amount == 0:
+        return "0"
+    power = 0
+    while amount % 1000 == 0:
+        amount //= 1000
+        power += 1
+    return f"{amount}{_MILLI_SUFFIXES[power]}"
+
+
+def milli_value(quantity: str) -> int:
+    """A resource.Quantity in thousandths, rounded up, away from zero, as the HPA reads it.
+
+    Args:
+        quantity: any form that Kubernetes documents: "84", "83500m", "1.5", "1k", "2Gi", "1e3".
+
+    Raises:
+        ValueError: it is no quantity, or its thousandths do not fit in 64 bits.
+    """
+    parts = _QUANTITY.fullmatch(quantity)
+    if parts is None:
+        raise ValueError(f'"{quantity}" is no quantity: write it like 84, 83500m, 1.5, 1k or 2Gi')
+    exponent = parts["exponent"]
+    unit = Fraction(10) ** int(exponent) if exponent else _SUFFIXES[parts["suffix"] or ""]
+    thousandths = ceil(Fraction(parts["number"]) * unit * 1000)
+    if thousandths >= _INT64_LIMIT:
+        raise ValueError(f'"{quantity}" is too large: its thousandths do not fit in 64 bits')
+    return -thousandths if parts["sign"] == "-" else thousandths
+
+
+def format_timestamp(seconds: float) -> str:
+    """A time in RFC 3339, UTC, in whole seconds: "2026-11-24T08:32:41Z".
+
+    Args:
+        seconds: since the epoch. What is less than a second is cut off, so that a value never
+            seems newer than it is.
+    """
+    return f"{datetime.fromtimestamp(floor(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"

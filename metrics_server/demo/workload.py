@@ -1,0 +1,177 @@
+"""A load that moves, and what it does to GPUs: a function of a seed and the time, and nothing else.
+
+Everything here is simulated. The numbers are plausible, not measured.
+"""
+
+from collections.abc import Sequence
+from math import inf, pi, sin
+from random import Random
+
+from msgspec import Struct
+
+IDLE_MEMORY_MIB = 3
+"""What an unused GPU reports in DCGM_FI_DEV_FB_USED."""
+
+
+class Load(Struct, frozen=True, kw_only=True):
+    """The demand on all pods together, in GPU-percent: 250 keeps two and a half GPUs busy.
+
+    Attributes:
+        seed: the same seed gives the same load.
+        base: the mean demand.
+        amplitude: how far it swings to either side of the base.
+        period: seconds for a whole swing.
+        noise: how far it strays at random, to either side, from one second to the next.
+        step: what is added from step_start until step_end.
+        step_start: in seconds.
+        step_end: in seconds.
+    """
+
+    seed: int = 0
+    base: float = 150
+    amplitude: float = 60
+    period: float = 240
+    noise: float = 8
+    step: float = 0
+    step_start: float = inf
+    step_end: float = inf
+
+    def demand(self, time: float) -> float:
+        """The demand at a time in seconds; never below 0."""
+        swing = self.amplitude * sin(2 * pi * time / self.period)
+        step = self.step if self.step_start <= time < self.step_end else 0
+        return max(0.0, self.base + swing + step + self.noise * jitter(self.seed, "demand", time))
+
+
+class SimulatedPod(Struct, frozen=True):
+    """A pod of the simulated Deployment.
+
+    Attributes:
+        namespace: metadata.namespace.
+        name: metadata.name.
+        container: the name of the container that holds the GPUs.
+        node: the node that it runs on.
+        gpus: the UUIDs of its GPUs.
+        ready: whether it serves; one that is not is loading its model.
+    """
+
+    namespace: str
+    name: str
+    container: str
+    node: str
+    gpus: tuple[str, ...]
+    ready: bool
+
+
+class GpuModel(Struct, frozen=True):
+    """A kind of GPU.
+
+    Attributes:
+        name: as the exporter's label modelName has it.
+        memory: what the framebuffer holds beside what is reserved, in MiB.
+        power: idle and at full load, in W.
+        temperature: idle and at full load, in degrees Celsius.
+        sm_clock: idle and busy, in MHz.
+        memory_clock: in MHz.
+    """
+
+    name: str
+    memory: int
+    power: tuple[float, float]
+    temperature: tuple[float, float]
+    sm_clock: tuple[int, int]
+    memory_clock: int
+
+
+A100 = GpuModel("NVIDIA A100-SXM4-80GB", 81051, (62, 400), (28, 66), (210, 1410), 1593)
+H200 = GpuModel("NVIDIA H200", 143161, (77, 700), (28, 64), (345, 1980), 3201)
+
+
+class GpuState(Struct, frozen=True):
+    """What an exporter reports of a GPU, in DCGM's units.
+
+    Attributes:
+        utilization: DCGM_FI_DEV_GPU_UTIL, in percent.
+        memory_copy_utilization: DCGM_FI_DEV_MEM_COPY_UTIL, in percent.
+        memory_used: DCGM_FI_DEV_FB_USED, in MiB.
+        memory_free: DCGM_FI_DEV_FB_FREE, in MiB.
+        power_usage: DCGM_FI_DEV_POWER_USAGE, in W.
+        temperature: DCGM_FI_DEV_GPU_TEMP, in degrees Celsius.
+        sm_clock: DCGM_FI_DEV_SM_CLOCK, in MHz.
+        memory_clock: DCGM_FI_DEV_MEM_CLOCK, in MHz.
+        graphics_engine_active: DCGM_FI_PROF_GR_ENGINE_ACTIVE, from 0 to 1.
+    """
+
+    utilization: int
+    memory_copy_utilization: int
+    memory_used: int
+    memory_free: int
+    power_usage: float
+    temperature: int
+    sm_clock: int
+    memory_clock: int
+    graphics_engine_active: float
+
+
+def gpu_states(
+    load: Load, model: GpuModel, gpus: Sequence[str], pods: Sequence[SimulatedPod], time: float
+) -> dict[str, GpuState]:
+    """The state of GPUs under a load.
+
+    The demand is spread evenly over the ready pods, and a pod's share over its GPUs. What exceeds
+    a GPU is not served.
+
+    Args:
+        load: the demand on all these pods.
+        model: what the GPUs are.
+        gpus: their UUIDs.
+        pods: every pod of the Deployment, wherever it runs.
+        time: in seconds.
+
+    Returns:
+        A state for each of the UUIDs.
+    """
+    serving = sum(pod.ready for pod in pods)
+    share = load.demand(time) / serving if serving else 0.0
+    pod_of = {uuid: pod for pod in pods for uuid in pod.gpus}
+    states = {}
+    for uuid in gpus:
+        pod = pod_of.get(uuid)
+        if pod is None:
+            utilization, memory = 0.0, float(IDLE_MEMORY_MIB)
+        elif not pod.ready:
+            utilization, memory = 0.0, model.memory * 0.25
+        else:
+            stray = load.noise * jitter(load.seed, uuid, time)
+            utilization = min(100.0, max(0.0, share / len(pod.gpus) + stray))
+            memory = model.memory * (0.5 + 0.4 * utilization / 100)
+        states[uuid] = _state(model, utilization, memory, jitter(load.seed, f"{uuid} state", time))
+    return states
+
+
+def jitter(seed: int, what: str, time: float) -> float:
+    """A number from -1 to 1 that is always the same for a seed, a name and a second."""
+    # S311: randomness that repeats is the point, and nothing is kept secret with it.
+    return Random(f"{seed} {what} {int(time)}").uniform(-1, 1)  # noqa: S311 - see above
+
+
+def _state(model: GpuModel, utilization: float, memory: float, stray: float) -> GpuState:
+    percent = round(utilization)
+    busy = percent / 100
+    stray *= busy
+    used = round(memory)
+    return GpuState(
+        utilization=percent,
+        memory_copy_utilization=round(percent * (0.4 + 0.1 * stray)),
+        memory_used=used,
+        memory_free=model.memory - used,
+        power_usage=round(_between(model.power, busy) * (1 + 0.03 * stray), 3),
+        temperature=round(_between(model.temperature, busy) + 2 * stray),
+        sm_clock=model.sm_clock[percent > 0],
+        memory_clock=model.memory_clock,
+        graphics_engine_active=round(min(1.0, busy * (1 + 0.03 * stray)), 6),
+    )
+
+
+def _between(ends: tuple[float, float], share: float) -> float:
+    return ends[0] + (ends[1] - ends[0]) * share

@@ -1,0 +1,103 @@
+"""The Prometheus text format, one family of a page at a time.
+
+Source: https://prometheus.io/docs/instrumenting/exposition_formats/, "Text format details".
+
+Tolerant of lines, strict about each: a row that cannot be read exactly is lost and costs no other
+row. Time is linear in the page, whatever is on it.
+"""
+
+import re
+from collections.abc import Mapping
+
+from msgspec import Struct
+
+# Runs of characters are possessive, and at every point one alternative alone can match: a row that
+# does not fit leaves nothing to try again.
+_BLANKS = r"[ \t]*+"
+_NAME = r"[a-zA-Z_][a-zA-Z0-9_]*+"
+_EQUALS = rf"{_BLANKS}={_BLANKS}"
+_TEXT = r'[^"\\\n]*+(?:\\["\\n][^"\\\n]*+)*'
+_LABEL = rf'{_NAME}{_EQUALS}"{_TEXT}"{_BLANKS}(?:,{_BLANKS}|(?=\}}))'
+# What Go's ParseFloat takes, but for hexadecimal floats, which Prometheus takes neither.
+_NUMBER = (
+    r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?"
+    r"|[+-]?[iI][nN][fF](?:[iI][nN][iI][tT][yY])?"
+    r"|[nN][aA][nN]"
+)
+_TIMESTAMP = r"[+-]?[0-9]{1,19}"
+# What follows the family's name in a row. "\r" may end the line, as prometheus_client has it.
+_ROW = re.compile(
+    (
+        rf"(?:{_BLANKS}\{{{_BLANKS}((?:{_LABEL})*)\}}{_BLANKS}|[ \t]++)"
+        rf"({_NUMBER})(?:[ \t]++{_TIMESTAMP})?{_BLANKS}\r?\n"
+    ).encode()
+)
+_PAIRS = re.compile(rf'({_NAME}){_EQUALS}"({_TEXT})"')
+_ESCAPES = re.compile(r"\\(.)")
+
+
+class Row(Struct, frozen=True, gc=False):
+    """A row of a family.
+
+    Attributes:
+        labels: what stands between its braces, well formed, for `parse_labels`. Most readers see
+            the same labels again and again, and need to parse them once.
+        value: its value; NaN and infinities are values too.
+    """
+
+    labels: str
+    value: float
+
+
+def rows(page: bytes, family: str) -> list[Row]:
+    """The rows of one family, in the order of the page.
+
+    The rest of the page is not looked at. Rows are lost whose labels or value cannot be read
+    exactly, or that are not UTF-8; so is a last line without its line feed, for its value may be
+    cut short. A timestamp is allowed and ignored.
+
+    Args:
+        page: the body of an exporter's answer.
+        family: the exact name of the rows, such as DCGM_FI_DEV_GPU_UTIL.
+    """
+    name = family.encode()
+    found: list[Row] = []
+    end = 0
+    while (at := page.find(name, end)) >= 0:
+        line = page.rfind(b"\n", 0, at) + 1
+        # Elsewhere than at the start of its line, the name is part of a comment, of a label or
+        # of another name.
+        row = None if page[line:at].strip(b" \t") else _ROW.match(page, at + len(name))
+        if row is None:
+            # One line is looked at once, however often it has the name.
+            end = page.find(b"\n", at) + 1
+            if end == 0:
+                break
+            continue
+        end = row.end()
+        labels, value = row.groups(b"")
+        try:
+            found.append(Row(labels.decode(), float(value)))
+        except UnicodeDecodeError:
+            continue
+    return found
+
+
+def parse_labels(labels: str) -> Mapping[str, str | None]:
+    """The labels of a row, by name.
+
+    Returns:
+        Each label's value with its escapes decoded; None for a label that is there twice with
+        different values, as dcgm-exporter 4.0 to 4.8.2 writes them when a label of the pod has
+        the name of one of its own.
+    """
+    values: dict[str, str | None] = {}
+    for name, quoted in _PAIRS.findall(labels):
+        value = _ESCAPES.sub(_unescape, quoted) if "\\" in quoted else quoted
+        if values.setdefault(name, value) != value:
+            values[name] = None
+    return values
+
+
+def _unescape(escape: re.Match[str]) -> str:
+    return "\n" if escape[1] == "n" else escape[1]

@@ -1,0 +1,299 @@
+"""Label selectors, parsed and matched as the Kubernetes API does (k8s.io/apimachinery/pkg/labels).
+
+A selector is requirements joined by commas, and all must hold:
+
+    app=web   app==web   app!=web   tier in (gpu,accel)   tier notin (cpu)   app   !app   n>1   n<9
+
+`!=` and `notin` match a pod too that has no such label; `>` and `<` compare 64-bit integers.
+The words of a refusal are the API's own, so that they mean here what they mean to kubectl.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping
+from functools import cached_property, lru_cache
+from typing import Literal
+
+from msgspec import Struct
+
+from metrics_server.errors import BadRequestError
+
+MAX_SELECTOR_LENGTH = 8192
+"""Characters in a selector: more than a URL carries through most proxies."""
+
+# The spellings of k8s.io/apimachinery/pkg/selection; "==" is told as "=", which means the same.
+Operator = Literal["=", "!=", "in", "notin", "exists", "!", "gt", "lt"]
+
+_OPERATORS: Mapping[str, Operator] = {
+    "in": "in",
+    "notin": "notin",
+    "=": "=",
+    "==": "=",
+    "!=": "!=",
+    ">": "gt",
+    "<": "lt",
+}
+
+_END = ""
+_TOKEN = re.compile(r"==|!=|[=!(),<>]|[^ \t\r\n=!(),<>]+")
+_NOT_A_WORD = frozenset({_END, "==", "!=", *"=!(),<>"})
+
+_MAX_NAME_LENGTH = 63
+_MAX_PREFIX_LENGTH = 253
+_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
+_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
+_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
+
+_CHARACTERS = (
+    "consist of alphanumeric characters, '-', '_' or '.', "
+    "and must start and end with an alphanumeric character"
+)
+_NAME_SYNTAX = (
+    f"must {_CHARACTERS} (e.g. 'MyName',  or 'my.name',  or '123-abc', "
+    f"regex used for validation is '{_NAME.pattern}')"
+)
+_OPTIONAL_PREFIX = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
+_VALUE_SYNTAX = (
+    f"a valid label must be an empty string or {_CHARACTERS} "
+    "(e.g. 'MyValue',  or 'my_value',  or '12345', "
+    f"regex used for validation is '{_VALUE.pattern}')"
+)
+_SUBDOMAIN_SYNTAX = (
+    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
+    "'.', and must start and end with an alphanumeric character (e.g. 'example.com', "
+    f"regex used for validation is '{_SUBDOMAIN.pattern}')"
+)
+
+_ABSENT: frozenset[str | None] = frozenset({None})
+_INT64 = range(-(2**63), 2**63)
+# A label's value has at most 63 characters; a longer run of digits is none.
+_INTEGER = re.compile(r"[+-]?[0-9]{1,63}")
+
+
+class Requirement(Struct, frozen=True, order=True):
+    """One condition on one label, as `parse_selector` makes it.
+
+    Attributes:
+        key: the label's name, with its prefix.
+        operator: how its value is compared.
+        values: what it is compared with, sorted: none for "exists" and "!", one or more for "in"
+            and "notin", one for the others. The empty string is a value.
+    """
+
+    key: str
+    operator: Operator
+    values: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        match self.operator:
+            case "exists":
+                return self.key
+            case "!":
+                return f"!{self.key}"
+            case "in" | "notin":
+                return f"{self.key} {self.operator} ({','.join(self.values)})"
+            case _:
+                symbol = {"gt": ">", "lt": "<"}.get(self.operator, self.operator)
+                return f"{self.key}{symbol}{self.values[0]}"
+
+
+class Selector(Struct, frozen=True, dict=True):
+    """Which labels are meant; with no requirement, all are.
+
+    `str()` gives the canonical form, which parses back to an equal selector.
+
+    Attributes:
+        requirements: all of these must hold; sorted, each once.
+    """
+
+    requirements: tuple[Requirement, ...] = ()
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Whether every requirement holds for these labels."""
+        for key, values, inside in self._memberships:
+            if (labels.get(key) in values) is not inside:
+                return False
+        for key, span in self._spans:
+            number = _int64(labels.get(key))
+            if number is None or number not in span:
+                return False
+        return True
+
+    def __str__(self) -> str:
+        return ",".join(map(str, self.requirements))
+
+    # A request asks of thousands of pods, so what can be known beforehand is made once. Every
+    # operator but two asks if the value, None where the label is absent, is in a set or is not.
+    @cached_property
+    def _memberships(self) -> tuple[tuple[str, frozenset[str | None], bool], ...]:
+        return tuple(
+            (r.key, frozenset(r.values) or _ABSENT, r.operator in ("=", "in", "!"))
+            for r in self.requirements
+            if r.operator not in ("gt", "lt")
+        )
+
+    @cached_property
+    def _spans(self) -> tuple[tuple[str, range], ...]:
+        bounds = ((r, int(r.values[0])) for r in self.requirements if r.operator in ("gt", "lt"))
+        return tuple(
+            (r.key, range(n + 1, _INT64.stop) if r.operator == "gt" else range(_INT64.start, n))
+            for r, n in bounds
+        )
+
+
+# As many selectors as the HPAs of a large cluster have; the bound is for memory.
+@lru_cache(maxsize=512)
+def parse_selector(text: str) -> Selector:
+    """The selector that a labelSelector parameter, already form-decoded, is written for.
+
+    Raises:
+        BadRequestError: it is malformed, or longer than `MAX_SELECTOR_LENGTH`.
+    """
+    if len(text) > MAX_SELECTOR_LENGTH:
+        raise BadRequestError(
+            f"the label selector has {len(text)} characters, "
+            f"but at most {MAX_SELECTOR_LENGTH} are accepted: select by fewer labels or values"
+        )
+    # A lone surrogate is in no valid label, and could not be sent back in the error.
+    return _Parser(text.encode(errors="backslashreplace").decode()).selector()
+
+
+class _Parser:
+    """Reads the tokens of one selector from left to right."""
+
+    def __init__(self, text: str) -> None:
+        self._tokens: list[str] = [*_TOKEN.findall(text), _END]
+        self._position = 0
+
+    def selector(self) -> Selector:
+        if self._peek() == _END:
+            return Selector()
+        requirements: set[Requirement] = set()
+        expected = "!, identifier, or 'end of string'"
+        while True:
+            if not (_is_word(self._peek()) or self._peek() == "!"):
+                raise BadRequestError(_found(self._peek(), expected))
+            try:
+                requirements.add(self._requirement())
+            except ValueError as error:
+                raise BadRequestError(f"unable to parse requirement: {error}") from None
+            if (separator := self._take()) == _END:
+                return Selector(tuple(sorted(requirements)))
+            if separator != ",":
+                raise BadRequestError(_found(separator, "',' or 'end of string'"))
+            expected = "identifier after ','"
+
+    def _requirement(self) -> Requirement:
+        if negated := self._peek() == "!":
+            self._take()
+        key = self._word()
+        if problems := _key_problems(key):
+            # Here the API prints the field that is at fault, and it has none to name.
+            raise ValueError(_invalid("<nil>", key, problems))
+        if negated:
+            return Requirement(key, "!")
+        if self._peek() in (_END, ","):
+            return Requirement(key, "exists")
+        symbol = self._take()
+        if (operator := _OPERATORS.get(symbol)) is None:
+            raise ValueError(_found(symbol, "in, notin, =, ==, !=, gt, lt"))
+        values = self._value_set() if operator in ("in", "notin") else {self._value()}
+        return Requirement(key, operator, _checked(key, operator, values))
+
+    def _value(self) -> str:
+        return "" if self._peek() in (_END, ",") else self._word()
+
+    def _value_set(self) -> set[str]:
+        """What stands in parentheses; nothing before, between or after commas is an empty value.
+
+        As in the API's parser, an even run of commas may not stand before the closing one.
+        """
+        if (opening := self._take()) != "(":
+            raise ValueError(f"found '{opening}' expected: '('")
+        values: set[str] = set()
+        commas = 0
+        expected = "',', ')' or identifier"
+        while (item := self._take()) != ")":
+            if item == ",":
+                commas += 1
+                if commas > 1 or not values:
+                    values.add("")
+                expected = "',', or identifier"
+            elif _is_word(item) and (commas or not values):
+                values.add(item)
+                commas = 0
+                expected = "',' or ')'"
+            else:
+                raise ValueError(_found(item, expected))
+        if commas and commas % 2 == 0:
+            raise ValueError(_found(item, expected))
+        return values | {""} if commas or not values else values
+
+    def _word(self) -> str:
+        if not _is_word(token := self._take()):
+            raise ValueError(_found(token, "identifier"))
+        return token
+
+    def _peek(self) -> str:
+        return self._tokens[self._position]
+
+    def _take(self) -> str:
+        self._position += 1
+        return self._tokens[self._position - 1]
+
+
+def _is_word(token: str) -> bool:
+    return token not in _NOT_A_WORD
+
+
+def _found(token: str, expected: str) -> str:
+    return f"found '{token}', expected: {expected}"
+
+
+def _invalid(field: str, value: str, problems: Iterable[str]) -> str:
+    quoted = json.dumps(value, ensure_ascii=False)
+    return f"{field}: Invalid value: {quoted}: {'; '.join(problems)}"
+
+
+def _checked(key: str, operator: Operator, values: Iterable[str]) -> tuple[str, ...]:
+    """The values, sorted; a ValueError if one is no label's value, or no integer where it must."""
+    ordered = tuple(sorted(values))
+    for index, value in enumerate(ordered):
+        if operator in ("gt", "lt") and _int64(value) is None:
+            problem = "for 'Gt', 'Lt' operators, the value must be an integer"
+            raise ValueError(_invalid(f"values[{index}]", value, [problem]))
+        if problems := list(_syntax_problems(value, _MAX_NAME_LENGTH, _VALUE, _VALUE_SYNTAX)):
+            raise ValueError(_invalid(f"values[{index}][{key}]", value, problems))
+    return ordered
+
+
+def _key_problems(key: str) -> list[str]:
+    """What is wrong with a label's key, as validation.IsQualifiedName tells it."""
+    *prefixes, name = key.split("/")
+    if len(prefixes) > 1:
+        return [f"a qualified name {_NAME_SYNTAX} {_OPTIONAL_PREFIX}"]
+    problems = []
+    for prefix in prefixes:
+        found = list(_syntax_problems(prefix, _MAX_PREFIX_LENGTH, _SUBDOMAIN, _SUBDOMAIN_SYNTAX))
+        problems += [f"prefix part {p}" for p in (found if prefix else ["must be non-empty"])]
+    if not name:
+        problems.append("name part must be non-empty")
+    found = list(_syntax_problems(name, _MAX_NAME_LENGTH, _NAME, _NAME_SYNTAX))
+    return problems + [f"name part {p}" for p in found]
+
+
+def _syntax_problems(
+    text: str, max_length: int, pattern: re.Pattern[str], syntax: str
+) -> Iterable[str]:
+    if len(text) > max_length:
+        yield f"must be no more than {max_length} characters"
+    if not pattern.fullmatch(text):
+        yield syntax
+
+
+def _int64(text: str | None) -> int | None:
+    """The integer that strconv.ParseInt(text, 10, 64) reads; None where it reads none."""
+    if text is None or not _INTEGER.fullmatch(text):
+        return None
+    number = int(text)
+    return number if number in _INT64 else None

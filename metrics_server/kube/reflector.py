@@ -1,0 +1,267 @@
+"""Keeps a store in step with a resource of the cluster: list once, then watch for ever.
+
+It is split by how long each part lasts: `run` is for ever, `_follow` for one list, `_watch` for
+one stream. The protocol: https://kubernetes.io/docs/reference/using-api/api-concepts/, under
+"Efficient detection of changes".
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from http import HTTPStatus
+from random import random
+from typing import Generic, Literal, Protocol, TypeVar
+
+import msgspec
+import structlog
+from msgspec import Raw, Struct
+
+from metrics_server.errors import KubernetesError
+from metrics_server.kube.client import KubernetesClient
+
+Change = Literal["ADDED", "MODIFIED", "DELETED"]
+Item = TypeVar("Item")
+Item_contra = TypeVar("Item_contra", contravariant=True)
+
+PAGE_SIZE = 500
+
+# kube-apiserver ends every request but a watch after this time (--request-timeout).
+_LIST_SECONDS = 60
+_BACKOFF_BASE_SECONDS = 0.5
+_BACKOFF_CAP_SECONDS = 30.0
+# After these the version is as good as before, so the watch goes on from it. None: no answer.
+_WATCH_AGAIN = frozenset({None, HTTPStatus.TOO_MANY_REQUESTS})
+_BRIEF_SECONDS = 1
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Store(Protocol[Item_contra]):
+    """What a reflector fills."""
+
+    def replace(self, items: Iterable[Item_contra]) -> None:
+        """Hold exactly these from now on."""
+        ...
+
+    def apply(self, kind: Change, item: Item_contra) -> None:
+        """Take over one change; it may be one that is known already."""
+        ...
+
+
+class _ListMeta(Struct, rename="camel"):
+    resource_version: str
+    next: str = msgspec.field(default="", name="continue")
+
+
+class _List(Struct):
+    metadata: _ListMeta
+    items: list[Raw] | None = None
+
+
+class _Event(Struct):
+    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
+    object: Raw
+
+
+class _ObjectMeta(Struct, rename="camel"):
+    resource_version: str
+    namespace: str = ""
+    name: str = ""
+
+
+class _Object(Struct):
+    metadata: _ObjectMeta
+
+
+class _Status(Struct):
+    message: str = ""
+    code: int = 500
+
+
+_decode_list = msgspec.json.Decoder(_List).decode
+_decode_event = msgspec.json.Decoder(_Event).decode
+_decode_object = msgspec.json.Decoder(_Object).decode
+_decode_status = msgspec.json.Decoder(_Status).decode
+
+# A text that is no UTF-8 is a ValueError to msgspec.
+_MALFORMED = (msgspec.DecodeError, ValueError)
+
+
+class Reflector(Generic[Item]):
+    """Keeps a store in step with one resource.
+
+    Args:
+        client: the door to the Kubernetes API.
+        path: of the collection, such as /api/v1/pods.
+        decode: makes one object, as bytes of JSON, into an item of the store. It raises
+            msgspec.DecodeError or ValueError at what it cannot read.
+        store: what is kept in step.
+        query: further parameters of every list and watch, such as labelSelector.
+        first_version: the resourceVersion of the first list. "0" is answered from the API
+            server's cache, in one piece, however large; "" from etcd, in pages.
+        watch_seconds: the least and the greatest length of one watch.
+        grace: how many seconds longer than a watch's length to wait for its end.
+        sleep: waits for a number of seconds.
+        rand: a number from 0 up to 1.
+        clock: seconds, from any start.
+
+    Attributes:
+        synced: set once the store holds what the cluster holds; a later loss of contact leaves
+            it set, as the store goes on to hold the last that was known.
+        last_error: what went wrong last, as a sentence; None while all is well.
+        resource_version: which version of the cluster the store is at.
+        relists: how many times everything was listed anew because track was lost.
+        restarts: how many times a watch was opened again where the one before had ended.
+    """
+
+    def __init__(
+        self,
+        client: KubernetesClient,
+        path: str,
+        decode: Callable[[Raw], Item],
+        store: Store[Item],
+        *,
+        query: Mapping[str, str] | None = None,
+        first_version: str = "0",
+        watch_seconds: tuple[int, int] = (300, 600),
+        grace: float = 30,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rand: Callable[[], float] = random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.synced = asyncio.Event()
+        self.last_error: str | None = None
+        self.resource_version = ""
+        self.relists = 0
+        self.restarts = 0
+        self._client = client
+        self._path = path
+        self._decode = decode
+        self._store = store
+        self._query = dict(query or {})
+        self._list_version = first_version
+        self._watch_seconds = watch_seconds
+        self._grace = grace
+        self._sleep = sleep
+        self._rand = rand
+        self._clock = clock
+        self._failures = 0
+        self._log = log.bind(path=path)
+
+    async def run(self) -> None:
+        """Keep the store in step, until cancelled; no error of the cluster's ends it."""
+        while True:
+            try:
+                await self._list()
+                await self._follow()
+            except KubernetesError as error:
+                await self._back_off(error)
+
+    async def _list(self) -> None:
+        """List everything, page by page, and put it into the store at once."""
+        items: list[Item] = []
+        start = {"resourceVersion": self._list_version}
+        # Only the first list may be answered from a cache: a later one could lead back in time.
+        page = await self._page(start)
+        while True:
+            for number, raw in enumerate(page.items or ()):
+                items.extend(self._readable(raw))
+                if number % PAGE_SIZE == PAGE_SIZE - 1:
+                    await asyncio.sleep(0)  # an answer in one piece must not hold up the others
+            if not page.metadata.next:
+                break
+            # The token holds the version; the API refuses to be told both.
+            page = await self._page({"continue": page.metadata.next})
+        self._store.replace(items)
+        self.resource_version = page.metadata.resource_version
+        self._list_version = ""
+        self.relists += self.synced.is_set()
+        self.synced.set()
+        self._log.info("listed", items=len(items), resource_version=self.resource_version)
+
+    async def _page(self, query: Mapping[str, str]) -> _List:
+        try:
+            body = await self._client.get(
+                self._path,
+                {**self._query, "limit": str(PAGE_SIZE), **query},
+                timeout=_LIST_SECONDS,
+            )
+            return _decode_list(body)
+        except KubernetesError as error:
+            if error.code == HTTPStatus.GONE:
+                self._list_version = ""
+            raise
+        except _MALFORMED as error:
+            raise KubernetesError(f"{self._path} gave no list: {error}", HTTPStatus.OK) from error
+
+    def _readable(self, raw: Raw) -> Iterable[Item]:
+        """The item of an object; nothing where it cannot be read, as one must not cost them all."""
+        try:
+            yield self._decode(raw)
+        except _MALFORMED as error:
+            self._log.warning("left out an object that cannot be read", error=str(error))
+
+    async def _follow(self) -> None:
+        """Watch, and watch again, for as long as the version is good to go on from."""
+        while True:
+            try:
+                await self._watch()
+            except KubernetesError as error:
+                if error.code not in _WATCH_AGAIN:
+                    raise
+                await self._back_off(error)
+            self.restarts += 1
+
+    async def _watch(self) -> None:
+        """One stream, to its end."""
+        least, greatest = self._watch_seconds
+        seconds = round(least + (greatest - least) * self._rand())
+        query = {
+            **self._query,
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": self.resource_version,
+            "timeoutSeconds": str(seconds),
+        }
+        started = self._clock()
+        async with self._client.watch(self._path, query, silence=seconds + self._grace) as lines:
+            if self.last_error is not None:
+                self._log.info("in contact again")
+            self.last_error = None
+            async for line in lines:
+                self._take(line)
+                self._failures = 0
+        if self._clock() - started < _BRIEF_SECONDS:
+            raise KubernetesError(f"a watch of {self._path} ended as soon as it had begun")
+        self._failures = 0
+
+    def _take(self, line: bytes) -> None:
+        """Take over one watch event.
+
+        Raises:
+            KubernetesError: it tells of an error, or cannot be read.
+        """
+        try:
+            event = _decode_event(line)
+            if event.type == "ERROR":
+                status = _decode_status(event.object)
+                raise KubernetesError(status.message, status.code)
+            version = _decode_object(event.object).metadata.resource_version
+            if event.type != "BOOKMARK":
+                self._store.apply(event.type, self._decode(event.object))
+        except _MALFORMED as error:
+            raise KubernetesError(
+                f"a watch of {self._path} sent an event that cannot be read: {error}",
+                HTTPStatus.OK,
+            ) from error
+        self.resource_version = version
+
+    async def _back_off(self, error: KubernetesError) -> None:
+        """Wait, longer each time, for a random part of it: replicas must not come all at once."""
+        expired = error.code == HTTPStatus.GONE
+        if self.last_error is None and not expired:
+            self._log.warning("lost contact", error=str(error), code=error.code)
+        self.last_error = str(error)
+        longest = min(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS * 2 ** min(self._failures, 16))
+        self._failures += 1
+        await self._sleep(longest * self._rand())

@@ -1,0 +1,125 @@
+"""What the server counts of itself, on a registry that it is given."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.registry import Collector
+
+from metrics_server import __version__
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+
+_PREFIX = "gpu_metrics_server"
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_AGES = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60)
+
+
+class Monitor:
+    """The server's own metrics, under the prefix gpu_metrics_server_.
+
+    Args:
+        registry: where they are registered, so that two servers in one process do not meet.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._registry = registry
+        self._requests = Histogram(
+            f"{_PREFIX}_request_duration_seconds",
+            "Time to answer a request for an external metric, by metric and HTTP status.",
+            ("metric", "code"),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._scrapes = Histogram(
+            f"{_PREFIX}_scrape_duration_seconds",
+            "Time of a scrape of an exporter, by outcome.",
+            ("outcome",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
+        self._age = Histogram(
+            f"{_PREFIX}_sample_age_seconds",
+            "Age of the oldest sample of a measured answer, when it was given.",
+            buckets=_AGES,
+            registry=registry,
+        )
+        self._pods = Counter(
+            f"{_PREFIX}_pods",
+            "Pods of the questions measured: selected, and covered by a sample.",
+            ("state",),
+            registry=registry,
+        )
+        self._errors = Counter(
+            f"{_PREFIX}_errors",
+            "Questions answered by an error, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self._missing = Counter(
+            f"{_PREFIX}_measurements_missing",
+            "Questions without a measurement, by reason, whether or not a fallback answered.",
+            ("reason",),
+            registry=registry,
+        )
+        self._fallbacks = Counter(
+            f"{_PREFIX}_fallback_answers",
+            "Questions answered by a fallback in place of a measurement, by its kind.",
+            ("kind",),
+            registry=registry,
+        )
+        Gauge(
+            f"{_PREFIX}_build_info",
+            "Always 1; the label tells the version.",
+            ("version",),
+            registry=registry,
+        ).labels(__version__).set(1)
+
+    def answered(self, metric: str, code: int, seconds: float) -> None:
+        """A request for a metric was answered. `metric` is a known name, or "" for any other."""
+        self._requests.labels(metric, str(code)).observe(seconds)
+
+    def measured(self, *, age: float, covered: int, asked: int) -> None:
+        """A question was answered by a measurement whose oldest sample is `age` seconds old."""
+        self._age.observe(age)
+        self._pods.labels("selected").inc(asked)
+        self._pods.labels("covered").inc(covered)
+
+    def failed(self, reason: str) -> None:
+        """A question was answered by an error."""
+        self._errors.labels(reason).inc()
+
+    def missing(self, reason: str) -> None:
+        """A question had no measurement."""
+        self._missing.labels(reason).inc()
+
+    def fell_back(self, kind: str) -> None:
+        """A question was answered by a fallback."""
+        self._fallbacks.labels(kind).inc()
+
+    def scraped(self, outcome: str, seconds: float) -> None:
+        """An exporter was scraped. `outcome` is "ok" or the reason of the failure."""
+        self._scrapes.labels(outcome).observe(seconds)
+
+    def follow_watches(self, restarts: Mapping[str, Callable[[], int]]) -> None:
+        """Tell, for each resource that is watched, how many times its watch began anew."""
+        self._registry.register(_WatchCollector(restarts))
+
+    def exposition(self) -> bytes:
+        """All metrics in the Prometheus text format."""
+        return generate_latest(self._registry)
+
+
+class _WatchCollector(Collector):
+    def __init__(self, restarts: Mapping[str, Callable[[], int]]) -> None:
+        self._restarts = restarts
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        family = CounterMetricFamily(
+            f"{_PREFIX}_watch_restarts",
+            "Times that the watch of a resource of the Kubernetes API began anew, by resource.",
+            labels=("resource",),
+        )
+        for resource, count in self._restarts.items():
+            family.add_metric((resource,), count())
+        yield family

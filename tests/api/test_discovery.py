@@ -1,0 +1,198 @@
+"""The discovery documents say what is served, in the forms that Kubernetes reads."""
+
+import json
+import platform
+import re
+from hashlib import sha256
+from pathlib import Path
+from typing import TypeAlias
+
+import pytest
+
+from metrics_server import __version__
+from metrics_server.api.discovery import (
+    MEDIA_TYPES,
+    Discovery,
+    DiscoveryVersion,
+    Document,
+    build_discovery,
+)
+from metrics_server.api.negotiation import Offer, negotiate
+from metrics_server.errors import ConfigurationError
+from metrics_server.rules import Rules
+
+Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
+
+RECORDINGS = Path(__file__).parent.parent / "data" / "recordings"
+METRICS = ["gpu_utilization", "gpu_memory_used"]
+GROUP_VERSION = {"groupVersion": "external.metrics.k8s.io/v1beta1", "version": "v1beta1"}
+
+
+@pytest.fixture
+def discovery() -> Discovery:
+    """The documents for two metrics."""
+    return build_discovery(METRICS)
+
+
+def documents(discovery: Discovery) -> list[Document]:
+    """Every document."""
+    return [
+        discovery.api_group_list,
+        *discovery.api_group_discovery_list.values(),
+        discovery.api_group,
+        discovery.api_resource_list,
+        discovery.version,
+    ]
+
+
+def body(document: Document) -> Json:
+    """What a client reads."""
+    decoded: Json = json.loads(document.body)
+    return decoded
+
+
+def test_the_group_list_names_the_group_and_its_version(discovery: Discovery) -> None:
+    """The plain answer to /apis is a meta/v1 APIGroupList."""
+    assert body(discovery.api_group_list) == {
+        "kind": "APIGroupList",
+        "apiVersion": "v1",
+        "groups": [
+            {
+                "name": "external.metrics.k8s.io",
+                "versions": [GROUP_VERSION],
+                "preferredVersion": GROUP_VERSION,
+            }
+        ],
+    }
+
+
+def test_the_group_alone_says_its_kind(discovery: Discovery) -> None:
+    """The answer to /apis/GROUP is a meta/v1 APIGroup."""
+    assert body(discovery.api_group) == {
+        "kind": "APIGroup",
+        "apiVersion": "v1",
+        "name": "external.metrics.k8s.io",
+        "versions": [GROUP_VERSION],
+        "preferredVersion": GROUP_VERSION,
+    }
+
+
+def test_the_resource_list_has_one_entry_a_metric(discovery: Discovery) -> None:
+    """Sorted by name; the only verb is get, so that no controller starts to call us."""
+    assert body(discovery.api_resource_list) == {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": "external.metrics.k8s.io/v1beta1",
+        "resources": [
+            {
+                "name": name,
+                "singularName": "",
+                "namespaced": True,
+                "kind": name,
+                "verbs": ["get"],
+            }
+            for name in sorted(METRICS)
+        ],
+    }
+
+
+@pytest.mark.parametrize("version", ["v2", "v2beta1"])
+def test_aggregated_discovery_has_the_same_metrics(
+    discovery: Discovery, version: DiscoveryVersion
+) -> None:
+    """In either version: Namespaced, Current, with a kind of answer that is not empty."""
+    assert body(discovery.api_group_discovery_list[version]) == {
+        "kind": "APIGroupDiscoveryList",
+        "apiVersion": f"apidiscovery.k8s.io/{version}",
+        "metadata": {},
+        "items": [
+            {
+                "metadata": {"name": "external.metrics.k8s.io"},
+                "versions": [
+                    {
+                        "version": "v1beta1",
+                        "resources": [
+                            {
+                                "resource": name,
+                                "responseKind": {
+                                    "group": "external.metrics.k8s.io",
+                                    "version": "v1beta1",
+                                    "kind": name,
+                                },
+                                "scope": "Namespaced",
+                                "singularResource": "",
+                                "verbs": ["get"],
+                            }
+                            for name in sorted(METRICS)
+                        ],
+                        "freshness": "Current",
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def test_what_the_aggregator_asks_for_is_on_offer(discovery: Discovery) -> None:
+    """The Accept header of the recorded aggregator leads to the document of v2."""
+    lines = (RECORDINGS / "aggregator.jsonl").read_text().splitlines()
+    request = next(r for r in map(json.loads, lines) if r["path"] == "/apis")
+    accept = dict(request["headers"])["Accept"]
+    offers = {
+        Offer(kind="APIGroupDiscoveryList", group="apidiscovery.k8s.io", version=version): document
+        for version, document in discovery.api_group_discovery_list.items()
+    }
+    chosen = negotiate(accept, list(offers))
+    assert chosen is not None
+    assert chosen.version == "v2"
+    assert offers[chosen].content_type == chosen.content_type == MEDIA_TYPES["v2"]
+    # The order of a media type's parameters does not matter.
+    asked_for = [set(entry.split(";")) for entry in accept.split(",")]
+    assert set(chosen.content_type.split(";")) == asked_for[0]
+
+
+def test_the_catalogue_is_discoverable() -> None:
+    """Every built-in metric is listed."""
+    listed = build_discovery(Rules().names()).api_resource_list.body.decode()
+    for name in Rules().names():
+        assert f'"{name}"' in listed
+
+
+def test_names_are_listed_in_lower_case() -> None:
+    """Clients lowercase what they ask for, and look for that here."""
+    document = json.loads(build_discovery(["My_Metric", "my_metric"]).api_resource_list.body)
+    assert [resource["name"] for resource in document["resources"]] == ["my_metric"]
+
+
+def test_a_server_without_metrics_does_not_start() -> None:
+    """An empty group version would be stale, and block the deletion of every namespace."""
+    with pytest.raises(ConfigurationError, match="at least one metric"):
+        build_discovery([])
+
+
+def test_the_version_has_all_nine_fields(discovery: Discovery) -> None:
+    """Those that the recorded kube-apiserver has, but for its own emulation; all are strings."""
+    recorded = json.loads((RECORDINGS / "kube-api" / "version.json").read_text())
+    of_kubernetes = {
+        name
+        for name in recorded["response"]["body"]
+        if not name.startswith(("emulation", "minCompatibility"))
+    }
+    version = json.loads(discovery.version.body)
+    assert set(version) == of_kubernetes
+    assert len(version) == 9
+    assert all(isinstance(value, str) for value in version.values())
+    assert version["gitVersion"] == f"v{__version__}"
+    assert f"{version['major']}.{version['minor']}." in f"{__version__}."
+    assert version["goVersion"] == f"python{platform.python_version()}"
+    assert version["compiler"] == platform.python_implementation()
+
+
+def test_entity_tags_are_strong_and_follow_the_content(discovery: Discovery) -> None:
+    """Quoted, no two alike, the same for the same content, another for other content."""
+    for document in documents(discovery):
+        assert re.fullmatch(r'"[0-9A-F]{64}"', document.etag)
+        assert document.hash == sha256(document.body).hexdigest().upper()
+    assert len({document.etag for document in documents(discovery)}) == len(documents(discovery))
+    assert documents(build_discovery(reversed(METRICS))) == documents(discovery)
+    assert build_discovery(["other"]).api_resource_list.etag != discovery.api_resource_list.etag

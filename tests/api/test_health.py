@@ -1,0 +1,125 @@
+"""Probes get the answers that Kubernetes' own servers give, and a person gets reasons."""
+
+import pytest
+
+from metrics_server.api.health import Endpoint, HealthCheck, HealthChecks
+
+
+def checks(*, synced: str | None = None) -> HealthChecks:
+    """A server with a check of its loop and one of its pods."""
+    return HealthChecks(
+        live=[HealthCheck("loop", lambda: None)],
+        ready=[HealthCheck("pods-synced", lambda: synced), HealthCheck("shutdown", lambda: None)],
+    )
+
+
+@pytest.mark.parametrize("endpoint", ["livez", "readyz", "healthz"])
+def test_all_is_well(endpoint: Endpoint) -> None:
+    """The body is `ok` and nothing else, as probes and scripts compare it."""
+    answer = checks().answer(endpoint)
+    assert (answer.code, answer.text) == (200, "ok")
+
+
+def test_verbose_lists_every_check() -> None:
+    """In the format of k8s.io/apiserver."""
+    answer = checks().answer("readyz", query=[("verbose", "")])
+    assert answer.code == 200
+    assert answer.text == (
+        "[+]ping ok\n[+]loop ok\n[+]pods-synced ok\n[+]shutdown ok\nreadyz check passed\n"
+    )
+
+
+def test_a_failure_is_told_with_its_reason() -> None:
+    """500, verbose without being asked, and with the reason that Kubernetes would withhold."""
+    answer = checks(synced="no list of pods yet: 403 from the Kubernetes API").answer("readyz")
+    assert answer.code == 500
+    assert answer.text == (
+        "[+]ping ok\n"
+        "[+]loop ok\n"
+        "[-]pods-synced failed: no list of pods yet: 403 from the Kubernetes API\n"
+        "[+]shutdown ok\n"
+        "readyz check failed\n"
+    )
+
+
+def test_what_is_not_ready_is_still_alive() -> None:
+    """A restart would not mend it, so neither /livez nor /healthz fails."""
+    unready = checks(synced="not yet")
+    assert unready.answer("livez").code == 200
+    assert unready.answer("healthz").code == 200
+    verbose = unready.answer("livez", query=[("verbose", "")]).text
+    assert verbose == "[+]ping ok\n[+]loop ok\nlivez check passed\n"
+
+
+def test_what_is_not_alive_is_not_ready_either() -> None:
+    """The live checks belong to /readyz as well."""
+    dead = HealthChecks(live=[HealthCheck("loop", lambda: "blocked for 40 s")])
+    for endpoint in ("livez", "readyz", "healthz"):
+        answer = dead.answer(endpoint)
+        assert answer.code == 500
+        assert f"{endpoint} check failed\n" in answer.text
+
+
+def test_checks_can_be_excluded() -> None:
+    """Several at once; what is excluded is not asked and cannot fail."""
+    answer = checks(synced="not yet").answer(
+        "readyz", query=[("exclude", "pods-synced"), ("exclude", "loop"), ("verbose", "true")]
+    )
+    assert answer.code == 200
+    assert answer.text == (
+        "[+]ping ok\n"
+        "[+]loop excluded: ok\n"
+        "[+]pods-synced excluded: ok\n"
+        "[+]shutdown ok\n"
+        "readyz check passed\n"
+    )
+
+
+def test_an_excluded_check_is_not_run() -> None:
+    """It may be excluded because asking it does harm."""
+    asked = []
+
+    def ask() -> None:
+        asked.append(True)
+
+    server = HealthChecks(ready=[HealthCheck("slow", ask)])
+    server.answer("readyz", query=[("exclude", "slow")])
+    assert not asked
+    server.answer("readyz")
+    assert asked
+
+
+def test_an_unknown_exclude_is_warned_of() -> None:
+    """As Kubernetes words it, and it changes nothing else."""
+    excluded = [("exclude", name) for name in "dcba"]
+    answer = checks().answer("livez", query=[*excluded, ("verbose", "")])
+    assert answer.code == 200
+    assert answer.text == (
+        "[+]ping ok\n"
+        "[+]loop ok\n"
+        'warn: some health checks cannot be excluded: no matches for "a","b","c","d"\n'
+        "livez check passed\n"
+    )
+
+
+def test_one_check_can_be_asked_alone() -> None:
+    """/readyz/NAME says how that one is, whatever the others say."""
+    unready = checks(synced="not yet")
+    assert unready.answer("readyz", "loop").text == "ok"
+    answer = unready.answer("readyz", "pods-synced")
+    assert answer.code == 500
+    assert answer.text == "internal server error: not yet\n"
+
+
+def test_an_unknown_check_is_not_found() -> None:
+    """The answer names those that there are; a check of /readyz alone is unknown to /livez."""
+    answer = checks().answer("livez", "pods-synced")
+    assert answer.code == 404
+    assert answer.text == 'livez has no check "pods-synced"; it has: ping, loop\n'
+
+
+def test_a_check_is_asked_anew_each_time() -> None:
+    """Health is never remembered."""
+    states = iter(["starting", None])
+    server = HealthChecks(ready=[HealthCheck("started", lambda: next(states))])
+    assert [server.answer("readyz").code for _ in range(2)] == [500, 200]

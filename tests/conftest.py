@@ -1,0 +1,45 @@
+"""What holds for every test: no blocking call in the event loop, and no task left behind."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+from prometheus_client import CollectorRegistry
+
+from metrics_server.monitoring import Monitor
+
+
+@pytest.fixture(autouse=True)
+def no_blocking_calls() -> Iterator[BlockBuster]:
+    """A call that blocks the event loop raises where it is made."""
+    with blockbuster_ctx("metrics_server") as guard:
+        yield guard
+
+
+@pytest.fixture(autouse=True)
+async def no_leaked_tasks() -> AsyncIterator[None]:
+    """A test, and what it uses, ends every task that it began."""
+    before = asyncio.all_tasks()
+    yield
+    leaked = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
+    assert not leaked, f"tasks left behind: {[task.get_name() for task in leaked]}"
+
+
+@pytest.fixture
+def registry() -> CollectorRegistry:
+    """A registry of the test's own."""
+    return CollectorRegistry()
+
+
+@pytest.fixture
+def monitor(registry: CollectorRegistry) -> Monitor:
+    """A monitor on the test's own registry."""
+    return Monitor(registry)
+
+
+@pytest.fixture
+def pages() -> Path:
+    """The folder of exporters' pages."""
+    return Path(__file__).parent / "data" / "exporters"

@@ -1,0 +1,234 @@
+import json
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_server.demo.object_store import Json, Object
+from metrics_server.kube.pods import (
+    Container,
+    Pod,
+    PodStore,
+    Resources,
+    effective_request,
+    pod_decoder,
+)
+
+from .conftest import Recording
+
+GPU = "nvidia.com/gpu"
+
+decode = pod_decoder()
+
+
+def pod_json(
+    containers: Sequence[Object] = (), init_containers: Sequence[Object] = (), **status: Json
+) -> bytes:
+    """A Pod as the API tells it."""
+    return json.dumps(
+        {
+            "metadata": {"name": "p", "namespace": "n"},
+            "spec": {"containers": containers, "initContainers": init_containers},
+            "status": {"phase": "Running", **status},
+        }
+    ).encode()
+
+
+def container(gpus: str | int = 0, *, resource: str = GPU, restart: str | None = None) -> Object:
+    """A container that requests and is limited to some of a resource."""
+    amounts: Object = {resource: gpus, "cpu": "100m"} if gpus else {"cpu": "1"}
+    made: Object = {"name": "c", "resources": {"requests": amounts, "limits": amounts}}
+    return made if restart is None else {**made, "restartPolicy": restart}
+
+
+def sidecar(gpus: int) -> Object:
+    """An init container that stays."""
+    return container(gpus, restart="Always")
+
+
+def test_recorded_pods_are_read(recording: Recording) -> None:
+    """A Pod of a real API server gives every field of the record."""
+    page = msgspec.to_builtins(recording("pods-list-page1"))["response"]["body"]
+    pods = [decode(json.dumps(item).encode()) for item in page["items"]]
+    assert pods[0] == Pod(
+        namespace="default",
+        name="inference-cb965885-7t8sd",
+        labels={"app": "inference", "pod-template-hash": "cb965885", "tier": "gpu"},
+        node="gpu-node-0",
+        phase="Running",
+        ready=True,
+        terminating=False,
+        gpus=1,
+    )
+    assert len({pod.name for pod in pods}) == 3
+
+
+def test_recorded_events_are_read(recording: Recording) -> None:
+    """A pod is seen to be scheduled, to become Ready, and to be terminated."""
+    events = msgspec.to_builtins(recording("pods-watch"))["events"]
+    seen = [
+        (pod.node != "", pod.phase, pod.ready, pod.terminating)
+        for event in (entry["event"]["object"] for entry in events)
+        if event["metadata"].get("name") == "probe"
+        for pod in [decode(json.dumps(event).encode())]
+    ]
+    assert seen == [
+        (False, "Pending", False, False),
+        (True, "Pending", False, False),
+        (True, "Running", True, False),
+        (True, "Running", True, True),
+        (True, "Running", True, True),
+        (True, "Running", True, True),
+    ]
+
+
+def test_what_is_null_is_empty() -> None:
+    """Go writes null for an empty list, and a pod without labels has no such field."""
+    raw = b"""{"metadata": {"name": "p", "namespace": "n"},
+               "spec": {"containers": null}, "status": {}}"""
+    assert decode(raw) == Pod("n", "p", {}, "", "", ready=False, terminating=False, gpus=0)
+
+
+@pytest.mark.parametrize("status", ["False", "Unknown"])
+def test_a_condition_that_is_not_true_is_not_ready(status: str) -> None:
+    """Only Ready=True is ready, and no other condition is."""
+    conditions: list[Json] = [
+        {"type": "ContainersReady", "status": "True"},
+        {"type": "Ready", "status": status},
+    ]
+    assert not decode(pod_json(conditions=conditions)).ready
+
+
+@pytest.mark.parametrize(
+    ("containers", "init_containers", "gpus"),
+    [
+        ([], [], 0),
+        ([container()], [], 0),
+        ([container(2)], [], 2),
+        ([container("8")], [], 8),
+        ([container("1k")], [], 1000),
+        ([container("2e1")], [], 20),
+        ([container(1), container(2)], [], 3),
+        ([{"resources": {"limits": {GPU: "4"}}}], [], 4),
+        ([{"resources": {"requests": {"cpu": 1}, "limits": {GPU: "4"}}}], [], 4),
+        ([{"name": "no resources"}], [], 0),
+        ([container(1)], [container(3)], 3),
+        ([container(3)], [container(1)], 3),
+        ([container(1)], [container(1), container(1)], 1),
+        ([container(1)], [sidecar(1)], 2),
+        ([container(1)], [sidecar(1), container(4)], 5),
+        ([container(1)], [container(4), sidecar(1)], 4),
+        ([], [sidecar(1), sidecar(2)], 3),
+        ([container(1), container(1, resource="nvidia.com/mig-1g.5gb")], [], 2),
+        ([container(1, resource="amd.com/gpu")], [], 1),
+        ([container(1)], [container(3, resource="amd.com/gpu")], 4),
+        ([container(1, resource="nvidia.com/gpu.shared")], [], 0),
+        ([container(1, resource="example.com/nvidia.com/gpu")], [], 0),
+    ],
+)
+def test_gpus_are_counted_as_the_scheduler_does(
+    containers: list[Object], init_containers: list[Object], gpus: int
+) -> None:
+    """A pod requests what its containers and sidecars do, or what it takes to start them."""
+    assert decode(pod_json(containers, init_containers)).gpus == gpus
+
+
+def test_which_resources_are_gpus_is_configurable() -> None:
+    """A cluster may name its GPUs otherwise, such as time-sliced ones."""
+    raw = pod_json([container(1, resource="nvidia.com/gpu.shared"), container(1)])
+    assert pod_decoder(["nvidia.com/gpu.sh*"])(raw).gpus == 1
+    assert pod_decoder([])(raw).gpus == 0
+
+
+@pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"metadata": {}}', b"\xff", b'"\xff"'])
+def test_what_is_no_pod_is_refused(raw: bytes) -> None:
+    """What cannot be read raises an error that a reflector expects."""
+    with pytest.raises((msgspec.DecodeError, ValueError)):
+        decode(raw)
+
+
+@pytest.mark.parametrize("quantity", ["", "many", "1X"])
+def test_what_is_no_quantity_is_refused(quantity: str) -> None:
+    """A request that cannot be read is no zero."""
+    raw = pod_json([{"resources": {"limits": {GPU: quantity}}}])
+    with pytest.raises(ValueError, match="no quantity"):
+        decode(raw)
+
+
+Timeline = list[tuple[Literal["init", "sidecar"], int]]
+
+
+def most_at_once(init_containers: Timeline, containers: list[int]) -> int:
+    """What a pod holds at its busiest moment, by playing its life step by step."""
+    staying: list[int] = []
+    held = [0]
+    for kind, gpus in init_containers:
+        held.append(sum(staying) + gpus)
+        if kind == "sidecar":
+            staying = [*staying, gpus]
+    held.append(sum(staying) + sum(containers))
+    return max(held)
+
+
+@given(
+    st.lists(st.tuples(st.sampled_from(["init", "sidecar"]), st.integers(0, 16)), max_size=8),
+    st.lists(st.integers(0, 16), max_size=8),
+)
+def test_the_effective_request_is_the_most_at_once(
+    init_containers: Timeline, containers: list[int]
+) -> None:
+    """Whatever the order of init containers and sidecars, it is the peak over the pod's life."""
+
+    def made(gpus: int, restart: str | None = None) -> Container:
+        return Container(Resources(requests={GPU: str(gpus)}), restart)
+
+    assert effective_request(
+        [made(gpus) for gpus in containers],
+        [made(gpus, "Always" if kind == "sidecar" else None) for kind, gpus in init_containers],
+        GPU,
+    ) == most_at_once(init_containers, containers)
+
+
+def pod(namespace: str, name: str, node: str = "node") -> Pod:
+    """A pod with little to it."""
+    return Pod(namespace, name, {}, node, "Running", ready=True, terminating=False, gpus=1)
+
+
+def test_the_store_finds_pods_by_namespace() -> None:
+    """Each namespace has its own pods, and one that is unknown has none."""
+    store = PodStore()
+    store.replace([pod("a", "x"), pod("a", "y"), pod("b", "x")])
+    assert {p.name for p in store.in_namespace("a")} == {"x", "y"}
+    assert list(store.in_namespace("b")) == [pod("b", "x")]
+    assert list(store.in_namespace("c")) == []
+    assert store.get("a", "y") == pod("a", "y")
+    assert store.get("b", "y") is None
+    assert store.get("c", "x") is None
+    assert len(store) == 3
+
+
+def test_the_store_takes_changes_over() -> None:
+    """Changes add, replace and remove; to remove what is not known changes nothing."""
+    store = PodStore()
+    store.apply("ADDED", pod("a", "x", node=""))
+    store.apply("MODIFIED", pod("a", "x", node="n1"))
+    store.apply("MODIFIED", pod("a", "y"))
+    assert store.get("a", "x") == pod("a", "x", node="n1")
+    store.apply("DELETED", pod("a", "x"))
+    store.apply("DELETED", pod("a", "x"))
+    store.apply("DELETED", pod("b", "x"))
+    assert list(store.in_namespace("a")) == [pod("a", "y")]
+    store.apply("DELETED", pod("a", "y"))
+    assert len(store) == 0
+
+
+def test_the_store_is_replaced_whole() -> None:
+    """After a replacement nothing of before is left."""
+    store = PodStore()
+    store.replace([pod("a", "x"), pod("b", "x")])
+    store.replace([pod("b", "y")])
+    assert list(store.in_namespace("a")) == []
+    assert list(store.in_namespace("b")) == [pod("b", "y")]

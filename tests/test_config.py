@@ -1,0 +1,135 @@
+"""The configuration file."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_server.config import Config, load_config, parse_duration
+from metrics_server.errors import ConfigurationError
+
+
+def write(folder: Path, text: str) -> Path:
+    """A configuration file of that text."""
+    path = folder / "config.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
+    """Every setting has a default."""
+    assert load_config(write(tmp_path, "# nothing\n")) == Config()
+
+
+def test_a_whole_file(tmp_path: Path) -> None:
+    """Every setting can be set, under its camelCase name."""
+    config = load_config(
+        write(
+            tmp_path,
+            """
+exporters:
+  services:
+    - {namespace: a, name: b}
+    - {namespace: c, name: d, port: metrics}
+  static: ["http://10.0.0.1:9400/metrics"]
+  path: /gpu
+  timeout: 1500ms
+  maxAge: 1m
+  maxConcurrency: 8
+pods:
+  gpuResources: [nvidia.com/gpu]
+  measure: running
+  namespaces: [default]
+fallback:
+  chain: [last-known, error]
+  lastKnownMaxAge: 30s
+  minCoverage: 1
+  simulated: {base: 50, variance: 10}
+""",
+        )
+    )
+    assert [service.name for service in config.exporters.services] == ["b", "d"]
+    assert config.exporters.services[1].port == "metrics"
+    assert config.exporters.static == ("http://10.0.0.1:9400/metrics",)
+    assert (config.exporters.path, config.exporters.timeout) == ("/gpu", 1.5)
+    assert (config.exporters.max_age, config.exporters.max_concurrency) == (60, 8)
+    assert config.pods.gpu_resources == ("nvidia.com/gpu",)
+    assert (config.pods.measure, config.pods.namespaces) == ("running", ("default",))
+    assert config.fallback.chain == ("last-known", "error")
+    assert (config.fallback.last_known_max_age, config.fallback.min_coverage) == (30, 1)
+    assert (config.fallback.simulated.base, config.fallback.simulated.variance) == (50, 10)
+
+
+def test_every_problem_is_told_at_once_by_path(tmp_path: Path) -> None:
+    """One run shows a person everything that is wrong, and where."""
+    path = write(
+        tmp_path,
+        """
+exporter: {}
+exporters:
+  timeout: 2
+  maxAge: soon
+  static: [10.0.0.1, "http://user:secret@host/"]
+  services: [{namespace: a}]
+fallback:
+  chain: [error, simulated]
+  minCoverage: 2
+""",
+    )
+    with pytest.raises(ConfigurationError) as raised:
+        load_config(path)
+    lines = str(raised.value).splitlines()
+    assert lines[0] == f"{path}:"
+    assert sorted(line.strip() for line in lines[1:]) == [
+        "exporter: Extra inputs are not permitted",
+        "exporters.maxAge: 'soon' is not a duration; write it as 2s, 500ms or 1m30s",
+        "exporters.services.0.name: Field required",
+        "exporters.static.0: '10.0.0.1' is not a URL such as http://10.0.0.7:9400/metrics",
+        "exporters.static.1: a URL with credentials would end up in logs",
+        "exporters.timeout: 2 is not a duration; write it as 2s, 500ms or 1m30s",
+        "fallback.minCoverage: Input should be less than or equal to 1",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("fallback: {chain: [error, simulated]}", "fallback: chain goes on after error"),
+        ("fallback: {chain: [simulated, simulated]}", "fallback: chain names a kind twice"),
+        ("fallback: {chain: []}", "fallback.chain: "),
+        ("fallback: {simulated: {base: 90, variance: 30}}", "base + variance must not be above"),
+        ("exporters: {timeout: 0s}", "exporters.timeout: must be longer than 0s"),
+        ("exporters: {path: metrics}", "exporters.path: must begin with /"),
+        ("pods: {gpuResources: []}", "pods.gpuResources: "),
+        ("pods: {measure: all}", "pods.measure: Input should be 'ready' or 'running'"),
+        ("[]", "the file: "),
+        ("a: [", "is not YAML"),
+    ],
+)
+def test_a_wrong_setting_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    """What cannot be meant is refused, with its path and what would be right."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_config(write(tmp_path, text))
+    assert told in str(raised.value)
+
+
+def test_a_missing_file_is_told(tmp_path: Path) -> None:
+    """The file that cannot be read is named."""
+    with pytest.raises(ConfigurationError, match=r"nowhere\.yaml cannot be read"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+@given(st.integers(0, 9), st.integers(0, 59), st.integers(0, 59), st.integers(0, 999))
+def test_durations(hours: int, minutes: int, seconds: int, milliseconds: int) -> None:
+    """A duration is the sum of its parts."""
+    text = f"{hours}h{minutes}m{seconds}s{milliseconds}ms"
+    total = hours * 3600 + minutes * 60 + seconds + milliseconds / 1000
+    assert parse_duration(text) == pytest.approx(total)
+
+
+@pytest.mark.parametrize("text", ["", "2", "s", "2 s", "-2s", "2sec", "1e3s", 2, None, "٣s"])
+def test_what_is_no_duration(text: object) -> None:
+    """A number without a unit, and what only looks like a duration, is refused."""
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
