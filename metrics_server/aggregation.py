@@ -1,17 +1,28 @@
-"""From a collection of samples to the one number: the mean over a pod's GPUs, then over pods."""
+"""From a collection of samples to the one number: over each pod's GPUs first, then over pods."""
 
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
 from metrics_server.errors import MeasurementMissingError
 from metrics_server.rules import Aggregation, MetricRule
-from metrics_server.samples import Answer, Collection
+from metrics_server.samples import Answer, Collection, PodSample
+
+
+def _p95(values: Sequence[float]) -> float:
+    """The 95th percentile by nearest rank: the least value that 95 % are not above.
+
+    It is always one of the values, and of fewer than 20 the greatest.
+    """
+    rank = (95 * len(values) + 99) // 100
+    return sorted(values)[rank - 1]
+
 
 _AGGREGATIONS: dict[Aggregation, Callable[[Sequence[float]], float]] = {
     "avg": fmean,
     "max": max,
     "min": min,
     "sum": sum,
+    "p95": _p95,
 }
 # How many names a sentence lists before it says how many more there are.
 _NAMES_TOLD = 3
@@ -19,6 +30,10 @@ _NAMES_TOLD = 3
 
 def aggregate(rule: MetricRule, collection: Collection, min_coverage: float) -> Answer:
     """The answer that a collection gives under a rule.
+
+    A sum over pods stands for all pods that were asked about: those without a sample count as the
+    mean of the others. Left out they would count as idle, and the HPA would take their replicas
+    away for that.
 
     Args:
         rule: how GPUs and pods are aggregated.
@@ -31,15 +46,24 @@ def aggregate(rule: MetricRule, collection: Collection, min_coverage: float) -> 
     samples = collection.samples
     if not samples or len(samples) < min_coverage * collection.asked:
         raise _missing(collection, min_coverage)
-    over_gpus, over_pods = _AGGREGATIONS[rule.over_gpus], _AGGREGATIONS[rule.over_pods]
+    value = _AGGREGATIONS[rule.over_pods]([pod_value(rule, sample) for sample in samples])
+    if rule.over_pods == "sum":
+        value *= collection.asked / len(samples)
     return Answer(
-        value=over_pods([over_gpus(sample.gpus) for sample in samples]),
+        value=value,
         decimals=rule.decimals,
         timestamp=min(sample.timestamp for sample in samples),
         origin="exporters",
         covered=len(samples),
         asked=collection.asked,
+        shared=any(sample.shared for sample in samples),
+        window=rule.window,
     )
+
+
+def pod_value(rule: MetricRule, sample: PodSample) -> float:
+    """The value of one pod under a rule."""
+    return _AGGREGATIONS[rule.over_gpus](sample.gpus)
 
 
 def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingError:

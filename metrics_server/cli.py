@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -10,23 +11,27 @@ from typing import TypeVar, get_args
 import msgspec
 import uvloop
 
-from metrics_server import __version__, logs
+from metrics_server import __version__, logs, rules_command
 from metrics_server.config import (
+    CertificatesConfig,
     Config,
     ServeOptions,
-    load_config,
-    parse_duration,
     parse_exporter_url,
 )
+from metrics_server.config_file import load_config
 from metrics_server.demo.run import DemoOptions, FaultName, demo
-from metrics_server.errors import ConfigurationError
+from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.server import serve
+from metrics_server.serving.command import CertsOptions, write_certificates
+from metrics_server.settings import parse_duration
 
 _DEFAULTS = ServeOptions()
 _DEMO_DEFAULTS = DemoOptions()
 _MAX_DEMO_NODES = 100
+_DEFAULT_CERTIFICATES = CertificatesConfig()
+_MAX_DAYS = 3650
 
-Flags = TypeVar("Flags", ServeOptions, DemoOptions)
+Flags = TypeVar("Flags", ServeOptions, DemoOptions, CertsOptions)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -43,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except ConfigurationError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - before logs, for a person
         status = 2
+    except KubernetesError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - as above
+        status = 1
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
@@ -57,6 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     _add_serve(commands.add_parser("serve", help="serve external.metrics.k8s.io/v1beta1"))
+    _add_certs(commands.add_parser("certs", help="write a certificate for who keeps their own"))
+    rules_command.add_arguments(commands.add_parser("rules", help="print the metrics served"))
     _add_demo(commands.add_parser("demo", help="the whole loop on loopback, with simulated GPUs"))
     return parser
 
@@ -89,10 +99,48 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--tls-cert-file",
         type=Path,
         metavar="FILE",
-        help="the serving certificate, with its chain, PEM (default: one made for this run)",
+        help="the serving certificate, with its chain, PEM; read anew when it changes",
     )
     parser.add_argument(
         "--tls-private-key-file", type=Path, metavar="FILE", help="the certificate's key, PEM"
+    )
+    parser.add_argument(
+        "--cert-dir",
+        type=Path,
+        metavar="DIR",
+        help="a folder with both, as tls.crt and tls.key; they are read anew when they change",
+    )
+    parser.add_argument(
+        "--self-managed-certs",
+        action="store_true",
+        help="make and renew the certificate, and keep the APIService's caBundle in step",
+    )
+    parser.add_argument(
+        "--client-ca-file",
+        type=Path,
+        metavar="FILE",
+        help="authorities of users' client certificates, PEM (default: as the cluster has them)",
+    )
+    parser.add_argument(
+        "--requestheader-client-ca-file",
+        type=Path,
+        metavar="FILE",
+        help="authorities of front proxies, PEM (default: as the cluster has them)",
+    )
+    parser.add_argument(
+        "--requestheader-allowed-names",
+        type=_list,
+        default=_DEFAULTS.requestheader_allowed_names,
+        metavar="NAMES",
+        help="common names of front proxies, with commas between; goes with the file above",
+    )
+    parser.add_argument(
+        "--authorization-always-allow-paths",
+        type=_list,
+        default=_DEFAULTS.always_allow_paths,
+        dest="always_allow_paths",
+        metavar="PATHS",
+        help="paths that anyone may ask for (default: /healthz,/livez,/readyz)",
     )
     parser.add_argument(
         "--exporter",
@@ -123,6 +171,36 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         choices=get_args(logs.LogFormat),
         default=_DEFAULTS.log_format,
         help="one line a fact (default: %(default)s)",
+    )
+
+
+def _add_certs(parser: argparse.ArgumentParser) -> None:
+    parser.set_defaults(run=_certs)
+    parser.add_argument(
+        "--service",
+        default=_DEFAULT_CERTIFICATES.service,
+        metavar="NAME",
+        help="the Service that the APIService names (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--namespace",
+        default=_DEFAULT_CERTIFICATES.namespace,
+        metavar="NAME",
+        help="its namespace (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder to write to; nothing in it is overwritten",
+    )
+    parser.add_argument(
+        "--days",
+        type=_days,
+        default=365,
+        metavar="N",
+        help="how long the certificate is valid (default: %(default)s)",
     )
 
 
@@ -163,6 +241,11 @@ def _serve(options: argparse.Namespace) -> int:
     return 0
 
 
+def _certs(options: argparse.Namespace) -> int:
+    print(write_certificates(_flags(CertsOptions, options)), end="")  # noqa: T201 - its output
+    return 0
+
+
 def _demo(options: argparse.Namespace) -> int:
     # The demo's own table tells what the server's warnings would.
     logs.configure("error")
@@ -181,17 +264,25 @@ def _run(command: Coroutine[object, object, None]) -> None:
 
 
 def _port(text: str) -> int:
-    port = int(text)
-    if not 0 <= port <= 65535:  # noqa: PLR2004 - TCP's own number
-        raise argparse.ArgumentTypeError(f"{text} is no port: it must be from 0 to 65535")
-    return port
+    return _whole(text, 0, 65535)
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
 def _nodes(text: str) -> int:
-    nodes = int(text)
-    if not 1 <= nodes <= _MAX_DEMO_NODES:
-        raise argparse.ArgumentTypeError(f"{text}: it must be from 1 to {_MAX_DEMO_NODES}")
-    return nodes
+    return _whole(text, 1, _MAX_DEMO_NODES)
+
+
+def _days(text: str) -> int:
+    return _whole(text, 1, _MAX_DAYS)
+
+
+def _whole(text: str, least: int, greatest: int) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= greatest:
+        raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} to {greatest}")
+    return int(text)
 
 
 def _url(text: str) -> str:

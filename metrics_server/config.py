@@ -1,47 +1,15 @@
-"""The configuration file and the flags, as frozen values; all problems are told at once."""
+"""What can be configured: the sections of the configuration file, and the flags of `serve`."""
 
-import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-import yaml
 from msgspec import Struct
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
-from pydantic.alias_generators import to_camel
+from pydantic import AfterValidator, Field, model_validator
 
-from metrics_server.errors import ConfigurationError
 from metrics_server.logs import LogFormat, LogLevel
-
-_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
-_DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
-_DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
-
-
-def parse_duration(text: object) -> float:
-    """Seconds of a duration as Go and Kubernetes write it: "2s", "500ms", "1m30s".
-
-    Raises:
-        ValueError: it is not written so.
-    """
-    if not isinstance(text, str) or not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration; write it as 2s, 500ms or 1m30s")
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
-
-
-def _positive(seconds: float) -> float:
-    if seconds <= 0:
-        raise ValueError("must be longer than 0s")
-    return seconds
+from metrics_server.rule_config import RuleConfigs
+from metrics_server.settings import Name, PositiveDuration, Section
 
 
 def parse_exporter_url(url: str) -> str:
@@ -64,20 +32,12 @@ def _absolute_path(path: str) -> str:
     return path
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
-PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 ExporterUrl = Annotated[str, AfterValidator(parse_exporter_url)]
 AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
-Name = Annotated[str, Field(min_length=1)]
+ConfigPath = Annotated[Path, Field(strict=False)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True
-    )
-
-
-class ServiceConfig(_Section):
+class ServiceConfig(Section):
     """A Service whose endpoints are exporters."""
 
     namespace: Name = Field(description="The Service's namespace.")
@@ -93,7 +53,34 @@ _SERVICES = (
 )
 
 
-class ExportersConfig(_Section):
+class ExporterTlsConfig(Section):
+    """How exporters behind TLS are verified. Verification cannot be turned off."""
+
+    ca_file: ConfigPath | None = Field(
+        None, description="Authorities to verify exporters by, PEM; without it the system's."
+    )
+    server_name: Name | None = Field(
+        None, description="The name in their certificates, where it is not their address."
+    )
+
+
+class ExporterAuthConfig(Section):
+    """What exporters are shown; files are read anew each minute."""
+
+    bearer_token_file: ConfigPath | None = Field(None, description="A file with a bearer token.")
+    username: Name | None = Field(None, description="The user of basic authentication.")
+    password_file: ConfigPath | None = Field(None, description="A file with that user's password.")
+
+    @model_validator(mode="after")
+    def _is_one_way(self) -> Self:
+        if (self.username is None) != (self.password_file is None):
+            raise ValueError("username and passwordFile go together")
+        if self.username is not None and self.bearer_token_file is not None:
+            raise ValueError("bearerTokenFile and username exclude each other")
+        return self
+
+
+class ExportersConfig(Section):
     """Where the GPU exporters are, and how they are scraped."""
 
     services: tuple[ServiceConfig, ...] = Field(
@@ -103,6 +90,13 @@ class ExportersConfig(_Section):
         (), strict=False, description="URLs of exporters, instead of discovery by Services."
     )
     path: AbsolutePath = Field("/metrics", description="The path of the page of an exporter.")
+    scheme: Literal["http", "https"] = Field(
+        "http", description="How discovered exporters are spoken to."
+    )
+    tls: ExporterTlsConfig = Field(
+        ExporterTlsConfig(), description="How exporters behind TLS are verified."
+    )
+    auth: ExporterAuthConfig = Field(ExporterAuthConfig(), description="What exporters are shown.")
     timeout: PositiveDuration = Field(
         2.0, description="How long a scrape may take; no answer waits longer."
     )
@@ -111,8 +105,18 @@ class ExportersConfig(_Section):
     )
     max_concurrency: int = Field(64, ge=1, description="Connections to exporters at most.")
 
+    @model_validator(mode="after")
+    def _credentials_are_not_sent_in_the_clear(self) -> Self:
+        shown = self.auth.username or self.auth.bearer_token_file
+        in_the_clear = [url for url in self.static if url.startswith("http:")]
+        if self.scheme == "http" and not self.static:
+            in_the_clear.append("scheme: http")
+        if shown and in_the_clear:
+            raise ValueError(f"auth would be sent in the clear, by {', '.join(in_the_clear)}")
+        return self
 
-class PodsConfig(_Section):
+
+class PodsConfig(Section):
     """Which pods are measured."""
 
     gpu_resources: tuple[Name, ...] = Field(
@@ -131,7 +135,7 @@ class PodsConfig(_Section):
     )
 
 
-class SimulatedConfig(_Section):
+class SimulatedConfig(Section):
     """The simulated utilization, in percent."""
 
     base: float = Field(60.0, ge=0, le=100, strict=False, description="Its least value.")
@@ -146,7 +150,7 @@ class SimulatedConfig(_Section):
         return self
 
 
-class FallbackConfig(_Section):
+class FallbackConfig(Section):
     """What is answered when there is no measurement."""
 
     chain: tuple[Literal["last-known", "simulated", "error"], ...] = Field(
@@ -178,7 +182,19 @@ class FallbackConfig(_Section):
         return self
 
 
-class Config(_Section):
+class CertificatesConfig(Section):
+    """Where `--self-managed-certs` keeps the serving certificate, and what it is for."""
+
+    service: Name = Field(
+        "gpu-metrics-server", description="The Service that the APIService names."
+    )
+    namespace: Name = Field("gpu-monitoring", description="The namespace of it, and of the Secret.")
+    secret: Name = Field(
+        "gpu-metrics-server-certificates", description="The Secret that the replicas share."
+    )
+
+
+class Config(Section):
     """The configuration file."""
 
     exporters: ExportersConfig = Field(
@@ -188,31 +204,17 @@ class Config(_Section):
     fallback: FallbackConfig = Field(
         FallbackConfig(), description="What is answered when there is no measurement."
     )
-
-
-def load_config(path: Path) -> Config:
-    """The configuration of a YAML file.
-
-    Raises:
-        ConfigurationError: the file cannot be read or is not YAML, or a setting is wrong; the
-            message has a line for each problem, with the setting's path.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        document: object = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from error
-    try:
-        return Config.model_validate({} if document is None else document)
-    except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: "
-            f"{problem['msg'].removeprefix('Value error, ')}"
-            for problem in error.errors()
-        ]
-        raise ConfigurationError(f"{path}:\n  " + "\n  ".join(problems)) from error
+    certificates: CertificatesConfig = Field(
+        CertificatesConfig(),
+        description="Where `--self-managed-certs` keeps the certificate, and what it is for.",
+    )
+    rules: RuleConfigs = Field(
+        (), strict=False, description="Rules added to the catalogue, or replacing one by name."
+    )
+    gauges: bool = Field(
+        default=True,
+        description="Whether a gauge of an exporter can be asked for by its own name.",
+    )
 
 
 class ServeOptions(Struct, frozen=True):
@@ -222,8 +224,15 @@ class ServeOptions(Struct, frozen=True):
         kubeconfig: how to reach the Kubernetes API; None finds it as kubectl does, or in a pod.
         bind_address: the address to listen on.
         secure_port: the port to listen on; 0 takes any free one.
-        tls_cert_file: the serving certificate (chain), PEM; None makes a self-signed pair.
+        tls_cert_file: the serving certificate (chain), PEM.
         tls_private_key_file: its key, PEM.
+        cert_dir: a folder that has both, as tls.crt and tls.key.
+        self_managed_certs: the server makes and renews its own; without any of these it makes
+            one for this run.
+        client_ca_file: authorities of users' client certificates, PEM, instead of the cluster's.
+        requestheader_client_ca_file: authorities of front proxies, PEM, instead of the cluster's.
+        requestheader_allowed_names: common names of front proxies; with the file above only.
+        always_allow_paths: paths that anyone may ask for.
         shutdown_delay: seconds between failing readiness and refusing connections.
         log_level: the least that is logged.
         log_format: one line a fact, as text or JSON.
@@ -235,7 +244,13 @@ class ServeOptions(Struct, frozen=True):
     secure_port: int = 6443
     tls_cert_file: Path | None = None
     tls_private_key_file: Path | None = None
+    cert_dir: Path | None = None
+    self_managed_certs: bool = False
+    client_ca_file: Path | None = None
+    requestheader_client_ca_file: Path | None = None
+    requestheader_allowed_names: tuple[str, ...] = ()
+    always_allow_paths: tuple[str, ...] = ("/healthz", "/livez", "/readyz")
     shutdown_delay: float = 0
     log_level: LogLevel = "info"
     log_format: LogFormat = "text"
-    exporters: Sequence[str] = ()
+    exporters: tuple[str, ...] = ()

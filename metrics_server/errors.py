@@ -6,10 +6,14 @@ MetricsServerError
 ├── ScrapeError                   one exporter gave no usable page
 └── RequestError                  a request gets this as its answer
     ├── BadRequestError           400: the question is malformed
+    ├── UnauthorizedError         401: the credentials that came with it are not good
+    ├── ForbiddenError            403: the user may not do that
+    ├── ReviewError               500: whether the user may do that could not be found out
     ├── NotFoundError             404: nothing is served at that path
     ├── MethodNotAllowedError     405: the method, or the watch, is not offered there
     ├── NotAcceptableError        406: no form that the client accepts is offered
     ├── UnknownMetricError        404: no rule has that name
+    ├── CounterAskedError         400: an exporter has that name, but as a counter
     ├── NoPodMatchesError         404: the selector names no pod
     ├── NoGpuRequestedError       404: the pods it names request no GPU
     ├── NoPodMeasurableError      503: its GPU pods are not Running, or not Ready
@@ -77,6 +81,46 @@ class BadRequestError(RequestError):
     label = "bad-request"
 
 
+class UnauthorizedError(RequestError):
+    """The credentials that came with a request are not good.
+
+    Its message is this one word always, as a Go server's is: what was wrong is for the log alone.
+    """
+
+    code = 401
+    reason = "Unauthorized"
+    label = "unauthorized"
+
+    def __init__(self) -> None:
+        super().__init__("Unauthorized")
+
+
+class ForbiddenError(RequestError):
+    """The user may not do what was asked.
+
+    Attributes:
+        group: the API group of the resource; "" where a path was asked for.
+        resource: its name; "" likewise.
+    """
+
+    code = 403
+    reason = "Forbidden"
+    label = "forbidden"
+
+    def __init__(self, message: str, *, group: str = "", resource: str = "") -> None:
+        super().__init__(message)
+        self.group = group
+        self.resource = resource
+
+
+class ReviewError(RequestError):
+    """The Kubernetes API did not decide whether the user may do what was asked."""
+
+    code = 500
+    reason = "InternalError"
+    label = "review-failed"
+
+
 class NotFoundError(RequestError):
     """Nothing is served at the path that was asked for."""
 
@@ -117,6 +161,20 @@ class UnknownMetricError(RequestError):
     def __init__(self, metric: str, known: Iterable[str]) -> None:
         served = ", ".join(sorted(known))
         super().__init__(f'there is no metric "{metric}"; the metrics served here are: {served}')
+
+
+class CounterAskedError(RequestError):
+    """An exporter has a family of the name that was asked for, but no HPA can scale on it."""
+
+    code = 400
+    reason = "BadRequest"
+    label = "counter-asked"
+
+    def __init__(self, metric: str, instead: str) -> None:
+        super().__init__(
+            f'"{metric}" is a counter: it only ever grows, and replicas that follow it would only '
+            f"grow with it; ask for {instead}"
+        )
 
 
 class NoPodMatchesError(RequestError):

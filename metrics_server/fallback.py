@@ -48,21 +48,28 @@ class FallbackChain:
         self._clock = clock
         self._random = random
         self._max_age = last_known_max_age
-        self._last_known: TTLCache[tuple[str, str, str], Answer] = TTLCache(
+        self._last_known: TTLCache[Question, Answer] = TTLCache(
             _MAX_REMEMBERED, last_known_max_age, timer=clock
         )
 
     def remember(self, question: Question, answer: Answer) -> None:
         """Keep a real answer, for a time when the same question has none."""
-        self._last_known[_key(question)] = answer
+        self._last_known[question] = answer
 
     def replace(
-        self, question: Question, rule: MetricRule, missing: MeasurementMissingError
+        self, question: Question, rule: MetricRule, pods: int, missing: MeasurementMissingError
     ) -> Answer:
         """The first answer that the chain has for a question without a measurement.
 
-        A last-known answer keeps the time of its samples. Only a percentage can be simulated: the
-        chain passes over "simulated" for any other unit.
+        A last-known answer keeps the time of its samples. Only a percentage of one GPU can be
+        simulated: the chain passes over "simulated" for any other unit, and for a sum over GPUs.
+        A sum over pods is simulated as that many times the utilization of one.
+
+        Args:
+            question: as it was asked.
+            rule: of its metric.
+            pods: how many pods were asked about.
+            missing: why there is no measurement.
 
         Raises:
             MeasurementMissingError: `missing` itself, where the chain has no answer.
@@ -71,12 +78,13 @@ class FallbackChain:
             if kind == "error":
                 break
             if kind == "last-known":
-                known = self._last_known.get(_key(question))
+                known = self._last_known.get(question)
                 if known is not None and self._clock() - known.timestamp <= self._max_age:
                     return structs.replace(known, origin="last-known")
-            elif rule.unit == "percent":
+            elif rule.unit == "percent" and rule.over_gpus != "sum":
+                value = self._simulated.base + self._simulated.variance * self._random()
                 return Answer(
-                    value=self._simulated.base + self._simulated.variance * self._random(),
+                    value=value * pods if rule.over_pods == "sum" else value,
                     decimals=rule.decimals,
                     timestamp=self._clock(),
                     origin="simulated",
@@ -84,7 +92,3 @@ class FallbackChain:
                     asked=0,
                 )
         raise missing
-
-
-def _key(question: Question) -> tuple[str, str, str]:
-    return question.namespace, question.metric.lower(), str(question.selector)

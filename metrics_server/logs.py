@@ -2,9 +2,11 @@
 
 import logging
 import sys
+import traceback
 from typing import Literal
 
 import structlog
+from structlog.typing import EventDict, Processor, WrappedLogger
 
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
@@ -13,23 +15,28 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 def configure(level: LogLevel = "info", form: LogFormat = "text") -> None:
     """Send the logs of this product, and of the libraries below it, to stderr in one form.
 
-    An exception is told by its message: a traceback is for the level "debug".
+    An exception is told by its message and its place: a traceback is for the level "debug".
+
+    Args:
+        level: the least that is logged, by the product and by the libraries.
+        form: "text" is for a person, "json" for a machine: always one object a line.
     """
-    shared: list[structlog.typing.Processor] = [
+    processors: list[Processor] = [
         structlog.stdlib.add_log_level,
         structlog.stdlib.ExtraAdder(),
         structlog.processors.TimeStamper(fmt="iso", utc=True),
+        structlog.processors.format_exc_info if level == "debug" else _exception_in_brief,
     ]
-    renderer: structlog.typing.Processor
+    renderer: Processor
     if form == "json":
-        shared.append(structlog.processors.dict_tracebacks)
         renderer = structlog.processors.JSONRenderer()
     else:
+        processors.append(_event_on_one_line)
         renderer = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
-            *shared,
+            *processors,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
         ],
         logger_factory=structlog.stdlib.LoggerFactory(),
@@ -38,13 +45,34 @@ def configure(level: LogLevel = "info", form: LogFormat = "text") -> None:
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
-            foreign_pre_chain=shared,
+            foreign_pre_chain=processors,
             processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
         )
     )
     root = logging.getLogger()
     root.handlers = [handler]
-    root.setLevel(logging.INFO if level != "debug" else logging.DEBUG)
-    logging.getLogger("metrics_server").setLevel(level.upper())
+    root.setLevel(level.upper())
     # aiohttp tells each broken connection of a client; none of that is ours to mend.
     logging.getLogger("aiohttp").setLevel(logging.ERROR)
+
+
+def _exception_in_brief(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Put an exception's type, message and place where a traceback would be."""
+    given = event.pop("exc_info", None)
+    if not given:
+        return event
+    if isinstance(given, tuple):
+        error = given[1]
+    else:
+        error = given if isinstance(given, BaseException) else sys.exception()
+    if error is not None:
+        event["error"] = f"{type(error).__name__}: {error}"
+        if frames := traceback.extract_tb(error.__traceback__):
+            event["at"] = f"{frames[-1].filename}:{frames[-1].lineno}"
+    return event
+
+
+def _event_on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
+    """Escape the line breaks of an event; those of its other values are escaped anyway."""
+    event["event"] = r"\n".join(str(event["event"]).splitlines())
+    return event

@@ -1,6 +1,7 @@
 """What the server counts of itself, on a registry that it is given."""
 
 from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily
@@ -13,6 +14,8 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _PREFIX = "gpu_metrics_server"
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGES = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60)
+
+Decided = Literal["allowed", "denied", "error"]
 
 
 class Monitor:
@@ -44,12 +47,13 @@ class Monitor:
             buckets=_AGES,
             registry=registry,
         )
-        self._pods = Counter(
+        pods = Counter(
             f"{_PREFIX}_pods",
             "Pods of the questions measured: selected, and covered by a sample.",
             ("state",),
             registry=registry,
         )
+        self._selected, self._covered = pods.labels("selected"), pods.labels("covered")
         self._errors = Counter(
             f"{_PREFIX}_errors",
             "Questions answered by an error, by reason.",
@@ -68,6 +72,31 @@ class Monitor:
             ("kind",),
             registry=registry,
         )
+        self._authentications = Counter(
+            f"{_PREFIX}_authentications",
+            "Requests by how their sender was identified, or why not.",
+            ("outcome",),
+            registry=registry,
+        )
+        authorizations = Counter(
+            f"{_PREFIX}_authorizations",
+            "Requests by whether their sender may make them.",
+            ("decision",),
+            registry=registry,
+        )
+        self._authorizations = {one: authorizations.labels(one) for one in get_args(Decided)}
+        # With a label, since a gauge without one says 0 before anything is known.
+        self._certificate_expiry = Gauge(
+            f"{_PREFIX}_certificate_expiration_timestamp_seconds",
+            "When the certificate that is served with expires, in seconds since 1970.",
+            ("certificate",),
+            registry=registry,
+        )
+        self._certificate_failures = Counter(
+            f"{_PREFIX}_certificate_reload_failures",
+            "Serving pairs that were refused in favour of the one in use.",
+            registry=registry,
+        )
         Gauge(
             f"{_PREFIX}_build_info",
             "Always 1; the label tells the version.",
@@ -82,8 +111,8 @@ class Monitor:
     def measured(self, *, age: float, covered: int, asked: int) -> None:
         """A question was answered by a measurement whose oldest sample is `age` seconds old."""
         self._age.observe(age)
-        self._pods.labels("selected").inc(asked)
-        self._pods.labels("covered").inc(covered)
+        self._selected.inc(asked)
+        self._covered.inc(covered)
 
     def failed(self, reason: str) -> None:
         """A question was answered by an error."""
@@ -100,6 +129,22 @@ class Monitor:
     def scraped(self, outcome: str, seconds: float) -> None:
         """An exporter was scraped. `outcome` is "ok" or the reason of the failure."""
         self._scrapes.labels(outcome).observe(seconds)
+
+    def authenticated(self, outcome: str) -> None:
+        """The sender of a request was identified in a way, or for a reason was not."""
+        self._authentications.labels(outcome).inc()
+
+    def authorized(self, decision: Decided) -> None:
+        """A request was decided on; "error" means that there was no decision."""
+        self._authorizations[decision].inc()
+
+    def certificate_used(self, expires: float) -> None:
+        """A certificate is served with, which expires at a time, in seconds since 1970."""
+        self._certificate_expiry.labels("serving").set(expires)
+
+    def certificate_refused(self) -> None:
+        """A serving pair was refused, and the one before kept."""
+        self._certificate_failures.inc()
 
     def follow_watches(self, restarts: Mapping[str, Callable[[], int]]) -> None:
         """Tell, for each resource that is watched, how many times its watch began anew."""

@@ -5,7 +5,7 @@
    are meant. Those that can be measured are Running, Ready, not terminating, and request a GPU.
 3. `exporters.source` measures them now: it finds the exporters on their nodes
    (`exporters.targets`), scrapes them (`exporters.scraper`), and attributes the samples on their
-   pages to pods (`exporters.pod_mapper`).
+   pages to pods (`exporters.pod_mapper`). `windows` stands before it, for the rules that have one.
 4. `aggregation` makes the samples into one number.
 5. Where too few pods have a sample, `fallback` has the last word.
 """
@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 import structlog
+from cachetools import LRUCache
+from msgspec import Struct
 
 from metrics_server.aggregation import aggregate
 from metrics_server.errors import (
@@ -32,15 +34,26 @@ from metrics_server.samples import Answer, MetricSource, Question
 
 Measure = Literal["ready", "running"]
 
+# Questions whose answers are kept: far above the number of HPAs of the largest clusters.
+_MAX_KNOWN = 10_000
+
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Pods(Protocol):
     """The pods of the cluster, as far as they are known here."""
 
-    def in_namespace(self, namespace: str) -> Iterable[Pod]:
-        """Every pod of a namespace."""
+    def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
+        """Every pod of a namespace: the same object for as long as none of them has changed."""
         ...
+
+
+class _Known(Struct, frozen=True):
+    """An answer that would come out the same again, as long as these are the pods."""
+
+    answer: Answer
+    pods: tuple[Pod, ...]
+    fresh_until: float
 
 
 class ExternalMetricsProvider:
@@ -79,38 +92,44 @@ class ExternalMetricsProvider:
         self._fallback = fallback
         self._monitor = monitor
         self._clock = clock
+        self._known: LRUCache[Question, _Known] = LRUCache(_MAX_KNOWN)
 
     async def answer(self, question: Question) -> Answer:
         """The value of a metric over the pods that the question selects.
 
         Raises:
             UnknownMetricError: no rule has the metric's name.
+            CounterAskedError: it is the name of a counter of an exporter.
             NoPodMatchesError: the selector names no pod of the namespace.
             NoGpuRequestedError: none of the pods it names requests a GPU.
             NoPodMeasurableError: none of its GPU pods is Running and Ready.
             MeasurementMissingError: too few of those have a sample, and no fallback answers.
         """
         rule = self._rules.find(question.metric)
-        pods = self._select(question)
-        collection = await self._source.collect(rule, pods)
-        try:
-            answer = aggregate(rule, collection, self._min_coverage)
-        except MeasurementMissingError as missing:
-            return self._fall_back(question, rule, missing)
-        self._fallback.remember(question, answer)
+        pods = self._pods.in_namespace(question.namespace)
+        known = self._known.get(question)
+        if known is None or known.pods is not pods or known.fresh_until <= self._clock():
+            collection = await self._source.collect(rule, self._select(question, pods))
+            try:
+                answer = aggregate(rule, collection, self._min_coverage)
+            except MeasurementMissingError as missing:
+                return self._fall_back(question, rule, collection.asked, missing)
+            self._fallback.remember(question, answer)
+            known = self._known[question] = _Known(answer, pods, collection.fresh_until)
+        answer = known.answer
         self._monitor.measured(
             age=self._clock() - answer.timestamp, covered=answer.covered, asked=answer.asked
         )
         return answer
 
-    def _select(self, question: Question) -> list[Pod]:
-        """The pods to measure.
+    def _select(self, question: Question, pods: Iterable[Pod]) -> list[Pod]:
+        """The pods to measure, of those in the namespace.
 
         None of them is no measurement missing, so it is an error whatever the fallback: a number
         for pods that are not there would let the HPA compute replicas from nothing.
         """
         namespace, selector = question.namespace, question.selector
-        matching = [p for p in self._pods.in_namespace(namespace) if selector.matches(p.labels)]
+        matching = [pod for pod in pods if selector.matches(pod.labels)]
         with_gpu = [pod for pod in matching if pod.gpus]
         measurable = [pod for pod in with_gpu if self._is_measurable(pod)]
         if measurable:
@@ -139,10 +158,10 @@ class ExternalMetricsProvider:
         return pod.ready or self._measure == "running"
 
     def _fall_back(
-        self, question: Question, rule: MetricRule, missing: MeasurementMissingError
+        self, question: Question, rule: MetricRule, pods: int, missing: MeasurementMissingError
     ) -> Answer:
         try:
-            answer = self._fallback.replace(question, rule, missing)
+            answer = self._fallback.replace(question, rule, pods, missing)
         finally:
             self._monitor.missing(missing.label)
         self._monitor.fell_back(answer.origin)

@@ -1,34 +1,44 @@
-"""Which metric is read from which exporter families, and how it is aggregated: rules as data."""
+"""What a rule is: which exporter families a metric is read from, and how it is aggregated."""
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
-from metrics_server.errors import ConfigurationError, UnknownMetricError
+from metrics_server.errors import (
+    ConfigurationError,
+    CounterAskedError,
+    UnknownMetricError,
+)
 
-Aggregation = Literal["avg", "max", "min", "sum"]
-
-MIB = 1024 * 1024
-_ANY_CLOCK_MHZ = 10_000
-_ANY_MEMORY_MIB = 10_000_000
+Aggregation = Literal["avg", "max", "min", "sum", "p95"]
+TargetType = Literal["Value", "AverageValue"]
 
 
 class Reading(Struct, frozen=True):
-    """A family of an exporter's page that a rule can be read from.
+    """One way to read a rule: a family of one kind of exporter's page.
 
     Attributes:
         family: the name on the page, such as DCGM_FI_DEV_GPU_UTIL.
-        minimum: the least value on the page that is believed.
+        minimum: the least value on the page that is believed, before it is scaled.
         maximum: the greatest value on the page that is believed. What lies outside is missing,
             never clipped: DCGM's sentinels are huge, and garbage in between has been seen.
         scale: what a believed value is multiplied by to have the rule's unit.
+        over: families whose sum, for the same GPU and pod, divides the value: a share of memory is
+            what is used over what is used and what is free. Each of them must be believed too,
+            within the same minimum and maximum; with a sum of 0 the value is missing.
+        where: further labels that a row must have, with just these values.
+        each: labels that number the parts of one GPU, whose mean is the GPU's value.
     """
 
     family: str
     minimum: float
     maximum: float
     scale: float = 1
+    over: tuple[str, ...] = ()
+    where: tuple[tuple[str, str], ...] = ()
+    each: tuple[str, ...] = ()
 
 
 class MetricRule(Struct, frozen=True):
@@ -38,12 +48,15 @@ class MetricRule(Struct, frozen=True):
         name: what an HPA asks for, in lower case, as client-go sends it.
         help: one line for a person.
         unit: the unit of the answer.
-        readings: the families that it can be read from, in order of preference; each GPU is read
-            from the first that has a value for it.
-        maximum: the greatest value the answer of one GPU can have, in the rule's unit.
+        readings: the ways to read it, in order of preference; each GPU is read by the first that
+            has a value for it.
+        maximum: the greatest value that one GPU can have, in the rule's unit; what is believed and
+            lies a little above it, as a profiling ratio may, counts as this.
         over_gpus: how a pod's GPUs become the pod's value.
         over_pods: how the pods' values become the answer.
-        decimals: how many decimal places the answer has.
+        decimals: how many decimal places the answer has, from 0 to 3.
+        window: over how many seconds the mean is taken, of a pod's values as they were scraped; 0
+            takes the value of now.
     """
 
     name: str
@@ -54,71 +67,28 @@ class MetricRule(Struct, frozen=True):
     over_gpus: Aggregation = "avg"
     over_pods: Aggregation = "avg"
     decimals: int = 0
+    window: int = 0
+
+    @property
+    def target(self) -> TargetType:
+        """The HPA's target type that it is for.
+
+        For Value the HPA multiplies by its count of ready pods, for AverageValue it does not: a
+        mean under AverageValue would shrink the workload, and a sum under Value would grow it.
+        """
+        return "AverageValue" if self.over_pods == "sum" else "Value"
 
 
-# Families and units: NVIDIA/dcgm-exporter, etc/default-counters.csv.
-CATALOGUE: tuple[MetricRule, ...] = (
-    MetricRule(
-        name="gpu_utilization",
-        help="share of time in which a kernel ran on the GPU",
-        unit="percent",
-        readings=(
-            Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100),
-            # MIG instances have no GPU_UTIL. The profiling ratio can read a little above 1.
-            Reading("DCGM_FI_PROF_GR_ENGINE_ACTIVE", 0, 1.01, scale=100),
-        ),
-        maximum=100,
-    ),
-    MetricRule(
-        name="gpu_memory_copy_utilization",
-        help="share of time in which the GPU's memory was read or written",
-        unit="percent",
-        readings=(Reading("DCGM_FI_DEV_MEM_COPY_UTIL", 0, 100),),
-        maximum=100,
-    ),
-    MetricRule(
-        name="gpu_memory_used",
-        help="framebuffer memory in use",
-        unit="bytes",
-        readings=(Reading("DCGM_FI_DEV_FB_USED", 0, _ANY_MEMORY_MIB, scale=MIB),),
-        maximum=_ANY_MEMORY_MIB * MIB,
-    ),
-    MetricRule(
-        name="gpu_memory_free",
-        help="framebuffer memory free",
-        unit="bytes",
-        readings=(Reading("DCGM_FI_DEV_FB_FREE", 0, _ANY_MEMORY_MIB, scale=MIB),),
-        maximum=_ANY_MEMORY_MIB * MIB,
-    ),
-    MetricRule(
-        name="gpu_power_usage",
-        help="power drawn by the GPU",
-        unit="watts",
-        readings=(Reading("DCGM_FI_DEV_POWER_USAGE", 0, 10_000),),
-        maximum=10_000,
-    ),
-    MetricRule(
-        name="gpu_temperature",
-        help="temperature of the GPU",
-        unit="degrees Celsius",
-        readings=(Reading("DCGM_FI_DEV_GPU_TEMP", 0, 200),),
-        maximum=200,
-    ),
-    MetricRule(
-        name="gpu_sm_clock",
-        help="clock of the streaming multiprocessors",
-        unit="MHz",
-        readings=(Reading("DCGM_FI_DEV_SM_CLOCK", 0, _ANY_CLOCK_MHZ),),
-        maximum=_ANY_CLOCK_MHZ,
-    ),
-    MetricRule(
-        name="gpu_memory_clock",
-        help="clock of the GPU's memory",
-        unit="MHz",
-        readings=(Reading("DCGM_FI_DEV_MEM_CLOCK", 0, _ANY_CLOCK_MHZ),),
-        maximum=_ANY_CLOCK_MHZ,
-    ),
-)
+class Counters(Struct, frozen=True):
+    """Families that only ever grow, so that no HPA can scale on them.
+
+    Attributes:
+        pattern: a regular expression for their whole names, in lower case.
+        instead: what to ask for instead.
+    """
+
+    pattern: str
+    instead: str
 
 
 class Rules:
@@ -127,11 +97,22 @@ class Rules:
     client-go lowercases the metric name in the URL, so two rules whose names differ by case only
     could not be told apart.
 
+    Args:
+        rules: what is served, and listed in discovery.
+        gauges: rules for gauges of exporters, found by the family's own name where no rule of
+            `rules` has it; not listed.
+        counters: families that are refused with a reason.
+
     Raises:
         ConfigurationError: two rules have the same name but for case.
     """
 
-    def __init__(self, rules: Iterable[MetricRule] = CATALOGUE) -> None:
+    def __init__(
+        self,
+        rules: Iterable[MetricRule],
+        gauges: Iterable[MetricRule] = (),
+        counters: Sequence[Counters] = (),
+    ) -> None:
         by_name: dict[str, MetricRule] = {}
         for rule in rules:
             other = by_name.setdefault(rule.name.lower(), rule)
@@ -140,19 +121,38 @@ class Rules:
                     f'rules "{other.name}" and "{rule.name}" have the same name: '
                     "names are compared without regard to case"
                 )
-        self._by_name: Mapping[str, MetricRule] = by_name
+        self._rules: Mapping[str, MetricRule] = by_name
+        self._gauges = {gauge.name.lower(): gauge for gauge in gauges}
+        self._counters = [(re.compile(one.pattern), one.instead) for one in counters]
+
+    def __iter__(self) -> Iterator[MetricRule]:
+        """Every rule but the gauges, in the order in which they were given."""
+        return iter(self._rules.values())
 
     def names(self) -> list[str]:
-        """The names of all rules, sorted."""
-        return sorted(rule.name for rule in self._by_name.values())
+        """The names of all rules but the gauges, sorted."""
+        return sorted(rule.name for rule in self)
+
+    def gauges(self) -> list[str]:
+        """The names of the gauges that can be asked for, sorted, as they stand on a page."""
+        return sorted(
+            gauge.readings[0].family
+            for name, gauge in self._gauges.items()
+            if name not in self._rules
+        )
 
     def find(self, metric: str) -> MetricRule:
-        """The rule of a metric.
+        """The rule of a metric, or of a gauge.
 
         Raises:
+            CounterAskedError: it is a counter of an exporter.
             UnknownMetricError: no rule has that name.
         """
-        rule = self._by_name.get(metric.lower())
-        if rule is None:
-            raise UnknownMetricError(metric, self.names())
-        return rule
+        name = metric.lower()
+        rule = self._rules.get(name) or self._gauges.get(name)
+        if rule is not None:
+            return rule
+        for pattern, instead in self._counters:
+            if pattern.fullmatch(name):
+                raise CounterAskedError(metric, instead)
+        raise UnknownMetricError(metric, self.names())

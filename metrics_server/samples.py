@@ -17,7 +17,7 @@ class Question(Struct, frozen=True):
 
     Attributes:
         namespace: where its pods are.
-        metric: the name of the external metric, as it was sent.
+        metric: the name of the external metric, in lower case.
         selector: which pods of the namespace are meant.
     """
 
@@ -30,12 +30,17 @@ class PodSample(Struct, frozen=True, gc=False):
     """One pod's measurement.
 
     Attributes:
+        pod: its name.
         gpus: one value for each GPU of the pod, in the rule's unit; never empty.
         timestamp: when the oldest of them was read, in seconds since the epoch.
+        shared: whether a pod that was not asked about has one of these GPUs too, so that its work
+            may be in the values.
     """
 
+    pod: str
     gpus: tuple[float, ...]
     timestamp: float
+    shared: bool = False
 
 
 class TargetFailure(Struct, frozen=True, gc=False):
@@ -60,6 +65,7 @@ class Collection(Struct, frozen=True):
         failures: exporters on the nodes of uncovered pods that gave no usable page.
         pods_without_sample: uncovered pods whose exporters all answered, but without a value.
         hints: what the exporters' pages tell of why, each a clause for a person.
+        fresh_until: until when the source would tell the same again, in seconds since the epoch.
     """
 
     asked: int
@@ -68,6 +74,7 @@ class Collection(Struct, frozen=True):
     failures: tuple[TargetFailure, ...] = ()
     pods_without_sample: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    fresh_until: float = 0
 
 
 class Answer(Struct, frozen=True):
@@ -80,6 +87,8 @@ class Answer(Struct, frozen=True):
         origin: where it came from.
         covered: how many of the selected pods have a sample.
         asked: how many pods were selected.
+        shared: whether pods that were not selected have some of the GPUs too.
+        window: over how many seconds before the timestamp the value is a mean; 0 if it is not one.
     """
 
     value: float
@@ -88,6 +97,8 @@ class Answer(Struct, frozen=True):
     origin: Origin
     covered: int
     asked: int
+    shared: bool = False
+    window: int = 0
 
 
 class MetricSource(Protocol):

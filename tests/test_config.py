@@ -6,8 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_server.config import Config, load_config, parse_duration
+from metrics_server.config import Config
+from metrics_server.config_file import load_config
 from metrics_server.errors import ConfigurationError
+from metrics_server.settings import parse_duration
 
 
 def write(folder: Path, text: str) -> Path:
@@ -32,7 +34,10 @@ exporters:
   services:
     - {namespace: a, name: b}
     - {namespace: c, name: d, port: metrics}
-  static: ["http://10.0.0.1:9400/metrics"]
+  static: ["https://10.0.0.1:9400/metrics"]
+  scheme: https
+  tls: {caFile: /ca.crt, serverName: dcgm.example}
+  auth: {username: scraper, passwordFile: /password}
   path: /gpu
   timeout: 1500ms
   maxAge: 1m
@@ -51,7 +56,10 @@ fallback:
     )
     assert [service.name for service in config.exporters.services] == ["b", "d"]
     assert config.exporters.services[1].port == "metrics"
-    assert config.exporters.static == ("http://10.0.0.1:9400/metrics",)
+    assert config.exporters.static == ("https://10.0.0.1:9400/metrics",)
+    assert (config.exporters.scheme, config.exporters.tls.server_name) == ("https", "dcgm.example")
+    assert config.exporters.tls.ca_file == Path("/ca.crt")
+    assert config.exporters.auth.password_file == Path("/password")
     assert (config.exporters.path, config.exporters.timeout) == ("/gpu", 1.5)
     assert (config.exporters.max_age, config.exporters.max_concurrency) == (60, 8)
     assert config.pods.gpu_resources == ("nvidia.com/gpu",)
@@ -82,7 +90,10 @@ fallback:
     lines = str(raised.value).splitlines()
     assert lines[0] == f"{path}:"
     assert sorted(line.strip() for line in lines[1:]) == [
-        "exporter: Extra inputs are not permitted",
+        (
+            "exporter: there is no such setting; there are: exporters, pods, fallback, "
+            "certificates, rules, gauges"
+        ),
         "exporters.maxAge: 'soon' is not a duration; write it as 2s, 500ms or 1m30s",
         "exporters.services.0.name: Field required",
         "exporters.static.0: '10.0.0.1' is not a URL such as http://10.0.0.7:9400/metrics",
@@ -101,6 +112,19 @@ fallback:
         ("fallback: {simulated: {base: 90, variance: 30}}", "base + variance must not be above"),
         ("exporters: {timeout: 0s}", "exporters.timeout: must be longer than 0s"),
         ("exporters: {path: metrics}", "exporters.path: must begin with /"),
+        (
+            "exporters: {auth: {bearerTokenFile: /token}}",
+            "exporters: auth would be sent in the clear, by scheme: http",
+        ),
+        (
+            "exporters: {scheme: https, static: ['http://a/'], auth: {bearerTokenFile: /token}}",
+            "exporters: auth would be sent in the clear, by http://a/",
+        ),
+        ("exporters: {auth: {username: a}}", "username and passwordFile go together"),
+        (
+            "exporters: {auth: {username: a, passwordFile: /p, bearerTokenFile: /t}}",
+            "bearerTokenFile and username exclude each other",
+        ),
         ("pods: {gpuResources: []}", "pods.gpuResources: "),
         ("pods: {measure: all}", "pods.measure: Input should be 'ready' or 'running'"),
         ("[]", "the file: "),

@@ -8,6 +8,7 @@ from msgspec import structs
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
+from metrics_server.catalogue import CATALOGUE
 from metrics_server.errors import (
     MeasurementMissingError,
     NoGpuRequestedError,
@@ -45,9 +46,9 @@ class Cluster:
     utilization: dict[str, float] = field(default_factory=dict)
     measured: list[str] = field(default_factory=list)
 
-    def in_namespace(self, namespace: str) -> Sequence[Pod]:
+    def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
         """The pods of a namespace."""
-        return [pod for pod in self.pods if pod.namespace == namespace]
+        return tuple(pod for pod in self.pods if pod.namespace == namespace)
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """A sample for each pod whose utilization is given; a failed exporter for the others."""
@@ -56,7 +57,7 @@ class Cluster:
         return Collection(
             asked=len(pods),
             samples=tuple(
-                PodSample((self.utilization[pod.name],), NOW - 1)
+                PodSample(pod.name, (self.utilization[pod.name],), NOW - 1)
                 for pod in pods
                 if pod.name in self.utilization
             ),
@@ -73,7 +74,7 @@ def provider(
 ) -> ExternalMetricsProvider:
     """A provider over a cluster, at a time that stands still."""
     return ExternalMetricsProvider(
-        rules=Rules(),
+        rules=Rules(CATALOGUE),
         pods=cluster,
         measure=measure,
         source=cluster,

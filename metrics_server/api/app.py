@@ -1,6 +1,7 @@
 """The HTTP side: paths to answers, errors to Status objects."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import parse_qsl, unquote
 
 import structlog
@@ -11,16 +12,18 @@ from metrics_server.api.external_metrics import ExternalMetrics
 from metrics_server.api.health import Endpoint, HealthChecks
 from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.openapi import OpenAPI
-from metrics_server.api.status import Status, failure, status_of
+from metrics_server.api.status import Status, StatusDetails, failure, status_of
 from metrics_server.api.types import GROUP, GROUP_VERSION, encode
 from metrics_server.errors import (
     BadRequestError,
+    ForbiddenError,
     MethodNotAllowedError,
     NotAcceptableError,
     NotFoundError,
     RequestError,
 )
 from metrics_server.monitoring import CONTENT_TYPE, Monitor
+from metrics_server.serving.connection import LimitedHandler, LimitedServer
 
 _JSON = "application/json"
 _NAMESPACES = f"/apis/{GROUP_VERSION}/namespaces/"
@@ -36,6 +39,7 @@ class App:
     kube-apiserver's aggregator.
 
     Args:
+        admit: called with each request before anything is answered; what it raises is the answer.
         external_metrics: answers metric requests.
         discovery: the discovery documents.
         openapi: the OpenAPI documents.
@@ -46,12 +50,14 @@ class App:
     def __init__(
         self,
         *,
+        admit: Callable[[web.BaseRequest], Awaitable[None]],
         external_metrics: ExternalMetrics,
         discovery: Discovery,
         openapi: OpenAPI,
         health: HealthChecks,
         monitor: Monitor,
     ) -> None:
+        self._admit = admit
         self._external_metrics = external_metrics
         self._health = health
         self._monitor = monitor
@@ -75,7 +81,11 @@ class App:
     async def __call__(self, request: web.BaseRequest) -> web.Response:
         """The answer to a request, whatever happens."""
         try:
+            await self._admit(request)
             return await self._answer(request)
+        except ForbiddenError as error:
+            details = StatusDetails(group=error.group, kind=error.resource)
+            return _status_response(status_of(error, details))
         except RequestError as error:
             return _status_response(status_of(error))
         except Exception:
@@ -145,7 +155,7 @@ def _document(request: web.BaseRequest, documents: Mapping[Offer, Document]) -> 
         raise NotAcceptableError(accept or "", [one.content_type for one in documents])
     document = documents[offer]
     headers = {hdrs.ETAG: document.etag, hdrs.VARY: hdrs.ACCEPT}
-    if document.etag in request.headers.get(hdrs.IF_NONE_MATCH, ""):
+    if any(tag.value in (document.hash, "*") for tag in request.if_none_match or ()):
         return web.Response(status=304, headers=headers)
     headers[hdrs.CONTENT_TYPE] = document.content_type
     return web.Response(body=document.body, headers=headers)
@@ -153,10 +163,13 @@ def _document(request: web.BaseRequest, documents: Mapping[Offer, Document]) -> 
 
 def _status_response(status: Status) -> web.Response:
     # No Retry-After: on it the HPA's client sleeps and asks again, holding one of its workers.
-    return web.Response(body=encode(status), status=status.code, headers={hdrs.CONTENT_TYPE: _JSON})
+    headers = {hdrs.CONTENT_TYPE: _JSON}
+    if status.code == MethodNotAllowedError.code:
+        headers[hdrs.ALLOW] = hdrs.METH_GET
+    return web.Response(body=encode(status), status=status.code, headers=headers)
 
 
-class ApiRequestHandler(web.RequestHandler):
+class ApiRequestHandler(LimitedHandler):
     """One connection, on which what is no HTTP gets a Status, too, and never a traceback."""
 
     __slots__ = ()
@@ -169,14 +182,16 @@ class ApiRequestHandler(web.RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to a request that could not be read."""
-        log.info("a request could not be read", peer=request.remote, error=message or repr(exc))
-        response = _status_response(failure(status, message or "the request could not be read"))
+        # After the first colon aiohttp goes on with the bytes that it could not read.
+        why = re.split(r":\s", message or repr(exc), maxsplit=1)[0]
+        log.info("a request could not be read", peer=request.remote, error=why)
+        response = _status_response(failure(status, f"the request could not be read: {why}"))
         response.force_close()
         return response
 
 
-class ApiServer(web.Server):
-    """An aiohttp web server whose connections are ApiRequestHandlers."""
+class ApiServer(LimitedServer):
+    """A web server whose connections are ApiRequestHandlers."""
 
     def __call__(self) -> ApiRequestHandler:
         """The handler of a new connection."""

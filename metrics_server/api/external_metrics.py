@@ -3,6 +3,7 @@
 import re
 import time
 from collections.abc import Iterable
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 from metrics_server.api.negotiation import Offer, negotiate
@@ -42,7 +43,7 @@ class ExternalMetrics:
 
     Args:
         provider: answers the question in them.
-        metrics: the names of the metrics that there are.
+        metrics: the names of the metrics that there are, listed in discovery or not.
         monitor: counts the requests, and the errors they are answered by.
     """
 
@@ -87,11 +88,16 @@ class ExternalMetrics:
         if offer is None:
             raise NotAcceptableError(accept or "", [one.content_type for one in _OFFERS])
         selector = parse_selector(_selector_of(query, metric) if query else "")
-        question = Question(namespace, metric, selector)
-        values = _values(metric, await self._provider.answer(question))
-        if offer is _TABLE:
-            return encode(table_of(values, namespace)), offer.content_type
-        return encode(values), offer.content_type
+        question = Question(namespace, metric.lower(), selector)
+        answer = await self._provider.answer(question)
+        return _encoded(metric, namespace, answer, offer), offer.content_type
+
+
+# The questions of HPAs, and within maxAge their answers, are the same again and again.
+@lru_cache(maxsize=1024)
+def _encoded(metric: str, namespace: str, answer: Answer, offer: Offer) -> bytes:
+    values = _values(metric, answer)
+    return encode(table_of(values, namespace) if offer == _TABLE else values)
 
 
 def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
@@ -99,18 +105,22 @@ def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
     labels: dict[str, str] = {"source": answer.origin}
     if answer.asked:
         labels["pods"] = f"{answer.covered}/{answer.asked}"
+    if answer.shared:
+        labels["shared"] = "true"
     return ExternalMetricValueList(
         items=(
             ExternalMetricValue(
                 metric_name=metric,
                 metric_labels=labels,
                 timestamp=format_timestamp(answer.timestamp),
+                window=answer.window or None,
                 value=format_quantity(answer.value, answer.decimals),
             ),
         )
     )
 
 
+@lru_cache(maxsize=1024)
 def _selector_of(query: str, metric: str) -> str:
     """The label selector of a query whose other parameters, metav1.ListOptions, are valid."""
     try:

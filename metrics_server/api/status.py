@@ -84,9 +84,15 @@ class Status(Struct, frozen=True, rename="camel", kw_only=True):
 def failure(code: int, message: str, details: StatusDetails | UnsetType = UNSET) -> Status:
     """The Status for an HTTP status of 400 or above, with the reason that goes with it."""
     reason = REASONS.get(code, UNSET)
-    return Status(message=message, reason=reason, details=details, code=code)
+    return Status(message=_encodable(message), reason=reason, details=details, code=code)
 
 
 def status_of(error: RequestError, details: StatusDetails | UnsetType = UNSET) -> Status:
     """The Status for an error that a request is answered by."""
-    return Status(message=str(error), reason=error.reason, details=details, code=error.code)
+    message = _encodable(str(error))
+    return Status(message=message, reason=error.reason, details=details, code=error.code)
+
+
+def _encodable(text: str) -> str:
+    """A text that may quote a header, whose bytes that are no UTF-8 are lone surrogates in it."""
+    return text.encode(errors="backslashreplace").decode()

@@ -41,11 +41,18 @@ class StatusError(Exception):
         status: the answer.
     """
 
-    def __init__(self, code: int, message: str, details: StatusDetails | None = None) -> None:
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        details: StatusDetails | None = None,
+        *,
+        reason: str = "",
+    ) -> None:
         super().__init__(message)
         self.status = Status(
             message=message,
-            reason=({410: "Expired"} | dict(REASONS)).get(code, msgspec.UNSET),
+            reason=reason or ({410: "Expired"} | dict(REASONS)).get(code, msgspec.UNSET),
             details=details or msgspec.UNSET,
             code=code,
         )
@@ -124,7 +131,7 @@ def page_of(
     """
     version, start = store.version, ("", "")
     if resume := query.get("continue"):
-        if query.get("resourceVersion", "0") != "0":
+        if query.get("resourceVersion", "") not in ("", "0"):
             message = "specifying resource version is not allowed when using continue"
             raise StatusError(400, message)
         version, start = _read_token(resume)

@@ -61,6 +61,8 @@ class Cluster:
         self._exporters = [
             SimulatedExporter(node, "4.8.3+", self._observer(node)) for node in self._nodes
         ]
+        self._wanted = 0
+        self._told: tuple[int, int, int] | None = None
         self._replicas: list[_Replica] = []
         self._names = (f"{manifests.APP}-{number:04d}" for number in count(1))
         self._stack = AsyncExitStack()
@@ -82,9 +84,19 @@ class Cluster:
         return len(self._nodes) * GPUS_PER_NODE
 
     @property
+    def replicas(self) -> int:
+        """How many pods the Deployment asks for."""
+        return self._wanted
+
+    @property
     def pods(self) -> Sequence[SimulatedPod]:
         """The pods that are not being deleted."""
         return [replica.pod for replica in self._replicas if replica.deleted_at is None]
+
+    @property
+    def exporter_urls(self) -> Sequence[str]:
+        """Where the exporters' pages are."""
+        return [exporter.url for exporter in self._exporters]
 
     @property
     def ready_pods(self) -> int:
@@ -97,20 +109,20 @@ class Cluster:
         return self._load.demand(self._clock() - self._began)
 
     def scale(self, replicas: int, *, ready: bool = False) -> None:
-        """Let the Deployment have this many pods: the newest go first.
+        """Let the Deployment ask for this many pods: the newest go first.
 
         Args:
             replicas: how many.
             ready: whether new ones serve at once, as if they had been there for long.
         """
+        self._wanted = replicas
         for replica in [r for r in self._replicas if r.deleted_at is None][replicas:]:
             self._change(replica, structs.replace(replica, deleted_at=self._clock()))
-        for _ in range(replicas - len(self.pods)):
-            self._create(ready=ready or not self._loading_seconds)
-        self._api.apply(DEPLOYMENTS, manifests.deployment(replicas, self.ready_pods))
+        self._create_missing(ready=ready)
+        self._tell_deployment()
 
     def step(self) -> None:
-        """Let time pass: pods become ready, and those that were deleted are gone."""
+        """Let time pass: pods become ready, those that were deleted go, others take their GPUs."""
         now = self._clock()
         for replica in tuple(self._replicas):
             if replica.deleted_at is not None:
@@ -120,30 +132,46 @@ class Cluster:
             elif not replica.pod.ready and now >= replica.ready_at:
                 ready = structs.replace(replica.pod, ready=True)
                 self._change(replica, structs.replace(replica, pod=ready))
+        self._create_missing(ready=False)
+        self._tell_deployment()
 
     async def set_fault(self, fault: Fault | None) -> None:
         """Let something be wrong with every exporter from now on, or nothing."""
         for exporter in self._exporters:
             await exporter.set_fault(fault)
 
-    def _create(self, *, ready: bool) -> None:
+    def _create_missing(self, *, ready: bool) -> None:
+        """Create the pods that are asked for, as far as there are GPUs.
+
+        A terminating pod holds its GPUs until it is gone.
+        """
         taken = {uuid for replica in self._replicas for uuid in replica.pod.gpus}
-        # The emptiest node first, as the default scheduler spreads a Deployment's pods.
-        node = min(self._nodes, key=lambda node: len(taken & {gpu.uuid for gpu in node.gpus}))
-        free = [gpu.uuid for gpu in node.gpus if gpu.uuid not in taken]
-        if not free:
-            return
-        pod = SimulatedPod(
-            namespace=manifests.NAMESPACE,
-            name=next(self._names),
-            container=manifests.APP,
-            node=node.name,
-            gpus=(free[0],),
-            ready=ready,
-        )
-        replica = _Replica(pod, ready_at=self._clock() + self._loading_seconds)
-        self._replicas.append(replica)
-        self._api.apply(PODS, manifests.pod(pod, None))
+        for _ in range(self._wanted - len(self.pods)):
+            free = {
+                node.name: [gpu.uuid for gpu in node.gpus if gpu.uuid not in taken]
+                for node in self._nodes
+            }
+            # The emptiest node first, as the default scheduler spreads a Deployment's pods.
+            node, gpus = max(free.items(), key=lambda item: len(item[1]))
+            if not gpus:
+                return
+            taken.add(gpus[0])
+            pod = SimulatedPod(
+                namespace=manifests.NAMESPACE,
+                name=next(self._names),
+                container=manifests.APP,
+                node=node,
+                gpus=(gpus[0],),
+                ready=ready or not self._loading_seconds,
+            )
+            self._replicas.append(_Replica(pod, ready_at=self._clock() + self._loading_seconds))
+            self._api.apply(PODS, manifests.pod(pod, None))
+
+    def _tell_deployment(self) -> None:
+        state = self._wanted, len(self.pods), self.ready_pods
+        if state != self._told:
+            self._told = state
+            self._api.apply(DEPLOYMENTS, manifests.deployment(*state))
 
     def _change(self, replica: _Replica, changed: _Replica) -> None:
         self._replicas[self._replicas.index(replica)] = changed

@@ -45,11 +45,13 @@ class Sync(Struct, frozen=True):
     """What one sync found and did.
 
     Attributes:
+        replicas: how many were asked for before it.
         value: the metric, in milli-units; None where there was an error.
         source: where it came from, as its metricLabels say; "error" where there was one.
         decision: what followed from it.
     """
 
+    replicas: int
     value: int | None
     source: str
     decision: Decision
@@ -100,24 +102,35 @@ class Controller:
     async def sync(self) -> Sync:
         """Ask for the metric, decide, and scale."""
         answer, source = await self._ask()
-        replicas = len(self._cluster.pods)
-        scale = Scale(replicas, replicas, self._cluster.ready_pods)
+        replicas = self._cluster.replicas
+        scale = Scale(replicas, len(self._cluster.pods), self._cluster.ready_pods)
         decision = decide(self._hpa, scale, answer, self._history, self._clock())
         self._history = decision.history
         if decision.replicas != replicas:
             self._cluster.scale(decision.replicas)
         self._api.apply(AUTOSCALERS, manifests.horizontal_pod_autoscaler(self._hpa, decision))
         value = None if isinstance(answer, MetricUnavailable) else sum(answer)
-        return Sync(value, source, decision)
+        return Sync(replicas, value, source, decision)
 
     async def _ask(self) -> tuple[tuple[int, ...] | MetricUnavailable, str]:
-        async with self._session.get(self._url) as response:
-            body = await response.read()
+        try:
+            async with self._session.get(self._url) as response:
+                body = await response.read()
+        except aiohttp.ClientError as error:
+            return MetricUnavailable(str(error)), "error"
         if response.status != 200:  # noqa: PLR2004 - HTTP's own number
-            return MetricUnavailable(msgspec.json.decode(body, type=_Status).message), "error"
+            return MetricUnavailable(_message(body)), "error"
         items = msgspec.json.decode(body, type=_List).items
         sources = {item.metric_labels.get("source", "") for item in items}
         return tuple(milli_value(item.value) for item in items), ",".join(sorted(sources))
+
+
+def _message(body: bytes) -> str:
+    """What an error tells: the message of its Status, or the text of a proxy on the way."""
+    try:
+        return msgspec.json.decode(body, type=_Status).message
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return body.decode(errors="replace")
 
 
 def metric_path(hpa: HorizontalPodAutoscaler) -> str:

@@ -1,13 +1,16 @@
 """Hands requests on to the metrics server, as kube-apiserver's aggregator does."""
 
-import ssl
+import asyncio
 from typing import Self
 
 import aiohttp
 from aiohttp import hdrs, web
 from yarl import URL
 
-_PASSED_ON = (hdrs.CONTENT_TYPE, hdrs.ETAG, hdrs.VARY)
+from metrics_server.serving.authority import KeyPair
+from metrics_server.serving.certificates import client_context
+
+_PASSED_ON = (hdrs.CONTENT_TYPE, hdrs.CONTENT_ENCODING, hdrs.ETAG, hdrs.VARY)
 
 
 class FrontProxy:
@@ -17,15 +20,18 @@ class FrontProxy:
         url: where the API server is.
         bundle: the authority that its certificate is verified by, PEM, as an APIService's
             caBundle is.
+        pair: proves that it is the front proxy; None lets it come without any proof.
     """
 
-    def __init__(self, url: str, bundle: bytes) -> None:
+    def __init__(self, url: str, bundle: bytes, pair: KeyPair | None = None) -> None:
         self._url = url
-        self._context = ssl.create_default_context(cadata=bundle.decode())
+        self._bundle = bundle
+        self._pair = pair
 
     async def __aenter__(self) -> Self:
+        context = await asyncio.to_thread(client_context, self._bundle, self._pair)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(ssl=self._context), auto_decompress=False
+            connector=aiohttp.TCPConnector(ssl=context), auto_decompress=False
         )
         return self
 
@@ -35,7 +41,8 @@ class FrontProxy:
     async def __call__(self, request: web.Request) -> web.Response:
         """The API server's answer, or a 503 of our own where none comes."""
         headers = {
-            hdrs.ACCEPT: request.headers.get(hdrs.ACCEPT, "*/*"),
+            hdrs.ACCEPT: ", ".join(request.headers.getall(hdrs.ACCEPT, ["*/*"])),
+            hdrs.ACCEPT_ENCODING: request.headers.get(hdrs.ACCEPT_ENCODING, "identity"),
             "X-Remote-User": "demo",
             "X-Remote-Group": "system:authenticated",
         }

@@ -2,7 +2,7 @@
 
 It speaks the real protocol (https://kubernetes.io/docs/reference/using-api/api-concepts/) over an
 `ObjectStore`: lists in pages, watches with bookmarks, versions that expire, errors as Statuses.
-Objects are put there by its owner; over HTTP they can only be read.
+Objects are put there by its owner; over HTTP most can only be read (see `demo.writes`).
 """
 
 import asyncio
@@ -37,6 +37,7 @@ from metrics_server.demo.object_store import (
     Resource,
 )
 from metrics_server.demo.pod_table import table_of
+from metrics_server.demo.writes import written
 from metrics_server.errors import BadRequestError
 
 if TYPE_CHECKING:
@@ -196,9 +197,6 @@ class KubernetesAPI:
         parts = request.path.strip("/").split("/")
         if handler := self._aggregated.get(tuple(parts[1:3])):
             return await handler(request)
-        if request.method != "GET":
-            message = "the server does not allow this method on the requested resource"
-            raise StatusError(405, message)
         if parts[0] in ("healthz", "livez", "readyz"):
             return web.Response(text="ok")
         found = document(parts, self._aggregated)
@@ -221,6 +219,9 @@ class KubernetesAPI:
         resource = next(found, None)
         if resource is None or (namespace is not None and not resource.namespaced):
             raise not_served()
+        if request.method != "GET":
+            name = rest[1] if rest[1:] else None
+            return _json(*await written(self.store, request, resource, namespace or "", name))
         match rest:
             case [_]:
                 selection = selection_of(request.query, namespace)

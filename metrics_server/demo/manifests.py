@@ -87,14 +87,14 @@ def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
     }
 
 
-def deployment(replicas: int, ready: int) -> Object:
-    """The apps/v1 Deployment that is scaled."""
+def deployment(wanted: int, replicas: int, ready: int) -> Object:
+    """The apps/v1 Deployment that is scaled: what is asked for, what there is, what serves."""
     return {
         "kind": "Deployment",
         "apiVersion": "apps/v1",
         "metadata": {"name": APP, "namespace": NAMESPACE},
         "spec": {
-            "replicas": replicas,
+            "replicas": wanted,
             "selector": {"matchLabels": {"app": APP}},
             "template": {"metadata": {"labels": {"app": APP}}},
         },

@@ -53,7 +53,20 @@ DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", ("deploy",))
 AUTOSCALERS = Resource(
     "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", ("hpa",)
 )
-RESOURCES = (PODS, NODES, CONFIG_MAPS, ENDPOINT_SLICES, DEPLOYMENTS, AUTOSCALERS)
+SECRETS = Resource("", "v1", "secrets", "Secret")
+API_SERVICES = Resource(
+    "apiregistration.k8s.io", "v1", "apiservices", "APIService", namespaced=False
+)
+RESOURCES = (
+    PODS,
+    NODES,
+    CONFIG_MAPS,
+    SECRETS,
+    ENDPOINT_SLICES,
+    DEPLOYMENTS,
+    AUTOSCALERS,
+    API_SERVICES,
+)
 
 
 class Event(Struct, frozen=True):

@@ -2,12 +2,14 @@
 
 import asyncio
 import base64
+import signal
 import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 from typing import Literal
 
@@ -15,7 +17,7 @@ import yaml
 from msgspec import Struct
 
 from metrics_server.api.types import GROUP, VERSION
-from metrics_server.config import Config, FallbackConfig, ServeOptions
+from metrics_server.config import Config, ServeOptions
 from metrics_server.demo import manifests
 from metrics_server.demo.autoscaler import HorizontalPodAutoscaler
 from metrics_server.demo.cluster import GPUS_PER_NODE, Cluster
@@ -24,6 +26,7 @@ from metrics_server.demo.exporters import Fault
 from metrics_server.demo.front_proxy import FrontProxy
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.screen import Moment, screen
+from metrics_server.demo.trust import SimulatedTrust
 from metrics_server.demo.workload import Load
 from metrics_server.errors import ConfigurationError
 from metrics_server.server import running
@@ -41,17 +44,36 @@ _FAULTS: dict[FaultName, Fault] = {
     "no-pod-labels": Fault("unlabelled"),
 }
 
-# Everything is quicker than in a real cluster, where an HPA asks each 15 s, scales down after
-# 300 s, and a last-known value serves for 60 s: a person is watching.
-_SYNC_SECONDS = 1.0
-_STABILIZATION_SECONDS = 8.0
-_LOADING_SECONDS = 2.0
-_DELETING_SECONDS = 1.0
-_LAST_KNOWN = "4s"
-_PERIOD_SECONDS = 30.0
 _TARGET_PERCENT = 70
-# The fault lasts from one third of the duration to two thirds; without a duration, so long:
-_OPEN_ENDED_SECONDS = 60.0
+
+
+class Tempo(Struct, frozen=True, kw_only=True):
+    """How long things take, in seconds: less than in a real cluster, as a person is watching.
+
+    Attributes:
+        sync: between two questions of the HPA; really 15.
+        stabilization: behavior.scaleDown.stabilizationWindowSeconds; by default really 300.
+        loading: how long a new pod loads its model.
+        deleting: how long a deleted pod is terminating.
+        period: of the demand, which swings.
+        max_age: exporters.maxAge of the server; by default 2.
+        timeout: exporters.timeout of the server; by default 2.
+        last_known: fallback.lastKnownMaxAge of the server; by default 60.
+        open_ended: the duration that says when a fault is, where none is given.
+    """
+
+    sync: float = 1
+    stabilization: float = 8
+    loading: float = 2
+    deleting: float = 1
+    period: float = 30
+    max_age: float = 0.5
+    timeout: float = 1
+    last_known: float = 4
+    open_ended: float = 60
+
+
+_TEMPO = Tempo()
 
 
 class DemoOptions(Struct, frozen=True):
@@ -70,37 +92,42 @@ class DemoOptions(Struct, frozen=True):
     fault: FaultName | None = None
 
 
-async def demo(options: DemoOptions) -> None:
+async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
     """Run the loop until its duration is over, and show it on the standard output.
+
+    SIGINT and SIGTERM end it early, in the same good order.
+
+    Args:
+        options: the flags.
+        tempo: how long things take.
 
     Raises:
         ConfigurationError: the port is not to be had.
     """
     async with AsyncExitStack() as stack:
+        interrupted = stack.enter_context(_interruption())
         authority = Authority("demo-kubernetes")
         context = await asyncio.to_thread(context_from_pair, authority.issue(["127.0.0.1"]))
         api = await stack.enter_async_context(KubernetesAPI(ssl_context=context))
+        trust = SimulatedTrust(api)
         kubeconfig = await stack.enter_async_context(_kubeconfig(api.url, authority.bundle))
         cluster = await stack.enter_async_context(
             Cluster(
                 api,
                 nodes=options.nodes,
-                load=_load(options.nodes * GPUS_PER_NODE),
-                loading_seconds=_LOADING_SECONDS,
-                deleting_seconds=_DELETING_SECONDS,
+                load=_load(options.nodes * GPUS_PER_NODE, tempo.period),
+                loading_seconds=tempo.loading,
+                deleting_seconds=tempo.deleting,
             )
         )
         cluster.scale(cluster.capacity // 2, ready=True)
-        fallback = FallbackConfig.model_validate({"lastKnownMaxAge": _LAST_KNOWN})
-        server = await stack.enter_async_context(
-            running(
-                ServeOptions(kubeconfig=kubeconfig, secure_port=options.port),
-                Config(fallback=fallback),
-            )
-        )
+        flags = ServeOptions(kubeconfig=kubeconfig, secure_port=options.port)
+        server = await stack.enter_async_context(running(flags, _config(tempo)))
         if server.bundle is None:
             raise ConfigurationError("the demo's server must make its own certificate")
-        proxy = await stack.enter_async_context(FrontProxy(server.url, server.bundle))
+        proxy = await stack.enter_async_context(
+            FrontProxy(server.url, server.bundle, trust.front_proxy())
+        )
         api.aggregate(GROUP, VERSION, proxy)
         hpa = HorizontalPodAutoscaler(
             namespace=manifests.NAMESPACE,
@@ -109,39 +136,78 @@ async def demo(options: DemoOptions) -> None:
             target_type="Value",
             target=_TARGET_PERCENT * 1000,
             max_replicas=cluster.capacity,
-            stabilization_window=_STABILIZATION_SECONDS,
+            stabilization_window=tempo.stabilization,
         )
         controller = await stack.enter_async_context(
             Controller(hpa, cluster, api, authority.bundle, time.monotonic)
         )
         for synced in server.synced.values():
             await synced.wait()
-        _say(_introduction(options, server.url, kubeconfig, hpa))
-        _say(_summary(await _watch(options, cluster, controller)))
+        _say(_introduction(options, tempo, server.url, kubeconfig, hpa))
+        syncs = await _watch(options, tempo, cluster, controller, interrupted)
+        _say(_summary(syncs))
 
 
-async def _watch(options: DemoOptions, cluster: Cluster, controller: Controller) -> list[Sync]:
-    """Sync at each interval, and show it; a fault comes and goes."""
+@contextmanager
+def _interruption() -> Iterator[asyncio.Event]:
+    """Is set by SIGINT or SIGTERM, which do nothing else meanwhile."""
+    interrupted = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    for number in numbers:
+        loop.add_signal_handler(number, interrupted.set)
+    try:
+        yield interrupted
+    finally:
+        for number in numbers:
+            loop.remove_signal_handler(number)
+
+
+def _config(tempo: Tempo) -> Config:
+    return Config.model_validate(
+        {
+            "exporters": {"timeout": f"{tempo.timeout}s", "maxAge": f"{tempo.max_age}s"},
+            "fallback": {"lastKnownMaxAge": f"{tempo.last_known}s"},
+        }
+    )
+
+
+async def _watch(
+    options: DemoOptions,
+    tempo: Tempo,
+    cluster: Cluster,
+    controller: Controller,
+    interrupted: asyncio.Event,
+) -> list[Sync]:
+    """Sync at each interval, and show it, until the time is over; a fault comes and goes."""
     began = time.monotonic()
-    whole = options.duration or _OPEN_ENDED_SECONDS
-    fault = _FAULTS[options.fault] if options.fault else None
+    fault_begins, fault_ends = _fault_times(options, tempo)
     faulty = False
     syncs: list[Sync] = []
-    with screen() as show, suppress(asyncio.CancelledError):
-        while True:
+    with screen() as show:
+        while not interrupted.is_set():
             elapsed = time.monotonic() - began
-            if options.duration is not None and elapsed >= options.duration:
+            left = inf if options.duration is None else options.duration - elapsed
+            if left <= 0:
                 break
-            if fault and faulty != (whole / 3 <= elapsed < whole * 2 / 3):
+            if options.fault and faulty != (fault_begins <= elapsed < fault_ends):
                 faulty = not faulty
-                await cluster.set_fault(fault if faulty else None)
+                await cluster.set_fault(_FAULTS[options.fault] if faulty else None)
             cluster.step()
             demand = cluster.demand
             sync = await controller.sync()
             syncs.append(sync)
             show(_moment(elapsed, demand, sync, cluster))
-            await asyncio.sleep(_SYNC_SECONDS)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(min(tempo.sync, left)):
+                    await interrupted.wait()
     return syncs
+
+
+def _fault_times(options: DemoOptions, tempo: Tempo) -> tuple[float, float]:
+    """When a fault comes and when it goes, in seconds: it lasts for the middle third."""
+    whole = tempo.open_ended if options.duration is None else options.duration
+    return whole / 3, whole * 2 / 3
 
 
 def _moment(elapsed: float, demand: float, sync: Sync, cluster: Cluster) -> Moment:
@@ -151,30 +217,36 @@ def _moment(elapsed: float, demand: float, sync: Sync, cluster: Cluster) -> Mome
         utilization=None if sync.value is None else sync.value / 1000,
         target=_TARGET_PERCENT,
         ready=cluster.ready_pods,
-        replicas=len(cluster.pods),
+        replicas=cluster.replicas,
         source=sync.source,
         reason=sync.decision.reason,
     )
 
 
-def _load(gpus: int) -> Load:
+def _load(gpus: int, period: float) -> Load:
     """A demand that swings between a tenth and a half of what all GPUs could serve."""
-    return Load(base=gpus * 30, amplitude=gpus * 20, period=_PERIOD_SECONDS)
+    return Load(base=gpus * 30, amplitude=gpus * 20, period=period)
 
 
 def _introduction(
-    options: DemoOptions, url: str, kubeconfig: Path, hpa: HorizontalPodAutoscaler
+    options: DemoOptions, tempo: Tempo, url: str, kubeconfig: Path, hpa: HorizontalPodAutoscaler
 ) -> str:
     gpus = options.nodes * GPUS_PER_NODE
-    fault = f"\nIn the middle of it, every exporter has a fault: {options.fault}." * bool(
-        options.fault
-    )
+    if options.fault:
+        begins, ends = _fault_times(options, tempo)
+        fault = (
+            f"From {begins:.0f} s to {ends:.0f} s, every exporter has a fault: {options.fault}.\n"
+            "Fallbacks answer then: last-known, the last real value; simulated, made up.\n"
+        )
+    else:
+        fault = ""
+    ends_by_itself = f"after {options.duration:g} s or " if options.duration is not None else ""
     return f"""\
 gpu-metrics-server is serving at {url}: the real server, over real TLS.
-Simulated: a Kubernetes API, {options.nodes} nodes with {gpus} GPUs and their DCGM exporters, a
-Deployment under a moving load, and an HPA with the target {_TARGET_PERCENT} that asks each \
-{_SYNC_SECONDS:g} s (a real one: 15 s).{fault}
-Meanwhile, from another terminal:
+Simulated: a Kubernetes API; {options.nodes} nodes with {gpus} GPUs and their DCGM exporters;
+a Deployment under a moving load; an HPA with the target {_TARGET_PERCENT} %, which asks
+each {tempo.sync:g} s (a real one: 15 s).
+{fault}It ends {ends_by_itself}by Ctrl-C. Meanwhile, from another terminal:
 
   kubectl --kubeconfig {kubeconfig} get --raw '{metric_path(hpa)}'
   kubectl --kubeconfig {kubeconfig} get gpu_utilization.{GROUP} -n {hpa.namespace}
@@ -183,14 +255,20 @@ Meanwhile, from another terminal:
 
 
 def _summary(syncs: list[Sync]) -> str:
+    if not syncs:
+        return "\nIt ended before the first question."
     sources = Counter(sync.source for sync in syncs)
-    replicas = [sync.decision.replicas for sync in syncs] or [0]
+    replicas = [syncs[0].replicas, *(sync.decision.replicas for sync in syncs)]
     scalings = sum(a != b for a, b in pairwise(replicas))
     told = ", ".join(f"{count} from {source}" for source, count in sources.most_common())
     return (
-        f"\n{len(syncs)} questions were answered: {told or 'none'}. The HPA scaled {scalings} "
-        f"times, between {min(replicas)} and {max(replicas)} replicas."
+        f"\nThe HPA asked {_times(len(syncs))}; the answers: {told}.\n"
+        f"It scaled {_times(scalings)}, between {min(replicas)} and {max(replicas)} replicas."
     )
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count} times"
 
 
 def _say(text: str) -> None:
@@ -200,27 +278,20 @@ def _say(text: str) -> None:
 @asynccontextmanager
 async def _kubeconfig(url: str, bundle: bytes) -> AsyncIterator[Path]:
     """A kubeconfig file for the simulated API, for as long as the context."""
-    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="gpu-metrics-demo-")
-    path = Path(folder.name, "kubeconfig")
+    cluster = {"server": url, "certificate-authority-data": base64.b64encode(bundle).decode()}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
-        "clusters": [
-            {
-                "name": "demo",
-                "cluster": {
-                    "server": url,
-                    "certificate-authority-data": base64.b64encode(bundle).decode(),
-                },
-            }
-        ],
+        "clusters": [{"name": "demo", "cluster": cluster}],
         "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": "demo"}}],
         # kubectl asks a person for a name and a password where it has no credential at all.
         "users": [{"name": "demo", "user": {"token": "demo"}}],
         "current-context": "demo",
     }
-    await asyncio.to_thread(path.write_text, yaml.safe_dump(document), encoding="utf-8")
+    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="gpu-metrics-demo-")
     try:
+        path = Path(folder.name, "kubeconfig")
+        await asyncio.to_thread(path.write_text, yaml.safe_dump(document), encoding="utf-8")
         yield path
     finally:
         await asyncio.to_thread(folder.cleanup)

@@ -9,14 +9,19 @@ from typing import TextIO
 from msgspec import Struct
 
 try:
+    from rich.box import SIMPLE_HEAD
+    from rich.console import Console
     from rich.live import Live
     from rich.table import Table
 except ImportError:  # the extra "demo" is not installed: plain lines do
     Live = None  # type: ignore[assignment,misc]  # told apart below
 
+_TITLE = "GPU utilization scales a Deployment (all but the server is simulated)"
 _ROWS = 14
+# What the table takes beside its rows: the title, the heading, and the HPA's words below it.
+_OTHER_LINES = 9
 _BAR_CELLS = 20
-_HEADINGS = ("TIME", "DEMAND", "UTILIZATION", "TARGET", "REPLICAS", "SOURCE", "HPA")
+_STYLES = {"exporters": "", "last-known": "yellow", "simulated": "magenta"}
 
 
 class Moment(Struct, frozen=True):
@@ -42,17 +47,14 @@ class Moment(Struct, frozen=True):
     source: str
     reason: str
 
-    def cells(self) -> tuple[str, ...]:
-        """A cell for each heading."""
-        utilization = "unknown" if self.utilization is None else f"{self.utilization:.0f} %"
+    def cells(self) -> tuple[str, str, str, str, str]:
+        """The time, the demand, the utilization, the replicas and the source, as texts."""
         return (
             f"{self.seconds:.0f} s",
-            f"{self.demand:.0f} %",
-            utilization,
-            f"{self.target:.0f} %",
+            f"{self.demand / 100:.1f} GPUs",
+            "unknown" if self.utilization is None else f"{self.utilization:.0f} %",
             f"{self.ready}/{self.replicas} ready",
             self.source,
-            self.reason,
         )
 
 
@@ -60,13 +62,19 @@ Show = Callable[[Moment], None]
 
 
 @contextmanager
-def screen(out: TextIO = sys.stdout) -> Iterator[Show]:
-    """What shows a moment: in a terminal a table that moves, elsewhere a line."""
-    if Live is None or not out.isatty():
+def screen(out: TextIO | None = None) -> Iterator[Show]:
+    """What shows a moment: in a terminal a table that moves, elsewhere a line.
+
+    Args:
+        out: where to; the standard output if None.
+    """
+    out = out or sys.stdout
+    if Live is None or not out.isatty() or Console(file=out).is_dumb_terminal:
         yield _plain(out)
         return
-    moments: deque[Moment] = deque(maxlen=_ROWS)
-    with Live(refresh_per_second=4) as live:
+    console = Console(file=out)
+    moments: deque[Moment] = deque(maxlen=min(_ROWS, max(1, console.height - _OTHER_LINES)))
+    with Live(console=console, refresh_per_second=4) as live:
 
         def show(moment: Moment) -> None:
             moments.append(moment)
@@ -77,10 +85,10 @@ def screen(out: TextIO = sys.stdout) -> Iterator[Show]:
 
 def _plain(out: TextIO) -> Show:
     def show(moment: Moment) -> None:
-        time, demand, utilization, target, replicas, source, reason = moment.cells()
+        time, demand, utilization, replicas, source = moment.cells()
         print(
-            f"{time:>5}  demand {demand:>5}  utilization {utilization:>7} of {target}  "
-            f"replicas {replicas:<10}  source {source:<10}  {reason}",
+            f"{time:>5}  demand {demand:>9}  utilization {utilization:>7} of "
+            f"{moment.target:.0f} %  replicas {replicas:<11}  source {source:<10}  {moment.reason}",
             file=out,
             flush=True,
         )
@@ -89,23 +97,31 @@ def _plain(out: TextIO) -> Show:
 
 
 def _table(moments: deque[Moment]) -> "Table":
-    table = Table(title="GPU utilization scales a Deployment (all but the server is simulated)")
-    for heading in (*_HEADINGS[:3], "", *_HEADINGS[3:]):
-        table.add_column(heading, no_wrap=heading != "HPA")
+    """The last moments, a row each, and below them what the HPA makes of the very last."""
+    last = moments[-1]
+    table = Table(
+        title=_TITLE,
+        box=SIMPLE_HEAD,
+        caption=f"HPA: {last.reason}",
+        caption_justify="left",
+        title_justify="left",
+    )
+    table.add_column("TIME", justify="right", no_wrap=True)
+    table.add_column("DEMAND", justify="right", no_wrap=True)
+    table.add_column("UTIL", justify="right", no_wrap=True)
+    table.add_column(f"│ TARGET {last.target:.0f} %", no_wrap=True)
+    table.add_column("REPLICAS", no_wrap=True)
+    table.add_column("SOURCE", no_wrap=True)
     for moment in moments:
-        cells = moment.cells()
-        table.add_row(*cells[:3], _bar(moment), *cells[3:], style=_style(moment))
+        time, demand, utilization, replicas, source = moment.cells()
+        style = _STYLES.get(moment.source, "red")
+        table.add_row(time, demand, utilization, _bar(moment), replicas, source, style=style)
     return table
 
 
 def _bar(moment: Moment) -> str:
+    """The utilization as a bar, with a mark at the target."""
     filled = round((moment.utilization or 0) / 100 * _BAR_CELLS)
     mark = round(moment.target / 100 * _BAR_CELLS)
     bar = "█" * filled + "·" * (_BAR_CELLS - filled)
     return bar[:mark] + "│" + bar[mark:]
-
-
-def _style(moment: Moment) -> str:
-    return {"exporters": "", "last-known": "yellow", "simulated": "magenta"}.get(
-        moment.source, "red"
-    )

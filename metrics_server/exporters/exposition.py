@@ -8,6 +8,7 @@ row. Time is linear in the page, whatever is on it.
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 
 from msgspec import Struct
 
@@ -32,6 +33,11 @@ _ROW = re.compile(
         rf"({_NUMBER})(?:[ \t]++{_TIMESTAMP})?{_BLANKS}\r?\n"
     ).encode()
 )
+# The same as exporters write it nearly always, without blanks and escapes: twice as fast to read.
+_PLAIN_LABEL = rf'{_NAME}="[^"\\\n]*+"(?:,|(?=\}}))'
+_PLAIN_ROW = re.compile(rf"\{{((?:{_PLAIN_LABEL})*)\}} ({_NUMBER})\n".encode())
+# What may stand before the end of a family's name, in its line.
+_PREFIX = re.compile(rb"[ \t]*+([a-zA-Z_:][a-zA-Z0-9_:]*+)?")
 _PAIRS = re.compile(rf'({_NAME}){_EQUALS}"({_TEXT})"')
 _ESCAPES = re.compile(r"\\(.)")
 
@@ -67,7 +73,9 @@ def rows(page: bytes, family: str) -> list[Row]:
         line = page.rfind(b"\n", 0, at) + 1
         # Elsewhere than at the start of its line, the name is part of a comment, of a label or
         # of another name.
-        row = None if page[line:at].strip(b" \t") else _ROW.match(page, at + len(name))
+        row = None
+        if not page[line:at].strip(b" \t"):
+            row = _PLAIN_ROW.match(page, at + len(name)) or _ROW.match(page, at + len(name))
         if row is None:
             # One line is looked at once, however often it has the name.
             end = page.find(b"\n", at) + 1
@@ -83,14 +91,48 @@ def rows(page: bytes, family: str) -> list[Row]:
     return found
 
 
+def prefixed_rows(page: bytes, ending: str) -> list[tuple[str, Row]]:
+    """The rows of every family whose name ends so, each with what stands before the ending.
+
+    Like `rows` in all else.
+    """
+    name = ending.encode()
+    found: list[tuple[str, Row]] = []
+    end = 0
+    while (at := page.find(name, end)) >= 0:
+        line = page.rfind(b"\n", 0, at) + 1
+        prefix = _PREFIX.fullmatch(page, line, at)
+        row = prefix and _ROW.match(page, at + len(name))
+        if prefix and row:
+            end = row.end()
+            labels, value = row.groups(b"")
+            with suppress(UnicodeDecodeError):
+                found.append(((prefix[1] or b"").decode(), Row(labels.decode(), float(value))))
+            continue
+        end = page.find(b"\n", at) + 1
+        if end == 0:
+            break
+    return found
+
+
 def parse_labels(labels: str) -> Mapping[str, str | None]:
     """The labels of a row, by name.
+
+    Args:
+        labels: as a `Row` has them: well formed.
 
     Returns:
         Each label's value with its escapes decoded; None for a label that is there twice with
         different values, as dcgm-exporter 4.0 to 4.8.2 writes them when a label of the pod has
         the name of one of its own.
     """
+    if "\\" not in labels:
+        # Without an escape each quote begins or ends a value: nearly always, and quickly split.
+        texts = labels.split('"')
+        names = [name.strip("\t ,=") for name in texts[:-1:2]]
+        quick: dict[str, str | None] = dict(zip(names, texts[1::2], strict=True))
+        if len(quick) == len(names):
+            return quick
     values: dict[str, str | None] = {}
     for name, quoted in _PAIRS.findall(labels):
         value = _ESCAPES.sub(_unescape, quoted) if "\\" in quoted else quoted

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from metrics_server.exporters.dialects import Subject, subject
-from metrics_server.exporters.exposition import parse_labels, rows
+from metrics_server.exporters.dialects import PodName, Subject
+from metrics_server.exporters.measures import Sheet
 from metrics_server.rules import Reading
 
 
@@ -13,18 +13,33 @@ class Attribution(Struct, frozen=True):
     """What a page tells of pods.
 
     Attributes:
-        by_pod: (namespace, name) of a pod to its GPUs, and each of them, by what identifies it on
-            the node, to its value in the rule's unit. Never empty for a pod that is there.
-        unattributed: how many GPUs have a row that names no pod: all, if the exporter does not
-            ask the kubelet; else those that are idle.
+        by_pod: a pod to its GPUs, and each of them, by what identifies it on the node, to its value
+            in the rule's unit. Never empty for a pod that is there.
+        unattributed: how many GPUs have rows, but none that names a pod: all, if the exporter does
+            not ask the kubelet; else those that are idle.
         rejected: how many values of pods were not believed: out of range, NaN, or a sentinel.
         conflicting: how many GPUs of pods had two different values; they are missing.
+        ambiguous: how many rows, told by their labels, have one twice with different values, so
+            that they do not tell their GPU or their pod.
+        incomplete: a pod to those of its GPUs that have rows, but no value that is believed.
+        shared: a pod to all pods that have a GPU of its, it among them; a set for each such GPU
+            that is shared, by time-slicing, MPS or a claim.
+        hosts: the nodes that the rows say they are of.
     """
 
-    by_pod: Mapping[tuple[str, str], Mapping[str, float]]
-    unattributed: int
-    rejected: int
-    conflicting: int
+    by_pod: Mapping[PodName, Mapping[str, float]]
+    unattributed: int = 0
+    rejected: int = 0
+    conflicting: int = 0
+    ambiguous: int = 0
+    incomplete: Mapping[PodName, frozenset[str]] = {}
+    shared: Mapping[PodName, frozenset[frozenset[PodName]]] = {}
+    hosts: frozenset[str] = frozenset()
+
+    @property
+    def names_pods(self) -> bool:
+        """Whether any row of a GPU names a pod."""
+        return bool(self.by_pod or self.incomplete)
 
 
 def attribute(page: bytes, readings: Sequence[Reading]) -> Attribution:
@@ -41,33 +56,47 @@ def attribute(page: bytes, readings: Sequence[Reading]) -> Attribution:
         page: the body of an exporter's answer.
         readings: the rule's, in order of preference.
     """
-    # The families of a page repeat their rows' labels: each text of labels is parsed once, so
-    # that a later reading costs little where it adds nothing.
-    subjects: dict[str, Subject | None] = {}
-    by_pod: dict[tuple[str, str], dict[str, float]] = {}
-    settled: set[tuple[tuple[str, str], str]] = set()
+    sheet = Sheet(page)
+    by_pod: dict[PodName, dict[str, float]] = {}
+    settled: set[tuple[str, PodName]] = set()
     rejected = conflicting = 0
     for reading in readings:
-        told: dict[tuple[tuple[str, str], str], set[float]] = {}
-        for row in rows(page, reading.family):
-            if row.labels not in subjects:
-                subjects[row.labels] = subject(parse_labels(row.labels))
-            measured = subjects[row.labels]
-            if measured is None or measured.pod is None:
-                continue
-            place = (measured.pod, measured.gpu)
-            if place in settled:
-                continue
-            # NaN is in no range.
-            if reading.minimum <= row.value <= reading.maximum:
-                told.setdefault(place, set()).add(row.value)
-            else:
-                rejected += 1
-        for (pod, gpu), values in told.items():
-            settled.add((pod, gpu))
-            if len(values) > 1:
-                conflicting += 1
-            else:
-                by_pod.setdefault(pod, {})[gpu] = values.pop() * reading.scale
-    unnamed = {one.gpu for one in subjects.values() if one is not None and one.pod is None}
-    return Attribution(by_pod, len(unnamed), rejected, conflicting)
+        for gpu, of_gpu in sheet.measures(reading).items():
+            for pod, told in of_gpu.items():
+                if pod is None or (gpu, pod) in settled:
+                    continue
+                rejected += told.rejected
+                conflicting += told.conflicting
+                if told.value is not None:
+                    by_pod.setdefault(pod, {})[gpu] = told.value
+                if told.value is not None or told.conflicting:
+                    settled.add((gpu, pod))
+    return _with_company(
+        Attribution(by_pod, 0, rejected, conflicting, sheet.ambiguous), sheet.subjects()
+    )
+
+
+def _with_company(values: Attribution, subjects: Sequence[Subject]) -> Attribution:
+    """The attribution with what the rows tell besides their values."""
+    pods_of: dict[str, set[PodName]] = {}
+    for one in subjects:
+        pods = pods_of.setdefault(one.gpu, set())
+        if one.pod is not None:
+            pods.add(one.pod)
+    incomplete: dict[PodName, set[str]] = {}
+    shared: dict[PodName, set[frozenset[PodName]]] = {}
+    for gpu, pods in pods_of.items():
+        # One set for all of them: a set for each would take time and memory that is not linear.
+        together = frozenset(pods)
+        for pod in pods:
+            if gpu not in values.by_pod.get(pod, ()):
+                incomplete.setdefault(pod, set()).add(gpu)
+            if len(together) > 1:
+                shared.setdefault(pod, set()).add(together)
+    return structs.replace(
+        values,
+        unattributed=sum(not pods for pods in pods_of.values()),
+        incomplete={pod: frozenset(gpus) for pod, gpus in incomplete.items()},
+        shared={pod: frozenset(groups) for pod, groups in shared.items()},
+        hosts=frozenset(one.host for one in subjects if one.host),
+    )

@@ -2,16 +2,18 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
 import aiohttp
 import structlog
 from cachetools import LRUCache
+from msgspec import Struct
 
 from metrics_server import __version__
 from metrics_server.errors import ScrapeError
+from metrics_server.exporters.access import AccessFiles, AccessKeeper
 from metrics_server.exporters.pod_mapper import Attribution, attribute
 from metrics_server.monitoring import Monitor
 from metrics_server.rules import Reading
@@ -50,6 +52,23 @@ class Page:
         return known
 
 
+class Scrapes(Struct, frozen=True):
+    """What some exporters gave.
+
+    Attributes:
+        outcomes: by URL, the page or how the scrape failed.
+        fresh_until: when the first of these scrapes ceases to serve, in seconds since the epoch.
+    """
+
+    outcomes: Mapping[str, Page | ScrapeError]
+    fresh_until: float
+
+
+class _Scrape(Struct, frozen=True):
+    task: asyncio.Task[Page | ScrapeError]
+    began: float
+
+
 class Scraper:
     """Reads exporters' pages on demand.
 
@@ -61,6 +80,7 @@ class Scraper:
         max_age: how long a scrape serves, counted from its start, in seconds.
         max_concurrency: connections to exporters at most.
         monitor: counts the scrapes and their outcomes.
+        access: whom to trust, and what to show; without it, the system's authorities and nothing.
         clock: seconds since the epoch.
     """
 
@@ -71,14 +91,16 @@ class Scraper:
         max_age: float,
         max_concurrency: int,
         monitor: Monitor,
+        access: AccessKeeper | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._timeout = timeout
         self._max_age = max_age
         self._max_concurrency = max_concurrency
+        self._access = access or AccessKeeper(AccessFiles())
         self._monitor = monitor
         self._clock = clock
-        self._scrapes: dict[str, asyncio.Task[Page | ScrapeError]] = {}
+        self._scrapes: dict[str, _Scrape] = {}
         self._failing: LRUCache[str, None] = LRUCache(_MAX_FAILING_REMEMBERED)
 
     async def __aenter__(self) -> Self:
@@ -101,38 +123,43 @@ class Scraper:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        under_way = [task for task in self._scrapes.values() if not task.done()]
+        under_way = [one.task for one in self._scrapes.values() if not one.task.done()]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
         await self._session.close()
 
-    async def scrape(self, targets: Iterable[str]) -> dict[str, Page | ScrapeError]:
+    async def scrape(self, targets: Iterable[str]) -> Scrapes:
         """The page of each of these URLs, or how it failed. Takes no longer than `timeout`."""
         scrapes = {target: self._scrape_of(target) for target in targets}
-        under_way = [scrape for scrape in scrapes.values() if not scrape.done()]
+        under_way = [one.task for one in scrapes.values() if not one.task.done()]
         if under_way:
             # A question that is given up leaves the scrape to the others that share it.
             await asyncio.wait(under_way)
-        return {target: scrape.result() for target, scrape in scrapes.items()}
+        began = min((one.began for one in scrapes.values()), default=self._clock())
+        return Scrapes(
+            outcomes={target: one.task.result() for target, one in scrapes.items()},
+            fresh_until=began + self._max_age,
+        )
 
-    def _scrape_of(self, target: str) -> asyncio.Task[Page | ScrapeError]:
+    def _scrape_of(self, target: str) -> _Scrape:
         scrape = self._scrapes.get(target)
         if scrape is None:
-            scrape = asyncio.create_task(self._read(target), name=f"scrape {target}")
-            self._scrapes[target] = scrape
+            began = self._clock()
+            task = asyncio.create_task(self._read(target, began), name=f"scrape {target}")
+            scrape = self._scrapes[target] = _Scrape(task, began)
             # A page is let go with its age, so that memory follows the questions, not the cluster.
             asyncio.get_running_loop().call_later(self._max_age, self._expire, target, scrape)
         return scrape
 
-    def _expire(self, target: str, scrape: asyncio.Task[Page | ScrapeError]) -> None:
-        if scrape.done():
+    def _expire(self, target: str, scrape: _Scrape) -> None:
+        if scrape.task.done():
             del self._scrapes[target]
         else:
-            scrape.add_done_callback(lambda _: self._scrapes.pop(target, None))
+            scrape.task.add_done_callback(lambda _: self._scrapes.pop(target, None))
 
-    async def _read(self, target: str) -> Page | ScrapeError:
-        began, start = self._clock(), time.perf_counter()
+    async def _read(self, target: str, began: float) -> Page | ScrapeError:
+        start = time.perf_counter()
         outcome: Page | ScrapeError
         try:
             outcome = Page(target, await self._fetch(target), began)
@@ -152,8 +179,17 @@ class Scraper:
         return outcome
 
     async def _fetch(self, target: str) -> bytes:
-        # A redirect is not followed: it could lead anywhere, and no exporter sends one.
-        async with self._session.get(target, allow_redirects=False) as response:
+        access = await self._access.current()
+        # A redirect is not followed: it could lead anywhere, and the credentials with it.
+        async with self._session.get(
+            target,
+            allow_redirects=False,
+            ssl=access.context,
+            server_hostname=access.server_name,
+            headers=access.headers,
+        ) as response:
+            if response.status == 401:  # noqa: PLR2004 - HTTP's own number
+                self._access.refused()
             if response.status != 200:  # noqa: PLR2004 - HTTP's own number
                 raise ScrapeError(f"answered HTTP {response.status}", "http-status")
             if response.content_type not in ("text/plain", "application/openmetrics-text"):

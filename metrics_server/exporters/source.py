@@ -5,11 +5,18 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import structs
 
 from metrics_server.errors import ScrapeError
+from metrics_server.exporters.dialects import PodName
+from metrics_server.exporters.hints import hints
+from metrics_server.exporters.pod_mapper import Attribution
 from metrics_server.exporters.scraper import Page, Scraper
 from metrics_server.exporters.targets import Targets
 from metrics_server.kube.pods import Pod
 from metrics_server.rules import MetricRule
 from metrics_server.samples import Collection, PodSample, TargetFailure
+
+# How far above the rule's maximum a value is that counts as the maximum, as a profiling ratio may
+# read a little above 1. What is further above is no value.
+_TOLERANCE = 1.01
 
 
 class ExporterSource:
@@ -25,35 +32,93 @@ class ExporterSource:
         self._scraper = scraper
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """Measure these pods, all of one namespace, now."""
+        """Measure these pods, all of one namespace, now.
+
+        A pod is covered if each GPU that a page names for it has a value that is believed: the mean
+        over some of its GPUs would be a number, but not the pod's.
+        """
         targets = self._targets.on_nodes({pod.node for pod in pods})
-        pages = await self._scraper.scrape({url for urls in targets.values() for url in urls})
+        scrapes = await self._scraper.scrape({url for urls in targets.values() for url in urls})
+        pages = scrapes.outcomes
+        asked = frozenset((pod.namespace, pod.name) for pod in pods)
+        hosts = frozenset(host for node in targets for host in _called(node))
         samples: list[PodSample] = []
         uncovered: list[Pod] = []
         for pod in pods:
-            sample = _sample(rule, pod, [pages[url] for url in targets[pod.node]])
+            answered = [page for url in targets[pod.node] if isinstance(page := pages[url], Page)]
+            sample = _sample(rule, pod, answered, asked, hosts)
             if sample is None:
                 uncovered.append(pod)
             else:
                 samples.append(sample)
-        measured = Collection(len(pods), tuple(samples))
+        measured = Collection(len(pods), tuple(samples), fresh_until=scrapes.fresh_until)
         return _with_gaps(measured, rule, uncovered, targets, pages) if uncovered else measured
 
 
-def _sample(rule: MetricRule, pod: Pod, pages: Sequence[Page | ScrapeError]) -> PodSample | None:
+def _sample(
+    rule: MetricRule,
+    pod: Pod,
+    pages: Iterable[Page],
+    asked: frozenset[PodName],
+    hosts: frozenset[str],
+) -> PodSample | None:
+    """The measurement of a pod, by the pages of its node's exporters; None if it has none.
+
+    Args:
+        rule: what is measured.
+        pod: of what.
+        pages: those that answered.
+        asked: all pods of the question.
+        hosts: what exporters may call the nodes of these.
+    """
+    name = (pod.namespace, pod.name)
+    read = [(page, page.attribution(rule.readings)) for page in pages]
+    read = _of_its_node(pod, read, hosts)
+    named = [one for one in read if name in one[1].by_pod or name in one[1].incomplete]
     gpus: dict[str, float] = {}
-    oldest = float("inf")
-    for page in pages:
-        if isinstance(page, ScrapeError):
-            continue
-        values = page.attribution(rule.readings).by_pod.get((pod.namespace, pod.name))
-        if values:
-            gpus.update(values)
-            oldest = min(oldest, page.timestamp)
-    if not gpus:
+    missing: set[str] = set()
+    shared = False
+    for _, attribution in named:
+        missing |= attribution.incomplete.get(name, frozenset())
+        shared |= not all(pods <= asked for pods in attribution.shared.get(name, ()))
+        for gpu, value in attribution.by_pod.get(name, {}).items():
+            if 0 <= value <= rule.maximum * _TOLERANCE:
+                gpus.setdefault(gpu, min(value, rule.maximum))
+            else:
+                missing.add(gpu)
+    if not gpus or missing - gpus.keys():
         return None
-    # A profiling ratio can read a little above 1; no GPU is busier than all of the time.
-    return PodSample(tuple(min(value, rule.maximum) for value in gpus.values()), oldest)
+    # Two exporters that name more GPUs than the pod has are of two nodes, and one is out of date.
+    if len(named) > 1 and 0 < pod.gpus < len(gpus):
+        return None
+    return PodSample(
+        pod=pod.name,
+        gpus=tuple(gpus[gpu] for gpu in sorted(gpus)),
+        timestamp=min(page.timestamp for page, _ in named),
+        shared=shared,
+    )
+
+
+def _of_its_node(
+    pod: Pod, read: list[tuple[Page, Attribution]], hosts: frozenset[str]
+) -> list[tuple[Page, Attribution]]:
+    """Those of the pages that may speak of a pod.
+
+    An exporter goes on naming a pod that is gone, and one of the same name may by then run on
+    another node. What an exporter calls its node need not be the Node's name: before 3.x it is the
+    exporter's own pod. So a page is passed over only if it says that it is of another node that is
+    known here, or if another page, which names pods, says that it is of the pod's.
+    """
+    called = _called(pod.node)
+    own = [one for one in read if one[1].names_pods and not one[1].hosts.isdisjoint(called)]
+    return own or [one for one in read if one[1].hosts.isdisjoint(hosts)]
+
+
+def _called(node: str) -> tuple[str, ...]:
+    """What exporters may call a node: by the whole of its name, or by the first part of it."""
+    first = node.partition(".")[0]
+    # A name that begins with a digit may be an address, whose first part names nothing.
+    return (node,) if first == node or node[:1].isdigit() else (node, first)
 
 
 def _with_gaps(
@@ -67,7 +132,7 @@ def _with_gaps(
     nodes: dict[str, None] = {}
     failures: dict[str, TargetFailure] = {}
     answered: dict[str, Page] = {}
-    without_sample: list[str] = []
+    without_sample: list[Pod] = []
     for pod in uncovered:
         urls = targets[pod.node]
         if not urls:
@@ -82,35 +147,11 @@ def _with_gaps(
             else:
                 answered[url] = page
         if not failed:
-            without_sample.append(f"pod {pod.name}")
+            without_sample.append(pod)
     return structs.replace(
         measured,
         nodes_without_exporter=tuple(nodes),
         failures=tuple(failures.values()),
-        pods_without_sample=tuple(without_sample),
-        hints=tuple(_hints(rule, answered.values())) if without_sample else (),
+        pods_without_sample=tuple(f"pod {pod.name}" for pod in without_sample),
+        hints=(tuple(hints(rule, without_sample, answered.values())) if without_sample else ()),
     )
-
-
-def _hints(rule: MetricRule, pages: Iterable[Page]) -> Iterable[str]:
-    """What pages that answered tell of why they have no value for a pod."""
-    empty = rejected = conflicting = 0
-    unlabelled = False
-    for page in pages:
-        attribution = page.attribution(rule.readings)
-        empty += not page.body
-        rejected += attribution.rejected
-        conflicting += attribution.conflicting
-        named = attribution.by_pod or attribution.rejected or attribution.conflicting
-        unlabelled |= attribution.unattributed > 0 and not named
-    if empty:
-        yield "a page was empty, as it is until a new exporter's first interval has passed"
-    if unlabelled:
-        yield (
-            "the page names no pods at all: the exporter needs DCGM_EXPORTER_KUBERNETES=true and "
-            "the kubelet's pod-resources socket"
-        )
-    if rejected:
-        yield f"{rejected} values were out of range and not believed"
-    if conflicting:
-        yield f"{conflicting} GPUs had two different values and were not believed"

@@ -22,17 +22,21 @@ class DiscoveredTargets:
 
     Args:
         endpoints: the ready addresses, by node.
+        scheme: http or https.
         path: the path of the metrics page.
     """
 
-    def __init__(self, endpoints: EndpointStore, path: str) -> None:
+    def __init__(self, endpoints: EndpointStore, scheme: str, path: str) -> None:
         self._endpoints = endpoints
+        self._scheme = scheme
         self._path = path
 
     def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
         """The URLs of the exporters of each of these nodes; none, where none is ready."""
         return {
-            node: tuple(f"http://{address}{self._path}" for address in self._addresses(node))
+            node: tuple(
+                f"{self._scheme}://{address}{self._path}" for address in self._addresses(node)
+            )
             for node in nodes
         }
 

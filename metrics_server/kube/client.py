@@ -1,33 +1,25 @@
 """The door to the Kubernetes API: bytes of JSON in, errors as sentences out.
 
-The official client is used for what is hard to get right and changes with the platform: finding
-the configuration, TLS, credential plugins, tokens that rotate. Its names carry no types; they end
-in this module.
+The names of the official client carry no types; they end here and in `kube.credentials`.
 """
 
 import asyncio
-import os
 import socket
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from http import HTTPStatus
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal
 
 import aiohttp
 import msgspec
 import structlog
-import yaml
 from kubernetes.aio.client.api_client import ApiClient
-from kubernetes.aio.client.configuration import Configuration
-from kubernetes.aio.config.config_exception import ConfigException
-from kubernetes.aio.config.incluster_config import load_incluster_config
-from kubernetes.aio.config.kube_config import load_kube_config
+from msgspec import Struct
 
-from metrics_server.errors import ConfigurationError, KubernetesError
-
-Loaded = TypeVar("Loaded")
+from metrics_server.errors import KubernetesError
+from metrics_server.kube.credentials import UNUSABLE, load_credentials, told
 
 # A watch event holds one object and etcd takes none above 1.5 MiB by default; above this, what
 # comes is no event.
@@ -36,16 +28,6 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024
 _CONNECT_SECONDS = 10
 # As often as client-go reads a projected token anew (k8s.io/client-go/transport/token_source.go).
 _REFRESH_SECONDS = 60
-# The last four are what the client raises at a file that is no kubeconfig.
-_UNUSABLE = (
-    ConfigException,
-    yaml.YAMLError,
-    OSError,
-    ValueError,
-    TypeError,
-    LookupError,
-    AttributeError,
-)
 _UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
 
 log = structlog.stdlib.get_logger(__name__)
@@ -65,7 +47,7 @@ async def connect(kubeconfig: Path | None) -> "KubernetesClient":
     Raises:
         ConfigurationError: no configuration was found, or the one found cannot be used.
     """
-    api, load = await asyncio.to_thread(_prepare, kubeconfig)
+    api, load = await asyncio.to_thread(load_credentials, kubeconfig)
     # The client's own session would not notice a peer that is gone.
     api.rest_client.pool_manager = aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
@@ -110,11 +92,32 @@ class KubernetesClient:
             KubernetesError: the answer is not a 2xx, or none came.
         """
         limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
-        async with self._open(path, query, limits) as response:
-            try:
-                return await response.read()
-            except _UNREACHABLE as error:
-                raise self._unreachable(error) from error
+        async with self._open("GET", path, limits, query=query) as response:
+            return await self._read(response)
+
+    async def send(
+        self,
+        method: Literal["POST", "PUT", "PATCH", "DELETE"],
+        path: str,
+        body: Struct | Mapping[str, object],
+        *,
+        timeout: float,  # noqa: ASYNC109 - as for `get`
+    ) -> bytes:
+        """The body of the answer to a request that writes, or that asks for a review.
+
+        Args:
+            method: PATCH is a JSON merge patch (RFC 7386).
+            path: as for `get`.
+            body: what is sent, as JSON.
+            timeout: as for `get`.
+
+        Raises:
+            KubernetesError: as for `get`.
+        """
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
+        document = msgspec.to_builtins(body)
+        async with self._open(method, path, limits, body=document) as response:
+            return await self._read(response)
 
     @asynccontextmanager
     async def watch(
@@ -133,7 +136,7 @@ class KubernetesClient:
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
         async with (
-            self._open(path, query, limits) as response,
+            self._open("GET", path, limits, query=query) as response,
             aclosing(self._lines(response)) as lines,
         ):
             yield lines
@@ -160,18 +163,30 @@ class KubernetesClient:
 
     @asynccontextmanager
     async def _open(
-        self, path: str, query: Mapping[str, str], limits: aiohttp.ClientTimeout
+        self,
+        method: str,
+        path: str,
+        limits: aiohttp.ClientTimeout,
+        *,
+        query: Mapping[str, str] | None = None,
+        body: object = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         await self._refresh()
+        content = "application/merge-patch+json" if method == "PATCH" else "application/json"
         request = await self._api.param_serialize(
-            "GET",
+            method,
             path,
-            query_params=dict(query),
-            header_params={"Accept": "application/json"},
+            query_params=dict(query or {}),
+            header_params={"Accept": "application/json", "Content-Type": content},
+            body=body,
             auth_settings=["BearerToken"],
         )
         try:
-            answer = await self._api.call_api(*request, _request_timeout=limits)
+            try:
+                answer = await self._api.call_api(*request, _request_timeout=limits)
+            except aiohttp.ServerDisconnectedError:
+                # A connection that the API had closed as idle: once more, on another.
+                answer = await self._api.call_api(*request, _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
         except _UNREACHABLE as error:
             raise self._unreachable(error) from error
@@ -183,6 +198,12 @@ class KubernetesClient:
             # A connection whose answer was read whole has gone back to the pool already.
             response.close()
 
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        try:
+            return await response.read()
+        except _UNREACHABLE as error:
+            raise self._unreachable(error) from error
+
     async def _refresh(self) -> None:
         """Read the credentials anew when it is time; meanwhile other calls use what there is."""
         now = time.monotonic()
@@ -191,9 +212,9 @@ class KubernetesClient:
         self._refresh_at = now + _REFRESH_SECONDS
         try:
             await asyncio.to_thread(self._load)
-        except _UNUSABLE as error:
+        except UNUSABLE as error:
             # If they are not good any more, the API says so.
-            log.warning("kept the credentials, as they cannot be read anew", error=_told(error))
+            log.warning("kept the credentials, as they cannot be read anew", error=told(error))
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> KubernetesError:
         if response.status == HTTPStatus.UNAUTHORIZED:
@@ -223,59 +244,3 @@ def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
         if hasattr(socket, option):
             made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
     return made
-
-
-def _prepare(kubeconfig: Path | None) -> tuple[ApiClient, Callable[[], None]]:
-    """The official client, configured, and what reads its credentials anew. Reads files."""
-    configuration = Configuration()
-    source, load = _source(configuration, kubeconfig)
-    try:
-        reload = load()
-        api = ApiClient(configuration)
-    except _UNUSABLE as error:
-        raise ConfigurationError(f"{source} cannot be used: {_told(error)}") from None
-    api.user_agent = "gpu-metrics-server"
-    return api, reload
-
-
-def _source(
-    configuration: Configuration, kubeconfig: Path | None
-) -> tuple[str, Callable[[], Callable[[], None]]]:
-    """Where the configuration comes from, in words, and what loads it."""
-    # $KUBECONFIG can name several files, which are merged.
-    files = str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
-    if any(Path(file).expanduser().exists() for file in files.split(os.pathsep) if file):
-        return f"the kubeconfig {files}", lambda: _from_kubeconfig(configuration, files)
-    if kubeconfig is not None:
-        raise ConfigurationError(f"the kubeconfig {kubeconfig} does not exist")
-    if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        raise ConfigurationError(
-            f"no way to a Kubernetes API: {files} does not exist, and this is no pod of a cluster "
-            "(KUBERNETES_SERVICE_HOST is not set); give --kubeconfig FILE or set KUBECONFIG"
-        )
-    return "the service account of this pod", lambda: _from_service_account(configuration)
-
-
-def _from_kubeconfig(configuration: Configuration, files: str) -> Callable[[], None]:
-    loader = _run_in_this_thread(
-        load_kube_config(files, client_configuration=configuration, persist_config=False)
-    )
-    return lambda: _run_in_this_thread(loader.load_and_set(configuration))
-
-
-def _run_in_this_thread(loading: Coroutine[object, object, Loaded]) -> Loaded:
-    """Run what reads files, and may run a credential plugin, apart from the server's event loop."""
-    return asyncio.run(loading)
-
-
-def _from_service_account(configuration: Configuration) -> Callable[[], None]:
-    def load() -> None:
-        load_incluster_config(configuration, try_refresh_token=False)
-
-    load()
-    return load
-
-
-def _told(error: Exception) -> str:
-    """What an error says, without the part of a kubeconfig that the client may put into it."""
-    return str(error).partition("{")[0]

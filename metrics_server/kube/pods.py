@@ -1,6 +1,6 @@
 """Pods, as slim records: what it takes to select and to measure them, and nothing more."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -33,7 +33,9 @@ class Pod(Struct, frozen=True, gc=False):
         phase: status.phase.
         ready: whether the condition Ready is True.
         terminating: whether metadata.deletionTimestamp is set.
-        gpus: how many GPUs it requests, counted as Kubernetes counts a pod's effective requests.
+        gpus: how many GPUs it requests, counted as Kubernetes counts a pod's effective requests;
+            each of its ResourceClaims counts as one more, for the pod does not tell which device
+            a claim is for.
     """
 
     namespace: str
@@ -85,6 +87,7 @@ class _Spec(Struct, rename="camel"):
     node_name: str = ""
     containers: list[Container] | None = None
     init_containers: list[Container] | None = None
+    resource_claims: list[Raw] | None = None
 
 
 class _Condition(Struct):
@@ -139,7 +142,8 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
             phase=_shared(status.phase),
             ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
             terminating=meta.deletion_timestamp is not None,
-            gpus=sum(effective_request(containers, init_containers, name) for name in gpus),
+            gpus=sum(effective_request(containers, init_containers, name) for name in gpus)
+            + len(spec.resource_claims or ()),
         )
 
     return decode
@@ -168,6 +172,7 @@ class PodStore:
 
     def __init__(self) -> None:
         self._namespaces: dict[str, dict[str, Pod]] = {}
+        self._listed: dict[str, tuple[Pod, ...]] = {}
 
     def __len__(self) -> int:
         return sum(map(len, self._namespaces.values()))
@@ -176,9 +181,14 @@ class PodStore:
         """The pod of that name, if it is known."""
         return self._namespaces.get(namespace, {}).get(name)
 
-    def in_namespace(self, namespace: str) -> Collection[Pod]:
-        """Every pod of a namespace; a view that is good until the next change."""
-        return self._namespaces.get(namespace, {}).values()
+    def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
+        """Every pod of a namespace: the same object for as long as none of them has changed."""
+        pods = self._listed.get(namespace)
+        if pods is None:
+            pods = tuple(self._namespaces.get(namespace, {}).values())
+            if pods:
+                self._listed[namespace] = pods
+        return pods
 
     def replace(self, items: Iterable[Pod]) -> None:
         """Hold exactly these pods from now on."""
@@ -186,15 +196,20 @@ class PodStore:
         for pod in items:
             namespaces.setdefault(pod.namespace, {})[pod.name] = pod
         self._namespaces = namespaces
+        self._listed = {}
 
     def apply(self, kind: Literal["ADDED", "MODIFIED", "DELETED"], item: Pod) -> None:
         """Take over one change."""
+        pods = self._namespaces.setdefault(item.namespace, {})
         if kind != "DELETED":
-            self._namespaces.setdefault(item.namespace, {})[item.name] = item
-        elif pods := self._namespaces.get(item.namespace):
+            if pods.get(item.name) == item:
+                return  # what has changed of the pod is nothing that is kept here
+            pods[item.name] = item
+        else:
             pods.pop(item.name, None)
             if not pods:
                 del self._namespaces[item.namespace]
+        self._listed.pop(item.namespace, None)
 
 
 class PodStores:
@@ -203,7 +218,7 @@ class PodStores:
     def __init__(self, stores: Mapping[str, PodStore]) -> None:
         self._stores = stores
 
-    def in_namespace(self, namespace: str) -> Collection[Pod]:
+    def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
         """Every pod of a namespace.
 
         Raises:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
+from typing import Self
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
@@ -11,7 +12,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
 # Clocks of clients may run a little behind ours.
-_BACKDATED = timedelta(hours=1)
+BACKDATED = timedelta(hours=1)
+
+_YEAR = timedelta(days=365)
 
 
 class KeyPair(Struct, frozen=True):
@@ -25,76 +28,148 @@ class KeyPair(Struct, frozen=True):
 
 
 class Authority:
-    """A certificate authority whose key lives in this process only.
+    """A certificate authority.
 
     Args:
         name: its common name.
         lifetime: how long it is valid.
+        now: when it is made; the present by default.
     """
 
-    def __init__(self, name: str, lifetime: timedelta = timedelta(days=365)) -> None:
+    def __init__(
+        self, name: str, lifetime: timedelta = _YEAR, *, now: datetime | None = None
+    ) -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._lifetime = lifetime
-        self._name = _common_name(name)
+        public = self._key.public_key()
+        subject = _common_name(name)
+        made = now or datetime.now(UTC)
         self._certificate = (
-            _builder(self._name, self._name, self._key.public_key(), lifetime)
+            _builder(subject, subject, public, made, made + lifetime)
             .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
             .add_extension(_usage(signs_certificates=True), critical=True)
-            .add_extension(
-                x509.SubjectKeyIdentifier.from_public_key(self._key.public_key()), critical=False
-            )
+            .add_extension(_key_of_issuer(public), critical=False)
             .sign(self._key, hashes.SHA256())
         )
+
+    @classmethod
+    def load(cls, pair: KeyPair) -> Self:
+        """The authority of a pair that `pair` gave once.
+
+        Raises:
+            ValueError: it is no certificate and key of an authority of ours.
+        """
+        key = serialization.load_pem_private_key(pair.key, None)
+        certificate = x509.load_pem_x509_certificate(pair.certificate)
+        if not isinstance(key, ec.EllipticCurvePrivateKey) or (
+            certificate.public_key() != key.public_key()
+        ):
+            raise ValueError("the key of the authority is not that of its certificate")
+        loaded = cls.__new__(cls)
+        loaded._key, loaded._certificate = key, certificate  # noqa: SLF001 - of its own class
+        return loaded
 
     @property
     def bundle(self) -> bytes:
         """The authority's own certificate, PEM: what a client is given to trust."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue(self, names: Sequence[str]) -> KeyPair:
+    @property
+    def pair(self) -> KeyPair:
+        """The authority itself, to be kept where nobody else reads."""
+        return KeyPair(self.bundle, _pem(self._key))
+
+    def issue(
+        self,
+        names: Sequence[str],
+        lifetime: timedelta | None = None,
+        *,
+        now: datetime | None = None,
+    ) -> KeyPair:
         """A serving pair.
 
         Args:
             names: DNS names and IP addresses that it is valid for; the first is its common name.
+            lifetime: how long it is valid; never longer than the authority, which is the default.
+            now: when it is made; the present by default.
         """
         key = ec.generate_private_key(ec.SECP256R1())
-        certificate = (
-            _builder(_common_name(names[0]), self._name, key.public_key(), self._lifetime)
+        made = now or datetime.now(UTC)
+        end = self._certificate.not_valid_after_utc
+        if lifetime is not None:
+            end = min(end, made + lifetime)
+        alternatives = x509.SubjectAlternativeName([_general_name(name) for name in names])
+        builder = self._leaf(_common_name(names[0]), key, made, end).add_extension(
+            alternatives, critical=False
+        )
+        return self._signed(builder, key, ExtendedKeyUsageOID.SERVER_AUTH)
+
+    def issue_client(self, user: str, groups: Sequence[str] = ()) -> KeyPair:
+        """A client's pair, in the form that Kubernetes reads an identity from.
+
+        Args:
+            user: its common name.
+            groups: its organizations.
+        """
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name(
+            [
+                *(x509.NameAttribute(NameOID.ORGANIZATION_NAME, group) for group in groups),
+                x509.NameAttribute(NameOID.COMMON_NAME, user),
+            ]
+        )
+        builder = self._leaf(subject, key, datetime.now(UTC), self._certificate.not_valid_after_utc)
+        return self._signed(builder, key, ExtendedKeyUsageOID.CLIENT_AUTH)
+
+    def _leaf(
+        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, made: datetime, end: datetime
+    ) -> x509.CertificateBuilder:
+        return (
+            _builder(subject, self._certificate.subject, key.public_key(), made, end)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_usage(signs_certificates=False), critical=True)
-            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
-            .add_extension(
-                x509.SubjectAlternativeName([_general_name(name) for name in names]),
-                critical=False,
-            )
-            .add_extension(
-                x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key()),
-                critical=False,
-            )
-            .sign(self._key, hashes.SHA256())
+            .add_extension(_key_of_issuer(self._key.public_key()), critical=False)
         )
-        return KeyPair(
-            certificate.public_bytes(serialization.Encoding.PEM),
-            key.private_bytes(
-                serialization.Encoding.PEM,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            ),
+
+    def _signed(
+        self,
+        builder: x509.CertificateBuilder,
+        key: ec.EllipticCurvePrivateKey,
+        usage: x509.ObjectIdentifier,
+    ) -> KeyPair:
+        certificate = builder.add_extension(x509.ExtendedKeyUsage([usage]), critical=False).sign(
+            self._key, hashes.SHA256()
         )
+        return KeyPair(certificate.public_bytes(serialization.Encoding.PEM), _pem(key))
 
 
 def _builder(
-    subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey, lifetime: timedelta
+    subject: x509.Name,
+    issuer: x509.Name,
+    key: ec.EllipticCurvePublicKey,
+    made: datetime,
+    end: datetime,
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)
         .issuer_name(issuer)
         .public_key(key)
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - _BACKDATED)
-        .not_valid_after(now + lifetime)
+        .not_valid_before(made - BACKDATED)
+        .not_valid_after(end)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key), critical=False)
+    )
+
+
+def _key_of_issuer(key: ec.EllipticCurvePublicKey) -> x509.AuthorityKeyIdentifier:
+    return x509.AuthorityKeyIdentifier.from_issuer_public_key(key)
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
     )
 
 

@@ -18,6 +18,7 @@ from metrics_server.api.discovery import (
     build_discovery,
 )
 from metrics_server.api.negotiation import Offer, negotiate
+from metrics_server.catalogue import CATALOGUE
 from metrics_server.errors import ConfigurationError
 from metrics_server.rules import Rules
 
@@ -153,8 +154,8 @@ def test_what_the_aggregator_asks_for_is_on_offer(discovery: Discovery) -> None:
 
 def test_the_catalogue_is_discoverable() -> None:
     """Every built-in metric is listed."""
-    listed = build_discovery(Rules().names()).api_resource_list.body.decode()
-    for name in Rules().names():
+    listed = build_discovery(Rules(CATALOGUE).names()).api_resource_list.body.decode()
+    for name in Rules(CATALOGUE).names():
         assert f'"{name}"' in listed
 
 

@@ -5,13 +5,14 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from metrics_server.catalogue import CATALOGUE
 from metrics_server.exporters.exposition import parse_labels, rows
 from metrics_server.exporters.pod_mapper import attribute
 from metrics_server.rules import Rules
 from tests.bench import Figure, times_faster
 
 PAGE = Path(__file__).parent.parent / "data" / "exporters" / "dcgm-3.x-8gpu-multi-pod.prom"
-RULE = Rules().find("gpu_utilization")
+RULE = Rules(CATALOGUE).find("gpu_utilization")
 FAMILY = RULE.readings[0].family
 UNIT = "times as fast as prometheus_client's parser"
 

@@ -59,10 +59,46 @@ def test_a_rows_labels_tell_its_gpu_and_its_pod(
     assert subject(labels) == measured
 
 
+AMD = {"gpu_id": "3", "gpu_partition_id": "1", "gpu_compute_partition_type": "cpx"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "measured"),
+    [
+        ({**AMD, **POD, "serial_number": ""}, Subject("3/1", ("n", "p"))),
+        ({**AMD, "namespace": "", "pod": "", "hostname": "h"}, Subject("3/1", None, "h")),
+        ({**AMD, "gpu_partition_id": None, **POD}, None),
+        ({"gpu_id": "3", **POD}, None),
+        # Another exporter's rows that have labels of that name.
+        ({**GPU, **AMD, **POD}, Subject("GPU-1", ("n", "p"))),
+    ],
+)
+def test_amds_rows(labels: Mapping[str, str | None], measured: Subject | None) -> None:
+    """A GPU is known by its place on the node: serial numbers can be missing."""
+    assert subject(labels) == measured
+
+
+@pytest.mark.parametrize(
+    ("labels", "host"),
+    [
+        ({"Hostname": "a"}, "a"),
+        ({"hostname": "a"}, "a"),
+        # A label of the pod itself that is called as the other's is.
+        ({"Hostname": "a", "hostname": "b"}, "a"),
+        ({"Hostname": "", "hostname": "b"}, "b"),
+        ({"Hostname": None}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_node_that_a_row_names(labels: Mapping[str, str | None], host: str) -> None:
+    """A node is named by either label; a row without is a row all the same."""
+    assert subject({**GPU, **POD, **labels}) == Subject("GPU-1", ("n", "p"), host)
+
+
 def test_another_exporter_is_more_data() -> None:
     """An exporter that names a GPU by its place on the node needs a dialect, and no code."""
-    amd = Dialect(marks=("gpu_id", "gpu_partition_id"), gpu=("gpu_id", "gpu_partition_id"))
-    row = {"gpu_id": "3", "gpu_partition_id": "0", "serial_number": "", **POD}
+    other = Dialect(marks=("slot",), gpu=("slot", "tile"))
+    row = {"slot": "3", "tile": "0", **POD}
     assert subject(row) is None
-    assert subject(row, (*DIALECTS, amd)) == Subject("3/0", ("n", "p"))
-    assert subject({**GPU, **POD}, (*DIALECTS, amd)) == Subject("GPU-1", ("n", "p"))
+    assert subject(row, (*DIALECTS, other)) == Subject("3/0", ("n", "p"))
+    assert subject({**GPU, **POD}, (*DIALECTS, other)) == Subject("GPU-1", ("n", "p"))

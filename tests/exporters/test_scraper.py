@@ -60,7 +60,7 @@ async def page(_: web.BaseRequest) -> web.Response:
 
 async def failure(scraper: Scraper, url: str) -> ScrapeError:
     """How the scrape of a URL fails."""
-    outcome = (await scraper.scrape([url]))[url]
+    outcome = (await scraper.scrape([url])).outcomes[url]
     assert isinstance(outcome, ScrapeError)
     return outcome
 
@@ -68,7 +68,7 @@ async def failure(scraper: Scraper, url: str) -> ScrapeError:
 async def test_a_page(scraper: Scraper, serve: Serve) -> None:
     """A healthy exporter's page is read, and its samples are at hand."""
     url = await serve(page)
-    outcome = (await scraper.scrape([url]))[url]
+    outcome = (await scraper.scrape([url])).outcomes[url]
     assert isinstance(outcome, Page)
     assert outcome.body == PAGE
 
@@ -123,14 +123,14 @@ async def test_a_question_given_up_leaves_the_scrape_to_the_others(
     await arrived.wait()
     first.cancel()
     go_on.set()
-    assert isinstance((await second)[url], Page)
+    assert isinstance((await second).outcomes[url], Page)
     assert first.cancelled()
 
 
 async def test_a_failure_costs_no_other_target(scraper: Scraper, serve: Serve) -> None:
     """Each target has an outcome of its own."""
     good, bad = await serve(page), f"http://127.0.0.1:{unused_port()}/metrics"
-    outcomes = await scraper.scrape([good, bad])
+    outcomes = (await scraper.scrape([good, bad])).outcomes
     assert isinstance(outcomes[good], Page)
     assert isinstance(outcomes[bad], ScrapeError)
 
@@ -237,7 +237,7 @@ async def test_an_empty_page_is_a_page(scraper: Scraper, serve: Serve) -> None:
         return web.Response(body=b"", content_type="text/plain")
 
     url = await serve(empty)
-    assert isinstance((await scraper.scrape([url]))[url], Page)
+    assert isinstance((await scraper.scrape([url])).outcomes[url], Page)
 
 
 async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serve: Serve) -> None:
@@ -254,7 +254,7 @@ async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serv
                 await scraper.scrape([url])
             failing = False
             async with asyncio.timeout(10):
-                while isinstance((await scraper.scrape([url]))[url], ScrapeError):
+                while isinstance((await scraper.scrape([url])).outcomes[url], ScrapeError):
                     pass
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [
         ("exporter fails", "warning"),

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
-from blockbuster import BlockBuster
 
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.object_store import Object
@@ -59,13 +58,6 @@ async def connected(kubeconfig: Path | None) -> AsyncIterator[KubernetesClient]:
         yield client
     finally:
         await client.close()
-
-
-@pytest.fixture(autouse=True)
-def credentials_are_loaded_apart(no_blocking_calls: BlockBuster) -> None:
-    """Credentials are read in a thread, whose event loop is not the one that must not block."""
-    for function in no_blocking_calls.functions.values():
-        function.can_block_in("metrics_server/kube/client.py", "_run_in_this_thread")
 
 
 @pytest.fixture(scope="session")

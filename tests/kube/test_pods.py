@@ -232,3 +232,16 @@ def test_the_store_is_replaced_whole() -> None:
     store.replace([pod("b", "y")])
     assert list(store.in_namespace("a")) == []
     assert list(store.in_namespace("b")) == [pod("b", "y")]
+
+
+def test_a_resource_claim_counts_as_a_gpu() -> None:
+    """A pod that has its GPU by dynamic resource allocation requests none of the resources."""
+    claimed = {
+        "metadata": {"name": "a", "namespace": "default"},
+        "spec": {
+            "resourceClaims": [{"name": "gpu", "resourceClaimTemplateName": "one-gpu"}],
+            "containers": [{"name": "main", "resources": {"claims": [{"name": "gpu"}]}}],
+        },
+        "status": {"phase": "Running"},
+    }
+    assert pod_decoder()(msgspec.json.encode(claimed)).gpus == 1

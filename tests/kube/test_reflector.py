@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -119,7 +119,7 @@ async def test_recorded_pods_and_events_give_the_store(
         api.apply(PODS, item)
         last[item["metadata"]["name"]] = decode(json.dumps(item).encode())
     async with running(reflector):
-        await reflector.synced.wait()
+        await until(reflector.synced.is_set)
         assert {found.name: found for found in store.in_namespace("default")} == last
         for event in events:
             name = event["object"]["metadata"].get("name")
@@ -160,7 +160,7 @@ async def test_a_list_comes_in_pages(
         api.apply(PODS, pod(f"pod-{number}"))
     reflector = Reflector(client, PATH, decode, store, first_version="")
     async with running(reflector):
-        await reflector.synced.wait()
+        await until(reflector.synced.is_set)
     assert len(store) == 1201
     first, *others = lists(api)
     assert first == {"limit": "500", "resourceVersion": ""}
@@ -174,7 +174,7 @@ async def test_the_first_list_may_come_in_one_piece(
     for number in range(1201):
         api.apply(PODS, pod(f"pod-{number}"))
     async with running(reflector):
-        await reflector.synced.wait()
+        await until(reflector.synced.is_set)
     assert len(store) == 1201
     assert lists(api) == [{"limit": "500", "resourceVersion": "0"}]
 
@@ -278,7 +278,7 @@ async def test_an_expired_page_starts_the_list_again(
 
     reflector = Reflector(client, PATH, decode_slowly, store, first_version="", sleep=naps)
     async with running(reflector):
-        await reflector.synced.wait()
+        await until(reflector.synced.is_set)
     assert len(store) == 601
     assert [query.get("resourceVersion") for query in lists(api)] == ["", None, "", None]
     assert len(naps.seconds) == 1
@@ -294,7 +294,7 @@ async def test_errors_are_waited_out_ever_longer(
         await until(lambda: bool(naps.seconds))
         told.append(reflector.last_error)
         assert not reflector.synced.is_set()
-        await reflector.synced.wait()
+        await until(reflector.synced.is_set)
         await until(lambda: reflector.last_error is None)
     assert naps.seconds == [0.5, 1, 2, 4, 8, 16, 30, 30, 30]
     assert told == ["etcdserver: leader changed"]
@@ -323,7 +323,7 @@ async def test_the_wait_is_random(
     reflector = Reflector(client, PATH, decode, store, sleep=naps, rand=lambda: next(numbers, 1))
     api.fail_next(500, "no", times=3)
     async with running(reflector):
-        await reflector.synced.wait()
+        await until(reflector.synced.is_set)
     assert naps.seconds == [0, 0.25, 1]
 
 
@@ -352,11 +352,17 @@ async def test_a_bad_event_costs_a_list(
         await until(lambda: names(store) == {"x", "y"})
 
 
-async def test_a_list_never_empties_the_store(
-    client: KubernetesClient, api: KubernetesAPI, store: PodStore
-) -> None:
+async def test_a_list_never_empties_the_store(client: KubernetesClient, api: KubernetesAPI) -> None:
     """While everything is listed again, the pods known before are there to be asked about."""
     sizes: list[int] = []
+    replacements: list[int] = []
+
+    class NotingStore(PodStore):
+        def replace(self, items: Iterable[Pod]) -> None:
+            super().replace(items)
+            replacements.append(len(self))
+
+    store = NotingStore()
 
     def decode_and_look(raw: Raw) -> Pod:
         sizes.append(len(store))
@@ -372,6 +378,7 @@ async def test_a_list_never_empties_the_store(
         api.fail_watches(410, "too old resource version: 1 (2)")
         await until(lambda: reflector.relists == 1)
     assert sizes == [0, 0, 0, 3, 4, 4, 4, 4]
+    assert replacements == [3, 4]
 
 
 async def test_a_bookmark_moves_the_version(
@@ -431,7 +438,7 @@ async def test_an_object_that_cannot_be_read_costs_no_other(
     api.apply(PODS, pod("good"))
     api.apply(PODS, pod("strange", gpus="many"))
     async with running(reflector):
-        await reflector.synced.wait()
+        await until(reflector.synced.is_set)
     assert names(store) == {"good"}
 
 

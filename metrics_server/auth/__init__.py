@@ -1,0 +1,1 @@
+"""Who asks, and whether they may: trust as the Kubernetes API machinery has it."""

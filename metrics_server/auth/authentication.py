@@ -1,0 +1,172 @@
+"""Who asks: the credentials of a request, tried in the order that Go servers try them."""
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import Literal
+
+import structlog
+from cachetools import LRUCache
+from msgspec import Struct
+from msgspec.structs import replace
+
+from metrics_server.auth.client_certificates import ClientCAs, VerifiedCertificate
+from metrics_server.auth.delegation import DelegatedAuthentication
+from metrics_server.auth.identity import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
+from metrics_server.auth.request_header import RequestHeaderConfig, user_from_headers
+from metrics_server.auth.tokens import TokenReviews, bearer_token
+from metrics_server.errors import KubernetesError, UnauthorizedError
+
+Outcome = Literal[
+    "request-header", "client-certificate", "token", "anonymous", "unauthorized", "review-failed"
+]
+"""How a request was authenticated, or why it was not."""
+
+_MAX_PEERS = 1024
+# A certificate that is refused now may be good later, when it has become valid.
+_REFUSAL_LASTS = timedelta(minutes=1)
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class PeerIdentity(Struct, frozen=True):
+    """What the certificate of a connection's peer is worth.
+
+    Attributes:
+        front_proxy: as verified under the authorities of front proxies; None where they refuse it.
+        client: as verified under the authorities of users; None likewise.
+        expires: when to verify it anew.
+    """
+
+    front_proxy: VerifiedCertificate | None
+    client: VerifiedCertificate | None
+    expires: datetime
+
+
+class Authenticator:
+    """Tells who asks.
+
+    To be told whom to trust by `trust`, at first and whenever that changes.
+
+    Args:
+        tokens: reviews bearer tokens.
+        count: told the outcome for each request.
+        clock: the time, with its zone.
+    """
+
+    def __init__(
+        self,
+        tokens: TokenReviews,
+        count: Callable[[Outcome], None],
+        *,
+        clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        self._tokens = tokens
+        self._count = count
+        self._clock = clock
+        self._peers: LRUCache[bytes, PeerIdentity] = LRUCache(_MAX_PEERS)
+        self.trust(DelegatedAuthentication())
+
+    def trust(self, delegated: DelegatedAuthentication) -> None:
+        """Trust these authorities from now on, and forget what those before vouched for.
+
+        Raises:
+            ValueError: a bundle holds no certificate, or one that cannot be read.
+        """
+        front_proxies = _authorities(delegated.request_header_ca)
+        clients = _authorities(delegated.client_ca)
+        self._front_proxies, self._clients = front_proxies, clients
+        self._request_header = delegated.request_header or RequestHeaderConfig()
+        self._peers.clear()
+
+    async def authenticate(self, peer: bytes | None, headers: Iterable[tuple[str, str]]) -> User:
+        """The user who asks; a group that says that they are authenticated is added.
+
+        As in a union of Go's authenticators, one that fails leaves it to the next, and the request
+        is refused if none succeeds and one has failed. So a front proxy that is not allowed is
+        refused, unless it brings a token of its own, and what it says of others is not listened to.
+
+        Args:
+            peer: the certificate of the connection's peer, DER; None where it has none.
+            headers: all of the request, line by line, in the order they came.
+
+        Raises:
+            UnauthorizedError: there are credentials, and none of them is good.
+        """
+        try:
+            user, outcome = await self._identify(peer, tuple(headers))
+        except KubernetesError as error:
+            log.warning("a token could not be reviewed", error=str(error))
+            self._count("review-failed")
+            raise UnauthorizedError from None
+        except UnauthorizedError:
+            self._count("unauthorized")
+            raise
+        self._count(outcome)
+        return user if outcome == "anonymous" else _authenticated(user)
+
+    def peer(self, der: bytes) -> PeerIdentity:
+        """What a peer's certificate is worth; verified once, until that expires."""
+        now = self._clock()
+        known = self._peers.get(der)
+        if known is None or now > known.expires:
+            known = self._peers[der] = self._verify(der, now)
+        return known
+
+    async def _identify(
+        self, der: bytes | None, headers: Sequence[tuple[str, str]]
+    ) -> tuple[User, Outcome]:
+        peer = self.peer(der) if der is not None else None
+        if peer is not None:
+            if (user := self._proxied(peer, headers)) is not None:
+                return user, "request-header"
+            if (client := peer.client) is not None and client.common_name:
+                user = User(client.common_name, groups=client.organizations)
+                return user, "client-certificate"
+        token = bearer_token(headers)
+        if token is not None:
+            if (user := await self._tokens.user(token)) is None:
+                raise UnauthorizedError
+            return user, "token"
+        if peer is not None:
+            log.info("a client certificate was refused", reason=self._why_refused(peer))
+            raise UnauthorizedError
+        return ANONYMOUS, "anonymous"
+
+    def _proxied(self, peer: PeerIdentity, headers: Sequence[tuple[str, str]]) -> User | None:
+        """Whom a front proxy asks for; None where the peer is none, or names nobody."""
+        if peer.front_proxy is None or not self._request_header.allows(
+            peer.front_proxy.common_name
+        ):
+            return None
+        return user_from_headers(self._request_header, headers)
+
+    def _verify(self, der: bytes, now: datetime) -> PeerIdentity:
+        front_proxy = self._front_proxies.verify(der, now) if self._front_proxies else None
+        client = self._clients.verify(der, now) if self._clients else None
+        ends = [one.expires for one in (front_proxy, client) if one is not None]
+        return PeerIdentity(front_proxy, client, min(ends, default=now + _REFUSAL_LASTS))
+
+    def _why_refused(self, peer: PeerIdentity) -> str:
+        if peer.front_proxy is None:
+            return "its subject has no common name" if peer.client else "no authority vouches"
+        name = peer.front_proxy.common_name
+        if self._request_header.allows(name):
+            return f'the front proxy "{name}" names no user'
+        allowed = ", ".join(self._request_header.allowed_names)
+        return f'"{name}" is none of the front proxies that are allowed: {allowed}'
+
+
+def _authorities(pem: bytes | None) -> ClientCAs | None:
+    return None if pem is None else ClientCAs(pem)
+
+
+@lru_cache(maxsize=1024)
+def _authenticated(user: User) -> User:
+    """The user with the group of all who are authenticated, as Go's AuthenticatedGroupAdder.
+
+    Not one whom a front proxy has taken for anonymous: that stays what it is.
+    """
+    if user.name == ANONYMOUS.name or not {AUTHENTICATED, UNAUTHENTICATED}.isdisjoint(user.groups):
+        return user
+    return replace(user, groups=(*user.groups, AUTHENTICATED))

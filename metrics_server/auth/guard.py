@@ -1,0 +1,87 @@
+"""What stands in front of the API: nothing is answered before who asks is known, and may."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol
+from weakref import WeakKeyDictionary
+
+from aiohttp import web
+
+from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.identity import User
+from metrics_server.auth.request_info import Attributes, attributes_of
+from metrics_server.errors import ForbiddenError
+from metrics_server.monitoring import Monitor
+
+if TYPE_CHECKING:
+    import ssl
+
+
+class Authenticator(Protocol):
+    """Finds out who sends a request."""
+
+    async def authenticate(self, peer: bytes | None, headers: Iterable[tuple[str, str]]) -> User:
+        """The sender.
+
+        Args:
+            peer: the certificate that the client proved to have the key of, DER; None if it has
+                shown none. Which authority has signed it is for the authenticator to tell.
+            headers: all of the request, line by line, in the order they came.
+
+        Raises:
+            UnauthorizedError: the credentials are not good.
+        """
+
+
+class Guard:
+    """Lets a request pass, or raises what it is answered by.
+
+    Args:
+        authenticator: finds out who asks.
+        authorizer: decides whether they may.
+        monitor: counts the decisions.
+    """
+
+    def __init__(
+        self, authenticator: Authenticator, authorizer: Authorizer, monitor: Monitor
+    ) -> None:
+        self._authenticator = authenticator
+        self._authorizer = authorizer
+        self._monitor = monitor
+        # By connection: a certificate is shown once, in the handshake.
+        self._peers: WeakKeyDictionary[ssl.SSLObject, bytes | None] = WeakKeyDictionary()
+
+    async def __call__(self, request: web.BaseRequest) -> None:
+        """Return if the request may be answered.
+
+        Raises:
+            UnauthorizedError: its credentials are not good.
+            ForbiddenError: its sender may not do that.
+            BadRequestError: it cannot be told what it asks for.
+            ReviewError: whether they may could not be found out.
+        """
+        user = await self._authenticator.authenticate(self._peer(request), request.headers.items())
+        url = request.rel_url
+        attributes = attributes_of(request.method, url.raw_path, url.raw_query_string)
+        await self._authorize(user, attributes)
+
+    async def _authorize(self, user: User, attributes: Attributes) -> None:
+        try:
+            await self._authorizer.authorize(user, attributes)
+        except ForbiddenError:
+            self._monitor.authorized("denied")
+            raise
+        except Exception:
+            self._monitor.authorized("error")
+            raise
+        self._monitor.authorized("allowed")
+
+    def _peer(self, request: web.BaseRequest) -> bytes | None:
+        """The client's certificate; none where there is no TLS, or no connection any more."""
+        tls: ssl.SSLObject | None = request.get_extra_info("ssl_object")
+        if tls is None:
+            return None
+        try:
+            return self._peers[tls]
+        except KeyError:
+            peer = self._peers[tls] = tls.getpeercert(binary_form=True)
+            return peer

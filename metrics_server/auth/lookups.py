@@ -1,0 +1,79 @@
+"""Answers of another server: kept for a while, bounded in number, and asked for once at a time."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Hashable
+from typing import Generic, TypeVar
+
+from cachetools import LRUCache
+from msgspec import Struct
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+
+class _Kept(Struct, Generic[V], frozen=True):
+    value: V
+    until: float
+
+
+class _UnderWay(Struct, Generic[V]):
+    task: asyncio.Task[V]
+    waiting: int = 0
+
+
+class SharedLookups(Generic[K, V]):
+    """Values that are looked up elsewhere, by key.
+
+    A value is kept for `ttl`, counted from when it began to be looked up, so that none is ever
+    older. Look-ups of one key that come while one is under way share it, be its end a value or an
+    error. An error is raised to all who share it, and not kept.
+
+    Args:
+        ttl: how long a value is kept, in seconds.
+        maxsize: how many are kept at most; the one that was used the longest ago is dropped.
+        clock: seconds that never run backwards.
+    """
+
+    def __init__(
+        self, *, ttl: float, maxsize: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._ttl = ttl
+        self._clock = clock
+        self._kept: LRUCache[K, _Kept[V]] = LRUCache(maxsize)
+        self._under_way: dict[K, _UnderWay[V]] = {}
+
+    async def get(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
+        """The value for a key.
+
+        Args:
+            key: all that the value depends on.
+            load: looks it up; it should have a time limit of its own. Called only if no value is
+                kept and no look-up of the key is under way; cancelled when all who wait for it are.
+
+        Raises:
+            Exception: whatever `load` raises.
+        """
+        kept = self._kept.get(key)
+        if kept is not None and self._clock() < kept.until:
+            return kept.value
+        under_way = self._under_way.get(key)
+        if under_way is None or under_way.task.done():
+            task = asyncio.create_task(self._load(key, load), name="look-up")
+            under_way = self._under_way[key] = _UnderWay(task)
+        under_way.waiting += 1
+        try:
+            # One that gives up leaves the look-up to the others.
+            return await asyncio.shield(under_way.task)
+        finally:
+            under_way.waiting -= 1
+            if not under_way.waiting:
+                under_way.task.cancel()
+                if self._under_way.get(key) is under_way:
+                    del self._under_way[key]
+
+    async def _load(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
+        began = self._clock()
+        value = await load()
+        self._kept[key] = _Kept(value, began + self._ttl)
+        return value

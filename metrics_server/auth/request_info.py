@@ -1,0 +1,96 @@
+"""What a request asks for, as RequestInfo of k8s.io/apiserver tells it."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from urllib.parse import unquote, unquote_plus
+
+from msgspec import Struct
+
+from metrics_server.errors import BadRequestError
+
+_VERBS: Mapping[str, str] = {
+    "GET": "list",
+    "HEAD": "list",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "deletecollection",
+}
+
+
+class Attributes(Struct, frozen=True):
+    """What is to be authorized, as authorizer.Attributes of k8s.io/apiserver has it.
+
+    A request for a metric has a resource and no path; any other has a path alone.
+
+    Attributes:
+        verb: of RBAC, for a metric; else the HTTP method in lower case.
+        namespace: the namespace.
+        group: the API group.
+        version: the API group's version.
+        resource: the metric, in lower case.
+        path: the path, without slashes at its end.
+    """
+
+    verb: str
+    namespace: str = ""
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    path: str = ""
+
+
+@lru_cache(maxsize=512)
+def attributes_of(method: str, path: str, query: str) -> Attributes:
+    """What a request asks for.
+
+    All spellings that the API serves as one are one here: a slash at the end makes no difference,
+    nor does the case of a metric, nor how its name and its namespace are percent-encoded. All
+    other parts of a path count as they were sent, because only so are they served.
+
+    Args:
+        method: of HTTP, in capitals.
+        path: the URL's, still percent-encoded.
+        query: the URL's, still encoded.
+
+    Raises:
+        BadRequestError: the path is not percent-encoded UTF-8.
+    """
+    if not path.isascii():
+        raise BadRequestError(f"the path must be percent-encoded UTF-8: {path!a}")
+    path = path.rstrip("/") or "/"
+    match path.split("/"):
+        # A part that is empty would stand for every namespace, or for none.
+        case ["", "apis", group, version, "namespaces", namespace, metric] if (
+            group and version and namespace and metric
+        ):
+            return Attributes(
+                verb=_verb(method, query),
+                namespace=_decoded(namespace),
+                group=group,
+                version=version,
+                resource=_decoded(metric).lower(),
+            )
+    return Attributes(verb=method.lower(), path=path)
+
+
+def _verb(method: str, query: str) -> str:
+    """The verb for a metric. A GET without a name is a list, or a watch, never a get."""
+    verb = _VERBS.get(method, method.lower())
+    return "watch" if verb == "list" and _is_watch(query) else verb
+
+
+def _is_watch(query: str) -> bool:
+    for pair in query.split("&"):
+        name, _, value = pair.partition("=")
+        # As in Go's url.Values, the first of a parameter's values counts.
+        if unquote_plus(name) == "watch":
+            return unquote_plus(value).lower() not in ("false", "0")
+    return False
+
+
+def _decoded(segment: str) -> str:
+    try:
+        return unquote(segment, errors="strict")
+    except UnicodeDecodeError as error:
+        raise BadRequestError(f'"{segment}" is not UTF-8') from error

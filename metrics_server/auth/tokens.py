@@ -1,0 +1,150 @@
+"""Bearer tokens, by TokenReview: the Kubernetes API tells whom a token stands for."""
+
+import asyncio
+import hmac
+import secrets
+import time
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Literal
+
+import msgspec
+import structlog
+from msgspec import Struct
+
+from metrics_server.auth.identity import User
+from metrics_server.auth.lookups import SharedLookups
+from metrics_server.errors import KubernetesError, UnauthorizedError
+from metrics_server.kube.client import KubernetesClient
+
+TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 - a path
+
+# As Go servers have them: short enough to forget a revoked token soon, long enough for a storm.
+_TTL_SECONDS = 10
+_TIMEOUT_SECONDS = 10
+_MAX_REMEMBERED = 4096
+# Anyone can send a token: what reviews them must leave connections for what the server lives by.
+_MAX_UNDER_WAY = 32
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class _UserInfo(Struct):
+    username: str = ""
+    uid: str = ""
+    groups: list[str] | None = None
+    extra: dict[str, list[str] | None] | None = None
+
+
+class _Status(Struct):
+    authenticated: bool = False
+    user: _UserInfo | None = None
+    error: str = ""
+
+
+class _TokenReview(Struct):
+    kind: Literal["TokenReview"]
+    status: _Status
+
+
+_decode = msgspec.json.Decoder(_TokenReview).decode
+
+
+def bearer_token(headers: Iterable[tuple[str, str]]) -> str | None:
+    """The token that a request brings; None where it brings none, or credentials of another kind.
+
+    Only the first Authorization header counts, as in a Go server.
+    """
+    for name, value in headers:
+        if name.lower() == "authorization":
+            scheme, _, rest = value.strip().partition(" ")
+            token = rest.partition(" ")[0]
+            return token if scheme.lower() == "bearer" and token else None
+    return None
+
+
+class TokenReviews:
+    """Tells whom a bearer token stands for.
+
+    An answer is kept for 10 s under a hash of the token, with a key that only this process has;
+    the token itself is neither kept nor logged. Requests with one token that come while it is
+    reviewed share the review.
+
+    Args:
+        client: the door to the Kubernetes API; its user needs the ClusterRole
+            system:auth-delegator.
+        timeout: how long a review may take, in seconds.
+        clock: seconds that never run backwards.
+    """
+
+    def __init__(
+        self,
+        client: KubernetesClient,
+        *,
+        timeout: float = _TIMEOUT_SECONDS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._timeout = timeout
+        self._key = secrets.token_bytes(32)
+        self._slots = asyncio.Semaphore(_MAX_UNDER_WAY)
+        self._users: SharedLookups[bytes, User | None] = SharedLookups(
+            ttl=_TTL_SECONDS, maxsize=_MAX_REMEMBERED, clock=clock
+        )
+
+    async def user(self, token: str) -> User | None:
+        """Whom a token stands for; None where it stands for nobody.
+
+        Raises:
+            UnauthorizedError: the review told an error: mostly, that the token is not good.
+            KubernetesError: the review failed, or its answer cannot be read.
+        """
+        key = hmac.digest(self._key, token.encode(errors="surrogateescape"), "sha256")
+        return await self._users.get(key, partial(self._review, token))
+
+    async def _review(self, token: str) -> User | None:
+        review = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "spec": {"token": token},
+        }
+        try:
+            async with asyncio.timeout(self._timeout), self._slots:
+                body = await self._client.send("POST", TOKEN_REVIEWS, review, timeout=self._timeout)
+        except TimeoutError:
+            raise KubernetesError(f"no TokenReview within {self._timeout:g} s") from None
+        except KubernetesError as error:
+            told = _without(token, str(error))
+            raise KubernetesError(f"no TokenReview: {told}", error.code) from None
+        status = _status(body)
+        if status.authenticated:
+            return _user(status)
+        log.info("a token was refused", error=_without(token, status.error) or None)
+        if status.error:
+            raise UnauthorizedError
+        return None
+
+
+def _without(token: str, text: str) -> str:
+    return text.replace(token, "(the token)")
+
+
+def _status(body: bytes) -> _Status:
+    try:
+        return _decode(body).status
+    except (msgspec.DecodeError, ValueError) as error:
+        raise KubernetesError(f"a TokenReview cannot be read: {error}") from None
+
+
+def _user(status: _Status) -> User:
+    if status.user is None or not status.user.username:
+        raise KubernetesError("a TokenReview accepts a token, but names no user")
+    told = status.user
+    return User(
+        told.username,
+        uid=told.uid,
+        groups=tuple(told.groups or ()),
+        extra=tuple(
+            (key, tuple(values or ())) for key, values in sorted((told.extra or {}).items())
+        ),
+    )

@@ -1,0 +1,127 @@
+"""The part of the server that measures, made as the configuration says."""
+
+import random
+import time
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+from metrics_server.config import Config, ExportersConfig, FallbackConfig, PodsConfig
+from metrics_server.exporters.access import AccessFiles, AccessKeeper
+from metrics_server.exporters.scraper import Scraper
+from metrics_server.exporters.source import ExporterSource
+from metrics_server.exporters.targets import DiscoveredTargets, StaticTargets, Targets
+from metrics_server.fallback import FallbackChain, Simulated
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.endpoints import (
+    EndpointSlice,
+    EndpointStore,
+    ServiceRef,
+    decode_endpoint_slice,
+    service_selector,
+)
+from metrics_server.kube.pods import Pod, PodStore, PodStores, pod_decoder
+from metrics_server.kube.reflector import Reflector
+from metrics_server.monitoring import Monitor
+from metrics_server.provider import ExternalMetricsProvider, Pods
+from metrics_server.rules import Rules
+from metrics_server.windows import WindowedSource
+
+Watch = Reflector[Pod] | Reflector[EndpointSlice]
+
+
+@asynccontextmanager
+async def providing(
+    client: KubernetesClient,
+    config: Config,
+    static: tuple[str, ...],
+    rules: Rules,
+    monitor: Monitor,
+) -> AsyncIterator[tuple[ExternalMetricsProvider, Mapping[str, Watch]]]:
+    """A provider, and the watches that it needs to be kept up.
+
+    Args:
+        client: the door to the Kubernetes API.
+        config: the configuration file.
+        static: URLs of exporters from the command line.
+        rules: the metrics that can be asked for.
+        monitor: counts what is done.
+    """
+    pods, pod_watches = _pods(client, config.pods)
+    targets, endpoint_watches = _targets(client, config.exporters, static)
+    scraper = Scraper(
+        timeout=config.exporters.timeout,
+        max_age=config.exporters.max_age,
+        max_concurrency=config.exporters.max_concurrency,
+        access=AccessKeeper(_access_files(config.exporters)),
+        monitor=monitor,
+    )
+    windowed = WindowedSource(ExporterSource(targets, scraper), period=config.exporters.max_age)
+    async with scraper, windowed as source:
+        provider = ExternalMetricsProvider(
+            rules=rules,
+            pods=pods,
+            measure=config.pods.measure,
+            source=source,
+            min_coverage=config.fallback.min_coverage,
+            fallback=_fallback(config.fallback),
+            monitor=monitor,
+        )
+        yield provider, {**pod_watches, **endpoint_watches}
+
+
+def _pods(client: KubernetesClient, config: PodsConfig) -> tuple[Pods, Mapping[str, Watch]]:
+    """The pods that can be selected, and what keeps them in step with the cluster."""
+    decode = pod_decoder(config.gpu_resources)
+
+    def watch(path: str, store: PodStore) -> Reflector[Pod]:
+        # In pages: from its cache an API server sends all pods at once, which is gigabytes of a
+        # large cluster.
+        return Reflector(client, path, decode, store, first_version="")
+
+    if not config.namespaces:
+        store = PodStore()
+        return store, {"pods": watch("/api/v1/pods", store)}
+    stores = {namespace: PodStore() for namespace in config.namespaces}
+    return PodStores(stores), {
+        f"pods-{namespace}": watch(f"/api/v1/namespaces/{namespace}/pods", store)
+        for namespace, store in stores.items()
+    }
+
+
+def _targets(
+    client: KubernetesClient, config: ExportersConfig, static: tuple[str, ...]
+) -> tuple[Targets, Mapping[str, Watch]]:
+    """Where exporters are, and what keeps that in step with the cluster."""
+    urls = (*config.static, *static)
+    if urls:
+        return StaticTargets(urls), {}
+    services = [ServiceRef(one.namespace, one.name, one.port) for one in config.services]
+    endpoints = EndpointStore(services)
+    watch = Reflector(
+        client,
+        "/apis/discovery.k8s.io/v1/endpointslices",
+        decode_endpoint_slice,
+        endpoints,
+        query={"labelSelector": service_selector(services)},
+    )
+    return DiscoveredTargets(endpoints, config.scheme, config.path), {"endpointslices": watch}
+
+
+def _access_files(config: ExportersConfig) -> AccessFiles:
+    return AccessFiles(
+        ca_file=config.tls.ca_file,
+        server_name=config.tls.server_name,
+        bearer_token_file=config.auth.bearer_token_file,
+        username=config.auth.username,
+        password_file=config.auth.password_file,
+    )
+
+
+def _fallback(config: FallbackConfig) -> FallbackChain:
+    return FallbackChain(
+        config.chain,
+        last_known_max_age=config.last_known_max_age,
+        simulated=Simulated(config.simulated.base, config.simulated.variance),
+        clock=time.time,
+        random=random.random,
+    )

@@ -1,0 +1,392 @@
+from collections.abc import AsyncIterator
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import pytest
+from structlog.testing import capture_logs
+
+from metrics_server.auth.authentication import Authenticator, Outcome
+from metrics_server.auth.delegation import DelegatedAuthentication
+from metrics_server.auth.identity import ANONYMOUS, User
+from metrics_server.auth.request_header import RequestHeaderConfig
+from metrics_server.auth.tokens import TokenReviews
+from metrics_server.demo.reviews import Reviews
+from metrics_server.errors import UnauthorizedError
+
+from .test_client_certificates import (
+    DAY,
+    NOW,
+    SERVER,
+    Certified,
+    authority,
+    certify,
+    client,
+    ec_key,
+    name,
+)
+from .test_tokens import kubernetes
+
+Lines = list[tuple[str, str]]
+
+USERS = authority("kubernetes")
+PROXIES = authority("front-proxy-ca")
+REQUEST_HEADER = RequestHeaderConfig(
+    username_headers=("X-Remote-User",),
+    group_headers=("X-Remote-Group",),
+    extra_headers_prefixes=("X-Remote-Extra-",),
+    uid_headers=("X-Remote-Uid",),
+    allowed_names=("front-proxy-client", "aggregator"),
+)
+TRUST = DelegatedAuthentication(USERS.pem, PROXIES.pem, REQUEST_HEADER)
+
+PROXY = client(PROXIES)
+STRANGER = client(PROXIES, name("stranger", "system:masters"))
+ADMIN = client(USERS, name("admin", "ops", "dev"))
+NAMELESS = client(USERS, name("", "ops"))
+SERVER_OF_PROXIES = certify(name("front-proxy-client"), ec_key(0), [(SERVER, False)], PROXIES)
+FOREIGN = client(authority("kubernetes"), name("admin", "system:masters"))
+
+# What an attacker would like to be.
+ROOT: Lines = [
+    ("X-Remote-User", "root"),
+    ("X-Remote-Group", "system:masters"),
+    ("X-Remote-Extra-Scopes", "all"),
+]
+ALICE = User("alice", groups=("dev", "system:authenticated"))
+BOB = User("bob", uid="7", groups=("dev",), extra=(("k", ("v",)),))
+
+
+def bearer(token: str) -> Lines:
+    """The header that brings a token."""
+    return [("Authorization", f"Bearer {token}")]
+
+
+def der(peer: Certified | None) -> bytes | None:
+    """What the connection of a peer has of its certificate."""
+    return peer.der if peer else None
+
+
+class Clock:
+    """A time that passes as it is told to."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.now
+
+
+@pytest.fixture
+def reviews() -> Reviews:
+    """The reviews of two users' tokens."""
+    return Reviews({"of-alice": ALICE, "of-bob": BOB})
+
+
+@pytest.fixture
+async def tokens(reviews: Reviews, tmp_path: Path) -> AsyncIterator[TokenReviews]:
+    """What asks for these reviews."""
+    async with kubernetes(tmp_path) as (api, made):
+        api.aggregate("authentication.k8s.io", "v1", reviews.token_review)
+        yield TokenReviews(made)
+
+
+@pytest.fixture
+def outcomes() -> list[Outcome]:
+    """What was counted."""
+    return []
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """What the authenticator tells the time by."""
+    return Clock()
+
+
+@pytest.fixture
+def authenticator(tokens: TokenReviews, outcomes: list[Outcome], clock: Clock) -> Authenticator:
+    """What is tested; it trusts the two authorities."""
+    made = Authenticator(tokens, outcomes.append, clock=clock)
+    made.trust(TRUST)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers", "user", "outcome"),
+    [
+        pytest.param(
+            PROXY,
+            [("X-Remote-User", "alice"), ("X-Remote-Group", "dev"), ("X-Remote-Group", "a,b")],
+            User("alice", groups=("dev", "a,b", "system:authenticated")),
+            "request-header",
+            id="a front proxy tells a user",
+        ),
+        pytest.param(
+            PROXY,
+            [
+                ("X-Remote-Uid", "1"),
+                ("X-Remote-User", "alice"),
+                ("X-Remote-Group", "system:authenticated"),
+                ("X-Remote-Group", "dev"),
+                ("X-Remote-Extra-A%2fb", "c"),
+            ],
+            User("alice", "1", ("system:authenticated", "dev"), (("a/b", ("c",)),)),
+            "request-header",
+            id="the group of all is not told twice",
+        ),
+        pytest.param(
+            PROXY,
+            [("X-Remote-User", "system:anonymous"), ("X-Remote-Group", "system:unauthenticated")],
+            ANONYMOUS,
+            "request-header",
+            id="whom a front proxy took for anonymous stays so",
+        ),
+        pytest.param(
+            PROXY,
+            [("X-Remote-User", "system:anonymous")],
+            User("system:anonymous"),
+            "request-header",
+            id="also by the name alone",
+        ),
+        pytest.param(
+            PROXY,
+            [("X-Remote-User", "u"), ("X-Remote-Group", "system:unauthenticated")],
+            User("u", groups=("system:unauthenticated",)),
+            "request-header",
+            id="also by the group alone",
+        ),
+        pytest.param(
+            PROXY,
+            [("X-Remote-User", "alice"), *bearer("of-bob")],
+            User("alice", groups=("system:authenticated",)),
+            "request-header",
+            id="a front proxy's word comes before a token",
+        ),
+        pytest.param(
+            PROXY,
+            bearer("of-alice"),
+            ALICE,
+            "token",
+            id="a front proxy that tells nobody may bring a token",
+        ),
+        pytest.param(
+            STRANGER,
+            [*ROOT, *bearer("of-alice")],
+            ALICE,
+            "token",
+            id="so may one that is not allowed, as in Go",
+        ),
+        pytest.param(
+            ADMIN,
+            [],
+            User("admin", groups=("ops", "dev", "system:authenticated")),
+            "client-certificate",
+            id="a client certificate",
+        ),
+        pytest.param(
+            ADMIN,
+            [*ROOT, *bearer("of-alice")],
+            User("admin", groups=("ops", "dev", "system:authenticated")),
+            "client-certificate",
+            id="a client's identity headers and token do not count",
+        ),
+        pytest.param(
+            None,
+            [*ROOT, *bearer("of-bob")],
+            User("bob", "7", ("dev", "system:authenticated"), (("k", ("v",)),)),
+            "token",
+            id="a token; identity headers do not count",
+        ),
+        pytest.param(
+            NAMELESS, bearer("of-alice"), ALICE, "token", id="a certificate of nobody and a token"
+        ),
+        pytest.param(None, [("Accept", "*/*")], ANONYMOUS, "anonymous", id="no credentials"),
+        pytest.param(None, ROOT, ANONYMOUS, "anonymous", id="identity headers are no credentials"),
+        pytest.param(
+            None,
+            [("Authorization", "Basic cm9vdDpyb290")],
+            ANONYMOUS,
+            "anonymous",
+            id="credentials of a kind that is not known, as in Go",
+        ),
+    ],
+)
+async def test_who_asks(
+    *,
+    authenticator: Authenticator,
+    outcomes: list[Outcome],
+    peer: Certified | None,
+    headers: Lines,
+    user: User,
+    outcome: Outcome,
+) -> None:
+    """The first credentials that are good tell the user; what the peer may not tell is ignored."""
+    assert await authenticator.authenticate(der(peer), headers) == user
+    assert outcomes == [outcome]
+
+
+@pytest.mark.parametrize(
+    ("peer", "headers"),
+    [
+        pytest.param(STRANGER, ROOT, id="a front proxy that is not allowed"),
+        pytest.param(STRANGER, [], id="it does not even have to tell anybody"),
+        pytest.param(PROXY, [], id="a front proxy that tells nobody"),
+        pytest.param(PROXY, ROOT[1:], id="a front proxy that tells groups alone"),
+        pytest.param(
+            SERVER_OF_PROXIES, ROOT, id="a server's certificate of the front proxies' authority"
+        ),
+        pytest.param(FOREIGN, ROOT, id="a certificate of an authority that nobody knows"),
+        pytest.param(NAMELESS, ROOT, id="a client certificate without a common name"),
+        pytest.param(
+            client(USERS, name("admin"), (NOW - 2 * DAY, NOW - DAY)), ROOT, id="an expired one"
+        ),
+        pytest.param(None, bearer("of-mallory"), id="a token that is not good"),
+        pytest.param(None, [*ROOT, *bearer("of-mallory")], id="such a token with headers"),
+        pytest.param(PROXY, bearer("of-mallory"), id="such a token from a front proxy"),
+        pytest.param(STRANGER, [*ROOT, *bearer("of-mallory")], id="nothing good at all"),
+    ],
+)
+async def test_who_is_refused(
+    authenticator: Authenticator,
+    outcomes: list[Outcome],
+    peer: Certified | None,
+    headers: Lines,
+) -> None:
+    """Credentials of which none is good are refused by 401, and never taken for anonymous."""
+    with capture_logs() as logs, pytest.raises(UnauthorizedError) as raised:
+        await authenticator.authenticate(der(peer), headers)
+
+    assert (raised.value.code, str(raised.value)) == (401, "Unauthorized")
+    assert outcomes == ["unauthorized"]
+    assert len(logs) == 1
+
+
+async def test_only_the_front_proxies_authority_may_assert(authenticator: Authenticator) -> None:
+    """A user whose certificate bears a front proxy's name is that user, and speaks for no other."""
+    pretender = client(USERS, name("front-proxy-client"))
+
+    user = await authenticator.authenticate(pretender.der, ROOT)
+
+    assert user == User("front-proxy-client", groups=("system:authenticated",))
+
+
+async def test_without_allowed_names_any_front_proxy_may(authenticator: Authenticator) -> None:
+    """An empty list of names allows all that the front proxies' authority has signed."""
+    authenticator.trust(
+        DelegatedAuthentication(USERS.pem, PROXIES.pem, RequestHeaderConfig(("X-Remote-User",)))
+    )
+
+    user = await authenticator.authenticate(STRANGER.der, ROOT)
+
+    assert user == User("root", groups=("system:authenticated",))
+
+
+async def test_why_is_logged(authenticator: Authenticator) -> None:
+    """The log tells which front proxy was refused, and which would be allowed."""
+    with capture_logs() as logs, pytest.raises(UnauthorizedError):
+        await authenticator.authenticate(STRANGER.der, ROOT)
+
+    (line,) = logs
+    assert '"stranger"' in line["reason"]
+    assert "front-proxy-client, aggregator" in line["reason"]
+
+
+async def test_a_review_that_fails_is_no_answer(outcomes: list[Outcome], tmp_path: Path) -> None:
+    """While tokens cannot be reviewed their bearers are refused; that is counted apart."""
+    async with kubernetes(tmp_path) as (api, made):
+        api.fail_next(500, "etcd is away")
+        authenticator = Authenticator(TokenReviews(made), outcomes.append)
+
+        with capture_logs() as logs, pytest.raises(UnauthorizedError):
+            await authenticator.authenticate(None, bearer("of-alice"))
+
+    assert outcomes == ["review-failed"]
+    assert [line["error"] for line in logs] == ["no TokenReview: etcd is away"]
+
+
+async def test_at_first_nobody_is_trusted(tokens: TokenReviews, outcomes: list[Outcome]) -> None:
+    """Until it is told whom to trust, no certificate is good; a token is, and anonymous is."""
+    authenticator = Authenticator(tokens, outcomes.append)
+
+    for peer in (PROXY, ADMIN):
+        with pytest.raises(UnauthorizedError):
+            await authenticator.authenticate(peer.der, ROOT)
+
+    assert await authenticator.authenticate(None, bearer("of-alice")) == ALICE
+    assert await authenticator.authenticate(None, []) == ANONYMOUS
+
+
+async def test_a_rotation_counts_at_once(authenticator: Authenticator) -> None:
+    """New authorities vouch at once, and old ones no more, be a connection open already."""
+    new = authority("front-proxy-ca")
+    renewed = client(new)
+
+    await authenticator.authenticate(PROXY.der, ROOT)
+    with pytest.raises(UnauthorizedError):
+        await authenticator.authenticate(renewed.der, ROOT)
+
+    authenticator.trust(DelegatedAuthentication(USERS.pem, PROXIES.pem + new.pem, REQUEST_HEADER))
+    await authenticator.authenticate(PROXY.der, ROOT)
+    await authenticator.authenticate(renewed.der, ROOT)
+
+    authenticator.trust(DelegatedAuthentication(USERS.pem, new.pem, REQUEST_HEADER))
+    await authenticator.authenticate(renewed.der, ROOT)
+    with pytest.raises(UnauthorizedError):
+        await authenticator.authenticate(PROXY.der, ROOT)
+
+
+async def test_a_bundle_that_cannot_be_read_changes_nothing(authenticator: Authenticator) -> None:
+    """Whom to trust is taken over whole or not at all."""
+    with pytest.raises(ValueError, match=r"."):
+        authenticator.trust(DelegatedAuthentication(b"nonsense", None, None))
+
+    assert (await authenticator.authenticate(PROXY.der, ROOT)).name == "root"
+    assert (await authenticator.authenticate(ADMIN.der, [])).name == "admin"
+
+
+def test_a_peer_is_verified_once(authenticator: Authenticator, clock: Clock) -> None:
+    """What a certificate is worth is known from its connection's first request on."""
+    first = authenticator.peer(PROXY.der)
+
+    assert first.front_proxy is not None
+    assert first.client is None
+    clock.now += timedelta(hours=23)
+    assert authenticator.peer(bytes(bytearray(PROXY.der))) is first
+    assert authenticator.peer(ADMIN.der) is not first
+
+
+@pytest.mark.parametrize("peer", [PROXY, ADMIN])
+async def test_a_connection_outlives_no_certificate(
+    authenticator: Authenticator, clock: Clock, peer: Certified
+) -> None:
+    """A certificate that expires while its connection is open is refused from then on."""
+    await authenticator.authenticate(peer.der, ROOT)
+    clock.now = NOW + DAY
+    await authenticator.authenticate(peer.der, ROOT)
+
+    clock.now += timedelta(seconds=1)
+
+    with pytest.raises(UnauthorizedError):
+        await authenticator.authenticate(peer.der, ROOT)
+
+
+async def test_a_certificate_becomes_valid(authenticator: Authenticator, clock: Clock) -> None:
+    """A refusal is not for ever: the clocks of two machines may differ by a little."""
+    early = client(PROXIES, validity=(NOW + timedelta(seconds=5), NOW + DAY))
+    with pytest.raises(UnauthorizedError):
+        await authenticator.authenticate(early.der, ROOT)
+
+    clock.now += timedelta(seconds=61)
+
+    assert (await authenticator.authenticate(early.der, ROOT)).name == "root"
+
+
+async def test_certificates_cost_no_review(authenticator: Authenticator, reviews: Reviews) -> None:
+    """The Kubernetes API is asked of tokens alone."""
+    await authenticator.authenticate(PROXY.der, [*ROOT, *bearer("of-alice")])
+    await authenticator.authenticate(ADMIN.der, bearer("of-alice"))
+    await authenticator.authenticate(None, [])
+    assert reviews.token_reviews == 0
+
+    await authenticator.authenticate(None, bearer("of-alice"))
+    assert reviews.token_reviews == 1

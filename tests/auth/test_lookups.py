@@ -1,0 +1,215 @@
+"""Look-ups: how long a value is kept, how many, and who shares one."""
+
+import asyncio
+import gc
+import weakref
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from metrics_server.auth.lookups import SharedLookups
+
+TTL = 10.0
+
+
+class Clock:
+    """A time that moves only when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+class Source:
+    """Where values come from: the number of the look-up, as soon as it may answer."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+        self.cancelled = 0
+        self.may_answer = asyncio.Event()
+        self.may_answer.set()
+        self.error: Exception | None = None
+
+    async def __call__(self) -> int:
+        """The next value."""
+        self.asked += 1
+        number = self.asked
+        try:
+            await self.may_answer.wait()
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+        if self.error is not None:
+            raise self.error
+        return number
+
+
+Lookups = SharedLookups[str, int]
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """A time that stands at 0."""
+    return Clock()
+
+
+@pytest.fixture
+def lookups(clock: Clock) -> Lookups:
+    """Room for two values."""
+    return SharedLookups(ttl=TTL, maxsize=2, clock=clock)
+
+
+@pytest.fixture
+def source() -> Source:
+    """Where values come from."""
+    return Source()
+
+
+async def settled(holds: Callable[[], bool]) -> None:
+    """Let the event loop run until that holds."""
+    async with asyncio.timeout(5):
+        while not holds():  # noqa: ASYNC110 - tasks are waited for that set no event
+            await asyncio.sleep(0)
+
+
+async def begun(source: Source, *waiting: Awaitable[int]) -> list[asyncio.Task[int]]:
+    """These, as tasks that all wait for a look-up that is under way."""
+    asked = source.asked
+    source.may_answer.clear()
+    tasks = [asyncio.ensure_future(one) for one in waiting]
+    await settled(lambda: source.asked > asked)
+    return tasks
+
+
+async def test_a_value_is_kept_for_its_time(lookups: Lookups, source: Source, clock: Clock) -> None:
+    """Until then nobody is asked again, and at that moment somebody is."""
+    assert await lookups.get("a", source) == 1
+    clock.now = TTL - 0.001
+    assert await lookups.get("a", source) == 1
+    clock.now = TTL
+    assert await lookups.get("a", source) == 2
+
+
+async def test_the_time_counts_from_the_question(
+    lookups: Lookups, source: Source, clock: Clock
+) -> None:
+    """An answer that was long in coming is no younger for it."""
+    (task,) = await begun(source, lookups.get("a", source))
+    clock.now = TTL - 1
+    source.may_answer.set()
+    assert await task == 1
+    clock.now = TTL
+    assert await lookups.get("a", source) == 2
+
+
+async def test_keys_do_not_share(lookups: Lookups, source: Source) -> None:
+    """Each key has its own value, be it kept or under way."""
+    tasks = await begun(source, lookups.get("a", source), lookups.get("b", source))
+    source.may_answer.set()
+    assert await asyncio.gather(*tasks) == [1, 2]
+    assert [await lookups.get(key, source) for key in "ab"] == [1, 2]
+
+
+async def test_who_asks_meanwhile_shares(lookups: Lookups, source: Source) -> None:
+    """However many ask for a key at once, one look-up answers them."""
+    tasks = await begun(source, *(lookups.get("a", source) for _ in range(100)))
+    source.may_answer.set()
+    assert set(await asyncio.gather(*tasks)) == {1}
+    assert source.asked == 1
+
+
+async def test_an_error_is_shared_but_not_kept(lookups: Lookups, source: Source) -> None:
+    """It is raised to all who waited; who comes after asks anew."""
+    source.error = ValueError("no")
+    tasks = await begun(source, *(lookups.get("a", source) for _ in range(3)))
+    source.may_answer.set()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["no"] * 3
+    assert source.asked == 1
+    source.error = None
+    assert await lookups.get("a", source) == 2
+
+
+async def test_who_comes_at_the_moment_of_an_error_asks_anew(
+    lookups: Lookups, source: Source
+) -> None:
+    """Or an error would be handed on for as long as somebody keeps coming."""
+    late: list[asyncio.Task[int]] = []
+
+    async def load() -> int:
+        # It runs when this has failed, and before who waits for it is told.
+        asyncio.get_running_loop().call_soon(
+            lambda: late.append(asyncio.ensure_future(lookups.get("a", source)))
+        )
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"):
+        await lookups.get("a", load)
+    assert await late[0] == 1
+
+
+class Key:
+    """Something that can be told to be gone."""
+
+
+async def test_an_error_leaves_nothing_behind() -> None:
+    """However many look-ups fail, no memory is held for them."""
+    lookups: SharedLookups[Key, int] = SharedLookups(ttl=TTL, maxsize=2)
+    source = Source()
+    source.error = ValueError("no")
+    key = Key()
+    gone = weakref.ref(key)
+    with pytest.raises(ValueError, match="no"):
+        await lookups.get(key, source)
+    del key, source
+    # The event loop's own last turn refers to it still.
+    await asyncio.sleep(0)
+    gc.collect()
+    assert gone() is None
+
+
+async def test_values_are_bounded(lookups: Lookups, source: Source) -> None:
+    """The one that was used the longest ago makes room."""
+    for key in "ab":
+        await lookups.get(key, source)
+    assert await lookups.get("a", source) == 1
+    assert await lookups.get("c", source) == 3
+    assert await lookups.get("a", source) == 1
+    assert await lookups.get("b", source) == 4
+
+
+async def test_one_that_gives_up_leaves_the_others(lookups: Lookups, source: Source) -> None:
+    """A client that goes away takes the answer from nobody."""
+    first, second = await begun(source, lookups.get("a", source), lookups.get("a", source))
+    first.cancel()
+    await asyncio.wait([first])
+    assert first.cancelled()
+    source.may_answer.set()
+    assert await second == 1
+    assert await lookups.get("a", source) == 1
+    assert source.cancelled == 0
+
+
+async def test_the_last_that_gives_up_ends_it(lookups: Lookups, source: Source) -> None:
+    """A look-up that nobody waits for is cancelled, and who comes next does not wait for it."""
+    tasks = await begun(source, lookups.get("a", source), lookups.get("a", source))
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    source.may_answer.set()
+    assert await lookups.get("a", source) == 2
+    await settled(lambda: source.cancelled == 1)
+
+
+async def test_a_value_that_came_as_all_gave_up_is_no_surprise(
+    lookups: Lookups, source: Source
+) -> None:
+    """It is kept, or looked up again; nothing is raised to the next."""
+    (task,) = await begun(source, lookups.get("a", source))
+    source.may_answer.set()
+    task.cancel()
+    await asyncio.wait([task])
+    assert await lookups.get("a", source) in (1, 2)

@@ -1,0 +1,264 @@
+"""Answers over TLS: warm ones against a bare aiohttp handler, cold ones against their scrapes.
+
+The cluster, the server and the load each have a process of their own.
+"""
+
+import asyncio
+import multiprocessing
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from statistics import median, quantiles
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
+
+import aiohttp
+import uvloop
+import yaml
+from aiohttp import web
+from msgspec import Struct
+
+from metrics_server import logs
+from metrics_server.config import Config, ServeOptions
+from metrics_server.demo.cluster import Cluster
+from metrics_server.demo.exporters import Fault
+from metrics_server.demo.kubernetes_api import KubernetesAPI
+from metrics_server.demo.trust import SimulatedTrust
+from metrics_server.demo.workload import Load
+from metrics_server.server import running
+from metrics_server.serving.authority import Authority
+from metrics_server.serving.certificates import context_from_pair
+from tests.bench import Figure
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+PATH = (
+    "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+    "?labelSelector=app%3Dinference"
+)
+_ANSWER = (
+    b'{"kind":"ExternalMetricValueList","apiVersion":"external.metrics.k8s.io/v1beta1",'
+    b'"metadata":{},"items":[{"metricName":"gpu_utilization","metricLabels":'
+    b'{"source":"exporters","pods":"64/64"},"timestamp":"2026-11-24T09:42:30Z","value":"76"}]}'
+)
+CONNECTIONS = 5
+NODES = 16
+SCRAPE_SECONDS = 0.03
+
+_ROUNDS = 7
+_WARM_SECONDS = 1.0
+_COLD_QUESTIONS = 30
+
+Address = tuple[str, int]
+
+
+class Sent(Struct, frozen=True):
+    """A load that was sent: answers a second, and the 99th percentile of their seconds."""
+
+    rate: float
+    p99: float
+
+
+def run() -> list[Figure]:
+    """Measure warm and cold answers."""
+    with uvloop_runner() as runner:
+        return runner.run(_measure())
+
+
+def uvloop_runner() -> asyncio.Runner:
+    """A runner of the loop that the server runs on."""
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+async def _measure() -> list[Figure]:
+    async with _process(_cluster) as (api, certificate, authorities, *exporters):
+        async with _process(_servers, api, authorities, "1h") as (ours, bare):
+            rates: list[float] = []
+            tails: list[float] = []
+            for _ in range(_ROUNDS):
+                theirs = await _load(bare, certificate)
+                mine = await _load(ours, certificate)
+                rates.append(mine.rate / theirs.rate)
+                tails.append(mine.p99 / theirs.p99)
+        async with _process(_servers, api, authorities, "1ms") as (ours, _):
+            cold: list[float] = []
+            for _ in range(_ROUNDS):
+                slowest = await _slowest_scrape(exporters)
+                cold.append(await _cold_p99(ours, certificate) / slowest)
+    handler = "of a bare aiohttp handler with the same bytes over the same TLS"
+    return [
+        Figure("throughput of warm answers", median(rates) * 100, f"% of that {handler}"),
+        Figure("p99 of warm answers", median(tails), f"times that {handler}"),
+        Figure(
+            f"p99 of answers that scrape {NODES} nodes",
+            median(cold),
+            "times the slowest of as many scrapes made at once",
+        ),
+    ]
+
+
+async def _load(url: str, certificate: str) -> Sent:
+    """Ask on several connections, each as fast as it is answered, for a while."""
+    end = perf_counter() + _WARM_SECONDS
+    seconds: list[float] = []
+
+    async def ask() -> None:
+        async with _connection(url, certificate) as question:
+            while perf_counter() < end:
+                seconds.append(await question())
+
+    await asyncio.gather(*(ask() for _ in range(CONNECTIONS)))
+    return Sent(len(seconds) / _WARM_SECONDS, quantiles(seconds, n=100)[-1])
+
+
+async def _cold_p99(url: str, certificate: str) -> float:
+    async with _connection(url, certificate) as question:
+        seconds = [await question() for _ in range(_COLD_QUESTIONS)]
+    return quantiles(seconds, n=100)[-1]
+
+
+@asynccontextmanager
+async def _connection(url: str, certificate: str) -> AsyncIterator[Callable[[], Awaitable[float]]]:
+    """A connection that stays open; each call asks once, and tells how long the answer took.
+
+    Not a client library: its own time would hide what is measured.
+    """
+    host, port = url.removeprefix("https://").split(":")
+    context = ssl.create_default_context()
+    # The load knows whom it talks to; verifying would only measure the client.
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(certificate)
+    reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
+    request = (
+        f"GET {PATH} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n"
+        "X-Remote-User: system:serviceaccount:kube-system:horizontal-pod-autoscaler\r\n"
+        "X-Remote-Group: system:serviceaccounts\r\n"
+        "X-Remote-Group: system:serviceaccounts:kube-system\r\n\r\n"
+    ).encode()
+
+    async def question() -> float:
+        began = perf_counter()
+        writer.write(request)
+        head = await reader.readuntil(b"\r\n\r\n")
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(head.decode())
+        _, _, rest = head.lower().partition(b"content-length: ")
+        await reader.readexactly(int(rest.partition(b"\r\n")[0]))
+        return perf_counter() - began
+
+    try:
+        yield question
+    finally:
+        writer.close()
+        await writer.wait_closed()
+
+
+async def _slowest_scrape(urls: list[str]) -> float:
+    async with aiohttp.ClientSession() as session:
+
+        async def scrape(url: str) -> float:
+            began = perf_counter()
+            async with session.get(url) as response:
+                await response.read()
+            return perf_counter() - began
+
+        await asyncio.gather(*map(scrape, urls))  # so that all are connected
+        return max(await asyncio.gather(*map(scrape, urls)))
+
+
+class Serve(Protocol):
+    """Starts what a process serves, for as long as the stack lasts, and tells its URLs."""
+
+    async def __call__(self, stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+        """Start."""
+        ...
+
+
+@asynccontextmanager
+async def _process(serve: Serve, *arguments: str) -> AsyncIterator[list[str]]:
+    """A process that serves, and the URLs that it serves at."""
+    ours, theirs = multiprocessing.Pipe()
+    process = multiprocessing.get_context("spawn").Process(
+        target=_serve_until_closed, args=(serve, theirs, *arguments)
+    )
+    process.start()
+    theirs.close()
+    try:
+        yield await asyncio.to_thread(ours.recv)
+    finally:
+        ours.close()
+        await asyncio.to_thread(process.join)
+
+
+def _serve_until_closed(serve: Serve, pipe: "Connection[list[str], None]", *arguments: str) -> None:
+    logs.configure("error")
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            pipe.send(await serve(stack, *arguments))
+            await asyncio.to_thread(pipe.poll, None)
+
+    with uvloop_runner() as runner:
+        runner.run(main())
+
+
+async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
+    """A cluster with a pod on every node, whose exporters take their time."""
+    api = await stack.enter_async_context(KubernetesAPI())
+    trust = SimulatedTrust(api)
+    pair = trust.front_proxy()
+    folder = stack.enter_context(TemporaryDirectory())
+    certificate = Path(folder, "front-proxy.pem")
+    await asyncio.to_thread(certificate.write_bytes, pair.certificate + pair.key)
+    authorities = Path(folder, "client-ca.pem")
+    await asyncio.to_thread(authorities.write_bytes, trust.front_proxies.bundle)
+    cluster = await stack.enter_async_context(
+        Cluster(api, nodes=NODES, load=Load(), loading_seconds=0, deleting_seconds=0)
+    )
+    cluster.scale(cluster.capacity)
+    await cluster.set_fault(Fault("slow", SCRAPE_SECONDS))
+    return [api.url, str(certificate), str(authorities), *cluster.exporter_urls]
+
+
+async def _servers(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+    """The server, and a bare aiohttp handler that sends the bytes of its answer."""
+    api, authorities, max_age = arguments
+    folder = stack.enter_context(TemporaryDirectory())
+    kubeconfig = Path(folder, "kubeconfig")
+    await asyncio.to_thread(
+        kubeconfig.write_text,
+        yaml.safe_dump(
+            {
+                "clusters": [{"name": "bench", "cluster": {"server": api}}],
+                "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": ""}}],
+                "current-context": "bench",
+            }
+        ),
+        encoding="utf-8",
+    )
+    server = await stack.enter_async_context(
+        running(
+            ServeOptions(kubeconfig=kubeconfig, secure_port=0),
+            Config.model_validate({"exporters": {"maxAge": max_age}}),
+        )
+    )
+    for synced in server.synced.values():
+        await synced.wait()
+    body = _ANSWER
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/json")
+
+    app = web.Application()
+    app.router.add_get("/apis/{rest:.*}", handler)
+    runner = web.AppRunner(app, access_log=None)
+    stack.push_async_callback(runner.cleanup)
+    await runner.setup()
+    client_cas = await asyncio.to_thread(Path(authorities).read_bytes)
+    pair = Authority("bench").issue(["127.0.0.1"])
+    context = await asyncio.to_thread(context_from_pair, pair, client_cas)
+    await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+    return [server.url, f"https://127.0.0.1:{runner.addresses[0][1]}"]

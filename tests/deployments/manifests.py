@@ -1,0 +1,126 @@
+"""The manifests as the tests read them: files and built overlays, as JSON objects."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from metrics_server.demo.object_store import Json, Object
+
+ROOT = Path(__file__).parents[2]
+DEPLOYMENTS = ROOT / "deployments"
+OVERLAYS = sorted(path.name for path in (DEPLOYMENTS / "overlays").iterdir())
+EXAMPLES = ("hpa-example.yaml", "gpu-load-test.yaml")
+SERVER = "gpu-metrics-server"
+NAMESPACE = "gpu-monitoring"
+
+
+def tool(name: str) -> str:
+    """The path of a program; in CI it must be there, elsewhere the test is skipped without it."""
+    beside = Path(sys.executable).with_name(name)
+    found = str(beside) if beside.exists() else shutil.which(name)
+    if found is None:
+        if os.environ.get("CI"):
+            pytest.fail(f"{name} is not installed: .ci/run must install it")
+        pytest.skip(f"{name} is not installed")
+    return found
+
+
+def run(*command: str | Path, stdin: str = "") -> str:
+    """What a command that must succeed prints."""
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)  # noqa: S603 - the commands are the tests' own
+    assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def read(path: Path) -> list[Object]:
+    """The objects of a file."""
+    return _parse(path.read_text(encoding="utf-8"))
+
+
+@cache
+def build(folder: str) -> Sequence[Object]:
+    """The objects that `kubectl kustomize` makes of a folder under deployments/."""
+    return _parse(run(tool("kubectl"), "kustomize", DEPLOYMENTS / folder))
+
+
+def built() -> Iterator[tuple[str, Sequence[Object]]]:
+    """The objects of the default and of every overlay, by their folders."""
+    yield ".", build(".")
+    for overlay in OVERLAYS:
+        yield f"overlays/{overlay}", build(f"overlays/{overlay}")
+
+
+def find(objects: Sequence[Object], kind: str, name: str) -> Object:
+    """The one object of a kind and a name."""
+    (found,) = (o for o in objects if o["kind"] == kind and at(o, "metadata", "name") == name)
+    return found
+
+
+def kinds(objects: Sequence[Object], *wanted: str) -> list[Object]:
+    """The objects of these kinds."""
+    return [o for o in objects if o["kind"] in wanted]
+
+
+def at(value: Json, *path: str | int) -> Json:
+    """What lies in a value at a path; None where there is nothing."""
+    for step in path:
+        match value, step:
+            case dict(), str():
+                value = value.get(step)
+            case list(), int():
+                value = value[step] if step < len(value) else None
+            case _:
+                return None
+    return value
+
+
+def items(value: Json, *path: str | int) -> list[Json]:
+    """The list at a path; empty where there is none."""
+    found = at(value, *path)
+    assert found is None or isinstance(found, list)
+    return found or []
+
+
+def texts(value: Json, *path: str | int) -> list[str]:
+    """The list of strings at a path; empty where there is none."""
+    found = items(value, *path)
+    assert all(isinstance(one, str) for one in found)
+    return [str(one) for one in found]
+
+
+def mapping(value: Json, *path: str | int) -> Object:
+    """The object at a path; empty where there is none."""
+    found = at(value, *path)
+    assert found is None or isinstance(found, dict)
+    return found or {}
+
+
+def pod_spec(obj: Object) -> Object:
+    """The pod's spec of a Pod, or of what makes pods."""
+    return (
+        mapping(obj, "spec") if obj["kind"] == "Pod" else mapping(obj, "spec", "template", "spec")
+    )
+
+
+def server_container(objects: Sequence[Object]) -> Object:
+    """The server's container."""
+    return mapping(pod_spec(find(objects, "Deployment", SERVER)), "containers", 0)
+
+
+def config_of(objects: Sequence[Object]) -> Object:
+    """What the server's ConfigMap configures."""
+    text = at(find(objects, "ConfigMap", SERVER), "data", "config.yaml")
+    assert isinstance(text, str)
+    (found,) = _parse(text)
+    return found
+
+
+def _parse(text: str) -> list[Object]:
+    return [one for one in yaml.safe_load_all(text) if one]

@@ -1,0 +1,446 @@
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
+import pytest
+import yaml
+from kubernetes_validate.utils import all_versions  # type: ignore[import-untyped]
+
+from metrics_server.api.types import GROUP, VERSION
+from metrics_server.catalogue import CATALOGUE
+from metrics_server.cli import build_parser
+from metrics_server.config import Config, ServeOptions
+from metrics_server.config_file import load_config
+from metrics_server.demo.manifests import EXPORTER_NAMESPACE, EXPORTER_SERVICE
+from metrics_server.demo.object_store import Object
+from metrics_server.serving.limits import Limits
+from metrics_server.serving.self_managed import names_of
+from metrics_server.serving.shared import API_SERVICE
+from metrics_server.settings import parse_duration
+from tests.deployments.manifests import (
+    DEPLOYMENTS,
+    EXAMPLES,
+    NAMESPACE,
+    OVERLAYS,
+    SERVER,
+    at,
+    build,
+    built,
+    config_of,
+    find,
+    items,
+    kinds,
+    mapping,
+    pod_spec,
+    read,
+    server_container,
+    texts,
+)
+
+# The newest release, and two before it.
+KUBERNETES = all_versions()[-6::2]
+# Kinds that a cluster gets from somebody else.
+CUSTOM = ("cert-manager.io/v1", "monitoring.coreos.com/v1")
+FOLDERS = [".", *(f"overlays/{overlay}" for overlay in OVERLAYS)]
+
+
+def manifests() -> Iterator[Object]:
+    """Every object of every overlay and example, each once."""
+    seen = set()
+    sources = [*(objects for _, objects in built()), *(read(DEPLOYMENTS / e) for e in EXAMPLES)]
+    for objects in sources:
+        for obj in objects:
+            text = _text(obj)
+            if text not in seen:
+                seen.add(text)
+                yield obj
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_every_object_is_valid_for_this_kubernetes(version: str) -> None:
+    """Each object has the schema of its kind, with no field that the kind does not have."""
+    checked = 0
+    for obj in manifests():
+        if obj["apiVersion"] not in CUSTOM:
+            kubernetes_validate.validate(obj, version, strict=True)
+            checked += 1
+    assert checked > len(build("."))
+
+
+def test_a_field_that_no_kind_has_is_found() -> None:
+    """The check above can fail: a misspelt field is refused."""
+    deployment = json.loads(json.dumps(find(build("."), "Deployment", SERVER)))
+    deployment["spec"]["replica"] = 2
+    with pytest.raises(kubernetes_validate.ValidationError):
+        kubernetes_validate.validate(deployment, KUBERNETES[-1], strict=True)
+
+
+def test_every_file_is_in_the_default_as_it_is() -> None:
+    """`kubectl apply -k deployments/` and the files one by one make the same objects."""
+    names = ("dcgm-exporter", "rbac", "metrics-server", "apiservice", "network-policies")
+    files = [obj for name in names for obj in read(DEPLOYMENTS / f"{name}.yaml")]
+    assert sorted(map(_text, files)) == sorted(map(_text, build(".")))
+
+
+def _text(obj: Object) -> str:
+    return json.dumps(obj, sort_keys=True)
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_everything_is_in_a_namespace_that_it_makes_or_in_none(folder: str) -> None:
+    """What is applied is all that is to be deleted: nothing is put elsewhere, but one binding."""
+    made = {at(o, "metadata", "name") for o in kinds(build(folder), "Namespace")}
+    assert made == {NAMESPACE}
+    elsewhere = [
+        (o["kind"], at(o, "metadata", "name"))
+        for o in build(folder)
+        if at(o, "metadata", "namespace") not in (None, *made)
+    ]
+    # It lies beside the one ConfigMap that it lets be read; `kubectl delete -k` deletes it.
+    assert elsewhere == [("RoleBinding", "gpu-metrics-server:auth-reader")]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_nothing_delays_a_deletion(folder: str) -> None:
+    """No finalizer and no webhook: what is deleted is gone, with the server up or down."""
+    for obj in build(folder):
+        assert not at(obj, "metadata", "finalizers")
+        assert "Webhook" not in str(obj["kind"])
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_command_accepts_its_flags(folder: str) -> None:
+    """The container's arguments are those of a command that there is."""
+    options = build_parser().parse_args(texts(server_container(build(folder)), "args"))
+    assert options.bind_address == "0.0.0.0"  # noqa: S104 - of a pod
+    assert options.log_format == "json"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_server_accepts_its_configuration(folder: str, tmp_path: Path) -> None:
+    """The ConfigMap's file is one that the server loads."""
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config_of(build(folder))))
+    assert load_config(file) != Config() or folder not in ("overlays/production", "overlays/amd")
+
+
+def test_production_never_makes_a_number_up() -> None:
+    """The production overlay's fallback is the last value and then an error."""
+    assert at(config_of(build("overlays/production")), "fallback", "chain") == [
+        "last-known",
+        "error",
+    ]
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_ports_and_probes_lead_to_the_server(folder: str) -> None:
+    """The Service, the probes and the policy all mean the port that is listened on."""
+    objects = build(folder)
+    container = server_container(objects)
+    options = build_parser().parse_args(texts(container, "args"))
+    port = mapping(container, "ports", 0)
+    assert (port["name"], port["containerPort"]) == ("https", options.secure_port)
+    assert options.secure_port == ServeOptions().secure_port
+    (served,) = items(find(objects, "Service", SERVER), "spec", "ports")
+    assert (at(served, "port"), at(served, "targetPort")) == (443, "https")
+    for probe, path in (("startup", "/livez"), ("liveness", "/livez"), ("readiness", "/readyz")):
+        asked = mapping(container, f"{probe}Probe", "httpGet")
+        assert asked == {"path": path, "port": "https", "scheme": "HTTPS"}
+    policy = find(objects, "NetworkPolicy", SERVER)
+    assert at(policy, "spec", "ingress", 0, "ports", 0, "port") == options.secure_port
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_selectors_select(folder: str) -> None:
+    """Each Service, budget, policy and constraint selects the pods that it is for."""
+    objects = build(folder)
+    pods = [
+        mapping(o, "spec", "template", "metadata", "labels")
+        for o in kinds(objects, "Deployment", "DaemonSet")
+    ]
+    selectors = [
+        *(mapping(o, "spec", "selector") for o in kinds(objects, "Service")),
+        *(mapping(o, "spec", "selector", "matchLabels") for o in kinds(objects, "Deployment")),
+        *(mapping(o, "spec", "selector", "matchLabels") for o in kinds(objects, "DaemonSet")),
+        *(
+            mapping(o, "spec", "selector", "matchLabels")
+            for o in kinds(objects, "PodDisruptionBudget")
+        ),
+        *(
+            mapping(o, "spec", "podSelector", "matchLabels")
+            for o in kinds(objects, "NetworkPolicy")
+        ),
+        *(
+            mapping(c, "labelSelector", "matchLabels")
+            for c in items(
+                pod_spec(find(objects, "Deployment", SERVER)), "topologySpreadConstraints"
+            )
+        ),
+    ]
+    for selector in selectors:
+        assert selector
+        assert sum(selector.items() <= labels.items() for labels in pods) == 1
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_apiservice_is_verified_and_names_the_server(folder: str) -> None:
+    """kube-apiserver is led to the server's Service, and never told not to verify."""
+    (obj,) = kinds(build(folder), "APIService")
+    spec = mapping(obj, "spec")
+    assert "insecureSkipTLSVerify" not in spec
+    assert at(obj, "metadata", "name") == API_SERVICE == f"{spec['version']}.{spec['group']}"
+    assert (spec["group"], spec["version"]) == (GROUP, VERSION)
+    assert spec["service"] == {"namespace": NAMESPACE, "name": SERVER, "port": 443}
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_somebody_makes_the_certificate(folder: str) -> None:
+    """Either the server manages its certificate and may write it, or it is mounted and may not."""
+    objects = build(folder)
+    container = server_container(objects)
+    managed = "--self-managed-certs" in texts(container, "args")
+    roles = {at(o, "metadata", "name") for o in kinds(objects, "Role", "ClusterRole")}
+    assert (f"{SERVER}:certificates" in roles) is managed
+    options = build_parser().parse_args(texts(container, "args"))
+    mounts = {at(m, "mountPath"): at(m, "name") for m in items(container, "volumeMounts")}
+    if managed:
+        assert options.cert_dir is None
+    else:
+        volumes = items(pod_spec(find(objects, "Deployment", SERVER)), "volumes")
+        (secret,) = (mapping(v, "secret") for v in volumes if at(v, "secret"))
+        assert str(options.cert_dir) in mounts
+        assert [at(item, "path") for item in items(secret, "items")] == ["tls.crt", "tls.key"]
+
+
+def test_the_certificate_is_for_the_name_that_is_verified() -> None:
+    """cert-manager's certificate has the first name that a certificate of the server's own has."""
+    certificate = find(build("overlays/cert-manager"), "Certificate", SERVER)
+    assert set(texts(certificate, "spec", "dnsNames")) <= set(names_of(SERVER, NAMESPACE))
+    assert names_of(SERVER, NAMESPACE)[0] in texts(certificate, "spec", "dnsNames")
+    (obj,) = kinds(build("overlays/cert-manager"), "APIService")
+    injected = at(obj, "metadata", "annotations", "cert-manager.io/inject-ca-from")
+    assert injected == f"{NAMESPACE}/{SERVER}"
+    volumes = items(pod_spec(find(build("overlays/cert-manager"), "Deployment", SERVER)), "volumes")
+    assert at(certificate, "spec", "secretName") in [at(v, "secret", "secretName") for v in volumes]
+
+
+def test_names_are_those_that_the_server_looks_for() -> None:
+    """The exporter's Service and the Secret are where the server's defaults look for them."""
+    service = find(build("."), "Service", EXPORTER_SERVICE)
+    where = at(service, "metadata", "namespace"), at(service, "metadata", "name")
+    assert where == (EXPORTER_NAMESPACE, EXPORTER_SERVICE)
+    assert where in [(s.namespace, s.name) for s in Config().exporters.services]
+    certificates = Config().certificates
+    assert (certificates.namespace, certificates.service) == (NAMESPACE, SERVER)
+    role = find(build("."), "Role", f"{SERVER}:certificates")
+    assert texts(role, "rules", 0, "resourceNames") == [certificates.secret]
+
+
+def test_the_exporter_is_as_the_setup_guide_has_it() -> None:
+    """Names, port, node selector, toleration, privileges, mount and settings are the guide's."""
+    objects = read(DEPLOYMENTS / "dcgm-exporter.yaml")
+    assert [o["kind"] for o in objects] == ["Namespace", "DaemonSet", "Service"]
+    spec = pod_spec(find(objects, "DaemonSet", "dcgm-exporter"))
+    container = mapping(spec, "containers", 0)
+    assert spec["nodeSelector"] == {"nvidia.com/gpu": "present"}
+    assert at(spec, "tolerations", 0, "key") == "nvidia.com/gpu"
+    assert spec["hostNetwork"] is True
+    assert at(container, "securityContext", "privileged") is True
+    assert at(container, "securityContext", "capabilities", "add") == ["SYS_ADMIN"]
+    assert at(container, "ports", 0, "containerPort") == 9400
+    settings = {at(e, "name"): at(e, "value") for e in items(container, "env")}
+    assert settings["DCGM_EXPORTER_KUBERNETES"] == "true"
+    assert settings["DCGM_EXPORTER_INTERVAL"] == "1000"
+    assert settings["DCGM_EXPORTER_LISTEN"] == ":9400"
+    mount = mapping(container, "volumeMounts", 0)
+    assert (mount["mountPath"], mount["readOnly"]) == ("/var/lib/kubelet/pod-resources", True)
+    service = find(objects, "Service", "dcgm-exporter")
+    assert at(service, "spec", "ports", 0, "port") == 9400
+    assert at(service, "metadata", "annotations") == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": "9400",
+    }
+
+
+def test_the_hardened_exporter_has_no_privilege_but_one() -> None:
+    """Not privileged, off the host's network, and of all capabilities SYS_ADMIN alone."""
+    spec = pod_spec(find(build("overlays/production"), "DaemonSet", "dcgm-exporter"))
+    assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
+    assert at(spec, "containers", 0, "securityContext") == {
+        "runAsUser": 0,
+        "allowPrivilegeEscalation": False,
+        "capabilities": {"add": ["SYS_ADMIN"], "drop": ["ALL"]},
+    }
+
+
+@pytest.mark.parametrize("overlay", ["gpu-operator", "amd"])
+def test_an_exporter_of_somebody_else_is_not_run_twice(overlay: str) -> None:
+    """Without our exporter nothing of it is left, and the namespace holds to 'restricted'."""
+    objects = build(f"overlays/{overlay}")
+    assert not [o for o in objects if at(o, "metadata", "name") == "dcgm-exporter"]
+    enforced = at(
+        find(objects, "Namespace", NAMESPACE),
+        "metadata",
+        "labels",
+        "pod-security.kubernetes.io/enforce",
+    )
+    assert enforced == "restricted"
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_server_may_reach_the_exporters(folder: str) -> None:
+    """The policy lets the server reach the port of whatever exporter the overlay is for."""
+    objects = build(folder)
+    policy = find(objects, "NetworkPolicy", SERVER)
+    ports = {
+        at(p, "port") for rule in items(policy, "spec", "egress") for p in items(rule, "ports")
+    }
+    assert {53, 443, 6443, 9400} <= ports
+    assert (5000 in ports) is (folder == "overlays/amd")
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_server_survives_the_loss_of_a_node(folder: str) -> None:
+    """Two replicas, spread, of which one at a time may be taken, with time for its requests."""
+    objects = build(folder)
+    deployment = find(objects, "Deployment", SERVER)
+    spec = pod_spec(deployment)
+    assert at(deployment, "spec", "replicas") == 2
+    spread = {at(c, "topologyKey") for c in items(spec, "topologySpreadConstraints")}
+    assert "kubernetes.io/hostname" in spread
+    assert at(find(objects, "PodDisruptionBudget", SERVER), "spec", "maxUnavailable") == 1
+    priority = find(objects, "PriorityClass", str(spec["priorityClassName"]))
+    assert at(priority, "value") == 1000000
+    (delay,) = (
+        parse_duration(a.partition("=")[2])
+        for a in texts(server_container(objects), "args")
+        if a.startswith("--shutdown-delay-duration=")
+    )
+    grace = spec["terminationGracePeriodSeconds"]
+    assert isinstance(grace, int)
+    assert grace > delay + Limits().drain
+    resources = mapping(server_container(objects), "resources")
+    assert mapping(resources, "requests").keys() == {"cpu", "memory"}
+    assert mapping(resources, "limits").keys() == {"memory"}
+
+
+VOLUMES = {
+    "configMap",
+    "csi",
+    "downwardAPI",
+    "emptyDir",
+    "ephemeral",
+    "persistentVolumeClaim",
+    "projected",
+    "secret",
+}
+
+
+def violations(spec: Object) -> set[str]:
+    """What of a pod the Pod Security Standard "restricted" forbids.
+
+    https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
+    """
+    found = {key for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)}
+    for volume in items(spec, "volumes"):
+        found |= {f"volume {kind}" for kind in mapping(volume) if kind not in {"name", *VOLUMES}}
+    for container in [*items(spec, "initContainers"), *items(spec, "containers")]:
+        own = mapping(container, "securityContext")
+        both: Object = {**mapping(spec, "securityContext"), **own}
+        seccomp = at(both, "seccompProfile", "type")
+        checks = {
+            "privileged": not own.get("privileged"),
+            "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
+            "capabilities.drop": "ALL" in texts(own, "capabilities", "drop"),
+            "capabilities.add": set(texts(own, "capabilities", "add")) <= {"NET_BIND_SERVICE"},
+            "runAsNonRoot": both.get("runAsNonRoot") is True,
+            "runAsUser": both.get("runAsUser") != 0,
+            "seccompProfile": seccomp in ("RuntimeDefault", "Localhost"),
+            "hostPort": not any(at(port, "hostPort") for port in items(container, "ports")),
+        }
+        found |= {name for name, holds in checks.items() if not holds}
+    return found
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_server_is_restricted(folder: str) -> None:
+    """The server's pods hold to 'restricted', by number no root, on a root that is read-only."""
+    spec = pod_spec(find(build(folder), "Deployment", SERVER))
+    assert violations(spec) == set()
+    assert at(spec, "securityContext", "runAsUser") == 65532
+    assert at(spec, "containers", 0, "securityContext", "readOnlyRootFilesystem") is True
+
+
+def test_what_is_not_restricted_is_found() -> None:
+    """The check above can fail: the guide's exporter breaks the standard in each of its ways."""
+    spec = pod_spec(find(build("."), "DaemonSet", "dcgm-exporter"))
+    assert violations(spec) == {
+        "hostNetwork",
+        "volume hostPath",
+        "privileged",
+        "allowPrivilegeEscalation",
+        "capabilities.drop",
+        "capabilities.add",
+        "runAsNonRoot",
+        "runAsUser",
+        "seccompProfile",
+    }
+
+
+def test_test_pods_are_restricted() -> None:
+    """A cluster that enforces 'restricted' takes the pods that one tests with, too."""
+    for obj in read(DEPLOYMENTS / "gpu-load-test.yaml"):
+        assert violations(pod_spec(obj)) == set()
+        limits = mapping(pod_spec(obj), "containers", 0, "resources", "limits")
+        assert any(resource in Config().pods.gpu_resources for resource in limits)
+
+
+def test_the_example_autoscalers_ask_for_what_is_served() -> None:
+    """Each asks for a metric that there is, of pods that there are: a mean by Value, a sum not."""
+    metrics = {rule.name: rule for rule in CATALOGUE}
+    workloads = {
+        at(o, "metadata", "name"): o
+        for o in kinds(read(DEPLOYMENTS / "gpu-load-test.yaml"), "Deployment")
+    }
+    types = []
+    for hpa in read(DEPLOYMENTS / "hpa-example.yaml"):
+        assert at(hpa, "spec", "scaleTargetRef", "kind") == "Deployment"
+        target = workloads[at(hpa, "spec", "scaleTargetRef", "name")]
+        (metric,) = items(hpa, "spec", "metrics")
+        selector = mapping(metric, "external", "metric", "selector", "matchLabels")
+        labels = mapping(target, "spec", "template", "metadata", "labels")
+        assert selector
+        assert selector.items() <= labels.items()
+        rule = metrics[str(at(metric, "external", "metric", "name"))]
+        kind = at(metric, "external", "target", "type")
+        assert kind == ("AverageValue" if rule.over_pods == "sum" else "Value")
+        types.append(kind)
+    assert types == ["Value", "AverageValue"]
+
+
+README = (DEPLOYMENTS / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_readme_names_every_file_and_overlay() -> None:
+    """Each file and each overlay has its row, and each row its file."""
+    rows = set(re.findall(r"^\| `([\w*./-]+)` \|", README, re.MULTILINE))
+    files = {p.name for p in DEPLOYMENTS.glob("*.yaml")} - {"kustomization.yaml"}
+    assert rows == {*files, *OVERLAYS, "runbook.md", "image/*.lock"}
+
+
+def test_what_the_readme_puts_together_is_built(tmp_path: Path) -> None:
+    """The kustomization of one's own that the README shows is accepted, and does what it says."""
+    (text,) = (b for b in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "components" in b)
+    copy = tmp_path / "deployments"
+    shutil.copytree(DEPLOYMENTS, copy, symlinks=True)
+    (copy / "overlays" / "own").mkdir()
+    (copy / "overlays" / "own" / "kustomization.yaml").write_text(text)
+    objects = build(str(copy / "overlays" / "own"))
+    assert at(config_of(objects), "fallback", "chain") == ["last-known", "error"]
+    assert {"Certificate", "ServiceMonitor"} <= {o["kind"] for o in objects}
+    assert "DaemonSet" not in {o["kind"] for o in objects}
+    images = re.findall(r"- name: (\S+)\n", README)
+    assert images == [SERVER]

@@ -1,0 +1,199 @@
+import asyncio
+import base64
+import json
+import ssl
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from metrics_server.auth.identity import User
+from metrics_server.demo import manifests
+from metrics_server.demo.kubernetes_api import KubernetesAPI
+from metrics_server.demo.object_store import API_SERVICES, ENDPOINT_SLICES, PODS, SECRETS, Object
+from metrics_server.demo.trust import SimulatedTrust
+from metrics_server.serving.self_managed import names_of
+from tests.deployments.manifests import (
+    DEPLOYMENTS,
+    NAMESPACE,
+    SERVER,
+    at,
+    build,
+    kinds,
+    read,
+    server_container,
+    texts,
+)
+from tests.deployments.rbac import AccessControl, Grant, grants
+from tests.harness import PageExporter, eventually, page, pod, write_kubeconfig
+
+ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
+GRANTED = tuple(grants(read(DEPLOYMENTS / "rbac.yaml"), ACCOUNT))
+SECRET: Object = {"metadata": {"name": f"{SERVER}-certificates", "namespace": NAMESPACE}}
+METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+
+
+@dataclass
+class Deployed:
+    """The command as the manifest runs it, in a cluster that grants what it is told to.
+
+    Attributes:
+        api: the cluster.
+        access: what stands before it.
+        process: the command.
+        output: what it has printed up to now.
+    """
+
+    api: KubernetesAPI
+    access: AccessControl
+    process: asyncio.subprocess.Process
+    output: bytearray
+
+    @property
+    def text(self) -> str:
+        """What it has printed up to now."""
+        return self.output.decode()
+
+    @property
+    def url(self) -> str | None:
+        """Where it serves; None until it does."""
+        for line in self.text.splitlines():
+            if line.startswith("{") and "url" in (told := json.loads(line)):
+                return str(told["url"])
+        return None
+
+    async def ask(self, path: str) -> str:
+        """The answer to a user with a bearer token, verified as kube-apiserver does; "" if none.
+
+        Only the caBundle of the APIService is trusted, and only the Service's name.
+        """
+        service = self.api.store.get(API_SERVICES, "", "v1beta1.external.metrics.k8s.io")
+        bundle = at(service, "spec", "caBundle")
+        if self.url is None or not isinstance(bundle, str):
+            return ""
+        context = ssl.create_default_context(cadata=base64.b64decode(bundle).decode())
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(
+                    self.url + path,
+                    ssl=context,
+                    server_hostname=names_of(SERVER, NAMESPACE)[0],
+                    headers={"Authorization": "Bearer of-the-user"},
+                ) as response,
+            ):
+                return f"{response.status} {await response.text()}"
+        except aiohttp.ClientError:
+            return ""
+
+
+@asynccontextmanager
+async def deployed(
+    granted: Sequence[Grant], folder: Path, *, secret: bool = False
+) -> AsyncIterator[Deployed]:
+    """Run the command as the manifest does, but on loopback and at a port that is free.
+
+    Args:
+        granted: what it may do.
+        folder: for files.
+        secret: whether its Secret is there already, empty.
+    """
+    async with AsyncExitStack() as stack:
+        api = await stack.enter_async_context(KubernetesAPI())
+        SimulatedTrust(api, {"of-the-user": User("user")})
+        exporter = await stack.enter_async_context(PageExporter(page({("default", "a"): [40, 60]})))
+        api.apply(PODS, pod("a"))
+        api.apply(ENDPOINT_SLICES, manifests.endpoint_slice("gpu-0", exporter.port))
+        (service,) = kinds(build("."), "APIService")
+        api.apply(API_SERVICES, service)
+        if secret:
+            api.apply(SECRETS, SECRET)
+        access = await stack.enter_async_context(AccessControl(api.url, granted))
+        write_kubeconfig(folder / "kubeconfig", access.url, b"")
+        (folder / "config.yaml").write_text("fallback: {chain: [error]}\n")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "metrics_server",
+            *texts(server_container(build(".")), "args"),
+            "--bind-address=127.0.0.1",
+            "--secure-port=0",
+            "--shutdown-delay-duration=0s",
+            f"--config={folder / 'config.yaml'}",
+            f"--kubeconfig={folder / 'kubeconfig'}",
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output = bytearray()
+        reading = asyncio.create_task(_read_all(process, output))
+        try:
+            yield Deployed(api, access, process, output)
+        finally:
+            if process.returncode is None:
+                process.terminate()
+            api.drop_watches()
+            await process.wait()
+            await reading
+
+
+async def _read_all(process: asyncio.subprocess.Process, output: bytearray) -> None:
+    assert process.stdout is not None
+    while chunk := await process.stdout.read(65536):
+        output += chunk
+
+
+async def test_with_these_rules_everything_works_and_each_is_needed(tmp_path: Path) -> None:
+    """With rbac.yaml alone the server is ready, is verified and answers; no rule is left over."""
+    used: set[Grant] = set()
+    for secret in (False, True):  # it makes the Secret, or it fills the one that there is
+        folder = tmp_path / str(secret)
+        folder.mkdir()
+        async with deployed(GRANTED, folder, secret=secret) as server:
+
+            async def answer(server: Deployed = server) -> str:
+                return await server.ask(METRIC)
+
+            told = await eventually(answer, lambda answer: answer.startswith("200"))
+            assert '"value":"50"' in told
+            ready = await server.ask("/readyz")
+            assert ready == "200 ok"
+
+            async def unused(server: Deployed = server) -> set[str]:
+                return {grant.resource for grant in set(GRANTED) - server.access.used}
+
+            await eventually(unused, lambda resources: resources <= {"secrets"})
+            # All that it leaves is in the namespace, and goes with it.
+            left = server.api.store.snapshot(SECRETS, server.api.store.version)
+            assert list(left) == [(NAMESPACE, f"{SERVER}-certificates")]
+            assert server.access.refused == set()
+            used |= server.access.used
+    assert used == set(GRANTED)
+
+
+@pytest.mark.parametrize("gone", GRANTED, ids=lambda g: f"{g.verb} {g.resource}")
+async def test_without_a_rule_something_named_fails(gone: Grant, tmp_path: Path) -> None:
+    """Whichever grant is taken away, the server tells word for word what it may not do."""
+    left = [grant for grant in GRANTED if grant != gone]
+    async with deployed(left, tmp_path, secret=gone.verb == "update") as server:
+
+        async def told() -> str:
+            return server.text + await server.ask(METRIC) + await server.ask("/readyz?verbose")
+
+        refusal = f'cannot {gone.verb} resource "{gone.resource}"'
+        await eventually(told, lambda text: refusal in text.replace('\\"', '"'))
+        assert {(call.verb, call.resource) for call in server.access.refused} == {
+            (gone.verb, gone.resource)
+        }
+
+
+def test_nothing_is_granted_by_a_wildcard() -> None:
+    """No rule is for all verbs, groups or resources, and what writes is bound to names but once."""
+    for grant in GRANTED:
+        assert "*" not in (grant.verb, grant.group, grant.resource)
+        assert grant.namespace or grant.verb in ("list", "watch", "create") or grant.names
+    creates = [g for g in GRANTED if g.verb == "create" and g.namespace]
+    assert [(g.resource, g.namespace) for g in creates] == [("secrets", NAMESPACE)]
