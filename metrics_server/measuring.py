@@ -9,7 +9,7 @@ from metrics_server.config import Config, ExportersConfig, FallbackConfig, PodsC
 from metrics_server.exporters.access import AccessFiles, AccessKeeper
 from metrics_server.exporters.scraper import Scraper
 from metrics_server.exporters.source import ExporterSource
-from metrics_server.exporters.targets import DiscoveredTargets, StaticTargets, Targets
+from metrics_server.exporters.targets import DiscoveredTargets, StaticTargets
 from metrics_server.fallback import FallbackChain, Simulated
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.endpoints import (
@@ -22,7 +22,7 @@ from metrics_server.kube.endpoints import (
 from metrics_server.kube.pods import Pod, PodStore, PodStores, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.monitoring import Monitor
-from metrics_server.provider import ExternalMetricsProvider, Pods
+from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import Rules
 from metrics_server.windows import WindowedSource
 
@@ -66,10 +66,20 @@ async def providing(
             fallback=_fallback(config.fallback),
             monitor=monitor,
         )
+        monitor.follow_sizes(
+            {
+                "pods": pods.__len__,
+                "exporters": targets.__len__,
+                "scrapes": scraper.__len__,
+                "answers": provider.__len__,
+            }
+        )
         yield provider, {**pod_watches, **endpoint_watches}
 
 
-def _pods(client: KubernetesClient, config: PodsConfig) -> tuple[Pods, Mapping[str, Watch]]:
+def _pods(
+    client: KubernetesClient, config: PodsConfig
+) -> tuple[PodStore | PodStores, Mapping[str, Watch]]:
     """The pods that can be selected, and what keeps them in step with the cluster."""
     decode = pod_decoder(config.gpu_resources)
 
@@ -90,7 +100,7 @@ def _pods(client: KubernetesClient, config: PodsConfig) -> tuple[Pods, Mapping[s
 
 def _targets(
     client: KubernetesClient, config: ExportersConfig, static: tuple[str, ...]
-) -> tuple[Targets, Mapping[str, Watch]]:
+) -> tuple[DiscoveredTargets | StaticTargets, Mapping[str, Watch]]:
     """Where exporters are, and what keeps that in step with the cluster."""
     urls = (*config.static, *static)
     if urls:

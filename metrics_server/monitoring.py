@@ -150,6 +150,17 @@ class Monitor:
         """Tell, for each resource that is watched, how many times its watch began anew."""
         self._registry.register(_WatchCollector(restarts))
 
+    def follow_sizes(self, sizes: Mapping[str, Callable[[], int]]) -> None:
+        """Tell, for each thing that is kept, how many of it there are."""
+        kept = Gauge(
+            f"{_PREFIX}_kept",
+            "How much is kept in memory, by what it is.",
+            ("what",),
+            registry=self._registry,
+        )
+        for what, size in sizes.items():
+            kept.labels(what).set_function(size)
+
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""
         return generate_latest(self._registry)

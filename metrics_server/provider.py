@@ -94,6 +94,10 @@ class ExternalMetricsProvider:
         self._clock = clock
         self._known: LRUCache[Question, _Known] = LRUCache(_MAX_KNOWN)
 
+    def __len__(self) -> int:
+        """How many answers are kept."""
+        return len(self._known)
+
     async def answer(self, question: Question) -> Answer:
         """The value of a metric over the pods that the question selects.
 
@@ -160,20 +164,22 @@ class ExternalMetricsProvider:
     def _fall_back(
         self, question: Question, rule: MetricRule, pods: int, missing: MeasurementMissingError
     ) -> Answer:
+        self._monitor.missing(missing.label)
+        answered = "error"
         try:
             answer = self._fallback.replace(question, rule, pods, missing)
+            answered = answer.origin
+            self._monitor.fell_back(answered)
+            return answer
         finally:
-            self._monitor.missing(missing.label)
-        self._monitor.fell_back(answer.origin)
-        log.warning(
-            "Failed to get real metrics",
-            answered=answer.origin,
-            metric=rule.name,
-            namespace=question.namespace,
-            selector=str(question.selector),
-            reason=str(missing),
-        )
-        return answer
+            log.warning(
+                "Failed to get real metrics",
+                answered=answered,
+                metric=rule.name,
+                namespace=question.namespace,
+                selector=str(question.selector),
+                reason=str(missing),
+            )
 
 
 def _state(pod: Pod) -> str:

@@ -214,6 +214,7 @@ def test_every_own_metric_has_its_row() -> None:
     registry = CollectorRegistry()
     monitor = Monitor(registry)
     monitor.follow_watches({"pods": lambda: 0})
+    monitor.follow_sizes({"pods": lambda: 0})
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         assert f"| `{name}` | {family.type} | {family.documentation} |" in REFERENCE

@@ -27,6 +27,7 @@ FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
     "certificate_expiration_timestamp_seconds": ("gauge", frozenset({"certificate"})),
     "certificate_reload_failures": ("counter", frozenset()),
     "watch_restarts": ("counter", frozenset({"resource"})),
+    "kept": ("gauge", frozenset({"what"})),
     "build_info": ("gauge", frozenset({"version"})),
 }
 
@@ -58,6 +59,7 @@ def busy(monitor: Monitor) -> Monitor:
     monitor.authenticated("anonymous")
     monitor.certificate_used(1.7e9)
     monitor.follow_watches({"pods": lambda: 5})
+    monitor.follow_sizes({"pods": lambda: 6})
     return monitor
 
 
@@ -166,6 +168,15 @@ def test_watches_are_asked_when_the_page_is(monitor: Monitor) -> None:
     restarts = 3
     assert value(monitor, "watch_restarts_total", resource="pods") == 3
     assert value(monitor, "watch_restarts_total", resource="endpointslices") == 7
+
+
+def test_sizes_are_asked_when_the_page_is(monitor: Monitor) -> None:
+    """How much is kept is read at each scrape of the page."""
+    pods: list[str] = []
+    monitor.follow_sizes({"pods": pods.__len__})
+    assert value(monitor, "kept", what="pods") == 0
+    pods.append("a")
+    assert value(monitor, "kept", what="pods") == 1
 
 
 def test_labels_are_escaped(monitor: Monitor) -> None:

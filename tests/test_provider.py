@@ -229,9 +229,12 @@ async def test_the_last_known_value_is_told_while_it_lasts(monitor: Monitor) -> 
 
 
 async def test_an_error_ends_the_chain(monitor: Monitor, registry: CollectorRegistry) -> None:
-    """With `error` the HPA reads why there is no measurement, and it is counted."""
-    with pytest.raises(MeasurementMissingError, match="answered HTTP 500"):
+    """With `error` the HPA reads why there is no measurement; it is logged and counted, too."""
+    with capture_logs() as logs, pytest.raises(MeasurementMissingError, match="HTTP 500"):
         await provider(Cluster([READY]), monitor, chain=["error"]).answer(question())
+    assert [(log["event"], log["answered"]) for log in logs] == [
+        ("Failed to get real metrics", "error")
+    ]
     counted = registry.get_sample_value(
         "gpu_metrics_server_measurements_missing_total", {"reason": "exporters-failed"}
     )

@@ -129,6 +129,10 @@ class Scraper:
         await asyncio.gather(*under_way, return_exceptions=True)
         await self._session.close()
 
+    def __len__(self) -> int:
+        """How many scrapes are kept, or under way."""
+        return len(self._scrapes)
+
     async def scrape(self, targets: Iterable[str]) -> Scrapes:
         """The page of each of these URLs, or how it failed. Takes no longer than `timeout`."""
         scrapes = {target: self._scrape_of(target) for target in targets}

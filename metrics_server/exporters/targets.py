@@ -31,6 +31,9 @@ class DiscoveredTargets:
         self._scheme = scheme
         self._path = path
 
+    def __len__(self) -> int:
+        return len(self._endpoints)
+
     def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
         """The URLs of the exporters of each of these nodes; none, where none is ready."""
         return {
@@ -51,6 +54,9 @@ class StaticTargets:
 
     def __init__(self, urls: Iterable[str]) -> None:
         self._urls = tuple(urls)
+
+    def __len__(self) -> int:
+        return len(self._urls)
 
     def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
         """All URLs, for each node."""

@@ -218,6 +218,9 @@ class PodStores:
     def __init__(self, stores: Mapping[str, PodStore]) -> None:
         self._stores = stores
 
+    def __len__(self) -> int:
+        return sum(map(len, self._stores.values()))
+
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
         """Every pod of a namespace.
 

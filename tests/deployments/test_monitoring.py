@@ -67,6 +67,7 @@ def served() -> dict[str, set[str]]:
     monitor.authenticated("token")
     monitor.certificate_used(1)
     monitor.follow_watches({"pods": lambda: 0})
+    monitor.follow_sizes({"pods": lambda: 0})
     return {
         sample.name: set(sample.labels)
         for family in registry.collect()
