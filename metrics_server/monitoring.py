@@ -1,6 +1,7 @@
 """What the server counts of itself, on a registry that it is given."""
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import cache
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -97,6 +98,9 @@ class Monitor:
             "Serving pairs that were refused in favour of the one in use.",
             registry=registry,
         )
+        # What counts each request is found once: to find it costs as much as to count.
+        self._request = cache(lambda metric, code: self._requests.labels(metric, str(code)))
+        self._authentication = cache(self._authentications.labels)
         Gauge(
             f"{_PREFIX}_build_info",
             "Always 1; the label tells the version.",
@@ -106,7 +110,7 @@ class Monitor:
 
     def answered(self, metric: str, code: int, seconds: float) -> None:
         """A request for a metric was answered. `metric` is a known name, or "" for any other."""
-        self._requests.labels(metric, str(code)).observe(seconds)
+        self._request(metric, code).observe(seconds)
 
     def measured(self, *, age: float, covered: int, asked: int) -> None:
         """A question was answered by a measurement whose oldest sample is `age` seconds old."""
@@ -132,7 +136,7 @@ class Monitor:
 
     def authenticated(self, outcome: str) -> None:
         """The sender of a request was identified in a way, or for a reason was not."""
-        self._authentications.labels(outcome).inc()
+        self._authentication(outcome).inc()
 
     def authorized(self, decision: Decided) -> None:
         """A request was decided on; "error" means that there was no decision."""

@@ -135,6 +135,8 @@ def _pairs(request: web.BaseRequest) -> list[tuple[str, str]]:
 
 
 def _decoded(segment: str) -> str:
+    if "%" not in segment:
+        return segment
     try:
         return unquote(segment, errors="strict")
     except UnicodeDecodeError as error:

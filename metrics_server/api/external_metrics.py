@@ -90,14 +90,15 @@ class ExternalMetrics:
         selector = parse_selector(_selector_of(query, metric) if query else "")
         question = Question(namespace, metric.lower(), selector)
         answer = await self._provider.answer(question)
-        return _encoded(metric, namespace, answer, offer), offer.content_type
+        return _encoded(metric, namespace, answer, offer)
 
 
 # The questions of HPAs, and within maxAge their answers, are the same again and again.
 @lru_cache(maxsize=1024)
-def _encoded(metric: str, namespace: str, answer: Answer, offer: Offer) -> bytes:
+def _encoded(metric: str, namespace: str, answer: Answer, offer: Offer) -> tuple[bytes, str]:
     values = _values(metric, answer)
-    return encode(table_of(values, namespace) if offer == _TABLE else values)
+    body = encode(table_of(values, namespace) if offer == _TABLE else values)
+    return body, offer.content_type
 
 
 def _values(metric: str, answer: Answer) -> ExternalMetricValueList:

@@ -69,7 +69,7 @@ def user_from_headers(
     return _user(
         config,
         # Optional white space around a value is none of it (RFC 9110, section 5.5).
-        tuple((low, v.strip(" \t")) for n, v in headers if (low := n.lower()).startswith(read)),
+        tuple([(low, v.strip(" \t")) for n, v in headers if (low := n.lower()).startswith(read)]),
     )
 
 
