@@ -12,6 +12,7 @@ from cachetools import LRUCache
 from msgspec import Struct
 
 from metrics_server import __version__
+from metrics_server.connections import why
 from metrics_server.errors import ScrapeError
 from metrics_server.exporters.access import AccessFiles, AccessKeeper
 from metrics_server.exporters.pod_mapper import Attribution, attribute
@@ -174,8 +175,8 @@ class Scraper:
         except aiohttp.ClientPayloadError:
             outcome = ScrapeError("cut its page short", "cut-short")
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            why = str(error) or repr(error)
-            outcome = ScrapeError(f"could not be reached: {why}", "unreachable")
+            told = why(error)
+            outcome = ScrapeError(f"could not be reached: {told}", "unreachable")
         seconds = time.perf_counter() - start
         reason = outcome.reason if isinstance(outcome, ScrapeError) else "ok"
         self._monitor.scraped(reason, seconds)

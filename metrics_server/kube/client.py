@@ -18,6 +18,7 @@ import structlog
 from kubernetes.aio.client.api_client import ApiClient
 from msgspec import Struct
 
+from metrics_server.connections import why
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.credentials import UNUSABLE, load_credentials, told
 
@@ -227,8 +228,8 @@ class KubernetesClient:
         return KubernetesError(told, response.status)
 
     def _unreachable(self, error: Exception) -> KubernetesError:
-        why = str(error) or "it did not answer in time"
-        return KubernetesError(f"the Kubernetes API at {self.host} cannot be reached: {why}")
+        told = "it did not answer in time" if isinstance(error, TimeoutError) else why(error)
+        return KubernetesError(f"the Kubernetes API at {self.host} cannot be reached: {told}")
 
 
 def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
