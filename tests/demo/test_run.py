@@ -78,7 +78,7 @@ async def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str], temporary: 
 
 async def test_the_hpa_scales(capsys: pytest.CaptureFixture[str]) -> None:
     """Within a swing of the demand replicas are added and taken away, never beyond the GPUs."""
-    text = await shown(capsys, DemoOptions(duration=1.7))
+    text = await shown(capsys, DemoOptions(duration=2.5))
     wanted = [int(count) for count in re.findall(r"\d+/(\d+) ready", text)]
     changes = [after - before for before, after in pairwise(wanted)]
     assert max(changes) > 0 > min(changes)
@@ -90,7 +90,7 @@ async def test_a_fault_comes_and_goes(
     capsys: pytest.CaptureFixture[str], fault: FaultName, temporary: Path
 ) -> None:
     """In the middle third the answers come from elsewhere than the exporters; then from them."""
-    text = await shown(capsys, DemoOptions(duration=0.9, fault=fault))
+    text = await shown(capsys, DemoOptions(duration=2.4, fault=fault))
     found = sources(text)
     assert f"every exporter has a fault: {fault}." in text
     assert (found[0], found[-1]) == ("exporters", "exporters")
