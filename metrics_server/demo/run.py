@@ -1,19 +1,16 @@
 """The demo: the real server in a simulated cluster, and an HPA that asks it."""
 
 import asyncio
-import base64
 import signal
-import tempfile
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import AsyncExitStack, contextmanager, suppress
 from itertools import pairwise
 from math import inf
 from pathlib import Path
 from typing import Literal
 
-import yaml
 from msgspec import Struct
 
 from metrics_server.api.types import GROUP, VERSION
@@ -24,6 +21,7 @@ from metrics_server.demo.cluster import GPUS_PER_NODE, Cluster
 from metrics_server.demo.controller import Controller, Sync, metric_path
 from metrics_server.demo.exporters import Fault
 from metrics_server.demo.front_proxy import FrontProxy
+from metrics_server.demo.kubeconfig import kubeconfig_of
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.screen import Moment, screen
 from metrics_server.demo.trust import SimulatedTrust
@@ -110,7 +108,7 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         context = await asyncio.to_thread(context_from_pair, authority.issue(["127.0.0.1"]))
         api = await stack.enter_async_context(KubernetesAPI(ssl_context=context))
         trust = SimulatedTrust(api)
-        kubeconfig = await stack.enter_async_context(_kubeconfig(api.url, authority.bundle))
+        kubeconfig = await stack.enter_async_context(kubeconfig_of(api.url, authority.bundle))
         cluster = await stack.enter_async_context(
             Cluster(
                 api,
@@ -273,25 +271,3 @@ def _times(count: int) -> str:
 
 def _say(text: str) -> None:
     print(text, flush=True)  # noqa: T201 - the demo talks to a person
-
-
-@asynccontextmanager
-async def _kubeconfig(url: str, bundle: bytes) -> AsyncIterator[Path]:
-    """A kubeconfig file for the simulated API, for as long as the context."""
-    cluster = {"server": url, "certificate-authority-data": base64.b64encode(bundle).decode()}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "demo", "cluster": cluster}],
-        "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": "demo"}}],
-        # kubectl asks a person for a name and a password where it has no credential at all.
-        "users": [{"name": "demo", "user": {"token": "demo"}}],
-        "current-context": "demo",
-    }
-    folder = await asyncio.to_thread(tempfile.TemporaryDirectory, prefix="gpu-metrics-demo-")
-    try:
-        path = Path(folder.name, "kubeconfig")
-        await asyncio.to_thread(path.write_text, yaml.safe_dump(document), encoding="utf-8")
-        yield path
-    finally:
-        await asyncio.to_thread(folder.cleanup)
