@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from urllib.parse import parse_qsl, unquote
+from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import hdrs, web
@@ -15,7 +15,6 @@ from metrics_server.api.openapi import OpenAPI
 from metrics_server.api.status import Status, StatusDetails, failure, status_of
 from metrics_server.api.types import GROUP, GROUP_VERSION, encode
 from metrics_server.errors import (
-    BadRequestError,
     ForbiddenError,
     MethodNotAllowedError,
     NotAcceptableError,
@@ -23,6 +22,7 @@ from metrics_server.errors import (
     RequestError,
 )
 from metrics_server.monitoring import CONTENT_TYPE, Monitor
+from metrics_server.paths import decoded
 from metrics_server.serving.connection import LimitedHandler, LimitedServer
 
 _JSON = "application/json"
@@ -122,8 +122,8 @@ class App:
             raise NotFoundError(path)
         _require_get(request)
         body, content_type = await self._external_metrics.answer(
-            _decoded(namespace),
-            _decoded(metric),
+            decoded(namespace),
+            decoded(metric),
             request.rel_url.raw_query_string,
             request.headers.get(hdrs.ACCEPT),
         )
@@ -132,15 +132,6 @@ class App:
 
 def _pairs(request: web.BaseRequest) -> list[tuple[str, str]]:
     return parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)
-
-
-def _decoded(segment: str) -> str:
-    if "%" not in segment:
-        return segment
-    try:
-        return unquote(segment, errors="strict")
-    except UnicodeDecodeError as error:
-        raise BadRequestError(f'"{segment}" is not UTF-8') from error
 
 
 def _require_get(request: web.BaseRequest) -> None:

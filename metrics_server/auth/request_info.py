@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from functools import lru_cache
-from urllib.parse import unquote, unquote_plus
+from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
 from metrics_server.errors import BadRequestError
+from metrics_server.paths import decoded
 
 _VERBS: Mapping[str, str] = {
     "GET": "list",
@@ -66,10 +67,10 @@ def attributes_of(method: str, path: str, query: str) -> Attributes:
         ):
             return Attributes(
                 verb=_verb(method, query),
-                namespace=_decoded(namespace),
+                namespace=decoded(namespace),
                 group=group,
                 version=version,
-                resource=_decoded(metric).lower(),
+                resource=decoded(metric).lower(),
             )
     return Attributes(verb=method.lower(), path=path)
 
@@ -87,10 +88,3 @@ def _is_watch(query: str) -> bool:
         if unquote_plus(name) == "watch":
             return unquote_plus(value).lower() not in ("false", "0")
     return False
-
-
-def _decoded(segment: str) -> str:
-    try:
-        return unquote(segment, errors="strict")
-    except UnicodeDecodeError as error:
-        raise BadRequestError(f'"{segment}" is not UTF-8') from error

@@ -61,7 +61,6 @@ class LimitedHandler(web.RequestHandler):
         *,
         loop: asyncio.AbstractEventLoop,
         limits: Limits = DEFAULT,
-        **_: object,
     ) -> None:
         super().__init__(
             manager,
@@ -140,16 +139,16 @@ class LimitedServer(web.Server):
 
     Args:
         handler: answers a request.
-        settings: `limits`, if not the default ones.
+        limits: of every connection.
     """
 
-    def __init__(self, handler: Handler, **settings: object) -> None:
+    def __init__(self, handler: Handler, limits: Limits = DEFAULT) -> None:
         def noticed(request: web.BaseRequest) -> Awaitable[web.StreamResponse]:
             if isinstance(request.protocol, LimitedHandler):
                 request.protocol.begin()
             return handler(request)
 
-        super().__init__(noticed, **settings)  # type: ignore[arg-type] # they go to the connections
+        super().__init__(noticed, limits=limits)
 
     def __call__(self) -> LimitedHandler:
         """The handler of a new connection."""

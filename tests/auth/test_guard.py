@@ -238,7 +238,7 @@ async def server(
         client = await connect(kubeconfig)
         stack.push_async_callback(client.close)
         guard = Guard(callers, Authorizer(client, timeout=0.2), monitor)
-        runner = web.ServerRunner(ApiServer(app_before(guard, measured, monitor), access_log=None))
+        runner = web.ServerRunner(ApiServer(app_before(guard, measured, monitor)))
         await runner.setup()
         stack.push_async_callback(runner.cleanup)
         await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()

@@ -6,11 +6,21 @@ machine and much of the code. None is asserted.
 Each module of this package is a benchmark and has `run() -> list[Figure]`.
 """
 
-from collections.abc import Callable
+import asyncio
+import multiprocessing
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from statistics import median
 from time import perf_counter
+from typing import TYPE_CHECKING, Protocol
 
+import uvloop
 from msgspec import Struct
+
+from metrics_server import logs
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
 
 _PAIRS = 15
 # What is quick is repeated until the clock's own steps do not matter.
@@ -48,3 +58,44 @@ def _seconds(call: Callable[[], object]) -> float:
         call()
         calls += 1
     return elapsed / calls
+
+
+def uvloop_runner() -> asyncio.Runner:
+    """A runner of the loop that the server runs on."""
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+class Serve(Protocol):
+    """Starts what a process serves, for as long as the stack lasts, and tells its URLs."""
+
+    async def __call__(self, stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+        """Start."""
+        ...
+
+
+@asynccontextmanager
+async def process(serve: Serve, *arguments: str) -> AsyncIterator[list[str]]:
+    """A process that serves, and the URLs that it serves at."""
+    ours, theirs = multiprocessing.Pipe()
+    child = multiprocessing.get_context("spawn").Process(
+        target=_serve_until_closed, args=(serve, theirs, *arguments)
+    )
+    child.start()
+    theirs.close()
+    try:
+        yield await asyncio.to_thread(ours.recv)
+    finally:
+        ours.close()
+        await asyncio.to_thread(child.join)
+
+
+def _serve_until_closed(serve: Serve, pipe: "Connection[list[str], None]", *arguments: str) -> None:
+    logs.configure("error")
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            pipe.send(await serve(stack, *arguments))
+            await asyncio.to_thread(pipe.poll, None)
+
+    with uvloop_runner() as runner:
+        runner.run(main())

@@ -4,7 +4,6 @@ The cluster, the server and the load each have a process of their own.
 """
 
 import asyncio
-import multiprocessing
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -12,15 +11,12 @@ from pathlib import Path
 from statistics import median, quantiles
 from tempfile import TemporaryDirectory
 from time import perf_counter
-from typing import TYPE_CHECKING, Protocol
 
 import aiohttp
-import uvloop
 import yaml
 from aiohttp import web
 from msgspec import Struct
 
-from metrics_server import logs
 from metrics_server.config import Config, ServeOptions
 from metrics_server.demo.cluster import Cluster
 from metrics_server.demo.exporters import Fault
@@ -30,10 +26,7 @@ from metrics_server.demo.workload import Load
 from metrics_server.server import running
 from metrics_server.serving.authority import Authority
 from metrics_server.serving.certificates import context_from_pair
-from tests.bench import Figure
-
-if TYPE_CHECKING:
-    from multiprocessing.connection import Connection
+from tests.bench import Figure, process, uvloop_runner
 
 PATH = (
     "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
@@ -68,14 +61,9 @@ def run() -> list[Figure]:
         return runner.run(_measure())
 
 
-def uvloop_runner() -> asyncio.Runner:
-    """A runner of the loop that the server runs on."""
-    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
-
-
 async def _measure() -> list[Figure]:
-    async with _process(_cluster) as (api, certificate, authorities, *exporters):
-        async with _process(_servers, api, authorities, "1h") as (ours, bare):
+    async with process(_cluster) as (api, certificate, authorities, *exporters):
+        async with process(_servers, api, authorities, "1h") as (ours, bare):
             rates: list[float] = []
             tails: list[float] = []
             for _ in range(_ROUNDS):
@@ -83,7 +71,7 @@ async def _measure() -> list[Figure]:
                 mine = await _load(ours, certificate)
                 rates.append(mine.rate / theirs.rate)
                 tails.append(mine.p99 / theirs.p99)
-        async with _process(_servers, api, authorities, "1ms") as (ours, _):
+        async with process(_servers, api, authorities, "1ms") as (ours, _):
             cold: list[float] = []
             for _ in range(_ROUNDS):
                 slowest = await _slowest_scrape(exporters)
@@ -167,42 +155,6 @@ async def _slowest_scrape(urls: list[str]) -> float:
 
         await asyncio.gather(*map(scrape, urls))  # so that all are connected
         return max(await asyncio.gather(*map(scrape, urls)))
-
-
-class Serve(Protocol):
-    """Starts what a process serves, for as long as the stack lasts, and tells its URLs."""
-
-    async def __call__(self, stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-        """Start."""
-        ...
-
-
-@asynccontextmanager
-async def _process(serve: Serve, *arguments: str) -> AsyncIterator[list[str]]:
-    """A process that serves, and the URLs that it serves at."""
-    ours, theirs = multiprocessing.Pipe()
-    process = multiprocessing.get_context("spawn").Process(
-        target=_serve_until_closed, args=(serve, theirs, *arguments)
-    )
-    process.start()
-    theirs.close()
-    try:
-        yield await asyncio.to_thread(ours.recv)
-    finally:
-        ours.close()
-        await asyncio.to_thread(process.join)
-
-
-def _serve_until_closed(serve: Serve, pipe: "Connection[list[str], None]", *arguments: str) -> None:
-    logs.configure("error")
-
-    async def main() -> None:
-        async with AsyncExitStack() as stack:
-            pipe.send(await serve(stack, *arguments))
-            await asyncio.to_thread(pipe.poll, None)
-
-    with uvloop_runner() as runner:
-        runner.run(main())
 
 
 async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:

@@ -3,7 +3,7 @@
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -48,9 +48,6 @@ async def listening(handler: Exporter, context: ssl.SSLContext | None = None) ->
         yield f"{'https' if context else 'http'}://127.0.0.1:{runner.addresses[0][1]}"
     finally:
         await runner.cleanup()
-
-
-Scrape = Callable[[str, AccessFiles], "asyncio.Future[Page | ScrapeError]"]
 
 
 async def scrape(monitor: Monitor, url: str, access: AccessKeeper) -> Page | ScrapeError:

@@ -65,12 +65,6 @@ async def test_another_name_is_refused() -> None:
         await handshake(server, trusting(authority))
 
 
-async def test_tls_1_1_is_refused() -> None:
-    """Nothing older than TLS 1.2 is spoken."""
-    context = await serving(Authority("test-ca"), "127.0.0.1")
-    assert context.minimum_version == ssl.TLSVersion.TLSv1_2
-
-
 def test_files_that_do_not_match_are_refused(tmp_path: Path) -> None:
     """A key of another certificate is an error that names both flags."""
     authority = Authority("test-ca")

@@ -1,0 +1,84 @@
+"""What it takes to know the pods of a large cluster: listed in pages, against in one piece.
+
+At resourceVersion=0 a Kubernetes API server sends a whole list from its cache, whatever the limit
+says. The API and each list have a process of their own.
+"""
+
+import asyncio
+import resource
+from contextlib import AsyncExitStack
+
+from metrics_server.demo import manifests
+from metrics_server.demo.kubeconfig import kubeconfig_of
+from metrics_server.demo.kubernetes_api import KubernetesAPI
+from metrics_server.demo.object_store import PODS
+from metrics_server.demo.workload import SimulatedPod
+from metrics_server.kube.client import connect
+from metrics_server.kube.pods import PodStore, pod_decoder
+from metrics_server.kube.reflector import Reflector
+from tests.bench import Figure, process, uvloop_runner
+
+PODS_LISTED = 20_000
+# As large as a Pod comes with its managed fields and its volumes.
+_PADDING = "x" * 3500
+
+
+def run() -> list[Figure]:
+    """Measure the memory that each way of listing takes at its peak."""
+    with uvloop_runner() as runner:
+        return runner.run(_measure())
+
+
+async def _measure() -> list[Figure]:
+    async with process(_api) as (api,):
+        async with process(_listed, api, "") as (paged,):
+            pass
+        async with process(_listed, api, "0") as (whole,):
+            pass
+    pods = f"{PODS_LISTED:,} pods"
+    return [
+        Figure(
+            f"memory to list {pods} in one piece",
+            float(whole) / float(paged),
+            "times that in pages",
+        ),
+        Figure(
+            f"memory to know {pods}, listed in pages",
+            float(paged),
+            "MiB above that before, at its peak",
+        ),
+    ]
+
+
+async def _api(stack: AsyncExitStack, /, *_: str) -> list[str]:
+    api = await stack.enter_async_context(KubernetesAPI())
+    for number in range(PODS_LISTED):
+        pod = manifests.pod(
+            SimulatedPod(
+                "default", f"pod-{number:05d}", "main", f"node-{number % 500}", ("gpu",), ready=True
+            ),
+            None,
+        )
+        api.apply(PODS, {**pod, "padding": _PADDING})
+    return [api.url]
+
+
+async def _listed(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+    """The MiB that a list took at its peak."""
+    url, version = arguments
+    kubeconfig = await stack.enter_async_context(kubeconfig_of(url, b""))
+    client = await connect(kubeconfig)
+    stack.push_async_callback(client.close)
+    watch = Reflector(client, "/api/v1/pods", pod_decoder(), PodStore(), first_version=version)
+    before = _peak()
+    task = asyncio.create_task(watch.run())
+    await watch.synced.wait()
+    took = _peak() - before
+    task.cancel()
+    await asyncio.wait([task])
+    return [str(took)]
+
+
+def _peak() -> float:
+    """The greatest resident memory of this process so far, in MiB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
