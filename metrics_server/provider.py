@@ -146,13 +146,13 @@ class ExternalMetricsProvider:
             )
         if not with_gpu:
             raise NoGpuRequestedError(
-                f"{len(matching)} pods {where}, but none of them requests a GPU: a container must "
-                "set resources.limits for one of the resources under pods.gpuResources, such as "
-                "nvidia.com/gpu"
+                f"pods {where} ({len(matching)}), but none of them requests a GPU: a container "
+                "must set resources.limits for one of the resources under pods.gpuResources, "
+                "such as nvidia.com/gpu"
             )
         states = Counter(_state(pod) for pod in with_gpu)
         raise NoPodMeasurableError(
-            f"{len(with_gpu)} GPU pods {where}, but none of them can be measured yet: "
+            f"GPU pods {where} ({len(with_gpu)}), but none of them can be measured yet: "
             + ", ".join(f"{count} {state}" for state, count in states.most_common())
         )
 

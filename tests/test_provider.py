@@ -163,7 +163,7 @@ async def test_which_pods_are_measured(
             "app=a",
             NoGpuRequestedError,
             (
-                '2 pods in namespace "default" match "app=a", but none of them requests a GPU: a '
+                'pods in namespace "default" match "app=a" (2), but none of them requests a GPU: a '
                 "container must set resources.limits for one of the resources under "
                 "pods.gpuResources, such as nvidia.com/gpu"
             ),
@@ -173,8 +173,8 @@ async def test_which_pods_are_measured(
             "app=a",
             NoPodMeasurableError,
             (
-                '4 GPU pods in namespace "default" match "app=a", but none of them can be measured '
-                "yet: 1 Running but not Ready, 1 Pending, 1 Succeeded, 1 terminating"
+                'GPU pods in namespace "default" match "app=a" (4), but none of them can be '
+                "measured yet: 1 Running but not Ready, 1 Pending, 1 Succeeded, 1 terminating"
             ),
         ),
     ],

@@ -34,9 +34,9 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
             "the kubelet's pod-resources socket"
         )
     if rejected := sum(one.rejected for one in attributions):
-        yield f"{rejected} values were out of range and not believed"
+        yield f"values out of range, which are not believed: {rejected}"
     if conflicting := sum(one.conflicting for one in attributions):
-        yield f"{conflicting} GPUs had two different values and were not believed"
+        yield f"GPUs with two different values, which are not believed: {conflicting}"
     if ambiguous := sum(one.ambiguous for one in attributions):
         yield (
             f"{ambiguous} rows have one label twice, as dcgm-exporter 4.0 to 4.8.2 writes them for "

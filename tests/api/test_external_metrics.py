@@ -536,7 +536,7 @@ async def test_none_requests_a_gpu() -> None:
     assert await asked([pod("a", labels=X, gpus=0), pod("b", labels=X, gpus=0)]) == (
         HTTPStatus.NOT_FOUND,
         (
-            '2 pods in namespace "default" match "app=x", but none of them requests a GPU: a '
+            'pods in namespace "default" match "app=x" (2), but none of them requests a GPU: a '
             "container must set resources.limits for one of the resources under "
             "pods.gpuResources, such as nvidia.com/gpu"
         ),
@@ -554,7 +554,7 @@ async def test_none_is_ready_yet() -> None:
     assert await asked(pods) == (
         HTTPStatus.SERVICE_UNAVAILABLE,
         (
-            '4 GPU pods in namespace "default" match "app=x", but none of them can be measured '
+            'GPU pods in namespace "default" match "app=x" (4), but none of them can be measured '
             "yet: 2 Running but not Ready, 1 Pending, 1 terminating"
         ),
     )
@@ -650,7 +650,7 @@ async def test_a_value_that_is_not_believed() -> None:
     """What is out of range is missing, never clipped, and the sentence says so."""
     assert await asked([pod("a", labels=X)], page({("default", "a"): [2619]})) == (
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"{NO_VALUE}; 1 values were out of range and not believed",
+        f"{NO_VALUE}; values out of range, which are not believed: 1",
     )
 
 

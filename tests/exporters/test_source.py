@@ -269,7 +269,7 @@ async def test_sentinels_are_rejected(serve: Serve, monitor: Monitor, pages: Pat
         found = await source.collect(rule, [pod(name, gpus=4)])
     assert (found.samples, found.pods_without_sample) == ((), (f"pod {name}",))
     assert [re.sub("[0-9]+", "N", hint) for hint in found.hints] == [
-        "N values were out of range and not believed"
+        "values out of range, which are not believed: N"
     ]
 
 
@@ -278,7 +278,7 @@ async def test_conflicting_values_are_not_believed(serve: Serve, collect: Collec
     url = await serve(row("p", 61) + row("p", 58) + row("q", 7, "GPU-2"))
     found = await collect(Nodes({"n1": (url,)}), [pod("p"), pod("q")])
     assert (values(found), found.pods_without_sample) == ([(7,)], ("pod p",))
-    assert found.hints == ("1 GPUs had two different values and were not believed",)
+    assert found.hints == ("GPUs with two different values, which are not believed: 1",)
 
 
 async def test_hints_are_of_the_pages_of_uncovered_pods(serve: Serve, collect: Collect) -> None:
