@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test lint typecheck format bench docs clean
+.PHONY: help demo test cluster lint typecheck format bench docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -18,6 +18,11 @@ demo: $(VENV)/installed ## watch GPU utilization scale a Deployment, on loopback
 
 test: lint typecheck ## everything that must hold
 	$(BIN)/pytest $(ARGS)
+
+cluster: $(VENV)/installed ## install on a real control plane, whose programs are in CONTROL_PLANE=FOLDER
+	@test -n "$(CONTROL_PLANE)" || { echo "CONTROL_PLANE: name the folder of etcd, kube-apiserver and kube-controller-manager"; exit 2; }
+	CONTROL_PLANE=$(abspath $(CONTROL_PLANE)) unshare --map-root-user --net --mount \
+		sh -c 'ip link set lo up && exec "$$@"' sh $(BIN)/pytest tests/cluster $(ARGS)
 
 lint: $(VENV)/installed ## style, formatting, and the direction of imports
 	$(BIN)/ruff check .

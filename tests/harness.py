@@ -45,11 +45,19 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 _PATIENCE_SECONDS = 15
 
 
-async def eventually(ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool]) -> T:
-    """Ask again and again until the answer is as it should be, and return it."""
+async def eventually(
+    ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], patience: float = _PATIENCE_SECONDS
+) -> T:
+    """Ask again and again until the answer is as it should be, and return it.
+
+    Args:
+        ask: what to ask.
+        holds: whether the answer is as it should be.
+        patience: after how many seconds the test fails.
+    """
     answer: T | None = None
     try:
-        async with asyncio.timeout(_PATIENCE_SECONDS):
+        async with asyncio.timeout(patience):
             while True:
                 answer = await ask()
                 if holds(answer):

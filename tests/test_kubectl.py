@@ -14,63 +14,15 @@ import msgspec
 import pytest
 from kubernetes import client as kubernetes_client
 from kubernetes import config as kubernetes_config
-from msgspec import Struct
 
 from metrics_server.api.types import GROUP, GROUP_VERSION, VERSION
 from metrics_server.catalogue import CATALOGUE
 from metrics_server.demo.front_proxy import FrontProxy
 from tests.harness import Cluster, cluster, page, pod
+from tests.kubectl import Kubectl
 
 DISCOVERY = f"/apis/{GROUP_VERSION}"
 METRIC = f"{DISCOVERY}/namespaces/default/gpu_utilization"
-
-
-class Ran(Struct, frozen=True):
-    """How kubectl ended."""
-
-    status: int
-    out: str
-    err: str
-
-    @property
-    def table(self) -> list[list[str]]:
-        """What it printed, as rows of cells."""
-        return [line.split() for line in self.out.splitlines()]
-
-
-class Kubectl:
-    """Runs kubectl.
-
-    Args:
-        program: where it is.
-        kubeconfig: the cluster.
-        home: for what it caches.
-    """
-
-    def __init__(self, program: str, kubeconfig: Path, home: Path) -> None:
-        self._program = program
-        self._arguments = (f"--kubeconfig={kubeconfig}", f"--cache-dir={home / 'cache'}")
-        self._environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
-
-    async def __call__(self, *arguments: str) -> Ran:
-        """Run it to its end."""
-        process = await asyncio.create_subprocess_exec(
-            self._program,
-            *self._arguments,
-            *arguments,
-            env=self._environment,
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            out, err = await asyncio.wait_for(process.communicate(), 30)
-        except TimeoutError:
-            process.kill()
-            await process.communicate()
-            raise
-        assert process.returncode is not None
-        return Ran(process.returncode, out.decode(), err.decode())
 
 
 @asynccontextmanager

@@ -1,0 +1,95 @@
+"""A cluster in an administrator's hands."""
+
+import json
+from pathlib import Path
+
+from msgspec import Struct
+
+from tests.cluster.control_plane import ControlPlane
+from tests.cluster.nodes import Nodes
+from tests.deployments.manifests import DEPLOYMENTS, EXAMPLES, NAMESPACE, SERVER
+from tests.harness import eventually
+from tests.kubectl import Ran
+
+GROUP = "external.metrics.k8s.io"
+API_SERVICE = f"v1beta1.{GROUP}"
+EXAMPLE_FILES = tuple(f"--filename={DEPLOYMENTS / name}" for name in EXAMPLES)
+METRIC = f"/apis/{GROUP}/v1beta1/namespaces/default/gpu_utilization?labelSelector=app%3Dgpu-load"
+
+# Controllers take seconds for what takes milliseconds elsewhere in these tests.
+_PATIENCE_SECONDS = 60
+
+
+class Cluster(Struct, frozen=True):
+    """A cluster.
+
+    Attributes:
+        plane: its control plane.
+        nodes: its nodes.
+    """
+
+    plane: ControlPlane
+    nodes: Nodes
+
+    async def kubectl(self, *arguments: str | Path) -> str:
+        """What a kubectl command prints that must succeed."""
+        ran = await self.plane.kubectl(*arguments)
+        assert ran.status == 0, f"kubectl {arguments}: {ran.err}"
+        return ran.out
+
+    async def becomes(self, expected: str, *arguments: str | Path) -> str:
+        """Wait until a kubectl command prints this among others, and return what it prints."""
+
+        def holds(ran: Ran) -> bool:
+            return ran.status == 0 and expected in ran.out
+
+        ran = await eventually(lambda: self.plane.kubectl(*arguments), holds, _PATIENCE_SECONDS)
+        return ran.out
+
+    async def refuses(self, *arguments: str) -> None:
+        """Wait until a kubectl command fails."""
+        await eventually(
+            lambda: self.plane.kubectl(*arguments), lambda ran: ran.status != 0, _PATIENCE_SECONDS
+        )
+
+    async def logged(self, expected: str) -> None:
+        """Wait until a server has printed this, whichever."""
+
+        async def logs() -> str:
+            return self.nodes.logs().replace('\\"', '"')
+
+        await eventually(logs, lambda text: expected in text, _PATIENCE_SECONDS)
+
+    async def read(self, path: str) -> dict[str, object]:
+        """What the API has at a path, a JSON object."""
+        read: dict[str, object] = json.loads(await self.kubectl("get", "--raw", path))
+        return read
+
+    async def install(self, folder: Path = DEPLOYMENTS) -> None:
+        """Do what docs/install.md says, until the server serves."""
+        await self.label_nodes()
+        await self.kubectl("apply", "-k", folder)
+        await self.serves()
+
+    async def label_nodes(self) -> None:
+        """Call all nodes GPU nodes."""
+        await self.kubectl("label", "nodes", "--all", "nvidia.com/gpu=present")
+
+    async def serves(self) -> None:
+        """Wait until kube-apiserver has taken the server in, and all its replicas are new."""
+        await self.becomes("True", "get", "apiservice", API_SERVICE)
+        await self.rolled_out()
+
+    async def rolled_out(self) -> None:
+        """Wait until all replicas are what the Deployment says."""
+        status = ("rollout", "status", f"deployment/{SERVER}", f"--timeout={_PATIENCE_SECONDS}s")
+        await self.kubectl("-n", NAMESPACE, *status)
+
+    async def restart(self) -> None:
+        """Begin to replace every replica."""
+        await self.kubectl("-n", NAMESPACE, "rollout", "restart", f"deployment/{SERVER}")
+
+    async def measures(self) -> None:
+        """Run the examples, and wait until their metric comes from exporters."""
+        await self.kubectl("apply", *EXAMPLE_FILES)
+        await self.becomes('"source":"exporters"', "get", "--raw", METRIC)

@@ -1,0 +1,39 @@
+"""A cluster for each test, where there are programs to make one of."""
+
+import os
+import shutil
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.cluster.control_plane import PROGRAMS, control_plane
+from tests.cluster.nodes import nodes
+
+# Set by `make cluster`.
+_VARIABLE = "CONTROL_PLANE"
+
+
+@pytest.fixture
+def programs() -> Path:
+    """The folder of a control plane's programs."""
+    folder = os.environ.get(_VARIABLE)
+    if not folder:
+        pytest.skip(f"it takes a real control plane: make cluster {_VARIABLE}=FOLDER")
+    missing = [name for name in PROGRAMS if shutil.which(name, path=folder) is None]
+    assert not missing, f"{_VARIABLE}={folder} has no {', '.join(missing)}"
+    interfaces = [name for _, name in socket.if_nameindex()]
+    assert interfaces == ["lo"], "it takes a network of its own, which `make cluster` makes"
+    return Path(folder)
+
+
+@pytest.fixture
+async def cluster(programs: Path, tmp_path: Path) -> AsyncIterator[Cluster]:
+    """A cluster of two nodes with eight GPUs each, run by Kubernetes' own programs."""
+    async with (
+        control_plane(programs, tmp_path) as plane,
+        nodes(plane, tmp_path / "pods", "gpu-0", "gpu-1") as made,
+    ):
+        yield Cluster(plane, made)

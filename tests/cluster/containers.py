@@ -1,0 +1,196 @@
+"""Containers: what a kubelet of the tests' nodes starts for a pod.
+
+The metrics server is a real process with the arguments, the token, the ConfigMaps and the Secrets
+that its pod names; an exporter is a real socket with a page of simulated GPUs.
+"""
+
+import asyncio
+import base64
+import os
+import sys
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
+from http import HTTPStatus
+from pathlib import Path
+
+import aiohttp
+import msgspec
+from aiohttp import web
+
+from metrics_server.errors import KubernetesError
+from metrics_server.kube.client import KubernetesClient
+from tests.cluster.control_plane import HOST, PORT, running
+from tests.cluster.pods import Pod
+
+EXPORTER_PORT = 9400
+SERVER_PORT = 6443
+
+_SECONDS = 10
+_RETRY_SECONDS = 0.2
+_TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
+# In a mount namespace of its own the process finds its token where a pod has it.
+_AS_IN_A_POD = (
+    f"mount -t tmpfs tmpfs /run && mkdir -p {_TOKEN_FOLDER} && "
+    f'mount --bind "$1" {_TOKEN_FOLDER} && shift && exec "$@"'
+)
+
+
+class Container:
+    """A container that runs, and is ready all the time."""
+
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return True
+
+    async def ready(self) -> bool:
+        """What the readiness probe finds."""
+        return True
+
+
+class ServerContainer(Container):
+    """A container of the metrics server. Made by `metrics_server`.
+
+    Args:
+        process: the server.
+        session: for the probe.
+        url: what the probe asks for.
+    """
+
+    def __init__(
+        self, process: asyncio.subprocess.Process, session: aiohttp.ClientSession, url: str
+    ) -> None:
+        self._process = process
+        self._session = session
+        self._url = url
+
+    def runs(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.returncode is None
+
+    async def ready(self) -> bool:
+        """What the readiness probe finds; like a kubelet it does not verify."""
+        try:
+            async with self._session.get(self._url, ssl=False) as response:
+                return response.ok
+        except aiohttp.ClientError:
+            return False
+
+    def kill(self) -> None:
+        """End it, as a power cut does."""
+        if self.runs():
+            self._process.kill()
+
+    async def wait(self) -> int:
+        """Wait for its end; its exit status."""
+        return await self._process.wait()
+
+
+@asynccontextmanager
+async def exporter(address: str, page: Callable[[], str]) -> AsyncIterator[None]:
+    """An exporter, for as long as the context.
+
+    Args:
+        address: where it listens, on EXPORTER_PORT.
+        page: what it serves.
+    """
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(text=page())
+
+    app = web.Application()
+    app.router.add_get("/metrics", answer)
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, address, EXPORTER_PORT).start()
+        yield
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def metrics_server(
+    pod: Pod, address: str, folder: Path, files: Mapping[str, Path]
+) -> AsyncIterator[ServerContainer]:
+    """The metrics server as its pod runs it, for as long as the context.
+
+    Args:
+        pod: the pod.
+        address: the pod's; the server listens there in place of on all.
+        folder: for the log; it holds what `mounted` has put there.
+        files: what `mounted` gave.
+    """
+    arguments = [argument.replace("=0.0.0.0", f"={address}") for argument in pod.container.args]
+    # The longest first: one path may begin with another.
+    for path, volume in sorted(files.items(), reverse=True):
+        arguments = [argument.replace(f"={path}", f"={volume}") for argument in arguments]
+    async with (
+        running(
+            folder / "log",
+            *("unshare", "--mount", "sh", "-c", _AS_IN_A_POD, "sh", folder / "token"),
+            *(sys.executable, "-m", "metrics_server", *arguments),
+            environment={
+                "PATH": os.environ["PATH"],
+                "HOME": "/nonexistent",
+                "PYTHONUNBUFFERED": "1",
+                "KUBERNETES_SERVICE_HOST": HOST,
+                "KUBERNETES_SERVICE_PORT": str(PORT),
+            },
+            patience=pod.spec.termination_grace_period_seconds,
+        ) as process,
+        aiohttp.ClientSession() as session,
+    ):
+        url = f"https://{address}:{SERVER_PORT}{pod.container.readiness_probe.http_get.path}"
+        yield ServerContainer(process, session, url)
+
+
+async def mounted(client: KubernetesClient, pod: Pod, folder: Path) -> dict[str, Path]:
+    """The pod's ConfigMaps and Secrets as folders, by the path that they are mounted at.
+
+    Beside them the token of its service account. What is not there yet is waited for.
+    """
+    namespace = f"/api/v1/namespaces/{pod.metadata.namespace}"
+    account = f"{namespace}/serviceaccounts/{pod.spec.service_account_name}/token"
+    answer = await client.send("POST", account, {"spec": {}}, timeout=_SECONDS)
+    token = msgspec.json.decode(answer, type=_TokenRequest).status["token"]
+    roots = await _data(client, f"{namespace}/configmaps/kube-root-ca.crt")
+    _fill(folder / "token", roots | {"token": token, "namespace": pod.metadata.namespace})
+    files = {}
+    paths = {mount.name: mount.mount_path for mount in pod.container.volume_mounts}
+    for volume in pod.spec.volumes:
+        if volume.config_map is not None:
+            data = await _data(client, f"{namespace}/configmaps/{volume.config_map.name}")
+        elif volume.secret is not None:
+            encoded = await _data(client, f"{namespace}/secrets/{volume.secret.secret_name}")
+            data = {key: base64.b64decode(text).decode() for key, text in encoded.items()}
+        else:
+            continue
+        files[paths[volume.name]] = folder / volume.name
+        _fill(folder / volume.name, data)
+    return files
+
+
+class _TokenRequest(msgspec.Struct):
+    status: dict[str, str]
+
+
+class _Data(msgspec.Struct):
+    data: dict[str, str]
+
+
+async def _data(client: KubernetesClient, path: str) -> dict[str, str]:
+    while True:
+        try:
+            return msgspec.json.decode(
+                await client.get(path, {}, timeout=_SECONDS), type=_Data
+            ).data
+        except KubernetesError as error:
+            if error.code != HTTPStatus.NOT_FOUND:
+                raise
+        await asyncio.sleep(_RETRY_SECONDS)
+
+
+def _fill(folder: Path, files: Mapping[str, str]) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in files.items():
+        (folder / name).write_text(text, encoding="utf-8")

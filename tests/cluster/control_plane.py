@@ -1,0 +1,221 @@
+"""A real control plane: etcd, kube-apiserver with its aggregator, kube-controller-manager.
+
+Nothing of it is simulated. What belongs to nodes (the scheduler, kubelets, containers, GPUs) is
+played by `tests.cluster.nodes`.
+"""
+
+import asyncio
+import base64
+import os
+import shutil
+import signal
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import yaml
+from msgspec import Struct
+
+from metrics_server.serving.authority import Authority, KeyPair
+from tests.harness import eventually
+from tests.kubectl import Kubectl
+
+# Documentation's own network (RFC 5737): loopback's addresses are refused as those of endpoints.
+# `make cluster` runs the tests where there is no other network.
+HOST = "192.0.2.1"
+PORT = 6443
+
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+
+
+class ControlPlane(Struct, frozen=True):
+    """A control plane that runs.
+
+    Attributes:
+        kubeconfig: of its administrator.
+        bundle: by which its API server is verified, PEM.
+        kubectl: as its administrator.
+    """
+
+    kubeconfig: Path
+    bundle: bytes
+    kubectl: Kubectl
+
+
+@asynccontextmanager
+async def control_plane(programs: Path, folder: Path) -> AsyncIterator[ControlPlane]:
+    """A control plane of its own, for as long as the context.
+
+    Args:
+        programs: the folder with PROGRAMS.
+        folder: for its data, certificates and logs.
+    """
+    await add_address(HOST)
+    files = _Files(folder)
+    kubectl = Kubectl(shutil.which("kubectl") or "kubectl", files.admin, folder)
+    async with AsyncExitStack() as stack:
+        for program, flags in _commands(files):
+            log = folder / f"{program}.log"
+            await stack.enter_async_context(running(log, programs / program, *flags))
+            if program == "kube-apiserver":
+                await eventually(
+                    lambda: kubectl("get", "--raw", "/readyz"),
+                    lambda ran: ran.out == "ok",
+                    60,
+                )
+        yield ControlPlane(files.admin, files.bundle, kubectl)
+
+
+@asynccontextmanager
+async def running(
+    log: Path, *command: str | Path, environment: dict[str, str] | None = None, patience: float = 30
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A program that runs for as long as the context, and is told to end with it.
+
+    Args:
+        log: what it prints.
+        command: the program and its arguments.
+        environment: its environment variables; this process's if None.
+        patience: how long it may take to end before it is killed, in seconds.
+    """
+    with log.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            env=os.environ if environment is None else environment,
+        )
+    try:
+        yield process
+    finally:
+        if process.returncode is None:
+            process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(process.wait(), patience)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+async def add_address(address: str) -> None:
+    """Let this host have one more address."""
+    command = ("ip", "address", "replace", f"{address}/32", "dev", "lo")
+    process = await asyncio.create_subprocess_exec(*command)
+    assert await process.wait() == 0, command
+
+
+class _Files:
+    """The certificates, keys and kubeconfigs of a control plane."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        authority = Authority("kubernetes")
+        front_proxy = Authority("front-proxy")
+        self.bundle = authority.bundle
+        self.ca = self._write("ca.crt", authority.bundle)
+        self.front_proxy_ca = self._write("front-proxy-ca.crt", front_proxy.bundle)
+        self.serving = self._pair("apiserver", authority.issue([HOST, "kubernetes.default.svc"]))
+        self.front_proxy = self._pair("proxy", front_proxy.issue_client("front-proxy-client"))
+        self.accounts = self._pair("accounts", Authority("accounts").pair)
+        self.admin = self._kubeconfig("admin", authority.issue_client("admin", ["system:masters"]))
+        self.controllers = self._kubeconfig(
+            "controllers", authority.issue_client("system:kube-controller-manager")
+        )
+
+    def _write(self, name: str, data: bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(data)
+        return path
+
+    def _pair(self, name: str, pair: KeyPair) -> tuple[Path, Path]:
+        return self._write(f"{name}.crt", pair.certificate), self._write(f"{name}.key", pair.key)
+
+    def _kubeconfig(self, name: str, pair: KeyPair) -> Path:
+        document = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [
+                {
+                    "name": "c",
+                    "cluster": {
+                        "server": f"https://{HOST}:{PORT}",
+                        "certificate-authority-data": _base64(self.bundle),
+                    },
+                }
+            ],
+            "users": [
+                {
+                    "name": "u",
+                    "user": {
+                        "client-certificate-data": _base64(pair.certificate),
+                        "client-key-data": _base64(pair.key),
+                    },
+                }
+            ],
+            "contexts": [{"name": "x", "context": {"cluster": "c", "user": "u"}}],
+            "current-context": "x",
+        }
+        return self._write(f"{name}.kubeconfig", yaml.safe_dump(document).encode())
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _commands(files: _Files) -> list[tuple[str, list[str]]]:
+    store = "http://127.0.0.1:2379"
+    return [
+        (
+            "etcd",
+            [
+                f"--data-dir={files.folder / 'etcd'}",
+                f"--listen-client-urls={store}",
+                f"--advertise-client-urls={store}",
+                "--listen-peer-urls=http://127.0.0.1:2380",
+            ],
+        ),
+        (
+            "kube-apiserver",
+            [
+                f"--etcd-servers={store}",
+                f"--bind-address={HOST}",
+                f"--secure-port={PORT}",
+                f"--tls-cert-file={files.serving[0]}",
+                f"--tls-private-key-file={files.serving[1]}",
+                f"--client-ca-file={files.ca}",
+                "--authorization-mode=Node,RBAC",
+                "--allow-privileged=true",
+                "--service-cluster-ip-range=198.51.100.0/24",
+                "--service-account-issuer=https://kubernetes.default.svc",
+                f"--service-account-key-file={files.accounts[0]}",
+                f"--service-account-signing-key-file={files.accounts[1]}",
+                # The aggregation layer, as kubeadm sets it up; and straight to a Service's pods, as
+                # there is no kube-proxy here.
+                f"--requestheader-client-ca-file={files.front_proxy_ca}",
+                "--requestheader-allowed-names=front-proxy-client",
+                "--requestheader-username-headers=X-Remote-User",
+                "--requestheader-group-headers=X-Remote-Group",
+                "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+                f"--proxy-client-cert-file={files.front_proxy[0]}",
+                f"--proxy-client-key-file={files.front_proxy[1]}",
+                "--enable-aggregator-routing=true",
+            ],
+        ),
+        (
+            "kube-controller-manager",
+            [
+                f"--kubeconfig={files.controllers}",
+                f"--authentication-kubeconfig={files.controllers}",
+                f"--authorization-kubeconfig={files.controllers}",
+                "--leader-elect=false",
+                # Each controller with its own account, so that the HPA's has no more than its role.
+                "--use-service-account-credentials=true",
+                f"--service-account-private-key-file={files.accounts[1]}",
+                f"--root-ca-file={files.ca}",
+                # Kubelets that send no heartbeats are no reason to evict.
+                "--controllers=*,-node-lifecycle-controller",
+                "--horizontal-pod-autoscaler-sync-period=1s",
+            ],
+        ),
+    ]

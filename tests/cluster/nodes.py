@@ -1,0 +1,274 @@
+"""The nodes of a cluster, played: its scheduler, its kubelets, and their GPUs.
+
+All of them are on this host, with an address for each node and pod.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from datetime import UTC, datetime
+from http import HTTPStatus
+from itertools import count
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from metrics_server.demo.exporters import Observation, SimulatedNode, render_page, simulated_node
+from metrics_server.demo.object_store import Object
+from metrics_server.demo.workload import A100, Load, SimulatedPod, gpu_states
+from metrics_server.errors import KubernetesError
+from metrics_server.kube.client import KubernetesClient, connect
+from tests.cluster.containers import Container, ServerContainer, exporter, metrics_server, mounted
+from tests.cluster.control_plane import ControlPlane, add_address
+from tests.cluster.pods import GPU, Pod, PodList
+
+GPUS_PER_NODE = 8
+
+_SECONDS = 10
+_STEP_SECONDS = 0.2
+
+
+class Placed(Struct, frozen=True):
+    """A pod on a node.
+
+    Attributes:
+        pod: the pod.
+        node: the node's name.
+        gpus: the UUIDs of the GPUs that it holds.
+        told_to_go: set when it is deleted.
+    """
+
+    pod: Pod
+    node: str
+    gpus: tuple[str, ...]
+    told_to_go: asyncio.Event
+
+
+class Nodes:
+    """Nodes that run whatever there is to run. Made by `nodes`.
+
+    Args:
+        client: the Kubernetes API.
+        folder: for the containers' files and logs.
+        addresses: of the nodes, by name.
+    """
+
+    def __init__(
+        self, client: KubernetesClient, folder: Path, addresses: Mapping[str, str]
+    ) -> None:
+        self.utilization = 100
+        """Of every GPU that a pod holds, in percent."""
+        self.servers: dict[str, ServerContainer] = {}
+        """The metrics server's containers, by pod; those that have ended, too."""
+        self.servers_may_run = True
+        """Whether those that end are started again."""
+        self._client = client
+        self._folder = folder
+        self._addresses = addresses
+        self._gpus = {name: simulated_node(name, A100, GPUS_PER_NODE) for name in addresses}
+        self._placed: dict[str, Placed] = {}
+        self._free_addresses = (f"192.0.2.{number}" for number in count(100))
+
+    def logs(self) -> str:
+        """What the metrics servers have printed."""
+        return "".join(path.read_text(encoding="utf-8") for path in self._folder.glob("*/log"))
+
+    def stop_servers(self) -> None:
+        """Kill every metrics server, and start none until `servers_may_run`."""
+        self.servers_may_run = False
+        for server in self.servers.values():
+            server.kill()
+
+    async def register(self) -> None:
+        """Make the nodes known, as their kubelets do."""
+        resources: Object = {"cpu": "16", "memory": "64Gi", "pods": "110", GPU: str(GPUS_PER_NODE)}
+        for name, address in self._addresses.items():
+            node: Object = {
+                "apiVersion": "v1",
+                "kind": "Node",
+                "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux"}},
+                "status": {
+                    "capacity": resources,
+                    "allocatable": resources,
+                    "addresses": [{"type": "InternalIP", "address": address}],
+                    "conditions": [_condition("Ready", holds=True)],
+                },
+            }
+            await self._client.send("POST", "/api/v1/nodes", node, timeout=_SECONDS)
+            # The controller that takes a new node's taint away would wait for heartbeats.
+            path = f"/api/v1/nodes/{name}"
+            await self._client.send("PATCH", path, {"spec": {"taints": None}}, timeout=_SECONDS)
+
+    async def run(self) -> None:
+        """Schedule pods and run them, until cancelled."""
+        async with asyncio.TaskGroup() as tasks:
+            try:
+                while True:
+                    answer = await self._client.get("/api/v1/pods", {}, timeout=_SECONDS)
+                    for pod in msgspec.json.decode(answer, type=PodList).items:
+                        await self._see(pod, tasks)
+                    await asyncio.sleep(_STEP_SECONDS)
+            finally:
+                self.stop_servers()
+
+    async def _see(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
+        placed = self._placed.get(pod.metadata.uid)
+        if placed is not None and pod.metadata.deletion_timestamp is not None:
+            placed.told_to_go.set()
+        elif placed is None and pod.spec.node_name is None:
+            await self._schedule(pod, tasks)
+
+    async def _schedule(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
+        if (placed := self._place(pod)) is None:
+            return
+        binding: Object = {
+            "metadata": {"name": pod.metadata.name, "uid": pod.metadata.uid},
+            "target": {"kind": "Node", "name": placed.node},
+        }
+        with _unless_gone():
+            await self._client.send("POST", f"{pod.path}/binding", binding, timeout=_SECONDS)
+            self._placed[pod.metadata.uid] = placed
+            tasks.create_task(self._live(placed))
+
+    def _place(self, pod: Pod) -> Placed | None:
+        """Where a pod goes, and which GPUs it gets; None while there is no room for it."""
+        pods_on = [placed.node for placed in self._placed.values()]
+        taken = {uuid for placed in self._placed.values() for uuid in placed.gpus}
+        for name in sorted(self._gpus, key=pods_on.count):
+            free = [gpu.uuid for gpu in self._gpus[name].gpus if gpu.uuid not in taken]
+            if pod.demanded_node in (None, name) and len(free) >= pod.gpus:
+                return Placed(pod, name, tuple(free[: pod.gpus]), asyncio.Event())
+        return None
+
+    async def _live(self, placed: Placed) -> None:
+        """Run a pod from its start until it is gone, and its container again if it ends."""
+        address = await self._address(placed)
+        with _unless_gone():
+            while not placed.told_to_go.is_set():
+                if self.servers_may_run or not _is_server(placed.pod):
+                    async with AsyncExitStack() as stack:
+                        await self._watch(
+                            placed, address, await self._start(placed, address, stack)
+                        )
+                await self._report(placed.pod, address, ready=False)
+                await _wait(placed.told_to_go)
+        now: Object = {"gracePeriodSeconds": 0, "preconditions": {"uid": placed.pod.metadata.uid}}
+        with _unless_gone():
+            await self._client.send("DELETE", placed.pod.path, now, timeout=_SECONDS)
+        del self._placed[placed.pod.metadata.uid]
+
+    async def _watch(self, placed: Placed, address: str, container: Container) -> None:
+        """Report whether a container is ready, until it ends or its pod is to go."""
+        while not placed.told_to_go.is_set() and container.runs():
+            await self._report(placed.pod, address, ready=await container.ready())
+            await _wait(placed.told_to_go)
+
+    async def _address(self, placed: Placed) -> str:
+        if placed.pod.spec.host_network:
+            return self._addresses[placed.node]
+        address = next(self._free_addresses)
+        await add_address(address)
+        return address
+
+    async def _start(self, placed: Placed, address: str, stack: AsyncExitStack) -> Container:
+        pod = placed.pod
+        if "dcgm-exporter" in pod.container.image:
+            gpus = self._gpus[placed.node]
+            await stack.enter_async_context(exporter(address, lambda: self._page(gpus)))
+        elif _is_server(pod):
+            folder = self._folder / pod.metadata.name
+            files = await mounted(self._client, pod, folder)
+            server = await stack.enter_async_context(metrics_server(pod, address, folder, files))
+            self.servers[pod.metadata.name] = server
+            return server
+        return Container()
+
+    def _page(self, node: SimulatedNode) -> str:
+        pods = [
+            SimulatedPod(
+                namespace=placed.pod.metadata.namespace,
+                name=placed.pod.metadata.name,
+                container=placed.pod.container.name,
+                node=placed.node,
+                gpus=placed.gpus,
+                ready=True,
+            )
+            for placed in self._placed.values()
+            if placed.gpus
+        ]
+        load = Load(base=self.utilization * len(pods), amplitude=0, noise=0)
+        states = gpu_states(load, node.model, [gpu.uuid for gpu in node.gpus], pods, 0)
+        return render_page(node, "4.8.3+", Observation(states, pods))
+
+    async def _report(self, pod: Pod, address: str, *, ready: bool) -> None:
+        status: Object = {
+            "phase": "Running",
+            "podIP": address,
+            "podIPs": [{"ip": address}],
+            "conditions": [
+                _condition("PodScheduled", holds=True),
+                _condition("Ready", holds=ready),
+            ],
+            "containerStatuses": [
+                {
+                    "name": pod.container.name,
+                    "ready": ready,
+                    "started": True,
+                    "restartCount": 0,
+                    "image": pod.container.image,
+                    "imageID": "",
+                    "state": {"running": {}},
+                }
+            ],
+        }
+        await self._client.send("PATCH", f"{pod.path}/status", {"status": status}, timeout=_SECONDS)
+
+
+def _is_server(pod: Pod) -> bool:
+    return "gpu-metrics-server" in pod.container.image
+
+
+async def _wait(event: asyncio.Event) -> None:
+    """A step, or less where the event comes."""
+    with suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), _STEP_SECONDS)
+
+
+def _condition(kind: str, *, holds: bool) -> Object:
+    return {
+        "type": kind,
+        "status": str(holds),
+        "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+    }
+
+
+@contextmanager
+def _unless_gone() -> Iterator[None]:
+    """What is not there any more, or is another by now, is left alone."""
+    try:
+        yield
+    except KubernetesError as error:
+        if error.code not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
+            raise
+
+
+@asynccontextmanager
+async def nodes(plane: ControlPlane, folder: Path, *names: str) -> AsyncIterator[Nodes]:
+    """Nodes of these names that take part in a cluster, for as long as the context."""
+    addresses = {name: f"192.0.2.{number}" for number, name in enumerate(names, start=11)}
+    for address in addresses.values():
+        await add_address(address)
+    client = await connect(plane.kubeconfig)
+    try:
+        made = Nodes(client, folder, addresses)
+        await made.register()
+        work = asyncio.create_task(made.run())
+        try:
+            yield made
+        finally:
+            work.cancel()
+            with suppress(asyncio.CancelledError):
+                await work
+    finally:
+        await client.close()

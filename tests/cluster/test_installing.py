@@ -1,0 +1,179 @@
+"""Installing on a real control plane: what an administrator does by docs/install.md, and sees."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from pathlib import Path
+
+from metrics_server.catalogue import CATALOGUE
+from metrics_server.kube.client import connect
+from tests.cluster.cluster import API_SERVICE, EXAMPLE_FILES, GROUP, METRIC, Cluster
+from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
+from tests.harness import eventually
+
+AUTOSCALERS = ("gpu-load", "gpu-load-by-sum")
+
+
+async def test_one_command_and_the_example_scales(cluster: Cluster) -> None:
+    """After `kubectl apply -k deployments/` both example HPAs scale by what the exporters say."""
+    await cluster.install()
+    await cluster.kubectl("apply", *EXAMPLE_FILES)
+    for name in AUTOSCALERS:
+        ready = "-o=jsonpath={.status.readyReplicas}"
+        await cluster.becomes("4", "get", "deployment", name, ready)
+        assert "ValidMetricFound" in await cluster.kubectl("describe", "hpa", name)
+    answer = await cluster.becomes('"pods":"4/4"', "get", "--raw", METRIC)
+    (item,) = json.loads(answer)["items"]
+    assert (item["value"], item["metricLabels"]["source"]) == ("100", "exporters")
+
+
+async def test_an_idle_gpu_is_not_scaled(cluster: Cluster) -> None:
+    """An HPA whose pods' GPUs idle reads 0, a number, and stays at its minimum."""
+    cluster.nodes.utilization = 0
+    await cluster.install()
+    await cluster.measures()
+    for name in AUTOSCALERS:
+        await cluster.becomes("ValidMetricFound", "describe", "hpa", name)
+        hpa = json.loads(await cluster.kubectl("get", "hpa", name, "-o=json"))
+        (metric,) = hpa["status"]["currentMetrics"]
+        assert set(metric["external"]["current"].values()) == {"0"}
+        assert hpa["status"]["desiredReplicas"] == 1
+
+
+async def test_the_files_one_by_one(cluster: Cluster) -> None:
+    """The same comes of the files, applied in the order of deployments/README.md."""
+    await cluster.label_nodes()
+    for name in ("dcgm-exporter", "rbac", "metrics-server", "apiservice", "network-policies"):
+        await cluster.kubectl("apply", "-f", DEPLOYMENTS / f"{name}.yaml")
+    await cluster.serves()
+    await cluster.measures()
+
+
+async def test_applying_twice_changes_nothing(cluster: Cluster) -> None:
+    """A second apply leaves all as it was, the caBundle that the server has written, too."""
+    await cluster.install()
+    assert await cluster.kubectl("diff", "-k", DEPLOYMENTS) == ""
+    again = await cluster.kubectl("apply", "-k", DEPLOYMENTS)
+    changed = [line for line in again.splitlines() if not line.endswith(" unchanged")]
+    # Of a PodDisruptionBudget kubectl says so whatever is in it: its selector is always replaced.
+    assert changed == [f"poddisruptionbudget.policy/{SERVER} configured"]
+    assert "True" in await cluster.kubectl("get", "apiservice", API_SERVICE)
+
+
+async def test_kubectl_finds_the_metrics(cluster: Cluster) -> None:
+    """They are among the cluster's resources, and each can be read by its name."""
+    await cluster.install()
+    await cluster.measures()
+    listed = await cluster.kubectl("api-resources", f"--api-group={GROUP}", "-o=name")
+    assert set(listed.split()) == {f"{rule.name}.{GROUP}" for rule in CATALOGUE}
+    for name in ("gpu_utilization", f"gpu_utilization.{GROUP}"):
+        assert "exporters" in await cluster.kubectl("get", name, "-l=app=gpu-load")
+
+
+async def test_the_clusters_openapi_is_whole(cluster: Cluster) -> None:
+    """kube-apiserver takes our descriptions into its own, of which nothing is changed."""
+    before = await cluster.read("/openapi/v2")
+    await cluster.install()
+    ours = f"/apis/{GROUP}/v1beta1/"
+
+    async def described(path: str) -> dict[str, object]:
+        return await cluster.read(path)
+
+    def has(document: dict[str, object], path: str) -> bool:
+        paths = document["paths"]
+        return isinstance(paths, dict) and path in paths
+
+    after = await eventually(lambda: described("/openapi/v2"), lambda d: has(d, ours), 60)
+    for part in ("paths", "definitions"):
+        old, new = before[part], after[part]
+        assert isinstance(old, dict)
+        assert isinstance(new, dict)
+        assert {name: new.get(name) for name in old} == old
+        assert all("external.metrics" in name or SERVER in name for name in set(new) - set(old))
+    await eventually(
+        lambda: described("/openapi/v3"), lambda d: has(d, f"apis/{GROUP}/v1beta1"), 60
+    )
+
+
+async def test_a_rollout_loses_no_request(cluster: Cluster) -> None:
+    """While all replicas are replaced, whoever asks through kube-apiserver gets every answer."""
+    cluster.nodes.utilization = 50  # nothing is scaled meanwhile
+    await cluster.install()
+    await cluster.measures()
+    old = list(cluster.nodes.servers.values())
+
+    async def replace() -> None:
+        await cluster.restart()
+        await cluster.rolled_out()
+        for server in old:
+            assert await server.wait() == 0
+
+    client = await connect(cluster.plane.kubeconfig)
+    replacing = asyncio.create_task(replace())
+    answers = 0
+    try:
+        while not replacing.done():
+            assert b'"source":"exporters"' in await client.get(METRIC, {}, timeout=10)
+            answers += 1
+        await replacing
+    finally:
+        replacing.cancel()
+        await client.close()
+    assert answers > len(old)
+
+
+async def test_production(cluster: Cluster) -> None:
+    """The overlay's exporter, off the host's network, is found and read as the other."""
+    await cluster.install(DEPLOYMENTS / "overlays" / "production")
+    await cluster.measures()
+
+
+async def test_beside_the_gpu_operator(cluster: Cluster) -> None:
+    """The operator's exporters are found, and a namespace that is restricted takes the server."""
+    await cluster.kubectl("create", "namespace", "gpu-operator")
+    operators = DEPLOYMENTS / "dcgm-exporter.yaml"
+    text = await asyncio.to_thread(operators.read_text, "utf-8")
+    file = cluster.plane.kubeconfig.with_name("operator.yaml")
+    await asyncio.to_thread(
+        file.write_text,
+        text.partition("---\n")[2]
+        .replace("namespace: gpu-monitoring", "namespace: gpu-operator")
+        .replace("name: dcgm-exporter\n  namespace", "name: nvidia-dcgm-exporter\n  namespace"),
+    )
+    await cluster.kubectl("apply", "-f", file)
+    await cluster.install(DEPLOYMENTS / "overlays" / "gpu-operator")
+    enforced = r"-o=jsonpath={.metadata.labels.pod-security\.kubernetes\.io/enforce}"
+    assert await cluster.kubectl("get", "namespace", NAMESPACE, enforced) == "restricted"
+    await cluster.measures()
+
+
+async def test_beside_amds_gpu_operator(cluster: Cluster) -> None:
+    """The overlay is taken as it is, and the server serves."""
+    await cluster.install(DEPLOYMENTS / "overlays" / "amd")
+    assert (await cluster.read("/apis/external.metrics.k8s.io/v1beta1"))["resources"]
+
+
+async def test_certificates_of_ones_own(cluster: Cluster, tmp_path: Path) -> None:
+    """The pods wait for the Secret; the commands that `certs` prints are enough to serve."""
+    await cluster.label_nodes()
+    await cluster.kubectl("apply", "-k", DEPLOYMENTS / "overlays" / "own-certificates")
+    pair = ("certs", "--service", SERVER, "--namespace", NAMESPACE, "--out", tmp_path / "mine")
+    told = await output(sys.executable, "-m", "metrics_server", *pair)
+    commands = re.findall(r"^ *(kubectl (?:.*\\\n)*.*)$", told, re.MULTILINE)
+    assert len(commands) == 2
+    for command in commands:
+        await output("sh", "-c", command, KUBECONFIG=str(cluster.plane.kubeconfig))
+    await cluster.serves()
+    await cluster.measures()
+
+
+async def output(*command: str | Path, **environment: str) -> str:
+    """What a command prints that must succeed."""
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, env=os.environ | environment
+    )
+    out, _ = await process.communicate()
+    assert process.returncode == 0, command
+    return out.decode()

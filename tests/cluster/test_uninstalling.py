@@ -1,0 +1,76 @@
+"""Uninstalling from a real control plane, and what becomes of it when the server is down."""
+
+import pytest
+
+from tests.cluster.cluster import API_SERVICE, EXAMPLE_FILES, Cluster
+from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
+from tests.harness import eventually
+
+Named = tuple[str, ...]
+
+CONDITIONS = "-o=jsonpath={.status.conditions}"
+
+
+async def everything(cluster: Cluster) -> set[Named]:
+    """The kind, namespace and name of every object that is there, but for events."""
+    listable = (await cluster.kubectl("api-resources", "--verbs=list", "-o=name")).split()
+    kinds = ",".join(kind for kind in listable if not kind.startswith("events"))
+    columns = "-o=custom-columns=:.kind,:.metadata.namespace,:.metadata.name"
+    out = await cluster.kubectl("get", kinds, "--all-namespaces", "--no-headers", columns)
+    return {tuple(line.split()) for line in out.splitlines()}
+
+
+async def settled(cluster: Cluster) -> set[Named]:
+    """Everything, once the controllers have made what they make for themselves."""
+    seen: list[set[Named]] = []
+
+    async def look() -> set[Named]:
+        seen.append(await everything(cluster))
+        return seen[-1]
+
+    def quiet(now: set[Named]) -> bool:
+        own = ("ServiceAccount", "default", "default")
+        return own in now and len(seen) > 10 and all(before == now for before in seen[-10:])
+
+    return await eventually(look, quiet, 60)
+
+
+@pytest.mark.parametrize(
+    "first", [["delete", "apiservice", API_SERVICE], ["get", "apiservice", API_SERVICE]]
+)
+async def test_it_leaves_nothing_behind(cluster: Cluster, first: list[str]) -> None:
+    """After it there is just what there was; by `kubectl delete -k` alone, too."""
+    before = await settled(cluster)
+    await cluster.install()
+    await cluster.measures()
+    installed = await everything(cluster) - before
+    assert ("Secret", NAMESPACE, f"{SERVER}-certificates") in installed
+    await cluster.kubectl("delete", *EXAMPLE_FILES)
+    await cluster.kubectl(*first)
+    await cluster.kubectl("delete", "-k", DEPLOYMENTS, "--ignore-not-found")
+    await eventually(lambda: everything(cluster), lambda now: now == before, 60)
+
+
+async def test_without_its_apiservice_a_server_that_is_down_holds_nothing_up(
+    cluster: Cluster,
+) -> None:
+    """Namespaces can be deleted: one of somebody else, and its own."""
+    await cluster.install()
+    cluster.nodes.stop_servers()
+    await cluster.kubectl("delete", "apiservice", API_SERVICE)
+    await cluster.kubectl("create", "namespace", "some")
+    for namespace in ("some", NAMESPACE):
+        await cluster.kubectl("delete", "namespace", namespace, "--timeout=80s")
+
+
+async def test_a_left_over_apiservice(cluster: Cluster) -> None:
+    """What docs/install.md says of it: how it is seen, and that deleting it is enough."""
+    await cluster.install()
+    cluster.nodes.stop_servers()
+    await cluster.becomes("False", "get", "apiservice", API_SERVICE)
+    await cluster.kubectl("create", "namespace", "some")
+    await cluster.kubectl("delete", "namespace", "some", "--wait=false")
+    told = await cluster.becomes("external.metrics.k8s.io", "get", "namespace", "some", CONDITIONS)
+    assert "NamespaceDeletionDiscoveryFailure" in told
+    await cluster.kubectl("delete", "apiservice", API_SERVICE)
+    await cluster.kubectl("wait", "--for=delete", "namespace/some", "--timeout=80s")
