@@ -1,9 +1,15 @@
 """The server's rights, as the cluster's own authorizer grants them."""
 
+import base64
+import ssl
+
+import aiohttp
 from msgspec import Struct
 
 from tests.cluster.cluster import Cluster
+from tests.cluster.containers import SERVER_PORT
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
+from tests.harness import eventually
 
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{SERVER}"
 
@@ -49,6 +55,39 @@ RULES = (
     Rule(("clusterrole", f"{SERVER}:certificates"), 0, ("get", "apiservices")),
     Rule((f"-n={NAMESPACE}", "role", f"{SERVER}:certificates"), 0, ("get", "secrets"), NAMESPACE),
 )
+
+
+async def test_prometheus_may_read_what_others_may_not(cluster: Cluster) -> None:
+    """Its ServiceAccount reads /metrics once the overlay's role is bound to it, and not before.
+
+    It verifies the server by what the overlay's ServiceMonitor names.
+    """
+    await cluster.install()
+    await cluster.kubectl("create", "namespace", "monitoring")
+    await cluster.kubectl("-n", "monitoring", "create", "serviceaccount", "prometheus-k8s")
+    token = await cluster.kubectl("-n", "monitoring", "create", "token", "prometheus-k8s")
+    secret = ("-n", NAMESPACE, "get", "secret", f"{SERVER}-certificates")
+    authority = await cluster.kubectl(*secret, r"-o=jsonpath={.data.ca\.crt}")
+    context = ssl.create_default_context(cadata=base64.b64decode(authority).decode())
+    addresses = await cluster.kubectl(
+        *("-n", NAMESPACE, "get", "endpointslices", f"-l=kubernetes.io/service-name={SERVER}"),
+        "-o=jsonpath={.items[*].endpoints[*].addresses[*]}",
+    )
+
+    async def scrape() -> tuple[int, str]:
+        url = f"https://{addresses.split()[0]}:{SERVER_PORT}/metrics"
+        async with (
+            aiohttp.ClientSession(headers={"Authorization": f"Bearer {token}"}) as session,
+            session.get(url, ssl=context, server_hostname=f"{SERVER}.{NAMESPACE}.svc") as response,
+        ):
+            return response.status, await response.text()
+
+    status, text = await scrape()
+    assert (status, 'cannot get path \\"/metrics\\"' in text) == (403, True), text
+    overlay = DEPLOYMENTS / "components" / "prometheus-operator" / "rbac.yaml"
+    await cluster.kubectl("apply", "-f", overlay)
+    status, text = await eventually(scrape, lambda told: told[0] == 200, 60)
+    assert "gpu_metrics_server_certificate_expiration_timestamp_seconds" in text
 
 
 async def test_each_rule_is_needed(cluster: Cluster) -> None:
