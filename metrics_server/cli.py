@@ -3,8 +3,10 @@
 import argparse
 import asyncio
 import re
+import resource
 import sys
 from collections.abc import Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -259,8 +261,20 @@ def _flags(kind: type[Flags], options: argparse.Namespace) -> Flags:
 
 
 def _run(command: Coroutine[object, object, None]) -> None:
+    _allow_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(command)
+
+
+def _allow_open_files() -> None:
+    """Have as many open files as the system allows, as programs in Go do.
+
+    A connection to every exporter is kept, and containers often begin with a limit of 1024.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    # macOS says that there is no limit, and refuses to set none.
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _port(text: str) -> int:

@@ -22,6 +22,7 @@ from metrics_server.auth.identity import User
 from metrics_server.cli import build_parser, main
 from metrics_server.config import ServeOptions
 from metrics_server.demo.cluster import Cluster
+from metrics_server.demo.exporters import Fault
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.object_store import API_SERVICES, SECRETS, Object
 from metrics_server.demo.run import DemoOptions
@@ -70,6 +71,8 @@ FLAGS_OF_TRUST = {
     "requestheader_allowed_names",
     "always_allow_paths",
 }
+# More than a server has open that rests, and less than it has when it scrapes.
+LOW_LIMIT = 50
 FLAGS = {command: flags(command) for command in COMMANDS}
 
 
@@ -221,10 +224,17 @@ async def cluster(api: KubernetesAPI) -> AsyncIterator[Cluster]:
 
 
 @asynccontextmanager
-async def started(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The command, in a process of its own, which is gone after the context."""
+async def started(
+    *arguments: str, within: Sequence[str] = ()
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The command, in a process of its own, which is gone after the context.
+
+    Args:
+        arguments: its arguments.
+        within: the command that becomes it.
+    """
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "metrics_server", *arguments),
+        *(*within, sys.executable, "-m", "metrics_server", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
@@ -312,6 +322,25 @@ async def test_serve(
     assert err.rstrip().endswith(b"] stopped")
     assert await client.get("/livez") is None
     assert cluster.ready_pods == 2
+
+
+async def test_a_low_limit_of_open_files(
+    api: KubernetesAPI, cluster: Cluster, tmp_path: Path
+) -> None:
+    """A limit that is lower than it must be is raised: every exporter is scraped, all at once."""
+    (exporter,) = cluster.exporter_urls
+    await cluster.set_fault(Fault("slow", 0.2))  # so that no connection is free for a second use
+    exporters = [f"--exporter={exporter}?number={number}" for number in range(100)]
+    low = ("sh", "-c", f'ulimit -Sn {LOW_LIMIT} && exec "$@"', "sh")
+    config = str(kubeconfig(tmp_path, api.url))
+    serve = ("serve", "--kubeconfig", config, "--secure-port", "0", *exporters)
+    async with started(*serve, within=low) as process:
+        line = await logged(process, "] serving kubernetes=")
+        client = Client(line.rsplit("url=", 1)[1].split()[0], trust=False)
+        assert_measured(await client.until(METRIC, 200))
+        process.terminate()
+        _, err = await process.communicate()
+    assert b"exporter fails" not in err
 
 
 async def test_every_flag_of_serve_has_its_effect(
