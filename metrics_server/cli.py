@@ -261,12 +261,12 @@ def _flags(kind: type[Flags], options: argparse.Namespace) -> Flags:
 
 
 def _run(command: Coroutine[object, object, None]) -> None:
-    _allow_open_files()
+    allow_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(command)
 
 
-def _allow_open_files() -> None:
+def allow_open_files() -> None:
     """Have as many open files as the system allows, as programs in Go do.
 
     A connection to every exporter is kept, and containers often begin with a limit of 1024.

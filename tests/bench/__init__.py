@@ -1,7 +1,8 @@
 """Benchmarks: `python -m tests.bench` prints the figures that the documents quote.
 
 A figure is a ratio of two things measured in one run, in turn, so that it says little of the
-machine and much of the code. None is asserted.
+machine and much of the code; or what a whole cluster takes, where it must be little enough for any
+machine. None is asserted.
 
 Each module of this package is a benchmark and has `run() -> list[Figure]`.
 """
@@ -18,6 +19,7 @@ import uvloop
 from msgspec import Struct
 
 from metrics_server import logs
+from metrics_server.cli import allow_open_files
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
@@ -91,6 +93,7 @@ async def process(serve: Serve, *arguments: str) -> AsyncIterator[list[str]]:
 
 def _serve_until_closed(serve: Serve, pipe: "Connection[list[str], None]", *arguments: str) -> None:
     logs.configure("error")
+    allow_open_files()
 
     async def main() -> None:
         async with AsyncExitStack() as stack:

@@ -1,0 +1,242 @@
+"""A whole cluster: all its HPAs ask every 15 s, and the server's time and memory are read.
+
+The cluster, the server and the HPA controller have a process each. The exporters have addresses of
+their own on loopback, and pages as long as a real one; pods come and go. Needs Linux's /proc.
+"""
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import AsyncExitStack
+from ipaddress import IPv4Address
+from itertools import cycle
+from pathlib import Path
+from statistics import quantiles
+from tempfile import TemporaryDirectory
+from time import perf_counter
+
+from aiohttp import web
+from msgspec import Struct, structs
+
+from metrics_server.config import Config, ServeOptions
+from metrics_server.demo import manifests
+from metrics_server.demo.exporters import Observation, SimulatedNode, render_page, simulated_node
+from metrics_server.demo.kubeconfig import kubeconfig_of
+from metrics_server.demo.kubernetes_api import KubernetesAPI
+from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS, Json, Object, metadata
+from metrics_server.demo.trust import SimulatedTrust
+from metrics_server.demo.workload import A100, Load, SimulatedPod, gpu_states
+from metrics_server.server import running
+from tests.bench import Figure, process, uvloop_runner
+from tests.bench.serving import connection
+
+GPUS_PER_NODE = 8
+
+# kube-controller-manager's --horizontal-pod-autoscaler-sync-period and
+# --concurrent-horizontal-pod-autoscaler-syncs. All HPAs fall due at once, as after its start.
+PERIOD_SECONDS = 15
+WORKERS = 5
+PERIODS = 3
+
+PODS_CHANGED_PER_SECOND = 100
+
+# As large as a Pod comes with its managed fields and its volumes.
+_POD_PADDING = "x" * 3500
+_ENDPOINTS_PER_SLICE = 100
+_FIRST_ADDRESS = IPv4Address("127.1.0.1")
+
+
+class Size(Struct, frozen=True):
+    """How large a cluster is.
+
+    Attributes:
+        nodes: how many nodes, with a pod on each of their GPUs.
+        other_pods: how many pods without a GPU.
+        hpas: how many HPAs. The pods of each are on as many nodes as can be.
+        namespaces: how many, with as many pods and HPAs in each.
+    """
+
+    nodes: int
+    other_pods: int
+    hpas: int
+    namespaces: int
+
+    @property
+    def pods(self) -> int:
+        """How many pods, with and without a GPU."""
+        return self.nodes * GPUS_PER_NODE + self.other_pods
+
+
+SIZES = {
+    "small": Size(nodes=100, other_pods=2_200, hpas=30, namespaces=10),
+    "large": Size(nodes=5_000, other_pods=110_000, hpas=300, namespaces=50),
+}
+
+
+def run() -> list[Figure]:
+    """Measure each size."""
+    with uvloop_runner() as runner:
+        return [figure for name in SIZES for figure in runner.run(_measure(name))]
+
+
+async def _measure(name: str) -> list[Figure]:
+    size = SIZES[name]
+    seconds: list[float] = []
+    async with process(_cluster, name) as (api, certificate), process(_server, api) as told:
+        url, pid, synced_after = told
+        spent, began = _cpu_seconds(pid), perf_counter()
+        for period in range(PERIODS):
+            await asyncio.sleep(began + period * PERIOD_SECONDS - perf_counter())
+            seconds += await _ask_for_all(size, url, certificate)
+        await asyncio.sleep(began + PERIODS * PERIOD_SECONDS - perf_counter())
+        cores = (_cpu_seconds(pid) - spent) / (perf_counter() - began)
+        peak = _peak(pid)
+    of = f"with {size.nodes:,} GPU nodes, {size.pods:,} pods, {size.hpas} HPAs"
+    return [
+        Figure(f"p99 of answers {of}", quantiles(seconds, n=100)[-1] * 1000, "ms"),
+        Figure(f"memory {of}", peak, "MiB at its peak"),
+        Figure(f"time of a processor {of}", cores, "of one core"),
+        Figure(f"start {of}", float(synced_after), "s until all pods are known"),
+    ]
+
+
+async def _ask_for_all(size: Size, url: str, certificate: str) -> list[float]:
+    """Ask once for every HPA, as the controller's workers do; how long each answer took."""
+    due = iter(range(size.hpas))
+    seconds: list[float] = []
+
+    async def work() -> None:
+        async with connection(url, certificate) as question:
+            for hpa in due:
+                seconds.append(await question(_path(size, hpa)))  # noqa: PERF401 - many share it
+
+    await asyncio.gather(*(work() for _ in range(WORKERS)))
+    return seconds
+
+
+def _path(size: Size, hpa: int) -> str:
+    return (
+        f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{_namespace(size, hpa)}/gpu_utilization"
+        f"?labelSelector=app%3Dapp-{hpa}"
+    )
+
+
+def _namespace(size: Size, number: int) -> str:
+    return f"namespace-{number % size.namespaces}"
+
+
+def _cpu_seconds(pid: str) -> float:
+    """The processor time that a process has taken, by proc_pid_stat(5): utime and stime."""
+    fields = Path("/proc", pid, "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def _peak(pid: str) -> float:
+    """The greatest resident memory of a process so far, by proc_pid_status(5), in MiB."""
+    status = Path("/proc", pid, "status").read_text(encoding="utf-8")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+
+
+async def _cluster(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+    """The Kubernetes API of a cluster, and its exporters."""
+    size = SIZES[arguments[0]]
+    api = await stack.enter_async_context(KubernetesAPI())
+    pair = SimulatedTrust(api).front_proxy()
+    certificate = Path(stack.enter_context(TemporaryDirectory()), "front-proxy.pem")
+    await asyncio.to_thread(certificate.write_bytes, pair.certificate + pair.key)
+    pages: dict[str, bytes] = {}
+    endpoints: list[Json] = []
+    for number in range(size.nodes):
+        node = simulated_node(f"node-{number}", A100, GPUS_PER_NODE)
+        pods = _pods(size, node, number)
+        for hpa, pod in pods.items():
+            api.apply(PODS, _manifest(pod, f"app-{hpa}"))
+        address = str(_FIRST_ADDRESS + number)
+        pages[address] = _page(node, [*pods.values()])
+        endpoints.append({"addresses": [address], "nodeName": node.name})
+    others = [
+        SimulatedPod(
+            _namespace(size, n), f"web-{n}", "main", f"node-{n % size.nodes}", (), ready=True
+        )
+        for n in range(size.other_pods)
+    ]
+    for pod in others:
+        api.apply(PODS, _manifest(pod, "web"))
+    port = await _serve(pages, stack)
+    for start in range(0, size.nodes, _ENDPOINTS_PER_SLICE):
+        some = endpoints[start : start + _ENDPOINTS_PER_SLICE]
+        api.apply(ENDPOINT_SLICES, manifests.endpoint_slice(f"{start}", port) | {"endpoints": some})
+    changes = asyncio.create_task(_change(api, others))
+    stack.callback(changes.cancel)
+    return [api.url, str(certificate)]
+
+
+def _pods(size: Size, node: SimulatedNode, number: int) -> dict[int, SimulatedPod]:
+    """The pods on a node's GPUs, by the HPA that each belongs to: one after another in turn."""
+    pods: dict[int, SimulatedPod] = {}
+    for place, gpu in enumerate(node.gpus, start=number * GPUS_PER_NODE):
+        hpa = place % size.hpas
+        name = f"app-{hpa}-{place}"
+        pods[hpa] = SimulatedPod(
+            _namespace(size, hpa), name, "main", node.name, (gpu.uuid,), ready=True
+        )
+    return pods
+
+
+def _manifest(pod: SimulatedPod, app: str) -> Object:
+    manifest = manifests.pod(pod, None)
+    metadata(manifest)["labels"] = {"app": app, "pod-template-hash": "simulated"}
+    return {**manifest, "padding": _POD_PADDING}
+
+
+def _page(node: SimulatedNode, pods: list[SimulatedPod]) -> bytes:
+    """The page of a node's exporter, with other families that make it as long as a real one."""
+    load = Load(base=50 * len(pods), amplitude=0, noise=0)
+    states = gpu_states(load, node.model, [gpu.uuid for gpu in node.gpus], pods, 0)
+    page = render_page(node, "3.x", Observation(states, pods))
+    return "".join(page.replace("DCGM_FI", f"DCGM_FI{n or ''}") for n in range(3)).encode()
+
+
+async def _serve(pages: Mapping[str, bytes], stack: AsyncExitStack) -> int:
+    """Serve a page at each of these addresses, all on the port that is returned."""
+
+    async def answer(request: web.Request) -> web.Response:
+        assert request.transport is not None
+        address, _ = request.transport.get_extra_info("sockname")
+        return web.Response(body=pages[address], content_type="text/plain", charset="utf-8")
+
+    app = web.Application()
+    app.router.add_get("/metrics", answer)
+    runner = web.AppRunner(app, access_log=None)
+    stack.push_async_callback(runner.cleanup)
+    await runner.setup()
+    port = 0
+    for address in pages:
+        await web.TCPSite(runner, address, port).start()
+        port = int(runner.addresses[0][1])
+    return port
+
+
+async def _change(api: KubernetesAPI, pods: Sequence[SimulatedPod]) -> None:
+    """Let pods become ready and not ready, one after another, until cancelled."""
+    for ready in cycle((False, True)):
+        for pod in pods:
+            api.apply(PODS, _manifest(structs.replace(pod, ready=ready), "web"))
+            await asyncio.sleep(1 / PODS_CHANGED_PER_SECOND)
+
+
+async def _server(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+    """The server: where it is, its process, and the seconds that it took to know the cluster."""
+    (api,) = arguments
+    kubeconfig = await stack.enter_async_context(kubeconfig_of(api, b""))
+    began = perf_counter()
+    server = await stack.enter_async_context(
+        running(
+            ServeOptions(kubeconfig=kubeconfig, secure_port=0),
+            # Whatever is not measured whole shall fail.
+            Config.model_validate({"fallback": {"chain": ["error"], "minCoverage": 1.0}}),
+        )
+    )
+    for synced in server.synced.values():
+        await synced.wait()
+    return [server.url, str(os.getpid()), str(perf_counter() - began)]
