@@ -3,10 +3,8 @@
 import argparse
 import asyncio
 import re
-import resource
 import sys
 from collections.abc import Callable, Coroutine, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar, get_args
 
@@ -21,6 +19,7 @@ from metrics_server.config import (
     parse_exporter_url,
 )
 from metrics_server.config_file import load_config
+from metrics_server.connections import allow_open_files
 from metrics_server.demo.run import DemoOptions, FaultName, demo
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.server import serve
@@ -264,17 +263,6 @@ def _run(command: Coroutine[object, object, None]) -> None:
     allow_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(command)
-
-
-def allow_open_files() -> None:
-    """Have as many open files as the system allows, as programs in Go do.
-
-    A connection to every exporter is kept, and containers often begin with a limit of 1024.
-    """
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS says that there is no limit, and refuses to set none.
-    with suppress(OSError, ValueError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _port(text: str) -> int:

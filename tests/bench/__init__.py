@@ -19,7 +19,7 @@ import uvloop
 from msgspec import Struct
 
 from metrics_server import logs
-from metrics_server.cli import allow_open_files
+from metrics_server.connections import allow_open_files
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
