@@ -1,7 +1,7 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
@@ -15,7 +15,7 @@ from metrics_server.cli import build_parser
 from metrics_server.config import Config, ServeOptions
 from metrics_server.config_file import load_config
 from metrics_server.demo.manifests import EXPORTER_NAMESPACE, EXPORTER_SERVICE
-from metrics_server.demo.object_store import Object
+from metrics_server.demo.object_store import Json, Object
 from metrics_server.serving.limits import Limits
 from metrics_server.serving.self_managed import names_of
 from metrics_server.serving.shared import API_SERVICE
@@ -173,16 +173,20 @@ def test_selectors_select(folder: str) -> None:
             mapping(o, "spec", "podSelector", "matchLabels")
             for o in kinds(objects, "NetworkPolicy")
         ),
-        *(
-            mapping(c, "labelSelector", "matchLabels")
-            for c in items(
-                pod_spec(find(objects, "Deployment", SERVER)), "topologySpreadConstraints"
-            )
-        ),
+        *(mapping(each, "labelSelector", "matchLabels") for each in spread_by(objects)),
     ]
     for selector in selectors:
         assert selector
         assert sum(selector.items() <= labels.items() for labels in pods) == 1
+
+
+def spread_by(objects: Sequence[Object]) -> list[Json]:
+    """What keeps the server's replicas apart: nodes first, then zones."""
+    spec = pod_spec(find(objects, "Deployment", SERVER))
+    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
+    terms = items(mapping(spec, "affinity", "podAntiAffinity"), preferred)
+    constraints = items(spec, "topologySpreadConstraints")
+    return [*constraints, *(mapping(term, "podAffinityTerm") for term in terms)]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
@@ -309,8 +313,10 @@ def test_the_server_survives_the_loss_of_a_node(folder: str) -> None:
     deployment = find(objects, "Deployment", SERVER)
     spec = pod_spec(deployment)
     assert at(deployment, "spec", "replicas") == 2
-    spread = {at(c, "topologyKey") for c in items(spec, "topologySpreadConstraints")}
-    assert "kubernetes.io/hostname" in spread
+    spread = [at(each, "topologyKey") for each in spread_by(objects)]
+    assert spread == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
+    # Of several the scheduler passes over all, for nodes that lack one of their keys.
+    assert len(items(spec, "topologySpreadConstraints")) == 1
     assert at(find(objects, "PodDisruptionBudget", SERVER), "spec", "maxUnavailable") == 1
     priority = find(objects, "PriorityClass", str(spec["priorityClassName"]))
     assert at(priority, "value") == 1000000
