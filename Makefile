@@ -20,7 +20,7 @@ test: lint typecheck ## everything that must hold
 	$(BIN)/pytest $(ARGS)
 
 cluster: $(VENV)/installed ## install on a real control plane, whose programs are in CONTROL_PLANE=FOLDER
-	@test -n "$(CONTROL_PLANE)" || { echo "CONTROL_PLANE: name the folder of etcd, kube-apiserver and kube-controller-manager"; exit 2; }
+	@test -n "$(CONTROL_PLANE)" || { echo "CONTROL_PLANE: name the folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler"; exit 2; }
 	CONTROL_PLANE=$(abspath $(CONTROL_PLANE)) unshare --map-root-user --net --mount \
 		sh -c 'ip link set lo up && exec "$$@"' sh $(BIN)/pytest tests/cluster $(ARGS)
 

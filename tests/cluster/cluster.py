@@ -72,8 +72,8 @@ class Cluster(Struct, frozen=True):
         await self.serves()
 
     async def label_nodes(self) -> None:
-        """Call all nodes GPU nodes."""
-        await self.kubectl("label", "nodes", "--all", "nvidia.com/gpu=present")
+        """Say which nodes have GPUs."""
+        await self.kubectl("label", "nodes", *self.nodes.with_gpus, "nvidia.com/gpu=present")
 
     async def serves(self) -> None:
         """Wait until kube-apiserver has taken the server in, and all its replicas are new."""

@@ -30,10 +30,16 @@ def programs() -> Path:
 
 
 @pytest.fixture
-async def cluster(programs: Path, tmp_path: Path) -> AsyncIterator[Cluster]:
-    """A cluster of two nodes with eight GPUs each, run by Kubernetes' own programs."""
+async def cluster(
+    request: pytest.FixtureRequest, programs: Path, tmp_path: Path
+) -> AsyncIterator[Cluster]:
+    """A cluster that Kubernetes' own programs run.
+
+    It has two nodes with eight GPUs each and two without, or those of the test's parameter.
+    """
+    gpus = getattr(request, "param", {"gpu-0": 8, "gpu-1": 8, "cpu-0": 0, "cpu-1": 0})
     async with (
         control_plane(programs, tmp_path) as plane,
-        nodes(plane, tmp_path / "pods", "gpu-0", "gpu-1") as made,
+        nodes(plane, tmp_path / "pods", gpus) as made,
     ):
         yield Cluster(plane, made)

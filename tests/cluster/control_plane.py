@@ -1,7 +1,7 @@
-"""A real control plane: etcd, kube-apiserver with its aggregator, kube-controller-manager.
+"""A real control plane: etcd, kube-apiserver with its aggregator, its controllers, its scheduler.
 
-Nothing of it is simulated. What belongs to nodes (the scheduler, kubelets, containers, GPUs) is
-played by `tests.cluster.nodes`.
+Nothing of it is simulated. What belongs to nodes (kubelets, containers, GPUs) is played by
+`tests.cluster.nodes`.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ from tests.kubectl import Kubectl
 HOST = "192.0.2.1"
 PORT = 6443
 
-PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager")
+PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler")
 
 
 class ControlPlane(Struct, frozen=True):
@@ -122,6 +122,9 @@ class _Files:
         self.controllers = self._kubeconfig(
             "controllers", authority.issue_client("system:kube-controller-manager")
         )
+        self.scheduler = self._kubeconfig(
+            "scheduler", authority.issue_client("system:kube-scheduler")
+        )
 
     def _write(self, name: str, data: bytes) -> Path:
         path = self.folder / name
@@ -216,6 +219,15 @@ def _commands(files: _Files) -> list[tuple[str, list[str]]]:
                 # Kubelets that send no heartbeats are no reason to evict.
                 "--controllers=*,-node-lifecycle-controller",
                 "--horizontal-pod-autoscaler-sync-period=1s",
+            ],
+        ),
+        (
+            "kube-scheduler",
+            [
+                f"--kubeconfig={files.scheduler}",
+                f"--authentication-kubeconfig={files.scheduler}",
+                f"--authorization-kubeconfig={files.scheduler}",
+                "--leader-elect=false",
             ],
         ),
     ]

@@ -1,4 +1,4 @@
-"""The nodes of a cluster, played: its scheduler, its kubelets, and their GPUs.
+"""The nodes of a cluster, played: their kubelets and their GPUs.
 
 All of them are on this host, with an address for each node and pod.
 """
@@ -15,15 +15,13 @@ import msgspec
 from msgspec import Struct
 
 from metrics_server.demo.exporters import Observation, SimulatedNode, render_page, simulated_node
-from metrics_server.demo.object_store import Object
+from metrics_server.demo.object_store import Json, Object
 from metrics_server.demo.workload import A100, Load, SimulatedPod, gpu_states
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient, connect
 from tests.cluster.containers import Container, ServerContainer, exporter, metrics_server, mounted
 from tests.cluster.control_plane import ControlPlane, add_address
 from tests.cluster.pods import GPU, Pod, PodList
-
-GPUS_PER_NODE = 8
 
 _SECONDS = 10
 _STEP_SECONDS = 0.2
@@ -51,12 +49,10 @@ class Nodes:
     Args:
         client: the Kubernetes API.
         folder: for the containers' files and logs.
-        addresses: of the nodes, by name.
+        gpus: how many each node has, by its name.
     """
 
-    def __init__(
-        self, client: KubernetesClient, folder: Path, addresses: Mapping[str, str]
-    ) -> None:
+    def __init__(self, client: KubernetesClient, folder: Path, gpus: Mapping[str, int]) -> None:
         self.utilization = 100
         """Of every GPU that a pod holds, in percent."""
         self.servers: dict[str, ServerContainer] = {}
@@ -65,8 +61,8 @@ class Nodes:
         """Whether those that end are started again."""
         self._client = client
         self._folder = folder
-        self._addresses = addresses
-        self._gpus = {name: simulated_node(name, A100, GPUS_PER_NODE) for name in addresses}
+        self._nodes = [simulated_node(name, A100, number) for name, number in gpus.items()]
+        self._addresses = {name: f"192.0.2.{number}" for number, name in enumerate(gpus, start=11)}
         self._placed: dict[str, Placed] = {}
         self._free_addresses = (f"192.0.2.{number}" for number in count(100))
 
@@ -80,14 +76,28 @@ class Nodes:
         for server in self.servers.values():
             server.kill()
 
+    @property
+    def with_gpus(self) -> list[str]:
+        """The names of those that have GPUs."""
+        return [node.name for node in self._nodes if node.gpus]
+
     async def register(self) -> None:
-        """Make the nodes known, as their kubelets do."""
-        resources: Object = {"cpu": "16", "memory": "64Gi", "pods": "110", GPU: str(GPUS_PER_NODE)}
-        for name, address in self._addresses.items():
+        """Make the nodes known, as their kubelets do.
+
+        Where there are others, those with GPUs are for pods that ask for one.
+        """
+        for simulated in self._nodes:
+            name, gpus = simulated.name, len(simulated.gpus)
+            address = self._addresses[name]
+            await add_address(address)
+            resources: Object = {"cpu": "16", "memory": "64Gi", "pods": "110", GPU: str(gpus)}
             node: Object = {
                 "apiVersion": "v1",
                 "kind": "Node",
-                "metadata": {"name": name, "labels": {"kubernetes.io/os": "linux"}},
+                "metadata": {
+                    "name": name,
+                    "labels": {"kubernetes.io/os": "linux", "kubernetes.io/hostname": name},
+                },
                 "status": {
                     "capacity": resources,
                     "allocatable": resources,
@@ -97,49 +107,40 @@ class Nodes:
             }
             await self._client.send("POST", "/api/v1/nodes", node, timeout=_SECONDS)
             # The controller that takes a new node's taint away would wait for heartbeats.
+            reserved = gpus and len(self.with_gpus) < len(self._nodes)
+            taints: list[Json] = [{"key": GPU, "effect": "NoSchedule"}] if reserved else []
             path = f"/api/v1/nodes/{name}"
-            await self._client.send("PATCH", path, {"spec": {"taints": None}}, timeout=_SECONDS)
+            await self._client.send("PATCH", path, {"spec": {"taints": taints}}, timeout=_SECONDS)
 
     async def run(self) -> None:
-        """Schedule pods and run them, until cancelled."""
+        """Run the pods that are given a node, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             try:
                 while True:
                     answer = await self._client.get("/api/v1/pods", {}, timeout=_SECONDS)
                     for pod in msgspec.json.decode(answer, type=PodList).items:
-                        await self._see(pod, tasks)
+                        self._see(pod, tasks)
                     await asyncio.sleep(_STEP_SECONDS)
             finally:
                 self.stop_servers()
 
-    async def _see(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
+    def _see(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
         placed = self._placed.get(pod.metadata.uid)
-        if placed is not None and pod.metadata.deletion_timestamp is not None:
-            placed.told_to_go.set()
-        elif placed is None and pod.spec.node_name is None:
-            await self._schedule(pod, tasks)
+        if placed is not None:
+            if pod.metadata.deletion_timestamp is not None:
+                placed.told_to_go.set()
+        elif pod.spec.node_name is not None:
+            self._take(pod, pod.spec.node_name, tasks)
 
-    async def _schedule(self, pod: Pod, tasks: asyncio.TaskGroup) -> None:
-        if (placed := self._place(pod)) is None:
-            return
-        binding: Object = {
-            "metadata": {"name": pod.metadata.name, "uid": pod.metadata.uid},
-            "target": {"kind": "Node", "name": placed.node},
-        }
-        with _unless_gone():
-            await self._client.send("POST", f"{pod.path}/binding", binding, timeout=_SECONDS)
+    def _take(self, pod: Pod, node: str, tasks: asyncio.TaskGroup) -> None:
+        """Run a pod that the scheduler has given a node, once GPUs are free for it there."""
+        taken = {uuid for placed in self._placed.values() for uuid in placed.gpus}
+        (gpus,) = (each.gpus for each in self._nodes if each.name == node)
+        free = [gpu.uuid for gpu in gpus if gpu.uuid not in taken]
+        if len(free) >= pod.gpus:
+            placed = Placed(pod, node, tuple(free[: pod.gpus]), asyncio.Event())
             self._placed[pod.metadata.uid] = placed
             tasks.create_task(self._live(placed))
-
-    def _place(self, pod: Pod) -> Placed | None:
-        """Where a pod goes, and which GPUs it gets; None while there is no room for it."""
-        pods_on = [placed.node for placed in self._placed.values()]
-        taken = {uuid for placed in self._placed.values() for uuid in placed.gpus}
-        for name in sorted(self._gpus, key=pods_on.count):
-            free = [gpu.uuid for gpu in self._gpus[name].gpus if gpu.uuid not in taken]
-            if pod.demanded_node in (None, name) and len(free) >= pod.gpus:
-                return Placed(pod, name, tuple(free[: pod.gpus]), asyncio.Event())
-        return None
 
     async def _live(self, placed: Placed) -> None:
         """Run a pod from its start until it is gone, and its container again if it ends."""
@@ -174,8 +175,8 @@ class Nodes:
     async def _start(self, placed: Placed, address: str, stack: AsyncExitStack) -> Container:
         pod = placed.pod
         if "dcgm-exporter" in pod.container.image:
-            gpus = self._gpus[placed.node]
-            await stack.enter_async_context(exporter(address, lambda: self._page(gpus)))
+            (node,) = (each for each in self._nodes if each.name == placed.node)
+            await stack.enter_async_context(exporter(address, lambda: self._page(node)))
         elif _is_server(pod):
             folder = self._folder / pod.metadata.name
             files = await mounted(self._client, pod, folder)
@@ -254,14 +255,17 @@ def _unless_gone() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def nodes(plane: ControlPlane, folder: Path, *names: str) -> AsyncIterator[Nodes]:
-    """Nodes of these names that take part in a cluster, for as long as the context."""
-    addresses = {name: f"192.0.2.{number}" for number, name in enumerate(names, start=11)}
-    for address in addresses.values():
-        await add_address(address)
+async def nodes(plane: ControlPlane, folder: Path, gpus: Mapping[str, int]) -> AsyncIterator[Nodes]:
+    """Nodes that take part in a cluster, for as long as the context.
+
+    Args:
+        plane: of the cluster.
+        folder: for the containers' files and logs.
+        gpus: how many each node has, by its name.
+    """
     client = await connect(plane.kubeconfig)
     try:
-        made = Nodes(client, folder, addresses)
+        made = Nodes(client, folder, gpus)
         await made.register()
         work = asyncio.create_task(made.run())
         try:

@@ -1,9 +1,6 @@
 """Pods as a kubelet reads them: of a core/v1 Pod, what the tests' nodes go by."""
 
-import msgspec
-from msgspec import Raw, Struct
-
-from tests.deployments.manifests import at
+from msgspec import Struct
 
 GPU = "nvidia.com/gpu"
 
@@ -82,7 +79,6 @@ class PodSpec(Struct, frozen=True, rename="camel"):
     host_network: bool = False
     termination_grace_period_seconds: int = 30
     volumes: list[Volume] = []
-    affinity: Raw = Raw(b"null")
 
 
 class Pod(Struct, frozen=True):
@@ -101,16 +97,6 @@ class Pod(Struct, frozen=True):
     def gpus(self) -> int:
         """How many GPUs it asks for."""
         return int(self.container.resources.limits.get(GPU, 0))
-
-    @property
-    def demanded_node(self) -> str | None:
-        """The node that it must be on: a DaemonSet's pods name theirs."""
-        terms = (
-            *("nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution"),
-            *("nodeSelectorTerms", 0, "matchFields", 0, "values", 0),
-        )
-        name = at(msgspec.json.decode(self.spec.affinity), *terms)
-        return None if name is None else str(name)
 
     @property
     def path(self) -> str:

@@ -7,6 +7,8 @@ import re
 import sys
 from pathlib import Path
 
+import pytest
+
 from metrics_server.catalogue import CATALOGUE
 from metrics_server.kube.client import connect
 from tests.cluster.cluster import API_SERVICE, EXAMPLE_FILES, GROUP, METRIC, Cluster
@@ -14,6 +16,10 @@ from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
 from tests.harness import eventually
 
 AUTOSCALERS = ("gpu-load", "gpu-load-by-sum")
+NODES_OF_REPLICAS = (
+    *("-n", NAMESPACE, "get", "pods", f"-l=app.kubernetes.io/name={SERVER}"),
+    *("--sort-by=.spec.nodeName", "-o=jsonpath=<{.items[*].spec.nodeName}>"),
+)
 
 
 async def test_one_command_and_the_example_scales(cluster: Cluster) -> None:
@@ -27,6 +33,31 @@ async def test_one_command_and_the_example_scales(cluster: Cluster) -> None:
     answer = await cluster.becomes('"pods":"4/4"', "get", "--raw", METRIC)
     (item,) = json.loads(answer)["items"]
     assert (item["value"], item["metricLabels"]["source"]) == ("100", "exporters")
+
+
+@pytest.mark.parametrize("cluster", [{"only": 8}], indirect=True)
+async def test_a_cluster_of_one_node(cluster: Cluster) -> None:
+    """Both replicas, the exporter and the examples find a place on the only node."""
+    await cluster.install()
+    await cluster.measures()
+
+
+async def test_replicas_are_spread_and_leave_gpu_nodes_alone(cluster: Cluster) -> None:
+    """Each is on a node of its own that is not reserved for GPU pods; so they are anew."""
+    await cluster.install()
+    await cluster.becomes("<cpu-0 cpu-1>", *NODES_OF_REPLICAS)
+    await cluster.restart()
+    await cluster.rolled_out()
+    await cluster.becomes("<cpu-0 cpu-1>", *NODES_OF_REPLICAS)
+
+
+@pytest.mark.parametrize("cluster", [{"gpu": 8, "a-0": 0, "a-1": 0, "b-0": 0}], indirect=True)
+async def test_replicas_are_spread_over_zones(cluster: Cluster) -> None:
+    """Where nodes are in zones, each is in a zone of its own."""
+    for zone, nodes in (("a", ("a-0", "a-1")), ("b", ("b-0", "gpu"))):
+        await cluster.kubectl("label", "nodes", *nodes, f"topology.kubernetes.io/zone={zone}")
+    await cluster.install()
+    await cluster.becomes(" b-0>", *NODES_OF_REPLICAS)
 
 
 async def test_an_idle_gpu_is_not_scaled(cluster: Cluster) -> None:
