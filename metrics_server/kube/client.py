@@ -228,7 +228,13 @@ class KubernetesClient:
         return KubernetesError(told, response.status)
 
     def _unreachable(self, error: Exception) -> KubernetesError:
-        told = "it did not answer in time" if isinstance(error, TimeoutError) else why(error)
+        match error:
+            case TimeoutError():
+                told = "it did not answer in time"
+            case aiohttp.ClientPayloadError():
+                told = "it broke its answer off"
+            case _:
+                told = why(error)
         return KubernetesError(f"the Kubernetes API at {self.host} cannot be reached: {told}")
 
 
