@@ -18,14 +18,13 @@ import msgspec
 from aiohttp import web
 
 from metrics_server.errors import KubernetesError
-from metrics_server.kube.client import KubernetesClient
+from tests.cluster.api import PatientClient
 from tests.cluster.control_plane import HOST, PORT, running
 from tests.cluster.pods import Pod
 
 EXPORTER_PORT = 9400
 SERVER_PORT = 6443
 
-_SECONDS = 10
 _RETRY_SECONDS = 0.2
 _TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
 # In a mount namespace of its own the process finds its token where a pod has it.
@@ -144,14 +143,14 @@ async def metrics_server(
         yield ServerContainer(process, session, url)
 
 
-async def mounted(client: KubernetesClient, pod: Pod, folder: Path) -> dict[str, Path]:
+async def mounted(client: PatientClient, pod: Pod, folder: Path) -> dict[str, Path]:
     """The pod's ConfigMaps and Secrets as folders, by the path that they are mounted at.
 
     Beside them the token of its service account. What is not there yet is waited for.
     """
     namespace = f"/api/v1/namespaces/{pod.metadata.namespace}"
     account = f"{namespace}/serviceaccounts/{pod.spec.service_account_name}/token"
-    answer = await client.send("POST", account, {"spec": {}}, timeout=_SECONDS)
+    answer = await client.send("POST", account, {"spec": {}})
     token = msgspec.json.decode(answer, type=_TokenRequest).status["token"]
     roots = await _data(client, f"{namespace}/configmaps/kube-root-ca.crt")
     _fill(folder / "token", roots | {"token": token, "namespace": pod.metadata.namespace})
@@ -178,12 +177,10 @@ class _Data(msgspec.Struct):
     data: dict[str, str]
 
 
-async def _data(client: KubernetesClient, path: str) -> dict[str, str]:
+async def _data(client: PatientClient, path: str) -> dict[str, str]:
     while True:
         try:
-            return msgspec.json.decode(
-                await client.get(path, {}, timeout=_SECONDS), type=_Data
-            ).data
+            return msgspec.json.decode(await client.get(path), type=_Data).data
         except KubernetesError as error:
             if error.code != HTTPStatus.NOT_FOUND:
                 raise

@@ -9,7 +9,7 @@ import base64
 import os
 import shutil
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -35,11 +35,45 @@ class ControlPlane(Struct, frozen=True):
         kubeconfig: of its administrator.
         bundle: by which its API server is verified, PEM.
         kubectl: as its administrator.
+        api_server: its API server.
     """
 
     kubeconfig: Path
     bundle: bytes
     kubectl: Kubectl
+    api_server: "APIServer"
+
+
+class APIServer:
+    """A kube-apiserver, which is running between `start` and `stop`.
+
+    Args:
+        command: what starts it.
+        files: its certificates.
+        kubectl: as an administrator.
+    """
+
+    def __init__(self, command: Sequence[str | Path], files: "_Files", kubectl: Kubectl) -> None:
+        self._command = command
+        self._files = files
+        self._kubectl = kubectl
+        self._stack = AsyncExitStack()
+
+    async def start(self) -> None:
+        """Start it, and wait until it is ready."""
+        log = self._files.folder / "kube-apiserver.log"
+        await self._stack.enter_async_context(running(log, *self._command))
+        await eventually(
+            lambda: self._kubectl("get", "--raw", "/readyz"), lambda ran: ran.out == "ok", 60
+        )
+
+    async def stop(self) -> None:
+        """End it."""
+        await self._stack.aclose()
+
+    def replace_front_proxy(self) -> None:
+        """Have its next start find another authority for front proxies, and a certificate of it."""
+        self._files.write_front_proxy()
 
 
 @asynccontextmanager
@@ -53,17 +87,18 @@ async def control_plane(programs: Path, folder: Path) -> AsyncIterator[ControlPl
     await add_address(HOST)
     files = _Files(folder)
     kubectl = Kubectl(shutil.which("kubectl") or "kubectl", files.admin, folder)
+    commands: dict[str, tuple[str | Path, ...]] = {
+        program: (programs / program, *flags) for program, flags in _flags(files).items()
+    }
+    api_server = APIServer(commands.pop("kube-apiserver"), files, kubectl)
     async with AsyncExitStack() as stack:
-        for program, flags in _commands(files):
-            log = folder / f"{program}.log"
-            await stack.enter_async_context(running(log, programs / program, *flags))
-            if program == "kube-apiserver":
-                await eventually(
-                    lambda: kubectl("get", "--raw", "/readyz"),
-                    lambda ran: ran.out == "ok",
-                    60,
-                )
-        yield ControlPlane(files.admin, files.bundle, kubectl)
+        etcd = commands.pop("etcd")
+        await stack.enter_async_context(running(folder / "etcd.log", *etcd))
+        stack.push_async_callback(api_server.stop)
+        await api_server.start()
+        for program, command in commands.items():
+            await stack.enter_async_context(running(folder / f"{program}.log", *command))
+        yield ControlPlane(files.admin, files.bundle, kubectl, api_server)
 
 
 @asynccontextmanager
@@ -111,12 +146,10 @@ class _Files:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         authority = Authority("kubernetes")
-        front_proxy = Authority("front-proxy")
         self.bundle = authority.bundle
         self.ca = self._write("ca.crt", authority.bundle)
-        self.front_proxy_ca = self._write("front-proxy-ca.crt", front_proxy.bundle)
         self.serving = self._pair("apiserver", authority.issue([HOST, "kubernetes.default.svc"]))
-        self.front_proxy = self._pair("proxy", front_proxy.issue_client("front-proxy-client"))
+        self.write_front_proxy()
         self.accounts = self._pair("accounts", Authority("accounts").pair)
         self.admin = self._kubeconfig("admin", authority.issue_client("admin", ["system:masters"]))
         self.controllers = self._kubeconfig(
@@ -125,6 +158,12 @@ class _Files:
         self.scheduler = self._kubeconfig(
             "scheduler", authority.issue_client("system:kube-scheduler")
         )
+
+    def write_front_proxy(self) -> None:
+        """Write an authority for front proxies, and a certificate that it signed."""
+        authority = Authority("front-proxy")
+        self.front_proxy_ca = self._write("front-proxy-ca.crt", authority.bundle)
+        self.front_proxy = self._pair("proxy", authority.issue_client("front-proxy-client"))
 
     def _write(self, name: str, data: bytes) -> Path:
         path = self.folder / name
@@ -166,68 +205,56 @@ def _base64(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
-def _commands(files: _Files) -> list[tuple[str, list[str]]]:
+def _flags(files: _Files) -> dict[str, list[str]]:
     store = "http://127.0.0.1:2379"
-    return [
-        (
-            "etcd",
-            [
-                f"--data-dir={files.folder / 'etcd'}",
-                f"--listen-client-urls={store}",
-                f"--advertise-client-urls={store}",
-                "--listen-peer-urls=http://127.0.0.1:2380",
-            ],
-        ),
-        (
-            "kube-apiserver",
-            [
-                f"--etcd-servers={store}",
-                f"--bind-address={HOST}",
-                f"--secure-port={PORT}",
-                f"--tls-cert-file={files.serving[0]}",
-                f"--tls-private-key-file={files.serving[1]}",
-                f"--client-ca-file={files.ca}",
-                "--authorization-mode=Node,RBAC",
-                "--allow-privileged=true",
-                "--service-cluster-ip-range=198.51.100.0/24",
-                "--service-account-issuer=https://kubernetes.default.svc",
-                f"--service-account-key-file={files.accounts[0]}",
-                f"--service-account-signing-key-file={files.accounts[1]}",
-                # The aggregation layer, as kubeadm sets it up; and straight to a Service's pods, as
-                # there is no kube-proxy here.
-                f"--requestheader-client-ca-file={files.front_proxy_ca}",
-                "--requestheader-allowed-names=front-proxy-client",
-                "--requestheader-username-headers=X-Remote-User",
-                "--requestheader-group-headers=X-Remote-Group",
-                "--requestheader-extra-headers-prefix=X-Remote-Extra-",
-                f"--proxy-client-cert-file={files.front_proxy[0]}",
-                f"--proxy-client-key-file={files.front_proxy[1]}",
-                "--enable-aggregator-routing=true",
-            ],
-        ),
-        (
-            "kube-controller-manager",
-            [
-                f"--kubeconfig={files.controllers}",
-                f"--authentication-kubeconfig={files.controllers}",
-                f"--authorization-kubeconfig={files.controllers}",
-                "--leader-elect=false",
-                # Each controller with its own account, so that the HPA's has no more than its role.
-                "--use-service-account-credentials=true",
-                f"--service-account-private-key-file={files.accounts[1]}",
-                f"--root-ca-file={files.ca}",
-                # Kubelets that send no heartbeats are no reason to evict.
-                "--controllers=*,-node-lifecycle-controller",
-                "--horizontal-pod-autoscaler-sync-period=1s",
-            ],
-        ),
-        (
-            "kube-scheduler",
-            [
-                f"--kubeconfig={files.scheduler}",
-                f"--authentication-kubeconfig={files.scheduler}",
-                f"--authorization-kubeconfig={files.scheduler}",
-                "--leader-elect=false",
-            ],
-        ),
-    ]
+    return {
+        "etcd": [
+            f"--data-dir={files.folder / 'etcd'}",
+            f"--listen-client-urls={store}",
+            f"--advertise-client-urls={store}",
+            "--listen-peer-urls=http://127.0.0.1:2380",
+        ],
+        "kube-apiserver": [
+            f"--etcd-servers={store}",
+            f"--bind-address={HOST}",
+            f"--secure-port={PORT}",
+            f"--tls-cert-file={files.serving[0]}",
+            f"--tls-private-key-file={files.serving[1]}",
+            f"--client-ca-file={files.ca}",
+            "--authorization-mode=Node,RBAC",
+            "--allow-privileged=true",
+            "--service-cluster-ip-range=198.51.100.0/24",
+            "--service-account-issuer=https://kubernetes.default.svc",
+            f"--service-account-key-file={files.accounts[0]}",
+            f"--service-account-signing-key-file={files.accounts[1]}",
+            # The aggregation layer, as kubeadm sets it up; and straight to a Service's pods, as
+            # there is no kube-proxy here.
+            f"--requestheader-client-ca-file={files.front_proxy_ca}",
+            "--requestheader-allowed-names=front-proxy-client",
+            "--requestheader-username-headers=X-Remote-User",
+            "--requestheader-group-headers=X-Remote-Group",
+            "--requestheader-extra-headers-prefix=X-Remote-Extra-",
+            f"--proxy-client-cert-file={files.front_proxy[0]}",
+            f"--proxy-client-key-file={files.front_proxy[1]}",
+            "--enable-aggregator-routing=true",
+        ],
+        "kube-controller-manager": [
+            f"--kubeconfig={files.controllers}",
+            f"--authentication-kubeconfig={files.controllers}",
+            f"--authorization-kubeconfig={files.controllers}",
+            "--leader-elect=false",
+            # Each controller with its own account, so that the HPA's has no more than its role.
+            "--use-service-account-credentials=true",
+            f"--service-account-private-key-file={files.accounts[1]}",
+            f"--root-ca-file={files.ca}",
+            # Kubelets that send no heartbeats are no reason to evict.
+            "--controllers=*,-node-lifecycle-controller",
+            "--horizontal-pod-autoscaler-sync-period=1s",
+        ],
+        "kube-scheduler": [
+            f"--kubeconfig={files.scheduler}",
+            f"--authentication-kubeconfig={files.scheduler}",
+            f"--authorization-kubeconfig={files.scheduler}",
+            "--leader-elect=false",
+        ],
+    }

@@ -18,12 +18,12 @@ from metrics_server.demo.exporters import Observation, SimulatedNode, render_pag
 from metrics_server.demo.object_store import Json, Object
 from metrics_server.demo.workload import A100, Load, SimulatedPod, gpu_states
 from metrics_server.errors import KubernetesError
-from metrics_server.kube.client import KubernetesClient, connect
+from metrics_server.kube.client import connect
+from tests.cluster.api import PatientClient
 from tests.cluster.containers import Container, ServerContainer, exporter, metrics_server, mounted
 from tests.cluster.control_plane import ControlPlane, add_address
 from tests.cluster.pods import GPU, Pod, PodList
 
-_SECONDS = 10
 _STEP_SECONDS = 0.2
 
 
@@ -52,7 +52,7 @@ class Nodes:
         gpus: how many each node has, by its name.
     """
 
-    def __init__(self, client: KubernetesClient, folder: Path, gpus: Mapping[str, int]) -> None:
+    def __init__(self, client: PatientClient, folder: Path, gpus: Mapping[str, int]) -> None:
         self.utilization = 100
         """Of every GPU that a pod holds, in percent."""
         self.servers: dict[str, ServerContainer] = {}
@@ -105,19 +105,19 @@ class Nodes:
                     "conditions": [_condition("Ready", holds=True)],
                 },
             }
-            await self._client.send("POST", "/api/v1/nodes", node, timeout=_SECONDS)
+            await self._client.send("POST", "/api/v1/nodes", node)
             # The controller that takes a new node's taint away would wait for heartbeats.
             reserved = gpus and len(self.with_gpus) < len(self._nodes)
             taints: list[Json] = [{"key": GPU, "effect": "NoSchedule"}] if reserved else []
             path = f"/api/v1/nodes/{name}"
-            await self._client.send("PATCH", path, {"spec": {"taints": taints}}, timeout=_SECONDS)
+            await self._client.send("PATCH", path, {"spec": {"taints": taints}})
 
     async def run(self) -> None:
         """Run the pods that are given a node, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             try:
                 while True:
-                    answer = await self._client.get("/api/v1/pods", {}, timeout=_SECONDS)
+                    answer = await self._client.get("/api/v1/pods")
                     for pod in msgspec.json.decode(answer, type=PodList).items:
                         self._see(pod, tasks)
                     await asyncio.sleep(_STEP_SECONDS)
@@ -156,7 +156,7 @@ class Nodes:
                 await _wait(placed.told_to_go)
         now: Object = {"gracePeriodSeconds": 0, "preconditions": {"uid": placed.pod.metadata.uid}}
         with _unless_gone():
-            await self._client.send("DELETE", placed.pod.path, now, timeout=_SECONDS)
+            await self._client.send("DELETE", placed.pod.path, now)
         del self._placed[placed.pod.metadata.uid]
 
     async def _watch(self, placed: Placed, address: str, container: Container) -> None:
@@ -223,7 +223,7 @@ class Nodes:
                 }
             ],
         }
-        await self._client.send("PATCH", f"{pod.path}/status", {"status": status}, timeout=_SECONDS)
+        await self._client.send("PATCH", f"{pod.path}/status", {"status": status})
 
 
 def _is_server(pod: Pod) -> bool:
@@ -265,7 +265,7 @@ async def nodes(plane: ControlPlane, folder: Path, gpus: Mapping[str, int]) -> A
     """
     client = await connect(plane.kubeconfig)
     try:
-        made = Nodes(client, folder, gpus)
+        made = Nodes(PatientClient(client), folder, gpus)
         await made.register()
         work = asyncio.create_task(made.run())
         try:

@@ -1,6 +1,6 @@
-"""The metrics server goes down, and comes back: what its cluster sees."""
+"""The metrics server goes down and comes back, or kube-apiserver does: what becomes of it."""
 
-from tests.cluster.cluster import API_SERVICE, Cluster
+from tests.cluster.cluster import API_SERVICE, METRIC, Cluster
 from tests.deployments.manifests import NAMESPACE, SERVER
 
 STATUS = "-o=jsonpath={.spec.replicas}"
@@ -24,3 +24,21 @@ async def test_replicas_stay_while_it_is_down(cluster: Cluster) -> None:
     await cluster.serves()
     await cluster.becomes("ValidMetricFound", "describe", "hpa", "gpu-load")
     assert await cluster.kubectl(*secret) == certificate
+
+
+async def test_kube_apiserver_comes_back_with_another_front_proxy(cluster: Cluster) -> None:
+    """The server goes on as it is: it trusts the new authority, and knows what pods there are."""
+    cluster.nodes.utilization = 50  # nothing is scaled yet
+    await cluster.install()
+    await cluster.measures()
+    before = dict(cluster.nodes.servers)
+
+    await cluster.plane.api_server.stop()
+    cluster.plane.api_server.replace_front_proxy()
+    await cluster.plane.api_server.start()
+    await cluster.becomes("True", "get", "apiservice", API_SERVICE)
+    cluster.nodes.utilization = 100
+    await cluster.becomes('"pods":"4/4"', "get", "--raw", METRIC)
+
+    assert cluster.nodes.servers == before
+    assert all(server.runs() for server in before.values())

@@ -1,0 +1,43 @@
+"""The Kubernetes API as the tests' nodes reach it."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from typing import Literal
+
+from metrics_server.errors import KubernetesError
+from metrics_server.kube.client import KubernetesClient
+
+_SECONDS = 10
+_RETRY_SECONDS = 0.2
+
+
+class PatientClient:
+    """Asks again for as long as the API is away, as a kubelet does.
+
+    Args:
+        client: what asks once. Its errors are this one's, but for those that pass.
+    """
+
+    def __init__(self, client: KubernetesClient) -> None:
+        self._client = client
+
+    async def get(self, path: str) -> bytes:
+        """The body of the answer to a GET."""
+        return await _answer(lambda: self._client.get(path, {}, timeout=_SECONDS))
+
+    async def send(
+        self, method: Literal["POST", "PATCH", "DELETE"], path: str, body: Mapping[str, object]
+    ) -> bytes:
+        """The body of the answer to a request that writes."""
+        return await _answer(lambda: self._client.send(method, path, body, timeout=_SECONDS))
+
+
+async def _answer(ask: Callable[[], Awaitable[bytes]]) -> bytes:
+    while True:
+        try:
+            return await ask()
+        except KubernetesError as error:
+            if error.code is not None and error.code < HTTPStatus.INTERNAL_SERVER_ERROR:
+                raise
+        await asyncio.sleep(_RETRY_SECONDS)
