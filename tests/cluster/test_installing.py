@@ -5,6 +5,8 @@ import json
 import os
 import re
 import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -93,6 +95,19 @@ async def test_applying_twice_changes_nothing(cluster: Cluster) -> None:
     assert "True" in await cluster.kubectl("get", "apiservice", API_SERVICE)
 
 
+async def test_applying_on_the_servers_side(cluster: Cluster) -> None:
+    """GitOps tools apply so: a second time nothing is taken back that the server has written."""
+    apply = ("apply", "--server-side", "-k", DEPLOYMENTS)
+    await cluster.label_nodes()
+    await cluster.kubectl(*apply)
+    await cluster.serves()
+    bundle = ("get", "apiservice", API_SERVICE, "-o=jsonpath={.spec.caBundle}")
+    before = await cluster.kubectl(*bundle)
+    assert await cluster.kubectl("diff", *apply[1:]) == ""
+    await cluster.kubectl(*apply)
+    assert await cluster.kubectl(*bundle) == before != ""
+
+
 async def test_kubectl_finds_the_metrics(cluster: Cluster) -> None:
     """They are among the cluster's resources, and each can be read by its name."""
     await cluster.install()
@@ -134,25 +149,45 @@ async def test_a_rollout_loses_no_request(cluster: Cluster) -> None:
     await cluster.install()
     await cluster.measures()
     old = list(cluster.nodes.servers.values())
-
-    async def replace() -> None:
+    async with answering(cluster):
         await cluster.restart()
         await cluster.rolled_out()
         for server in old:
             assert await server.wait() == 0
 
+
+async def test_a_drain_loses_no_request(cluster: Cluster) -> None:
+    """A node can be drained: its replica is evicted once, and another takes its place."""
+    cluster.nodes.utilization = 50  # nothing is scaled meanwhile
+    await cluster.install()
+    await cluster.measures()
+    async with answering(cluster):
+        await cluster.kubectl("drain", "cpu-0", "--ignore-daemonsets", "--timeout=60s")
+        await cluster.becomes("<cpu-1 cpu-1>", *NODES_OF_REPLICAS)
+        await cluster.rolled_out()
+
+
+@asynccontextmanager
+async def answering(cluster: Cluster) -> AsyncIterator[None]:
+    """For as long as the context, ask through kube-apiserver again and again: all is answered."""
     client = await connect(cluster.plane.kubeconfig)
-    replacing = asyncio.create_task(replace())
     answers = 0
-    try:
-        while not replacing.done():
+
+    async def ask() -> None:
+        nonlocal answers
+        while True:
             assert b'"source":"exporters"' in await client.get(METRIC, {}, timeout=10)
             answers += 1
-        await replacing
+
+    asking = asyncio.create_task(ask())
+    try:
+        yield
     finally:
-        replacing.cancel()
+        asking.cancel()
+        with suppress(asyncio.CancelledError):
+            await asking
         await client.close()
-    assert answers > len(old)
+    assert answers > 100
 
 
 async def test_production(cluster: Cluster) -> None:
