@@ -87,7 +87,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--bind-address",
         default=_DEFAULTS.bind_address,
         metavar="IP",
-        help="the address to listen on (default: %(default)s)",
+        help="the address to listen on; 0.0.0.0 and :: are all there are, IPv4 and IPv6 "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--secure-port",

@@ -20,6 +20,7 @@ from metrics_server.serving.connection import DEFAULT, LimitedServer, Limits
 __all__ = ["Limits", "listening"]
 
 _BACKLOG = 1024
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - it is asked for
 # After an error such as too many open files; the connection waits in the backlog meanwhile.
 _PAUSE_SECONDS = 0.5
 # Anybody can bring about that connections are refused: that must not fill a log.
@@ -40,7 +41,7 @@ async def listening(
 
     Args:
         server: whose connections it accepts.
-        host: an IP address, or a name for one.
+        host: an IP address, or a name for one; 0.0.0.0 and :: are all there are, IPv4 and IPv6.
         port: 0 takes any free one.
         tls: the TLS side of every connection.
         limits: of handshakes and connections; those of requests are the server's.
@@ -68,17 +69,18 @@ async def listening(
 
 
 async def _bound(host: str, port: int) -> socket.socket:
+    # As Kubernetes' own servers have it, either is every address of both families.
+    every = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - it is asked for
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            every if host in _UNSPECIFIED else host,
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
         )
         family, *_, address = infos[0]
         listener = socket.create_server(
-            address,
-            family=family,
-            backlog=_BACKLOG,
-            # As Go's servers do: all of IPv6 has all of IPv4 in it.
-            dualstack_ipv6=address[0] == "::" and socket.has_dualstack_ipv6(),
+            address, family=family, backlog=_BACKLOG, dualstack_ipv6=address[0] == "::"
         )
     except OSError as error:
         raise ConfigurationError(

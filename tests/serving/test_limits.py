@@ -1,8 +1,8 @@
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import pytest
 from aiohttp import ClientSession, TCPConnector, web
@@ -314,13 +314,37 @@ async def test_an_address_of_another_machine_is_a_configuration_error() -> None:
             pass
 
 
+@pytest.mark.parametrize("unspecified", ["0.0.0.0", "::"])  # noqa: S104 - it is what is tested
 @on_both_loops
-def test_all_of_ipv6_includes_ipv4(new_loop: LoopFactory) -> None:
-    """As with Go's servers, `::` is every address there is."""
+def test_an_unspecified_address_is_all_there_are(new_loop: LoopFactory, unspecified: str) -> None:
+    """As with Kubernetes' servers, of both families; so one manifest serves on any network."""
 
     async def body() -> None:
-        async with listening(server(), "::", 0, context()) as (address, port):
-            assert address == "::"
-            assert (await ask(port, trusting(AUTHORITY.bundle))).text == "nobody"
+        async with listening(server(), unspecified, 0, context()) as (_, port):
+            for address in loopback():
+                reader, writer = await asyncio.open_connection(
+                    address, port, ssl=trusting(AUTHORITY.bundle), server_hostname=HOST
+                )
+                writer.write(REQUEST)
+                assert await reader.readline() == b"HTTP/1.1 200 OK\r\n"
+                writer.close()
+                await writer.wait_closed()
 
     run(new_loop, body())
+
+
+def loopback() -> Iterator[str]:
+    """The addresses of this host's loopback."""
+    for address, family in ((HOST, socket.AF_INET), ("::1", socket.AF_INET6)):
+        with suppress(OSError), socket.create_server((address, 0), family=family):
+            yield address
+
+
+async def test_without_ipv6_an_unspecified_address_is_all_of_ipv4(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A kernel without IPv6 is no reason not to serve."""
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    async with listening(server(), "::", 0, context()) as (address, port):
+        assert address == "0.0.0.0"  # noqa: S104 - it is what is tested
+        assert (await ask(port, trusting(AUTHORITY.bundle))).text == "nobody"
