@@ -38,6 +38,15 @@ FINAL = STEPS[max(i for i, step in enumerate(STEPS) if step.instruction == "FROM
 LOCKS = {name: DEPLOYMENTS / "image" / f"{name}.lock" for name in ("requirements", "build")}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PATIENCE_SECONDS = 30
+# Prints which of the installed modules that the server imports have no bytecode.
+UNCOMPILED = """
+import os, sys, metrics_server.cli
+from importlib.util import cache_from_source
+files = [vars(module).get("__file__") or "" for module in list(sys.modules.values())]
+sources = [file for file in files if "site-packages" in file and file.endswith(".py")]
+assert len(sources) > 100
+print([file for file in sources if not os.path.exists(cache_from_source(file))])
+"""
 
 
 def one(instruction: str) -> Step:
@@ -204,6 +213,12 @@ def test_it_runs_as_its_user(stages: dict[str, Stage]) -> None:
     if os.geteuid() == 0:
         assert stage.user == (65532, 65532)
         assert stage.run("touch", "written").returncode != 0
+
+
+def test_nothing_is_compiled_at_the_start(stages: dict[str, Stage]) -> None:
+    """All that the server imports has its bytecode, as the user can write none."""
+    told = stages[""].run("python", "-c", UNCOMPILED)
+    assert (told.stdout, told.stderr) == ("[]\n", "")
 
 
 def test_the_health_check_tells_whether_it_serves(
