@@ -2,7 +2,6 @@
 
 import argparse
 import asyncio
-import re
 import sys
 from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
@@ -11,26 +10,18 @@ from typing import TypeVar, get_args
 import msgspec
 import uvloop
 
-from metrics_server import __version__, logs, rules_command
-from metrics_server.config import (
-    CertificatesConfig,
-    Config,
-    ServeOptions,
-    parse_exporter_url,
-)
+from metrics_server import __version__, flag_types, logs, rules_command
+from metrics_server.config import CertificatesConfig, Config, ServeOptions
 from metrics_server.config_file import load_config
 from metrics_server.connections import allow_open_files
 from metrics_server.demo.run import DemoOptions, FaultName, demo
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.server import serve
 from metrics_server.serving.command import CertsOptions, write_certificates
-from metrics_server.settings import parse_duration
 
 _DEFAULTS = ServeOptions()
 _DEMO_DEFAULTS = DemoOptions()
-_MAX_DEMO_NODES = 100
 _DEFAULT_CERTIFICATES = CertificatesConfig()
-_MAX_DAYS = 3650
 
 Flags = TypeVar("Flags", ServeOptions, DemoOptions, CertsOptions)
 
@@ -87,12 +78,12 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--bind-address",
         default=_DEFAULTS.bind_address,
         metavar="IP",
-        help="the address to listen on; 0.0.0.0 and :: are all there are, IPv4 and IPv6 "
+        help="the address to listen on; 0.0.0.0 or :: for all, IPv4 and IPv6 "
         "(default: %(default)s)",
     )
     parser.add_argument(
         "--secure-port",
-        type=_port,
+        type=flag_types.port,
         default=_DEFAULTS.secure_port,
         metavar="PORT",
         help="the port to listen on; 0 takes a free one (default: %(default)s)",
@@ -131,14 +122,14 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--requestheader-allowed-names",
-        type=_list,
+        type=flag_types.names,
         default=_DEFAULTS.requestheader_allowed_names,
         metavar="NAMES",
         help="common names of front proxies, with commas between; goes with the file above",
     )
     parser.add_argument(
         "--authorization-always-allow-paths",
-        type=_list,
+        type=flag_types.names,
         default=_DEFAULTS.always_allow_paths,
         dest="always_allow_paths",
         metavar="PATHS",
@@ -148,14 +139,14 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--exporter",
         action="append",
         default=[],
-        type=_url,
+        type=flag_types.exporter_url,
         dest="exporters",
         metavar="URL",
         help="an exporter's page, instead of discovery; can be repeated",
     )
     parser.add_argument(
         "--shutdown-delay-duration",
-        type=_duration,
+        type=flag_types.duration,
         default=_DEFAULTS.shutdown_delay,
         dest="shutdown_delay",
         metavar="DURATION",
@@ -199,7 +190,7 @@ def _add_certs(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--days",
-        type=_days,
+        type=flag_types.days,
         default=365,
         metavar="N",
         help="how long the certificate is valid (default: %(default)s)",
@@ -210,20 +201,20 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_demo)
     parser.add_argument(
         "--duration",
-        type=_duration,
+        type=flag_types.duration,
         metavar="DURATION",
         help="end by itself after this time (default: run until interrupted)",
     )
     parser.add_argument(
         "--nodes",
-        type=_nodes,
+        type=flag_types.nodes,
         default=_DEMO_DEFAULTS.nodes,
         metavar="N",
         help="simulated nodes, each with 4 GPUs (default: %(default)s)",
     )
     parser.add_argument(
         "--port",
-        type=_port,
+        type=flag_types.port,
         default=_DEMO_DEFAULTS.port,
         metavar="PORT",
         help="the port of the server; 0 takes a free one (default: %(default)s)",
@@ -264,39 +255,3 @@ def _run(command: Coroutine[object, object, None]) -> None:
     allow_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(command)
-
-
-def _port(text: str) -> int:
-    return _whole(text, 0, 65535)
-
-
-def _list(text: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-def _nodes(text: str) -> int:
-    return _whole(text, 1, _MAX_DEMO_NODES)
-
-
-def _days(text: str) -> int:
-    return _whole(text, 1, _MAX_DAYS)
-
-
-def _whole(text: str, least: int, greatest: int) -> int:
-    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= greatest:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} to {greatest}")
-    return int(text)
-
-
-def _url(text: str) -> str:
-    try:
-        return parse_exporter_url(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _duration(text: str) -> float:
-    try:
-        return parse_duration(text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error

@@ -41,7 +41,7 @@ async def listening(
 
     Args:
         server: whose connections it accepts.
-        host: an IP address, or a name for one; 0.0.0.0 and :: are all there are, IPv4 and IPv6.
+        host: an IP address, or a name for one; 0.0.0.0 or :: for all, IPv4 and IPv6.
         port: 0 takes any free one.
         tls: the TLS side of every connection.
         limits: of handshakes and connections; those of requests are the server's.

@@ -12,23 +12,19 @@ from ipaddress import IPv4Address
 from itertools import cycle
 from pathlib import Path
 from statistics import quantiles
-from tempfile import TemporaryDirectory
 from time import perf_counter
 
 from aiohttp import web
 from msgspec import Struct, structs
 
-from metrics_server.config import Config, ServeOptions
 from metrics_server.demo import manifests
 from metrics_server.demo.exporters import Observation, SimulatedNode, render_page, simulated_node
-from metrics_server.demo.kubeconfig import kubeconfig_of
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS, Json, Object, metadata
 from metrics_server.demo.trust import SimulatedTrust
 from metrics_server.demo.workload import A100, Load, SimulatedPod, gpu_states
-from metrics_server.server import running
 from tests.bench import Figure, process, uvloop_runner
-from tests.bench.serving import connection
+from tests.bench.serving import connection, front_proxy_certificate, started
 
 GPUS_PER_NODE = 8
 
@@ -141,9 +137,7 @@ async def _cluster(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     """The Kubernetes API of a cluster, and its exporters."""
     size = SIZES[arguments[0]]
     api = await stack.enter_async_context(KubernetesAPI())
-    pair = SimulatedTrust(api).front_proxy()
-    certificate = Path(stack.enter_context(TemporaryDirectory()), "front-proxy.pem")
-    await asyncio.to_thread(certificate.write_bytes, pair.certificate + pair.key)
+    certificate = await front_proxy_certificate(stack, SimulatedTrust(api))
     pages: dict[str, bytes] = {}
     endpoints: list[Json] = []
     for number in range(size.nodes):
@@ -228,15 +222,7 @@ async def _change(api: KubernetesAPI, pods: Sequence[SimulatedPod]) -> None:
 async def _server(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     """The server: where it is, its process, and the seconds that it took to know the cluster."""
     (api,) = arguments
-    kubeconfig = await stack.enter_async_context(kubeconfig_of(api, b""))
     began = perf_counter()
-    server = await stack.enter_async_context(
-        running(
-            ServeOptions(kubeconfig=kubeconfig, secure_port=0),
-            # Whatever is not measured whole shall fail.
-            Config.model_validate({"fallback": {"chain": ["error"], "minCoverage": 1.0}}),
-        )
-    )
-    for synced in server.synced.values():
-        await synced.wait()
+    # Whatever is not measured whole shall fail.
+    server = await started(stack, api, {"fallback": {"chain": ["error"], "minCoverage": 1.0}})
     return [server.url, str(os.getpid()), str(perf_counter() - began)]

@@ -5,7 +5,7 @@ The cluster, the server and the load each have a process of their own.
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from statistics import median, quantiles
@@ -13,17 +13,17 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 
 import aiohttp
-import yaml
 from aiohttp import web
 from msgspec import Struct
 
 from metrics_server.config import Config, ServeOptions
 from metrics_server.demo.cluster import Cluster
 from metrics_server.demo.exporters import Fault
+from metrics_server.demo.kubeconfig import kubeconfig_of
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.trust import SimulatedTrust
 from metrics_server.demo.workload import Load
-from metrics_server.server import running
+from metrics_server.server import RunningServer, running
 from metrics_server.serving.authority import Authority
 from metrics_server.serving.certificates import context_from_pair
 from tests.bench import Figure, process, uvloop_runner
@@ -157,6 +157,30 @@ async def connection(url: str, certificate: str) -> AsyncIterator[Question]:
         await writer.wait_closed()
 
 
+async def front_proxy_certificate(stack: AsyncExitStack, trust: SimulatedTrust) -> Path:
+    """The file of a front proxy's certificate and key, there for as long as the stack."""
+    pair = trust.front_proxy()
+    path = Path(stack.enter_context(TemporaryDirectory()), "front-proxy.pem")
+    await asyncio.to_thread(path.write_bytes, pair.certificate + pair.key)
+    return path
+
+
+async def started(stack: AsyncExitStack, api: str, config: Mapping[str, object]) -> RunningServer:
+    """A server that knows its cluster, and runs for as long as the stack.
+
+    Args:
+        stack: what ends it.
+        api: the URL of its Kubernetes API.
+        config: the sections of its configuration file.
+    """
+    kubeconfig = await stack.enter_async_context(kubeconfig_of(api, b""))
+    options = ServeOptions(kubeconfig=kubeconfig, secure_port=0)
+    server = await stack.enter_async_context(running(options, Config.model_validate(config)))
+    for synced in server.synced.values():
+        await synced.wait()
+    return server
+
+
 async def _slowest_scrape(urls: list[str]) -> float:
     async with aiohttp.ClientSession() as session:
 
@@ -174,11 +198,8 @@ async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
     """A cluster with a pod on every node, whose exporters take their time."""
     api = await stack.enter_async_context(KubernetesAPI())
     trust = SimulatedTrust(api)
-    pair = trust.front_proxy()
-    folder = stack.enter_context(TemporaryDirectory())
-    certificate = Path(folder, "front-proxy.pem")
-    await asyncio.to_thread(certificate.write_bytes, pair.certificate + pair.key)
-    authorities = Path(folder, "client-ca.pem")
+    certificate = await front_proxy_certificate(stack, trust)
+    authorities = certificate.with_name("client-ca.pem")
     await asyncio.to_thread(authorities.write_bytes, trust.front_proxies.bundle)
     cluster = await stack.enter_async_context(
         Cluster(api, nodes=NODES, load=Load(), loading_seconds=0, deleting_seconds=0)
@@ -191,27 +212,7 @@ async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
 async def _servers(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     """The server, and a bare aiohttp handler that sends the bytes of its answer."""
     api, authorities, max_age = arguments
-    folder = stack.enter_context(TemporaryDirectory())
-    kubeconfig = Path(folder, "kubeconfig")
-    await asyncio.to_thread(
-        kubeconfig.write_text,
-        yaml.safe_dump(
-            {
-                "clusters": [{"name": "bench", "cluster": {"server": api}}],
-                "contexts": [{"name": "bench", "context": {"cluster": "bench", "user": ""}}],
-                "current-context": "bench",
-            }
-        ),
-        encoding="utf-8",
-    )
-    server = await stack.enter_async_context(
-        running(
-            ServeOptions(kubeconfig=kubeconfig, secure_port=0),
-            Config.model_validate({"exporters": {"maxAge": max_age}}),
-        )
-    )
-    for synced in server.synced.values():
-        await synced.wait()
+    server = await started(stack, api, {"exporters": {"maxAge": max_age}})
     body = _ANSWER
 
     async def handler(_: web.Request) -> web.Response:

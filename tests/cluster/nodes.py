@@ -61,7 +61,7 @@ class Nodes:
         """Whether those that end are started again."""
         self._client = client
         self._folder = folder
-        self._nodes = [simulated_node(name, A100, number) for name, number in gpus.items()]
+        self._nodes = {name: simulated_node(name, A100, number) for name, number in gpus.items()}
         self._addresses = {name: f"192.0.2.{number}" for number, name in enumerate(gpus, start=11)}
         self._placed: dict[str, Placed] = {}
         self._free_addresses = (f"192.0.2.{number}" for number in count(100))
@@ -79,16 +79,15 @@ class Nodes:
     @property
     def with_gpus(self) -> list[str]:
         """The names of those that have GPUs."""
-        return [node.name for node in self._nodes if node.gpus]
+        return [name for name, node in self._nodes.items() if node.gpus]
 
     async def register(self) -> None:
         """Make the nodes known, as their kubelets do.
 
         Where there are others, those with GPUs are for pods that ask for one.
         """
-        for simulated in self._nodes:
-            name, gpus = simulated.name, len(simulated.gpus)
-            address = self._addresses[name]
+        for name, address in self._addresses.items():
+            gpus = len(self._nodes[name].gpus)
             await add_address(address)
             resources: Object = {"cpu": "16", "memory": "64Gi", "pods": "110", GPU: str(gpus)}
             node: Object = {
@@ -135,8 +134,7 @@ class Nodes:
     def _take(self, pod: Pod, node: str, tasks: asyncio.TaskGroup) -> None:
         """Run a pod that the scheduler has given a node, once GPUs are free for it there."""
         taken = {uuid for placed in self._placed.values() for uuid in placed.gpus}
-        (gpus,) = (each.gpus for each in self._nodes if each.name == node)
-        free = [gpu.uuid for gpu in gpus if gpu.uuid not in taken]
+        free = [gpu.uuid for gpu in self._nodes[node].gpus if gpu.uuid not in taken]
         if len(free) >= pod.gpus:
             placed = Placed(pod, node, tuple(free[: pod.gpus]), asyncio.Event())
             self._placed[pod.metadata.uid] = placed
@@ -175,7 +173,7 @@ class Nodes:
     async def _start(self, placed: Placed, address: str, stack: AsyncExitStack) -> Container:
         pod = placed.pod
         if "dcgm-exporter" in pod.container.image:
-            (node,) = (each for each in self._nodes if each.name == placed.node)
+            node = self._nodes[placed.node]
             await stack.enter_async_context(exporter(address, lambda: self._page(node)))
         elif _is_server(pod):
             folder = self._folder / pod.metadata.name

@@ -53,13 +53,18 @@ async def test_replicas_are_spread_and_leave_gpu_nodes_alone(cluster: Cluster) -
     await cluster.becomes("<cpu-0 cpu-1>", *NODES_OF_REPLICAS)
 
 
-@pytest.mark.parametrize("cluster", [{"gpu": 8, "a-0": 0, "a-1": 0, "b-0": 0}], indirect=True)
+@pytest.mark.parametrize("cluster", [{"gpu": 8, "a-0": 0, "a-1": 0, "b": 0}], indirect=True)
 async def test_replicas_are_spread_over_zones(cluster: Cluster) -> None:
-    """Where nodes are in zones, each is in a zone of its own."""
-    for zone, nodes in (("a", ("a-0", "a-1")), ("b", ("b-0", "gpu"))):
+    """Where nodes are in zones, each is in a zone of its own, though others have more room."""
+    for zone, nodes in (("a", ("a-0", "a-1")), ("b", ("b", "gpu"))):
         await cluster.kubectl("label", "nodes", *nodes, f"topology.kubernetes.io/zone={zone}")
+    container = {"name": "large", "image": "large", "resources": {"requests": {"cpu": "8"}}}
+    large = json.dumps({"spec": {"nodeName": "b", "containers": [container]}})
+    await cluster.becomes("default", "get", "serviceaccount", "default")
+    await cluster.kubectl("run", "large", "--image=large", f"--overrides={large}")
+    await cluster.becomes("Running", "get", "pod", "large")
     await cluster.install()
-    await cluster.becomes(" b-0>", *NODES_OF_REPLICAS)
+    await cluster.becomes(" b>", *NODES_OF_REPLICAS)
 
 
 async def test_an_idle_gpu_is_not_scaled(cluster: Cluster) -> None:
