@@ -12,7 +12,7 @@ from metrics_server.rules import MetricRule
 Origin = Literal["exporters", "last-known", "simulated"]
 
 
-class Question(Struct, frozen=True):
+class Question(Struct, frozen=True, cache_hash=True):
     """What an HPA asks.
 
     Attributes:
@@ -77,7 +77,7 @@ class Collection(Struct, frozen=True):
     fresh_until: float = 0
 
 
-class Answer(Struct, frozen=True):
+class Answer(Struct, frozen=True, cache_hash=True):
     """The one number that a question gets.
 
     Attributes:

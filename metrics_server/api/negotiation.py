@@ -15,7 +15,7 @@ _MEDIA_RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})")
 _QUALITY = re.compile(r"0(\.[0-9]*)?|1(\.0*)?|\.[0-9]+")
 
 
-class Offer(Struct, frozen=True):
+class Offer(Struct, frozen=True, cache_hash=True):
     """A form that an answer can be given in.
 
     Attributes:

@@ -7,7 +7,7 @@ UNAUTHENTICATED = "system:unauthenticated"
 MASTERS = "system:masters"
 
 
-class User(Struct, frozen=True):
+class User(Struct, frozen=True, cache_hash=True):
     """An authenticated user, as user.Info of k8s.io/apiserver tells one.
 
     Attributes:

@@ -16,7 +16,7 @@ from metrics_server.auth.identity import User
 _HEX = frozenset("0123456789abcdef")
 
 
-class RequestHeaderConfig(Struct, frozen=True, dict=True):
+class RequestHeaderConfig(Struct, frozen=True, dict=True, cache_hash=True):
     """Which headers tell an identity, and who may send them; header names in any case.
 
     Attributes:

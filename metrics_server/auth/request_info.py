@@ -19,7 +19,7 @@ _VERBS: Mapping[str, str] = {
 }
 
 
-class Attributes(Struct, frozen=True):
+class Attributes(Struct, frozen=True, cache_hash=True):
     """What is to be authorized, as authorizer.Attributes of k8s.io/apiserver has it.
 
     A request for a metric has a resource and no path; any other has a path alone.

@@ -97,7 +97,7 @@ class Requirement(Struct, frozen=True, order=True):
                 return f"{self.key}{symbol}{self.values[0]}"
 
 
-class Selector(Struct, frozen=True, dict=True):
+class Selector(Struct, frozen=True, dict=True, cache_hash=True):
     """Which labels are meant; with no requirement, all are.
 
     `str()` gives the canonical form, which parses back to an equal selector.
