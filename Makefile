@@ -17,7 +17,7 @@ demo: $(VENV)/installed ## watch GPU utilization scale a Deployment, on loopback
 	@$(BIN)/gpu-metrics-server demo $(ARGS)
 
 test: lint typecheck ## everything that must hold
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --numprocesses=auto $(ARGS)
 
 cluster: $(VENV)/installed ## install on a real control plane, whose programs are in CONTROL_PLANE=FOLDER
 	@test -n "$(CONTROL_PLANE)" || { echo "CONTROL_PLANE: name the folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler"; exit 2; }
