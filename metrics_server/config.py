@@ -139,14 +139,14 @@ class SimulatedConfig(Section):
     """The simulated utilization, in percent."""
 
     base: float = Field(60.0, ge=0, le=100, strict=False, description="Its least value.")
-    variance: float = Field(
-        30.0, ge=0, le=100, strict=False, description="How much may be added, evenly spread."
+    spread: float = Field(
+        30.0, ge=0, le=100, strict=False, description="How far above it a value may be."
     )
 
     @model_validator(mode="after")
     def _is_a_percentage(self) -> Self:
-        if self.base + self.variance > 100:  # noqa: PLR2004 - percent
-            raise ValueError("base + variance must not be above 100")
+        if self.base + self.spread > 100:  # noqa: PLR2004 - percent
+            raise ValueError("base + spread must not be above 100")
         return self
 
 

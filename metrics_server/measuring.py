@@ -1,7 +1,5 @@
 """The part of the server that measures, made as the configuration says."""
 
-import random
-import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -24,7 +22,7 @@ from metrics_server.kube.reflector import Reflector
 from metrics_server.monitoring import Monitor
 from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import Rules
-from metrics_server.windows import WindowedSource
+from metrics_server.windows import Windows
 
 Watch = Reflector[Pod] | Reflector[EndpointSlice]
 
@@ -55,14 +53,14 @@ async def providing(
         access=AccessKeeper(_access_files(config.exporters)),
         monitor=monitor,
     )
-    windowed = WindowedSource(ExporterSource(targets, scraper), period=config.exporters.max_age)
-    async with scraper, windowed as source:
+    async with scraper, Windows(period=config.exporters.max_age) as windows:
         provider = ExternalMetricsProvider(
             rules=rules,
             pods=pods,
             measure=config.pods.measure,
-            source=source,
+            source=ExporterSource(targets, scraper),
             min_coverage=config.fallback.min_coverage,
+            windows=windows,
             fallback=_fallback(config.fallback),
             monitor=monitor,
         )
@@ -131,7 +129,5 @@ def _fallback(config: FallbackConfig) -> FallbackChain:
     return FallbackChain(
         config.chain,
         last_known_max_age=config.last_known_max_age,
-        simulated=Simulated(config.simulated.base, config.simulated.variance),
-        clock=time.time,
-        random=random.random,
+        simulated=Simulated(config.simulated.base, config.simulated.spread),
     )

@@ -1,65 +1,63 @@
 """Means over a window of time, for the rules that ask for one.
 
-An HPA asks each 15 seconds, and a mean of what it happens to see would be one of two or three
-values. So the pods that a rule with a window was asked about are measured again and again in the
-background for as long as it is in demand, and what was measured is kept for the window.
+An HPA asks every 15 seconds, and a mean of what it happens to see would be one of two or three
+values. So a question about a rule with a window is measured again and again in the background for
+as long as it is in demand, and what was measured is kept for the window.
+
+For a mean or a sum over pods, what is averaged is the work of all pods together. A mean over each
+pod's own window would give the first seconds of a new pod the weight of a whole window, and would
+lose the work of a pod that is gone: the HPA would overshoot either way.
 """
 
 import asyncio
 import time
 from array import array
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable
 from statistics import fmean
 from types import TracebackType
 from typing import Self
 
 import structlog
+from cachetools import LRUCache
 from msgspec import structs
 
-from metrics_server.aggregation import pod_value
-from metrics_server.kube.pods import Pod
+from metrics_server.errors import RequestError
 from metrics_server.rules import MetricRule
-from metrics_server.samples import Collection, MetricSource, PodSample
+from metrics_server.samples import Answer, Question
 
-# How many times a window is measured in the background: it bounds the memory of a pod.
+# How many times a window is measured in the background: it bounds the memory of a question.
 _TIMES = 30
+# Questions with a window at once. Beyond that the one asked longest ago starts over.
+_MAX_WINDOWS = 1000
+
+Measure = Callable[[], Awaitable[Answer]]
 
 log = structlog.stdlib.get_logger(__name__)
 
 
-class WindowedSource:
-    """A MetricSource whose samples are means over their rule's window; an async context manager.
+class Windows:
+    """Makes answers of now into means over their rule's window; an async context manager.
 
-    A pod's value is the plain mean of its values at the scrapes of the window, which ends with
-    the newest of them and begins `rule.window` seconds before it. Which pods have a sample, and
-    what is told of those that have none, is as of now: a pod whose exporter fails is missing,
-    however much is kept of it. A sample's timestamp is the end of its window, as the API has it
-    (k8s.io/metrics, ExternalMetricValue.WindowSeconds). Until the window has filled, the mean is
-    of what there is: the first answer is the value of now.
+    The window ends with the newest measurement, whose timestamp is the answer's, and begins
+    `rule.window` seconds before it (k8s.io/metrics, ExternalMetricValue.WindowSeconds). Until it
+    has filled, the mean is of what there is: the first answer is the value of now.
 
     Args:
-        source: what measures.
-        period: how often pods in demand are measured at most, in seconds. A window is measured
-            30 times at most, so that a longer one is not measured as often.
-        linger: how long after a question its pods stay in demand, in seconds, besides one period.
+        period: how often a question in demand is measured at most, in seconds. A window is
+            measured 30 times at most, so that a longer one is not measured as often.
+        linger: how long after it was asked a question stays in demand, in seconds, besides one
+            period.
         clock: seconds, on a clock that never goes back.
     """
 
     def __init__(
-        self,
-        source: MetricSource,
-        *,
-        period: float,
-        linger: float = 60,
-        clock: Callable[[], float] = time.monotonic,
+        self, *, period: float, linger: float = 60, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        self._source = source
         self._period = period
         self._linger = linger
         self._clock = clock
-        # By the rule's name and the pods' namespace.
-        self._kept: dict[tuple[str, str], _Kept] = {}
+        self._windows: LRUCache[Question, _Window] = LRUCache(_MAX_WINDOWS)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -76,104 +74,94 @@ class WindowedSource:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """Measure these pods, all of one namespace, now, and tell their means."""
-        measured = await self._source.collect(rule, pods)
-        if not rule.window or not pods:
-            return measured
-        key = (rule.name, pods[0].namespace)
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = self._kept[key] = _Kept(rule)
-            task = asyncio.create_task(self._keep_up(key, kept), name=f"window {'/'.join(key)}")
+    def mean(self, question: Question, rule: MetricRule, now: Answer, measure: Measure) -> Answer:
+        """The answer over the rule's window.
+
+        Args:
+            question: as it was asked.
+            rule: of its metric; it has a window.
+            now: the answer of this moment.
+            measure: measures the question again, for as long as it is in demand.
+        """
+        window = self._windows.get(question)
+        if window is None:
+            window = self._windows[question] = _Window(rule)
+            name = f"window {question.namespace}/{question.metric}"
+            task = asyncio.create_task(self._keep_up(question, window, measure), name=name)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        kept.ask(pods, self._clock() + self._linger + self._spacing(rule))
-        kept.record(measured, self._spacing(rule))
-        return structs.replace(
-            measured, samples=tuple(kept.mean(sample) for sample in measured.samples)
-        )
+        window.until = self._clock() + self._linger + self._spacing(rule)
+        window.record(now, self._clock(), self._spacing(rule))
+        return window.mean(now)
 
-    async def _keep_up(self, key: tuple[str, str], kept: "_Kept") -> None:
-        """Measure the pods in demand until there are none."""
-        rule = kept.rule
+    async def _keep_up(self, question: Question, window: "_Window", measure: Measure) -> None:
+        """Measure a question until it is no longer in demand."""
+        spacing = self._spacing(window.rule)
         try:
-            while True:
-                await asyncio.sleep(self._spacing(rule))
-                pods = kept.in_demand(self._clock())
-                if not pods:
-                    return
-                kept.record(await self._source.collect(rule, pods), self._spacing(rule))
+            while self._windows.get(question) is window:
+                await asyncio.sleep(spacing)
+                if window.until <= self._clock():
+                    break
+                try:
+                    window.record(await measure(), self._clock(), spacing)
+                except RequestError:
+                    # The next question gets it as its own error; here it is a gap in the window.
+                    continue
         except Exception:
-            # The next question begins anew; it has its own answer, and its own error.
-            log.exception("a window is not kept up", metric=rule.name, namespace=key[1])
+            # The next question starts another window; it has its own answer, and its own error.
+            log.exception("window stopped", metric=question.metric, namespace=question.namespace)
         finally:
-            del self._kept[key]
+            if self._windows.get(question) is window:
+                del self._windows[question]
 
     def _spacing(self, rule: MetricRule) -> float:
         return max(self._period, rule.window / _TIMES)
 
 
-class _Asked:
-    """A pod that was asked about, and what was measured of it."""
-
-    __slots__ = ("pod", "times", "until", "values")
-
-    def __init__(self, pod: Pod, until: float) -> None:
-        self.pod = pod
-        self.until = until
-        # In the order of time, of equal length.
-        self.times = array("d")
-        self.values = array("d")
-
-
-class _Kept:
-    """What is kept for one rule in one namespace.
+class _Window:
+    """What was measured for one question.
 
     Attributes:
-        rule: the rule.
+        rule: of its metric.
+        until: until when it is in demand, by the monotonic clock.
+        timestamp: when the newest of it was read, in seconds since the epoch.
     """
+
+    __slots__ = ("_times", "_values", "rule", "timestamp", "until")
 
     def __init__(self, rule: MetricRule) -> None:
         self.rule = rule
-        self._asked: dict[str, _Asked] = {}
+        self.until = 0.0
+        self.timestamp = 0.0
+        # In the order of time, of equal length.
+        self._times = array("d")
+        self._values = array("d")
 
-    def ask(self, pods: Sequence[Pod], until: float) -> None:
-        """Keep these pods in demand until then."""
-        for pod in pods:
-            asked = self._asked.get(pod.name)
-            # A pod that has moved is another one of the same name, as a StatefulSet makes them.
-            if asked is None or asked.pod.node != pod.node:
-                asked = self._asked[pod.name] = _Asked(pod, until)
-            asked.pod, asked.until = pod, until
+    def record(self, measured: Answer, now: float, spacing: float) -> None:
+        """Keep a measurement that comes at least half that many seconds after the last.
 
-    def in_demand(self, now: float) -> list[Pod]:
-        """The pods in demand; the others are forgotten."""
-        self._asked = {name: asked for name, asked in self._asked.items() if asked.until > now}
-        return [asked.pod for asked in self._asked.values()]
-
-    def record(self, measured: Collection, spacing: float) -> None:
-        """Keep the samples that come at least half that many seconds after their pod's last.
-
-        One scrape may be told many times over, and questions come in between: so each stretch of
-        time counts about once.
+        One scrape may be reported many times over, and questions come in between: so each stretch
+        of time counts about once.
         """
-        for sample in measured.samples:
-            asked = self._asked.get(sample.pod)
-            if asked is None:
-                continue
-            times, values = asked.times, asked.values
-            if times and times[-1] > sample.timestamp + self.rule.window:
-                # The wall clock was set back.
-                del times[:], values[:]
-            if times and sample.timestamp < times[-1] + spacing / 2:
-                continue
-            times.append(sample.timestamp)
-            values.append(pod_value(self.rule, sample))
-            old = bisect_right(times, sample.timestamp - self.rule.window)
-            del times[:old], values[:old]
+        times, values = self._times, self._values
+        if times and (now < times[-1] + spacing / 2 or measured.timestamp == self.timestamp):
+            return
+        self.timestamp = measured.timestamp
+        times.append(now)
+        values.append(measured.value * self._multiplier(measured))
+        old = bisect_right(times, now - self.rule.window)
+        del times[:old], values[:old]
 
-    def mean(self, sample: PodSample) -> PodSample:
-        """The sample with the mean of its pod's window in place of its values."""
-        asked = self._asked[sample.pod]
-        return structs.replace(sample, gpus=(fmean(asked.values),), timestamp=asked.times[-1])
+    def mean(self, now: Answer) -> Answer:
+        """The answer over the window, about the pods of now."""
+        value = fmean(self._values) / self._multiplier(now)
+        limit = max(self.rule.maximum, now.value)
+        return structs.replace(
+            now,
+            value=value if self.rule.over_pods == "sum" else min(value, limit),
+            timestamp=self.timestamp,
+        )
+
+    def _multiplier(self, answer: Answer) -> int:
+        """What makes a mean over pods their work; a sum is work already, an extreme is none."""
+        return answer.asked if self.rule.over_pods == "avg" else 1

@@ -50,7 +50,7 @@ fallback:
   chain: [last-known, error]
   lastKnownMaxAge: 30s
   minCoverage: 1
-  simulated: {base: 50, variance: 10}
+  simulated: {base: 50, spread: 10}
 """,
         )
     )
@@ -66,7 +66,7 @@ fallback:
     assert (config.pods.measure, config.pods.namespaces) == ("running", ("default",))
     assert config.fallback.chain == ("last-known", "error")
     assert (config.fallback.last_known_max_age, config.fallback.min_coverage) == (30, 1)
-    assert (config.fallback.simulated.base, config.fallback.simulated.variance) == (50, 10)
+    assert (config.fallback.simulated.base, config.fallback.simulated.spread) == (50, 10)
 
 
 def test_every_problem_is_told_at_once_by_path(tmp_path: Path) -> None:
@@ -109,7 +109,7 @@ fallback:
         ("fallback: {chain: [error, simulated]}", "fallback: chain goes on after error"),
         ("fallback: {chain: [simulated, simulated]}", "fallback: chain names a kind twice"),
         ("fallback: {chain: []}", "fallback.chain: "),
-        ("fallback: {simulated: {base: 90, variance: 30}}", "base + variance must not be above"),
+        ("fallback: {simulated: {base: 90, spread: 30}}", "base + spread must not be above"),
         ("exporters: {timeout: 0s}", "exporters.timeout: must be longer than 0s"),
         ("exporters: {path: metrics}", "exporters.path: must begin with /"),
         (

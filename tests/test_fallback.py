@@ -1,8 +1,11 @@
 """What is answered where there is no measurement."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
 from metrics_server.catalogue import CATALOGUE
@@ -30,41 +33,85 @@ class Clock:
         return self.now
 
 
-def chain(kinds: Sequence[FallbackKind], clock: Clock, random: float = 0.5) -> FallbackChain:
+def chain(kinds: Sequence[FallbackKind], clock: Clock) -> FallbackChain:
     """A chain with a last-known age of 60 s and the default simulation."""
     return FallbackChain(
         kinds,
         last_known_max_age=60,
         simulated=Simulated(),
         clock=clock,
-        random=lambda: random,
+        wall_clock=lambda: 5000,
     )
 
 
 def test_last_known_comes_before_simulated() -> None:
     """The last real value is told again, with its own time and its origin named."""
-    clock = Clock(1001)
+    clock = Clock(1)
     fallback = chain(["last-known", "simulated"], clock)
-    fallback.remember(QUESTION, REAL)
-    clock.now = 1060
-    assert fallback.replace(QUESTION, UTILIZATION, 4, MISSING) == Answer(
+    fallback.remember(QUESTION, REAL, 2)
+    clock.now = 61
+    assert fallback.replace(QUESTION, UTILIZATION, 2, MISSING) == Answer(
         83.0, 0, 1000.0, "last-known", 2, 2
     )
 
 
 def test_last_known_is_given_up_with_age() -> None:
-    """Its age is counted from its oldest sample, so it is never older than allowed."""
-    clock = Clock(1001)
+    """After 60 s the chain goes on."""
+    clock = Clock(1)
     fallback = chain(["last-known", "simulated"], clock)
-    fallback.remember(QUESTION, REAL)
-    clock.now = 1060.5
-    assert fallback.replace(QUESTION, UTILIZATION, 4, MISSING).origin == "simulated"
+    fallback.remember(QUESTION, REAL, 2)
+    clock.now = 61.5
+    assert fallback.replace(QUESTION, UTILIZATION, 2, MISSING).origin == "simulated"
+
+
+@pytest.mark.parametrize(
+    ("metric", "then", "now", "value"),
+    [
+        ("gpu_utilization", 4, 6, 55.333),
+        ("gpu_utilization", 4, 2, 100),
+        ("gpu_utilization", 4, 4, 83),
+        ("gpu_utilization_sum", 4, 6, 83),
+        ("gpu_utilization_sum", 4, 2, 83),
+        ("gpu_utilization_max", 4, 4, 83),
+        ("gpu_utilization_max", 4, 3, 83),
+        ("gpu_utilization_max", 4, 5, None),
+    ],
+)
+def test_last_known_is_work(metric: str, then: int, now: int, value: float | None) -> None:
+    """A mean is scaled, and capped; a sum is kept; a maximum holds until there are more pods."""
+    rule = Rules(CATALOGUE).find(metric)
+    fallback = chain(["last-known"], Clock(1))
+    fallback.remember(QUESTION, REAL, then)
+    if value is None:
+        with pytest.raises(MeasurementMissingError):
+            fallback.replace(QUESTION, rule, now, MISSING)
+    else:
+        answer = fallback.replace(QUESTION, rule, now, MISSING)
+        assert answer.value == pytest.approx(value, abs=1e-3)
+        assert answer.origin == "last-known"
+
+
+def test_what_is_scaled_is_what_the_hpa_was_given() -> None:
+    """89.6 was answered as 90: four pods at 90 are 60 for each of six."""
+    fallback = chain(["last-known"], Clock(1))
+    fallback.remember(QUESTION, structs.replace(REAL, value=89.6), 4)
+    answer = fallback.replace(QUESTION, UTILIZATION, 6, MISSING)
+    assert (answer.value, answer.decimals) == (60, 3)
+
+
+def test_a_mean_over_sums_may_be_above_one_gpus_maximum() -> None:
+    """The cap is no lower than what was measured: 8 GPUs at 90 % are 720."""
+    rule = structs.replace(UTILIZATION, over_gpus="sum")
+    fallback = chain(["last-known"], Clock(1))
+    fallback.remember(QUESTION, structs.replace(REAL, value=720), 2)
+    assert fallback.replace(QUESTION, rule, 3, MISSING).value == 480
+    assert fallback.replace(QUESTION, rule, 1, MISSING).value == 720
 
 
 def test_last_known_belongs_to_its_question() -> None:
     """Another selector, namespace or metric has a memory of its own."""
     fallback = chain(["last-known"], Clock(1000))
-    fallback.remember(QUESTION, REAL)
+    fallback.remember(QUESTION, REAL, 2)
     for other in (
         Question("default", "gpu_utilization", parse_selector("app=b")),
         Question("other", "gpu_utilization", parse_selector("app=a")),
@@ -77,17 +124,81 @@ def test_last_known_belongs_to_its_question() -> None:
 def test_the_same_question_in_other_words_shares_its_memory() -> None:
     """The spelling of the selector makes no difference."""
     fallback = chain(["last-known"], Clock(1000))
-    fallback.remember(QUESTION, REAL)
+    fallback.remember(QUESTION, REAL, 2)
     same = Question("default", "gpu_utilization", parse_selector("app == a"))
     assert fallback.replace(same, UTILIZATION, 4, MISSING).origin == "last-known"
 
 
-@pytest.mark.parametrize(("random", "value"), [(0.0, 60.0), (0.5, 75.0), (0.999, 89.97)])
-def test_simulated_is_60_to_90_percent(random: float, value: float) -> None:
-    """Base 60 plus a uniform 0 to 30, told as simulated, covering no pod."""
-    answer = chain(["simulated"], Clock(7), random).replace(QUESTION, UTILIZATION, 4, MISSING)
-    assert answer.value == pytest.approx(value)
-    assert structs.replace(answer, value=0) == Answer(0, 0, 7, "simulated", 0, 0)
+@given(st.text(max_size=20), st.text(min_size=1, max_size=20))
+def test_simulated_is_60_to_90_percent(namespace: str, metric: str) -> None:
+    """Base 60 plus 0 to 30, reported as simulated, covering no pod; the same in every replica."""
+    question = Question(namespace, metric, parse_selector("app=a"))
+    answer = chain(["simulated"], Clock(7)).replace(question, UTILIZATION, 4, MISSING)
+    assert answer.value in range(60, 91)
+    assert structs.replace(answer, value=0) == Answer(0, 0, 5000, "simulated", 0, 0)
+    assert chain(["simulated"], Clock(99)).replace(question, UTILIZATION, 4, MISSING) == answer
+
+
+def test_simulated_values_are_spread_evenly() -> None:
+    """Of many questions, each whole number of the range gets its share."""
+    fallback = chain(["simulated"], Clock(7))
+    drawn = Counter(
+        fallback.replace(
+            Question("default", f"m{n}", parse_selector("")), UTILIZATION, 4, MISSING
+        ).value
+        for n in range(3100)
+    )
+    assert drawn.keys() == set(range(60, 91))
+    assert all(50 < count < 160 for count in drawn.values())
+
+
+@given(st.integers(1, 50), st.lists(st.integers(1, 100)))
+def test_simulated_is_the_work_of_the_pods_there_were(first: int, later: list[int]) -> None:
+    """Whatever the pods become, it is the same work; where that is out of 60 to 90, the error."""
+    fallback = chain(["simulated"], Clock(7))
+    work = fallback.replace(QUESTION, UTILIZATION, first, MISSING).value * first
+    for pods in later:
+        if 60 * pods <= work <= 90 * pods:
+            answer = fallback.replace(QUESTION, UTILIZATION, pods, MISSING)
+            assert answer.value * pods == pytest.approx(work)
+        else:
+            with pytest.raises(MeasurementMissingError):
+                fallback.replace(QUESTION, UTILIZATION, pods, MISSING)
+
+
+def test_a_measurement_ends_an_outage() -> None:
+    """The next outage is drawn for the pods of its own time."""
+    fallback = chain(["simulated"], Clock(7))
+    first = fallback.replace(QUESTION, UTILIZATION, 4, MISSING).value
+    with pytest.raises(MeasurementMissingError):
+        fallback.replace(QUESTION, UTILIZATION, 8, MISSING)
+    fallback.remember(QUESTION, REAL, 8)
+    assert fallback.replace(QUESTION, UTILIZATION, 8, MISSING).value == first
+
+
+def test_an_outage_moves_a_workload_once() -> None:
+    """Once the last measurement was repeated, and the pods are others, nothing is simulated."""
+    clock = Clock(1)
+    fallback = chain(["last-known", "simulated"], clock)
+    fallback.remember(QUESTION, REAL, 100)
+    assert fallback.replace(QUESTION, UTILIZATION, 100, MISSING).origin == "last-known"
+    clock.now = 100
+    assert fallback.replace(QUESTION, UTILIZATION, 100, MISSING).origin == "simulated"
+    with pytest.raises(MeasurementMissingError):
+        fallback.replace(QUESTION, UTILIZATION, 101, MISSING)
+
+
+def test_a_question_in_an_outage_is_not_forgotten() -> None:
+    """It is remembered for as long as it is asked, and forgotten after ten minutes."""
+    clock = Clock(0)
+    fallback = chain(["simulated"], clock)
+    fallback.replace(QUESTION, UTILIZATION, 4, MISSING)
+    for _ in range(100):
+        clock.now += 300
+        with pytest.raises(MeasurementMissingError):
+            fallback.replace(QUESTION, UTILIZATION, 40, MISSING)
+    clock.now += 601
+    assert fallback.replace(QUESTION, UTILIZATION, 40, MISSING).origin == "simulated"
 
 
 def test_only_percentages_are_simulated() -> None:
@@ -98,9 +209,13 @@ def test_only_percentages_are_simulated() -> None:
 
 
 def test_a_simulated_sum_stands_for_all_pods() -> None:
-    """75 % as the sum of four pods would take three of them away: it is 75 % each."""
+    """60 % as the sum of four pods would take three of them away: it is that for each."""
     rule = Rules(CATALOGUE).find("gpu_utilization_sum")
-    assert chain(["simulated"], Clock(7)).replace(QUESTION, rule, 4, MISSING).value == 300
+    fallback = chain(["simulated"], Clock(7))
+    value = fallback.replace(QUESTION, rule, 4, MISSING).value
+    assert 4 * 60 <= value <= 4 * 90
+    with pytest.raises(MeasurementMissingError):
+        fallback.replace(QUESTION, rule, 1, MISSING)
 
 
 def test_a_sum_over_gpus_is_not_simulated() -> None:

@@ -29,6 +29,7 @@ from metrics_server.monitoring import Monitor
 from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import Rules
 from metrics_server.samples import Answer, Question
+from metrics_server.windows import Windows
 
 DATA = Path(__file__).parent / "data"
 PAGES = {path.stem: path.read_bytes() for path in (DATA / "exporters").glob("*.prom")}
@@ -114,12 +115,11 @@ async def ask(cluster: Cluster, scraper: Scraper, row: GoldenRow) -> Answer:
         measure="ready",
         source=ExporterSource(cluster, scraper),
         min_coverage=0.5,
+        windows=Windows(period=1),
         fallback=FallbackChain(
             ("error",),
             last_known_max_age=60,
             simulated=Simulated(),
-            clock=lambda: 0,
-            random=lambda: 0,
         ),
         monitor=Monitor(CollectorRegistry()),
     )

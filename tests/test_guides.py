@@ -367,10 +367,10 @@ def test_the_setup_guides_facts_are_all_there(fact: str) -> None:
 def test_the_defaults_that_the_guide_tells_are_those_of_the_code() -> None:
     """The fallback's numbers in the exporter's guide are the defaults."""
     fallback = Config().fallback
-    base, variance = fallback.simulated.base, fallback.simulated.variance
+    base, spread = fallback.simulated.base, fallback.simulated.spread
     text = re.sub(r"\s+", " ", text_of(EXPORTER))
-    assert f"a base of {base:g} % plus a random 0 to {variance:g} %" in text
-    assert f"so {base:g}–{base + variance:g} %" in text  # noqa: RUF001 - as the page has it
+    assert f"a base of {base:g} % plus a random 0 to {spread:g} %" in text
+    assert f"so {base:g}–{base + spread:g} %" in text  # noqa: RUF001 - as the page has it
     assert f"up to {fallback.last_known_max_age:g} s" in text
     assert f"`exporters.maxAge` ({Config().exporters.max_age:g} s)" in text
 

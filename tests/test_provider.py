@@ -21,9 +21,11 @@ from metrics_server.fallback import FallbackChain, FallbackKind, Simulated
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.monitoring import Monitor
-from metrics_server.provider import ExternalMetricsProvider, Measure
+from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import MetricRule, Rules
 from metrics_server.samples import Answer, Collection, PodSample, Question, TargetFailure
+from metrics_server.selection import Measure
+from metrics_server.windows import Windows
 
 NOW = 1000.0
 READY = Pod(
@@ -79,12 +81,13 @@ def provider(
         measure=measure,
         source=cluster,
         min_coverage=0.5,
+        windows=Windows(period=1),
         fallback=FallbackChain(
             chain,
             last_known_max_age=60,
             simulated=Simulated(),
             clock=lambda: NOW,
-            random=lambda: 0.5,
+            wall_clock=lambda: NOW,
         ),
         monitor=monitor,
         clock=lambda: NOW,
@@ -120,21 +123,33 @@ OTHERS = [
     pod("not-ready", ready=False),
     pod("pending", phase="Pending", ready=False),
     pod("succeeded", phase="Succeeded", ready=False),
-    pod("terminating", terminating=True),
+    pod("terminating", ready=False, terminating=True),
     pod("no-gpu", gpus=0),
 ]
 
 
 @pytest.mark.parametrize(
-    ("measure", "measured"), [("ready", ["ready"]), ("running", ["ready", "not-ready"])]
+    ("measure", "measured"),
+    [("ready", ["ready", "draining"]), ("running", ["ready", "draining", "not-ready"])],
 )
 async def test_which_pods_are_measured(
     monitor: Monitor, measure: Measure, measured: list[str]
 ) -> None:
-    """Running, Ready, not terminating pods with a GPU; `running` takes the not ready too."""
-    cluster = Cluster([READY, *OTHERS], {"ready": 50, "not-ready": 0})
+    """Running and Ready pods with a GPU, terminating or not; `running` takes the not Ready too."""
+    draining = pod("draining", terminating=True)
+    cluster = Cluster([READY, draining, *OTHERS], {"ready": 50, "draining": 0, "not-ready": 0})
     await provider(cluster, monitor, measure=measure).answer(question())
     assert cluster.measured == measured
+
+
+async def test_running_pods_without_a_ready_one_are_an_error(monitor: Monitor) -> None:
+    """The HPA would multiply their 95 % by 0 Ready pods, and scale to its minimum."""
+    pods = [pod(f"p{n}", ready=False) for n in range(4)]
+    cluster = Cluster(pods, {one.name: 95 for one in pods})
+    with pytest.raises(
+        NoPodMeasurableError, match="none of them is Ready: 4 Running but not Ready"
+    ):
+        await provider(cluster, monitor, measure="running").answer(question())
 
 
 @pytest.mark.parametrize(
@@ -173,8 +188,8 @@ async def test_which_pods_are_measured(
             "app=a",
             NoPodMeasurableError,
             (
-                'GPU pods in namespace "default" match "app=a" (4), but none of them can be '
-                "measured yet: 1 Running but not Ready, 1 Pending, 1 Succeeded, 1 terminating"
+                'GPU pods in namespace "default" match "app=a" (4), but none of them is '
+                "Ready: 1 Running but not Ready, 1 Pending, 1 Succeeded, 1 terminating"
             ),
         ),
     ],
@@ -200,7 +215,8 @@ async def test_a_missing_measurement_falls_back(
     """The fallback is told in the answer, in a warning, and in a count."""
     with capture_logs() as logs:
         answer = await provider(Cluster([READY]), monitor).answer(question())
-    assert answer == Answer(75, 0, NOW, "simulated", 0, 0)
+    assert 60 <= answer.value <= 90
+    assert structs.replace(answer, value=0) == Answer(0, 0, NOW, "simulated", 0, 0)
     assert logs == [
         {
             "event": "Failed to get real metrics",

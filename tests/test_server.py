@@ -126,7 +126,10 @@ async def test_the_cluster_is_followed() -> None:
         simulated.api.apply(PODS, pod("b", ready=False))
         await eventually(lambda: ask(simulated), has_value("10", 1))
         simulated.api.apply(PODS, pod("b"))
+        # A terminating pod counts for as long as it is Ready, as it does for the HPA.
         simulated.api.apply(PODS, pod("a", deleted=True))
+        await eventually(lambda: ask(simulated), has_value("20", 2))
+        simulated.api.apply(PODS, pod("a", deleted=True, ready=False))
         await eventually(lambda: ask(simulated), has_value("30", 1))
         for name in ("a", "b"):
             simulated.api.delete(PODS, "default", name)

@@ -56,7 +56,7 @@ class Scale(Struct, frozen=True):
     Attributes:
         spec_replicas: how many replicas are asked for now.
         status_replicas: how many pods there are.
-        ready_pods: how many of them are Running and Ready.
+        ready_pods: how many pods are Running and Ready, terminating or not.
     """
 
     spec_replicas: int

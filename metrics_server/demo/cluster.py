@@ -100,8 +100,8 @@ class Cluster:
 
     @property
     def ready_pods(self) -> int:
-        """How many pods serve."""
-        return sum(pod.ready for pod in self.pods)
+        """How many pods are Ready; a terminating one is, until it is gone."""
+        return sum(replica.pod.ready for replica in self._replicas)
 
     @property
     def demand(self) -> float:

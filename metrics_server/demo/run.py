@@ -234,7 +234,8 @@ def _introduction(
         begins, ends = _fault_times(options, tempo)
         fault = (
             f"From {begins:.0f} s to {ends:.0f} s, every exporter has a fault: {options.fault}.\n"
-            "Fallbacks answer then: last-known, the last real value; simulated, made up.\n"
+            "Then a fallback answers: last-known, the last real value; simulated, made up; or an\n"
+            "error, which keeps the replicas.\n"
         )
     else:
         fault = ""

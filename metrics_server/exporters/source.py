@@ -11,12 +11,14 @@ from metrics_server.exporters.pod_mapper import Attribution
 from metrics_server.exporters.scraper import Page, Scraper
 from metrics_server.exporters.targets import Targets
 from metrics_server.kube.pods import Pod
-from metrics_server.rules import MetricRule
+from metrics_server.rules import Aggregation, MetricRule
 from metrics_server.samples import Collection, PodSample, TargetFailure
 
 # How far above the rule's maximum a value is that counts as the maximum, as a profiling ratio may
 # read a little above 1. What is further above is no value.
 _TOLERANCE = 1.01
+# Aggregations by which the HPA reckons the work of all pods; an extreme is of pods with a GPU.
+_WORK: tuple[Aggregation, ...] = ("avg", "sum")
 
 
 class ExporterSource:
@@ -36,6 +38,9 @@ class ExporterSource:
 
         A pod is covered if each GPU that a page names for it has a value that is believed: the mean
         over some of its GPUs would be a number, but not the pod's.
+
+        A terminating pod that has given its GPUs back does no work: it counts as 0 in a mean or a
+        sum, because the HPA controller still counts it as Ready.
         """
         targets = self._targets.on_nodes({pod.node for pod in pods})
         scrapes = await self._scraper.scrape({url for urls in targets.values() for url in urls})
@@ -45,13 +50,18 @@ class ExporterSource:
         samples: list[PodSample] = []
         uncovered: list[Pod] = []
         for pod in pods:
-            answered = [page for url in targets[pod.node] if isinstance(page := pages[url], Page)]
+            outcomes = [pages[url] for url in targets[pod.node]]
+            answered = [page for page in outcomes if isinstance(page, Page)]
             sample = _sample(rule, pod, answered, asked, hosts)
-            if sample is None:
-                uncovered.append(pod)
-            else:
+            if sample is not None:
                 samples.append(sample)
-        measured = Collection(len(pods), tuple(samples), fresh_until=scrapes.fresh_until)
+            elif len(answered) < len(outcomes) or not _is_done(rule, pod, answered):
+                uncovered.append(pod)
+            elif rule.over_pods in _WORK:
+                samples.append(PodSample(pod.name, (0,), min(page.timestamp for page in answered)))
+        measured = Collection(
+            len(samples) + len(uncovered), tuple(samples), fresh_until=scrapes.fresh_until
+        )
         return _with_gaps(measured, rule, uncovered, targets, pages) if uncovered else measured
 
 
@@ -96,6 +106,23 @@ def _sample(
         gpus=tuple(gpus[gpu] for gpu in sorted(gpus)),
         timestamp=min(page.timestamp for page, _ in named),
         shared=shared,
+    )
+
+
+def _is_done(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
+    """Whether a terminating pod has given its GPUs back: its node has GPUs, and none is the pod's.
+
+    Args:
+        rule: what is measured.
+        pod: one without a sample.
+        pages: of all exporters of its node.
+    """
+    name = (pod.namespace, pod.name)
+    read = [page.attribution(rule.readings) for page in pages]
+    return (
+        pod.terminating
+        and any(one.unattributed or one.names_pods for one in read)
+        and not any(name in one.by_pod or name in one.incomplete for one in read)
     )
 
 

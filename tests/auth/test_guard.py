@@ -40,6 +40,7 @@ from metrics_server.monitoring import Monitor
 from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import MetricRule, Rules
 from metrics_server.samples import Collection, PodSample
+from metrics_server.windows import Windows
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
 ALICE = User("alice", groups=("dev", "system:authenticated"))
@@ -188,12 +189,11 @@ def app_before(guard: Guard, measured: Measured, monitor: Monitor) -> App:
         measure="ready",
         source=measured,
         min_coverage=0.5,
+        windows=Windows(period=1),
         fallback=FallbackChain(
             ["error"],
             last_known_max_age=0,
             simulated=Simulated(),
-            clock=lambda: 0,
-            random=lambda: 0,
         ),
         monitor=monitor,
     )

@@ -1,0 +1,88 @@
+"""Which pods a question is about: as the HPA controller counts them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal
+
+from msgspec import Struct
+
+from metrics_server.errors import NoGpuRequestedError, NoPodMatchesError, NoPodMeasurableError
+from metrics_server.kube.pods import Pod
+from metrics_server.samples import Question
+
+Measure = Literal["ready", "running"]
+
+
+class Selection(Struct, frozen=True):
+    """The pods of a question.
+
+    Attributes:
+        pods: those to measure; never empty.
+        ready: how many of them are Running and Ready, terminating or not; at least 1. For a target
+            of type Value the HPA controller multiplies the answer by this count
+            (getReadyPodsCount in pkg/controller/podautoscaler/replica_calculator.go).
+    """
+
+    pods: tuple[Pod, ...]
+    ready: int
+
+
+def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selection:
+    """The pods to measure, of those in the question's namespace.
+
+    An empty selection is not a missing measurement but an error, whatever the fallback: with no
+    Ready pod the HPA would compute 0 replicas from any number.
+
+    Args:
+        question: what is asked.
+        pods: every pod of its namespace.
+        measure: "ready" takes the Ready pods; "running" also those that are Running but not Ready,
+            unless they are terminating.
+
+    Raises:
+        NoPodMatchesError: the selector matches no pod.
+        NoGpuRequestedError: none of the matching pods requests a GPU.
+        NoPodMeasurableError: none of the GPU pods is Running and Ready.
+    """
+    selector = question.selector
+    matching = [pod for pod in pods if selector.matches(pod.labels)]
+    with_gpu = [pod for pod in matching if pod.gpus]
+    ready = sum(_is_ready(pod) for pod in with_gpu)
+    if ready:
+        return Selection(tuple([pod for pod in with_gpu if _is_measured(pod, measure)]), ready)
+    namespace = question.namespace
+    where = f'in namespace "{namespace}"' + (f' match "{selector}"' if str(selector) else "")
+    if not matching:
+        raise NoPodMatchesError(
+            f"no pods {where}: compare the metric's selector in the HPA with the labels of "
+            f"the pods (kubectl get pods -n {namespace} --show-labels)"
+        )
+    if not with_gpu:
+        raise NoGpuRequestedError(
+            f"pods {where} ({len(matching)}), but none of them requests a GPU: a container "
+            "must set resources.limits for one of the resources under pods.gpuResources, "
+            "such as nvidia.com/gpu"
+        )
+    states = Counter(_state(pod) for pod in with_gpu)
+    raise NoPodMeasurableError(
+        f"GPU pods {where} ({len(with_gpu)}), but none of them is Ready: "
+        + ", ".join(f"{count} {state}" for state, count in states.most_common())
+    )
+
+
+def _is_ready(pod: Pod) -> bool:
+    return pod.ready and pod.phase == "Running"
+
+
+def _is_measured(pod: Pod, measure: Measure) -> bool:
+    return _is_ready(pod) or (
+        measure == "running" and pod.phase == "Running" and not pod.terminating
+    )
+
+
+def _state(pod: Pod) -> str:
+    if pod.terminating:
+        return "terminating"
+    if pod.phase == "Running":
+        return "Running but not Ready"
+    return pod.phase or "of unknown phase"

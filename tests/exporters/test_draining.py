@@ -1,0 +1,81 @@
+"""A terminating pod counts for as long as the HPA counts it."""
+
+import asyncio
+
+import pytest
+from aiohttp import web
+from msgspec import structs
+from pytest_aiohttp import AiohttpRawServer
+
+from metrics_server.exporters.scraper import Scraper
+from metrics_server.exporters.source import ExporterSource
+from metrics_server.exporters.targets import StaticTargets
+from metrics_server.kube.pods import Pod
+from metrics_server.monitoring import Monitor
+from metrics_server.rules import Aggregation, MetricRule, Reading
+from metrics_server.samples import Collection
+
+RULE = MetricRule(
+    name="gpu_utilization",
+    help="of the test",
+    unit="percent",
+    readings=(Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100),),
+    maximum=100,
+)
+STAYS = Pod("default", "stays", {}, "n1", "Running", ready=True, terminating=False, gpus=1)
+DRAINS = structs.replace(STAYS, name="drains", terminating=True)
+BUSY = 'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="A",namespace="default",pod="stays"} 50\n'
+FREE = 'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="B"} 0\n'
+STILL = 'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="B",namespace="default",pod="drains"} 30\n'
+GARBAGE = 'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="B",namespace="default",pod="drains"} 4e9\n'
+
+
+async def collect(
+    serve: AiohttpRawServer, monitor: Monitor, page: str, over_pods: Aggregation, status: int = 200
+) -> Collection:
+    """What a node with this page gives for both pods."""
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0)
+        return web.Response(text=page, status=status)
+
+    server = await serve(answer)
+    rule = structs.replace(RULE, over_pods=over_pods)
+    async with Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
+        source = ExporterSource(StaticTargets([str(server.make_url("/metrics"))]), scraper)
+        return await source.collect(rule, [STAYS, DRAINS])
+
+
+@pytest.mark.parametrize(
+    ("over_pods", "page", "gpus", "asked"),
+    [
+        ("avg", BUSY + FREE, {"stays": (50,), "drains": (0,)}, 2),
+        ("sum", BUSY, {"stays": (50,), "drains": (0,)}, 2),
+        ("max", BUSY + FREE, {"stays": (50,)}, 1),
+        ("avg", BUSY + STILL, {"stays": (50,), "drains": (30,)}, 2),
+        ("avg", BUSY + GARBAGE, {"stays": (50,)}, 2),
+        ("avg", "", {}, 2),
+        ("avg", "go_goroutines 7\n", {}, 2),
+    ],
+    ids=["mean", "sum", "maximum", "still named", "unbelieved", "empty page", "no GPU on it"],
+)
+async def test_a_page_that_no_longer_names_it_makes_it_0(  # noqa: PLR0917 - a table
+    aiohttp_raw_server: AiohttpRawServer,
+    monitor: Monitor,
+    over_pods: Aggregation,
+    page: str,
+    gpus: dict[str, tuple[float, ...]],
+    asked: int,
+) -> None:
+    """It has given its GPU back; an extreme is of pods with a GPU, and garbage is not 0."""
+    found = await collect(aiohttp_raw_server, monitor, page, over_pods)
+    assert {sample.pod: sample.gpus for sample in found.samples} == gpus
+    assert found.asked == asked
+
+
+async def test_an_exporter_that_fails_does_not(
+    aiohttp_raw_server: AiohttpRawServer, monitor: Monitor
+) -> None:
+    """What was not read says nothing: the pod is missing."""
+    found = await collect(aiohttp_raw_server, monitor, BUSY, "avg", status=500)
+    assert (found.samples, found.asked) == ((), 2)

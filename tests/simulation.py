@@ -1,0 +1,215 @@
+"""A Deployment under constant work and an HPA that scales it, in simulated time.
+
+The provider is the real one, and so is the arithmetic of the HPA controller; pods, exporters and
+time are simulated.
+"""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from types import TracebackType
+from typing import Self
+
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+
+from metrics_server.api.types import format_quantity, milli_value
+from metrics_server.demo.autoscaler import (
+    History,
+    HorizontalPodAutoscaler,
+    MetricUnavailable,
+    Scale,
+    decide,
+)
+from metrics_server.errors import RequestError
+from metrics_server.fallback import FallbackChain, FallbackKind, Simulated
+from metrics_server.kube.labels import parse_selector
+from metrics_server.kube.pods import Pod
+from metrics_server.monitoring import Monitor
+from metrics_server.provider import ExternalMetricsProvider
+from metrics_server.rules import MetricRule, Rules
+from metrics_server.samples import Collection, PodSample, Question, TargetFailure
+from metrics_server.windows import Windows
+
+SYNC = 15.0
+"""--horizontal-pod-autoscaler-sync-period, in seconds."""
+
+
+class _Replica(Struct):
+    name: str
+    ready_at: float
+    deleted_at: float | None = None
+
+
+class Simulation:
+    """One Deployment, one HPA; an async context manager.
+
+    Args:
+        rule: the metric that the HPA asks for.
+        target: its target, in the metric's unit.
+        replicas: how many there are at first, all Ready.
+        work: what all pods have to do together, in percent of one GPU.
+        chain: the fallbacks.
+        loading: how long a new pod is not Ready, in seconds.
+        draining: how long a deleted pod is terminating; its work has moved to the others.
+        hot: how long a pod that has become Ready reports 100 %, whatever it has to do.
+        stabilization: behavior.scaleDown.stabilizationWindowSeconds.
+        most: maxReplicas.
+    """
+
+    def __init__(
+        self,
+        rule: MetricRule,
+        *,
+        target: float,
+        replicas: int,
+        work: float,
+        chain: Sequence[FallbackKind] = ("last-known", "simulated"),
+        loading: float = 20,
+        draining: float = 28,
+        hot: float = 0,
+        stabilization: float = 300,
+        most: int = 30,
+    ) -> None:
+        self.now = 10_000.0
+        self.exporters_fail = False
+        self.work = work
+        self.wanted = replicas
+        self.series: list[int] = []
+        self.sources: list[str] = []
+        self._loading, self._draining, self._hot = loading, draining, hot
+        self._replicas = [_Replica(f"pod-{n}", self.now - 1000) for n in range(replicas)]
+        self._made = replicas
+        self._listed: tuple[Pod, ...] = ()
+        self._hpa = HorizontalPodAutoscaler(
+            namespace="default",
+            metric=rule.name,
+            selector="app=a",
+            target_type=rule.target,
+            target=round(target * 1000),
+            max_replicas=most,
+            stabilization_window=stabilization,
+        )
+        self._history = History()
+        self._question = Question("default", rule.name, parse_selector("app=a"))
+        self._rule = rule
+        self._chain = chain
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        # Its background measures in real time, and so never in simulated time.
+        windows = await self._stack.enter_async_context(
+            Windows(period=1000, clock=lambda: self.now)
+        )
+        self.provider = ExternalMetricsProvider(
+            rules=Rules([self._rule]),
+            pods=self,
+            measure="ready",
+            source=self,
+            min_coverage=0.5,
+            windows=windows,
+            fallback=FallbackChain(
+                self._chain,
+                last_known_max_age=60,
+                simulated=Simulated(),
+                clock=lambda: self.now,
+                wall_clock=lambda: self.now,
+            ),
+            monitor=Monitor(CollectorRegistry()),
+            clock=lambda: self.now,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        await self._stack.aclose()
+
+    async def run(self, seconds: float) -> None:
+        """Let this many seconds pass, with a sync of the HPA every 15 s."""
+        end = self.now + seconds
+        while self.now < end:
+            await self.sync()
+            self.now += SYNC
+
+    async def measure(self) -> None:
+        """Ask, as the background of a window does."""
+        self._settle()
+        await self.provider.answer(self._question)
+
+    async def sync(self) -> None:
+        """Ask, decide and scale, as the HPA controller does."""
+        self._settle()
+        answer: tuple[int, ...] | MetricUnavailable
+        try:
+            told = await self.provider.answer(self._question)
+        except RequestError as error:
+            answer = MetricUnavailable(str(error))
+            self.sources.append("error")
+        else:
+            answer = (milli_value(format_quantity(told.value, told.decimals)),)
+            self.sources.append(told.origin)
+        ready = sum(pod.ready for pod in self._listed)
+        scale = Scale(self.wanted, len(self._replicas), ready)
+        decision = decide(self._hpa, scale, answer, self._history, self.now)
+        self._history = decision.history
+        self.scale(decision.replicas)
+        self.series.append(self.wanted)
+
+    def scale(self, replicas: int) -> None:
+        """Let the Deployment have this many replicas: the newest go first."""
+        self.wanted = replicas
+        alive = [one for one in self._replicas if one.deleted_at is None]
+        for one in alive[replicas:]:
+            one.deleted_at = self.now
+        for _ in range(replicas - len(alive)):
+            self._replicas.append(_Replica(f"pod-{self._made}", self.now + self._loading))
+            self._made += 1
+        self._settle()
+
+    def in_namespace(self, _: str) -> tuple[Pod, ...]:
+        """The pods there are."""
+        return self._listed
+
+    async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
+        """What the exporters report of these pods now."""
+        assert rule is self._rule
+        if self.exporters_fail:
+            failure = TargetFailure("http://10.0.0.1:9400/metrics", "sent an empty page")
+            return Collection(len(pods), (), failures=(failure,), fresh_until=self.now)
+        samples = tuple(PodSample(pod.name, (self._utilization(pod),), self.now) for pod in pods)
+        return Collection(len(pods), samples, fresh_until=self.now)
+
+    def _utilization(self, pod: Pod) -> float:
+        if pod.terminating:
+            return 0
+        since = next(one.ready_at for one in self._replicas if one.name == pod.name)
+        if since <= self.now < since + self._hot:
+            return 100
+        serving = sum(one.ready and not one.terminating for one in self._listed)
+        return min(100.0, self.work / serving)
+
+    def _settle(self) -> None:
+        """The pods as they are now."""
+        self._replicas = [
+            one
+            for one in self._replicas
+            if one.deleted_at is None or one.deleted_at + self._draining > self.now
+        ]
+        listed = tuple(
+            Pod(
+                namespace="default",
+                name=one.name,
+                labels={"app": "a"},
+                node="gpu-0",
+                phase="Running",
+                ready=one.ready_at <= self.now,
+                terminating=one.deleted_at is not None,
+                gpus=1,
+            )
+            for one in self._replicas
+        )
+        if listed != self._listed:
+            self._listed = listed
