@@ -83,10 +83,10 @@ def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingE
         )
     if collection.nodes_without_exporter:
         label = "no-exporter"
-        gaps.append(
-            f"no exporter is ready on {_some(collection.nodes_without_exporter)} "
-            "(is one Running there, and its Service listed under exporters.services?)"
+        hint = collection.no_exporter_hint or (
+            "is one Running there, and its Service listed under exporters.services?"
         )
+        gaps.append(f"no exporter is ready on {_some(collection.nodes_without_exporter)} ({hint})")
     covered, asked = len(collection.samples), collection.asked
     needed = "" if not covered else f" (fallback.minCoverage asks for {min_coverage:.0%})"
     return MeasurementMissingError(

@@ -37,22 +37,6 @@ AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
 ConfigPath = Annotated[Path, Field(strict=False)]
 
 
-class ServiceConfig(Section):
-    """A Service whose endpoints are exporters."""
-
-    namespace: Name = Field(description="The Service's namespace.")
-    name: Name = Field(description="The Service's name.")
-    port: Name | None = Field(
-        None, description="The name of its port; needed only where it cannot be told by itself."
-    )
-
-
-_SERVICES = (
-    ServiceConfig(namespace="gpu-monitoring", name="dcgm-exporter", port=None),
-    ServiceConfig(namespace="gpu-operator", name="nvidia-dcgm-exporter", port=None),
-)
-
-
 class ExporterTlsConfig(Section):
     """How exporters behind TLS are verified. Verification cannot be turned off."""
 
@@ -65,7 +49,7 @@ class ExporterTlsConfig(Section):
 
 
 class ExporterAuthConfig(Section):
-    """What exporters are shown; files are read anew each minute."""
+    """What exporters are shown; files are read again each minute."""
 
     bearer_token_file: ConfigPath | None = Field(None, description="A file with a bearer token.")
     username: Name | None = Field(None, description="The user of basic authentication.")
@@ -79,6 +63,40 @@ class ExporterAuthConfig(Section):
             raise ValueError("bearerTokenFile and username exclude each other")
         return self
 
+    @property
+    def shows_something(self) -> bool:
+        """Whether there is anything that must not be sent in the clear."""
+        return self.username is not None or self.bearer_token_file is not None
+
+
+class ServiceConfig(Section):
+    """A Service whose endpoints are exporters. What it does not set is that of `exporters`."""
+
+    namespace: Name = Field(description="The Service's namespace.")
+    name: Name = Field(description="The Service's name.")
+    port: Name | None = Field(
+        None, description="The name of its port; needed only where it cannot be told by itself."
+    )
+    scheme: Literal["http", "https"] | None = Field(
+        None, description="How its exporters are asked, instead of `exporters.scheme`."
+    )
+    path: AbsolutePath | None = Field(
+        None, description="The path of their pages, instead of `exporters.path`."
+    )
+    tls: ExporterTlsConfig | None = Field(
+        None, description="How they are verified, instead of all of `exporters.tls`."
+    )
+    auth: ExporterAuthConfig | None = Field(
+        None, description="What they are shown, instead of all of `exporters.auth`."
+    )
+
+
+# No Service but the setup guide's own: whoever may create a namespace that is trusted here by
+# default, and claimed by nobody, could forge the numbers of any node.
+_SERVICES = (
+    ServiceConfig.model_validate({"namespace": "gpu-monitoring", "name": "dcgm-exporter"}),
+)
+
 
 class ExportersConfig(Section):
     """Where the GPU exporters are, and how they are scraped."""
@@ -91,7 +109,7 @@ class ExportersConfig(Section):
     )
     path: AbsolutePath = Field("/metrics", description="The path of the page of an exporter.")
     scheme: Literal["http", "https"] = Field(
-        "http", description="How discovered exporters are spoken to."
+        "http", description="How discovered exporters are asked."
     )
     tls: ExporterTlsConfig = Field(
         ExporterTlsConfig(), description="How exporters behind TLS are verified."
@@ -103,16 +121,33 @@ class ExportersConfig(Section):
     max_age: PositiveDuration = Field(
         2.0, description="How long a scrape serves the questions that come after it."
     )
-    max_concurrency: int = Field(64, ge=1, description="Connections to exporters at most.")
+    max_concurrency: int = Field(
+        64, ge=1, description="Exporters asked at once; see below for those that hang."
+    )
+    max_page_bytes: int = Field(
+        8 * 1024 * 1024, ge=1024, description="The largest page that is read, in bytes."
+    )
+    max_page_lines: int = Field(25_000, ge=100, description="The most lines that a page may have.")
+    match_nodes_by_address: bool = Field(
+        default=False,
+        description="Whether an endpoint without nodeName is the node's that has its address.",
+    )
 
     @model_validator(mode="after")
     def _credentials_are_not_sent_in_the_clear(self) -> Self:
-        shown = self.auth.username or self.auth.bearer_token_file
-        in_the_clear = [url for url in self.static if url.startswith("http:")]
-        if self.scheme == "http" and not self.static:
-            in_the_clear.append("scheme: http")
-        if shown and in_the_clear:
-            raise ValueError(f"auth would be sent in the clear, by {', '.join(in_the_clear)}")
+        in_the_clear: list[str] = []
+        if self.static:
+            if self.auth.shows_something:
+                in_the_clear += [url for url in self.static if urlsplit(url).scheme == "http"]
+        else:
+            for number, service in enumerate(self.services):
+                auth = self.auth if service.auth is None else service.auth
+                if auth.shows_something and (service.scheme or self.scheme) == "http":
+                    where = "" if service.scheme is None else f"services.{number}."
+                    in_the_clear.append(f"{where}scheme: http")
+        if in_the_clear:
+            told = ", ".join(dict.fromkeys(in_the_clear))
+            raise ValueError(f"auth would be sent in the clear, by {told}")
         return self
 
 

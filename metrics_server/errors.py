@@ -26,6 +26,8 @@ RequestError reaches `kubectl describe hpa` word for word.
 from collections.abc import Iterable
 from typing import ClassVar
 
+from metrics_server.text import printable
+
 
 class MetricsServerError(Exception):
     """The root of every error that this product raises on purpose."""
@@ -55,7 +57,8 @@ class ScrapeError(MetricsServerError):
     """
 
     def __init__(self, message: str, reason: str) -> None:
-        super().__init__(message)
+        # What answers at an exporter's address may be anything, and may have put words in here.
+        super().__init__(printable(message))
         self.reason = reason
 
 

@@ -1,22 +1,31 @@
 """The part of the server that measures, made as the configuration says."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 
-from metrics_server.config import Config, ExportersConfig, FallbackConfig, PodsConfig
+from metrics_server.config import (
+    Config,
+    ExporterAuthConfig,
+    ExporterTlsConfig,
+    FallbackConfig,
+    PodsConfig,
+)
 from metrics_server.exporters.access import AccessFiles, AccessKeeper
+from metrics_server.exporters.fetching import PageLimits
 from metrics_server.exporters.scraper import Scraper
 from metrics_server.exporters.source import ExporterSource
-from metrics_server.exporters.targets import DiscoveredTargets, StaticTargets
+from metrics_server.exporters.targets import DiscoveredTargets, StaticTargets, Way
 from metrics_server.fallback import FallbackChain, Simulated
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.endpoints import (
     EndpointSlice,
     EndpointStore,
+    NamespacedEndpoints,
     ServiceRef,
     decode_endpoint_slice,
     service_selector,
 )
+from metrics_server.kube.nodes import Node, NodeStore, decode_node
 from metrics_server.kube.pods import Pod, PodStore, PodStores, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.monitoring import Monitor
@@ -24,7 +33,7 @@ from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import Rules
 from metrics_server.windows import Windows
 
-Watch = Reflector[Pod] | Reflector[EndpointSlice]
+Watch = Reflector[Pod] | Reflector[EndpointSlice] | Reflector[Node]
 
 
 @asynccontextmanager
@@ -45,12 +54,13 @@ async def providing(
         monitor: counts what is done.
     """
     pods, pod_watches = _pods(client, config.pods)
-    targets, endpoint_watches = _targets(client, config.exporters, static)
+    targets, endpoint_watches = _targets(client, config, static)
     scraper = Scraper(
         timeout=config.exporters.timeout,
         max_age=config.exporters.max_age,
         max_concurrency=config.exporters.max_concurrency,
-        access=AccessKeeper(_access_files(config.exporters)),
+        limits=PageLimits(config.exporters.max_page_bytes, config.exporters.max_page_lines),
+        access=targets.access,
         monitor=monitor,
     )
     async with scraper, Windows(period=config.exporters.max_age) as windows:
@@ -58,7 +68,7 @@ async def providing(
             rules=rules,
             pods=pods,
             measure=config.pods.measure,
-            source=ExporterSource(targets, scraper),
+            source=ExporterSource(targets, scraper, targets.why_none),
             min_coverage=config.fallback.min_coverage,
             windows=windows,
             fallback=_fallback(config.fallback),
@@ -97,31 +107,59 @@ def _pods(
 
 
 def _targets(
-    client: KubernetesClient, config: ExportersConfig, static: tuple[str, ...]
+    client: KubernetesClient, config: Config, static: tuple[str, ...]
 ) -> tuple[DiscoveredTargets | StaticTargets, Mapping[str, Watch]]:
     """Where exporters are, and what keeps that in step with the cluster."""
-    urls = (*config.static, *static)
+    exporters = config.exporters
+    keepers: dict[AccessFiles, AccessKeeper] = {}
+
+    def keeper(tls: ExporterTlsConfig | None, auth: ExporterAuthConfig | None) -> AccessKeeper:
+        files = _access_files(tls or exporters.tls, auth or exporters.auth)
+        return keepers.setdefault(files, AccessKeeper(files))
+
+    urls = (*exporters.static, *static)
     if urls:
-        return StaticTargets(urls), {}
-    services = [ServiceRef(one.namespace, one.name, one.port) for one in config.services]
-    endpoints = EndpointStore(services)
-    watch = Reflector(
-        client,
-        "/apis/discovery.k8s.io/v1/endpointslices",
-        decode_endpoint_slice,
-        endpoints,
-        query={"labelSelector": service_selector(services)},
-    )
-    return DiscoveredTargets(endpoints, config.scheme, config.path), {"endpointslices": watch}
+        return StaticTargets(urls, keeper(None, None)), {}
+    ways = {
+        ServiceRef(one.namespace, one.name, one.port): Way(
+            one.scheme or exporters.scheme, one.path or exporters.path, keeper(one.tls, one.auth)
+        )
+        for one in exporters.services
+    }
+    nodes = NodeStore() if exporters.match_nodes_by_address else None
+    endpoints = EndpointStore(ways, nodes)
+    watches: dict[str, Watch] = {}
+    if nodes is not None:
+        # In pages, as a Node is large.
+        watches["nodes"] = Reflector(client, "/api/v1/nodes", decode_node, nodes, first_version="")
+
+    def watch(
+        path: str, services: Iterable[ServiceRef], store: EndpointStore | NamespacedEndpoints
+    ) -> Reflector[EndpointSlice]:
+        query = {"labelSelector": service_selector(services)}
+        return Reflector(client, path, decode_endpoint_slice, store, query=query)
+
+    group = "/apis/discovery.k8s.io/v1"
+    if not config.pods.namespaces:
+        watches["endpointslices"] = watch(f"{group}/endpointslices", ways, endpoints)
+    else:
+        # A server of some namespaces has rights in these alone.
+        for namespace in dict.fromkeys(one.namespace for one in ways):
+            watches[f"endpointslices-{namespace}"] = watch(
+                f"{group}/namespaces/{namespace}/endpointslices",
+                [one for one in ways if one.namespace == namespace],
+                NamespacedEndpoints(endpoints, namespace),
+            )
+    return DiscoveredTargets(endpoints, ways, by_address=nodes is not None), watches
 
 
-def _access_files(config: ExportersConfig) -> AccessFiles:
+def _access_files(tls: ExporterTlsConfig, auth: ExporterAuthConfig) -> AccessFiles:
     return AccessFiles(
-        ca_file=config.tls.ca_file,
-        server_name=config.tls.server_name,
-        bearer_token_file=config.auth.bearer_token_file,
-        username=config.auth.username,
-        password_file=config.auth.password_file,
+        ca_file=tls.ca_file,
+        server_name=tls.server_name,
+        bearer_token_file=auth.bearer_token_file,
+        username=auth.username,
+        password_file=auth.password_file,
     )
 
 

@@ -62,6 +62,7 @@ class Collection(Struct, frozen=True):
         asked: how many pods it was asked about.
         samples: one for each pod that is covered.
         nodes_without_exporter: nodes of uncovered pods on which no exporter is known.
+        no_exporter_hint: what is known of why, as a clause for a person.
         failures: exporters on the nodes of uncovered pods that gave no usable page.
         pods_without_sample: uncovered pods whose exporters all answered, but without a value.
         hints: what the exporters' pages tell of why, each a clause for a person.
@@ -71,6 +72,7 @@ class Collection(Struct, frozen=True):
     asked: int
     samples: tuple[PodSample, ...]
     nodes_without_exporter: tuple[str, ...] = ()
+    no_exporter_hint: str = ""
     failures: tuple[TargetFailure, ...] = ()
     pods_without_sample: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()

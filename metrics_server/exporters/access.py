@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from metrics_server.errors import ScrapeError
 
-# As often as client-go reads a projected token anew.
+# As often as client-go reads a projected token again.
 _REFRESH_SECONDS = 60
 
 
@@ -51,15 +51,17 @@ class Access(Struct, frozen=True):
 
 
 class AccessKeeper:
-    """Reads the files, and reads them anew each minute, or when an exporter refused.
+    """Reads the files, and reads them again each minute, or when an exporter refused.
 
     Args:
-        files: where they are.
+        files: where they are; None trusts the system's authorities and shows nothing.
         clock: seconds, from any start.
     """
 
-    def __init__(self, files: AccessFiles, clock: Callable[[], float] = time.monotonic) -> None:
-        self._files = files
+    def __init__(
+        self, files: AccessFiles | None = None, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._files = files or AccessFiles()
         self._clock = clock
         self._access: Access | None = None
         self._refresh_at = 0.0
@@ -78,7 +80,7 @@ class AccessKeeper:
             return self._access
 
     def refused(self) -> None:
-        """An exporter did not accept what was shown: it is read anew for the next scrape."""
+        """An exporter did not accept what was shown: it is read again for the next scrape."""
         self._refresh_at = 0.0
 
 

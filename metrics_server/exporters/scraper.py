@@ -6,24 +6,23 @@ from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 
-import aiohttp
 import structlog
 from cachetools import LRUCache
 from msgspec import Struct
 
-from metrics_server import __version__
-from metrics_server.connections import why
 from metrics_server.errors import ScrapeError
-from metrics_server.exporters.access import AccessFiles, AccessKeeper
+from metrics_server.exporters.access import AccessKeeper
+from metrics_server.exporters.fetching import PageLimits, exporter_session, fetch
+from metrics_server.exporters.lanes import Lane
 from metrics_server.exporters.pod_mapper import Attribution, attribute
 from metrics_server.monitoring import Monitor
 from metrics_server.rules import Reading
 
-MAX_PAGE_BYTES = 16 * 1024 * 1024
-
-# Idle connections outlive the HPA's period of 15 s, so that a scrape seldom has to connect.
-_KEEPALIVE_SECONDS = 60
 _MAX_FAILING_REMEMBERED = 10_000
+# Of the timeout, how long an exporter has before others are asked in its place; and of the
+# concurrency, how many are asked at once that did not answer the last time.
+_PATIENT_PART = 1 / 4
+_HANGING_PART = 1 / 4
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -34,16 +33,22 @@ class Page:
     Attributes:
         target: the URL it came from.
         body: the page, in the Prometheus text format.
+        lines: how many it has.
         timestamp: when it was asked for, in seconds since the epoch: what it tells is no older.
     """
 
-    __slots__ = ("_attributions", "body", "target", "timestamp")
+    __slots__ = ("_attributions", "body", "lines", "target", "timestamp")
 
     def __init__(self, target: str, body: bytes, timestamp: float) -> None:
         self.target = target
         self.body = body
+        self.lines = body.count(b"\n")
         self.timestamp = timestamp
         self._attributions: dict[tuple[Reading, ...], Attribution] = {}
+
+    def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
+        """Whether `attribution` has nothing left to do."""
+        return readings in self._attributions
 
     def attribution(self, readings: tuple[Reading, ...]) -> Attribution:
         """The page's values for pods; parsed once, however many questions share the page."""
@@ -77,11 +82,14 @@ class Scraper:
     a page or a failure: no exporter is asked more often, however many questions there are.
 
     Args:
-        timeout: how long one scrape may take, waiting for a connection included, in seconds.
+        timeout: how long one scrape may take, waiting for its turn included, in seconds.
         max_age: how long a scrape serves, counted from its start, in seconds.
-        max_concurrency: connections to exporters at most.
+        max_concurrency: exporters asked at once. One that keeps silent for a quarter of the
+            timeout makes room for the next; one that did not answer the last time waits for one
+            of a quarter as many places of its own kind, so that it holds up no other.
+        limits: how much a page may be.
         monitor: counts the scrapes and their outcomes.
-        access: whom to trust, and what to show; without it, the system's authorities and nothing.
+        access: how an exporter is reached, by its URL; None shows nothing to any.
         clock: seconds since the epoch.
     """
 
@@ -91,31 +99,28 @@ class Scraper:
         timeout: float,
         max_age: float,
         max_concurrency: int,
+        limits: PageLimits | None = None,
         monitor: Monitor,
-        access: AccessKeeper | None = None,
+        access: Callable[[str], AccessKeeper] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._timeout = timeout
         self._max_age = max_age
-        self._max_concurrency = max_concurrency
-        self._access = access or AccessKeeper(AccessFiles())
+        patience = timeout * _PATIENT_PART
+        self._lane = Lane(max_concurrency, patience)
+        self._hanging_lane = Lane(max(1, int(max_concurrency * _HANGING_PART)), patience)
+        self._limits = limits or PageLimits()
+        anonymous = AccessKeeper()
+        self._access = access or (lambda _: anonymous)
         self._monitor = monitor
         self._clock = clock
         self._scrapes: dict[str, _Scrape] = {}
         self._failing: LRUCache[str, None] = LRUCache(_MAX_FAILING_REMEMBERED)
+        # Those that did not answer in time, and when they were asked last.
+        self._hanging: LRUCache[str, float] = LRUCache(_MAX_FAILING_REMEMBERED)
 
     async def __aenter__(self) -> Self:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(
-                limit=self._max_concurrency, keepalive_timeout=_KEEPALIVE_SECONDS
-            ),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=self._timeout),
-            headers={
-                "Accept": "text/plain;version=0.0.4",
-                "User-Agent": f"gpu-metrics-server/{__version__}",
-            },
-        )
+        self._session = exporter_session()
         return self
 
     async def __aexit__(
@@ -136,7 +141,9 @@ class Scraper:
 
     async def scrape(self, targets: Iterable[str]) -> Scrapes:
         """The page of each of these URLs, or how it failed. Takes no longer than `timeout`."""
-        scrapes = {target: self._scrape_of(target) for target in targets}
+        # Of those that hang, whose turn was longest ago comes first.
+        in_turn = sorted(targets, key=lambda target: self._hanging.get(target, 0.0))
+        scrapes = {target: self._scrape_of(target) for target in in_turn}
         under_way = [one.task for one in scrapes.values() if not one.task.done()]
         if under_way:
             # A question that is given up leaves the scrape to the others that share it.
@@ -165,51 +172,38 @@ class Scraper:
 
     async def _read(self, target: str, began: float) -> Page | ScrapeError:
         start = time.perf_counter()
+        asked: float | None = None
+        hangs = False
         outcome: Page | ScrapeError
         try:
-            outcome = Page(target, await self._fetch(target), began)
+            # The deadline is around all of it: the turn, the files of access, and each byte.
+            async with asyncio.timeout(self._timeout), self._lane_of(target).place():
+                asked = time.monotonic()
+                body = await fetch(self._session, target, self._access(target), self._limits)
+            outcome = Page(target, body, began)
         except ScrapeError as error:
             outcome = error
+        except KeyError:
+            outcome = ScrapeError("is no exporter any more", "unreachable")
         except TimeoutError:
-            outcome = ScrapeError(f"did not answer within {self._timeout:g} s", "timeout")
-        except aiohttp.ClientPayloadError:
-            outcome = ScrapeError("cut its page short", "cut-short")
-        except (aiohttp.ClientError, OSError, ValueError) as error:
-            told = why(error)
-            outcome = ScrapeError(f"could not be reached: {told}", "unreachable")
+            if asked is None:
+                told = f"was not asked within {self._timeout:g} s: too many others do not answer"
+            else:
+                told = f"did not answer within {self._timeout:g} s"
+            outcome = ScrapeError(told, "timeout")
+            hangs = True
+        if not hangs:
+            self._hanging.pop(target, None)
+        elif asked is not None:
+            self._hanging[target] = asked
         seconds = time.perf_counter() - start
         reason = outcome.reason if isinstance(outcome, ScrapeError) else "ok"
         self._monitor.scraped(reason, seconds)
         self._tell_turn(target, outcome)
         return outcome
 
-    async def _fetch(self, target: str) -> bytes:
-        access = await self._access.current()
-        # A redirect is not followed: it could lead anywhere, and the credentials with it.
-        async with self._session.get(
-            target,
-            allow_redirects=False,
-            ssl=access.context,
-            server_hostname=access.server_name,
-            headers=access.headers,
-        ) as response:
-            if response.status == 401:  # noqa: PLR2004 - HTTP's own number
-                self._access.refused()
-            if response.status != 200:  # noqa: PLR2004 - HTTP's own number
-                raise ScrapeError(f"answered HTTP {response.status}", "http-status")
-            if response.content_type not in ("text/plain", "application/openmetrics-text"):
-                raise ScrapeError(f"sent {response.content_type}, not text/plain", "not-text")
-            body = bytearray()
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > MAX_PAGE_BYTES:
-                    raise ScrapeError(f"sent more than {MAX_PAGE_BYTES // 2**20} MiB", "too-large")
-        if b"\0" in body:
-            raise ScrapeError("sent bytes that are not text", "not-text")
-        # The format has each line end with a line feed: a page without its last one is a part.
-        if body and not body.endswith(b"\n"):
-            raise ScrapeError("cut its page short: the last line has no end", "cut-short")
-        return bytes(body)
+    def _lane_of(self, target: str) -> Lane:
+        return self._hanging_lane if target in self._hanging else self._lane
 
     def _tell_turn(self, target: str, outcome: Page | ScrapeError) -> None:
         """Log an exporter when it begins to fail and when it has recovered, not at each scrape."""

@@ -1,12 +1,13 @@
 """Measures pods by the pages of the exporters on their nodes."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from msgspec import structs
 
 from metrics_server.errors import ScrapeError
 from metrics_server.exporters.dialects import PodName
 from metrics_server.exporters.hints import hints
+from metrics_server.exporters.parsing import Parser
 from metrics_server.exporters.pod_mapper import Attribution
 from metrics_server.exporters.scraper import Page, Scraper
 from metrics_server.exporters.targets import Targets
@@ -27,11 +28,16 @@ class ExporterSource:
     Args:
         targets: where the exporters of a node are.
         scraper: reads their pages.
+        why_none: why a node may have no exporter, as far as that is known: a clause for a person.
     """
 
-    def __init__(self, targets: Targets, scraper: Scraper) -> None:
+    def __init__(
+        self, targets: Targets, scraper: Scraper, why_none: Callable[[], str] = str
+    ) -> None:
         self._targets = targets
         self._scraper = scraper
+        self._parser = Parser()
+        self._why_none = why_none
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """Measure these pods, all of one namespace, now.
@@ -44,7 +50,7 @@ class ExporterSource:
         """
         targets = self._targets.on_nodes({pod.node for pod in pods})
         scrapes = await self._scraper.scrape({url for urls in targets.values() for url in urls})
-        pages = scrapes.outcomes
+        pages = await self._parser.read(scrapes.outcomes, rule.readings)
         asked = frozenset((pod.namespace, pod.name) for pod in pods)
         hosts = frozenset(host for node in targets for host in _called(node))
         samples: list[PodSample] = []
@@ -62,7 +68,12 @@ class ExporterSource:
         measured = Collection(
             len(samples) + len(uncovered), tuple(samples), fresh_until=scrapes.fresh_until
         )
-        return _with_gaps(measured, rule, uncovered, targets, pages) if uncovered else measured
+        if not uncovered:
+            return measured
+        measured = _with_gaps(measured, rule, uncovered, targets, pages)
+        if measured.nodes_without_exporter:
+            measured = structs.replace(measured, no_exporter_hint=self._why_none())
+        return measured
 
 
 def _sample(

@@ -1,13 +1,21 @@
-"""Where the exporters of a node are, as the EndpointSlices of their Services tell it."""
+"""Where the exporters of a node are, as the EndpointSlices of their Services tell it.
 
-from collections.abc import Iterable, Sequence
+Whatever a slice has in it, it is decoded or refused as a whole, and never raises later: one odd
+endpoint must not cost the others.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
 import msgspec
 from msgspec import Raw, Struct
 
+from metrics_server.kube.nodes import NodeStore, parse_address
+
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _METRICS_PORT_NAMES = ("metrics", "gpu-metrics", "http")
+_LAST_PORT = 65535
+_UNKNOWN: Mapping[str, str] = {}
 
 
 class ServiceRef(Struct, frozen=True):
@@ -23,6 +31,9 @@ class ServiceRef(Struct, frozen=True):
     name: str
     port: str | None = None
 
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
 
 class Endpoint(Struct, frozen=True):
     """One exporter.
@@ -31,18 +42,32 @@ class Endpoint(Struct, frozen=True):
         node: the node that it runs on.
         host: its IP address, IPv4 or IPv6, without brackets.
         port: the number of its port.
+        service: the Service that it belongs to; of two, the first in order.
     """
 
     node: str
     host: str
     port: int
+    service: ServiceRef
+
+
+class Unplaced(Struct, frozen=True):
+    """A ready endpoint of which it is not known which node it reports on.
+
+    Attributes:
+        service: the Service that it belongs to.
+        host: its IP address.
+    """
+
+    service: ServiceRef
+    host: str
 
 
 class TargetRef(Struct, frozen=True):
     """The pod behind an endpoint, as a core/v1 ObjectReference."""
 
-    namespace: str = ""
-    name: str = ""
+    namespace: str | None = None
+    name: str | None = None
 
 
 class _Port(Struct):
@@ -57,7 +82,7 @@ class _Conditions(Struct):
 
 
 class _Endpoint(Struct, rename="camel"):
-    addresses: list[str]
+    addresses: list[str | None] | None = None
     node_name: str | None = None
     conditions: _Conditions | None = None
     target_ref: TargetRef | None = None
@@ -66,7 +91,7 @@ class _Endpoint(Struct, rename="camel"):
 class _Metadata(Struct):
     name: str
     namespace: str
-    labels: dict[str, str] | None = None
+    labels: dict[str, str | None] | None = None
 
 
 class EndpointSlice(Struct, rename="camel"):
@@ -74,8 +99,8 @@ class EndpointSlice(Struct, rename="camel"):
 
     metadata: _Metadata
     address_type: str
-    endpoints: list[_Endpoint] | None = None
-    ports: list[_Port] | None = None
+    endpoints: list[_Endpoint | None] | None = None
+    ports: list[_Port | None] | None = None
 
 
 _decode = msgspec.json.Decoder(EndpointSlice).decode
@@ -101,24 +126,44 @@ class EndpointStore:
 
     Args:
         services: whose endpoints are exporters. Slices of any other Service are passed over.
+        nodes: tells the node of an endpoint that does not name it, by its address; None if that
+            is not to be found out.
     """
 
-    def __init__(self, services: Iterable[ServiceRef]) -> None:
+    def __init__(self, services: Iterable[ServiceRef], nodes: NodeStore | None = None) -> None:
         self._services = {(service.namespace, service.name): service for service in services}
+        self._node_store = nodes
         self._slices: dict[tuple[str, str], EndpointSlice] = {}
-        self._nodes: dict[str, tuple[Endpoint, ...]] | None = {}
+        self._addresses = _UNKNOWN
+        self._by_node: dict[str, tuple[Endpoint, ...]] | None = None
+        self._unplaced: tuple[Unplaced, ...] = ()
 
     def __len__(self) -> int:
-        return sum(map(len, self._by_node().values()))
+        return sum(map(len, self.by_node().values()))
 
-    def addresses(self, node: str) -> tuple[Endpoint, ...]:
-        """The exporters on a node that are ready; none where none is known."""
-        return self._by_node().get(node, ())
+    def by_node(self) -> Mapping[str, tuple[Endpoint, ...]]:
+        """The exporters on each node that are ready: the same object until one changes."""
+        # Made when asked for: a roll-out of the exporters changes the slices once a node.
+        addresses = _UNKNOWN if self._node_store is None else self._node_store.by_address()
+        if self._by_node is None or addresses is not self._addresses:
+            self._addresses = addresses
+            self._by_node, self._unplaced = self._read()
+        return self._by_node
 
-    def replace(self, items: Iterable[EndpointSlice]) -> None:
-        """Hold exactly these slices from now on."""
-        self._slices = {_key(item): item for item in items if self._service(item)}
-        self._nodes = None
+    def unplaced(self) -> Sequence[Unplaced]:
+        """The ready endpoints whose nodes are not known, in order."""
+        self.by_node()
+        return self._unplaced
+
+    def replace(self, items: Iterable[EndpointSlice], namespace: str | None = None) -> None:
+        """Hold exactly these slices from now on; of one namespace, or of all."""
+        others = {
+            key: item
+            for key, item in self._slices.items()
+            if namespace is not None and key[0] != namespace
+        }
+        self._slices = others | {_key(item): item for item in items if self._service(item)}
+        self._by_node = None
 
     def apply(self, kind: Literal["ADDED", "MODIFIED", "DELETED"], item: EndpointSlice) -> None:
         """Take over one change."""
@@ -126,50 +171,86 @@ class EndpointStore:
             self._slices[_key(item)] = item
         else:
             self._slices.pop(_key(item), None)
-        self._nodes = None
+        self._by_node = None
 
     def _service(self, item: EndpointSlice) -> ServiceRef | None:
-        name = (item.metadata.labels or {}).get(SERVICE_NAME_LABEL, "")
-        return self._services.get((item.metadata.namespace, name))
+        name = (item.metadata.labels or {}).get(SERVICE_NAME_LABEL)
+        return self._services.get((item.metadata.namespace, name or ""))
 
-    def _by_node(self) -> dict[str, tuple[Endpoint, ...]]:
-        # Made when asked for: a roll-out of the exporters changes the slices once a node.
-        if self._nodes is None:
-            self._nodes = self._read()
-        return self._nodes
-
-    def _read(self) -> dict[str, tuple[Endpoint, ...]]:
+    def _read(self) -> tuple[dict[str, tuple[Endpoint, ...]], tuple[Unplaced, ...]]:
         nodes: dict[str, list[Endpoint]] = {}
+        unplaced: list[Unplaced] = []
         seen: set[tuple[str | TargetRef, int]] = set()
         # IPv4 before IPv6: of a pod that has both, one is enough.
         for item in sorted(self._slices.values(), key=lambda s: (s.address_type, *_key(s))):
             service = self._service(item)
             port = _metrics_port(item.ports or (), service.port if service else None)
-            if port is None or item.address_type == "FQDN":
+            if service is None or port is None or item.address_type == "FQDN":
                 continue
             for endpoint in item.endpoints or ():
-                node, ready = endpoint.node_name, endpoint.conditions and endpoint.conditions.ready
-                if node is None or ready is False:
+                host = None if endpoint is None else _host(endpoint)
+                if endpoint is None or host is None:
                     continue
-                host = endpoint.addresses[0]
                 # A pod behind two Services, or with an IPv4 and an IPv6 address, is scraped once.
-                names = {(who, port) for who in (host, endpoint.target_ref) if who}
+                names = {(who, port) for who in (host, _pod(endpoint)) if who}
                 if names.isdisjoint(seen):
-                    nodes.setdefault(node, []).append(Endpoint(node, host, port))
+                    node = endpoint.node_name or self._addresses.get(host)
+                    if node is None:
+                        unplaced.append(Unplaced(service, host))
+                        continue
+                    nodes.setdefault(node, []).append(Endpoint(node, host, port, service))
                 seen |= names
-        return {node: tuple(endpoints) for node, endpoints in nodes.items()}
+        return {node: tuple(endpoints) for node, endpoints in nodes.items()}, tuple(unplaced)
+
+
+class NamespacedEndpoints:
+    """The part of a store that the slices of one namespace fill.
+
+    Args:
+        store: the whole.
+        namespace: whose slices these are.
+    """
+
+    def __init__(self, store: EndpointStore, namespace: str) -> None:
+        self._store = store
+        self._namespace = namespace
+
+    def replace(self, items: Iterable[EndpointSlice]) -> None:
+        """Hold exactly these slices of the namespace from now on."""
+        self._store.replace(items, self._namespace)
+
+    def apply(self, kind: Literal["ADDED", "MODIFIED", "DELETED"], item: EndpointSlice) -> None:
+        """Take over one change."""
+        self._store.apply(kind, item)
 
 
 def _key(item: EndpointSlice) -> tuple[str, str]:
     return item.metadata.namespace, item.metadata.name
 
 
-def _metrics_port(ports: Sequence[_Port], wanted: str | None) -> int | None:
+def _host(endpoint: _Endpoint) -> str | None:
+    """Where an endpoint is to be asked; None if it is not ready, or has no IP address."""
+    if endpoint.conditions is not None and endpoint.conditions.ready is False:
+        return None
+    # "Clients are expected to use the first address."
+    return parse_address((endpoint.addresses or ("",))[0] or "")
+
+
+def _pod(endpoint: _Endpoint) -> TargetRef | None:
+    """The pod behind an endpoint, if it names one."""
+    pod = endpoint.target_ref
+    return pod if pod is not None and pod.name else None
+
+
+def _metrics_port(ports: Sequence[_Port | None], wanted: str | None) -> int | None:
     """The port that serves metrics: the wanted, the only, the one so named, or the first."""
     usable = {
         port.name or "": port.port
         for port in ports
-        if port.port is not None and (port.protocol or "TCP") == "TCP"
+        if port is not None
+        and port.port is not None
+        and 0 < port.port <= _LAST_PORT
+        and (port.protocol or "TCP") == "TCP"
     }
     if wanted is not None:
         return usable.get(wanted)

@@ -13,9 +13,10 @@ from metrics_server.demo.exporters import Fault
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.object_store import DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS, Resource
 from metrics_server.demo.workload import Load
+from metrics_server.exporters.access import AccessKeeper
 from metrics_server.exporters.scraper import Scraper
 from metrics_server.exporters.source import ExporterSource
-from metrics_server.exporters.targets import DiscoveredTargets
+from metrics_server.exporters.targets import DiscoveredTargets, Way
 from metrics_server.kube.endpoints import EndpointStore, ServiceRef, decode_endpoint_slice
 from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.monitoring import Monitor
@@ -104,13 +105,13 @@ def deployment(api: KubernetesAPI) -> tuple[int, int, int]:
 
 async def test_its_nodes_and_exporters_are_told(api: KubernetesAPI, cluster: Cluster) -> None:
     """The API has every node, and for each the address that its exporter really listens at."""
-    endpoints = EndpointStore(
-        [ServiceRef(manifests.EXPORTER_NAMESPACE, manifests.EXPORTER_SERVICE)]
-    )
+    service = ServiceRef(manifests.EXPORTER_NAMESPACE, manifests.EXPORTER_SERVICE)
+    endpoints = EndpointStore([service])
     endpoints.replace([decode_endpoint_slice(raw) for raw in told(api, ENDPOINT_SLICES)])
     names = [str(node["metadata"]["name"]) for node in map(msgspec.json.decode, told(api, NODES))]
     assert len(names) == NODE_COUNT
-    found = DiscoveredTargets(endpoints, "http", "/metrics").on_nodes(names)
+    ways = {service: Way("http", "/metrics", AccessKeeper())}
+    found = DiscoveredTargets(endpoints, ways).on_nodes(names)
     assert [url for urls in found.values() for url in urls] == list(cluster.exporter_urls)
 
 

@@ -53,7 +53,7 @@ async def listening(handler: Exporter, context: ssl.SSLContext | None = None) ->
 async def scrape(monitor: Monitor, url: str, access: AccessKeeper) -> Page | ScrapeError:
     """The outcome of one scrape."""
     async with Scraper(
-        timeout=5, max_age=60, max_concurrency=1, monitor=monitor, access=access
+        timeout=5, max_age=60, max_concurrency=1, monitor=monitor, access=lambda _: access
     ) as scraper:
         return (await scraper.scrape([url])).outcomes[url]
 
@@ -88,13 +88,15 @@ async def test_a_bearer_token_over_tls(
         assert isinstance(await scrape(monitor, f"{url}/metrics", keeper), Page)
 
 
-async def test_basic_authentication(monitor: Monitor, tmp_path: Path) -> None:
+async def test_basic_authentication(
+    monitor: Monitor, tmp_path: Path, authority: Authority, ca_file: Path
+) -> None:
     """A password from a file, as dcgm-exporter's web configuration asks for it."""
     password = tmp_path / "password"
     password.write_text("pässwörd:with colon\n")
     wanted = base64.b64encode("scraper:pässwörd:with colon".encode()).decode()
-    keeper = AccessKeeper(AccessFiles(username="scraper", password_file=password))
-    async with listening(Exporter(f"Basic {wanted}")) as url:
+    keeper = AccessKeeper(AccessFiles(ca_file=ca_file, username="scraper", password_file=password))
+    async with listening(Exporter(f"Basic {wanted}"), await tls(authority, "127.0.0.1")) as url:
         assert isinstance(await scrape(monitor, f"{url}/metrics", keeper), Page)
 
 
@@ -127,27 +129,44 @@ async def test_an_authority_that_is_not_trusted_sees_no_credential(
     assert exporter.shown == []
 
 
-async def test_a_redirect_is_not_followed(monitor: Monitor, tmp_path: Path) -> None:
+async def test_a_credential_is_never_sent_in_the_clear(monitor: Monitor, tmp_path: Path) -> None:
+    """Whatever URL leads there: over plain HTTP an exporter is not asked at all."""
+    token = tmp_path / "token"
+    token.write_text(SECRET)
+    exporter = Exporter(f"Bearer {SECRET}")
+    keeper = AccessKeeper(AccessFiles(bearer_token_file=token))
+    async with listening(exporter) as url:
+        for form in (url, url.replace("http:", "HTTP:")):
+            outcome = await scrape(monitor, f"{form}/metrics", keeper)
+            assert str(outcome) == "was not asked: exporters.auth would go in the clear"
+    assert exporter.shown == []
+
+
+async def test_a_redirect_is_not_followed(
+    monitor: Monitor, tmp_path: Path, authority: Authority, ca_file: Path
+) -> None:
     """A credential goes to the exporter that it is for, and nowhere else."""
     token = tmp_path / "token"
     token.write_text(SECRET)
     exporter = Exporter(f"Bearer {SECRET}")
-    async with listening(exporter) as url:
-        outcome = await scrape(
-            monitor, f"{url}/away", AccessKeeper(AccessFiles(bearer_token_file=token))
-        )
+    keeper = AccessKeeper(AccessFiles(ca_file=ca_file, bearer_token_file=token))
+    async with listening(exporter, await tls(authority, "127.0.0.1")) as url:
+        outcome = await scrape(monitor, f"{url}/away", keeper)
     assert str(outcome) == "answered HTTP 302"
     assert len(exporter.shown) == 1
 
 
-async def test_a_token_that_rotates(monitor: Monitor, tmp_path: Path) -> None:
-    """A changed file is read anew within a minute, and at once after a 401."""
+async def test_a_token_that_rotates(
+    monitor: Monitor, tmp_path: Path, authority: Authority, ca_file: Path
+) -> None:
+    """A changed file is read again within a minute, and at once after a 401."""
     token = tmp_path / "token"
     token.write_text("old")
     now = 0.0
-    keeper = AccessKeeper(AccessFiles(bearer_token_file=token), clock=lambda: now)
+    files = AccessFiles(ca_file=ca_file, bearer_token_file=token)
+    keeper = AccessKeeper(files, clock=lambda: now)
     exporter = Exporter("Bearer old")
-    async with listening(exporter) as url:
+    async with listening(exporter, await tls(authority, "127.0.0.1")) as url:
         await scrape(monitor, f"{url}/metrics", keeper)
         token.write_text("new")
         await scrape(monitor, f"{url}/metrics", keeper)

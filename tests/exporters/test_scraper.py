@@ -12,7 +12,7 @@ from pytest_aiohttp import AiohttpRawServer
 from structlog.testing import capture_logs
 
 from metrics_server.errors import ScrapeError
-from metrics_server.exporters.scraper import MAX_PAGE_BYTES, Page, Scraper
+from metrics_server.exporters.scraper import Page, Scraper
 from metrics_server.monitoring import Monitor
 
 PAGE = b'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",namespace="n",pod="p"} 42\n'
@@ -188,23 +188,6 @@ async def test_not_text_by_its_bytes(scraper: Scraper, serve: Serve) -> None:
     assert (await failure(scraper, await serve(binary))).reason == "not-text"
 
 
-async def test_too_large(monitor: Monitor, serve: Serve) -> None:
-    """Reading stops at the limit, whatever the exporter goes on to send."""
-
-    async def endless(request: web.BaseRequest) -> web.StreamResponse:
-        response = web.StreamResponse(headers={"Content-Type": "text/plain"})
-        await response.prepare(request)
-        line = b"# " + b"x" * (1 << 20) + b"\n"
-        while True:
-            await response.write(line)
-
-    url = await serve(endless)
-    async with Scraper(timeout=60, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
-        error = await failure(scraper, url)
-    assert (error.reason, str(error)) == ("too-large", "sent more than 16 MiB")
-    assert MAX_PAGE_BYTES == 16 * 1024 * 1024
-
-
 @pytest.mark.parametrize(
     "response",
     [
@@ -221,13 +204,6 @@ async def test_cut_short(scraper: Scraper, response: bytes) -> None:
     """A page that is only a part is a failure: the part that is missing may be the pod's."""
     async with raw_exporter(response) as url:
         assert (await failure(scraper, url)).reason == "cut-short"
-
-
-@pytest.mark.parametrize("response", [b"", b"SSH-2.0-OpenSSH_9.2\r\n", b"HTTP/1.1 two hundred\r\n"])
-async def test_no_http_at_all(scraper: Scraper, response: bytes) -> None:
-    """What is no HTTP server is told as unreachable, never raised."""
-    async with raw_exporter(response) as url:
-        assert (await failure(scraper, url)).reason == "unreachable"
 
 
 async def test_an_empty_page_is_a_page(scraper: Scraper, serve: Serve) -> None:

@@ -59,17 +59,17 @@ def store_of(*slices: EndpointSlice, services: Sequence[ServiceRef] = (DCGM,)) -
 
 def hosts(store: EndpointStore, node: str = "n1") -> list[str]:
     """The addresses of a node's exporters."""
-    return [found.host for found in store.addresses(node)]
+    return [found.host for found in store.by_node().get(node, ())]
 
 
 def test_recorded_slices_are_read(recording: Recording) -> None:
     """The slices of a real DaemonSet's Service give one exporter for each node."""
     body = msgspec.to_builtins(recording("endpointslices-dcgm-exporter"))["response"]["body"]
     store = store_of(*(decode_endpoint_slice(json.dumps(s).encode()) for s in body["items"]))
-    assert store.addresses("gpu-node-0") == (Endpoint("gpu-node-0", "10.88.1.1", 9400),)
-    assert store.addresses("gpu-node-2") == (Endpoint("gpu-node-2", "10.88.1.3", 9400),)
-    assert store.addresses("elsewhere") == ()
-    assert len(store) == 3
+    found = store.by_node()
+    assert found["gpu-node-0"] == (Endpoint("gpu-node-0", "10.88.1.1", 9400, DCGM),)
+    assert found["gpu-node-2"] == (Endpoint("gpu-node-2", "10.88.1.3", 9400, DCGM),)
+    assert len(store) == len(found) == 3
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_recorded_slices_are_read(recording: Recording) -> None:
 def test_only_what_is_ready_is_found(conditions: Json, found: bool) -> None:  # noqa: FBT001 - the case's expectation
     """An endpoint is ready unless it says that it is not."""
     store = store_of(slice_of(endpoint("10.0.0.1", conditions=conditions)))
-    assert bool(store.addresses("n1")) is found
+    assert bool(hosts(store)) is found
 
 
 def test_an_endpoint_without_a_node_is_left_out() -> None:
@@ -133,7 +133,7 @@ def test_two_exporters_can_share_a_host() -> None:
         slice_of(endpoint("10.0.0.1"), service=amd, ports=[{"name": "http", "port": 5000}]),
         services=(DCGM, amd),
     )
-    assert sorted(found.port for found in store.addresses("n1")) == [5000, 9400]
+    assert sorted(found.port for found in store.by_node()["n1"]) == [5000, 9400]
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ def test_the_port_of_the_metrics_is_found(
     """The port is the one that is configured, or else the likeliest."""
     service = ServiceRef("gpu-monitoring", "dcgm-exporter", wanted)
     store = store_of(slice_of(endpoint("10.0.0.1"), ports=ports), services=[service])
-    assert next((found.port for found in store.addresses("n1")), None) == port
+    assert next((found.port for found in store.by_node().get("n1", ())), None) == port
 
 
 def test_slices_of_other_services_are_passed_over() -> None:
