@@ -60,6 +60,10 @@ class BoundedConnector(TCPConnector):
 
     def __init__(self) -> None:
         super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS)
-        # aiohttp has no other place to say so.
         loop = asyncio.get_running_loop()
-        self._factory = partial[ResponseHandler](BoundedConnection, loop=loop)
+
+        def connection() -> ResponseHandler:
+            return BoundedConnection(loop)
+
+        # aiohttp has no other place to say so.
+        self._factory = partial(connection)

@@ -9,10 +9,13 @@ from metrics_server.connections import why
 from metrics_server.errors import ScrapeError
 from metrics_server.exporters.access import AccessKeeper
 from metrics_server.exporters.connection import BoundedConnector
+from metrics_server.text import printable
 
 # Far above a GPU's labels with all labels of its pod. One line is read in one piece.
 _MOST_LINE_BYTES = 64 * 1024
 _MIB = 1024 * 1024
+# Of a header's value, so that the rest of the sentence is seen too.
+_MOST_SHOWN = 60
 
 
 class PageLimits(Struct, frozen=True):
@@ -92,10 +95,12 @@ async def _get(
         if response.status != 200:  # noqa: PLR2004 - HTTP's own number
             raise ScrapeError(f"answered HTTP {response.status}", "http-status")
         if response.content_type not in ("text/plain", "application/openmetrics-text"):
-            raise ScrapeError(f"sent {response.content_type}, not text/plain", "not-text")
+            kind = printable(response.content_type, _MOST_SHOWN)
+            raise ScrapeError(f"sent {kind}, not text/plain", "not-text")
         encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
         if encoding.lower() != "identity":
-            raise ScrapeError(f"sent a page that is compressed ({encoding})", "not-text")
+            kind = printable(encoding, _MOST_SHOWN)
+            raise ScrapeError(f"sent a page that is compressed ({kind})", "not-text")
         # Without either, a page ends where the connection does, and a part looks like the whole.
         if hdrs.CONTENT_LENGTH not in response.headers and not _is_chunked(response):
             raise ScrapeError(
@@ -146,5 +151,5 @@ def _is_chunked(response: aiohttp.ClientResponse) -> bool:
 
 
 def _in_brief(error: aiohttp.ClientResponseError) -> str:
-    """What was wrong with the head of a response: the first line of a drawing with several."""
-    return (error.message.splitlines() or ["?"])[0].rstrip(" :")
+    """What was wrong with the head of a response, without the arrow that points to it."""
+    return " ".join(error.message.split()).rstrip(" ^:")

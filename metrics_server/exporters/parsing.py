@@ -6,6 +6,7 @@ at all, must not keep the event loop from answering others.
 """
 
 import asyncio
+import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -24,6 +25,9 @@ _TURN_SECONDS = 0.005
 # Pages that took longer than this wait for one another, and no others wait for them.
 _LONG_SECONDS = 0.1
 _MOST_LONG_REMEMBERED = 10_000
+# How long a thread may keep the interpreter from the event loop, which takes some dozens of turns
+# for one answer. Python's own 5 ms would make that half a second.
+_SWITCH_SECONDS = 0.0005
 
 Outcomes = Mapping[str, Page | ScrapeError]
 _Job = tuple[Page, tuple[Reading, ...]]
@@ -39,6 +43,7 @@ class Parser:
     """
 
     def __init__(self, patience: float = 1.0) -> None:
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._patience = patience
         self._jobs: dict[_Job, _Future] = {}
         self._long: LRUCache[str, None] = LRUCache(_MOST_LONG_REMEMBERED)

@@ -40,7 +40,7 @@ class DiscoveredTargets:
     Args:
         endpoints: the ready addresses, by node.
         ways: how the exporters behind each Service are asked.
-        by_address: whether a node is looked for by the address of an endpoint that does not name it.
+        by_address: whether nodes are looked for by address where an endpoint does not name its.
     """
 
     def __init__(

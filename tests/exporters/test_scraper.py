@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
@@ -36,21 +35,6 @@ async def scraper(monitor: Monitor) -> AsyncIterator[Scraper]:
     """A scraper that gives up after half a second and remembers for a minute."""
     async with Scraper(timeout=0.5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
         yield scraper
-
-
-@asynccontextmanager
-async def raw_exporter(response: bytes) -> AsyncIterator[str]:
-    """An exporter that sends these bytes, whatever it is asked, and closes."""
-
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(response)
-        await writer.drain()
-        writer.close()
-
-    server = await asyncio.start_server(answer, "127.0.0.1", 0)
-    async with server:
-        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
 
 
 async def page(_: web.BaseRequest) -> web.Response:
@@ -186,24 +170,6 @@ async def test_not_text_by_its_bytes(scraper: Scraper, serve: Serve) -> None:
         return web.Response(body=b"\0\1\2\n", content_type="text/plain")
 
     assert (await failure(scraper, await serve(binary))).reason == "not-text"
-
-
-@pytest.mark.parametrize(
-    "response",
-    [
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 500\r\n\r\n" + PAGE,
-        (
-            b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-            b"Transfer-Encoding: chunked\r\n\r\n5\r\nDCGM_\r\n"
-        ),
-        b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\n\r\n" + PAGE[:-2],
-    ],
-    ids=["by its length", "by its chunks", "by its last line"],
-)
-async def test_cut_short(scraper: Scraper, response: bytes) -> None:
-    """A page that is only a part is a failure: the part that is missing may be the pod's."""
-    async with raw_exporter(response) as url:
-        assert (await failure(scraper, url)).reason == "cut-short"
 
 
 async def test_an_empty_page_is_a_page(scraper: Scraper, serve: Serve) -> None:

@@ -32,7 +32,7 @@ def slice_of(
         json.dumps(
             {
                 "metadata": {
-                    "name": name,
+                    "name": "s",
                     "namespace": SERVICE.namespace,
                     "labels": {SERVICE_NAME_LABEL: SERVICE.name},
                 },

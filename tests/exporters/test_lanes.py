@@ -1,0 +1,141 @@
+"""Exporters that hang hold up no others."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+from metrics_server.errors import ScrapeError
+from metrics_server.exporters.lanes import Lane
+from metrics_server.exporters.scraper import Page, Scraper
+from metrics_server.monitoring import Monitor
+
+_RESPONSE = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 2\r\n\r\n#\n"
+)
+
+
+class Exporter:
+    """An exporter that answers while it is well, and closes each connection.
+
+    Attributes:
+        well: while it is not set, no answer comes.
+    """
+
+    def __init__(self) -> None:
+        self.well = asyncio.Event()
+        self.well.set()
+        self._answers: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def listening(self) -> AsyncIterator[str]:
+        """Its URL."""
+        server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
+        async with server:
+            yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
+        self.well.set()
+        await asyncio.gather(*self._answers)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._answers.append(task)
+        with suppress(asyncio.IncompleteReadError, ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            await self.well.wait()
+            writer.write(_RESPONSE)
+            await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def fleet(count: int) -> AsyncIterator[dict[str, Exporter]]:
+    """So many exporters, by URL."""
+    async with AsyncExitStack() as stack:
+        exporters = [Exporter() for _ in range(count)]
+        yield {await stack.enter_async_context(one.listening()): one for one in exporters}
+
+
+def scraper_of(monitor: Monitor, timeout: float) -> Scraper:
+    """A scraper with four places, that asks each time."""
+    return Scraper(timeout=timeout, max_age=1e-9, max_concurrency=4, monitor=monitor)
+
+
+async def test_hung_exporters_leave_their_places(monitor: Monitor) -> None:
+    """The first time: more exporters hang than there are places, and the healthy ones answer."""
+    async with fleet(14) as exporters, scraper_of(monitor, 2) as scraper:
+        hung, healthy = list(exporters)[:6], list(exporters)[6:]
+        for url in hung:
+            exporters[url].well.clear()
+        first = asyncio.create_task(scraper.scrape(hung))
+        outcomes = (await scraper.scrape(healthy)).outcomes
+        assert all(isinstance(one, Page) for one in outcomes.values())
+        assert not first.done()
+        assert all(isinstance(one, ScrapeError) for one in (await first).outcomes.values())
+
+
+async def test_hung_exporters_have_places_of_their_own(monitor: Monitor) -> None:
+    """From then on they wait for one another, and the healthy ones for none of them."""
+    async with fleet(16) as exporters, scraper_of(monitor, 0.4) as scraper:
+        hung, healthy = list(exporters)[:8], list(exporters)[8:]
+        for url in hung:
+            exporters[url].well.clear()
+        await scraper.scrape(hung)
+        again = asyncio.create_task(scraper.scrape(hung))
+        for _ in range(3):
+            outcomes = (await scraper.scrape(healthy)).outcomes
+            assert all(isinstance(one, Page) for one in outcomes.values())
+            assert not again.done()
+        told = {str(one) for one in (await again).outcomes.values()}
+        assert told == {
+            "did not answer within 0.4 s",
+            "was not asked within 0.4 s: too many others do not answer",
+        }
+
+
+async def test_who_was_not_asked_is_asked_first_the_next_time(monitor: Monitor) -> None:
+    """Each of those that hang is asked in the end, so that one that recovers is found."""
+    async with fleet(12) as exporters, scraper_of(monitor, 0.2) as scraper:
+        for one in exporters.values():
+            one.well.clear()
+        # Four places of a quarter of the timeout each: all of them hang from then on.
+        await scraper.scrape(exporters)
+        recovered = list(exporters)[7]
+        exporters[recovered].well.set()
+        async with asyncio.timeout(10):
+            while isinstance((await scraper.scrape(exporters)).outcomes[recovered], ScrapeError):
+                pass
+        # It is one of the others again, and answers each time.
+        for _ in range(3):
+            outcomes = (await scraper.scrape(exporters)).outcomes
+            assert isinstance(outcomes[recovered], Page)
+
+
+async def test_a_place_is_free_again_once() -> None:
+    """Whether one ends in time, late, or by a cancellation: a lane never gets wider or narrower."""
+    lane = Lane(1, patience=0.01)
+    entered: list[int] = []
+
+    async def stay(number: int, until: asyncio.Event) -> None:
+        async with lane.place():
+            entered.append(number)
+            await until.wait()
+
+    never, now = asyncio.Event(), asyncio.Event()
+    now.set()
+    async with asyncio.timeout(5):
+        late = asyncio.create_task(stay(0, never))
+        await asyncio.sleep(0)
+        await stay(1, now)
+        assert not late.done()
+        late.cancel()
+        await asyncio.wait([late])
+        # The place that it had made room for is not given back twice.
+        held = asyncio.create_task(stay(2, never))
+        await asyncio.sleep(0)
+        next_one = asyncio.create_task(stay(3, now))
+        await asyncio.sleep(0)
+        assert entered == [0, 1, 2]
+        await next_one
+        held.cancel()
+        await asyncio.wait([held])
+    assert entered == [0, 1, 2, 3]
