@@ -155,7 +155,11 @@ async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
             "not-text",
             "sent a page that is compressed (brbr",
         ),
-        (b"HTTP/1.1 500 \x1b[31mfire" + b"!" * 6000 + b"\r\n\r\n", "http-status", "answered HTTP 5"),
+        (
+            b"HTTP/1.1 500 \x1b[31mfire" + b"!" * 6000 + b"\r\n\r\n",
+            "http-status",
+            "answered HTTP 5",
+        ),
         (b"HTTP/1.1 100 Continue\r\n\r\n" * 5, "not-http", "sent what is not HTTP: interim"),
     ],
 )
