@@ -83,10 +83,13 @@ def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingE
         )
     if collection.nodes_without_exporter:
         label = "no-exporter"
-        hint = collection.no_exporter_hint or (
-            "is one Running there, and its Service listed under exporters.services?"
+        told = f"no exporter is ready on {_some(collection.nodes_without_exporter)}"
+        hint = collection.no_exporter_hint
+        gaps.append(
+            f"{told} ({hint})"
+            if hint
+            else f"{told} (is one Running there, and its Service listed under exporters.services?)"
         )
-        gaps.append(f"no exporter is ready on {_some(collection.nodes_without_exporter)} ({hint})")
     covered, asked = len(collection.samples), collection.asked
     needed = "" if not covered else f" (fallback.minCoverage asks for {min_coverage:.0%})"
     return MeasurementMissingError(

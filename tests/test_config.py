@@ -120,6 +120,22 @@ fallback:
             "exporters: {scheme: https, static: ['http://a/'], auth: {bearerTokenFile: /token}}",
             "exporters: auth would be sent in the clear, by http://a/",
         ),
+        (
+            (
+                "exporters: {services: [{namespace: a, name: b, auth: {bearerTokenFile: /t}}, "
+                "{namespace: c, name: d, scheme: https, auth: {bearerTokenFile: /t}}]}"
+            ),
+            "exporters: auth would be sent in the clear, by scheme: http",
+        ),
+        (
+            (
+                "exporters: {scheme: https, auth: {bearerTokenFile: /t}, "
+                "services: [{namespace: a, name: b}, {namespace: c, name: d, scheme: http}]}"
+            ),
+            "exporters: auth would be sent in the clear, by services.1.scheme: http",
+        ),
+        ("exporters: {services: [{namespace: a, name: b, path: x}]}", "0.path: must begin with /"),
+        ("exporters: {maxPageBytes: 0}", "exporters.maxPageBytes: "),
         ("exporters: {auth: {username: a}}", "username and passwordFile go together"),
         (
             "exporters: {auth: {username: a, passwordFile: /p, bearerTokenFile: /t}}",
@@ -136,6 +152,27 @@ def test_a_wrong_setting_is_refused(tmp_path: Path, text: str, told: str) -> Non
     with pytest.raises(ConfigurationError) as raised:
         load_config(write(tmp_path, text))
     assert told in str(raised.value)
+
+
+def test_a_service_may_be_shown_nothing(tmp_path: Path) -> None:
+    """An empty auth of its own stands for none, so that it can be asked over plain HTTP."""
+    config = load_config(
+        write(
+            tmp_path,
+            """
+exporters:
+  scheme: https
+  auth: {bearerTokenFile: /token}
+  services:
+    - {namespace: a, name: b}
+    - {namespace: c, name: d, scheme: http, auth: {}}
+""",
+        )
+    )
+    first, second = config.exporters.services
+    assert (first.scheme, first.path, first.tls, first.auth) == (None,) * 4
+    assert second.auth is not None
+    assert not second.auth.shows_something
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:

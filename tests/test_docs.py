@@ -120,7 +120,7 @@ def _default(path: str, value: object) -> str:
         return f"`[{', '.join(value)}]`"
     if value == "":
         return '`""`'
-    return f"`{value:g}`" if isinstance(value, int | float) else f"`{value}`"
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
 @pytest.mark.parametrize(

@@ -406,6 +406,10 @@ SPEAKING = (
     "errors.py",
     "exporters/hints.py",
     "exporters/scraper.py",
+    "exporters/fetching.py",
+    "exporters/connection.py",
+    "exporters/parsing.py",
+    "exporters/targets.py",
     "exporters/access.py",
 )
 # Strings of these modules that are no message, or only a part of one.
@@ -455,7 +459,8 @@ def test_every_reason_has_its_heading() -> None:
 
 def test_every_outcome_of_a_failed_scrape_is_explained() -> None:
     """Each outcome that failed scrapes are counted by stands in the table of its messages."""
-    source = "".join(text_of(PACKAGE / "exporters" / name) for name in ("scraper.py", "access.py"))
+    modules = (PACKAGE / "exporters").glob("*.py")
+    source = "".join(map(text_of, modules))
     outcomes = set(re.findall(r'ScrapeError\([^)]*?,\s*"([a-z-]+)"', source, re.DOTALL))
     assert {"timeout", "unreachable"} <= outcomes
     rows = re.findall(r"\| `([a-z-]+)` \|$", text_of(TROUBLESHOOTING), re.MULTILINE)

@@ -69,7 +69,8 @@ async def fetch(
     except aiohttp.ServerDisconnectedError:
         raise ScrapeError("closed the connection without an answer", "unreachable") from None
     except aiohttp.ClientResponseError as error:
-        raise ScrapeError(f"sent what is not HTTP: {_in_brief(error)}", "not-http") from None
+        told = _in_brief(error)
+        raise ScrapeError(f"sent what is not HTTP: {told}", "not-http") from None
     except TimeoutError:
         raise  # an OSError, but not one of the connection's
     except (aiohttp.ClientError, OSError, ValueError) as error:

@@ -6,9 +6,12 @@ from metrics_server.exporters.pod_mapper import Attribution
 from metrics_server.exporters.scraper import Page
 from metrics_server.kube.pods import Pod
 from metrics_server.rules import MetricRule
+from metrics_server.text import printable
 
 # Of how many pods it is looked for a reason of their own: a sentence names but a few.
 _EXPLAINED = 20
+_NAMES_TOLD = 3
+_LONGEST_NAME = 63
 
 
 def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Iterator[str]:
@@ -65,7 +68,7 @@ def _of_pods(pods: Sequence[Pod], attributions: Sequence[Attribution]) -> Iterat
             if not other_node:
                 yield (
                     f"pod {pod.name} runs on node {pod.node}, and is named by {len(having)} "
-                    f"exporters: of {', '.join(sorted(hosts)) or 'nodes that they do not tell'}"
+                    f"exporters: of {_named(hosts) or 'nodes that they do not tell'}"
                 )
             other_node = True
     yield from _elsewhere(pods[:_EXPLAINED], attributions)
@@ -82,9 +85,15 @@ def _elsewhere(pods: Sequence[Pod], attributions: Sequence[Attribution]) -> Iter
         found = namespaces[pod.name]
         if found and pod.namespace not in found:
             yield (
-                f"a pod {pod.name} is named, but in namespace {min(found)}, not in {pod.namespace}"
+                f"a pod {pod.name} is named, but in namespace {_named(found)}, "
+                f"not in {pod.namespace}"
             )
             return
+
+
+def _named(names: Iterable[str]) -> str:
+    """The first of the names that pages have, which are as long as a Kubernetes name at most."""
+    return ", ".join(printable(name, _LONGEST_NAME) for name in sorted(names)[:_NAMES_TOLD])
 
 
 def _is_silent(attribution: Attribution) -> bool:

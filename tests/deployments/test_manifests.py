@@ -39,6 +39,7 @@ from tests.deployments.manifests import (
     server_container,
     texts,
 )
+from tests.deployments.rbac import grants
 
 # The newest release, and two before it.
 KUBERNETES = all_versions()[-6::2]
@@ -280,7 +281,34 @@ def test_the_hardened_exporter_has_no_privilege_but_one() -> None:
     }
 
 
-@pytest.mark.parametrize("overlay", ["gpu-operator", "amd"])
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_an_overlay_trusts_its_own_exporters_alone(folder: str, tmp_path: Path) -> None:
+    """Whoever may create a namespace that is trusted, and nobody's, could forge numbers."""
+    objects = build(folder)
+    file = tmp_path / "config.yaml"
+    file.write_text(yaml.safe_dump(config_of(objects)))
+    trusted = {f"{one.namespace}/{one.name}" for one in load_config(file).exporters.services}
+    own = {
+        "overlays/gpu-operator": "gpu-operator/nvidia-dcgm-exporter",
+        "overlays/openshift": "nvidia-gpu-operator/nvidia-dcgm-exporter",
+        "overlays/amd": "kube-amd-gpu/default-metrics-exporter",
+    }
+    assert trusted == {own.get(folder, "gpu-monitoring/dcgm-exporter")}
+    ours = [o for o in kinds(objects, "Service") if at(o, "metadata", "name") == "dcgm-exporter"]
+    assert bool(ours) is (folder not in own)
+
+
+def test_nodes_may_be_read_where_that_is_chosen() -> None:
+    """A component has the right, and nothing else; without it no overlay does."""
+    folder = DEPLOYMENTS / "components" / "match-nodes-by-address"
+    account: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
+    granted = {(one.resource, one.verb) for one in grants(read(folder / "rbac.yaml"), account)}
+    assert granted == {("nodes", "list"), ("nodes", "watch")}
+    for _, objects in built():
+        assert "nodes" not in {one.resource for one in grants(objects, account)}
+
+
+@pytest.mark.parametrize("overlay", ["gpu-operator", "openshift", "amd"])
 def test_an_exporter_of_somebody_else_is_not_run_twice(overlay: str) -> None:
     """Without our exporter nothing of it is left, and the namespace holds to 'restricted'."""
     objects = build(f"overlays/{overlay}")
@@ -303,6 +331,7 @@ def test_the_server_may_reach_the_exporters(folder: str) -> None:
         at(p, "port") for rule in items(policy, "spec", "egress") for p in items(rule, "ports")
     }
     assert {53, 443, 6443, 9400} <= ports
+    assert (5353 in ports) is (folder == "overlays/openshift")
     assert (5000 in ports) is (folder == "overlays/amd")
 
 
@@ -376,7 +405,10 @@ def test_the_server_is_restricted(folder: str) -> None:
     """The server's pods hold to 'restricted', by number no root, on a root that is read-only."""
     spec = pod_spec(find(build(folder), "Deployment", SERVER))
     assert violations(spec) == set()
-    assert at(spec, "securityContext", "runAsUser") == 65532
+    # OpenShift gives each namespace its users, and refuses all others.
+    number = None if folder == "overlays/openshift" else 65532
+    assert at(spec, "securityContext", "runAsUser") == number
+    assert at(spec, "securityContext", "runAsNonRoot") is True
     assert at(spec, "containers", 0, "securityContext", "readOnlyRootFilesystem") is True
 
 
@@ -446,6 +478,7 @@ def test_what_the_readme_puts_together_is_built(tmp_path: Path) -> None:
     (copy / "overlays" / "own" / "kustomization.yaml").write_text(text)
     objects = build(str(copy / "overlays" / "own"))
     assert at(config_of(objects), "fallback", "chain") == ["last-known", "error"]
+    assert at(config_of(objects), "exporters", "services", 0, "namespace") == "gpu-operator"
     assert {"Certificate", "ServiceMonitor"} <= {o["kind"] for o in objects}
     assert "DaemonSet" not in {o["kind"] for o in objects}
     images = re.findall(r"- name: (\S+)\n", README)

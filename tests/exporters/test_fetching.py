@@ -12,6 +12,7 @@ from metrics_server.errors import ScrapeError
 from metrics_server.exporters.fetching import PageLimits
 from metrics_server.exporters.scraper import Page, Scraper
 from metrics_server.monitoring import Monitor
+from tests.harness import eventually
 
 PAGE = b'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",namespace="n",pod="p"} 42\n'
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -200,10 +201,13 @@ async def test_a_kept_connection_has_the_same_bounds(monitor: Monitor) -> None:
         server,
         Scraper(timeout=5, max_age=1e-9, max_concurrency=1, monitor=monitor) as scraper,
     ):
-        assert isinstance((await scraper.scrape([url])).outcomes[url], Page)
-        while isinstance(outcome := (await scraper.scrape([url])).outcomes[url], Page):
-            await asyncio.sleep(0)
-    assert "interim responses" in str(outcome)
+
+        async def scrape() -> Page | ScrapeError:
+            return (await scraper.scrape([url])).outcomes[url]
+
+        assert isinstance(await scrape(), Page)
+        error = await eventually(scrape, lambda outcome: isinstance(outcome, ScrapeError))
+    assert "interim responses" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ from metrics_server.exporters.lanes import Lane
 from metrics_server.exporters.scraper import Page, Scraper
 from metrics_server.monitoring import Monitor
 
-_RESPONSE = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nConnection: close\r\nContent-Length: 2\r\n\r\n#\n"
+_HEADERS = b"Content-Type: text/plain\r\nConnection: close\r\nContent-Length: 2\r\n"
+_RESPONSE = b"HTTP/1.1 200 OK\r\n" + _HEADERS + b"\r\n#\n"
 
 
 class Exporter:

@@ -24,9 +24,7 @@ HEALTHY: Object = {"addresses": ["10.0.0.1"], "nodeName": "n1"}
 METRICS: Object = {"name": "metrics", "port": 9400}
 
 
-def slice_of(
-    *endpoints: Json, ports: Sequence[Json] = (METRICS,), name: str = "s"
-) -> EndpointSlice:
+def slice_of(*endpoints: Json, ports: Sequence[Json] = (METRICS,)) -> EndpointSlice:
     """A slice of the Service, decoded from the JSON that the API would send."""
     return decode_endpoint_slice(
         json.dumps(
