@@ -156,3 +156,19 @@ async def test_nobody_else_notices(count: int, behave: Behave, told: str | None)
         assert all(seconds < 1 for seconds in longest.values()), longest
         for answer in answers:
             assert told is None or told in answer.error().message
+
+
+async def test_what_a_page_says_is_told_in_one_printable_line() -> None:
+    """A label may have anything in it: the message has the start of it, escaped."""
+    namespace = "\x1b[31m\\n" + "x" * 60_000
+    row = f'{_FIELD}{{gpu="0",UUID="GPU-0",namespace="{namespace}",pod="pod-0"}} 5\n'
+    async with beside(1, sends(row.encode())) as simulated:
+
+        async def asked() -> Answer:
+            return await sick(simulated)
+
+        answer = await eventually(asked, lambda one: "no exporter" not in one.text)
+        message = answer.error().message
+    assert r"pod-0 is named, but in namespace \x1b[31m\nxxx" in message
+    assert message.isprintable()
+    assert len(message) < 700
