@@ -116,7 +116,7 @@ class ExportersConfig(Section):
     )
     auth: ExporterAuthConfig = Field(ExporterAuthConfig(), description="What exporters are shown.")
     timeout: PositiveDuration = Field(
-        2.0, description="How long a scrape may take; no answer waits longer."
+        2.0, description="How long a scrape of an exporter may take, its turn included."
     )
     max_age: PositiveDuration = Field(
         2.0, description="How long a scrape serves the questions that come after it."

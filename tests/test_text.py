@@ -16,14 +16,14 @@ from metrics_server.text import printable
         ("\x1b[31mred\x1b]0;title\x07", "\\x1b[31mred\\x1b]0;title\\x07"),
         ("\u202eesrever\u2028line\ufeff", "\\u202eesrever\\u2028line\\ufeff"),
         ("\x00\x7f\x85\ud800", "\\x00\\x7f\\x85\\ud800"),
-        ("x" * 20, "x" * 20),
-        ("x" * 21, "x" * 19 + "…"),
-        ("\n" * 12, "\\n" * 9 + "\\…"),
+        ("x" * 40, "x" * 40),
+        ("x" * 41, "x" * 39 + "…"),
+        ("\n" * 22, "\\n" * 19 + "\\…"),
     ],
 )
 def test_shown(text: str, shown: str) -> None:
     """It stands on one line, says nothing to a terminal, and is not long."""
-    assert printable(text, 20) == shown
+    assert printable(text, 40) == shown
 
 
 @given(st.text(st.characters(codec=None), max_size=50), st.integers(1, 30))

@@ -113,17 +113,11 @@ async def _get(
 
 async def _read(content: aiohttp.StreamReader, limits: PageLimits) -> bytes:
     body = bytearray()
-    lines = 0
     async for chunk in content.iter_any():
         body += chunk
         if len(body) > limits.bytes:
             raise ScrapeError(
                 f"sent more than {limits.bytes} bytes (exporters.maxPageBytes)", "too-large"
-            )
-        lines += chunk.count(b"\n")
-        if lines > limits.lines:
-            raise ScrapeError(
-                f"sent more than {limits.lines} lines (exporters.maxPageLines)", "too-large"
             )
     if b"\0" in body:
         raise ScrapeError("sent bytes that are not text", "not-text")

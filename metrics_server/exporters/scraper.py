@@ -179,12 +179,15 @@ class Scraper:
             # The deadline is around all of it: the turn, the files of access, and each byte.
             async with asyncio.timeout(self._timeout), self._lane_of(target).place():
                 asked = time.monotonic()
-                body = await fetch(self._session, target, self._access(target), self._limits)
+                body = await fetch(self._session, target, self._keeper(target), self._limits)
             outcome = Page(target, body, began)
+            if outcome.lines > self._limits.lines:
+                raise ScrapeError(
+                    f"sent more than {self._limits.lines} lines (exporters.maxPageLines)",
+                    "too-large",
+                )
         except ScrapeError as error:
             outcome = error
-        except KeyError:
-            outcome = ScrapeError("is no exporter any more", "unreachable")
         except TimeoutError:
             if asked is None:
                 told = f"was not asked within {self._timeout:g} s: too many others do not answer"
@@ -201,6 +204,12 @@ class Scraper:
         self._monitor.scraped(reason, seconds)
         self._tell_turn(target, outcome)
         return outcome
+
+    def _keeper(self, target: str) -> AccessKeeper:
+        try:
+            return self._access(target)
+        except KeyError:
+            raise ScrapeError("is no exporter any more", "unreachable") from None
 
     def _lane_of(self, target: str) -> Lane:
         return self._hanging_lane if target in self._hanging else self._lane
