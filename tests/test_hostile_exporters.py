@@ -119,7 +119,7 @@ async def sick(simulated: Cluster) -> Answer:
     ("count", "behave", "told"),
     [
         (1, sends(rows(15_000, wordy)), "sent more than 8388608 bytes"),
-        (1, sends(rows(150_000, gpu_of)), "sent more than 25000 lines"),
+        (1, sends(rows(60_000, gpu_of)), "sent more than 25000 lines"),
         (8, sends(rows(5_000, gpu_of)), None),
         (1, sends(rows(20_000, shared)), None),
         (2, endless_interim, "interim responses (1xx) without end"),

@@ -182,10 +182,8 @@ class Scraper:
                 body = await fetch(self._session, target, self._keeper(target), self._limits)
             outcome = Page(target, body, began)
             if outcome.lines > self._limits.lines:
-                raise ScrapeError(
-                    f"sent more than {self._limits.lines} lines (exporters.maxPageLines)",
-                    "too-large",
-                )
+                told = f"sent more than {self._limits.lines} lines (exporters.maxPageLines)"
+                outcome = ScrapeError(told, "too-large")
         except ScrapeError as error:
             outcome = error
         except TimeoutError:
