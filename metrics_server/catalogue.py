@@ -27,6 +27,9 @@ _WHOLE = (("gpu_compute_partition_type", "spx"),), (("gpu_compute_partition_type
 _FIRST_PARTITION = (("gpu_partition_id", "0"),)
 
 
+_DIES = Reading("gpu_gfx_busy_instantaneous", 1, 100, each=("xcc_index",))
+
+
 def _ratio(family: str) -> Reading:
     return Reading(family, 0, _FULL_RATIO, scale=100)
 
@@ -66,7 +69,8 @@ _AVERAGES: tuple[MetricRule, ...] = (
             _ratio("DCGM_FI_PROF_GR_ENGINE_ACTIVE"),
             _percent("dcgm_gpu_utilization"),
             _ratio("dcgm_fi_prof_gr_engine_active"),
-            *(Reading("gpu_gfx_activity", 0, 100, where=whole) for whole in _WHOLE),
+            # It has been seen to say 0 at full load, while each of the dies says 100.
+            *(Reading("gpu_gfx_activity", 0, 100, where=whole, unless=_DIES) for whole in _WHOLE),
             # Of a partition, the busy share of each of its own compute dies.
             Reading("gpu_gfx_busy_instantaneous", 0, 100, each=("xcc_index",)),
             Reading("gpu_gfx_activity", 0, 100, where=_FIRST_PARTITION),

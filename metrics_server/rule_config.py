@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Self
 
+from msgspec import structs
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
@@ -69,8 +70,8 @@ Window = Annotated[Duration, AfterValidator(_window)]
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
 
-class ReadingConfig(Section):
-    """One way to read a rule."""
+class ContradictionConfig(Section):
+    """A reading by which a value of 0 is checked."""
 
     family: Family = Field(description="The family on the exporter's page.")
     minimum: Number = Field(
@@ -113,6 +114,20 @@ class ReadingConfig(Section):
             where=tuple(self.where.items()),
             each=self.each,
         )
+
+
+class ReadingConfig(ContradictionConfig):
+    """One way to read a rule."""
+
+    unless: ContradictionConfig | None = Field(
+        None,
+        description="A reading that contradicts 0: where it has a value, a 0 is not believed.",
+    )
+
+    def reading(self) -> Reading:
+        """The reading that this describes."""
+        unless = self.unless.reading() if self.unless else None
+        return structs.replace(super().reading(), unless=unless)
 
     def greatest(self) -> float:
         """The greatest value that it can give: of a share, the whole."""

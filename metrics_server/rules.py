@@ -30,6 +30,8 @@ class Reading(Struct, frozen=True):
             within the same minimum and maximum; with a sum of 0 the value is missing.
         where: further labels that a row must have, with just these values.
         each: labels that number the parts of one GPU, whose mean is the GPU's value.
+        unless: what contradicts a value of 0: where this reading has a value for the same GPU and
+            pod, a 0 is not believed.
     """
 
     family: str
@@ -39,6 +41,7 @@ class Reading(Struct, frozen=True):
     over: tuple[str, ...] = ()
     where: tuple[tuple[str, str], ...] = ()
     each: tuple[str, ...] = ()
+    unless: "Reading | None" = None
 
 
 class MetricRule(Struct, frozen=True):

@@ -91,6 +91,7 @@ def _reading(reading: Reading) -> dict[str, object]:
         "over": list(reading.over),
         "where": dict(reading.where),
         "each": list(reading.each),
+        "unless": _reading(reading.unless) if reading.unless else {},
     }
     return {name: value for name, value in told.items() if value not in ([], {})}
 

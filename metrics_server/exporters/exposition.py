@@ -38,6 +38,7 @@ _PLAIN_LABEL = rf'{_NAME}="[^"\\\n]*+"(?:,|(?=\}}))'
 _PLAIN_ROW = re.compile(rf"\{{((?:{_PLAIN_LABEL})*)\}} ({_NUMBER})\n".encode())
 # What may stand before the end of a family's name, in its line.
 _PREFIX = re.compile(rb"[ \t]*+([a-zA-Z_:][a-zA-Z0-9_:]*+)?")
+_LABELS = re.compile(rf"{_BLANKS}(?:{_LABEL})*\}}")
 _PAIRS = re.compile(rf'({_NAME}){_EQUALS}"({_TEXT})"')
 _ESCAPES = re.compile(r"\\(.)")
 
@@ -113,6 +114,11 @@ def prefixed_rows(page: bytes, ending: str) -> list[tuple[str, Row]]:
         if end == 0:
             break
     return found
+
+
+def are_labels(text: str) -> bool:
+    """Whether this is what stands between the braces of a row, well formed."""
+    return _LABELS.fullmatch(f"{text}}}") is not None
 
 
 def parse_labels(labels: str) -> Mapping[str, str | None]:

@@ -3,7 +3,7 @@
 A pod's value is doubted, never guessed: it is a number, or it is missing for a reason.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean
 
 from msgspec import Struct
@@ -22,11 +22,14 @@ class Told(Struct, frozen=True, gc=False):
         value: None where it is missing.
         rejected: how many values were not believed: out of range, NaN, or a sentinel.
         conflicting: whether there were two different values to believe.
+        excess: whether the values were above the maximum, but not so far that they cannot be sums
+            over the processes of a pod.
     """
 
     value: float | None
     rejected: int = 0
     conflicting: bool = False
+    excess: bool = False
 
 
 # By what identifies the GPU; within it by pod, None being the row of the device as a whole.
@@ -34,27 +37,49 @@ Measures = dict[str, dict[PodName | None, Told]]
 
 _ABSENT = Told(None)
 
+# The processes of a pod add up to more than the device has: dcgm-exporter (from 4.8.2) does not cap
+# their sum. What is further above than ten busy processes can be is garbage.
+_MOST_EXCESS = 10
+# Longer texts of digits number nothing.
+_DIGITS = 5
+# A reading whose maximum is no greater is a ratio; of an instance of a partitioned GPU it can truly
+# be far above 1, as its share of the device is rounded (1.294 was seen).
+_RATIO = 1.1
+_MOST_INSTANCE_RATIO = 2
+
 
 class _Cell:
     """What the rows of one GPU and one pod say, by part of the GPU."""
 
-    __slots__ = ("parts", "rejected")
+    __slots__ = ("excess", "parts", "rejected")
 
     def __init__(self) -> None:
+        # By part, "" being the whole; within it by the values of the labels that number more.
         self.parts: dict[tuple[str | None, ...], set[float]] = {}
         self.rejected = 0
+        self.excess = False
 
     def settle(self) -> Told:
         """One value of all of them."""
+        parts = self.parts
+        if len(parts) > 1 and any(part[0] for part in parts):
+            # Some rows are about the whole, some about its parts: these say more.
+            parts = {part: values for part, values in parts.items() if part[0]}
         told: list[float] = []
-        for values in self.parts.values():
+        for values in parts.values():
             if len(values) > 1:
                 return Told(None, self.rejected, conflicting=True)
             told.extend(values)
         # The mean over some of its parts is not the GPU's.
-        if len(told) < len(self.parts):
-            return Told(None, self.rejected)
+        if len(told) < len(parts) or (len(parts) > 1 and _has_gap(parts)):
+            return Told(None, self.rejected, excess=self.excess)
         return Told(told[0] if len(told) == 1 else fmean(told), self.rejected)
+
+
+def _has_gap(parts: Iterable[tuple[str | None, ...]]) -> bool:
+    """Whether the parts are numbered and a number between them is missing: a row was left out."""
+    numbers = [int(last) for *_, last in parts if last and last.isdecimal() and len(last) < _DIGITS]
+    return len(set(numbers)) > 1 and max(numbers) - min(numbers) >= len(set(numbers))
 
 
 class Sheet:
@@ -65,16 +90,18 @@ class Sheet:
 
     Args:
         page: the body of an exporter's answer.
+        dialects: how the labels of its rows are read, in order of preference.
 
     Attributes:
         ambiguous: how many texts of labels were read so far that have a label twice, and for that
             do not tell their GPU or pod.
     """
 
-    def __init__(self, page: bytes) -> None:
+    def __init__(self, page: bytes, dialects: Sequence[Dialect] = DIALECTS) -> None:
         self._page = page
+        self._dialects = dialects
         self._rows: dict[str, tuple[Subject, Labels] | None] = {}
-        self._prefixes: dict[str, str | None] = {}
+        self._prefixes: dict[str, set[str]] = {}
         self.ambiguous = 0
 
     def subjects(self) -> list[Subject]:
@@ -90,6 +117,8 @@ class Sheet:
         """
         table = self._table(reading.family, reading)
         pods = {gpu: _without_blind_zeros(by_pod) for gpu, by_pod in table.items()}
+        if reading.unless is not None:
+            pods = _without_contradictions(pods, self.measures(reading.unless))
         if not reading.over:
             return pods if reading.scale == 1 else _scaled(pods, reading.scale)
         over = [
@@ -110,6 +139,7 @@ class Sheet:
         found = [] if name is None else rows(self._page, name)
         cells: dict[tuple[str, PodName | None], _Cell] = {}
         minimum, maximum, each = reading.minimum, reading.maximum, reading.each
+        is_ratio = 1 <= maximum <= _RATIO
         for row in found:
             text = row.labels
             known = self._rows[text] if text in self._rows else self._row(text)
@@ -118,9 +148,11 @@ class Sheet:
             measured, labels = known
             if reading.where and any(labels.get(name) != told for name, told in reading.where):
                 continue
-            part = tuple([labels.get(name, "") for name in each]) if each else ()
-            if None in part:
-                continue
+            part: tuple[str | None, ...] = (measured.part,)
+            if each:
+                part = (measured.part, *[labels.get(name, "") for name in each])
+                if None in part:
+                    continue
             place = (measured.gpu, measured.pod)
             cell = cells.get(place)
             if cell is None:
@@ -129,8 +161,11 @@ class Sheet:
             # NaN is in no range.
             if minimum <= row.value <= maximum:
                 values.add(row.value)
+            elif is_ratio and measured.is_instance and maximum < row.value <= _MOST_INSTANCE_RATIO:
+                values.add(maximum)
             else:
                 cell.rejected += 1
+                cell.excess |= maximum < row.value <= maximum * _MOST_EXCESS
         table: Measures = {}
         for (gpu, pod), cell in cells.items():
             table.setdefault(gpu, {})[pod] = cell.settle()
@@ -139,42 +174,43 @@ class Sheet:
     def _row(self, text: str) -> tuple[Subject, Labels] | None:
         """What the row with these labels measures, and the labels."""
         labels = parse_labels(text)
-        measured = subject(labels)
+        measured = subject(labels, self._dialects)
         known = self._rows[text] = None if measured is None else (measured, labels)
         self.ambiguous += known is None and None in labels.values()
         return known
 
     def _name(self, family: str) -> str | None:
         """The name of a family on this page; None where it cannot be told."""
-        for dialect in DIALECTS:
+        for dialect in self._dialects:
             if dialect.stem and family.startswith(dialect.stem):
                 if dialect.stem not in self._prefixes:
-                    self._prefixes[dialect.stem] = _prefix(self._page, dialect)
-                prefix = self._prefixes[dialect.stem]
-                return None if prefix is None else prefix + family
+                    self._prefixes[dialect.stem] = _prefixes(self._page, dialect, dialect.markers)
+                # None of the markers need be on the page: the family itself is one.
+                found = self._prefixes[dialect.stem] or _prefixes(self._page, dialect, (family,))
+                if not found or "" in found:
+                    return family
+                return f"{min(found)}{family}" if len(found) == 1 else None
         return family
 
 
-def _prefix(page: bytes, dialect: Dialect) -> str | None:
+def _prefixes(page: bytes, dialect: Dialect, markers: Iterable[str]) -> set[str]:
     """What stands before the dialect's families on this page.
 
-    It is told by the first marker of which there are rows of a GPU. No prefix at all goes before
-    any; of two, none is taken: one of them is another thing's.
+    The first marker of which there are rows of a GPU tells. No prefix at all goes before any; of
+    two, none can be taken: one of them is another thing's.
     """
     # Not a page of this dialect, as nearly all are: they need not be searched twelve times.
     if dialect.marks[-1].encode() not in page:
-        return None
-    for marker in dialect.markers:
+        return set()
+    for marker in markers:
         found = {
             prefix
             for prefix, row in prefixed_rows(page, marker)
             if subject(parse_labels(row.labels), (dialect,)) is not None
         }
-        if "" in found:
-            return ""
         if found:
-            return found.pop() if len(found) == 1 else None
-    return ""
+            return found
+    return set()
 
 
 def _without_blind_zeros(by_pod: dict[PodName | None, Told]) -> dict[PodName | None, Told]:
@@ -184,10 +220,23 @@ def _without_blind_zeros(by_pod: dict[PodName | None, Told]) -> dict[PodName | N
     if device is None or len(by_pod) == 1 or device.value == 0:
         return by_pod
     pods = [told for pod, told in by_pod.items() if pod is not None]
-    if any(told.value or told.conflicting for told in pods):
+    if any(told.value or told.conflicting or told.excess for told in pods):
         return by_pod
     # If the device's row is itself not believed, nobody knows whether the zeros are real.
     return {pod: device if told.value == 0 else told for pod, told in by_pod.items()}
+
+
+def _without_contradictions(measures: Measures, others: Measures) -> Measures:
+    """The measures without zeros that others contradict."""
+    return {
+        gpu: {
+            pod: Told(None, told.rejected + 1)
+            if told.value == 0 and others.get(gpu, {}).get(pod, _ABSENT).value
+            else told
+            for pod, told in by_pod.items()
+        }
+        for gpu, by_pod in measures.items()
+    }
 
 
 def _divisor(by_pod: Mapping[PodName | None, Told], pod: PodName | None) -> Told:

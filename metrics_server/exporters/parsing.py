@@ -115,4 +115,5 @@ def _parse(page: Page, readings: tuple[Reading, ...], deadline: float) -> float 
     # Not the time on the clock, which passes while others have the processor.
     began = time.thread_time()
     page.attribution(readings)
+    page.inventory()
     return time.thread_time() - began

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from metrics_server.exporters.dialects import PodName, Subject
+from metrics_server.exporters.dialects import DIALECTS, Dialect, PodName, Subject
 from metrics_server.exporters.measures import Sheet
 from metrics_server.rules import Reading
 
@@ -42,21 +42,26 @@ class Attribution(Struct, frozen=True):
         return bool(self.by_pod or self.incomplete)
 
 
-def attribute(page: bytes, readings: Sequence[Reading]) -> Attribution:
+def attribute(
+    page: bytes, readings: Sequence[Reading], dialects: Sequence[Dialect] = DIALECTS
+) -> Attribution:
     """Attribute the values of a page to pods.
 
     Each GPU of a pod is read from the first reading that has a believed value for it. A GPU that
     is told twice with one value, as it is for each container and for each share of it, counts
     once. One that is told with two values is missing, and is not looked for in later readings:
-    what is wrong may be the pod as well as the value.
+    what is wrong may be the pod as well as the value. Where the processes of a pod add up to more
+    than there is, and no reading has a value, the pod has what the device has.
 
     The answer does not depend on the order of lines, families and labels. No page raises.
 
     Args:
         page: the body of an exporter's answer.
         readings: the rule's, in order of preference.
+        dialects: how the labels of its rows are read, in order of preference.
     """
-    sheet = Sheet(page)
+    sheet = Sheet(page, dialects)
+    capped: dict[tuple[str, PodName], float] = {}
     by_pod: dict[PodName, dict[str, float]] = {}
     settled: set[tuple[str, PodName]] = set()
     rejected = conflicting = 0
@@ -71,6 +76,11 @@ def attribute(page: bytes, readings: Sequence[Reading]) -> Attribution:
                     by_pod.setdefault(pod, {})[gpu] = told.value
                 if told.value is not None or told.conflicting:
                     settled.add((gpu, pod))
+                elif told.excess and (device := of_gpu.get(None)) and device.value is not None:
+                    capped.setdefault((gpu, pod), device.value)
+    for (gpu, pod), value in capped.items():
+        if (gpu, pod) not in settled:
+            by_pod.setdefault(pod, {})[gpu] = value
     return _with_company(
         Attribution(by_pod, 0, rejected, conflicting, sheet.ambiguous), sheet.subjects()
     )

@@ -12,7 +12,9 @@ from msgspec import Struct
 
 from metrics_server.errors import ScrapeError
 from metrics_server.exporters.access import AccessKeeper
+from metrics_server.exporters.dialects import DIALECTS, Dialect
 from metrics_server.exporters.fetching import PageLimits, exporter_session, fetch
+from metrics_server.exporters.inventory import Inventory, take_inventory
 from metrics_server.exporters.lanes import Lane
 from metrics_server.exporters.pod_mapper import Attribution, attribute
 from metrics_server.monitoring import Monitor
@@ -37,10 +39,18 @@ class Page:
         timestamp: when it was asked for, in seconds since the epoch: what it tells is no older.
     """
 
-    __slots__ = ("_attributions", "body", "lines", "target", "timestamp")
+    __slots__ = ("_attributions", "_dialects", "_inventory", "body", "lines", "target", "timestamp")
 
-    def __init__(self, target: str, body: bytes, timestamp: float) -> None:
+    def __init__(
+        self,
+        target: str,
+        body: bytes,
+        timestamp: float,
+        dialects: tuple[Dialect, ...] = DIALECTS,
+    ) -> None:
         self.target = target
+        self._dialects = dialects
+        self._inventory: Inventory | None = None
         self.body = body
         self.lines = body.count(b"\n")
         self.timestamp = timestamp
@@ -54,8 +64,14 @@ class Page:
         """The page's values for pods; parsed once, however many questions share the page."""
         known = self._attributions.get(readings)
         if known is None:
-            known = self._attributions[readings] = attribute(self.body, readings)
+            known = self._attributions[readings] = attribute(self.body, readings, self._dialects)
         return known
+
+    def inventory(self) -> Inventory:
+        """The GPUs that the page knows of; made once, when it is needed first."""
+        if self._inventory is None:
+            self._inventory = take_inventory(self.body, self._dialects)
+        return self._inventory
 
 
 class Scrapes(Struct, frozen=True):
@@ -88,6 +104,7 @@ class Scraper:
             timeout makes room for the next; one that did not answer the last time waits for one
             of a quarter as many places of its own kind, so that it holds up no other.
         limits: how much a page may be.
+        dialects: how the labels of its rows are read, in order of preference.
         monitor: counts the scrapes and their outcomes.
         access: how an exporter is reached, by its URL; None shows nothing to any.
         clock: seconds since the epoch.
@@ -100,6 +117,7 @@ class Scraper:
         max_age: float,
         max_concurrency: int,
         limits: PageLimits | None = None,
+        dialects: tuple[Dialect, ...] = DIALECTS,
         monitor: Monitor,
         access: Callable[[str], AccessKeeper] | None = None,
         clock: Callable[[], float] = time.time,
@@ -110,6 +128,7 @@ class Scraper:
         self._lane = Lane(max_concurrency, patience)
         self._hanging_lane = Lane(max(1, int(max_concurrency * _HANGING_PART)), patience)
         self._limits = limits or PageLimits()
+        self._dialects = dialects
         anonymous = AccessKeeper()
         self._access = access or (lambda _: anonymous)
         self._monitor = monitor
@@ -180,7 +199,7 @@ class Scraper:
             async with asyncio.timeout(self._timeout), self._lane_of(target).place():
                 asked = time.monotonic()
                 body = await fetch(self._session, target, self._keeper(target), self._limits)
-            outcome = Page(target, body, began)
+            outcome = Page(target, body, began, self._dialects)
             if outcome.lines > self._limits.lines:
                 told = f"sent more than {self._limits.lines} lines (exporters.maxPageLines)"
                 outcome = ScrapeError(told, "too-large")

@@ -1,6 +1,6 @@
 """Measures pods by the pages of the exporters on their nodes."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 
 from msgspec import structs
 
@@ -109,6 +109,8 @@ def _sample(
                 missing.add(gpu)
     if not gpus or missing - gpus.keys():
         return None
+    if len(gpus) != pod.gpus - pod.shareable and not _are_all(pod, gpus.keys(), named):
+        return None
     # Two exporters that name more GPUs than the pod has are of two nodes, and one is out of date.
     if len(named) > 1 and 0 < pod.gpus < len(gpus):
         return None
@@ -118,6 +120,23 @@ def _sample(
         timestamp=min(page.timestamp for page, _ in named),
         shared=shared,
     )
+
+
+def _are_all(pod: Pod, gpus: KeysView[str], named: Iterable[tuple[Page, Attribution]]) -> bool:
+    """Whether these are all GPUs of a pod, by all that the pages that name it know.
+
+    Where it requests more than the pages name, some have no row at all, unless it has shares of
+    GPUs, of which several may be on one.
+    """
+    units, shared = 0, False
+    for page, _ in named:
+        holding = page.inventory().by_pod.get((pod.namespace, pod.name))
+        if holding is not None:
+            if holding.gpus - gpus:
+                return False
+            units += holding.units
+            shared = shared or holding.shared
+    return shared or units >= pod.gpus - pod.shareable
 
 
 def _is_done(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
@@ -133,7 +152,7 @@ def _is_done(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
     return (
         pod.terminating
         and any(one.unattributed or one.names_pods for one in read)
-        and not any(name in one.by_pod or name in one.incomplete for one in read)
+        and not any(name in page.inventory().by_pod for page in pages)
     )
 
 

@@ -36,6 +36,8 @@ class Pod(Struct, frozen=True, gc=False):
         gpus: how many GPUs it requests, counted as Kubernetes counts a pod's effective requests;
             each of its ResourceClaims counts as one more, for the pod does not tell which device
             a claim is for.
+        shareable: how many of these may be on one GPU: ResourceClaims, and resources that are
+            shares of a GPU by their name.
     """
 
     namespace: str
@@ -46,6 +48,7 @@ class Pod(Struct, frozen=True, gc=False):
     ready: bool
     terminating: bool
     gpus: int
+    shareable: int = 0
 
 
 class Container(Struct, frozen=True, rename="camel"):
@@ -134,6 +137,8 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
             for name in amounts or ()
             if is_gpu(name)
         }
+        claims = len(spec.resource_claims or ())
+        requests = {name: effective_request(containers, init_containers, name) for name in gpus}
         return Pod(
             namespace=_shared(meta.namespace),
             name=meta.name,
@@ -142,8 +147,8 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
             phase=_shared(status.phase),
             ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
             terminating=meta.deletion_timestamp is not None,
-            gpus=sum(effective_request(containers, init_containers, name) for name in gpus)
-            + len(spec.resource_claims or ()),
+            gpus=sum(requests.values()) + claims,
+            shareable=sum(requests[name] for name in gpus if name.endswith(".shared")) + claims,
         )
 
     return decode

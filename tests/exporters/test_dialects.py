@@ -15,7 +15,7 @@ POD = {"namespace": "n", "pod": "p"}
     [
         ({**GPU, **POD}, Subject("GPU-1", ("n", "p"))),
         # An instance of a MIG GPU has its parent's UUID.
-        ({**GPU, **POD, "GPU_I_ID": "7"}, Subject("GPU-1/7", ("n", "p"))),
+        ({**GPU, **POD, "GPU_I_ID": "7"}, Subject("GPU-1/7", ("n", "p"), is_instance=True)),
         ({**GPU, **POD, "GPU_I_ID": ""}, Subject("GPU-1", ("n", "p"))),
         # --use-old-namespace.
         (
