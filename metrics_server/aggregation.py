@@ -3,9 +3,10 @@
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from metrics_server.errors import MeasurementMissingError
+from metrics_server.errors import MAX_MESSAGE, MeasurementMissingError
 from metrics_server.rules import Aggregation, MetricRule
 from metrics_server.samples import Answer, Collection, PodSample
+from metrics_server.text import printable
 
 
 def _p95(values: Sequence[float]) -> float:
@@ -93,8 +94,19 @@ def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingE
     covered, asked = len(collection.samples), collection.asked
     needed = "" if not covered else f" (fallback.minCoverage asks for {min_coverage:.0%})"
     return MeasurementMissingError(
-        f"{covered} of {asked} pods have a measurement{needed}: {'; '.join(gaps)}", label
+        _within(f"{covered} of {asked} pods have a measurement{needed}: ", gaps), label
     )
+
+
+def _within(start: str, gaps: Sequence[str]) -> str:
+    """The sentence with as many of the gaps as the HPA's event has room for, one at least."""
+    message = start
+    for number, gap in enumerate(gaps):
+        more = f"; {gap}" if number else printable(gap, MAX_MESSAGE - len(start))
+        if len(message) + len(more) > MAX_MESSAGE:
+            break
+        message += more
+    return message
 
 
 def _some(names: Sequence[str], separator: str = ", ") -> str:

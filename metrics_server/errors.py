@@ -28,6 +28,9 @@ from typing import ClassVar
 
 from metrics_server.text import printable
 
+MAX_MESSAGE = 700
+"""Characters of a RequestError's message: an HPA's event has 1,024, and its own words before it."""
+
 
 class MetricsServerError(Exception):
     """The root of every error that this product raises on purpose."""

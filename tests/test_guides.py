@@ -38,6 +38,7 @@ PACKAGE = ROOT / "metrics_server"
 EXPORTER_SETTINGS = {
     "DCGM_EXPORTER_KUBERNETES_GPU_ID_TYPE",
     "KUBERNETES_VIRTUAL_GPUS",
+    "KUBERNETES_ENABLE_DRA",
     "NVIDIA_RESOURCE_NAMES",
 }
 # Flags of kube-controller-manager that the guides name beside our own.
@@ -416,7 +417,7 @@ SPEAKING = (
 PARTS = {
     "text/plain;version=0.0.4",
     "application/openmetrics-text",
-    "nodes that they do not tell",
+    "nodes that they do not say",
 }
 
 

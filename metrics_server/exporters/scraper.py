@@ -36,10 +36,11 @@ class Page:
         target: the URL it came from.
         body: the page, in the Prometheus text format.
         lines: how many it has.
-        timestamp: when it was asked for, in seconds since the epoch: what it tells is no older.
+        timestamp: when it was asked for, in seconds since the epoch: what it says is no older.
+        dialects: how the labels of its rows are read, in order of preference.
     """
 
-    __slots__ = ("_attributions", "_dialects", "_inventory", "body", "lines", "target", "timestamp")
+    __slots__ = ("_attributions", "_inventory", "body", "dialects", "lines", "target", "timestamp")
 
     def __init__(
         self,
@@ -49,7 +50,7 @@ class Page:
         dialects: tuple[Dialect, ...] = DIALECTS,
     ) -> None:
         self.target = target
-        self._dialects = dialects
+        self.dialects = dialects
         self._inventory: Inventory | None = None
         self.body = body
         self.lines = body.count(b"\n")
@@ -64,13 +65,13 @@ class Page:
         """The page's values for pods; parsed once, however many questions share the page."""
         known = self._attributions.get(readings)
         if known is None:
-            known = self._attributions[readings] = attribute(self.body, readings, self._dialects)
+            known = self._attributions[readings] = attribute(self.body, readings, self.dialects)
         return known
 
     def inventory(self) -> Inventory:
         """The GPUs that the page knows of; made once, when it is needed first."""
         if self._inventory is None:
-            self._inventory = take_inventory(self.body, self._dialects)
+            self._inventory = take_inventory(self.body, self.dialects)
         return self._inventory
 
 

@@ -228,11 +228,13 @@ async def test_a_failed_exporter(serve: Serve, collect: Collect) -> None:
 
 
 async def test_a_pod_without_a_sample(serve: Serve, collect: Collect, pages: Path) -> None:
-    """A page that names other pods has no value for this one, and nothing to explain it."""
+    """A page that names other pods and not this one is said to."""
     url = await serve((pages / "dcgm-3.x-8gpu-multi-pod.prom").read_bytes())
     found = await collect(Nodes({"n1": (url,)}), [pod("newcomer")])
     assert (found.samples, found.pods_without_sample) == ((), ("pod newcomer",))
-    assert (found.failures, found.nodes_without_exporter, found.hints) == ((), (), ())
+    assert (found.failures, found.nodes_without_exporter) == ((), ())
+    (hint,) = found.hints
+    assert hint.startswith("the page names other pods, but not pod newcomer, and no pod for 1 of")
 
 
 @pytest.mark.parametrize(
@@ -286,7 +288,8 @@ async def test_hints_are_of_the_pages_of_uncovered_pods(serve: Serve, collect: C
     odd = await serve(row("p1", 10) + row("x", 999, "GPU-9"))
     plain = await serve(row("y", 10))
     found = await collect(Nodes({"n1": (odd,), "n2": (plain,)}), [pod("p1"), pod("p2", "n2")])
-    assert (found.pods_without_sample, found.hints) == (("pod p2",), ())
+    assert found.pods_without_sample == ("pod p2",)
+    assert [hint.partition(",")[0] for hint in found.hints] == ["the page names other pods"]
 
 
 @pytest.mark.parametrize(("ratio", "percent"), [(1.0, 100), (1.004, 100), (0.995, 99.5), (0.0, 0)])
