@@ -14,9 +14,11 @@ from typing import Literal
 from cachetools import TTLCache
 from msgspec import Struct, structs
 
+from metrics_server.aggregation import EXACT, rounded, spread
 from metrics_server.errors import MeasurementMissingError
 from metrics_server.rules import MetricRule
 from metrics_server.samples import Answer, Question
+from metrics_server.selection import Selection
 
 FallbackKind = Literal["last-known", "simulated", "error"]
 
@@ -24,9 +26,6 @@ FallbackKind = Literal["last-known", "simulated", "error"]
 _MAX_REMEMBERED = 10_000
 # For how long a question is remembered that nobody asks. An HPA asks every 15 s.
 _FORGOTTEN_AFTER = 600.0
-# A scaled value has the precision of a Quantity in thousandths, so that it stands for the same work
-# to the HPA, however many pods there are.
-_EXACT = 3
 
 
 class Simulated(Struct, frozen=True):
@@ -40,16 +39,18 @@ class _Memory(Struct, frozen=True):
     """What is known of a question when it has no measurement.
 
     Attributes:
-        pods: how many Ready pods it had when it was last measured, or when it was first asked.
+        ready: how many Ready pods it had when it was last measured, or when it was first asked.
+        replicas: how many it had then, Ready or not.
         measured: the last measurement; None if there was none.
         measured_at: when that was, by the monotonic clock.
-        repeated: whether the measurement was repeated since.
+        simulated: whether a value was simulated since.
     """
 
-    pods: int
+    ready: int
+    replicas: int
     measured: Answer | None = None
     measured_at: float = 0
-    repeated: bool = False
+    simulated: bool = False
 
 
 class FallbackChain:
@@ -81,41 +82,45 @@ class FallbackChain:
             _MAX_REMEMBERED, max(_FORGOTTEN_AFTER, last_known_max_age), timer=clock
         )
 
-    def remember(self, question: Question, answer: Answer, pods: int) -> None:
+    def remember(self, question: Question, answer: Answer, pods: Selection) -> None:
         """Keep a measurement, for a time when the same question has none.
 
         Args:
             question: as it was asked.
             answer: the measurement.
-            pods: how many Ready pods it was about.
+            pods: what it was about.
         """
-        self._memory[question] = _Memory(pods, answer, self._clock())
+        self._memory[question] = _Memory(pods.ready, pods.replicas, answer, self._clock())
 
     def replace(
-        self, question: Question, rule: MetricRule, pods: int, missing: MeasurementMissingError
+        self,
+        question: Question,
+        rule: MetricRule,
+        pods: Selection,
+        missing: MeasurementMissingError,
     ) -> Answer:
         """The first answer that the chain has for a question without a measurement.
 
         Args:
             question: as it was asked.
             rule: of its metric.
-            pods: how many Ready pods it is about now; at least 1.
+            pods: what it is about now.
             missing: why there is no measurement.
 
         Raises:
             MeasurementMissingError: `missing` itself, where the chain has no answer.
         """
-        memory = self._memory.get(question) or _Memory(pods)
+        memory = self._memory.get(question) or _Memory(pods.ready, pods.replicas)
         try:
             for kind in self._kinds:
                 if kind == "error":
                     break
                 if kind == "last-known":
-                    answer = self._repeat(memory, rule, pods)
-                    if answer is not None:
-                        memory = structs.replace(memory, repeated=True)
+                    answer = self._repeat(memory, rule, pods.ready)
                 else:
                     answer = self._simulate(memory, question, rule, pods)
+                    if answer is not None:
+                        memory = structs.replace(memory, simulated=True)
                 if answer is not None:
                     return answer
             raise missing
@@ -123,7 +128,7 @@ class FallbackChain:
             # Stored again with each question, it lasts for as long as the question is asked.
             self._memory[question] = memory
 
-    def _repeat(self, memory: _Memory, rule: MetricRule, pods: int) -> Answer | None:
+    def _repeat(self, memory: _Memory, rule: MetricRule, ready: int) -> Answer | None:
         """The last measurement, with the time of its samples; None where it is too old.
 
         A sum is work already. A mean is scaled; an extreme or a percentile cannot be, and so it
@@ -133,47 +138,47 @@ class FallbackChain:
         if known is None or self._clock() - memory.measured_at > self._max_age:
             return None
         last = structs.replace(known, origin="last-known")
-        if rule.over_pods == "sum" or pods == memory.pods:
+        if rule.over_pods == "sum" or ready == memory.ready:
             return last
         if rule.over_pods != "avg":
-            return last if pods < memory.pods else None
-        value = _as_answered(known)
-        scaled = min(value * memory.pods / pods, max(value, rule.maximum))
-        return structs.replace(last, value=scaled, decimals=_EXACT)
+            return last if ready < memory.ready else None
+        value = rounded(known.value, known.decimals)
+        scaled = min(spread(value, memory.ready, ready), max(value, rule.maximum))
+        return structs.replace(last, value=scaled, decimals=EXACT)
 
     def _simulate(
-        self, memory: _Memory, question: Question, rule: MetricRule, pods: int
+        self, memory: _Memory, question: Question, rule: MetricRule, pods: Selection
     ) -> Answer | None:
         """A simulated value, drawn for the pods there were when the measurement was lost.
 
         Where scaling takes it out of the range of simulated values, there is none: the error keeps
-        the replicas. The same goes once the last measurement was repeated and the pods have changed
-        since: it has moved the workload, and an outage moves a workload once. Only a percentage of
-        one GPU can be simulated.
+        the replicas. Pods that are not Ready yet are reckoned with too: the HPA has already asked
+        for them. Nor is there one to begin with where the workload was scaled since its last
+        measurement: it has moved, and an outage moves a workload once. Only a percentage of one
+        GPU can be simulated.
         """
         if rule.unit != "percent" or rule.over_gpus == "sum":
             return None
-        if memory.repeated and pods != memory.pods:
+        if pods.replicas != memory.replicas and not memory.simulated:
             return None
-        low, spread = self._simulated.base, self._simulated.spread
-        drawn = low + min(spread, floor((spread + 1) * _draw(question)))
-        scaled = drawn * memory.pods / pods
-        if not low <= scaled <= low + spread:
-            return None
+        low, width = self._simulated.base, self._simulated.spread
+        drawn = low + min(width, floor((width + 1) * _draw(question)))
+        for then, now in ((memory.ready, pods.ready), (memory.replicas, pods.replicas)):
+            if not low <= drawn * then / now <= low + width:
+                return None
+        value, decimals = drawn, rule.decimals
+        if rule.over_pods == "sum":
+            value = drawn * memory.ready
+        elif pods.ready != memory.ready:
+            value, decimals = spread(drawn, memory.ready, pods.ready), EXACT
         return Answer(
-            value=drawn * memory.pods if rule.over_pods == "sum" else scaled,
-            decimals=rule.decimals if pods == memory.pods else _EXACT,
+            value=value,
+            decimals=decimals,
             timestamp=self._wall_clock(),
             origin="simulated",
             covered=0,
             asked=0,
         )
-
-
-def _as_answered(answer: Answer) -> float:
-    """The value that the HPA was given: rounded, half up."""
-    unit: int = 10**answer.decimals
-    return floor(answer.value * unit + 0.5) / unit
 
 
 def _draw(question: Question) -> float:

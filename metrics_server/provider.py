@@ -20,13 +20,13 @@ import structlog
 from cachetools import LRUCache
 from msgspec import Struct
 
-from metrics_server.aggregation import aggregate
+from metrics_server.aggregation import aggregate, answer_of
 from metrics_server.errors import MeasurementMissingError
 from metrics_server.fallback import FallbackChain
 from metrics_server.kube.pods import Pod
 from metrics_server.monitoring import Monitor
 from metrics_server.rules import MetricRule, Rules
-from metrics_server.samples import Answer, MetricSource, Question
+from metrics_server.samples import Answer, Measurement, MetricSource, Question
 from metrics_server.selection import Measure, Selection, select
 from metrics_server.windows import Windows
 
@@ -105,7 +105,8 @@ class ExternalMetricsProvider:
             CounterAskedError: it is the name of a counter of an exporter.
             NoPodMatchesError: the selector names no pod of the namespace.
             NoGpuRequestedError: none of the pods it names requests a GPU.
-            NoPodMeasurableError: none of its GPU pods is Running and Ready.
+            NoPodMeasurableError: none of its GPU pods is Running and Ready, but for terminating
+                ones.
             MeasurementMissingError: too few of those have a sample, and no fallback answers.
         """
         rule = self._rules.find(question.metric)
@@ -114,38 +115,42 @@ class ExternalMetricsProvider:
         if known is None or known.pods is not pods or known.fresh_until <= self._clock():
             selection = select(question, pods, self._measure)
             try:
-                answer, fresh_until = await self._aggregate(rule, selection)
+                measured = await self._measurement(rule, selection)
             except MeasurementMissingError as missing:
-                return self._fall_back(question, rule, selection.ready, missing)
+                return self._fall_back(question, rule, selection, missing)
             if rule.window:
-                again = partial(self._measure_again, question, rule)
-                answer = self._windows.mean(question, rule, answer, again)
-            self._fallback.remember(question, answer, selection.ready)
-            known = self._known[question] = _Known(answer, pods, fresh_until)
+                again = partial(self._measurement_again, question, rule)
+                measured = self._windows.mean(question, rule, measured, again)
+            answer = answer_of(rule, measured)
+            self._fallback.remember(question, answer, selection)
+            known = self._known[question] = _Known(answer, pods, measured.fresh_until)
         answer = known.answer
         self._monitor.measured(
             age=self._clock() - answer.timestamp, covered=answer.covered, asked=answer.asked
         )
         return answer
 
-    async def _aggregate(self, rule: MetricRule, selection: Selection) -> tuple[Answer, float]:
-        """The answer of now about these pods, and until when it would come out the same."""
+    async def _measurement(self, rule: MetricRule, selection: Selection) -> Measurement:
+        """What these pods come to now."""
         collection = await self._source.collect(rule, selection.pods)
-        return aggregate(rule, collection, self._min_coverage), collection.fresh_until
+        return aggregate(rule, collection, self._min_coverage, selection.leaving)
 
-    async def _measure_again(self, question: Question, rule: MetricRule) -> Answer:
-        """The answer of now, about the pods of now, for a window."""
+    async def _measurement_again(self, question: Question, rule: MetricRule) -> Measurement:
+        """The same at a later time, of the pods that there are by then, for a window."""
         pods = self._pods.in_namespace(question.namespace)
-        answer, _ = await self._aggregate(rule, select(question, pods, self._measure))
-        return answer
+        return await self._measurement(rule, select(question, pods, self._measure))
 
     def _fall_back(
-        self, question: Question, rule: MetricRule, pods: int, missing: MeasurementMissingError
+        self,
+        question: Question,
+        rule: MetricRule,
+        selection: Selection,
+        missing: MeasurementMissingError,
     ) -> Answer:
         self._monitor.missing(missing.label)
         answered = "error"
         try:
-            answer = self._fallback.replace(question, rule, pods, missing)
+            answer = self._fallback.replace(question, rule, selection, missing)
             answered = answer.origin
             self._monitor.fell_back(answered)
             return answer

@@ -61,6 +61,8 @@ class Collection(Struct, frozen=True):
     Attributes:
         asked: how many pods it was asked about.
         samples: one for each pod that is covered.
+        drained: how many other pods are terminating and hold no GPU any more, by the pages of all
+            exporters of their nodes: their work is known to be 0.
         nodes_without_exporter: nodes of uncovered pods on which no exporter is known.
         no_exporter_hint: what is known of why, as a clause for a person.
         failures: exporters on the nodes of uncovered pods that gave no usable page.
@@ -76,6 +78,30 @@ class Collection(Struct, frozen=True):
     failures: tuple[TargetFailure, ...] = ()
     pods_without_sample: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    fresh_until: float = 0
+    drained: int = 0
+
+
+class Measurement(Struct, frozen=True):
+    """What was measured of the pods of a question, as one number.
+
+    Attributes:
+        value: the pods' values as the rule aggregates them, not rounded yet; a mean is over all
+            the pods that were selected.
+        timestamp: when its oldest sample was read, in seconds since the epoch.
+        covered: for how many of the selected pods there is a value.
+        asked: how many pods were selected.
+        leaving: how many of these are terminating.
+        shared: whether pods that were not selected have some of the GPUs too.
+        fresh_until: until when it would come out the same, in seconds since the epoch.
+    """
+
+    value: float
+    timestamp: float
+    covered: int
+    asked: int
+    leaving: int = 0
+    shared: bool = False
     fresh_until: float = 0
 
 

@@ -17,21 +17,30 @@ class Selection(Struct, frozen=True):
     """The pods of a question.
 
     Attributes:
-        pods: those to measure; never empty.
-        ready: how many of them are Running and Ready, terminating or not; at least 1. For a target
-            of type Value the HPA controller multiplies the answer by this count
+        pods: those to measure; at least one of them is Ready and not terminating.
+        ready: how many of them are Running and Ready, terminating or not. For a target of type
+            Value the HPA controller multiplies the answer by this count
             (getReadyPodsCount in pkg/controller/podautoscaler/replica_calculator.go).
+        replicas: how many GPU pods there are, Ready or not, without those that are terminating or
+            have finished: what the workload was last scaled to.
     """
 
     pods: tuple[Pod, ...]
     ready: int
+    replicas: int
+
+    @property
+    def leaving(self) -> int:
+        """How many of the pods to measure are terminating."""
+        return sum(pod.terminating for pod in self.pods)
 
 
 def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selection:
     """The pods to measure, of those in the question's namespace.
 
-    An empty selection is not a missing measurement but an error, whatever the fallback: with no
-    Ready pod the HPA would compute 0 replicas from any number.
+    That no Ready pod will stay is not a missing measurement but an error, whatever the fallback.
+    With no Ready pod the HPA would compute 0 replicas from any number, and it would shrink a
+    workload that is being replaced as a whole, whose last pods have no work left.
 
     Args:
         question: what is asked.
@@ -42,14 +51,19 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
     Raises:
         NoPodMatchesError: the selector matches no pod.
         NoGpuRequestedError: none of the matching pods requests a GPU.
-        NoPodMeasurableError: none of the GPU pods is Running and Ready.
+        NoPodMeasurableError: none of the GPU pods is Running and Ready, but for terminating ones.
     """
     selector = question.selector
     matching = [pod for pod in pods if selector.matches(pod.labels)]
     with_gpu = [pod for pod in matching if pod.gpus]
-    ready = sum(_is_ready(pod) for pod in with_gpu)
-    if ready:
-        return Selection(tuple([pod for pod in with_gpu if _is_measured(pod, measure)]), ready)
+    if any(_is_ready(pod) and not pod.terminating for pod in with_gpu):
+        return Selection(
+            pods=tuple([pod for pod in with_gpu if _is_measured(pod, measure)]),
+            ready=sum(_is_ready(pod) for pod in with_gpu),
+            replicas=sum(
+                not pod.terminating and pod.phase not in ("Succeeded", "Failed") for pod in with_gpu
+            ),
+        )
     namespace = question.namespace
     where = f'in namespace "{namespace}"' + (f' match "{selector}"' if str(selector) else "")
     if not matching:
@@ -65,7 +79,7 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
         )
     states = Counter(_state(pod) for pod in with_gpu)
     raise NoPodMeasurableError(
-        f"GPU pods {where} ({len(with_gpu)}), but none of them is Ready: "
+        f"GPU pods {where} ({len(with_gpu)}), but none of them can be measured yet: "
         + ", ".join(f"{count} {state}" for state, count in states.most_common())
     )
 

@@ -24,20 +24,20 @@ from msgspec import structs
 
 from metrics_server.errors import RequestError
 from metrics_server.rules import MetricRule
-from metrics_server.samples import Answer, Question
+from metrics_server.samples import Measurement, Question
 
 # How many times a window is measured in the background: it bounds the memory of a question.
 _TIMES = 30
 # Questions with a window at once. Beyond that the one asked longest ago starts over.
 _MAX_WINDOWS = 1000
 
-Measure = Callable[[], Awaitable[Answer]]
+Measure = Callable[[], Awaitable[Measurement]]
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class Windows:
-    """Makes answers of now into means over their rule's window; an async context manager.
+    """Makes measurements of now into means over their rule's window; an async context manager.
 
     The window ends with the newest measurement, whose timestamp is the answer's, and begins
     `rule.window` seconds before it (k8s.io/metrics, ExternalMetricValue.WindowSeconds). Until it
@@ -74,13 +74,15 @@ class Windows:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def mean(self, question: Question, rule: MetricRule, now: Answer, measure: Measure) -> Answer:
-        """The answer over the rule's window.
+    def mean(
+        self, question: Question, rule: MetricRule, now: Measurement, measure: Measure
+    ) -> Measurement:
+        """The measurement of now, with its value averaged over the rule's window.
 
         Args:
             question: as it was asked.
             rule: of its metric; it has a window.
-            now: the answer of this moment.
+            now: what was measured at this moment.
             measure: measures the question again, for as long as it is in demand.
         """
         window = self._windows.get(question)
@@ -137,7 +139,7 @@ class _Window:
         self._times = array("d")
         self._values = array("d")
 
-    def record(self, measured: Answer, now: float, spacing: float) -> None:
+    def record(self, measured: Measurement, now: float, spacing: float) -> None:
         """Keep a measurement that comes at least half that many seconds after the last.
 
         One scrape may be reported many times over, and questions come in between: so each stretch
@@ -152,8 +154,8 @@ class _Window:
         old = bisect_right(times, now - self.rule.window)
         del times[:old], values[:old]
 
-    def mean(self, now: Answer) -> Answer:
-        """The answer over the window, about the pods of now."""
+    def mean(self, now: Measurement) -> Measurement:
+        """The mean over the window, for the pods of now."""
         value = fmean(self._values) / self._multiplier(now)
         limit = max(self.rule.maximum, now.value)
         return structs.replace(
@@ -162,6 +164,6 @@ class _Window:
             timestamp=self.timestamp,
         )
 
-    def _multiplier(self, answer: Answer) -> int:
+    def _multiplier(self, measured: Measurement) -> int:
         """What makes a mean over pods their work; a sum is work already, an extreme is none."""
-        return answer.asked if self.rule.over_pods == "avg" else 1
+        return measured.asked if self.rule.over_pods == "avg" else 1

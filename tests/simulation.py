@@ -6,6 +6,7 @@ time are simulated.
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from math import inf
 from types import TracebackType
 from typing import Self
 
@@ -37,7 +38,12 @@ SYNC = 15.0
 class _Replica(Struct):
     name: str
     ready_at: float
-    deleted_at: float | None = None
+    idle_at: float = inf
+    gone_at: float = inf
+
+    @property
+    def deleted(self) -> bool:
+        return self.gone_at < inf
 
 
 class Simulation:
@@ -50,7 +56,10 @@ class Simulation:
         work: what all pods have to do together, in percent of one GPU.
         chain: the fallbacks.
         loading: how long a new pod is not Ready, in seconds.
-        draining: how long a deleted pod is terminating; its work has moved to the others.
+        draining: how long a deleted pod is terminating.
+        stagger: how much longer than the one before, of those that are deleted together.
+        holding: how long a deleted pod goes on doing its share of the work, before it moves to the
+            others and the pod gives its GPU back.
         hot: how long a pod that has become Ready reports 100 %, whatever it has to do.
         stabilization: behavior.scaleDown.stabilizationWindowSeconds.
         most: maxReplicas.
@@ -66,6 +75,8 @@ class Simulation:
         chain: Sequence[FallbackKind] = ("last-known", "simulated"),
         loading: float = 20,
         draining: float = 28,
+        stagger: float = 0,
+        holding: float = 0,
         hot: float = 0,
         stabilization: float = 300,
         most: int = 30,
@@ -76,7 +87,8 @@ class Simulation:
         self.wanted = replicas
         self.series: list[int] = []
         self.sources: list[str] = []
-        self._loading, self._draining, self._hot = loading, draining, hot
+        self._loading, self._hot = loading, hot
+        self._draining, self._stagger, self._holding = draining, stagger, holding
         self._replicas = [_Replica(f"pod-{n}", self.now - 1000) for n in range(replicas)]
         self._made = replicas
         self._listed: tuple[Pod, ...] = ()
@@ -161,13 +173,20 @@ class Simulation:
     def scale(self, replicas: int) -> None:
         """Let the Deployment have this many replicas: the newest go first."""
         self.wanted = replicas
-        alive = [one for one in self._replicas if one.deleted_at is None]
-        for one in alive[replicas:]:
-            one.deleted_at = self.now
+        alive = [one for one in self._replicas if not one.deleted]
+        for number, one in enumerate(alive[replicas:]):
+            one.idle_at = self.now + self._holding
+            one.gone_at = self.now + self._draining + number * self._stagger
         for _ in range(replicas - len(alive)):
             self._replicas.append(_Replica(f"pod-{self._made}", self.now + self._loading))
             self._made += 1
         self._settle()
+
+    def replace_pods(self) -> None:
+        """Delete every pod, and have as many new ones, as a Deployment with Recreate does."""
+        replicas = self.wanted
+        self.scale(0)
+        self.scale(replicas)
 
     def in_namespace(self, _: str) -> tuple[Pod, ...]:
         """The pods there are."""
@@ -179,25 +198,27 @@ class Simulation:
         if self.exporters_fail:
             failure = TargetFailure("http://10.0.0.1:9400/metrics", "sent an empty page")
             return Collection(len(pods), (), failures=(failure,), fresh_until=self.now)
-        samples = tuple(PodSample(pod.name, (self._utilization(pod),), self.now) for pod in pods)
-        return Collection(len(pods), samples, fresh_until=self.now)
+        at_work = {
+            one.name: one
+            for one in self._replicas
+            if one.ready_at <= self.now < min(one.idle_at, one.gone_at)
+        }
+        samples = tuple(
+            PodSample(pod.name, (self._utilization(at_work[pod.name], len(at_work)),), self.now)
+            for pod in pods
+            if pod.name in at_work
+        )
+        drained = sum(pod.terminating for pod in pods if pod.name not in at_work)
+        return Collection(len(pods), samples, fresh_until=self.now, drained=drained)
 
-    def _utilization(self, pod: Pod) -> float:
-        if pod.terminating:
-            return 0
-        since = next(one.ready_at for one in self._replicas if one.name == pod.name)
-        if since <= self.now < since + self._hot:
+    def _utilization(self, replica: _Replica, at_work: int) -> float:
+        if replica.ready_at <= self.now < replica.ready_at + self._hot:
             return 100
-        serving = sum(one.ready and not one.terminating for one in self._listed)
-        return min(100.0, self.work / serving)
+        return min(100.0, self.work / at_work)
 
     def _settle(self) -> None:
         """The pods as they are now."""
-        self._replicas = [
-            one
-            for one in self._replicas
-            if one.deleted_at is None or one.deleted_at + self._draining > self.now
-        ]
+        self._replicas = [one for one in self._replicas if self.now < one.gone_at]
         listed = tuple(
             Pod(
                 namespace="default",
@@ -206,7 +227,7 @@ class Simulation:
                 node="gpu-0",
                 phase="Running",
                 ready=one.ready_at <= self.now,
-                terminating=one.deleted_at is not None,
+                terminating=one.deleted,
                 gpus=1,
             )
             for one in self._replicas

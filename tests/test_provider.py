@@ -123,23 +123,30 @@ OTHERS = [
     pod("not-ready", ready=False),
     pod("pending", phase="Pending", ready=False),
     pod("succeeded", phase="Succeeded", ready=False),
-    pod("terminating", ready=False, terminating=True),
+    pod("terminating", terminating=True),
     pod("no-gpu", gpus=0),
 ]
 
 
 @pytest.mark.parametrize(
     ("measure", "measured"),
-    [("ready", ["ready", "draining"]), ("running", ["ready", "draining", "not-ready"])],
+    [("ready", ["ready", "terminating"]), ("running", ["ready", "not-ready", "terminating"])],
 )
 async def test_which_pods_are_measured(
     monitor: Monitor, measure: Measure, measured: list[str]
 ) -> None:
     """Running and Ready pods with a GPU, terminating or not; `running` takes the not Ready too."""
-    draining = pod("draining", terminating=True)
-    cluster = Cluster([READY, draining, *OTHERS], {"ready": 50, "draining": 0, "not-ready": 0})
+    ended = pod("ended", ready=False, terminating=True)
+    cluster = Cluster([READY, *OTHERS, ended], dict.fromkeys(measured, 50))
     await provider(cluster, monitor, measure=measure).answer(question())
     assert cluster.measured == measured
+
+
+async def test_pods_that_are_all_terminating_are_an_error(monitor: Monitor) -> None:
+    """A workload that is replaced as a whole has no work left, but is not to shrink for that."""
+    pods = [pod("a", terminating=True), pod("b", terminating=True), pod("new", ready=False)]
+    with pytest.raises(NoPodMeasurableError, match="2 terminating, 1 Running but not Ready"):
+        await provider(Cluster(pods, {"a": 0, "b": 0}), monitor).answer(question())
 
 
 async def test_running_pods_without_a_ready_one_are_an_error(monitor: Monitor) -> None:
@@ -147,7 +154,7 @@ async def test_running_pods_without_a_ready_one_are_an_error(monitor: Monitor) -
     pods = [pod(f"p{n}", ready=False) for n in range(4)]
     cluster = Cluster(pods, {one.name: 95 for one in pods})
     with pytest.raises(
-        NoPodMeasurableError, match="none of them is Ready: 4 Running but not Ready"
+        NoPodMeasurableError, match="none of them can be measured yet: 4 Running but not Ready"
     ):
         await provider(cluster, monitor, measure="running").answer(question())
 
@@ -188,8 +195,8 @@ async def test_running_pods_without_a_ready_one_are_an_error(monitor: Monitor) -
             "app=a",
             NoPodMeasurableError,
             (
-                'GPU pods in namespace "default" match "app=a" (4), but none of them is '
-                "Ready: 1 Running but not Ready, 1 Pending, 1 Succeeded, 1 terminating"
+                'GPU pods in namespace "default" match "app=a" (4), but none of them can be '
+                "measured yet: 1 Running but not Ready, 1 Pending, 1 Succeeded, 1 terminating"
             ),
         ),
     ],

@@ -13,7 +13,7 @@ from metrics_server.catalogue import CATALOGUE
 from metrics_server.errors import MeasurementMissingError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.rules import MetricRule
-from metrics_server.samples import Answer, Question
+from metrics_server.samples import Measurement, Question
 from metrics_server.windows import Windows
 
 from . import harness
@@ -52,12 +52,12 @@ async def windows(clock: Clock) -> AsyncIterator[Windows]:
         yield one
 
 
-def measured(value: float, timestamp: float, pods: int = 1) -> Answer:
-    """An answer of now."""
-    return Answer(value, 0, timestamp, "exporters", pods, pods, window=30)
+def measured(value: float, timestamp: float, pods: int = 1) -> Measurement:
+    """A measurement of now."""
+    return Measurement(value, timestamp, pods, pods)
 
 
-async def never() -> Answer:
+async def never() -> Measurement:
     """No test takes so long that the background would measure again."""
     raise MeasurementMissingError("not measured", "no-sample")
 
@@ -167,7 +167,7 @@ async def test_a_question_is_measured_while_it_is_in_demand() -> None:
     """Between questions the window fills; once none came for `linger`, nothing is measured."""
     clock, values = Clock(), [measured(10, 0)]
 
-    async def measure() -> Answer:
+    async def measure() -> Measurement:
         clock.now += 0.02
         values.append(structs.replace(values[-1], timestamp=clock.now))
         return values[-1]
@@ -191,7 +191,7 @@ async def test_a_long_window_is_not_measured_more_often_than_30_times() -> None:
     """With a period of a millisecond, a window of 30 s is measured each second."""
     counts = {"long": 0, "quick": 0}
 
-    async def measure(which: str) -> Answer:
+    async def measure(which: str) -> Measurement:
         counts[which] += 1
         return measured(1, counts[which])
 
@@ -206,7 +206,7 @@ async def test_a_missing_measurement_is_a_gap() -> None:
     """The window goes on: what is missing is the error of the next question."""
     calls = 0
 
-    async def measure() -> Answer:
+    async def measure() -> Measurement:
         nonlocal calls
         calls += 1
         raise MeasurementMissingError("0 of 1 pods have a measurement", "no-sample")
@@ -220,7 +220,7 @@ async def test_a_missing_measurement_is_a_gap() -> None:
 async def test_an_error_in_the_background_is_logged_and_the_next_question_starts_over() -> None:
     """What goes wrong there is logged; the next question starts another window."""
 
-    async def fail() -> Answer:
+    async def fail() -> Measurement:
         raise RuntimeError("of a test")
 
     async with Windows(period=0.001) as windows:

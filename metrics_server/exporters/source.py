@@ -12,14 +12,12 @@ from metrics_server.exporters.pod_mapper import Attribution
 from metrics_server.exporters.scraper import Page, Scraper
 from metrics_server.exporters.targets import Targets
 from metrics_server.kube.pods import Pod
-from metrics_server.rules import Aggregation, MetricRule
+from metrics_server.rules import MetricRule
 from metrics_server.samples import Collection, PodSample, TargetFailure
 
 # How far above the rule's maximum a value is that counts as the maximum, as a profiling ratio may
 # read a little above 1. What is further above is no value.
 _TOLERANCE = 1.01
-# Aggregations by which the HPA reckons the work of all pods; an extreme is of pods with a GPU.
-_WORK: tuple[Aggregation, ...] = ("avg", "sum")
 
 
 class ExporterSource:
@@ -45,8 +43,8 @@ class ExporterSource:
         A pod is covered if each GPU that a page names for it has a value that is believed: the mean
         over some of its GPUs would be a number, but not the pod's.
 
-        A terminating pod that has given its GPUs back does no work: it counts as 0 in a mean or a
-        sum, because the HPA controller still counts it as Ready.
+        A terminating pod that has given its GPUs back is counted as drained: it has no sample, but
+        its work is known.
         """
         targets = self._targets.on_nodes({pod.node for pod in pods})
         scrapes = await self._scraper.scrape({url for urls in targets.values() for url in urls})
@@ -55,18 +53,19 @@ class ExporterSource:
         hosts = frozenset(host for node in targets for host in _called(node))
         samples: list[PodSample] = []
         uncovered: list[Pod] = []
+        drained = 0
         for pod in pods:
             outcomes = [pages[url] for url in targets[pod.node]]
             answered = [page for page in outcomes if isinstance(page, Page)]
             sample = _sample(rule, pod, answered, asked, hosts)
             if sample is not None:
                 samples.append(sample)
-            elif len(answered) < len(outcomes) or not _is_done(rule, pod, answered):
+            elif len(answered) < len(outcomes) or not _has_drained(rule, pod, answered):
                 uncovered.append(pod)
-            elif rule.over_pods in _WORK:
-                samples.append(PodSample(pod.name, (0,), min(page.timestamp for page in answered)))
+            else:
+                drained += 1
         measured = Collection(
-            len(samples) + len(uncovered), tuple(samples), fresh_until=scrapes.fresh_until
+            len(pods), tuple(samples), fresh_until=scrapes.fresh_until, drained=drained
         )
         if not uncovered:
             return measured
@@ -139,7 +138,7 @@ def _are_all(pod: Pod, gpus: KeysView[str], named: Iterable[tuple[Page, Attribut
     return shared or units >= pod.gpus - pod.shareable
 
 
-def _is_done(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
+def _has_drained(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
     """Whether a terminating pod has given its GPUs back: its node has GPUs, and none is the pod's.
 
     Args:

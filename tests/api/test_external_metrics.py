@@ -549,13 +549,13 @@ async def test_none_is_ready_yet() -> None:
         pod("a", labels=X, ready=False),
         pod("b", labels=X, ready=False),
         pod("c", labels=X, phase="Pending", ready=False),
-        pod("d", labels=X, ready=False, deleted=True),
+        pod("d", labels=X, deleted=True),
     ]
     assert await asked(pods) == (
         HTTPStatus.SERVICE_UNAVAILABLE,
         (
-            'GPU pods in namespace "default" match "app=x" (4), but none of them is Ready: '
-            "2 Running but not Ready, 1 Pending, 1 terminating"
+            'GPU pods in namespace "default" match "app=x" (4), but none of them can be measured '
+            "yet: 2 Running but not Ready, 1 Pending, 1 terminating"
         ),
     )
 

@@ -12,7 +12,7 @@ from metrics_server.exporters.source import ExporterSource
 from metrics_server.exporters.targets import StaticTargets
 from metrics_server.kube.pods import Pod
 from metrics_server.monitoring import Monitor
-from metrics_server.rules import Aggregation, MetricRule, Reading
+from metrics_server.rules import MetricRule, Reading
 from metrics_server.samples import Collection
 
 RULE = MetricRule(
@@ -31,7 +31,7 @@ GARBAGE = 'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="B",namespace="default",pod="drains
 
 
 async def collect(
-    serve: AiohttpRawServer, monitor: Monitor, page: str, over_pods: Aggregation, status: int = 200
+    serve: AiohttpRawServer, monitor: Monitor, page: str, status: int = 200
 ) -> Collection:
     """What a node with this page gives for both pods."""
 
@@ -40,42 +40,41 @@ async def collect(
         return web.Response(text=page, status=status)
 
     server = await serve(answer)
-    rule = structs.replace(RULE, over_pods=over_pods)
     async with Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
         source = ExporterSource(StaticTargets([str(server.make_url("/metrics"))]), scraper)
-        return await source.collect(rule, [STAYS, DRAINS])
+        return await source.collect(RULE, [STAYS, DRAINS])
 
 
 @pytest.mark.parametrize(
-    ("over_pods", "page", "gpus", "asked"),
+    ("page", "gpus", "drained"),
     [
-        ("avg", BUSY + FREE, {"stays": (50,), "drains": (0,)}, 2),
-        ("sum", BUSY, {"stays": (50,), "drains": (0,)}, 2),
-        ("max", BUSY + FREE, {"stays": (50,)}, 1),
-        ("avg", BUSY + STILL, {"stays": (50,), "drains": (30,)}, 2),
-        ("avg", BUSY + GARBAGE, {"stays": (50,)}, 2),
-        ("avg", "", {}, 2),
-        ("avg", "go_goroutines 7\n", {}, 2),
+        (BUSY + FREE, {"stays": (50,)}, 1),
+        (BUSY, {"stays": (50,)}, 1),
+        (FREE, {}, 1),
+        (BUSY + STILL, {"stays": (50,), "drains": (30,)}, 0),
+        (BUSY + GARBAGE, {"stays": (50,)}, 0),
+        ("", {}, 0),
+        ("go_goroutines 7\n", {}, 0),
     ],
-    ids=["mean", "sum", "maximum", "still named", "unbelieved", "empty page", "no GPU on it"],
+    ids=["free", "gone", "only free", "still named", "unbelieved", "empty page", "no GPU on it"],
 )
-async def test_a_page_that_no_longer_names_it_makes_it_0(  # noqa: PLR0917 - a table
+async def test_a_page_that_no_longer_names_it(
     aiohttp_raw_server: AiohttpRawServer,
     monitor: Monitor,
-    over_pods: Aggregation,
     page: str,
     gpus: dict[str, tuple[float, ...]],
-    asked: int,
+    drained: int,
 ) -> None:
-    """It has given its GPU back; an extreme is of pods with a GPU, and garbage is not 0."""
-    found = await collect(aiohttp_raw_server, monitor, page, over_pods)
+    """It has given its GPU back; garbage is not nothing. The pod that stays is never drained."""
+    found = await collect(aiohttp_raw_server, monitor, page)
     assert {sample.pod: sample.gpus for sample in found.samples} == gpus
-    assert found.asked == asked
+    assert (found.asked, found.drained) == (2, drained)
+    assert len(found.pods_without_sample) == 2 - len(gpus) - drained
 
 
 async def test_an_exporter_that_fails_does_not(
     aiohttp_raw_server: AiohttpRawServer, monitor: Monitor
 ) -> None:
     """What was not read says nothing: the pod is missing."""
-    found = await collect(aiohttp_raw_server, monitor, BUSY, "avg", status=500)
-    assert (found.samples, found.asked) == ((), 2)
+    found = await collect(aiohttp_raw_server, monitor, BUSY, status=500)
+    assert (found.samples, found.asked, found.drained) == ((), 2, 0)
