@@ -61,7 +61,6 @@ class FallbackChain:
         last_known_max_age: how old a measurement may be to be repeated, in seconds.
         simulated: the range of simulated values.
         clock: seconds, on a clock that never goes back.
-        wall_clock: seconds since the epoch, for the timestamps of simulated values.
     """
 
     def __init__(
@@ -71,12 +70,10 @@ class FallbackChain:
         last_known_max_age: float,
         simulated: Simulated,
         clock: Callable[[], float] = time.monotonic,
-        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self._kinds = kinds
         self._simulated = simulated
         self._clock = clock
-        self._wall_clock = wall_clock
         self._max_age = last_known_max_age
         self._memory: TTLCache[Question, _Memory] = TTLCache(
             _MAX_REMEMBERED, max(_FORGOTTEN_AFTER, last_known_max_age), timer=clock
@@ -174,7 +171,7 @@ class FallbackChain:
         return Answer(
             value=value,
             decimals=decimals,
-            timestamp=self._wall_clock(),
+            timestamp=self._clock(),
             origin="simulated",
             covered=0,
             asked=0,

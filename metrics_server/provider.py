@@ -66,7 +66,7 @@ class ExternalMetricsProvider:
         windows: averages the answers of rules that have a window.
         fallback: what answers in place of a measurement that is missing.
         monitor: counts what was answered and how.
-        clock: seconds since the epoch.
+        clock: seconds, on a clock that never goes back.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class ExternalMetricsProvider:
         windows: Windows,
         fallback: FallbackChain,
         monitor: Monitor,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
         self._pods = pods

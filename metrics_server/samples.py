@@ -32,7 +32,7 @@ class PodSample(Struct, frozen=True, gc=False):
     Attributes:
         pod: its name.
         gpus: one value for each GPU of the pod, in the rule's unit; never empty.
-        timestamp: when the oldest of them was read, in seconds since the epoch.
+        timestamp: when the oldest of them was read, by `time.monotonic`.
         shared: whether a pod that was not asked about has one of these GPUs too, so that its work
             may be in the values.
     """
@@ -68,7 +68,7 @@ class Collection(Struct, frozen=True):
         failures: exporters on the nodes of uncovered pods that gave no usable page.
         pods_without_sample: uncovered pods whose exporters all answered, but without a value.
         hints: what the exporters' pages tell of why, each a clause for a person.
-        fresh_until: until when the source would tell the same again, in seconds since the epoch.
+        fresh_until: until when the source would tell the same again, by `time.monotonic`.
     """
 
     asked: int
@@ -111,7 +111,7 @@ class Answer(Struct, frozen=True, cache_hash=True):
     Attributes:
         value: in the rule's unit, finite, from 0 to the rule's maximum.
         decimals: how many decimal places of it are told.
-        timestamp: when its oldest sample was read, in seconds since the epoch.
+        timestamp: when its oldest sample was read, by `time.monotonic`.
         origin: where it came from.
         covered: how many of the selected pods have a sample.
         asked: how many pods were selected.

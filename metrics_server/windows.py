@@ -126,7 +126,7 @@ class _Window:
     Attributes:
         rule: of its metric.
         until: until when it is in demand, by the monotonic clock.
-        timestamp: when the newest of it was read, in seconds since the epoch.
+        timestamp: when the newest of it was read, by the same clock.
     """
 
     __slots__ = ("_times", "_values", "rule", "timestamp", "until")

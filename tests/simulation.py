@@ -124,7 +124,6 @@ class Simulation:
                 last_known_max_age=60,
                 simulated=Simulated(),
                 clock=lambda: self.now,
-                wall_clock=lambda: self.now,
             ),
             monitor=Monitor(CollectorRegistry()),
             clock=lambda: self.now,

@@ -87,7 +87,6 @@ def provider(
             last_known_max_age=60,
             simulated=Simulated(),
             clock=lambda: NOW,
-            wall_clock=lambda: NOW,
         ),
         monitor=monitor,
         clock=lambda: NOW,

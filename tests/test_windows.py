@@ -155,14 +155,6 @@ async def test_a_sum_and_a_maximum_are_averaged_as_they_are(windows: Windows, cl
     assert ask(windows, clock, 20, 50, pods=8, rule=MAX, question=OTHER) == 75
 
 
-async def test_the_wall_clock_does_not_matter(windows: Windows, clock: Clock) -> None:
-    """Set back by hours, it changes the timestamps, and no mean."""
-    ask(windows, clock, 0, 10)
-    clock.now = 10
-    answer = windows.mean(QUESTION, WINDOWED, measured(30, -5000), never)
-    assert (answer.value, answer.timestamp) == (20, -5000)
-
-
 async def test_a_question_is_measured_while_it_is_in_demand() -> None:
     """Between questions the window fills; once none came for `linger`, nothing is measured."""
     clock, values = Clock(), [measured(10, 0)]

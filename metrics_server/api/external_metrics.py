@@ -16,6 +16,7 @@ from metrics_server.api.types import (
     format_quantity,
     format_timestamp,
 )
+from metrics_server.clock import time_of_day
 from metrics_server.errors import (
     BadRequestError,
     MethodNotAllowedError,
@@ -113,7 +114,7 @@ def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
             ExternalMetricValue(
                 metric_name=metric,
                 metric_labels=labels,
-                timestamp=format_timestamp(answer.timestamp),
+                timestamp=format_timestamp(time_of_day(answer.timestamp)),
                 window=answer.window or None,
                 value=format_quantity(answer.value, answer.decimals),
             ),

@@ -36,7 +36,7 @@ class Page:
         target: the URL it came from.
         body: the page, in the Prometheus text format.
         lines: how many it has.
-        timestamp: when it was asked for, in seconds since the epoch: what it says is no older.
+        timestamp: when it was asked for, by `time.monotonic`: what it says is no older.
         dialects: how the labels of its rows are read, in order of preference.
     """
 
@@ -80,7 +80,7 @@ class Scrapes(Struct, frozen=True):
 
     Attributes:
         outcomes: by URL, the page or how the scrape failed.
-        fresh_until: when the first of these scrapes ceases to serve, in seconds since the epoch.
+        fresh_until: when the first of these scrapes ceases to serve, by `time.monotonic`.
     """
 
     outcomes: Mapping[str, Page | ScrapeError]
@@ -108,7 +108,7 @@ class Scraper:
         dialects: how the labels of its rows are read, in order of preference.
         monitor: counts the scrapes and their outcomes.
         access: how an exporter is reached, by its URL; None shows nothing to any.
-        clock: seconds since the epoch.
+        clock: seconds, on a clock that never goes back.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class Scraper:
         dialects: tuple[Dialect, ...] = DIALECTS,
         monitor: Monitor,
         access: Callable[[str], AccessKeeper] | None = None,
-        clock: Callable[[], float] = time.time,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._timeout = timeout
         self._max_age = max_age

@@ -125,7 +125,7 @@ async def test_only_the_nodes_of_the_pods_are_scraped(
 async def test_a_pod_with_several_gpus(serve: Serve, collect: Collect, pages: Path) -> None:
     """A pod has one value for each of its GPUs; pods of one node share its page."""
     url = await serve((pages / "dcgm-3.x-8gpu-multi-pod.prom").read_bytes())
-    before = time.time()
+    before = time.monotonic()
     found = await collect(
         Nodes({"n1": (url,)}),
         [
@@ -136,7 +136,7 @@ async def test_a_pod_with_several_gpus(serve: Serve, collect: Collect, pages: Pa
     )
     assert values(found) == [(93, 95), (41, 38), (12,)]
     assert_complete(found)
-    assert all(before <= sample.timestamp <= time.time() for sample in found.samples)
+    assert all(before <= sample.timestamp <= time.monotonic() for sample in found.samples)
 
 
 async def test_a_pod_of_the_same_name_elsewhere_is_another(serve: Serve, collect: Collect) -> None:

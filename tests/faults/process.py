@@ -1,0 +1,207 @@
+"""A server in a process of its own, in a simulated cluster, whose insides can be counted."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import msgspec
+
+from metrics_server.demo import manifests
+from metrics_server.demo.kubernetes_api import KubernetesAPI
+from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS, Object
+from metrics_server.demo.trust import SimulatedTrust
+from metrics_server.serving.authority import Authority
+from tests.harness import (
+    Answer,
+    Client,
+    PageExporter,
+    admin,
+    eventually,
+    kubernetes_api,
+    page,
+    pod,
+    write_kubeconfig,
+)
+
+# Runs the server as `gpu-metrics-server` does, in a process whose system clock can be set: by a
+# signal it is an hour back from then on.
+CLOCK_CAN_BE_SET = """
+import signal, time
+shift = 0.0
+now = time.time
+def set_back(*_):
+    global shift
+    shift = -3600.0
+time.time = lambda: now() + shift
+signal.signal(signal.SIGUSR1, set_back)
+"""
+_START = "\nfrom metrics_server.cli import main\nmain()\n"
+
+
+class Line(msgspec.Struct):
+    """A line of the log."""
+
+    event: str
+    level: str = ""
+    url: str = ""
+    error: str = ""
+
+
+@dataclass
+class ServerProcess:
+    """A `gpu-metrics-server serve` of its own.
+
+    Attributes:
+        process: the process.
+        log: what it has logged so far.
+    """
+
+    process: asyncio.subprocess.Process
+    log: list[Line] = field(default_factory=list)
+
+    @property
+    def descriptors(self) -> int:
+        """How many files and sockets it has open."""
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+
+    @property
+    def resident(self) -> int:
+        """How much memory it takes, in bytes."""
+        fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
+        return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def events(self, level: str = "warning") -> list[str]:
+        """The events logged at a level, in order."""
+        return [line.event for line in self.log if line.level == level]
+
+    async def read_log(self) -> None:
+        """Take what it logs, to the end."""
+        assert self.process.stderr is not None
+        while text := await self.process.stderr.readline():
+            # One object a line: a traceback would not parse.
+            self.log.append(msgspec.json.decode(text, type=Line))
+
+    async def logged(self, event: str) -> Line:
+        """The first line of an event, once it is there."""
+
+        async def found() -> Line | None:
+            return next((line for line in self.log if line.event == event), None)
+
+        line = await eventually(found, lambda line: line is not None)
+        assert line is not None
+        return line
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A server process, and all around it.
+
+    Attributes:
+        server: the process.
+        client: asks it, as an administrator.
+        api: the Kubernetes API.
+        trust: whom the cluster trusts.
+        exporter: of the node gpu-0.
+    """
+
+    server: ServerProcess
+    client: Client
+    api: KubernetesAPI
+    trust: SimulatedTrust
+    exporter: PageExporter
+
+    async def ask(self) -> Answer:
+        """The answer to the HPA's question for the pods with app=inference."""
+        return await self.client.metric("default", "gpu_utilization", "app=inference")
+
+    async def value(self) -> str:
+        """The value of that answer, or the status of the error."""
+        answer = await self.ask()
+        return answer.item().value if answer.status == 200 else str(answer.status)
+
+
+@asynccontextmanager
+async def server_process(
+    *arguments: str | Path, preamble: str = "", stderr: int = asyncio.subprocess.PIPE
+) -> AsyncIterator[ServerProcess]:
+    """A server in a process of its own, which is gone afterwards.
+
+    Args:
+        arguments: the flags of `serve`, besides those of the port and the log's form.
+        preamble: code that the process runs first.
+        stderr: where its log goes; it is followed if that is a pipe of its own.
+    """
+    started = await asyncio.create_subprocess_exec(
+        sys.executable,
+        *("-c", preamble + _START, "serve", "--secure-port", "0", "--log-format", "json"),
+        *map(str, arguments),
+        stdout=asyncio.subprocess.DEVNULL,
+        stderr=stderr,
+    )
+    server = ServerProcess(started)
+    following = asyncio.create_task(server.read_log()) if started.stderr is not None else None
+    try:
+        yield server
+    finally:
+        if started.returncode is None:
+            with suppress(ProcessLookupError):
+                started.kill()
+        await started.wait()
+        if following is not None:
+            await following
+
+
+@asynccontextmanager
+async def scene(
+    folder: Path,
+    *,
+    config: str = "exporters: {maxAge: 50ms}\nfallback: {chain: [error]}\n",
+    pods: Sequence[Object] = (),
+    arguments: Sequence[str] = (),
+    preamble: str = "",
+) -> AsyncIterator[Scene]:
+    """A server process that is ready, in a cluster of one node.
+
+    Args:
+        folder: for its files.
+        config: the configuration file.
+        pods: those there are; one that is measured at 10 % if none are given.
+        arguments: further flags.
+        preamble: code that the process runs first.
+    """
+    (folder / "config.yaml").write_text(config)
+    certificate = write_pair(folder)
+    async with (
+        kubernetes_api() as (api, authority),
+        PageExporter(page({("default", "a"): [10]})) as exporter,
+    ):
+        trust = SimulatedTrust(api)
+        for obj in pods or [pod("a")]:
+            api.apply(PODS, obj)
+        api.apply(ENDPOINT_SLICES, manifests.endpoint_slice("gpu-0", exporter.port))
+        write_kubeconfig(folder / "kubeconfig", api.url, authority.bundle)
+        async with server_process(
+            *("--kubeconfig", folder / "kubeconfig", "--config", folder / "config.yaml"),
+            *("--cert-dir", folder, *arguments),
+            preamble=preamble,
+        ) as server:
+            url = (await server.logged("serving")).url
+            async with Client(url, certificate, admin(trust)) as client:
+                ready = await eventually(
+                    lambda: client.ask("/readyz"), lambda answer: answer.status == 200
+                )
+                assert ready.text == "ok"
+                yield Scene(server, client, api, trust, exporter)
+
+
+def write_pair(folder: Path) -> bytes:
+    """Put a serving certificate into a folder, and return the authority to verify it by."""
+    authority = Authority("from-disk")
+    pair = authority.issue(["127.0.0.1"])
+    (folder / "tls.crt").write_bytes(pair.certificate)
+    (folder / "tls.key").write_bytes(pair.key)
+    return authority.bundle
