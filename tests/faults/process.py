@@ -66,7 +66,7 @@ class ServerProcess:
     @property
     def descriptors(self) -> int:
         """How many files and sockets it has open."""
-        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
+        return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
 
     @property
     def resident(self) -> int:
@@ -186,7 +186,8 @@ async def scene(
         write_kubeconfig(folder / "kubeconfig", api.url, authority.bundle)
         async with server_process(
             *("--kubeconfig", folder / "kubeconfig", "--config", folder / "config.yaml"),
-            *("--cert-dir", folder, *arguments),
+            *("--cert-dir", folder),
+            *arguments,
             preamble=preamble,
         ) as server:
             url = (await server.logged("serving")).url
