@@ -14,6 +14,7 @@ MetricsServerError
     ├── NotAcceptableError        406: no form that the client accepts is offered
     ├── UnknownMetricError        404: no rule has that name
     ├── CounterAskedError         400: an exporter has that name, but as a counter
+    ├── PodsUnknownError          503: the pods are not known, or not known any more
     ├── NoPodMatchesError         404: the selector names no pod
     ├── NoGpuRequestedError       404: the pods it names request no GPU
     ├── NoPodMeasurableError      503: its GPU pods are not Running, or not Ready
@@ -181,6 +182,14 @@ class CounterAskedError(RequestError):
             f'"{metric}" is a counter: it only ever grows, and replicas that follow it would only '
             f"grow with it; ask for {instead}"
         )
+
+
+class PodsUnknownError(RequestError):
+    """Which pods there are is not known yet, or what is known is too old to compute with."""
+
+    code = 503
+    reason = "ServiceUnavailable"
+    label = "pods-unknown"
 
 
 class NoPodMatchesError(RequestError):

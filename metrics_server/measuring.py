@@ -25,6 +25,7 @@ from metrics_server.kube.endpoints import (
     decode_endpoint_slice,
     service_selector,
 )
+from metrics_server.kube.freshness import WatchedPods
 from metrics_server.kube.nodes import Node, NodeStore, decode_node
 from metrics_server.kube.pods import Pod, PodStore, PodStores, pod_decoder
 from metrics_server.kube.reflector import Reflector
@@ -87,23 +88,25 @@ async def providing(
 
 def _pods(
     client: KubernetesClient, config: PodsConfig
-) -> tuple[PodStore | PodStores, Mapping[str, Watch]]:
+) -> tuple[WatchedPods | PodStores, Mapping[str, Watch]]:
     """The pods that can be selected, and what keeps them in step with the cluster."""
     decode = pod_decoder(config.gpu_resources)
 
-    def watch(path: str, store: PodStore) -> Reflector[Pod]:
+    def watched(path: str) -> tuple[WatchedPods, Reflector[Pod]]:
         # In pages: from its cache an API server sends all pods at once, which is gigabytes of a
         # large cluster.
-        return Reflector(client, path, decode, store, first_version="")
+        store = PodStore()
+        reflector = Reflector(client, path, decode, store, first_version="")
+        return WatchedPods(store, reflector), reflector
 
     if not config.namespaces:
-        store = PodStore()
-        return store, {"pods": watch("/api/v1/pods", store)}
-    stores = {namespace: PodStore() for namespace in config.namespaces}
-    return PodStores(stores), {
-        f"pods-{namespace}": watch(f"/api/v1/namespaces/{namespace}/pods", store)
-        for namespace, store in stores.items()
-    }
+        pods, reflector = watched("/api/v1/pods")
+        return pods, {"pods": reflector}
+    each = {name: watched(f"/api/v1/namespaces/{name}/pods") for name in config.namespaces}
+    return (
+        PodStores({name: pods for name, (pods, _) in each.items()}),
+        {f"pods-{name}": reflector for name, (_, reflector) in each.items()},
+    )
 
 
 def _targets(

@@ -101,6 +101,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
                 live=[_runs(task) for task in tasks],
                 ready=[
                     *(_synced(name, watch) for name, watch in watches.items()),
+                    *(_current(name, watch) for name, watch in measured.items()),
                     HealthCheck("certificate", served.check),
                     HealthCheck("shutdown", lambda: "begun" if stopping.is_set() else None),
                 ],
@@ -129,6 +130,16 @@ def _synced(name: str, watch: Watched) -> HealthCheck:
         f"{name}-synced",
         lambda: None if watch.synced.is_set() else watch.last_error or "not yet listed",
     )
+
+
+def _current(name: str, watch: Watch) -> HealthCheck:
+    def check() -> str | None:
+        if not watch.synced.is_set() or not watch.is_stale:
+            return None
+        why = watch.last_error or "its watch is open but silent"
+        return f"nothing was heard from the Kubernetes API for {watch.silence:.0f} s: {why}"
+
+    return HealthCheck(f"{name}-current", check)
 
 
 def _restarts(watch: Watched) -> Callable[[], int]:

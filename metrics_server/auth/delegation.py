@@ -16,7 +16,7 @@ from msgspec import Raw, Struct
 from metrics_server.auth.request_header import RequestHeaderConfig
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.kube.client import KubernetesClient
-from metrics_server.kube.reflector import Change
+from metrics_server.kube.wire import Change
 
 NAMESPACE = "kube-system"
 NAME = "extension-apiserver-authentication"

@@ -7,7 +7,8 @@ import asyncio
 import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from copy import copy
 from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
@@ -27,6 +28,10 @@ from metrics_server.kube.credentials import UNUSABLE, load_credentials, told
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 _CONNECT_SECONDS = 10
+# A watch is answered at once; only what happens in the cluster is waited for.
+_OPEN_SECONDS = 30
+# Apart from watches, which have a pool of their own: neither can take the other's connections.
+_MAX_CONNECTIONS = 100
 # As often as client-go reads a projected token anew (k8s.io/client-go/transport/token_source.go).
 _REFRESH_SECONDS = 60
 _UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
@@ -49,14 +54,24 @@ async def connect(kubeconfig: Path | None) -> "KubernetesClient":
         ConfigurationError: no configuration was found, or the one found cannot be used.
     """
     api, load = await asyncio.to_thread(load_credentials, kubeconfig)
-    # The client's own session would not notice a peer that is gone.
-    api.rest_client.pool_manager = aiohttp.ClientSession(
+    api.rest_client.pool_manager = _session(api, _MAX_CONNECTIONS)
+    watching = copy(api)
+    watching.rest_client = copy(api.rest_client)
+    watching.rest_client.pool_manager = _session(api, 0)
+    return KubernetesClient(api, watching, load)
+
+
+def _session(api: ApiClient, connections: int) -> aiohttp.ClientSession:
+    """A pool of at most so many connections; 0 is no bound.
+
+    The official client's own would not notice a peer that is gone.
+    """
+    return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
-            ssl=api.rest_client.ssl_context, socket_factory=keepalive_socket
+            limit=connections, ssl=api.rest_client.ssl_context, socket_factory=keepalive_socket
         ),
         trust_env=True,
     )
-    return KubernetesClient(api, load)
 
 
 class KubernetesClient:
@@ -64,11 +79,13 @@ class KubernetesClient:
 
     Args:
         api: the official client.
+        watching: the same, with a pool of connections for watches alone.
         load: reads the credentials anew; it may block.
     """
 
-    def __init__(self, api: ApiClient, load: Callable[[], None]) -> None:
+    def __init__(self, api: ApiClient, watching: ApiClient, load: Callable[[], None]) -> None:
         self._api = api
+        self._watching = watching
         self._load = load
         self._refresh_at = time.monotonic() + _REFRESH_SECONDS
 
@@ -79,6 +96,7 @@ class KubernetesClient:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._watching.close()
         await self._api.close()
 
     async def get(self, path: str, query: Mapping[str, str], *, timeout: float) -> bytes:  # noqa: ASYNC109 - it is handed on to aiohttp, which tells what timed out
@@ -136,11 +154,14 @@ class KubernetesClient:
                 was lost, or a line is longer than MAX_EVENT_BYTES.
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
-        async with (
-            self._open("GET", path, limits, query=query) as response,
-            aclosing(self._lines(response)) as lines,
-        ):
-            yield lines
+        async with AsyncExitStack() as stack:
+            opening = self._open("GET", path, limits, query=query, api=self._watching)
+            try:
+                async with asyncio.timeout(_OPEN_SECONDS):
+                    response = await stack.enter_async_context(opening)
+            except TimeoutError as error:
+                raise self._unreachable(error) from error
+            yield await stack.enter_async_context(aclosing(self._lines(response)))
 
     async def _lines(self, response: aiohttp.ClientResponse) -> AsyncGenerator[bytes, None]:
         pending = bytearray()
@@ -171,10 +192,12 @@ class KubernetesClient:
         *,
         query: Mapping[str, str] | None = None,
         body: object = None,
+        api: ApiClient | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
+        api = api or self._api
         await self._refresh()
         content = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        request = await self._api.param_serialize(
+        request = await api.param_serialize(
             method,
             path,
             query_params=dict(query or {}),
@@ -184,10 +207,10 @@ class KubernetesClient:
         )
         try:
             try:
-                answer = await self._api.call_api(*request, _request_timeout=limits)
+                answer = await api.call_api(*request, _request_timeout=limits)
             except aiohttp.ServerDisconnectedError:
                 # A connection that the API had closed as idle: once more, on another.
-                answer = await self._api.call_api(*request, _request_timeout=limits)
+                answer = await api.call_api(*request, _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
         except _UNREACHABLE as error:
             raise self._unreachable(error) from error

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from functools import lru_cache
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec import Raw, Struct
@@ -217,10 +217,20 @@ class PodStore:
         self._listed.pop(item.namespace, None)
 
 
+class NamespacePods(Protocol):
+    """The pods of some namespaces."""
+
+    def __len__(self) -> int: ...
+
+    def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
+        """Every pod of a namespace: the same object for as long as none of them has changed."""
+        ...
+
+
 class PodStores:
     """The pods of some namespaces only, each kept in a store of its own."""
 
-    def __init__(self, stores: Mapping[str, PodStore]) -> None:
+    def __init__(self, stores: Mapping[str, NamespacePods]) -> None:
         self._stores = stores
 
     def __len__(self) -> int:

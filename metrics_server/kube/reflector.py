@@ -10,16 +10,24 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from http import HTTPStatus
 from random import random
-from typing import Generic, Literal, Protocol, TypeVar
+from typing import Generic, Protocol, TypeVar
 
-import msgspec
 import structlog
-from msgspec import Raw, Struct
+from msgspec import Raw
 
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.wire import (
+    MALFORMED,
+    Change,
+    List,
+    decode_event,
+    decode_list,
+    decode_object,
+    decode_status,
+    is_before,
+)
 
-Change = Literal["ADDED", "MODIFIED", "DELETED"]
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
 
@@ -31,7 +39,12 @@ _BACKOFF_BASE_SECONDS = 0.5
 _BACKOFF_CAP_SECONDS = 30.0
 # After these the version is as good as before, so the watch goes on from it. None: no answer.
 _WATCH_AGAIN = frozenset({None, HTTPStatus.TOO_MANY_REQUESTS})
+# A watch that lasted this long was a success, however it ended.
 _BRIEF_SECONDS = 1
+# kube-apiserver sends a bookmark about once a minute.
+_BOOKMARK_SECONDS = 60
+# Long enough to notice a silent watch and to list everything again.
+_STALE_SECONDS = 180
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -48,45 +61,6 @@ class Store(Protocol[Item_contra]):
         ...
 
 
-class _ListMeta(Struct, rename="camel"):
-    resource_version: str
-    next: str = msgspec.field(default="", name="continue")
-
-
-class _List(Struct):
-    metadata: _ListMeta
-    items: list[Raw] | None = None
-
-
-class _Event(Struct):
-    type: Literal["ADDED", "MODIFIED", "DELETED", "BOOKMARK", "ERROR"]
-    object: Raw
-
-
-class _ObjectMeta(Struct, rename="camel"):
-    resource_version: str
-    namespace: str = ""
-    name: str = ""
-
-
-class _Object(Struct):
-    metadata: _ObjectMeta
-
-
-class _Status(Struct):
-    message: str = ""
-    code: int = 500
-
-
-_decode_list = msgspec.json.Decoder(_List).decode
-_decode_event = msgspec.json.Decoder(_Event).decode
-_decode_object = msgspec.json.Decoder(_Object).decode
-_decode_status = msgspec.json.Decoder(_Status).decode
-
-# A text that is no UTF-8 is a ValueError to msgspec.
-_MALFORMED = (msgspec.DecodeError, ValueError)
-
-
 class Reflector(Generic[Item]):
     """Keeps a store in step with one resource.
 
@@ -100,7 +74,9 @@ class Reflector(Generic[Item]):
         first_version: the resourceVersion of the first list. "0" is answered from the API
             server's cache, in one piece, however large; "" from etcd, in pages.
         watch_seconds: the least and the greatest length of one watch.
-        grace: how many seconds longer than a watch's length to wait for its end.
+        grace: how many seconds a watch may be silent beyond its length, or beyond the time
+            between two bookmarks where that is shorter, before it is dropped.
+        stale_after: how many seconds after the last sign of life the store is out of date.
         sleep: waits for a number of seconds.
         rand: a number from 0 up to 1.
         clock: seconds, from any start.
@@ -112,6 +88,7 @@ class Reflector(Generic[Item]):
         resource_version: which version of the cluster the store is at.
         relists: how many times everything was listed anew because track was lost.
         restarts: how many times a watch was opened again where the one before had ended.
+        stale_after: as given.
     """
 
     def __init__(
@@ -124,7 +101,8 @@ class Reflector(Generic[Item]):
         query: Mapping[str, str] | None = None,
         first_version: str = "0",
         watch_seconds: tuple[int, int] = (300, 600),
-        grace: float = 30,
+        grace: float = 60,
+        stale_after: float = _STALE_SECONDS,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rand: Callable[[], float] = random,
         clock: Callable[[], float] = time.monotonic,
@@ -146,7 +124,24 @@ class Reflector(Generic[Item]):
         self._rand = rand
         self._clock = clock
         self._failures = 0
+        self._lived = False
+        self._heard_at = clock()
+        self.stale_after = stale_after
         self._log = log.bind(path=path)
+
+    @property
+    def silence(self) -> float:
+        """For how many seconds nothing was heard of the cluster.
+
+        A complete list, an event, a bookmark, and the clean end of a watch are signs of life; that
+        a watch was opened is not, for it may stay silent.
+        """
+        return self._clock() - self._heard_at
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the store may no longer be what the cluster holds."""
+        return self.silence > self.stale_after
 
     async def run(self) -> None:
         """Keep the store in step, until cancelled; no error of the cluster's ends it."""
@@ -160,6 +155,7 @@ class Reflector(Generic[Item]):
     async def _list(self) -> None:
         """List everything, page by page, and put it into the store at once."""
         items: list[Item] = []
+        began = self._clock()
         start = {"resourceVersion": self._list_version}
         # Only the first list may be answered from a cache: a later one could lead back in time.
         page = await self._page(start)
@@ -175,35 +171,40 @@ class Reflector(Generic[Item]):
         self._store.replace(items)
         self.resource_version = page.metadata.resource_version
         self._list_version = ""
+        self._heard_at = began
         self.relists += self.synced.is_set()
         self.synced.set()
         self._log.info("listed", items=len(items), resource_version=self.resource_version)
 
-    async def _page(self, query: Mapping[str, str]) -> _List:
+    async def _page(self, query: Mapping[str, str]) -> List:
         try:
             body = await self._client.get(
                 self._path,
                 {**self._query, "limit": str(PAGE_SIZE), **query},
                 timeout=_LIST_SECONDS,
             )
-            return _decode_list(body)
+            return decode_list(body)
         except KubernetesError as error:
             if error.code == HTTPStatus.GONE:
                 self._list_version = ""
             raise
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise KubernetesError(f"{self._path} gave no list: {error}", HTTPStatus.OK) from error
 
     def _readable(self, raw: Raw) -> Iterable[Item]:
         """The item of an object; nothing where it cannot be read, as one must not cost them all."""
         try:
             yield self._decode(raw)
-        except _MALFORMED as error:
+        except MALFORMED as error:
             self._log.warning("left out an object that cannot be read", error=str(error))
 
     async def _follow(self) -> None:
-        """Watch, and watch again, for as long as the version is good to go on from."""
-        while True:
+        """Watch, and watch again, for as long as the version is good to go on from.
+
+        Where nothing is heard for long, whatever the reason, only a list shows what was missed.
+        """
+        overdue = min(self._watch_seconds[1], _BOOKMARK_SECONDS) + self._grace / 2
+        while self.silence < overdue:
             try:
                 await self._watch()
             except KubernetesError as error:
@@ -223,17 +224,25 @@ class Reflector(Generic[Item]):
             "resourceVersion": self.resource_version,
             "timeoutSeconds": str(seconds),
         }
-        started = self._clock()
-        async with self._client.watch(self._path, query, silence=seconds + self._grace) as lines:
+        silence = min(seconds, _BOOKMARK_SECONDS) + self._grace
+        self._lived = False
+        async with self._client.watch(self._path, query, silence=silence) as lines:
             if self.last_error is not None:
                 self._log.info("in contact again")
             self.last_error = None
-            async for line in lines:
-                self._take(line)
-                self._failures = 0
-        if self._clock() - started < _BRIEF_SECONDS:
+            opened = self._clock()
+            try:
+                async for line in lines:
+                    self._take(line)
+                    self._heard_at = self._clock()
+                    self._failures = 0
+            finally:
+                self._lived = self._clock() - opened >= _BRIEF_SECONDS
+                if self._lived:
+                    self._failures = 0
+        if not self._lived:
             raise KubernetesError(f"a watch of {self._path} ended as soon as it had begun")
-        self._failures = 0
+        self._heard_at = self._clock()
 
     def _take(self, line: bytes) -> None:
         """Take over one watch event.
@@ -242,14 +251,20 @@ class Reflector(Generic[Item]):
             KubernetesError: it tells of an error, or cannot be read.
         """
         try:
-            event = _decode_event(line)
+            event = decode_event(line)
             if event.type == "ERROR":
-                status = _decode_status(event.object)
+                status = decode_status(event.object)
                 raise KubernetesError(status.message, status.code)
-            version = _decode_object(event.object).metadata.resource_version
+            version = decode_object(event.object).metadata.resource_version
+            if is_before(version, self.resource_version):
+                raise KubernetesError(
+                    f"a watch of {self._path} went back from version {self.resource_version} to "
+                    f"{version}",
+                    HTTPStatus.OK,
+                )
             if event.type != "BOOKMARK":
                 self._store.apply(event.type, self._decode(event.object))
-        except _MALFORMED as error:
+        except MALFORMED as error:
             raise KubernetesError(
                 f"a watch of {self._path} sent an event that cannot be read: {error}",
                 HTTPStatus.OK,
@@ -259,9 +274,14 @@ class Reflector(Generic[Item]):
     async def _back_off(self, error: KubernetesError) -> None:
         """Wait, longer each time, for a random part of it: replicas must not come all at once."""
         expired = error.code == HTTPStatus.GONE
-        if self.last_error is None and not expired:
-            self._log.warning("lost contact", error=str(error), code=error.code)
-        self.last_error = str(error)
+        if self._lived and error.code in _WATCH_AGAIN:
+            # A proxy may cut every watch that is silent for a minute; contact is not lost by that.
+            self._log.info("a watch was cut off", error=str(error), code=error.code)
+        else:
+            if self.last_error is None and not expired:
+                self._log.warning("lost contact", error=str(error), code=error.code)
+            self.last_error = str(error)
+        self._lived = False
         longest = min(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS * 2 ** min(self._failures, 16))
         self._failures += 1
         await self._sleep(longest * self._rand())

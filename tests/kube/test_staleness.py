@@ -1,0 +1,241 @@
+"""How long a reflector believes a watch that says nothing, and what follows when it may not."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+import metrics_server.kube.client
+from metrics_server.demo.kubernetes_api import KubernetesAPI
+from metrics_server.demo.object_store import PODS
+from metrics_server.errors import KubernetesError, PodsUnknownError
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.freshness import WatchedPods
+from metrics_server.kube.pods import Pod, PodStore, pod_decoder
+from metrics_server.kube.reflector import Reflector
+
+from .conftest import connected, serving, write_kubeconfig
+from .test_reflector import PATH, Naps, lists, names, pod, running, until, watches
+
+decode = pod_decoder()
+
+
+class Clock:
+    """A clock that a test sets.
+
+    Attributes:
+        now: what it shows.
+    """
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """What the reflector goes by."""
+    return Clock()
+
+
+@pytest.fixture
+async def quiet() -> AsyncIterator[KubernetesAPI]:
+    """A Kubernetes API that sends no bookmark."""
+    async with KubernetesAPI(bookmark_seconds=1000) as api:
+        yield api
+
+
+@pytest.fixture
+async def client(quiet: KubernetesAPI, tmp_path: Path) -> AsyncIterator[KubernetesClient]:
+    """A client of that API."""
+    async with connected(write_kubeconfig(tmp_path / "quiet", quiet.url)) as made:
+        yield made
+
+
+@pytest.fixture
+def store() -> PodStore:
+    """What is kept in step."""
+    return PodStore()
+
+
+@pytest.fixture
+def naps() -> Naps:
+    """What the reflector sleeps with."""
+    return Naps()
+
+
+@pytest.fixture
+def reflector(
+    client: KubernetesClient, store: PodStore, naps: Naps, clock: Clock
+) -> Reflector[Pod]:
+    """A reflector of the pods that goes by the clock of the test."""
+    return Reflector(client, PATH, decode, store, sleep=naps, rand=lambda: 1.0, clock=clock)
+
+
+async def cut_watch(api: KubernetesAPI, asked: int) -> None:
+    """Cut the watch, once it is the one of that number."""
+    await until(lambda: len(watches(api)) == asked and api.open_watches == 1)
+    api.drop_watches()
+
+
+async def test_silence_is_bound_by_bookmarks(client: KubernetesClient, store: PodStore) -> None:
+    """However long a watch may last, it is dropped a minute after a bookmark should have come."""
+    silences: list[float] = []
+
+    class Watching(KubernetesClient):
+        @asynccontextmanager
+        async def watch(
+            self, path: str, query: Mapping[str, str], *, silence: float
+        ) -> AsyncIterator[AsyncIterator[bytes]]:
+            silences.append(silence)
+            async with client.watch(path, query, silence=silence) as lines:
+                yield lines
+
+    noting = Watching(client._api, client._watching, client._load)
+    async with running(Reflector(noting, PATH, decode, store)):
+        await until(lambda: len(silences) == 1)
+    assert silences == [120]
+
+
+async def test_a_watch_that_lived_is_a_success(
+    quiet: KubernetesAPI, reflector: Reflector[Pod], naps: Naps, clock: Clock
+) -> None:
+    """A proxy that cuts silent connections each minute makes the wait no longer."""
+    async with running(reflector):
+        for number in range(1, 6):
+            await until(lambda: quiet.open_watches == 1)
+            clock.now += 59
+            quiet.drop_watches()
+            await until(lambda: len(naps.seconds) == number)  # noqa: B023 - it is waited for here
+    assert naps.seconds == [0.5] * 5
+    # That is no loss of contact.
+    assert reflector.last_error is None
+    # What is silent for two minutes is listed, as nothing else would tell of a change.
+    assert len(lists(quiet)) == 3
+
+
+async def test_a_version_that_goes_back_costs_a_list(
+    quiet: KubernetesAPI, reflector: Reflector[Pod], store: PodStore
+) -> None:
+    """What comes with it may be long past: it is not taken over."""
+    quiet.apply(PODS, pod("a"))
+    async with running(reflector):
+        await until(lambda: quiet.open_watches == 1)
+        quiet.delete(PODS, "default", "a")
+        await until(lambda: names(store) == set())
+        quiet.inject(
+            b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"default",'
+            b'"resourceVersion":"2"},"spec":{},"status":{}}}\n'
+        )
+        await until(lambda: reflector.relists == 1)
+        assert "went back from version 3 to 2" in (reflector.last_error or "")
+        await until(lambda: quiet.open_watches == 1)
+    assert names(store) == set()
+
+
+async def test_an_event_told_twice_changes_nothing(
+    quiet: KubernetesAPI, reflector: Reflector[Pod], store: PodStore
+) -> None:
+    """An ADDED of what is there already is no second pod, and costs no list."""
+    async with running(reflector):
+        await until(lambda: quiet.open_watches == 1)
+        added = (
+            b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"default",'
+            b'"resourceVersion":"7"},"spec":{},"status":{}}}\n'
+        )
+        quiet.inject(added + added)
+        await until(lambda: names(store) == {"a"})
+        quiet.inject(added)
+        quiet.inject(added.replace(b'"a"', b'"b"').replace(b'"7"', b'"8"'))
+        await until(lambda: names(store) == {"a", "b"})
+    assert reflector.relists == 0
+
+
+async def test_pods_are_refused_before_they_are_listed(
+    quiet: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, naps: Naps
+) -> None:
+    """No pod known is not "no pod there": it would be told as a wrong selector."""
+    naps.may_go_on.clear()
+    quiet.fail_next(500, "not now")
+    pods = WatchedPods(store, reflector)
+    with pytest.raises(PodsUnknownError, match="are not known yet"):
+        pods.in_namespace("default")
+    async with running(reflector):
+        await until(lambda: bool(naps.seconds))
+        with pytest.raises(PodsUnknownError, match="are not known yet"):
+            pods.in_namespace("default")
+        naps.may_go_on.set()
+        await until(reflector.synced.is_set)
+        assert pods.in_namespace("default") == ()
+
+
+async def test_pods_are_refused_once_they_are_too_old(
+    quiet: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, clock: Clock
+) -> None:
+    """Three minutes after the last sign of life they may be others; any sign of life is enough."""
+    pods = WatchedPods(store, reflector)
+    quiet.apply(PODS, pod("a"))
+    async with running(reflector):
+        await until(lambda: quiet.open_watches == 1)
+        clock.now += 180
+        assert len(pods.in_namespace("default")) == 1
+        clock.now += 1
+        with pytest.raises(PodsUnknownError, match="nothing about them for 181 seconds") as raised:
+            pods.in_namespace("default")
+        assert raised.value.code == 503
+        quiet.apply(PODS, pod("b"))
+        await until(lambda: not reflector.is_stale)
+        assert len(pods.in_namespace("default")) == 2
+
+
+async def test_that_a_watch_is_opened_is_no_sign_of_life(
+    quiet: KubernetesAPI, reflector: Reflector[Pod], naps: Naps, clock: Clock
+) -> None:
+    """It may be as silent as the one before."""
+    async with running(reflector):
+        await until(lambda: quiet.open_watches == 1)
+        clock.now += 50
+        naps.last = len(naps.seconds) + 1
+        quiet.drop_watches()
+        await until(lambda: len(naps.seconds) == naps.last)
+        naps.may_go_on.set()
+        await until(lambda: len(watches(quiet)) == 2 and quiet.open_watches == 1)
+        assert reflector.silence == 50
+
+
+async def test_a_watch_that_is_not_answered_is_given_up(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """What happens in the cluster is waited for, but not that the API takes the watch."""
+    monkeypatch.setattr(metrics_server.kube.client, "_OPEN_SECONDS", 0.05)
+
+    async def never(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        return web.Response()
+
+    async with (
+        serving(never) as url,
+        connected(write_kubeconfig(tmp_path / "hanging", url)) as client,
+    ):
+        with pytest.raises(KubernetesError, match="did not answer in time"):
+            async with client.watch(PATH, {}, silence=1000):
+                pass
+
+
+async def test_watches_leave_connections_to_others(
+    quiet: KubernetesAPI, client: KubernetesClient
+) -> None:
+    """However many namespaces are watched, a review gets its connection."""
+    async with asyncio.timeout(10), AsyncExitStack() as stack:
+        for _ in range(101):
+            await stack.enter_async_context(
+                client.watch(PATH, {"watch": "true", "resourceVersion": "1"}, silence=1000)
+            )
+        assert quiet.open_watches == 101
+        assert await client.get("/version", {}, timeout=5)
