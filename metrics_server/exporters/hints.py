@@ -127,10 +127,11 @@ def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
             log.info("pod named in another namespace", pod=pod.name, namespaces=sorted(others))
             yield f"a pod {pod.name} is named, but in another namespace than {pod.namespace}"
         else:
+            unnamed = f", and no pod for {free} of its GPUs" if free else ""
             yield (
-                f"the page names other pods, but not pod {pod.name}, and no pod for {free} of its "
-                "GPUs: the pod has only just started, or its GPU belongs to a sidecar or to a "
-                f"resource that the exporter is not set to look for (NVIDIA_RESOURCE_NAMES){drawn}"
+                f"the page names other pods, but not pod {pod.name}{unnamed}: the pod has only just "
+                "started, or its GPU belongs to a sidecar or to a resource that the exporter is "
+                f"not set to look for (NVIDIA_RESOURCE_NAMES){drawn}"
             )
         return
 

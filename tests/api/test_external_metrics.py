@@ -610,13 +610,24 @@ async def test_an_exporter_that_is_gone() -> None:
     )
 
 
+NOT_NAMED = (
+    "the pod has only just started, or its GPU belongs to a sidecar or to a resource that the "
+    "exporter is not set to look for (NVIDIA_RESOURCE_NAMES)"
+)
 NO_VALUE = "0 of 1 pods have a measurement: the exporters answered but gave no value for pod a"
 
 
 @pytest.mark.parametrize(
     ("page_name", "metric", "message"),
     [
-        ("dcgm-2.x", "gpu_utilization", NO_VALUE),
+        (
+            "dcgm-2.x",
+            "gpu_utilization",
+            (
+                f"{NO_VALUE}; the page names other pods, but not pod a, and no pod for 4 of its "
+                f"GPUs: {NOT_NAMED}"
+            ),
+        ),
         (
             "dcgm-no-kubernetes",
             "gpu_utilization",
@@ -672,7 +683,8 @@ async def test_too_few_pods_are_covered() -> None:
         HTTPStatus.SERVICE_UNAVAILABLE,
         (
             "1 of 3 pods have a measurement (fallback.minCoverage asks for 50%): the exporters "
-            "answered but gave no value for pod b, pod c"
+            "answered but gave no value for pod b, pod c; the page names other pods, but not pod b: "
+            f"{NOT_NAMED}"
         ),
     )
     text = page({("default", "a"): [50], ("default", "c"): [70]})
