@@ -1,6 +1,7 @@
 """Measures pods by the pages of the exporters on their nodes."""
 
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
+from functools import cache
 
 from msgspec import structs
 
@@ -50,6 +51,8 @@ class ExporterSource:
         scrapes = await self._scraper.scrape({url for urls in targets.values() for url in urls})
         pages = await self._parser.read(scrapes.outcomes, rule.readings)
         asked = frozenset((pod.namespace, pod.name) for pod in pods)
+        # Of each group that shares a GPU once, and not again for each of its pods.
+        were_asked = cache(asked.issuperset)
         hosts = frozenset(host for node in targets for host in _called(node))
         samples: list[PodSample] = []
         uncovered: list[Pod] = []
@@ -57,7 +60,7 @@ class ExporterSource:
         for pod in pods:
             outcomes = [pages[url] for url in targets[pod.node]]
             answered = [page for page in outcomes if isinstance(page, Page)]
-            sample = _sample(rule, pod, answered, asked, hosts)
+            sample = _sample(rule, pod, answered, were_asked, hosts)
             if sample is not None:
                 samples.append(sample)
             elif len(answered) < len(outcomes) or not _has_drained(rule, pod, answered):
@@ -79,7 +82,7 @@ def _sample(
     rule: MetricRule,
     pod: Pod,
     pages: Iterable[Page],
-    asked: frozenset[PodName],
+    were_asked: Callable[[frozenset[PodName]], bool],
     hosts: frozenset[str],
 ) -> PodSample | None:
     """The measurement of a pod, by the pages of its node's exporters; None if it has none.
@@ -88,7 +91,7 @@ def _sample(
         rule: what is measured.
         pod: of what.
         pages: those that answered.
-        asked: all pods of the question.
+        were_asked: whether all of these pods are of the question.
         hosts: what exporters may call the nodes of these.
     """
     name = (pod.namespace, pod.name)
@@ -100,7 +103,7 @@ def _sample(
     shared = False
     for _, attribution in named:
         missing |= attribution.incomplete.get(name, frozenset())
-        shared |= not all(pods <= asked for pods in attribution.shared.get(name, ()))
+        shared |= not all(map(were_asked, attribution.shared.get(name, ())))
         for gpu, value in attribution.by_pod.get(name, {}).items():
             if 0 <= value <= rule.maximum * _TOLERANCE:
                 gpus.setdefault(gpu, min(value, rule.maximum))
