@@ -114,6 +114,7 @@ def _parse(page: Page, readings: tuple[Reading, ...], deadline: float) -> float 
         return None
     # Not the time on the clock, which passes while others have the processor.
     began = time.thread_time()
-    page.attribution(readings)
+    # In this order: with its attribution a page is taken to be parsed, and nobody waits for more.
     page.inventory()
+    page.attribution(readings)
     return time.thread_time() - began

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from metrics_server.errors import ScrapeError
+from metrics_server.exporters.inventory import Inventory
 from metrics_server.exporters.parsing import Parser
 from metrics_server.exporters.pod_mapper import Attribution
 from metrics_server.exporters.scraper import Page
@@ -70,6 +71,19 @@ async def test_where_a_page_is_parsed(body: bytes, thread: str) -> None:
     assert page.threads == [thread]
     await read(parser, page, readings=OTHERS)
     assert page.threads == [thread] * 2
+
+
+async def test_a_long_page_has_its_inventory_first() -> None:
+    """Once it is taken to be parsed, nothing is left to be done in the event loop."""
+    taken: list[tuple[str, bool]] = []
+
+    class Observed(FakePage):
+        def inventory(self) -> Inventory:
+            taken.append((threading.current_thread().name, self.is_parsed(READINGS)))
+            return super().inventory()
+
+    await read(Parser(), Observed("a", LONG))
+    assert taken == [("parse_0", False)]
 
 
 async def test_failures_stay_failures() -> None:
