@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
+from structlog.testing import capture_logs
 
 from metrics_server.demo import manifests
 from metrics_server.demo.object_store import ENDPOINT_SLICES
@@ -167,8 +168,12 @@ async def test_what_a_page_says_is_told_in_one_printable_line() -> None:
         async def asked() -> Answer:
             return await sick(simulated)
 
-        answer = await eventually(asked, lambda one: "no exporter" not in one.text)
+        with capture_logs() as logs:
+            answer = await eventually(asked, lambda one: "no exporter" not in one.text)
         message = answer.error().message
-    assert r"pod-0 is named, but in namespace \x1b[31m\nxxx" in message
-    assert message.isprintable()
-    assert len(message) < 700
+    assert "pod-0 is named, but in another namespace" in message
+    (namespaces,) = (str(one["namespaces"]) for one in logs if "namespaces" in one)
+    assert namespaces.startswith(r"\x1b[31m\nxxx")
+    for text in (message, namespaces):
+        assert text.isprintable()
+        assert len(text) < 700

@@ -124,7 +124,7 @@ def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
         others = [namespace for namespace, name in named if name == pod.name]
         if others:
             # Which namespace is not for everybody to know who may ask about this one.
-            log.info("pod named in another namespace", pod=pod.name, namespaces=sorted(others))
+            log.info("pod named in another namespace", pod=pod.name, namespaces=_named(others))
             yield f"a pod {pod.name} is named, but in another namespace than {pod.namespace}"
         else:
             unnamed = f", and no pod for {free} of its GPUs" if free else ""
