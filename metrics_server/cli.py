@@ -129,7 +129,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--authorization-always-allow-paths",
-        type=flag_types.names,
+        type=flag_types.paths,
         default=_DEFAULTS.always_allow_paths,
         dest="always_allow_paths",
         metavar="PATHS",
@@ -171,12 +171,14 @@ def _add_certs(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_certs)
     parser.add_argument(
         "--service",
+        type=flag_types.dns_label,
         default=_DEFAULT_CERTIFICATES.service,
         metavar="NAME",
         help="the Service that the APIService names (default: %(default)s)",
     )
     parser.add_argument(
         "--namespace",
+        type=flag_types.dns_label,
         default=_DEFAULT_CERTIFICATES.namespace,
         metavar="NAME",
         help="its namespace (default: %(default)s)",

@@ -1,40 +1,27 @@
 """What can be configured: the sections of the configuration file, and the flags of `serve`."""
 
+from collections import Counter
 from pathlib import Path
-from typing import Annotated, Literal, Self
-from urllib.parse import urlsplit
+from typing import Literal, Self
 
 from msgspec import Struct
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from metrics_server.forms import (
+    AbsolutePath,
+    ConfigPath,
+    DnsLabel,
+    DnsName,
+    ExporterUrl,
+    PortName,
+    ResourcePattern,
+    ServerName,
+    UserName,
+    is_in_the_clear,
+)
 from metrics_server.logs import LogFormat, LogLevel
 from metrics_server.rule_config import RuleConfigs
-from metrics_server.settings import Name, PositiveDuration, Section
-
-
-def parse_exporter_url(url: str) -> str:
-    """The URL of an exporter's page, as it is.
-
-    Raises:
-        ValueError: it is none, or it has credentials in it.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not a URL such as http://10.0.0.7:9400/metrics")
-    if parts.username or parts.password:
-        raise ValueError("a URL with credentials would end up in logs")
-    return url
-
-
-def _absolute_path(path: str) -> str:
-    if not path.startswith("/"):
-        raise ValueError("must begin with /")
-    return path
-
-
-ExporterUrl = Annotated[str, AfterValidator(parse_exporter_url)]
-AbsolutePath = Annotated[str, AfterValidator(_absolute_path)]
-ConfigPath = Annotated[Path, Field(strict=False)]
+from metrics_server.settings import PositiveDuration, Section
 
 
 class ExporterTlsConfig(Section):
@@ -43,7 +30,7 @@ class ExporterTlsConfig(Section):
     ca_file: ConfigPath | None = Field(
         None, description="Authorities to verify exporters by, PEM; without it the system's."
     )
-    server_name: Name | None = Field(
+    server_name: ServerName | None = Field(
         None, description="The name in their certificates, where it is not their address."
     )
 
@@ -52,7 +39,7 @@ class ExporterAuthConfig(Section):
     """What exporters are shown; files are read again each minute."""
 
     bearer_token_file: ConfigPath | None = Field(None, description="A file with a bearer token.")
-    username: Name | None = Field(None, description="The user of basic authentication.")
+    username: UserName | None = Field(None, description="The user of basic authentication.")
     password_file: ConfigPath | None = Field(None, description="A file with that user's password.")
 
     @model_validator(mode="after")
@@ -72,9 +59,9 @@ class ExporterAuthConfig(Section):
 class ServiceConfig(Section):
     """A Service whose endpoints are exporters. What it does not set is that of `exporters`."""
 
-    namespace: Name = Field(description="The Service's namespace.")
-    name: Name = Field(description="The Service's name.")
-    port: Name | None = Field(
+    namespace: DnsLabel = Field(description="The Service's namespace.")
+    name: DnsLabel = Field(description="The Service's name.")
+    port: PortName | None = Field(
         None, description="The name of its port; needed only where it cannot be told by itself."
     )
     scheme: Literal["http", "https"] | None = Field(
@@ -133,12 +120,21 @@ class ExportersConfig(Section):
         description="Whether an endpoint without nodeName is the node's that has its address.",
     )
 
+    @field_validator("services")
+    @classmethod
+    def _each_is_named_once(cls, services: tuple[ServiceConfig, ...]) -> tuple[ServiceConfig, ...]:
+        named = Counter((one.namespace, one.name, one.port) for one in services)
+        for (namespace, name, _), times in named.items():
+            if times > 1:
+                raise ValueError(f"names the Service {namespace}/{name} twice")
+        return services
+
     @model_validator(mode="after")
     def _credentials_are_not_sent_in_the_clear(self) -> Self:
         in_the_clear: list[str] = []
         if self.static:
             if self.auth.shows_something:
-                in_the_clear += [url for url in self.static if urlsplit(url).scheme == "http"]
+                in_the_clear += filter(is_in_the_clear, self.static)
         else:
             for number, service in enumerate(self.services):
                 auth = self.auth if service.auth is None else service.auth
@@ -154,7 +150,7 @@ class ExportersConfig(Section):
 class PodsConfig(Section):
     """Which pods are measured."""
 
-    gpu_resources: tuple[Name, ...] = Field(
+    gpu_resources: tuple[ResourcePattern, ...] = Field(
         ("nvidia.com/gpu", "nvidia.com/mig-*", "amd.com/gpu"),
         strict=False,
         min_length=1,
@@ -163,7 +159,7 @@ class PodsConfig(Section):
     measure: Literal["ready", "running"] = Field(
         "ready", description="`ready` measures Ready pods; `running` all Running ones."
     )
-    namespaces: tuple[Name, ...] = Field(
+    namespaces: tuple[DnsLabel, ...] = Field(
         (),
         strict=False,
         description="The only namespaces to watch and to answer for; none means all.",
@@ -220,11 +216,13 @@ class FallbackConfig(Section):
 class CertificatesConfig(Section):
     """Where `--self-managed-certs` keeps the serving certificate, and what it is for."""
 
-    service: Name = Field(
+    service: DnsLabel = Field(
         "gpu-metrics-server", description="The Service that the APIService names."
     )
-    namespace: Name = Field("gpu-monitoring", description="The namespace of it, and of the Secret.")
-    secret: Name = Field(
+    namespace: DnsLabel = Field(
+        "gpu-monitoring", description="The namespace of it, and of the Secret."
+    )
+    secret: DnsName = Field(
         "gpu-metrics-server-certificates", description="The Secret that the replicas share."
     )
 

@@ -1,14 +1,18 @@
-"""Reads the configuration file; every problem in it is told at once, by path."""
+"""Reads the configuration file; every problem in it is reported at once, by path."""
 
 from pathlib import Path
 from typing import get_args
 
-import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from metrics_server.config import Config
+from metrics_server.document import DocumentError, read_document
 from metrics_server.errors import ConfigurationError
+from metrics_server.text import printable
+
+_MAX_PROBLEMS = 50
+_MAX_MESSAGE = 400
 
 
 def load_config(path: Path) -> Config:
@@ -19,25 +23,26 @@ def load_config(path: Path) -> Config:
             message has a line for each problem, with the setting's path.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-        document: object = yaml.safe_load(text)
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(f"{path} cannot be read: {error}") from error
-    except yaml.YAMLError as error:
-        raise ConfigurationError(f"{path} is not YAML: {error}") from error
+        document = read_document(path)
+    except DocumentError as error:
+        raise ConfigurationError(f"{path}{error}") from error
     try:
         return Config.model_validate({} if document is None else document)
     except ValidationError as error:
-        problems = [
-            f"{'.'.join(map(str, problem['loc'])) or 'the file'}: {_told(problem)}"
-            for problem in error.errors()
-        ]
+        found = error.errors(include_url=False, include_input=False)
+        problems = [f"{_where(problem)}: {_what(problem)}" for problem in found[:_MAX_PROBLEMS]]
+        if len(found) > _MAX_PROBLEMS:
+            problems.append(f"and {len(found) - _MAX_PROBLEMS} more")
         raise ConfigurationError(f"{path}:\n  " + "\n  ".join(problems)) from error
 
 
-def _told(problem: ErrorDetails) -> str:
+def _where(problem: ErrorDetails) -> str:
+    return printable(".".join(map(str, problem["loc"]))) or "the file"
+
+
+def _what(problem: ErrorDetails) -> str:
     if problem["type"] != "extra_forbidden":
-        return problem["msg"].removeprefix("Value error, ")
+        return printable(problem["msg"].removeprefix("Value error, "), _MAX_MESSAGE)
     section: type[BaseModel] = Config
     for part in problem["loc"][:-1]:
         for field in section.model_fields.values():

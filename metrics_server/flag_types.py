@@ -3,7 +3,7 @@
 import argparse
 import re
 
-from metrics_server.config import parse_exporter_url
+from metrics_server.forms import parse_dns_label, parse_exporter_url
 from metrics_server.settings import parse_duration
 
 _MAX_DEMO_NODES = 100
@@ -38,6 +38,23 @@ def exporter_url(text: str) -> str:
         raise argparse.ArgumentTypeError(str(error)) from error
 
 
+def dns_label(text: str) -> str:
+    """The name of a namespace or a Service."""
+    try:
+        return parse_dns_label(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def paths(text: str) -> tuple[str, ...]:
+    """The paths between commas."""
+    found = names(text)
+    for path in found:
+        if not path.startswith("/"):
+            raise argparse.ArgumentTypeError(f"{path} does not begin with /")
+    return found
+
+
 def duration(text: str) -> float:
     """Seconds of a duration such as 2s."""
     try:
@@ -48,5 +65,5 @@ def duration(text: str) -> float:
 
 def _whole(text: str, least: int, greatest: int) -> int:
     if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= greatest:
-        raise argparse.ArgumentTypeError(f"{text} is no whole number from {least} to {greatest}")
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {greatest}")
     return int(text)

@@ -1,21 +1,24 @@
 """The part of the server that measures, made as the configuration says."""
 
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from metrics_server.config import (
     Config,
     ExporterAuthConfig,
+    ExportersConfig,
     ExporterTlsConfig,
     FallbackConfig,
     PodsConfig,
 )
+from metrics_server.errors import ConfigurationError
 from metrics_server.exporters.access import AccessFiles, AccessKeeper
 from metrics_server.exporters.fetching import PageLimits
 from metrics_server.exporters.scraper import Scraper
 from metrics_server.exporters.source import ExporterSource
 from metrics_server.exporters.targets import DiscoveredTargets, StaticTargets, Way
 from metrics_server.fallback import FallbackChain, Simulated
+from metrics_server.forms import is_in_the_clear
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.endpoints import (
     EndpointSlice,
@@ -84,6 +87,28 @@ async def providing(
             }
         )
         yield provider, {**pod_watches, **endpoint_watches}
+
+
+def check_exporters(config: ExportersConfig, static: Sequence[str]) -> None:
+    """Refuse what is wrong only together with the flags.
+
+    Args:
+        config: of the file.
+        static: URLs of exporters from the command line.
+
+    Raises:
+        ConfigurationError: nothing names an exporter, or secrets would be sent in the clear.
+    """
+    if not (config.services or config.static or static):
+        raise ConfigurationError(
+            "exporters.services: is empty, and neither exporters.static nor --exporter names an "
+            "exporter"
+        )
+    in_the_clear = list(filter(is_in_the_clear, static))
+    if config.auth.shows_something and in_the_clear:
+        raise ConfigurationError(
+            f"exporters: auth would be sent in the clear, by --exporter {', '.join(in_the_clear)}"
+        )
 
 
 def _pods(

@@ -18,7 +18,7 @@ from metrics_server.auth.delegation import ConfigMap
 from metrics_server.config import Config, ServeOptions
 from metrics_server.kube.client import connect
 from metrics_server.kube.reflector import Reflector
-from metrics_server.measuring import Watch, providing
+from metrics_server.measuring import Watch, check_exporters, providing
 from metrics_server.monitoring import Monitor
 from metrics_server.rule_config import rules_in_force
 from metrics_server.serving.limits import listening
@@ -73,6 +73,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         ConfigurationError: a setting cannot be used.
         KubernetesError: the Kubernetes API cannot be reached.
     """
+    check_exporters(config.exporters, options.exporters)
     monitor = Monitor(CollectorRegistry())
     rules = rules_in_force(config.rules, gauges=config.gauges)
     stopping = asyncio.Event()

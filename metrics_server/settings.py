@@ -3,10 +3,11 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict
 from pydantic.alias_generators import to_camel
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600}
+_MAX_DURATION = 24 * 3600
 _DURATION = re.compile(r"(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h))+")
 _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 
@@ -15,11 +16,14 @@ def parse_duration(text: object) -> float:
     """Seconds of a duration as Go and Kubernetes write it: "2s", "500ms", "1m30s".
 
     Raises:
-        ValueError: it is not written so.
+        ValueError: it is not written so, or longer than a day.
     """
     if not isinstance(text, str) or not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is not a duration; write it as 2s, 500ms or 1m30s")
-    return sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+    seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
+    if seconds > _MAX_DURATION:
+        raise ValueError(f"must be {_MAX_DURATION // 3600}h at most")
+    return seconds
 
 
 def _positive(seconds: float) -> float:
@@ -30,12 +34,16 @@ def _positive(seconds: float) -> float:
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
-Name = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
     """A section of the configuration file: strict, with names in camelCase, and no others."""
 
     model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True
+        frozen=True,
+        extra="forbid",
+        strict=True,
+        allow_inf_nan=False,
+        alias_generator=to_camel,
+        populate_by_name=True,
     )

@@ -348,6 +348,26 @@ async def test_settings_that_cannot_be_used(kubeconfig: Path, tmp_path: Path) ->
     assert await refusal(nowhere) == f"the kubeconfig {tmp_path / 'nowhere'} does not exist"
 
 
+async def test_exporters_that_contradict_the_flags(kubeconfig: Path) -> None:
+    """What only the flags make wrong is refused before anything is asked of anybody."""
+    plain = ServeOptions(
+        kubeconfig=kubeconfig, secure_port=0, exporters=("https://a/", "HTTP://b:9400/metrics")
+    )
+    auth = configuration({"exporters": {"scheme": "https", "auth": {"bearerTokenFile": "/token"}}})
+    with pytest.raises(ConfigurationError) as raised:
+        async with running(plain, auth):
+            pass
+    assert str(raised.value) == (
+        "exporters: auth would be sent in the clear, by --exporter HTTP://b:9400/metrics"
+    )
+    nothing = configuration({"exporters": {"services": []}})
+    with pytest.raises(ConfigurationError, match=r"^exporters\.services: is empty, and neither"):
+        async with running(ServeOptions(kubeconfig=kubeconfig, secure_port=0), nothing):
+            pass
+    async with running(plain, nothing):
+        pass
+
+
 async def test_a_port_that_is_taken(kubeconfig: Path) -> None:
     """The sentence says which port, and that it is in use."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

@@ -1,0 +1,117 @@
+"""The forms of names, URLs and paths in the configuration: what is wrong is known at the start."""
+
+import re
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, Field
+from yarl import URL
+
+_LABEL = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_MAX_SUBDOMAIN = 253
+_BLANK_OR_CONTROL = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
+_RESOURCE = re.compile(r"[A-Za-z0-9*?]([A-Za-z0-9._*?/-]{0,315}[A-Za-z0-9*?])?")
+
+
+def parse_exporter_url(url: str) -> str:
+    """The URL of an exporter's page, as it is.
+
+    Raises:
+        ValueError: it is not one, or it has credentials in it.
+    """
+    if "@" in url.partition("://")[2].partition("/")[0]:
+        raise ValueError("a URL with credentials would end up in logs; use exporters.auth")
+    if not _is_exporter_url(url):
+        raise ValueError(f"{url!r} is not a URL such as http://10.0.0.7:9400/metrics")
+    return url
+
+
+def _is_exporter_url(url: str) -> bool:
+    if _BLANK_OR_CONTROL.search(url):
+        return False
+    try:
+        parts = urlsplit(url)
+        # The client that will be asked for it has to take it too.
+        return _names_a_page(parts) and bool(URL(url).host)
+    except ValueError:
+        return False
+
+
+def _names_a_page(parts: SplitResult) -> bool:
+    return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+
+
+def is_in_the_clear(url: str) -> bool:
+    """Whether what is sent to a URL can be read on the way."""
+    return urlsplit(url).scheme != "https"
+
+
+def parse_dns_label(name: str) -> str:
+    """The name of a namespace or a Service.
+
+    Raises:
+        ValueError: it cannot be one.
+    """
+    if not _LABEL.fullmatch(name):
+        raise ValueError(
+            f"{name!r} is not a DNS label: at most 63 of a-z, 0-9 and -, with a letter or a digit "
+            "at both ends"
+        )
+    return name
+
+
+def _dns_name(name: str) -> str:
+    if len(name) > _MAX_SUBDOMAIN or not all(map(_LABEL.fullmatch, name.split("."))):
+        raise ValueError(f"{name!r} is not a DNS name: DNS labels with dots between them")
+    return name
+
+
+def _port_name(name: str) -> str:
+    if name.isdecimal():
+        raise ValueError(f"{name!r} is a number: write the name that the Service gives its port")
+    return parse_dns_label(name)
+
+
+def _resource(pattern: str) -> str:
+    if not _RESOURCE.fullmatch(pattern):
+        raise ValueError(f"{pattern!r} is not a resource such as nvidia.com/gpu")
+    return pattern
+
+
+def _path(path: str) -> str:
+    if not path.startswith("/"):
+        raise ValueError("must begin with /")
+    if _BLANK_OR_CONTROL.search(path) or "#" in path:
+        raise ValueError("must not have blanks, line breaks, control characters or # in it")
+    return path
+
+
+def _file(path: Path) -> Path:
+    if str(path) == "." or not str(path).isprintable():
+        raise ValueError(f"{str(path)!r} is not the path of a file")
+    return path
+
+
+def _user(name: str) -> str:
+    # RFC 7617, section 2.
+    if ":" in name or not name.isprintable():
+        raise ValueError("must not have a colon or control characters in it")
+    return name
+
+
+def _server_name(name: str) -> str:
+    if not name.isascii() or _BLANK_OR_CONTROL.search(name):
+        raise ValueError(f"{name!r} is not the name of a server")
+    return name
+
+
+ExporterUrl = Annotated[str, AfterValidator(parse_exporter_url)]
+DnsLabel = Annotated[str, AfterValidator(parse_dns_label)]
+DnsName = Annotated[str, AfterValidator(_dns_name)]
+PortName = Annotated[str, AfterValidator(_port_name)]
+ResourcePattern = Annotated[str, AfterValidator(_resource)]
+AbsolutePath = Annotated[str, AfterValidator(_path)]
+ConfigPath = Annotated[Path, Field(strict=False), AfterValidator(_file)]
+UserName = Annotated[str, Field(min_length=1), AfterValidator(_user)]
+ServerName = Annotated[str, Field(min_length=1), AfterValidator(_server_name)]
