@@ -43,14 +43,12 @@ class _Memory(Struct, frozen=True):
         replicas: how many it had then, Ready or not.
         measured: the last measurement; None if there was none.
         measured_at: when that was, by the monotonic clock.
-        simulated: whether a value was simulated since.
     """
 
     ready: int
     replicas: int
     measured: Answer | None = None
     measured_at: float = 0
-    simulated: bool = False
 
 
 class FallbackChain:
@@ -116,8 +114,6 @@ class FallbackChain:
                     answer = self._repeat(memory, rule, pods.ready)
                 else:
                     answer = self._simulate(memory, question, rule, pods)
-                    if answer is not None:
-                        memory = structs.replace(memory, simulated=True)
                 if answer is not None:
                     return answer
             raise missing
@@ -150,13 +146,12 @@ class FallbackChain:
 
         Where scaling takes it out of the range of simulated values, there is none: the error keeps
         the replicas. Pods that are not Ready yet are reckoned with too: the HPA has already asked
-        for them. Nor is there one to begin with where the workload was scaled since its last
-        measurement: it has moved, and an outage moves a workload once. Only a percentage of one
-        GPU can be simulated.
+        for them. Nor is there one where the workload was scaled since its last measurement: it has
+        moved, and an outage moves a workload once. Only a percentage of one GPU can be simulated.
         """
         if rule.unit != "percent" or rule.over_gpus == "sum":
             return None
-        if pods.replicas != memory.replicas and not memory.simulated:
+        if memory.measured is not None and pods.replicas != memory.replicas:
             return None
         low, width = self._simulated.base, self._simulated.spread
         drawn = low + min(width, floor((width + 1) * _draw(question)))
