@@ -112,13 +112,15 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         "--client-ca-file",
         type=Path,
         metavar="FILE",
-        help="authorities of users' client certificates, PEM (default: as the cluster has them)",
+        help="authorities of users' client certificates, PEM; followed as it changes "
+        "(default: as the cluster has them)",
     )
     parser.add_argument(
         "--requestheader-client-ca-file",
         type=Path,
         metavar="FILE",
-        help="authorities of front proxies, PEM (default: as the cluster has them)",
+        help="authorities of front proxies, PEM; followed as it changes "
+        "(default: as the cluster has them)",
     )
     parser.add_argument(
         "--requestheader-allowed-names",
@@ -126,6 +128,13 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
         default=_DEFAULTS.requestheader_allowed_names,
         metavar="NAMES",
         help="common names of front proxies, with commas between; goes with the file above",
+    )
+    parser.add_argument(
+        "--requestheader-uid-headers",
+        type=flag_types.names,
+        default=_DEFAULTS.requestheader_uid_headers,
+        metavar="NAMES",
+        help="headers with a user's UID, such as X-Remote-Uid (default: as the cluster has them)",
     )
     parser.add_argument(
         "--authorization-always-allow-paths",

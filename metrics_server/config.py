@@ -265,6 +265,8 @@ class ServeOptions(Struct, frozen=True):
         client_ca_file: authorities of users' client certificates, PEM, instead of the cluster's.
         requestheader_client_ca_file: authorities of front proxies, PEM, instead of the cluster's.
         requestheader_allowed_names: common names of front proxies; with the file above only.
+        requestheader_uid_headers: headers that a front proxy tells a user's UID in, instead of the
+            cluster's.
         always_allow_paths: paths that anyone may ask for.
         shutdown_delay: seconds between failing readiness and refusing connections.
         log_level: the least that is logged.
@@ -282,6 +284,7 @@ class ServeOptions(Struct, frozen=True):
     client_ca_file: Path | None = None
     requestheader_client_ca_file: Path | None = None
     requestheader_allowed_names: tuple[str, ...] = ()
+    requestheader_uid_headers: tuple[str, ...] = ()
     always_allow_paths: tuple[str, ...] = ("/healthz", "/livez", "/readyz")
     shutdown_delay: float = 0
     log_level: LogLevel = "info"

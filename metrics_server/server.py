@@ -2,7 +2,7 @@
 
 import asyncio
 import signal
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 
 import structlog
@@ -22,6 +22,7 @@ from metrics_server.measuring import Watch, check_exporters, providing
 from metrics_server.monitoring import Monitor
 from metrics_server.rule_config import rules_in_force
 from metrics_server.serving.limits import listening
+from metrics_server.tasks import background
 from metrics_server.trusting import certificates, trust
 
 log = structlog.stdlib.get_logger(__name__)
@@ -90,8 +91,10 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
             watches["trust"] = trusted.watch
         kept_up = {f"watch-{name}": watch.run for name, watch in watches.items()}
         if served.run is not None:
-            kept_up["certificate"] = served.run
-        tasks = [await stack.enter_async_context(_task(*one)) for one in kept_up.items()]
+            kept_up["follow-certificate"] = served.run
+        if trusted.run is not None:
+            kept_up["follow-trust-files"] = trusted.run
+        tasks = [await stack.enter_async_context(background(*one)) for one in kept_up.items()]
         monitor.follow_watches({name: _restarts(watch) for name, watch in watches.items()})
         app = App(
             admit=trusted.guard,
@@ -123,7 +126,9 @@ Watched = Watch | Reflector[ConfigMap]
 
 
 def _runs(task: asyncio.Task[None]) -> HealthCheck:
-    return HealthCheck(task.get_name(), lambda: "it has ended" if task.done() else None)
+    return HealthCheck(
+        task.get_name(), lambda: "it has ended; the log says why" if task.done() else None
+    )
 
 
 def _synced(name: str, watch: Watched) -> HealthCheck:
@@ -145,16 +150,3 @@ def _current(name: str, watch: Watch) -> HealthCheck:
 
 def _restarts(watch: Watched) -> Callable[[], int]:
     return lambda: watch.restarts + watch.relists
-
-
-@asynccontextmanager
-async def _task(
-    name: str, run: Callable[[], Coroutine[object, object, None]]
-) -> AsyncIterator[asyncio.Task[None]]:
-    """The task that keeps something up, until the context ends."""
-    task = asyncio.create_task(run(), name=name)
-    try:
-        yield task
-    finally:
-        task.cancel()
-        await asyncio.wait([task])

@@ -1,16 +1,16 @@
 """The part of the server that is trusted and that trusts: certificates, and who may ask."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import structlog
-from cryptography import x509
 from msgspec import Struct, structs
 
 from metrics_server.auth.authentication import Authenticator
 from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.delegation import (
     COLLECTION,
     QUERY,
@@ -23,6 +23,7 @@ from metrics_server.auth.delegation import (
 from metrics_server.auth.guard import Guard
 from metrics_server.auth.request_header import RequestHeaderConfig
 from metrics_server.auth.tokens import TokenReviews
+from metrics_server.auth.trust_files import TrustFiles
 from metrics_server.config import CertificatesConfig, ServeOptions
 from metrics_server.errors import ConfigurationError
 from metrics_server.kube.client import KubernetesClient
@@ -98,81 +99,82 @@ class Trust(Struct, frozen=True):
     Attributes:
         guard: stands before every answer.
         watch: follows whom the cluster trusts; None where the flags say all of it.
+        run: follows the files that flags name; None where there are none.
     """
 
     guard: Guard
     watch: Reflector[ConfigMap] | None
+    run: Run | None
+
+
+_CLIENT_CA = "--client-ca-file"
+_REQUEST_HEADER_CA = "--requestheader-client-ca-file"
 
 
 async def trust(
     options: ServeOptions, client: KubernetesClient, tls: ListeningContext, monitor: Monitor
 ) -> Trust:
-    """Whom the cluster trusts, and the flags; taken over by the handshake and by the guard.
+    """Whom the cluster trusts, and the flags, which come first; both are followed.
 
     Raises:
         ConfigurationError: the cluster does not tell, or a file cannot be used.
         KubernetesError: the API cannot be reached.
     """
-    flags = await asyncio.to_thread(_from_flags, options)
+    named = {
+        _CLIENT_CA: options.client_ca_file,
+        _REQUEST_HEADER_CA: options.requestheader_client_ca_file,
+    }
+    files = TrustFiles({flag: path for flag, path in named.items() if path is not None})
+    if options.requestheader_allowed_names and options.requestheader_client_ca_file is None:
+        raise ConfigurationError(f"--requestheader-allowed-names goes with {_REQUEST_HEADER_CA}")
+    await files.load()
     authenticator = Authenticator(TokenReviews(client), monitor.authenticated)
-    authorizer = Authorizer(client, always_allow_paths=options.always_allow_paths)
+    guard = Guard(
+        authenticator, Authorizer(client, always_allow_paths=options.always_allow_paths), monitor
+    )
+    tls.use_verifier(lambda chain: authenticator.vouches_for(PeerCertificates(tuple(chain))))
+    is_told_all = len(files.content) == len(named)
+    cluster = DelegatedAuthentication() if is_told_all else await read_delegation(client)
+    store = DelegationStore(cluster)
 
-    def take_over(delegated: DelegatedAuthentication) -> None:
-        own = {name: value for name, value in structs.asdict(flags).items() if value is not None}
-        trusted = structs.replace(delegated, **own)
-        # The handshake first: of a connection it lets in, the guard must know the authority.
-        tls.use_client_cas(b"".join(filter(None, (trusted.client_ca, trusted.request_header_ca))))
-        authenticator.trust(trusted)
-
-    guard = Guard(authenticator, authorizer, monitor)
-    if flags.client_ca and flags.request_header_ca:
-        await asyncio.to_thread(take_over, flags)
-        return Trust(guard, None)
-    store = DelegationStore(await read_delegation(client))
-    await asyncio.to_thread(take_over, store.value)
-
-    def follow(delegated: DelegatedAuthentication) -> None:
+    def take_over() -> None:
         try:
-            take_over(delegated)
-        except (ConfigurationError, ValueError):
+            authenticator.trust(_in_force(store.value, files.content, options))
+        except ValueError:
             log.exception("kept the trust of the cluster as it was known last")
 
-    store.subscribe(follow)
-    return Trust(guard, Reflector(client, COLLECTION, decode_config_map, store, query=QUERY))
-
-
-def _from_flags(options: ServeOptions) -> DelegatedAuthentication:
-    """What the flags say of trust; None in a field leaves it to the cluster."""
-    request_header_ca = _read(
-        "--requestheader-client-ca-file", options.requestheader_client_ca_file
+    await asyncio.to_thread(authenticator.trust, _in_force(cluster, files.content, options))
+    store.subscribe(lambda _: take_over())
+    return Trust(
+        guard,
+        None
+        if is_told_all
+        else Reflector(client, COLLECTION, decode_config_map, store, query=QUERY),
+        (lambda: files.follow(take_over)) if files.content else None,
     )
-    if options.requestheader_allowed_names and request_header_ca is None:
-        raise ConfigurationError(
-            "--requestheader-allowed-names goes with --requestheader-client-ca-file"
+
+
+def _in_force(
+    cluster: DelegatedAuthentication, files: Mapping[str, bytes], options: ServeOptions
+) -> DelegatedAuthentication:
+    """Whom to trust: as the flags say, and where they say nothing as the cluster does."""
+    request_header = cluster.request_header
+    if _REQUEST_HEADER_CA in files:
+        request_header = RequestHeaderConfig(
+            username_headers=("X-Remote-User",),
+            group_headers=("X-Remote-Group",),
+            extra_headers_prefixes=("X-Remote-Extra-",),
+            allowed_names=options.requestheader_allowed_names,
         )
-    request_header = RequestHeaderConfig(
-        username_headers=("X-Remote-User",),
-        group_headers=("X-Remote-Group",),
-        extra_headers_prefixes=("X-Remote-Extra-",),
-        uid_headers=("X-Remote-Uid",),
-        allowed_names=options.requestheader_allowed_names,
-    )
+    if request_header is not None and options.requestheader_uid_headers:
+        request_header = structs.replace(
+            request_header, uid_headers=options.requestheader_uid_headers
+        )
     return DelegatedAuthentication(
-        client_ca=_read("--client-ca-file", options.client_ca_file),
-        request_header_ca=request_header_ca,
-        request_header=request_header if request_header_ca else None,
+        client_ca=files.get(_CLIENT_CA, cluster.client_ca),
+        request_header_ca=files.get(_REQUEST_HEADER_CA, cluster.request_header_ca),
+        request_header=request_header,
     )
-
-
-def _read(flag: str, path: Path | None) -> bytes | None:
-    if path is None:
-        return None
-    try:
-        pem = path.read_bytes()
-        x509.load_pem_x509_certificates(pem)
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"{flag} {path} cannot be used: {error}") from error
-    return pem
 
 
 def _certificate_files(options: ServeOptions) -> tuple[Path, Path] | None:

@@ -69,6 +69,7 @@ FLAGS_OF_TRUST = {
     "client_ca_file",
     "requestheader_client_ca_file",
     "requestheader_allowed_names",
+    "requestheader_uid_headers",
     "always_allow_paths",
 }
 # More than a server has open that rests, and less than it has when it scrapes.

@@ -73,6 +73,8 @@ HEALTH_CHECKS = [
     "watch-pods",
     "watch-endpointslices",
     "watch-trust",
+    "follow-certificate",
+    "follow-trust-files",
     "pods-synced",
     "pods-current",
     "endpointslices-synced",

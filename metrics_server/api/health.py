@@ -46,6 +46,9 @@ class HealthChecks:
     Args:
         live: what a restart would mend. They make up /livez and /healthz, after `ping`.
         ready: what must be well, besides, to be sent requests. /readyz has these and the live ones.
+
+    Raises:
+        ValueError: two checks have one name, so one of them could never be asked for.
     """
 
     def __init__(
@@ -57,6 +60,9 @@ class HealthChecks:
             "healthz": alive,
             "readyz": (*alive, *ready),
         }
+        names = [check.name for check in self._checks["readyz"]]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two health checks have one name: {', '.join(sorted(names))}")
 
     def answer(
         self, endpoint: Endpoint, name: str = "", query: Iterable[tuple[str, str]] = ()

@@ -10,7 +10,11 @@ from cachetools import LRUCache
 from msgspec import Struct
 from msgspec.structs import replace
 
-from metrics_server.auth.client_certificates import ClientCAs, VerifiedCertificate
+from metrics_server.auth.client_certificates import (
+    ClientCAs,
+    PeerCertificates,
+    VerifiedCertificate,
+)
 from metrics_server.auth.delegation import DelegatedAuthentication
 from metrics_server.auth.identity import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
 from metrics_server.auth.request_header import RequestHeaderConfig, user_from_headers
@@ -35,7 +39,7 @@ class PeerIdentity(Struct, frozen=True):
     Attributes:
         front_proxy: as verified under the authorities of front proxies; None where they refuse it.
         client: as verified under the authorities of users; None likewise.
-        expires: when to verify it anew.
+        expires: when to verify it again.
     """
 
     front_proxy: VerifiedCertificate | None
@@ -79,7 +83,9 @@ class Authenticator:
         self._request_header = delegated.request_header or RequestHeaderConfig()
         self._peers.clear()
 
-    async def authenticate(self, peer: bytes | None, headers: Iterable[tuple[str, str]]) -> User:
+    async def authenticate(
+        self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]]
+    ) -> User:
         """The user who asks; a group that says that they are authenticated is added.
 
         As in a union of Go's authenticators, one that fails leaves it to the next, and the request
@@ -87,7 +93,7 @@ class Authenticator:
         refused, unless it brings a token of its own, and what it says of others is not listened to.
 
         Args:
-            peer: the certificate of the connection's peer, DER; None where it has none.
+            peer: the certificates that the connection's peer showed; None where it showed none.
             headers: all of the request, line by line, in the order they came.
 
         Raises:
@@ -105,18 +111,23 @@ class Authenticator:
         self._count(outcome)
         return user if outcome == "anonymous" else _authenticated(user)
 
-    def peer(self, der: bytes) -> PeerIdentity:
+    def peer(self, peer: PeerCertificates) -> PeerIdentity:
         """What a peer's certificate is worth; verified once, until that expires."""
         now = self._clock()
-        known = self._peers.get(der)
+        known = self._peers.get(peer.digest)
         if known is None or now > known.expires:
-            known = self._peers[der] = self._verify(der, now)
+            known = self._peers[peer.digest] = self._verify(peer, now)
         return known
 
+    def vouches_for(self, peer: PeerCertificates) -> bool:
+        """Whether a peer's certificate verifies under any of the authorities that are trusted."""
+        identity = self.peer(peer)
+        return identity.front_proxy is not None or identity.client is not None
+
     async def _identify(
-        self, der: bytes | None, headers: Sequence[tuple[str, str]]
+        self, shown: PeerCertificates | None, headers: Sequence[tuple[str, str]]
     ) -> tuple[User, Outcome]:
-        peer = self.peer(der) if der is not None else None
+        peer = self.peer(shown) if shown is not None else None
         if peer is not None:
             if (user := self._proxied(peer, headers)) is not None:
                 return user, "request-header"
@@ -141,9 +152,9 @@ class Authenticator:
             return None
         return user_from_headers(self._request_header, headers)
 
-    def _verify(self, der: bytes, now: datetime) -> PeerIdentity:
-        front_proxy = self._front_proxies.verify(der, now) if self._front_proxies else None
-        client = self._clients.verify(der, now) if self._clients else None
+    def _verify(self, peer: PeerCertificates, now: datetime) -> PeerIdentity:
+        front_proxy = self._front_proxies.verify(peer.chain, now) if self._front_proxies else None
+        client = self._clients.verify(peer.chain, now) if self._clients else None
         ends = [one.expires for one in (front_proxy, client) if one is not None]
         return PeerIdentity(front_proxy, client, min(ends, default=now + _REFUSAL_LASTS))
 

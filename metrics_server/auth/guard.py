@@ -7,24 +7,27 @@ from weakref import WeakKeyDictionary
 from aiohttp import web
 
 from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.identity import User
 from metrics_server.auth.request_info import Attributes, attributes_of
 from metrics_server.errors import ForbiddenError
 from metrics_server.monitoring import Monitor
 
 if TYPE_CHECKING:
-    import ssl
+    from metrics_server.serving.tls import ServerTls
 
 
 class Authenticator(Protocol):
     """Finds out who sends a request."""
 
-    async def authenticate(self, peer: bytes | None, headers: Iterable[tuple[str, str]]) -> User:
+    async def authenticate(
+        self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]]
+    ) -> User:
         """The sender.
 
         Args:
-            peer: the certificate that the client proved to have the key of, DER; None if it has
-                shown none. Which authority has signed it is for the authenticator to tell.
+            peer: the certificates that the client showed; None if it showed none. It has proved to
+                hold the key of the first. What that is worth is for the authenticator to decide.
             headers: all of the request, line by line, in the order they came.
 
         Raises:
@@ -48,7 +51,7 @@ class Guard:
         self._authorizer = authorizer
         self._monitor = monitor
         # By connection: a certificate is shown once, in the handshake.
-        self._peers: WeakKeyDictionary[ssl.SSLObject, bytes | None] = WeakKeyDictionary()
+        self._peers: WeakKeyDictionary[ServerTls, PeerCertificates | None] = WeakKeyDictionary()
 
     async def __call__(self, request: web.BaseRequest) -> None:
         """Return if the request may be answered.
@@ -75,13 +78,14 @@ class Guard:
             raise
         self._monitor.authorized("allowed")
 
-    def _peer(self, request: web.BaseRequest) -> bytes | None:
-        """The client's certificate; none where there is no TLS, or no connection any more."""
-        tls: ssl.SSLObject | None = request.get_extra_info("ssl_object")
+    def _peer(self, request: web.BaseRequest) -> PeerCertificates | None:
+        """What the client showed; none where there is no TLS, or no connection any more."""
+        tls: ServerTls | None = request.get_extra_info("ssl_object")
         if tls is None:
             return None
         try:
             return self._peers[tls]
         except KeyError:
-            peer = self._peers[tls] = tls.getpeercert(binary_form=True)
+            chain = tls.peer_chain
+            peer = self._peers[tls] = PeerCertificates(chain) if chain else None
             return peer

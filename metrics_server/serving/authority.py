@@ -6,6 +6,7 @@ from ipaddress import ip_address
 from typing import Self
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
@@ -58,7 +59,10 @@ class Authority:
         Raises:
             ValueError: it is no certificate and key of an authority of ours.
         """
-        key = serialization.load_pem_private_key(pair.key, None)
+        try:
+            key = serialization.load_pem_private_key(pair.key, None)
+        except (TypeError, UnsupportedAlgorithm) as error:
+            raise ValueError(f"the key of the authority cannot be used: {error}") from error
         certificate = x509.load_pem_x509_certificate(pair.certificate)
         if not isinstance(key, ec.EllipticCurvePrivateKey) or (
             certificate.public_key() != key.public_key()

@@ -1,4 +1,4 @@
-"""Serving pairs from files, and the TLS context of a pair."""
+"""Serving pairs from files, and contexts of `ssl` for clients and for simulated servers."""
 
 import os
 import ssl
@@ -9,15 +9,9 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
-from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding
-
 from metrics_server.errors import ConfigurationError
 from metrics_server.serving.authority import KeyPair
 from metrics_server.serving.pairs import check_pair
-
-# Forward secrecy and authenticated encryption only; of TLS 1.3 there is nothing else.
-_TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 def read_pair(certificate: Path, key: Path) -> KeyPair:
@@ -41,42 +35,22 @@ def read_pair(certificate: Path, key: Path) -> KeyPair:
     return pair
 
 
-def context_from_files(certificate: Path, key: Path) -> ssl.SSLContext:
-    """A serving context for a certificate (chain) and its key, PEM files; it blocks.
+def context_from_pair(pair: KeyPair) -> ssl.SSLContext:
+    """A serving context for a pair in memory, for servers that need no client certificate.
+
+    The metrics server itself is served by `serving.listener`.
 
     Raises:
-        ConfigurationError: as for `read_pair`.
-    """
-    return context_from_pair(read_pair(certificate, key))
-
-
-def context_from_pair(pair: KeyPair, client_cas: bytes = b"") -> ssl.SSLContext:
-    """A serving context for a pair in memory.
-
-    Args:
-        pair: what is served with.
-        client_cas: certificates, PEM, under one of which a client's own must verify, if it shows
-            one; where there are none, it is not asked for one.
-
-    Raises:
-        ConfigurationError: one of them cannot be used.
+        ConfigurationError: the pair cannot be used.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION
-    # No session is taken up again: its peer would not be verified a second time.
-    context.options |= ssl.OP_NO_TICKET
-    context.num_tickets = 0
-    context.set_ciphers(_TLS_1_2_CIPHERS)
-    context.set_alpn_protocols(["http/1.1"])
     try:
         with _as_file(pair.certificate) as certificate, _as_file(pair.key) as key:
             # A function, so that an encrypted key is an error and never a prompt.
             context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"the serving pair cannot be used: {error}") from error
-    if client_cas.strip():
-        _ask_for_certificates(context, client_cas)
     return context
 
 
@@ -92,20 +66,6 @@ def client_context(bundle: bytes, pair: KeyPair | None = None) -> ssl.SSLContext
         with _as_file(pair.certificate) as certificate, _as_file(pair.key) as key:
             context.load_cert_chain(certificate, key)
     return context
-
-
-def _ask_for_certificates(context: ssl.SSLContext, client_cas: bytes) -> None:
-    try:
-        # Not as PEM: OpenSSL's reader in Python takes no text but ASCII beside the certificates.
-        authorities = [
-            one.public_bytes(Encoding.DER) for one in x509.load_pem_x509_certificates(client_cas)
-        ]
-        context.load_verify_locations(cadata=b"".join(authorities))
-    except (ValueError, ssl.SSLError) as error:
-        raise ConfigurationError(f"the client CAs cannot be used: {error}") from error
-    context.verify_mode = ssl.CERT_OPTIONAL
-    # As in Go: what is listed is trusted by itself, be it a root or not.
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
 
 
 @contextmanager

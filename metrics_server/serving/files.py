@@ -24,7 +24,7 @@ class CertificateFiles:
     Args:
         certificate: the certificate (chain), PEM.
         key: its key, PEM.
-        use: takes up a pair; it may raise a ConfigurationError.
+        use: takes up a pair, in a thread; it may raise a ConfigurationError.
         monitor: told of pairs taken up and refused.
         interval: how often the files are read, in seconds.
         sleep: waits for a number of seconds.
@@ -57,7 +57,7 @@ class CertificateFiles:
         """
         pair = await asyncio.to_thread(read_pair, self._certificate, self._key)
         if pair != self._pair:
-            self._use(pair)
+            await asyncio.to_thread(self._use, pair)
             end = validity(pair.certificate).end
             self._monitor.certificate_used(end.timestamp())
             log.info("serving with the certificate of a file", expires=told(end))

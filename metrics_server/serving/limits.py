@@ -16,6 +16,7 @@ from aiohttp import web
 
 from metrics_server.errors import ConfigurationError
 from metrics_server.serving.connection import DEFAULT, LimitedServer, Limits
+from metrics_server.tasks import background
 
 __all__ = ["Limits", "listening"]
 
@@ -56,13 +57,11 @@ async def listening(
     with closing(await _bound(host, port)) as listener:
         await runner.setup()
         door = _Door(server, listener, tls, limits)
-        accepting = asyncio.create_task(door.accept(), name="accept-connections")
         try:
-            address, taken, *_ = listener.getsockname()
-            yield str(address), int(taken)
+            async with background("accept-connections", door.accept):
+                address, taken, *_ = listener.getsockname()
+                yield str(address), int(taken)
         finally:
-            accepting.cancel()
-            await asyncio.wait([accepting])
             listener.close()
             await door.close()
             await runner.cleanup()

@@ -1,25 +1,23 @@
-"""The TLS context of the listening socket, whose parts change while it listens."""
+"""The TLS context of the listening socket, whose certificate changes while it listens."""
 
 import ssl
 from datetime import datetime
 from typing import Self
 
+from OpenSSL import SSL
+
 from metrics_server.serving.authority import KeyPair
-from metrics_server.serving.certificates import context_from_pair
 from metrics_server.serving.pairs import Validity, validity
+from metrics_server.serving.rehearsal import rehearse
+from metrics_server.serving.tls import Chain, ServerTls, Vouched, server_context
 
 
 class ListeningContext(ssl.SSLContext):
-    """A context for a server's socket that serves each new connection with what is up to date.
+    """A context for a server's socket that serves each new connection with the current pair.
 
-    It does nothing by itself: event loops ask it for the TLS side of each connection
-    (`wrap_bio`), and it hands them that of an inner context. A change makes another inner
-    context, so that nothing of the one before lives on, neither an authority nor a session.
-    Connections that are open stay as they are.
-
-    OpenSSL's own way, a callback that sets another context for a ClientHello, would not do: a
-    TLS 1.2 session is looked up before it is called, so that a peer of an authority that is gone
-    would be let in again.
+    Event loops ask it for the TLS side of each connection (`wrap_bio`), and get a `ServerTls` of
+    the current inner context. A new pair makes a new inner context, so nothing of the old one
+    reaches a new connection. Connections that are open stay as they are.
 
     Args:
         pair: what is served with, at first.
@@ -28,15 +26,15 @@ class ListeningContext(ssl.SSLContext):
         ConfigurationError: the pair cannot be used.
     """
 
-    _pair: KeyPair
-    _client_cas: bytes
-    _current: ssl.SSLContext
+    _current: SSL.Context
     _validity: Validity
+    _vouched: Vouched
 
     def __new__(cls, pair: KeyPair) -> Self:
         """A context that is no part of any connection."""
         made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
-        made._change(pair, b"")
+        made._vouched = _nobody_vouches
+        made.use_pair(pair)
         return made
 
     def __init__(self, pair: KeyPair) -> None:
@@ -48,23 +46,24 @@ class ListeningContext(ssl.SSLContext):
         return self._validity.end
 
     def use_pair(self, pair: KeyPair) -> None:
-        """Serve new connections with another pair.
+        """Serve new connections with another pair, once a handshake with it has succeeded.
+
+        It takes some milliseconds, and may be called in a thread.
 
         Raises:
             ConfigurationError: it cannot be used; the one before stays.
         """
-        self._change(pair, self._client_cas)
+        context = server_context(pair)
+        rehearse(context)
+        self._validity = validity(pair.certificate)
+        self._current = context
 
-    def use_client_cas(self, client_cas: bytes) -> None:
-        """Verify the certificates of new connections' clients under these authorities, PEM.
+    def use_verifier(self, vouched: Vouched) -> None:
+        """Let a function say which clients' certificates verify; until then none does.
 
-        A client need not show one; one that does not verify ends the handshake. Where there is
-        no authority, clients are not asked.
-
-        Raises:
-            ConfigurationError: they cannot be used; those before stay.
+        It decides nothing but what `getpeercert` returns: no certificate ends a handshake.
         """
-        self._change(self._pair, client_cas)
+        self._vouched = vouched
 
     def complaint(self, now: datetime) -> str | None:
         """What is wrong with the serving certificate at a time; None while all is well."""
@@ -74,17 +73,13 @@ class ListeningContext(ssl.SSLContext):
         self,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
-        server_side: bool = False,  # noqa: FBT001, FBT002 - as in SSLContext
-        server_hostname: str | bytes | None = None,
-        session: ssl.SSLSession | None = None,
+        server_side: bool = False,  # noqa: ARG002, FBT001, FBT002 - as in SSLContext
+        server_hostname: str | bytes | None = None,  # noqa: ARG002
+        session: ssl.SSLSession | None = None,  # noqa: ARG002
     ) -> ssl.SSLObject:
         """The TLS side of a new connection."""
-        if self._current.session_stats()["number"]:
-            # Python cannot tell OpenSSL to keep no session of TLS 1.2, so it goes with its context.
-            self._change(self._pair, self._client_cas)
-        return self._current.wrap_bio(incoming, outgoing, server_side, server_hostname, session)
+        return ServerTls(self._current, incoming, outgoing, self._vouched)
 
-    def _change(self, pair: KeyPair, client_cas: bytes) -> None:
-        self._current = context_from_pair(pair, client_cas)
-        self._validity = validity(pair.certificate)
-        self._pair, self._client_cas = pair, client_cas
+
+def _nobody_vouches(_: Chain) -> bool:
+    return False

@@ -5,10 +5,22 @@ from datetime import UTC, datetime
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric.ec import (
+    SECP256R1,
+    SECP384R1,
+    SECP521R1,
+    EllipticCurvePrivateKey,
+)
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from msgspec import Struct
 
 from metrics_server.serving.authority import KeyPair
 
+SigningKey = RSAPrivateKey | EllipticCurvePrivateKey | Ed25519PrivateKey
+"""What kube-apiserver, and Go's TLS in general, accepts of a server."""
+
+_CURVES = (SECP256R1, SECP384R1, SECP521R1)
 # Up to here a certificate is in order; from here on somebody should look at why it was not renewed.
 _SOON = 0.1
 
@@ -73,6 +85,17 @@ def check_match(pair: KeyPair) -> None:
         first, *_ = x509.load_pem_x509_certificates(pair.certificate)
     except ValueError as error:
         raise ValueError(f"the certificate is not PEM: {error}") from error
+    if first.public_key() != signing_key(pair).public_key():
+        raise ValueError("the key is not that of the certificate")
+
+
+def signing_key(pair: KeyPair) -> SigningKey:
+    """The key of a pair.
+
+    Raises:
+        ValueError: it does not parse, is encrypted, or is of a kind that clients do not accept. The
+            message is the rest of a sentence.
+    """
     try:
         key = serialization.load_pem_private_key(pair.key, None)
     except TypeError as error:
@@ -81,8 +104,17 @@ def check_match(pair: KeyPair) -> None:
         ) from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ValueError(f"the key is not PEM: {error}") from error
-    if first.public_key() != key.public_key():
-        raise ValueError("the key is not that of the certificate")
+    match key:
+        case EllipticCurvePrivateKey() if not isinstance(key.curve, _CURVES):
+            kind = f"ECDSA with the curve {key.curve.name}"
+        case RSAPrivateKey() | EllipticCurvePrivateKey() | Ed25519PrivateKey():
+            return key
+        case _:
+            kind = type(key).__name__
+    raise ValueError(
+        f"the key is of a kind that clients do not accept, {kind}: use RSA, ECDSA with P-256, "
+        "P-384 or P-521, or Ed25519"
+    )
 
 
 def dns_names(certificate: bytes) -> frozenset[str]:

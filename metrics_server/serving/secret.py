@@ -13,6 +13,8 @@ _NEXT = ("next-ca.crt", "next-ca.key")
 _NEXT_PUBLISHED = "next-ca.published"
 _PREVIOUS = "previous-ca.crt"
 _PREVIOUS_UNTIL = "previous-ca.until"
+# Of times that can be meant: each has a neighbour in every zone, and hours can be added to it.
+_FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 KEYS = frozenset({*_AUTHORITY, *_SERVING, *_NEXT, _NEXT_PUBLISHED, _PREVIOUS, _PREVIOUS_UNTIL})
 
@@ -69,4 +71,9 @@ def _value(data: Mapping[str, bytes], key: str) -> bytes:
 
 
 def _time(data: Mapping[str, bytes], key: str) -> datetime:
-    return datetime.fromisoformat(_value(data, key).decode())
+    time = datetime.fromisoformat(_value(data, key).decode())
+    if time.tzinfo is None:
+        raise ValueError(f"{key} has no time zone")
+    if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
+        raise ValueError(f"{key} is of the year {time.year}")
+    return time

@@ -56,7 +56,7 @@ class SelfManaged:
         service: the Service that the APIService names.
         namespace: the namespace of it, and of the Secret.
         secret: the name of the Secret.
-        use: takes up a serving pair.
+        use: takes up a serving pair, in a thread.
         monitor: told of pairs taken up.
         policy: what is wanted, if not the default.
         interval: how often it is looked whether another replica has changed something, in seconds.
@@ -131,7 +131,7 @@ class SelfManaged:
             place = await self._read_bundle() if publishable else None
             secret = await self._secret.read()
             if secret.state is not None:
-                self._take_up(secret.state)
+                await self._take_up(secret.state)
             published = None if place is None else place.bundle
             step = next_step(secret.state, published, self._clock(), self._policy)
             match step:
@@ -182,13 +182,13 @@ class SelfManaged:
             self.bundle_error = str(error)
             log.warning("the bundle of authorities cannot be published", error=str(error))
 
-    def _take_up(self, state: State) -> None:
+    async def _take_up(self, state: State) -> None:
         """Serve with what is shared, and only with that."""
         self.last_error = None
         if state.serving == self._serving:
             return
         try:
-            self._use(state.serving)
+            await asyncio.to_thread(self._use, state.serving)
         except ConfigurationError as error:
             raise KubernetesError(f"the serving pair of the Secret is refused: {error}") from error
         self._serving = state.serving

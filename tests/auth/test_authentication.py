@@ -6,6 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics_server.auth.authentication import Authenticator, Outcome
+from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.delegation import DelegatedAuthentication
 from metrics_server.auth.identity import ANONYMOUS, User
 from metrics_server.auth.request_header import RequestHeaderConfig
@@ -61,9 +62,9 @@ def bearer(token: str) -> Lines:
     return [("Authorization", f"Bearer {token}")]
 
 
-def der(peer: Certified | None) -> bytes | None:
+def shown(peer: Certified | None) -> PeerCertificates | None:
     """What the connection of a peer has of its certificate."""
-    return peer.der if peer else None
+    return PeerCertificates((peer.der,)) if peer else None
 
 
 class Clock:
@@ -221,7 +222,7 @@ async def test_who_asks(
     outcome: Outcome,
 ) -> None:
     """The first credentials that are good tell the user; what the peer may not tell is ignored."""
-    assert await authenticator.authenticate(der(peer), headers) == user
+    assert await authenticator.authenticate(shown(peer), headers) == user
     assert outcomes == [outcome]
 
 
@@ -254,7 +255,7 @@ async def test_who_is_refused(
 ) -> None:
     """Credentials of which none is good are refused by 401, and never taken for anonymous."""
     with capture_logs() as logs, pytest.raises(UnauthorizedError) as raised:
-        await authenticator.authenticate(der(peer), headers)
+        await authenticator.authenticate(shown(peer), headers)
 
     assert (raised.value.code, str(raised.value)) == (401, "Unauthorized")
     assert outcomes == ["unauthorized"]
@@ -265,7 +266,7 @@ async def test_only_the_front_proxies_authority_may_assert(authenticator: Authen
     """A user whose certificate bears a front proxy's name is that user, and speaks for no other."""
     pretender = client(USERS, name("front-proxy-client"))
 
-    user = await authenticator.authenticate(pretender.der, ROOT)
+    user = await authenticator.authenticate(shown(pretender), ROOT)
 
     assert user == User("front-proxy-client", groups=("system:authenticated",))
 
@@ -276,7 +277,7 @@ async def test_without_allowed_names_any_front_proxy_may(authenticator: Authenti
         DelegatedAuthentication(USERS.pem, PROXIES.pem, RequestHeaderConfig(("X-Remote-User",)))
     )
 
-    user = await authenticator.authenticate(STRANGER.der, ROOT)
+    user = await authenticator.authenticate(shown(STRANGER), ROOT)
 
     assert user == User("root", groups=("system:authenticated",))
 
@@ -284,7 +285,7 @@ async def test_without_allowed_names_any_front_proxy_may(authenticator: Authenti
 async def test_why_is_logged(authenticator: Authenticator) -> None:
     """The log tells which front proxy was refused, and which would be allowed."""
     with capture_logs() as logs, pytest.raises(UnauthorizedError):
-        await authenticator.authenticate(STRANGER.der, ROOT)
+        await authenticator.authenticate(shown(STRANGER), ROOT)
 
     (line,) = logs
     assert '"stranger"' in line["reason"]
@@ -310,7 +311,7 @@ async def test_at_first_nobody_is_trusted(tokens: TokenReviews, outcomes: list[O
 
     for peer in (PROXY, ADMIN):
         with pytest.raises(UnauthorizedError):
-            await authenticator.authenticate(peer.der, ROOT)
+            await authenticator.authenticate(shown(peer), ROOT)
 
     assert await authenticator.authenticate(None, bearer("of-alice")) == ALICE
     assert await authenticator.authenticate(None, []) == ANONYMOUS
@@ -321,18 +322,18 @@ async def test_a_rotation_counts_at_once(authenticator: Authenticator) -> None:
     new = authority("front-proxy-ca")
     renewed = client(new)
 
-    await authenticator.authenticate(PROXY.der, ROOT)
+    await authenticator.authenticate(shown(PROXY), ROOT)
     with pytest.raises(UnauthorizedError):
-        await authenticator.authenticate(renewed.der, ROOT)
+        await authenticator.authenticate(shown(renewed), ROOT)
 
     authenticator.trust(DelegatedAuthentication(USERS.pem, PROXIES.pem + new.pem, REQUEST_HEADER))
-    await authenticator.authenticate(PROXY.der, ROOT)
-    await authenticator.authenticate(renewed.der, ROOT)
+    await authenticator.authenticate(shown(PROXY), ROOT)
+    await authenticator.authenticate(shown(renewed), ROOT)
 
     authenticator.trust(DelegatedAuthentication(USERS.pem, new.pem, REQUEST_HEADER))
-    await authenticator.authenticate(renewed.der, ROOT)
+    await authenticator.authenticate(shown(renewed), ROOT)
     with pytest.raises(UnauthorizedError):
-        await authenticator.authenticate(PROXY.der, ROOT)
+        await authenticator.authenticate(shown(PROXY), ROOT)
 
 
 async def test_a_bundle_that_cannot_be_read_changes_nothing(authenticator: Authenticator) -> None:
@@ -340,19 +341,19 @@ async def test_a_bundle_that_cannot_be_read_changes_nothing(authenticator: Authe
     with pytest.raises(ValueError, match=r"."):
         authenticator.trust(DelegatedAuthentication(b"nonsense", None, None))
 
-    assert (await authenticator.authenticate(PROXY.der, ROOT)).name == "root"
-    assert (await authenticator.authenticate(ADMIN.der, [])).name == "admin"
+    assert (await authenticator.authenticate(shown(PROXY), ROOT)).name == "root"
+    assert (await authenticator.authenticate(shown(ADMIN), [])).name == "admin"
 
 
 def test_a_peer_is_verified_once(authenticator: Authenticator, clock: Clock) -> None:
     """What a certificate is worth is known from its connection's first request on."""
-    first = authenticator.peer(PROXY.der)
+    first = authenticator.peer(PeerCertificates((PROXY.der,)))
 
     assert first.front_proxy is not None
     assert first.client is None
     clock.now += timedelta(hours=23)
-    assert authenticator.peer(bytes(bytearray(PROXY.der))) is first
-    assert authenticator.peer(ADMIN.der) is not first
+    assert authenticator.peer(PeerCertificates((bytes(bytearray(PROXY.der)),))) is first
+    assert authenticator.peer(PeerCertificates((ADMIN.der,))) is not first
 
 
 @pytest.mark.parametrize("peer", [PROXY, ADMIN])
@@ -360,31 +361,31 @@ async def test_a_connection_outlives_no_certificate(
     authenticator: Authenticator, clock: Clock, peer: Certified
 ) -> None:
     """A certificate that expires while its connection is open is refused from then on."""
-    await authenticator.authenticate(peer.der, ROOT)
+    await authenticator.authenticate(shown(peer), ROOT)
     clock.now = NOW + DAY
-    await authenticator.authenticate(peer.der, ROOT)
+    await authenticator.authenticate(shown(peer), ROOT)
 
     clock.now += timedelta(seconds=1)
 
     with pytest.raises(UnauthorizedError):
-        await authenticator.authenticate(peer.der, ROOT)
+        await authenticator.authenticate(shown(peer), ROOT)
 
 
 async def test_a_certificate_becomes_valid(authenticator: Authenticator, clock: Clock) -> None:
     """A refusal is not for ever: the clocks of two machines may differ by a little."""
     early = client(PROXIES, validity=(NOW + timedelta(seconds=5), NOW + DAY))
     with pytest.raises(UnauthorizedError):
-        await authenticator.authenticate(early.der, ROOT)
+        await authenticator.authenticate(shown(early), ROOT)
 
     clock.now += timedelta(seconds=61)
 
-    assert (await authenticator.authenticate(early.der, ROOT)).name == "root"
+    assert (await authenticator.authenticate(shown(early), ROOT)).name == "root"
 
 
 async def test_certificates_cost_no_review(authenticator: Authenticator, reviews: Reviews) -> None:
     """The Kubernetes API is asked of tokens alone."""
-    await authenticator.authenticate(PROXY.der, [*ROOT, *bearer("of-alice")])
-    await authenticator.authenticate(ADMIN.der, bearer("of-alice"))
+    await authenticator.authenticate(shown(PROXY), [*ROOT, *bearer("of-alice")])
+    await authenticator.authenticate(shown(ADMIN), bearer("of-alice"))
     await authenticator.authenticate(None, [])
     assert reviews.token_reviews == 0
 

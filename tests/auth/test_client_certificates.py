@@ -5,7 +5,7 @@ from functools import cache
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +13,7 @@ from msgspec import Struct
 
 from metrics_server.auth.client_certificates import ClientCAs, VerifiedCertificate
 
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 Extensions = Sequence[tuple[x509.ExtensionType, bool]]
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -75,7 +75,9 @@ def certify(
     )
     for extension, critical in extensions:
         builder = builder.add_extension(extension, critical)
-    return Certified(builder.sign(issuer.key if issuer else key, hashes.SHA256()), key)
+    signer = issuer.key if issuer else key
+    digest = None if isinstance(signer, ed25519.Ed25519PrivateKey) else hashes.SHA256()
+    return Certified(builder.sign(signer, digest), key)
 
 
 def usage(*allowed: str) -> x509.KeyUsage:
@@ -220,7 +222,7 @@ def test_what_is_in_use_verifies(
     issuer = certify(name("front-proxy-ca"), ca_key, ca(ca_key))
     made = certify(name("kubernetes-admin", "kubeadm:admins"), key, leaf(key, ca_key), issuer)
 
-    assert ClientCAs(issuer.pem).verify(made.der, NOW) == VerifiedCertificate(
+    assert ClientCAs(issuer.pem).verify([made.der], NOW) == VerifiedCertificate(
         "kubernetes-admin", ("kubeadm:admins",), NOW + DAY
     )
 
@@ -235,8 +237,8 @@ def test_the_subject_is_read_as_go_reads_it() -> None:
         x509.NameAttribute(NameOID.COMMON_NAME, "last"),
     ]
 
-    verified = ClientCAs(issuer.pem).verify(client(issuer, x509.Name(attributes)).der, NOW)
-    nameless = ClientCAs(issuer.pem).verify(client(issuer, name("", "o")).der, NOW)
+    verified = ClientCAs(issuer.pem).verify([client(issuer, x509.Name(attributes)).der], NOW)
+    nameless = ClientCAs(issuer.pem).verify([client(issuer, name("", "o")).der], NOW)
 
     assert verified == VerifiedCertificate("last", ("b", "a,c"), NOW + DAY)
     assert nameless == VerifiedCertificate("", ("o",), NOW + DAY)
@@ -248,10 +250,10 @@ def test_validity_has_two_ends() -> None:
     cas, der = ClientCAs(issuer.pem), client(issuer).der
     second = timedelta(seconds=1)
 
-    assert cas.verify(der, NOW - DAY) is not None
-    assert cas.verify(der, NOW + DAY) is not None
-    assert cas.verify(der, NOW - DAY - second) is None
-    assert cas.verify(der, NOW + DAY + second) is None
+    assert cas.verify([der], NOW - DAY) is not None
+    assert cas.verify([der], NOW + DAY) is not None
+    assert cas.verify([der], NOW - DAY - second) is None
+    assert cas.verify([der], NOW + DAY + second) is None
 
 
 def test_validity_ends_with_the_authority() -> None:
@@ -259,11 +261,11 @@ def test_validity_ends_with_the_authority() -> None:
     issuer = authority(validity=(NOW - DAY, NOW + timedelta(hours=1)))
     cas, der = ClientCAs(issuer.pem), client(issuer).der
 
-    verified = cas.verify(der, NOW)
+    verified = cas.verify([der], NOW)
 
     assert verified is not None
     assert verified.expires == NOW + timedelta(hours=1)
-    assert cas.verify(der, NOW + timedelta(hours=2)) is None
+    assert cas.verify([der], NOW + timedelta(hours=2)) is None
 
 
 def test_the_time_has_a_zone() -> None:
@@ -273,8 +275,8 @@ def test_the_time_has_a_zone() -> None:
 
     elsewhere = timezone(timedelta(hours=-9))
 
-    assert ClientCAs(issuer.pem).verify(der, NOW.astimezone(elsewhere)) is not None
-    assert ClientCAs(issuer.pem).verify(der, NOW.replace(tzinfo=elsewhere)) is None
+    assert ClientCAs(issuer.pem).verify([der], NOW.astimezone(elsewhere)) is not None
+    assert ClientCAs(issuer.pem).verify([der], NOW.replace(tzinfo=elsewhere)) is None
 
 
 def test_a_bundle_of_several() -> None:
@@ -283,8 +285,8 @@ def test_a_bundle_of_several() -> None:
     new, other = authority(), authority("other")
     cas = ClientCAs(b"# comments may be there\n".join(c.pem for c in (expired, old, other, new)))
 
-    assert all(cas.verify(client(issuer).der, NOW) for issuer in (old, new, other))
-    assert cas.verify(client(expired).der, NOW) is None
+    assert all(cas.verify([client(issuer).der], NOW) for issuer in (old, new, other))
+    assert cas.verify([client(expired).der], NOW) is None
 
 
 def test_a_renewed_authority_vouches_for_what_the_old_one_signed() -> None:
@@ -292,8 +294,8 @@ def test_a_renewed_authority_vouches_for_what_the_old_one_signed() -> None:
     expired = authority(validity=(NOW - 2 * DAY, NOW - timedelta(hours=1)))
     renewed, made = authority(key=expired.key), client(expired)
 
-    assert ClientCAs(expired.pem + renewed.pem).verify(made.der, NOW) is not None
-    assert ClientCAs(renewed.pem + expired.pem).verify(made.der, NOW) is not None
+    assert ClientCAs(expired.pem + renewed.pem).verify([made.der], NOW) is not None
+    assert ClientCAs(renewed.pem + expired.pem).verify([made.der], NOW) is not None
 
 
 def test_an_intermediate_in_the_bundle_vouches() -> None:
@@ -301,8 +303,8 @@ def test_an_intermediate_in_the_bundle_vouches() -> None:
     root, key = authority("root"), ec_key(0)
     intermediate = certify(name("intermediate"), key, kubeadm_ca(key), root)
 
-    assert ClientCAs(intermediate.pem).verify(client(intermediate).der, NOW) is not None
-    assert ClientCAs(root.pem).verify(client(intermediate).der, NOW) is None
+    assert ClientCAs(intermediate.pem).verify([client(intermediate).der], NOW) is not None
+    assert ClientCAs(root.pem).verify([client(intermediate).der], NOW) is None
 
 
 def _under(extensions: Extensions) -> Callable[[], tuple[Certified, Certified]]:
@@ -378,7 +380,7 @@ def test_what_is_refused(make: Callable[[], tuple[Certified, Certified]]) -> Non
     """Nobody is a client by a certificate that is for something else, or from somebody else."""
     issuer, made = make()
 
-    assert ClientCAs(issuer.pem).verify(made.der, NOW) is None
+    assert ClientCAs(issuer.pem).verify([made.der], NOW) is None
 
 
 def test_without_an_extended_key_usage_any_use_is_allowed() -> None:
@@ -386,7 +388,7 @@ def test_without_an_extended_key_usage_any_use_is_allowed() -> None:
     issuer = authority()
     made = certify(name("a"), ec_key(0), [(aki(issuer.key), False)], issuer)
 
-    assert ClientCAs(issuer.pem).verify(made.der, NOW) is not None
+    assert ClientCAs(issuer.pem).verify([made.der], NOW) is not None
 
 
 ISSUER = authority()
@@ -402,14 +404,14 @@ def test_no_byte_of_a_certificate_can_be_changed(place: int, change: int) -> Non
     altered = bytearray(DER)
     altered[place] ^= change
 
-    assert CAS.verify(bytes(altered), NOW) is None
-    assert CAS.verify(DER, NOW) is not None
+    assert CAS.verify([bytes(altered)], NOW) is None
+    assert CAS.verify([DER], NOW) is not None
 
 
 @given(st.binary())
 def test_what_is_no_certificate_is_refused(der: bytes) -> None:
     """Any bytes are answered."""
-    assert CAS.verify(der, NOW) is None
+    assert CAS.verify([der], NOW) is None
 
 
 @pytest.mark.parametrize(

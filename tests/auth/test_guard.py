@@ -26,6 +26,7 @@ from metrics_server.api.openapi import build_openapi
 from metrics_server.api.status import Status, StatusDetails
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.guard import Guard
 from metrics_server.auth.identity import ANONYMOUS, User
 from metrics_server.auth.request_info import Attributes, attributes_of
@@ -40,6 +41,8 @@ from metrics_server.monitoring import Monitor
 from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import MetricRule, Rules
 from metrics_server.samples import Collection, PodSample
+from metrics_server.serving.authority import KeyPair
+from metrics_server.serving.listener import ListeningContext
 from metrics_server.windows import Windows
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
@@ -71,10 +74,12 @@ class Callers:
     """Finds out who asks as it is told to, and remembers what it was shown."""
 
     user: User | None = ALICE
-    peers: list[bytes | None] = field(default_factory=list)
+    peers: list[PeerCertificates | None] = field(default_factory=list)
     headers: list[tuple[str, str]] = field(default_factory=list)
 
-    async def authenticate(self, peer: bytes | None, headers: Iterable[tuple[str, str]]) -> User:
+    async def authenticate(
+        self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]]
+    ) -> User:
         """The user, where there is one."""
         self.peers.append(peer)
         self.headers = [*headers]
@@ -213,9 +218,7 @@ async def server(
 ) -> AsyncIterator[Server]:
     """A server that asks a Kubernetes API whether alice may, which at first says no."""
     path, certificate = pair
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=path)
-    context.load_cert_chain(path)
-    context.verify_mode = ssl.CERT_OPTIONAL
+    context = ListeningContext(KeyPair(path.read_bytes(), path.read_bytes()))
     certified = ssl.create_default_context(cafile=path)
     certified.load_cert_chain(path)
     reviews, callers, measured = Reviews({}), Callers(), Measured()
@@ -338,7 +341,7 @@ async def test_a_certificate_is_shown_once_a_connection(server: Server) -> None:
     async with server.connected(server.certified) as client:
         for _ in range(3):
             await client.ask("/healthz")
-    assert server.callers.peers == [server.certificate] * 3
+    assert server.callers.peers == [PeerCertificates((server.certificate,))] * 3
     first, *rest = server.callers.peers
     assert all(peer is first for peer in rest)
 
@@ -350,7 +353,7 @@ async def test_a_certificate_is_that_of_its_connection(server: Server) -> None:
             await client.ask("/healthz")
     async with server.connected() as after:
         await after.ask("/healthz")
-    shown = server.certificate
+    shown = PeerCertificates((server.certificate,))
     assert server.callers.peers == [shown, None, shown, None, None]
 
 

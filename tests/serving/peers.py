@@ -18,8 +18,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
+from metrics_server.auth.client_certificates import ClientCAs
 from metrics_server.serving.authority import Authority, KeyPair
 from metrics_server.serving.connection import LimitedServer, Limits
+from metrics_server.serving.tls import Vouched
 
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 10.0
@@ -42,7 +44,11 @@ def run(new_loop: LoopFactory, body: Coroutine[object, object, Result]) -> Resul
 
 
 def client_pair(
-    authority: Authority | None, name: str, *, ends: timedelta = timedelta(hours=1)
+    authority: Authority | None,
+    name: str,
+    *,
+    ends: timedelta = timedelta(hours=1),
+    usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
 ) -> KeyPair:
     """A certificate for a client; of its own making where there is no authority."""
     key = ec.generate_private_key(ec.SECP256R1())
@@ -62,7 +68,7 @@ def client_pair(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - timedelta(days=1))
         .not_valid_after(now + ends)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False)
+        .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
         .sign(signer, hashes.SHA256())
     )
     return KeyPair(
@@ -90,8 +96,14 @@ def trusting(
     return context
 
 
+def vouching(bundle: bytes) -> Vouched:
+    """Verifies clients under the authorities of a bundle."""
+    authorities = ClientCAs(bundle)
+    return lambda chain: authorities.verify(chain, datetime.now(UTC)) is not None
+
+
 async def peer_name(request: web.BaseRequest) -> web.Response:
-    """Tell the common name of the client's certificate; "nobody" without one."""
+    """Tell the common name of the client's certificate; "nobody" without one that verifies."""
     assert request.transport is not None
     connection: ssl.SSLObject = request.transport.get_extra_info("ssl_object")
     shown = connection.getpeercert(binary_form=True)

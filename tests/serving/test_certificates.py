@@ -10,7 +10,7 @@ from cryptography.hazmat.primitives import serialization
 
 from metrics_server.errors import ConfigurationError
 from metrics_server.serving.authority import Authority
-from metrics_server.serving.certificates import context_from_files, context_from_pair
+from metrics_server.serving.certificates import context_from_pair, read_pair
 
 
 async def handshake(server_context: ssl.SSLContext, client_context: ssl.SSLContext) -> str:
@@ -72,13 +72,13 @@ def test_files_that_do_not_match_are_refused(tmp_path: Path) -> None:
     certificate.write_bytes(authority.issue(["a"]).certificate)
     key.write_bytes(authority.issue(["b"]).key)
     with pytest.raises(ConfigurationError, match=r"--tls-cert-file .* --tls-private-key-file .*"):
-        context_from_files(certificate, key)
+        read_pair(certificate, key)
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
     """A file that is not there is told, not raised as it is."""
     with pytest.raises(ConfigurationError, match="No such file"):
-        context_from_files(tmp_path / "tls.crt", tmp_path / "tls.key")
+        read_pair(tmp_path / "tls.crt", tmp_path / "tls.key")
 
 
 def test_an_encrypted_key_is_refused_without_a_prompt(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_an_encrypted_key_is_refused_without_a_prompt(tmp_path: Path) -> None:
         )
     )
     with pytest.raises(ConfigurationError, match="is encrypted"):
-        context_from_files(certificate, key)
+        read_pair(certificate, key)
 
 
 def test_a_key_is_not_shown() -> None:
