@@ -683,8 +683,8 @@ async def test_too_few_pods_are_covered() -> None:
         HTTPStatus.SERVICE_UNAVAILABLE,
         (
             "1 of 3 pods have a measurement (fallback.minCoverage asks for 50%): the exporters "
-            "answered but gave no value for pod b, pod c; the page names other pods, but not pod b: "
-            f"{NOT_NAMED}"
+            "answered but gave no value for pod b, pod c; the page names other pods, but not pod b"
+            f": {NOT_NAMED}"
         ),
     )
     text = page({("default", "a"): [50], ("default", "c"): [70]})
