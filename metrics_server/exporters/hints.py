@@ -130,8 +130,8 @@ def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
             unnamed = f", and no pod for {free} of its GPUs" if free else ""
             yield (
                 f"the page names other pods, but not pod {pod.name}{unnamed}: the pod has only "
-                "just started, or its GPU belongs to a sidecar or to a resource that the exporter is "
-                f"not set to look for (NVIDIA_RESOURCE_NAMES){drawn}"
+                "just started, or its GPU belongs to a sidecar or to a resource that the exporter "
+                f"is not set to look for (NVIDIA_RESOURCE_NAMES){drawn}"
             )
         return
 
