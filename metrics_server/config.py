@@ -151,7 +151,13 @@ class PodsConfig(Section):
     """Which pods are measured."""
 
     gpu_resources: tuple[ResourcePattern, ...] = Field(
-        ("nvidia.com/gpu", "nvidia.com/mig-*", "amd.com/gpu"),
+        (
+            "nvidia.com/gpu",
+            "nvidia.com/gpu.shared",
+            "nvidia.com/mig-*",
+            "amd.com/gpu",
+            "amd.com/*px_nps*",
+        ),
         strict=False,
         min_length=1,
         description="Resources, with * for any characters, that make a pod a GPU pod.",

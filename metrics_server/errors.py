@@ -69,6 +69,8 @@ class ScrapeError(MetricsServerError):
 class RequestError(MetricsServerError):
     """A request that is answered by an error.
 
+    Its message is one line of `MAX_MESSAGE` characters at most, whatever the caller sent.
+
     Attributes:
         code: the HTTP status.
         reason: the metav1.StatusReason that goes with it.
@@ -78,6 +80,9 @@ class RequestError(MetricsServerError):
     code: ClassVar[int] = 500
     reason: ClassVar[str] = "InternalError"
     label: str = "internal"
+
+    def __init__(self, message: str) -> None:
+        super().__init__(printable(message, MAX_MESSAGE))
 
 
 class BadRequestError(RequestError):
@@ -136,7 +141,7 @@ class NotFoundError(RequestError):
     label = "not-found"
 
     def __init__(self, path: str) -> None:
-        super().__init__(f'nothing is served at "{path}"; GET /apis lists what is')
+        super().__init__(f'nothing is served at "{printable(path, 300)}"; GET /apis lists what is')
 
 
 class MethodNotAllowedError(RequestError):
@@ -155,7 +160,9 @@ class NotAcceptableError(RequestError):
     label = "not-acceptable"
 
     def __init__(self, accept: str, offered: Iterable[str]) -> None:
-        super().__init__(f'"{accept}" accepts none of what is offered: {", ".join(offered)}')
+        super().__init__(
+            f'"{printable(accept)}" accepts none of what is offered: {", ".join(offered)}'
+        )
 
 
 class UnknownMetricError(RequestError):
@@ -164,10 +171,6 @@ class UnknownMetricError(RequestError):
     code = 404
     reason = "NotFound"
     label = "unknown-metric"
-
-    def __init__(self, metric: str, known: Iterable[str]) -> None:
-        served = ", ".join(sorted(known))
-        super().__init__(f'there is no metric "{metric}"; the metrics served here are: {served}')
 
 
 class CounterAskedError(RequestError):
@@ -179,8 +182,8 @@ class CounterAskedError(RequestError):
 
     def __init__(self, metric: str, instead: str) -> None:
         super().__init__(
-            f'"{metric}" is a counter: it only ever grows, and replicas that follow it would only '
-            f"grow with it; ask for {instead}"
+            f'"{printable(metric)}" is a counter: it only ever grows, and replicas that follow it '
+            f"would only grow with it; ask for {instead}"
         )
 
 

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from metrics_server.catalogue import CATALOGUE
-from metrics_server.errors import CounterAskedError, UnknownMetricError
+from metrics_server.errors import CounterAskedError
 from metrics_server.gauges import COUNTERS, GAUGES
 from metrics_server.rules import Aggregation, MetricRule, Reading, Rules
 from metrics_server.settings import Duration, Section
@@ -24,7 +24,7 @@ _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
 _FAMILY = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
-_COUNTERS = Rules((), counters=COUNTERS)
+_FAMILIES = Rules((), GAUGES, COUNTERS)
 
 
 def _metric_name(name: str) -> str:
@@ -43,11 +43,9 @@ def _family(family: str) -> str:
             "such as DCGM_FI_DEV_GPU_UTIL"
         )
     try:
-        _COUNTERS.find(family)
+        _FAMILIES.refuse_counter(family)
     except CounterAskedError as error:
         raise ValueError(str(error)) from error
-    except UnknownMetricError:
-        pass
     return family
 
 
@@ -94,6 +92,11 @@ class ContradictionConfig(Section):
         strict=False,
         description="Labels that number parts of one GPU, whose mean is the GPU's value.",
     )
+    beside: tuple[Family, ...] = Field(
+        (),
+        strict=False,
+        description="Families of which the page must have one, where they tell the release.",
+    )
 
     @field_validator("maximum")
     @classmethod
@@ -113,6 +116,7 @@ class ContradictionConfig(Section):
             over=self.over,
             where=tuple(self.where.items()),
             each=self.each,
+            beside=self.beside,
         )
 
 

@@ -1,11 +1,12 @@
 """What a rule is: which exporter families a metric is read from, and how it is aggregated."""
 
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
+from metrics_server.advice import unknown_metric
 from metrics_server.errors import (
     ConfigurationError,
     CounterAskedError,
@@ -32,6 +33,8 @@ class Reading(Struct, frozen=True):
         each: labels that number the parts of one GPU, whose mean is the GPU's value.
         unless: what contradicts a value of 0: where this reading has a value for the same GPU and
             pod, a 0 is not believed.
+        beside: families of which one must be on the page too. They tell the exporter's release,
+            where a name does not mean the same in all of them.
     """
 
     family: str
@@ -42,6 +45,7 @@ class Reading(Struct, frozen=True):
     where: tuple[tuple[str, str], ...] = ()
     each: tuple[str, ...] = ()
     unless: "Reading | None" = None
+    beside: tuple[str, ...] = ()
 
 
 class MetricRule(Struct, frozen=True):
@@ -82,6 +86,13 @@ class MetricRule(Struct, frozen=True):
         return "AverageValue" if self.over_pods == "sum" else "Value"
 
 
+def sum_of(rule: MetricRule) -> MetricRule:
+    """The metric NAME_sum of a mean: for AverageValue, as most HPAs on external metrics ask."""
+    return structs.replace(
+        rule, name=f"{rule.name}_sum", help=f"{rule.help}: the sum over pods", over_pods="sum"
+    )
+
+
 class Counters(Struct, frozen=True):
     """Families that only ever grow, so that no HPA can scale on them.
 
@@ -99,6 +110,8 @@ class Rules:
 
     client-go lowercases the metric name in the URL, so two rules whose names differ by case only
     could not be told apart.
+
+    The sum of each mean, NAME_sum, is found whether or not it is listed.
 
     Args:
         rules: what is served, and listed in discovery.
@@ -124,8 +137,17 @@ class Rules:
                     f'rules "{other.name}" and "{rule.name}" have the same name: '
                     "names are compared without regard to case"
                 )
-        self._rules: Mapping[str, MetricRule] = by_name
-        self._gauges = {gauge.name.lower(): gauge for gauge in gauges}
+        self._rules = by_name
+        self._gauges = {
+            gauge.name.lower(): gauge for gauge in gauges if gauge.name.lower() not in by_name
+        }
+        self._sums = {
+            f"{name}_sum": sum_of(rule)
+            for name, rule in (self._gauges | by_name).items()
+            if rule.over_pods == "avg"
+        }
+        self._names = tuple(self.names())
+        self._gauge_names = tuple(self.gauges())
         self._counters = [(re.compile(one.pattern), one.instead) for one in counters]
 
     def __iter__(self) -> Iterator[MetricRule]:
@@ -138,24 +160,36 @@ class Rules:
 
     def gauges(self) -> list[str]:
         """The names of the gauges that can be asked for, sorted, as they stand on a page."""
-        return sorted(
-            gauge.readings[0].family
-            for name, gauge in self._gauges.items()
-            if name not in self._rules
-        )
+        return sorted(gauge.readings[0].family for gauge in self._gauges.values())
+
+    def known(self) -> list[str]:
+        """Every name that is found, in lower case."""
+        return [*(self._sums | self._gauges | self._rules)]
 
     def find(self, metric: str) -> MetricRule:
-        """The rule of a metric, or of a gauge.
+        """The rule of a metric, of a gauge, or of the sum of one.
 
         Raises:
             CounterAskedError: it is a counter of an exporter.
             UnknownMetricError: no rule has that name.
         """
         name = metric.lower()
-        rule = self._rules.get(name) or self._gauges.get(name)
+        rule = self._rules.get(name) or self._gauges.get(name) or self._sums.get(name)
         if rule is not None:
             return rule
+        self._refuse(metric, name.removesuffix("_sum"))
+        raise UnknownMetricError(unknown_metric(metric, self._names, self._gauge_names))
+
+    def refuse_counter(self, family: str) -> None:
+        """Do nothing, unless a family only ever grows.
+
+        Raises:
+            CounterAskedError: it is one of the counters, and not one of the gauges.
+        """
+        if family.lower() not in self._gauges:
+            self._refuse(family, family.lower())
+
+    def _refuse(self, metric: str, name: str) -> None:
         for pattern, instead in self._counters:
             if pattern.fullmatch(name):
                 raise CounterAskedError(metric, instead)
-        raise UnknownMetricError(metric, self.names())

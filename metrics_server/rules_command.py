@@ -1,6 +1,7 @@
 """The command `rules`: the metrics that a configuration serves, for a person or as its YAML."""
 
 import argparse
+import re
 import sys
 from pathlib import Path
 from textwrap import fill
@@ -12,6 +13,7 @@ from metrics_server.config_file import load_config
 from metrics_server.rule_config import rules_in_force
 from metrics_server.rules import MetricRule, Reading, Rules
 
+_GAUGES = "Gauges that can be asked for by their own names (Value), and as NAME_sum (AverageValue):"
 _HEADINGS = ("NAME", "UNIT", "TARGET", "GPUS", "PODS", "WINDOW", "READ FROM, IN THIS ORDER")
 
 
@@ -38,17 +40,24 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _as_table(rules: Rules) -> str:
-    rows = [_HEADINGS, *map(_row, rules)]
+    rows = [_HEADINGS, *(_row(rule, _read_like(rule, rules)) for rule in rules)]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
     gauges = ", ".join(rules.gauges()) or "none (gauges: false)"
     told = fill(gauges, width=100, initial_indent="  ", subsequent_indent="  ")
-    return "\n".join([*lines, "", "Gauges that can be asked for by their own names:", told, ""])
+    return "\n".join([*lines, "", _GAUGES, told, ""])
 
 
-def _row(rule: MetricRule) -> tuple[str, ...]:
+def _read_like(rule: MetricRule, rules: Rules) -> str:
+    """The mean whose sum or greatest a rule is, read alike; "" where there is none."""
+    base = re.sub("_(sum|max)$", "", rule.name)
+    alike = any(one.name == base and one.readings == rule.readings for one in rules)
+    return base if alike and base != rule.name else ""
+
+
+def _row(rule: MetricRule, like: str) -> tuple[str, ...]:
     window = f"{rule.window}s" if rule.window else "-"
-    families = ", ".join(map(_source, rule.readings))
+    families = f"as {like}" if like else ", ".join(map(_source, rule.readings))
     return rule.name, rule.unit, rule.target, rule.over_gpus, rule.over_pods, window, families
 
 
@@ -58,7 +67,9 @@ def _source(reading: Reading) -> str:
     whole = " + ".join(reading.over)
     if whole:
         family += f" / ({whole})" if len(reading.over) > 1 else f" / {whole}"
-    return family if reading.scale == 1 else f"{family} * {_number(reading.scale)}"
+    if reading.scale != 1:
+        family += f" * {_number(reading.scale)}"
+    return f"{family} (beside {reading.beside[0]} or the like)" if reading.beside else family
 
 
 def _as_yaml(rules: Rules) -> str:
@@ -92,6 +103,7 @@ def _reading(reading: Reading) -> dict[str, object]:
         "where": dict(reading.where),
         "each": list(reading.each),
         "unless": _reading(reading.unless) if reading.unless else {},
+        "beside": list(reading.beside),
     }
     return {name: value for name, value in told.items() if value not in ([], {})}
 

@@ -6,9 +6,11 @@ from typing import Literal
 
 from msgspec import Struct
 
+from metrics_server.advice import other_resources, series_labels
 from metrics_server.errors import NoGpuRequestedError, NoPodMatchesError, NoPodMeasurableError
 from metrics_server.kube.pods import Pod
 from metrics_server.samples import Question
+from metrics_server.text import printable
 
 Measure = Literal["ready", "running"]
 
@@ -64,18 +66,22 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
                 not pod.terminating and pod.phase not in ("Succeeded", "Failed") for pod in with_gpu
             ),
         )
-    namespace = question.namespace
-    where = f'in namespace "{namespace}"' + (f' match "{selector}"' if str(selector) else "")
+    namespace = printable(question.namespace)
+    where = f'in namespace "{namespace}"'
+    if str(selector):
+        where += f' match "{printable(str(selector))}"'
     if not matching:
         raise NoPodMatchesError(
             f"no pods {where}: compare the metric's selector in the HPA with the labels of "
             f"the pods (kubectl get pods -n {namespace} --show-labels)"
+            + series_labels(one.key for one in selector.requirements)
         )
     if not with_gpu:
         raise NoGpuRequestedError(
             f"pods {where} ({len(matching)}), but none of them requests a GPU: a container "
             "must set resources.limits for one of the resources under pods.gpuResources, "
             "such as nvidia.com/gpu"
+            + other_resources(name for pod in matching for name in pod.other_resources)
         )
     states = Counter(_state(pod) for pod in with_gpu)
     raise NoPodMeasurableError(

@@ -98,7 +98,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         monitor.follow_watches({name: _restarts(watch) for name, watch in watches.items()})
         app = App(
             admit=trusted.guard,
-            external_metrics=ExternalMetrics(provider, [*rules.names(), *rules.gauges()], monitor),
+            external_metrics=ExternalMetrics(provider, rules.known(), monitor),
             discovery=build_discovery(rules.names()),
             openapi=build_openapi(),
             health=HealthChecks(

@@ -19,6 +19,7 @@ from metrics_server.cli import build_parser
 from metrics_server.config import Config
 from metrics_server.errors import RequestError
 from metrics_server.monitoring import Monitor
+from metrics_server.quantities import QUANTITIES
 from metrics_server.rule_config import ReadingConfig, RuleConfig, rules_in_force
 from metrics_server.rules import MetricRule
 
@@ -152,8 +153,8 @@ def test_every_flag_has_its_row(command: str) -> None:
 @pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.name)
 def test_every_metric_served_has_its_row(rule: MetricRule) -> None:
     """Each external metric's unit, target type, meaning and families stand in the reference."""
-    if rule.name.endswith("_max"):
-        assert f"| `{rule.name.removesuffix('_max')}` |" in REFERENCE
+    if (rule.over_gpus, rule.over_pods) != ("avg", "avg"):
+        assert f"| `{mean_of(rule)}` |" in REFERENCE
         return
     families = ", ".join(dict.fromkeys(f"`{reading.family}`" for reading in rule.readings))
     row = f"| `{rule.name}` | {rule.unit} | `{rule.target}` | {rule.help} | {families} |"
@@ -163,19 +164,31 @@ def test_every_metric_served_has_its_row(rule: MetricRule) -> None:
 @pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.name)
 def test_every_metric_served_is_explained(rule: MetricRule) -> None:
     """Each has a section with its target type and, but for what is said elsewhere, its sources."""
-    name = rule.name.removesuffix("_max")
-    section = METRICS.split(f"### `{name}`\n")[1].split("\n#")[0]
-    assert f"for `{rule.target}`" in section
-    if rule.over_pods == "sum":
-        assert f"those of `{name.removesuffix('_sum')}`" in section
-        return
+    section = METRICS.split(f"### `{mean_of(rule)}`\n")[1].split("\n#")[0]
+    assert "for `Value`" in section
     assert "NVIDIA: " in section
     assert "AMD: " in section
+    names = METRICS.split("### Other names of the same\n")[1].split("\n#")[0]
     for reading in rule.readings:
         # The names of dcgm-exporter 1.x are left to the command `rules`.
         if not reading.family.startswith("dcgm_"):
             for family in (reading.family, *reading.over):
-                assert f"`{family}`" in section
+                assert f"`{family}`" in section or f"`{family}`" in names
+
+
+def mean_of(rule: MetricRule) -> str:
+    """The name of the mean whose sum or greatest a rule is; its own if it is a mean."""
+    return re.sub("_(sum|max)$", "", rule.name)
+
+
+def test_the_table_of_other_names_is_that_of_the_code() -> None:
+    """A family and the other names of its quantity stand in one row."""
+    names = METRICS.split("### Other names of the same\n")[1].split("\n#")[0]
+    rows = re.findall(r"^\| `(DCGM_\w+)` \| (`\w+`.*?) \|$", names, re.MULTILINE)
+    assert len(rows) > 12
+    for family, others in rows:
+        families = {reading.family for reading in QUANTITIES[family].readings}
+        assert {family, *re.findall(r"`(\w+)`", others)} == families
 
 
 def _documents(text: str) -> Iterator[dict[str, object]]:

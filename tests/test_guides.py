@@ -22,7 +22,8 @@ from tests.deployments.manifests import ROOT, at, items, mapping
 from tests.test_docs import commands, settings
 
 GUIDES = [
-    ROOT / "docs" / f"{name}.md" for name in ("install", "exporter", "hpa", "troubleshooting")
+    ROOT / "docs" / f"{name}.md"
+    for name in ("install", "exporter", "hpa", "migrating", "troubleshooting")
 ]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -403,6 +404,7 @@ def _part(node: ast.expr) -> str:
 # Each makes sentences for a person who reads `kubectl describe hpa` or the log.
 SPEAKING = (
     "provider.py",
+    "advice.py",
     "aggregation.py",
     "errors.py",
     "exporters/hints.py",

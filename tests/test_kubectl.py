@@ -114,7 +114,7 @@ async def test_get_a_metric(kubectl: Kubectl, arguments: list[str], row: list[st
         ),
         (
             ["--raw", f"{DISCOVERY}/namespaces/default/nope"],
-            'Error from server (NotFound): there is no metric "nope"; the metrics served here ',
+            'Error from server (NotFound): there is no metric "nope"',
         ),
         (
             ["--raw", f"{METRIC}?labelSelector=app%3D%3D%3Dx"],

@@ -50,8 +50,14 @@ def test_the_table_has_a_row_for_each_metric(capsys: pytest.CaptureFixture[str])
     assert rows["gpu_utilization"][1:5] == ["percent", "Value", "avg", "avg"]
     assert rows["gpu_utilization_sum"][1:5] == ["percent", "AverageValue", "avg", "sum"]
     families = " ".join(rows["gpu_utilization"][6:])
-    assert families.startswith("DCGM_FI_DEV_GPU_UTIL, DCGM_FI_PROF_GR_ENGINE_ACTIVE * 100, ")
-    assert "DCGM_FI_PROF_SM_ACTIVE" in out.split("\n\n")[1]
+    assert families.startswith("DCGM_FI_DEV_GPU_UTIL, DCGM_FI_DEV_GPU_UTIL_RATIO * 100 (beside ")
+    assert "DCGM_FI_PROF_GR_ENGINE_ACTIVE * 100, " in families
+    # Where the sum and the greatest are read is said once.
+    assert rows["gpu_utilization_sum"][6:] == rows["gpu_utilization_max"][6:]
+    assert rows["gpu_utilization_sum"][6:] == ["as", "gpu_utilization"]
+    gauges = out.split("\n\n")[1]
+    assert "DCGM_FI_PROF_SM_ACTIVE" in gauges
+    assert "as NAME_sum (AverageValue)" in gauges
 
 
 def test_the_table_is_of_the_configuration(
@@ -61,6 +67,8 @@ def test_the_table_is_of_the_configuration(
     out = run(capsys, "--config", str(config))[1]
     rows = out.split("\n\n")[0].splitlines()
     assert "  30s     DCGM_FI_PROF_SM_ACTIVE * 100" in rows[1]
+    (its_sum,) = [row for row in rows if row.startswith("gpu_utilization_sum ")]
+    assert "DCGM_FI_DEV_GPU_UTIL, " in its_sum, "the built-in sum stays as it is"
     assert rows[-1].split() == [
         *("free_share", "percent", "AverageValue", "avg", "sum", "-"),
         *('FREE{kind="a"}', "/", "(USED", "+", "FREE)", "*", "100"),

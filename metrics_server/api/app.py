@@ -15,6 +15,7 @@ from metrics_server.api.openapi import OpenAPI
 from metrics_server.api.status import Status, StatusDetails, failure, status_of
 from metrics_server.api.types import GROUP, GROUP_VERSION, encode
 from metrics_server.errors import (
+    BadRequestError,
     ForbiddenError,
     MethodNotAllowedError,
     NotAcceptableError,
@@ -24,9 +25,11 @@ from metrics_server.errors import (
 from metrics_server.monitoring import CONTENT_TYPE, Monitor
 from metrics_server.paths import decoded
 from metrics_server.serving.connection import LimitedHandler, LimitedServer
+from metrics_server.text import printable
 
 _JSON = "application/json"
-_NAMESPACES = f"/apis/{GROUP_VERSION}/namespaces/"
+_GROUP_VERSION = f"/apis/{GROUP_VERSION}/"
+_NAMESPACES = f"{_GROUP_VERSION}namespaces/"
 _ENDPOINTS: tuple[Endpoint, ...] = ("healthz", "livez", "readyz")
 
 log = structlog.stdlib.get_logger(__name__)
@@ -104,6 +107,8 @@ class App:
         if documents is not None:
             _require_get(request)
             return _document(request, documents)
+        if (metric := path.removeprefix(_GROUP_VERSION)) not in (path, "namespaces"):
+            raise NotFoundError(path) if "/" in metric else _without_namespace(metric)
         endpoint, _, check = path[1:].partition("/")
         for name in _ENDPOINTS:
             if endpoint == name:
@@ -118,8 +123,10 @@ class App:
 
     async def _metric(self, request: web.BaseRequest, path: str) -> web.Response:
         namespace, _, metric = path.removeprefix(_NAMESPACES).partition("/")
-        if not namespace or not metric or "/" in metric:
+        if not metric or "/" in metric:
             raise NotFoundError(path)
+        if decoded(namespace) in ("", "*"):
+            raise _without_namespace(metric)
         _require_get(request)
         body, content_type = await self._external_metrics.answer(
             decoded(namespace),
@@ -128,6 +135,14 @@ class App:
             request.headers.get(hdrs.ACCEPT),
         )
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+
+
+def _without_namespace(metric: str) -> BadRequestError:
+    return BadRequestError(
+        "one namespace must be named: an answer is about the pods of one. Ask for "
+        f"{_NAMESPACES}NAMESPACE/{printable(decoded(metric))}, or with kubectl get -n NAMESPACE in "
+        "place of -A; an HPA asks in its own namespace"
+    )
 
 
 def _pairs(request: web.BaseRequest) -> list[tuple[str, str]]:

@@ -27,6 +27,7 @@ from metrics_server.kube.labels import parse_selector
 from metrics_server.monitoring import Monitor
 from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.samples import Answer, Question
+from metrics_server.text import printable
 
 _PLAIN = Offer()
 _TABLE = Offer(kind="Table", group=TABLE_GROUP, version=TABLE_VERSION)
@@ -35,8 +36,7 @@ _OFFERS = (_PLAIN, _TABLE)
 # What metav1.ListOptions has as a number; accepted, checked, and without effect here.
 _NUMBERS = ("limit", "timeoutSeconds")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
-_FIELDS = ("metadata.name", "metadata.namespace")
-_FIELD_REQUIREMENT = re.compile(r"\s*([^=!,\s]+)\s*(?:==|=|!=)[^=!,]*")
+_FIELD_REQUIREMENT = re.compile(r"\s*([^=!,\s]+)\s*(==|=|!=)([^=!,]*)")
 
 
 class ExternalMetrics:
@@ -88,7 +88,7 @@ class ExternalMetrics:
         offer = negotiate(accept, _OFFERS)
         if offer is None:
             raise NotAcceptableError(accept or "", [one.content_type for one in _OFFERS])
-        selector = parse_selector(_selector_of(query, metric) if query else "")
+        selector = parse_selector(_selector_of(query, metric, namespace) if query else "")
         question = Question(namespace, metric.lower(), selector)
         answer = await self._provider.answer(question)
         return _encoded(metric, namespace, answer, offer)
@@ -123,7 +123,7 @@ def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
 
 
 @lru_cache(maxsize=1024)
-def _selector_of(query: str, metric: str) -> str:
+def _selector_of(query: str, metric: str, namespace: str) -> str:
     """The label selector of a query whose other parameters, metav1.ListOptions, are valid."""
     try:
         pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
@@ -133,24 +133,40 @@ def _selector_of(query: str, metric: str) -> str:
     parameters = dict(reversed(pairs))
     if parameters.get("watch", "false").lower() not in ("false", "0"):
         raise MethodNotAllowedError(
-            f"watch is not supported on resources of kind {metric}.{GROUP}: it has a value only "
-            "at the moment of asking"
+            f"watch is not supported on resources of kind {printable(metric)}.{GROUP}: it has a "
+            "value only at the moment of asking"
         )
     for name in _NUMBERS:
         text = parameters.get(name, "")
         if text and not _INTEGER.fullmatch(text):
-            raise BadRequestError(f'{name} is "{text}": it must be a whole number')
-    _check_field_selector(parameters.get("fieldSelector", ""))
+            raise BadRequestError(f'{name} is "{printable(text)}": it must be a whole number')
+    _check_field_selector(parameters.get("fieldSelector", ""), namespace)
     return parameters.get("labelSelector", "")
 
 
-def _check_field_selector(text: str) -> None:
-    """Refuse a field that external metrics do not have; what is allowed has no effect."""
+def _check_field_selector(text: str, namespace: str) -> None:
+    """Refuse what would be without effect: an answer for all pods is not one for the pod named."""
     for requirement in filter(None, text.split(",")):
         parts = _FIELD_REQUIREMENT.fullmatch(requirement)
         if parts is None:
-            raise BadRequestError(f'fieldSelector: "{requirement}" is not of the form name=value')
-        if parts[1] not in _FIELDS:
             raise BadRequestError(
-                f'fieldSelector: "{parts[1]}" is not supported; {" and ".join(_FIELDS)} are'
+                f'fieldSelector: "{printable(requirement)}" is not of the form name=value'
+            )
+        field, operator, value = parts.groups()
+        if field == "metadata.name":
+            raise BadRequestError(
+                f'fieldSelector: "{printable(requirement)}" cannot select a pod: an answer is one '
+                "number for all pods whose labels match. Ask for one pod by a label that only it "
+                "has, such as labelSelector=statefulset.kubernetes.io/pod-name=NAME for a "
+                "StatefulSet's"
+            )
+        if field != "metadata.namespace":
+            raise BadRequestError(
+                f'fieldSelector: "{printable(field)}" is not supported: select pods by their '
+                "labels, with labelSelector"
+            )
+        if operator == "!=" or value.strip() != namespace:
+            raise BadRequestError(
+                f'fieldSelector: "{printable(requirement)}" is not the namespace of the path, '
+                f'"{printable(namespace)}"'
             )

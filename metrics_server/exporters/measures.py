@@ -9,7 +9,7 @@ from statistics import fmean
 from msgspec import Struct
 
 from metrics_server.exporters.dialects import DIALECTS, Dialect, PodName, Subject, subject
-from metrics_server.exporters.exposition import parse_labels, prefixed_rows, rows
+from metrics_server.exporters.exposition import Row, parse_labels, prefixed_rows, rows
 from metrics_server.rules import Reading
 
 Labels = Mapping[str, str | None]
@@ -100,6 +100,7 @@ class Sheet:
     def __init__(self, page: bytes, dialects: Sequence[Dialect] = DIALECTS) -> None:
         self._page = page
         self._dialects = dialects
+        self._families: dict[str, list[Row]] = {}
         self._rows: dict[str, tuple[Subject, Labels] | None] = {}
         self._prefixes: dict[str, set[str]] = {}
         self.ambiguous = 0
@@ -116,6 +117,8 @@ class Sheet:
         with time-slicing where it cannot see the processes of pods.
         """
         table = self._table(reading.family, reading)
+        if table and reading.beside and not any(map(self._has, reading.beside)):
+            return {}
         pods = {gpu: _without_blind_zeros(by_pod) for gpu, by_pod in table.items()}
         if reading.unless is not None:
             pods = _without_contradictions(pods, self.measures(reading.unless))
@@ -136,7 +139,7 @@ class Sheet:
     def _table(self, family: str, reading: Reading) -> Measures:
         """The values of a family as they are on the page."""
         name = self._name(family)
-        found = [] if name is None else rows(self._page, name)
+        found = () if name is None else self._rows_of(name)
         cells: dict[tuple[str, PodName | None], _Cell] = {}
         minimum, maximum, each = reading.minimum, reading.maximum, reading.each
         is_ratio = 1 <= maximum <= _RATIO
@@ -170,6 +173,18 @@ class Sheet:
         for (gpu, pod), cell in cells.items():
             table.setdefault(gpu, {})[pod] = cell.settle()
         return table
+
+    def _rows_of(self, name: str) -> list[Row]:
+        """The rows of a family, which several readings may read: it is looked for once."""
+        known = self._families.get(name)
+        if known is None:
+            known = self._families[name] = rows(self._page, name)
+        return known
+
+    def _has(self, family: str) -> bool:
+        """Whether there are rows of a family."""
+        begins = b"%s{" % family.encode()
+        return b"\n" + begins in self._page or self._page.startswith(begins)
 
     def _row(self, text: str) -> tuple[Subject, Labels] | None:
         """What the row with these labels measures, and the labels."""

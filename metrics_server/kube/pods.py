@@ -12,7 +12,18 @@ from msgspec import Raw, Struct
 from metrics_server.errors import NoPodMatchesError
 
 # The resources that count as GPUs, as shell patterns.
-GPU_RESOURCES = ("nvidia.com/gpu", "nvidia.com/mig-*", "amd.com/gpu")
+GPU_RESOURCES = (
+    "nvidia.com/gpu",
+    # Time-slicing and MPS with renameByDefault, of MIG instances as well (nvidia.com/mig-*.shared).
+    "nvidia.com/gpu.shared",
+    "nvidia.com/mig-*",
+    "amd.com/gpu",
+    # The mixed naming strategy: by partition type, such as amd.com/cpx_nps4.
+    "amd.com/*px_nps*",
+)
+
+# How many resources of a pod without a GPU are known by name.
+_MAX_OTHER_RESOURCES = 4
 
 # k8s.io/apimachinery/pkg/api/resource, suffix.go.
 _SUFFIXES = {"m": Decimal("0.001"), "k": Decimal(1000), "Ki": Decimal(1024)} | {
@@ -38,6 +49,8 @@ class Pod(Struct, frozen=True, gc=False):
             a claim is for.
         shareable: how many of these may be on one GPU: ResourceClaims, and resources that are
             shares of a GPU by their name.
+        other_resources: of a pod without a GPU, names of the extended resources that it requests,
+            so that an error can name them; a few at most.
     """
 
     namespace: str
@@ -49,6 +62,7 @@ class Pod(Struct, frozen=True, gc=False):
     terminating: bool
     gpus: int
     shareable: int = 0
+    other_resources: tuple[str, ...] = ()
 
 
 class Container(Struct, frozen=True, rename="camel"):
@@ -129,16 +143,20 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
         pod = _decode_object(raw)
         meta, spec, status = pod.metadata, pod.spec, pod.status
         containers, init_containers = spec.containers or [], spec.init_containers or []
-        gpus = {
+        requested = {
             name
             for container in (*containers, *init_containers)
             if container.resources
             for amounts in (container.resources.requests, container.resources.limits)
             for name in amounts or ()
-            if is_gpu(name)
         }
         claims = len(spec.resource_claims or ())
-        requests = {name: effective_request(containers, init_containers, name) for name in gpus}
+        requests = {
+            name: effective_request(containers, init_containers, name)
+            for name in requested
+            if is_gpu(name)
+        }
+        gpus = sum(requests.values()) + claims
         return Pod(
             namespace=_shared(meta.namespace),
             name=meta.name,
@@ -147,8 +165,9 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
             phase=_shared(status.phase),
             ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
             terminating=meta.deletion_timestamp is not None,
-            gpus=sum(requests.values()) + claims,
-            shareable=sum(requests[name] for name in gpus if name.endswith(".shared")) + claims,
+            gpus=gpus,
+            shareable=sum(n for name, n in requests.items() if name.endswith(".shared")) + claims,
+            other_resources=() if gpus else _extended(requested, is_gpu),
         )
 
     return decode
@@ -265,6 +284,12 @@ def _count(quantity: str | float) -> int:
         raise ValueError(f'"{text}" is no quantity') from error
 
 
+def _extended(requested: Iterable[str], is_gpu: Callable[[str], bool]) -> tuple[str, ...]:
+    """The extended resources among those requested: their names have a slash."""
+    names = [name for name in requested if "/" in name and not is_gpu(name)]
+    return _shared_names(tuple(sorted(names)[:_MAX_OTHER_RESOURCES])) if names else ()
+
+
 # Pods repeat their texts: all that come from one template share their labels, and all of a node
 # its name. Only so many are remembered, as names come and go for as long as the cluster lives.
 _NO_LABELS: Mapping[str, str] = {}
@@ -273,6 +298,11 @@ _NO_LABELS: Mapping[str, str] = {}
 @lru_cache(maxsize=32_768)
 def _shared(text: str) -> str:
     return text
+
+
+@lru_cache(maxsize=1024)
+def _shared_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(map(_shared, names))
 
 
 @lru_cache(maxsize=16_384)

@@ -193,10 +193,9 @@ async def test_no_acceptable_form(client: Client, accept: str) -> None:
         "/APIs",
         "/apis/apps/v1",
         f"/apis/{GROUP}/v1beta2",
-        f"/apis/{GROUP_VERSION}/gpu_utilization",
+        f"/apis/{GROUP_VERSION}/gpu_utilization/x",
         f"/apis/{GROUP_VERSION}/namespaces",
         f"/apis/{GROUP_VERSION}/namespaces/default",
-        f"/apis/{GROUP_VERSION}/namespaces//gpu_utilization",
         f"{METRIC}/x",
         f"{METRIC}//",
         "/openapi/v3/apis/apps/v1",
@@ -213,6 +212,28 @@ async def test_a_path_that_is_none(client: Client, path: str) -> None:
     status = (await client.ask(path)).error()
     assert (status.code, status.reason) == (404, "NotFound")
     assert "GET /apis lists what is" in status.message
+
+
+@pytest.mark.parametrize("metric", ["gpu_utilization", "no_such_metric", "a%0Ab"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "{metric}",
+        "{metric}/",
+        "namespaces//{metric}",
+        "namespaces/*/{metric}",
+        "namespaces/%2A/{metric}",
+    ],
+)
+async def test_all_namespaces_at_once(client: Client, path: str, metric: str) -> None:
+    """What `kubectl get -A` asks for, and an HPA never, is 400: one namespace must be named."""
+    asked = f"/apis/{GROUP_VERSION}/{path.format(metric=metric)}"
+    status = (await client.ask(f"{asked}?labelSelector=app%3Dinference")).error()
+    assert (status.code, status.reason) == (400, "BadRequest")
+    assert status.message.startswith("one namespace must be named: ")
+    assert "kubectl get -n NAMESPACE in place of -A" in status.message
+    shown = metric.replace("%0A", "\\n")
+    assert f"/apis/{GROUP_VERSION}/namespaces/NAMESPACE/{shown}, " in status.message
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS"])

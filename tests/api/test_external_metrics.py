@@ -16,8 +16,9 @@ from structlog.testing import capture_logs
 
 from metrics_server.api.status import Status
 from metrics_server.api.types import GROUP_VERSION, ExternalMetricValue
-from metrics_server.catalogue import CATALOGUE, MIB
+from metrics_server.catalogue import CATALOGUE
 from metrics_server.demo.object_store import Object
+from metrics_server.families import MIB
 from tests.harness import (
     Answer,
     Client,
@@ -136,7 +137,8 @@ async def test_the_item_as_it_is_written(client: Client) -> None:
         ("?watch=false", "abc"),
         ("?watch=0", "abc"),
         ("?fieldSelector=", "abc"),
-        ("?fieldSelector=metadata.name%3Da,metadata.namespace!%3Db", "abc"),
+        ("?fieldSelector=metadata.namespace%3Ddefault", "abc"),
+        ("?fieldSelector=metadata.namespace%3D%3Ddefault,&labelSelector=tier%3Dgpu", "a"),
     ],
 )
 async def test_which_pods_a_query_means(client: Client, query: str, pods: str) -> None:
@@ -217,7 +219,7 @@ async def test_no_acceptable_form(client: Client, accept: str) -> None:
     [
         ("limit=x", 'limit is "x": it must be a whole number'),
         ("limit=1.5", 'limit is "1.5": it must be a whole number'),
-        ("limit=%00", 'limit is "\0": it must be a whole number'),
+        ("limit=%00", 'limit is "\\x00": it must be a whole number'),
         ("timeoutSeconds=5s", 'timeoutSeconds is "5s": it must be a whole number'),
         ("limit=" + "9" * 30, 'limit is "' + "9" * 30 + '": it must be a whole number'),
         (
@@ -239,9 +241,38 @@ async def test_no_acceptable_form(client: Client, accept: str) -> None:
         (
             "fieldSelector=status.phase%3DRunning",
             (
-                'fieldSelector: "status.phase" is not supported; '
-                "metadata.name and metadata.namespace are"
+                'fieldSelector: "status.phase" is not supported: select pods by their labels, '
+                "with labelSelector"
             ),
+        ),
+        # Ignored, these would be answered by the mean of all pods.
+        *(
+            (
+                f"labelSelector=app%3Dinference&fieldSelector={asked}",
+                (
+                    f'fieldSelector: "{shown}" cannot select a pod: an answer is one number for '
+                    "all pods whose labels match. Ask for one pod by a label that only it has, "
+                    "such as labelSelector=statefulset.kubernetes.io/pod-name=NAME for a "
+                    "StatefulSet's"
+                ),
+            )
+            for asked, shown in (
+                ("metadata.name%3Da", "metadata.name=a"),
+                ("metadata.name%3D%3Da", "metadata.name==a"),
+                ("metadata.name%21%3Da", "metadata.name!=a"),
+                ("metadata.namespace%3Ddefault,metadata.name%3Da", "metadata.name=a"),
+            )
+        ),
+        *(
+            (
+                f"fieldSelector={asked}",
+                f'fieldSelector: "{shown}" is not the namespace of the path, "default"',
+            )
+            for asked, shown in (
+                ("metadata.namespace%3Dother", "metadata.namespace=other"),
+                ("metadata.namespace%21%3Ddefault", "metadata.namespace!=default"),
+                ("metadata.namespace%3D", "metadata.namespace="),
+            )
         ),
         ("fieldSelector=x", 'fieldSelector: "x" is not of the form name=value'),
     ],
@@ -278,11 +309,13 @@ async def test_a_path_that_is_not_utf8(client: Client, namespace: str) -> None:
     "name", ["cpu", "gpu_utilization%00", "gpu utilization", "%F0%9F%98%80", "."]
 )
 async def test_an_unknown_metric(client: Client, name: str) -> None:
-    """It is 404, and the sentence names every metric that there is."""
+    """It is 404, and the sentence names every mean that there is."""
     status = (await client.ask(f"{PATH}/{name.replace(' ', '%20')}")).error()
     assert (status.code, status.reason) == (404, "NotFound")
-    known = ", ".join(sorted(rule.name for rule in CATALOGUE))
-    assert status.message.endswith(f'"; the metrics served here are: {known}')
+    assert status.message.startswith('there is no metric "')
+    known = status.message.partition("served here are: ")[2].partition(";")[0].split(", ")
+    assert known == sorted(rule.name for rule in CATALOGUE if rule.over_pods == "avg")
+    assert status.message.isprintable()
 
 
 async def test_unknown_names_do_not_grow_the_registry(client: Client) -> None:

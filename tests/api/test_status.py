@@ -77,7 +77,7 @@ def test_details_stand_between_reason_and_code() -> None:
     ("error", "code", "reason"),
     [
         (BadRequestError("m"), 400, "BadRequest"),
-        (UnknownMetricError("m", []), 404, "NotFound"),
+        (UnknownMetricError("m"), 404, "NotFound"),
         (MeasurementMissingError("m", "no-sample"), 503, "ServiceUnavailable"),
         (RequestError("m"), 500, "InternalError"),
     ],

@@ -10,8 +10,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from metrics_server.catalogue import CATALOGUE, MIB
+from metrics_server.catalogue import CATALOGUE
 from metrics_server.exporters.pod_mapper import Attribution, attribute
+from metrics_server.families import MIB
 from metrics_server.rules import Reading
 
 PAGES = {

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metrics_server.config import Config
 from metrics_server.demo.object_store import Json, Object
 from metrics_server.kube.pods import (
+    GPU_RESOURCES,
     Container,
     Pod,
     PodStore,
@@ -125,7 +127,14 @@ def test_a_condition_that_is_not_true_is_not_ready(status: str) -> None:
         ([container(1), container(1, resource="nvidia.com/mig-1g.5gb")], [], 2),
         ([container(1, resource="amd.com/gpu")], [], 1),
         ([container(1)], [container(3, resource="amd.com/gpu")], 4),
-        ([container(1, resource="nvidia.com/gpu.shared")], [], 0),
+        ([container(1, resource="nvidia.com/gpu.shared")], [], 1),
+        ([container(2, resource="nvidia.com/mig-1g.5gb.shared")], [], 2),
+        (
+            [container(1, resource="amd.com/cpx_nps4"), container(1, resource="amd.com/spx_nps1")],
+            [],
+            2,
+        ),
+        ([container(1, resource="amd.com/nic")], [], 0),
         ([container(1, resource="example.com/nvidia.com/gpu")], [], 0),
     ],
 )
@@ -141,6 +150,25 @@ def test_which_resources_are_gpus_is_configurable() -> None:
     raw = pod_json([container(1, resource="nvidia.com/gpu.shared"), container(1)])
     assert pod_decoder(["nvidia.com/gpu.sh*"])(raw).gpus == 1
     assert pod_decoder([])(raw).gpus == 0
+
+
+def test_other_resources_are_known_of_pods_without_a_gpu() -> None:
+    """Only extended ones, sorted, a few at most; and pods alike share them."""
+    names = [f"example.com/r{n}" for n in range(9)]
+    containers = [container(1, resource=name) for name in (*names, "hugepages-2Mi")]
+    one, other = decode(pod_json(containers)), decode(pod_json(containers))
+    assert one.other_resources == tuple(names[:4])
+    assert one.other_resources is other.other_resources
+    assert decode(pod_json([*containers, container(1)])).other_resources == ()
+    assert decode(pod_json([container()])).other_resources == ()
+    # It would be no news.
+    none: Object = {"resources": {"limits": {GPU: "0", "habana.ai/gaudi": 1}}}
+    assert decode(pod_json([none])).other_resources == ("habana.ai/gaudi",)
+
+
+def test_the_default_resources_are_those_of_the_configuration() -> None:
+    """What is a GPU is the same with a configuration file and without one."""
+    assert Config().pods.gpu_resources == GPU_RESOURCES
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"metadata": {}}', b"\xff", b'"\xff"'])
