@@ -28,14 +28,19 @@ class ExporterSource:
         targets: where the exporters of a node are.
         scraper: reads their pages.
         why_none: why a node may have no exporter, as far as that is known: a clause for a person.
+        parser: parses them; by default with the patience of an answer.
     """
 
     def __init__(
-        self, targets: Targets, scraper: Scraper, why_none: Callable[[], str] = str
+        self,
+        targets: Targets,
+        scraper: Scraper,
+        why_none: Callable[[], str] = str,
+        parser: Parser | None = None,
     ) -> None:
         self._targets = targets
         self._scraper = scraper
-        self._parser = Parser()
+        self._parser = parser or Parser()
         self._why_none = why_none
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:

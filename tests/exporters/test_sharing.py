@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from aiohttp import web
 from pytest_aiohttp import AiohttpRawServer
 
+from metrics_server.exporters.parsing import Parser
 from metrics_server.exporters.scraper import Scraper
 from metrics_server.exporters.source import ExporterSource
 from metrics_server.kube.pods import Pod
@@ -51,7 +52,7 @@ async def test_time_is_linear_in_the_pods_that_share_a_gpu(
         for i in range(_SHARERS)
     ]
     async with Scraper(timeout=30, max_age=60, max_concurrency=1, monitor=monitor) as scraper:
-        source = ExporterSource(OneExporter(url), scraper)
+        source = ExporterSource(OneExporter(url), scraper, parser=Parser(patience=60))
         # It took a second for 1,600 of them, and the square of that for more.
         for asked, shared in ((pods, False), (pods[:-1], True)):
             began = time.thread_time()
