@@ -15,6 +15,7 @@ from cachetools import TTLCache
 from msgspec import Struct, structs
 
 from metrics_server.aggregation import EXACT, rounded, spread
+from metrics_server.clock import time_of_day
 from metrics_server.errors import MeasurementMissingError
 from metrics_server.rules import MetricRule
 from metrics_server.samples import Answer, Question
@@ -39,7 +40,9 @@ class _Memory(Struct, frozen=True):
     """What is known of a question when it has no measurement.
 
     Attributes:
-        ready: how many Ready pods it had when it was last measured, or when it was first asked.
+        ready: how many Ready pods it had when it was last measured. Where it never was, those of
+            when it was first asked, but for pods added of late: another replica of the server,
+            which was asked before, may have moved the workload already.
         replicas: how many it had then, Ready or not.
         measured: the last measurement; None if there was none.
         measured_at: when that was, by the monotonic clock.
@@ -105,7 +108,7 @@ class FallbackChain:
         Raises:
             MeasurementMissingError: `missing` itself, where the chain has no answer.
         """
-        memory = self._memory.get(question) or _Memory(pods.ready, pods.replicas)
+        memory = self._memory.get(question) or _Memory(*pods.settled(time_of_day(self._clock())))
         try:
             for kind in self._kinds:
                 if kind == "error":

@@ -14,6 +14,11 @@ from metrics_server.text import printable
 
 Measure = Literal["ready", "running"]
 
+# Pods that were created within so many seconds were created together.
+_TOGETHER = 5
+# Pods that were created less than so many seconds ago were added of late.
+_LATE = 86_400
+
 
 class Selection(Struct, frozen=True):
     """The pods of a question.
@@ -23,18 +28,36 @@ class Selection(Struct, frozen=True):
         ready: how many of them are Running and Ready, terminating or not. For a target of type
             Value the HPA controller multiplies the answer by this count
             (getReadyPodsCount in pkg/controller/podautoscaler/replica_calculator.go).
-        replicas: how many GPU pods there are, Ready or not, without those that are terminating or
-            have finished: what the workload was last scaled to.
+        staying: all GPU pods, Ready or not, but for those that are terminating or have finished;
+            never empty.
     """
 
     pods: tuple[Pod, ...]
     ready: int
-    replicas: int
+    staying: tuple[Pod, ...]
+
+    @property
+    def replicas(self) -> int:
+        """How many pods stay: what the workload was last scaled to."""
+        return len(self.staying)
 
     @property
     def leaving(self) -> int:
         """How many of the pods to measure are terminating."""
         return sum(pod.terminating for pod in self.pods)
+
+    def settled(self, now: float) -> tuple[int, int]:
+        """How many pods are Ready, and how many replicas there are, but for pods added of late.
+
+        Those that are nearly as old as the oldest were not added, and count however new they are.
+
+        Args:
+            now: in seconds since the epoch.
+        """
+        oldest = min(pod.created for pod in self.staying)
+        settled = max(oldest + _TOGETHER, now - _LATE)
+        added = [pod for pod in self.staying if pod.created > settled]
+        return self.ready - sum(map(_is_ready, added)), self.replicas - len(added)
 
 
 def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selection:
@@ -62,9 +85,7 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
         return Selection(
             pods=tuple([pod for pod in with_gpu if _is_measured(pod, measure)]),
             ready=sum(_is_ready(pod) for pod in with_gpu),
-            replicas=sum(
-                not pod.terminating and pod.phase not in ("Succeeded", "Failed") for pod in with_gpu
-            ),
+            staying=tuple([pod for pod in with_gpu if _stays(pod)]),
         )
     namespace = printable(question.namespace)
     where = f'in namespace "{namespace}"'
@@ -88,6 +109,10 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
         f"GPU pods {where} ({len(with_gpu)}), but none of them can be measured yet: "
         + ", ".join(f"{count} {state}" for state, count in states.most_common())
     )
+
+
+def _stays(pod: Pod) -> bool:
+    return not pod.terminating and pod.phase not in ("Succeeded", "Failed")
 
 
 def _is_ready(pod: Pod) -> bool:

@@ -6,6 +6,7 @@ time are simulated.
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from itertools import cycle
 from math import inf
 from types import TracebackType
 from typing import Self
@@ -14,6 +15,7 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
 from metrics_server.api.types import format_quantity, milli_value
+from metrics_server.clock import time_of_day
 from metrics_server.demo.autoscaler import (
     History,
     HorizontalPodAutoscaler,
@@ -28,7 +30,7 @@ from metrics_server.kube.pods import Pod
 from metrics_server.monitoring import Monitor
 from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import MetricRule, Rules
-from metrics_server.samples import Collection, PodSample, Question, TargetFailure
+from metrics_server.samples import Answer, Collection, PodSample, Question, TargetFailure
 from metrics_server.windows import Windows
 
 SYNC = 15.0
@@ -37,6 +39,7 @@ SYNC = 15.0
 
 class _Replica(Struct):
     name: str
+    created: float
     ready_at: float
     idle_at: float = inf
     gone_at: float = inf
@@ -63,6 +66,7 @@ class Simulation:
         hot: how long a pod that has become Ready reports 100 %, whatever it has to do.
         stabilization: behavior.scaleDown.stabilizationWindowSeconds.
         most: maxReplicas.
+        routes: which replica of the server is asked, in order and again from the start.
     """
 
     def __init__(
@@ -80,8 +84,10 @@ class Simulation:
         hot: float = 0,
         stabilization: float = 300,
         most: int = 30,
+        routes: Sequence[int] = (0,),
     ) -> None:
         self.now = 10_000.0
+        self._epoch = time_of_day(0)
         self.exporters_fail = False
         self.work = work
         self.wanted = replicas
@@ -89,7 +95,9 @@ class Simulation:
         self.sources: list[str] = []
         self._loading, self._hot = loading, hot
         self._draining, self._stagger, self._holding = draining, stagger, holding
-        self._replicas = [_Replica(f"pod-{n}", self.now - 1000) for n in range(replicas)]
+        self._replicas = [
+            _Replica(f"pod-{n}", self.now - 1000, self.now - 1000) for n in range(replicas)
+        ]
         self._made = replicas
         self._listed: tuple[Pod, ...] = ()
         self._hpa = HorizontalPodAutoscaler(
@@ -105,6 +113,8 @@ class Simulation:
         self._question = Question("default", rule.name, parse_selector("app=a"))
         self._rule = rule
         self._chain = chain
+        self._routes = cycle(routes)
+        self._servers = max(routes) + 1
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
@@ -112,7 +122,11 @@ class Simulation:
         windows = await self._stack.enter_async_context(
             Windows(period=1000, clock=lambda: self.now)
         )
-        self.provider = ExternalMetricsProvider(
+        self._providers = [self._provider(windows) for _ in range(self._servers)]
+        return self
+
+    def _provider(self, windows: Windows) -> ExternalMetricsProvider:
+        return ExternalMetricsProvider(
             rules=Rules([self._rule]),
             pods=self,
             measure="ready",
@@ -128,7 +142,6 @@ class Simulation:
             monitor=Monitor(CollectorRegistry()),
             clock=lambda: self.now,
         )
-        return self
 
     async def __aexit__(
         self,
@@ -148,14 +161,14 @@ class Simulation:
     async def measure(self) -> None:
         """Ask, as the background of a window does."""
         self._settle()
-        await self.provider.answer(self._question)
+        await self._answer()
 
     async def sync(self) -> None:
         """Ask, decide and scale, as the HPA controller does."""
         self._settle()
         answer: tuple[int, ...] | MetricUnavailable
         try:
-            told = await self.provider.answer(self._question)
+            told = await self._answer()
         except RequestError as error:
             answer = MetricUnavailable(str(error))
             self.sources.append("error")
@@ -169,6 +182,9 @@ class Simulation:
         self.scale(decision.replicas)
         self.series.append(self.wanted)
 
+    async def _answer(self) -> Answer:
+        return await self._providers[next(self._routes)].answer(self._question)
+
     def scale(self, replicas: int) -> None:
         """Let the Deployment have this many replicas: the newest go first."""
         self.wanted = replicas
@@ -177,7 +193,7 @@ class Simulation:
             one.idle_at = self.now + self._holding
             one.gone_at = self.now + self._draining + number * self._stagger
         for _ in range(replicas - len(alive)):
-            self._replicas.append(_Replica(f"pod-{self._made}", self.now + self._loading))
+            self._replicas.append(_Replica(f"pod-{self._made}", self.now, self.now + self._loading))
             self._made += 1
         self._settle()
 
@@ -228,6 +244,7 @@ class Simulation:
                 ready=one.ready_at <= self.now,
                 terminating=one.deleted,
                 gpus=1,
+                created=self._epoch + one.created,
             )
             for one in self._replicas
         )

@@ -12,9 +12,11 @@ from msgspec import structs
 
 from metrics_server.api.types import format_quantity, milli_value
 from metrics_server.catalogue import CATALOGUE
+from metrics_server.clock import time_of_day
 from metrics_server.errors import MeasurementMissingError
 from metrics_server.fallback import FallbackChain, FallbackKind, Simulated
 from metrics_server.kube.labels import parse_selector
+from metrics_server.kube.pods import Pod
 from metrics_server.rules import Rules
 from metrics_server.samples import Answer, Question
 from metrics_server.selection import Selection
@@ -47,9 +49,29 @@ def chain(kinds: Sequence[FallbackKind], clock: Clock) -> FallbackChain:
     )
 
 
-def pods(ready: int, replicas: int | None = None) -> Selection:
-    """A question's pods, all of them Ready if nothing else is said."""
-    return Selection((), ready, ready if replicas is None else replicas)
+def pods(
+    ready: int, replicas: int | None = None, *, added: int = 0, created: float = 1e9
+) -> Selection:
+    """A question's pods, all of them Ready if nothing else is said.
+
+    The last so many were added a minute after the others were created.
+    """
+    count = max(1, ready if replicas is None else replicas)
+    staying = tuple(
+        Pod(
+            namespace="default",
+            name=f"pod-{n}",
+            labels={},
+            node="gpu-0",
+            phase="Running",
+            ready=n < ready,
+            terminating=False,
+            gpus=1,
+            created=created + 60 if n >= count - added else created,
+        )
+        for n in range(count)
+    )
+    return Selection(staying[:ready], ready, staying)
 
 
 def test_last_known_comes_before_simulated() -> None:
@@ -174,6 +196,27 @@ def test_simulated_is_the_work_of_the_pods_there_were(first: int, later: list[in
         else:
             with pytest.raises(MeasurementMissingError):
                 fallback.replace(QUESTION, UTILIZATION, pods(now), MISSING)
+
+
+def test_a_replica_that_was_not_asked_before_does_not_move_it_again() -> None:
+    """Another replica has simulated a value for 4 pods, and the HPA has added 3: it agrees."""
+    first = chain(["simulated"], Clock(7)).replace(QUESTION, UTILIZATION, pods(4), MISSING)
+    created = time_of_day(7) - 3600
+    for now in (
+        pods(4, replicas=7, added=3, created=created),
+        pods(7, added=3, created=created),
+    ):
+        fallback = chain(["simulated"], Clock(7))
+        with pytest.raises(MeasurementMissingError):
+            fallback.replace(QUESTION, UTILIZATION, now, MISSING)
+        assert fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING) == first
+
+
+def test_pods_that_were_added_a_day_ago_have_settled() -> None:
+    """A workload grows over time, and is not without a simulated value for that."""
+    grown = pods(7, added=3, created=time_of_day(7) - 90_000)
+    answer = chain(["simulated"], Clock(7)).replace(QUESTION, UTILIZATION, grown, MISSING)
+    assert answer.origin == "simulated"
 
 
 def test_a_measurement_ends_an_outage() -> None:

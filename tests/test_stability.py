@@ -73,9 +73,17 @@ TARGETS = [40, 50, 60, 70, 90, 95]
 
 
 @pytest.mark.parametrize("target", TARGETS)
-async def test_a_simulation_moves_a_workload_once_at_most(target: int) -> None:
-    """From 4 replicas, 20 minutes without any measurement: one change, by 90 / target at most."""
-    async with Simulation(MEAN, target=target, replicas=4, work=0, loading=45) as world:
+@pytest.mark.parametrize("routes", [(0,), (0, 1), (0, 0, 0, 0, 1, 2)])
+async def test_a_simulation_moves_a_workload_once_at_most(
+    target: int, routes: Sequence[int]
+) -> None:
+    """From 4 replicas, 20 minutes without any measurement: one change, by 90 / target at most.
+
+    It does not matter how many replicas the server has, and which of them is asked.
+    """
+    async with Simulation(
+        MEAN, target=target, replicas=4, work=0, loading=45, routes=routes
+    ) as world:
         world.exporters_fail = True
         await world.run(1200)
     assert "simulated" in world.sources
@@ -160,7 +168,7 @@ async def test_a_rollout_that_replaces_all_pods_keeps_the_replicas() -> None:
     assert set(world.series) == {4}
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=150)
 @given(
     replicas=st.integers(1, 12),
     work=st.floats(20, 1000),
@@ -210,7 +218,7 @@ async def test_constant_work_settles(
         assert found == sorted(found)
 
 
-@settings(deadline=None, max_examples=200)
+@settings(deadline=None, max_examples=150)
 @given(
     replicas=st.integers(1, 20),
     utilization=st.tuples(st.floats(0, 100), st.floats(0, 100)),
@@ -256,7 +264,47 @@ async def test_an_outage_moves_a_workload_once_at_most(
     assert len(changes(before, world.series)) <= 1
 
 
-@settings(deadline=None, max_examples=100)
+@settings(deadline=None, max_examples=150)
+@given(
+    replicas=st.integers(1, 12),
+    utilization=st.floats(0, 100),
+    target=st.sampled_from([50, 60, 70, 80, 90, 95]),
+    loading=st.floats(0, 120),
+    syncs=st.integers(1, 120),
+    routes=st.permutations([0, 0, 0, 1, 1, 2]),
+    rule=st.sampled_from([MEAN, SUM, MAX]),
+)
+async def test_replicas_of_the_server_agree_in_an_outage(
+    *,
+    replicas: int,
+    utilization: float,
+    target: int,
+    loading: float,
+    syncs: int,
+    routes: list[int],
+    rule: MetricRule,
+) -> None:
+    """Any of them is asked, and the workload moves at most once, if they have all measured it.
+
+    Some give up the last measurement before others, and the HPA's window spans that.
+    """
+    async with Simulation(
+        rule,
+        target=target,
+        replicas=replicas,
+        work=utilization * replicas,
+        loading=loading,
+        routes=routes,
+    ) as world:
+        await world.run(100 * SYNC)
+        before = world.wanted
+        world.exporters_fail = True
+        world.series.clear()
+        await world.run(syncs * SYNC)
+    assert len(changes(before, world.series)) <= 1
+
+
+@settings(deadline=None, max_examples=150)
 @given(
     work=st.floats(100, 700),
     outages=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 40)), max_size=4),

@@ -1,6 +1,7 @@
 """Pods, as slim records: what it takes to select and to measure them, and nothing more."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import datetime
 from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from functools import lru_cache
@@ -51,6 +52,7 @@ class Pod(Struct, frozen=True, gc=False):
             shares of a GPU by their name.
         other_resources: of a pod without a GPU, names of the extended resources that it requests,
             so that an error can name them; a few at most.
+        created: metadata.creationTimestamp, in seconds since the epoch; 0 if it has none.
     """
 
     namespace: str
@@ -63,6 +65,7 @@ class Pod(Struct, frozen=True, gc=False):
     gpus: int
     shareable: int = 0
     other_resources: tuple[str, ...] = ()
+    created: float = 0
 
 
 class Container(Struct, frozen=True, rename="camel"):
@@ -98,6 +101,7 @@ class _Metadata(Struct, rename="camel"):
     namespace: str
     labels: dict[str, str] | None = None
     deletion_timestamp: str | None = None
+    creation_timestamp: datetime | None = None
 
 
 class _Spec(Struct, rename="camel"):
@@ -168,6 +172,7 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
             gpus=gpus,
             shareable=sum(n for name, n in requests.items() if name.endswith(".shared")) + claims,
             other_resources=() if gpus else _extended(requested, is_gpu),
+            created=meta.creation_timestamp.timestamp() if meta.creation_timestamp else 0,
         )
 
     return decode

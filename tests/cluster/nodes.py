@@ -4,6 +4,7 @@ All of them are on this host, with an address for each node and pod.
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from datetime import UTC, datetime
@@ -55,6 +56,14 @@ class Nodes:
     def __init__(self, client: PatientClient, folder: Path, gpus: Mapping[str, int]) -> None:
         self.utilization = 100
         """Of every GPU that a pod holds, in percent."""
+        self.work: float | None = None
+        """What all pods with GPUs do together instead, in percent of one GPU."""
+        self.pages_are_empty = False
+        """Whether exporters serve empty pages."""
+        self.load_seconds = 0.0
+        """How long a pod with a GPU runs before it is Ready."""
+        self.drain_seconds = 0.0
+        """How long a pod with a GPU is Ready after it is deleted, with nothing left to do."""
         self.servers: dict[str, ServerContainer] = {}
         """The metrics server's containers, by pod; those that have ended, too."""
         self.servers_may_run = True
@@ -158,10 +167,14 @@ class Nodes:
         del self._placed[placed.pod.metadata.uid]
 
     async def _watch(self, placed: Placed, address: str, container: Container) -> None:
-        """Report whether a container is ready, until it ends or its pod is to go."""
+        """Report whether a container is ready, until it ends or its pod has drained."""
+        began = time.monotonic()
         while not placed.told_to_go.is_set() and container.runs():
-            await self._report(placed.pod, address, ready=await container.ready())
+            loaded = not placed.gpus or time.monotonic() - began >= self.load_seconds
+            await self._report(placed.pod, address, ready=loaded and await container.ready())
             await _wait(placed.told_to_go)
+        if placed.gpus and placed.told_to_go.is_set():
+            await asyncio.sleep(self.drain_seconds)
 
     async def _address(self, placed: Placed) -> str:
         if placed.pod.spec.host_network:
@@ -184,6 +197,8 @@ class Nodes:
         return Container()
 
     def _page(self, node: SimulatedNode) -> str:
+        if self.pages_are_empty:
+            return ""
         pods = [
             SimulatedPod(
                 namespace=placed.pod.metadata.namespace,
@@ -194,9 +209,10 @@ class Nodes:
                 ready=True,
             )
             for placed in self._placed.values()
-            if placed.gpus
+            if placed.gpus and not placed.told_to_go.is_set()
         ]
-        load = Load(base=self.utilization * len(pods), amplitude=0, noise=0)
+        work = self.utilization * len(pods) if self.work is None else self.work
+        load = Load(base=work, amplitude=0, noise=0)
         states = gpu_states(load, node.model, [gpu.uuid for gpu in node.gpus], pods, 0)
         return render_page(node, "4.8.3+", Observation(states, pods))
 
