@@ -5,6 +5,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiohttp
@@ -324,6 +325,28 @@ async def test_a_certificate_from_files(kubeconfig: Path, tmp_path: Path) -> Non
         assert server.bundle is None
         async with Client(server.url, authority.bundle) as client:
             assert (await client.ask("/livez")).text == "ok"
+
+
+async def test_each_check_of_the_certificate_has_its_own_path(
+    kubeconfig: Path, tmp_path: Path
+) -> None:
+    """What is about to expire is told by /readyz/certificate, while the files are followed."""
+    authority = Authority("from-disk")
+    begun = datetime.now(UTC) - timedelta(days=9.5)
+    pair = authority.issue(["127.0.0.1"], timedelta(days=10), now=begun)
+    certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
+    certificate.write_bytes(pair.certificate)
+    key.write_bytes(pair.key)
+    options = ServeOptions(
+        kubeconfig=kubeconfig, secure_port=0, tls_cert_file=certificate, tls_private_key_file=key
+    )
+    async with (
+        running(options, configuration()) as server,
+        Client(server.url, authority.bundle, None) as client,
+    ):
+        answer = await client.ask("/readyz")
+        assert "[-]certificate failed: the serving certificate expires at" in answer.text
+        assert "[+]follow-certificate ok" in answer.text
 
 
 async def refusal(options: ServeOptions) -> str:

@@ -28,9 +28,8 @@ def rehearse(context: SSL.Context) -> None:
             if _is_done(client) & _is_done(server):
                 return
     except ssl.SSLError as error:
-        raise ConfigurationError(
-            f"no client could connect with the serving pair: {error.reason or error}"
-        ) from error
+        why = (error.reason or str(error)).replace("_", " ").lower()
+        raise ConfigurationError(f"no client could connect with the serving pair: {why}") from error
     raise ConfigurationError("no client could connect with the serving pair")
 
 

@@ -243,7 +243,9 @@ def _translate(error: SSL.Error) -> NoReturn:
             raise ssl.SSLZeroReturnError(ssl.SSL_ERROR_ZERO_RETURN, "closed by the peer") from None
         case SSL.SysCallError():
             raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the connection broke off") from None
-    raise ssl.SSLError(ssl.SSL_ERROR_SSL, _reason(error)) from None
+    failure = ssl.SSLError(ssl.SSL_ERROR_SSL, _reason(error))
+    failure.library, failure.reason = "SSL", _reason(error)
+    raise failure from None
 
 
 def _reason(error: SSL.Error) -> str:

@@ -123,3 +123,10 @@ def test_a_check_is_asked_anew_each_time() -> None:
     states = iter(["starting", None])
     server = HealthChecks(ready=[HealthCheck("started", lambda: next(states))])
     assert [server.answer("readyz").code for _ in range(2)] == [500, 200]
+
+
+def test_no_two_checks_have_one_name() -> None:
+    """The second could never be asked for by its name."""
+    check = HealthCheck("certificate", lambda: None)
+    with pytest.raises(ValueError, match="one name: certificate"):
+        HealthChecks(live=[check], ready=[check])
