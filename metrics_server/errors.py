@@ -46,11 +46,15 @@ class KubernetesError(MetricsServerError):
 
     Attributes:
         code: the HTTP status, or None where no answer came.
+        retry_after: how long the API asks to be left alone, in seconds; None where it does not.
     """
 
-    def __init__(self, message: str, code: int | None = None) -> None:
+    def __init__(
+        self, message: str, code: int | None = None, retry_after: float | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
+        self.retry_after = retry_after
 
 
 class ScrapeError(MetricsServerError):

@@ -121,7 +121,7 @@ async def test_a_good_token_of_a_user_who_may_not(simulated: Cluster) -> None:
 
 async def test_token_reviews_are_down(simulated: Cluster) -> None:
     """Who cannot be known is refused, and it is logged, without the token."""
-    simulated.api.fail_next(503, "no leader", times=10)
+    simulated.api.fail_next(503, "no leader", times=100)
     with capture_logs() as logs:
         answer = await ask(simulated, None, {"Authorization": "Bearer good"})
     assert answer.error().code == 401

@@ -1,6 +1,5 @@
 """Whether a user may do what a request asks for: the Kubernetes API decides."""
 
-import asyncio
 import json
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -13,6 +12,7 @@ from msgspec import Struct, structs
 from metrics_server.auth.identity import MASTERS, User
 from metrics_server.auth.lookups import SharedLookups
 from metrics_server.auth.request_info import Attributes
+from metrics_server.auth.reviewing import Reviewing
 from metrics_server.errors import (
     ConfigurationError,
     ForbiddenError,
@@ -103,7 +103,7 @@ class Authorizer:
         client: asks the Kubernetes API.
         always_allow_paths: paths that anyone may ask for, without a slash at the end; a path that
             ends in * stands for all that begin so.
-        timeout: how long a review may take, in seconds.
+        timeout: how long a review may take with all its attempts, in seconds.
         clock: seconds that never run backwards.
 
     Raises:
@@ -118,10 +118,8 @@ class Authorizer:
         timeout: float = 10,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
+        self._reviews = Reviewing(client, _PATH, timeout=timeout, under_way=_MAX_UNDER_WAY)
         self._allowed_paths, self._allowed_prefixes = _patterns(always_allow_paths)
-        self._timeout = timeout
-        self._slots = asyncio.Semaphore(_MAX_UNDER_WAY)
         self._decisions: SharedLookups[tuple[User, Attributes], _Decision] = SharedLookups(
             ttl=_TTL_SECONDS, maxsize=_MAX_KEPT, clock=clock
         )
@@ -167,10 +165,7 @@ class Authorizer:
     async def _ask(self, user: User, attributes: Attributes) -> bytes:
         review = SubjectAccessReview(spec=_spec(user, attributes))
         try:
-            async with asyncio.timeout(self._timeout), self._slots:
-                return await self._client.send("POST", _PATH, review, timeout=self._timeout)
-        except TimeoutError:
-            raise _undecided(f"it did not answer within {self._timeout:g} s") from None
+            return await self._reviews.send(review)
         except KubernetesError as error:
             hint = (
                 "; bind the service account of this server to the ClusterRole system:auth-delegator"

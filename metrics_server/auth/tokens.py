@@ -1,6 +1,5 @@
 """Bearer tokens, by TokenReview: the Kubernetes API tells whom a token stands for."""
 
-import asyncio
 import hmac
 import secrets
 import time
@@ -14,6 +13,7 @@ from msgspec import Struct
 
 from metrics_server.auth.identity import User
 from metrics_server.auth.lookups import SharedLookups
+from metrics_server.auth.reviewing import Reviewing
 from metrics_server.errors import KubernetesError, UnauthorizedError
 from metrics_server.kube.client import KubernetesClient
 
@@ -73,7 +73,7 @@ class TokenReviews:
     Args:
         client: the door to the Kubernetes API; its user needs the ClusterRole
             system:auth-delegator.
-        timeout: how long a review may take, in seconds.
+        timeout: how long a review may take with all its attempts, in seconds.
         clock: seconds that never run backwards.
     """
 
@@ -84,10 +84,8 @@ class TokenReviews:
         timeout: float = _TIMEOUT_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._client = client
-        self._timeout = timeout
+        self._reviews = Reviewing(client, TOKEN_REVIEWS, timeout=timeout, under_way=_MAX_UNDER_WAY)
         self._key = secrets.token_bytes(32)
-        self._slots = asyncio.Semaphore(_MAX_UNDER_WAY)
         self._users: SharedLookups[bytes, User | None] = SharedLookups(
             ttl=_TTL_SECONDS, maxsize=_MAX_REMEMBERED, clock=clock
         )
@@ -109,10 +107,7 @@ class TokenReviews:
             "spec": {"token": token},
         }
         try:
-            async with asyncio.timeout(self._timeout), self._slots:
-                body = await self._client.send("POST", TOKEN_REVIEWS, review, timeout=self._timeout)
-        except TimeoutError:
-            raise KubernetesError(f"no TokenReview within {self._timeout:g} s") from None
+            body = await self._reviews.send(review)
         except KubernetesError as error:
             told = _without(token, str(error))
             raise KubernetesError(f"no TokenReview: {told}", error.code) from None

@@ -34,6 +34,8 @@ _OPEN_SECONDS = 30
 _MAX_CONNECTIONS = 100
 # As often as client-go reads a projected token anew (k8s.io/client-go/transport/token_source.go).
 _REFRESH_SECONDS = 60
+# More would be no time that anybody waits for.
+_MAX_DIGITS = 6
 _UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
 
 log = structlog.stdlib.get_logger(__name__)
@@ -248,7 +250,7 @@ class KubernetesClient:
         except (*_UNREACHABLE, msgspec.DecodeError):
             message = ""
         told = message or f"{self.host} answered {response.status} {response.reason}"
-        return KubernetesError(told, response.status)
+        return KubernetesError(told, response.status, _retry_after(response))
 
     def _unreachable(self, error: Exception) -> KubernetesError:
         match error:
@@ -259,6 +261,12 @@ class KubernetesClient:
             case _:
                 told = why(error)
         return KubernetesError(f"the Kubernetes API at {self.host} cannot be reached: {told}")
+
+
+def _retry_after(response: aiohttp.ClientResponse) -> float | None:
+    """Seconds, as the Kubernetes API tells them; a date is nothing that it sends."""
+    told = response.headers.get("Retry-After", "")
+    return float(told) if told.isascii() and told.isdigit() and len(told) <= _MAX_DIGITS else None
 
 
 def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:

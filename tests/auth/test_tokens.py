@@ -336,7 +336,7 @@ async def test_an_api_that_is_away_is_an_error(tmp_path: Path) -> None:
     """A token is not good, and not bad either, while nobody can be asked."""
     async with kubernetes(tmp_path) as (api, client):
         tokens = TokenReviews(client)
-        api.fail_next(503, "the server is shutting down")
+        api.fail_next(503, "the server is shutting down", times=10)
 
         with pytest.raises(KubernetesError, match="shutting down"):
             await tokens.user("some-token")
@@ -363,10 +363,10 @@ async def test_a_token_is_never_told(
     assert "secret-token" not in str(raised.value)
 
 
-async def test_a_token_is_not_kept(tokens: TokenReviews) -> None:
+async def test_a_token_is_not_kept(client: KubernetesClient, tokens: TokenReviews) -> None:
     """What is kept of a token is a hash that another process makes otherwise."""
     await tokens.user("of-alice")
-    other = TokenReviews(tokens._client)
+    other = TokenReviews(client)
     await other.user("of-alice")
 
     (kept,), (kept_by_other,) = tokens._users._kept, other._users._kept

@@ -1,0 +1,97 @@
+"""Asks the Kubernetes API for a review, again where it is worth it, within one deadline."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping
+from http import HTTPStatus
+from itertools import count
+
+from msgspec import Struct
+
+from metrics_server.errors import KubernetesError
+from metrics_server.kube.client import KubernetesClient
+
+# After these, and no more, as the webhooks of k8s.io/apiserver do. A review changes nothing, so one
+# that may have been made already can be asked for again.
+_MAX_ATTEMPTS = 5
+_BACKOFF_SECONDS = 0.1
+
+
+class Reviewing:
+    """Sends reviews of one kind.
+
+    kube-apiserver answers 429 when it is busy, and 5xx while a replica of it starts or stops. One
+    such answer must not cost a caller theirs, so the review is asked for again: after what
+    Retry-After says, or else after a pause that doubles. If the deadline would pass meanwhile, the
+    refusal is the answer at once.
+
+    Args:
+        client: the door to the Kubernetes API.
+        path: where reviews of this kind are made.
+        timeout: how long a review may take with all its attempts, in seconds.
+        under_way: how many may be asked for at once; a pause takes no place.
+        sleep: waits for a number of seconds.
+        rand: a number from 0 up to 1.
+    """
+
+    def __init__(
+        self,
+        client: KubernetesClient,
+        path: str,
+        *,
+        timeout: float,
+        under_way: int,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        rand: Callable[[], float] = random.random,
+    ) -> None:
+        self._client = client
+        self._path = path
+        self._timeout = timeout
+        self._slots = asyncio.Semaphore(under_way)
+        self._sleep = sleep
+        self._rand = rand
+
+    async def send(self, review: Struct | Mapping[str, object]) -> bytes:
+        """The body of the answer.
+
+        Raises:
+            KubernetesError: it is not a 2xx, or none came within the deadline.
+        """
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + self._timeout
+        for attempt in count(1):
+            try:
+                return await self._once(review, deadline - clock())
+            except KubernetesError as error:
+                pause = self._pause(attempt, error)
+                if (
+                    not _is_worth_another(error)
+                    or attempt == _MAX_ATTEMPTS
+                    or clock() + pause >= deadline
+                ):
+                    raise
+            await self._sleep(pause)
+        raise AssertionError("unreachable")
+
+    async def _once(self, review: Struct | Mapping[str, object], left: float) -> bytes:
+        try:
+            async with asyncio.timeout(left), self._slots:
+                return await self._client.send("POST", self._path, review, timeout=left + 1)
+        except TimeoutError:
+            raise KubernetesError(f"it did not answer within {self._timeout:g} s") from None
+
+    def _pause(self, attempt: int, refusal: KubernetesError) -> float:
+        if refusal.retry_after is not None:
+            return refusal.retry_after
+        # Of many callers not all at the same moment.
+        return _BACKOFF_SECONDS * (1 << attempt) * (0.25 + self._rand() / 2)
+
+
+def _is_worth_another(refusal: KubernetesError) -> bool:
+    code = refusal.code
+    # Without a code no answer came at all, as when the connection was reset.
+    return (
+        code is None
+        or code == HTTPStatus.TOO_MANY_REQUESTS
+        or code >= HTTPStatus.INTERNAL_SERVER_ERROR
+    )
