@@ -8,6 +8,7 @@ MetricsServerError
     ├── BadRequestError           400: the question is malformed
     ├── UnauthorizedError         401: the credentials that came with it are not good
     ├── ForbiddenError            403: the user may not do that
+    ├── TooManyReviewsError       429: too many reviews were asked for because of the caller
     ├── ReviewError               500: whether the user may do that could not be found out
     ├── NotFoundError             404: nothing is served at that path
     ├── MethodNotAllowedError     405: the method, or the watch, is not offered there
@@ -127,6 +128,20 @@ class ForbiddenError(RequestError):
         super().__init__(message)
         self.group = group
         self.resource = resource
+
+
+class TooManyReviewsError(RequestError):
+    """A caller's requests need more reviews by the Kubernetes API than there may be."""
+
+    code = 429
+    reason = "TooManyRequests"
+    label = "too-many-reviews"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "too many different requests or tokens at once: the Kubernetes API has to review each "
+            "of them; ask less often"
+        )
 
 
 class ReviewError(RequestError):

@@ -7,7 +7,6 @@ pods, so that a repeated 90 % would grow the workload again with each pod that i
 
 import time
 from collections.abc import Callable, Sequence
-from hashlib import blake2b
 from math import floor
 from typing import Literal
 
@@ -76,7 +75,7 @@ class FallbackChain:
         self._simulated = simulated
         self._clock = clock
         self._max_age = last_known_max_age
-        self._memory: TTLCache[Question, _Memory] = TTLCache(
+        self._memory: TTLCache[bytes, _Memory] = TTLCache(
             _MAX_REMEMBERED, max(_FORGOTTEN_AFTER, last_known_max_age), timer=clock
         )
 
@@ -88,7 +87,7 @@ class FallbackChain:
             answer: the measurement.
             pods: what it was about.
         """
-        self._memory[question] = _Memory(pods.ready, pods.replicas, answer, self._clock())
+        self._memory[question.digest] = _Memory(pods.ready, pods.replicas, answer, self._clock())
 
     def replace(
         self,
@@ -108,7 +107,9 @@ class FallbackChain:
         Raises:
             MeasurementMissingError: `missing` itself, where the chain has no answer.
         """
-        memory = self._memory.get(question) or _Memory(*pods.settled(time_of_day(self._clock())))
+        memory = self._memory.get(question.digest) or _Memory(
+            *pods.settled(time_of_day(self._clock()))
+        )
         try:
             for kind in self._kinds:
                 if kind == "error":
@@ -122,7 +123,7 @@ class FallbackChain:
             raise missing
         finally:
             # Stored again with each question, it lasts for as long as the question is asked.
-            self._memory[question] = memory
+            self._memory[question.digest] = memory
 
     def _repeat(self, memory: _Memory, rule: MetricRule, ready: int) -> Answer | None:
         """The last measurement, with the time of its samples; None where it is too old.
@@ -181,6 +182,4 @@ def _draw(question: Question) -> float:
 
     Requests reach any replica of the server, and two draws would move a workload twice.
     """
-    text = f"{question.namespace}/{question.metric}?{question.selector}"
-    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).digest()
-    return int.from_bytes(digest) / 2**48
+    return int.from_bytes(question.digest[:6]) / 2**48

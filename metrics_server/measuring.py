@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 
+import structlog
+
 from metrics_server.config import (
     Config,
     ExporterAuthConfig,
@@ -36,6 +38,8 @@ from metrics_server.monitoring import Monitor
 from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import Rules
 from metrics_server.windows import Windows
+
+log = structlog.stdlib.get_logger(__name__)
 
 Watch = Reflector[Pod] | Reflector[EndpointSlice] | Reflector[Node]
 
@@ -127,6 +131,7 @@ def _pods(
     if not config.namespaces:
         pods, reflector = watched("/api/v1/pods")
         return pods, {"pods": reflector}
+    log.info("only some namespaces are watched", namespaces=config.namespaces)
     each = {name: watched(f"/api/v1/namespaces/{name}/pods") for name in config.namespaces}
     return (
         PodStores({name: pods for name, (pods, _) in each.items()}),

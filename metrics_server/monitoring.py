@@ -17,6 +17,15 @@ _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 
 _AGES = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60)
 
 Decided = Literal["allowed", "denied", "error"]
+Dropped = Literal[
+    "head-too-slow",
+    "head-too-long",
+    "body-too-long",
+    "answer-not-taken",
+    "too-much-held",
+    "idle-longest",
+]
+"""Why a client's connection was dropped."""
 
 
 class Monitor:
@@ -86,6 +95,13 @@ class Monitor:
             registry=registry,
         )
         self._authorizations = {one: authorizations.labels(one) for one in get_args(Decided)}
+        dropped = Counter(
+            f"{_PREFIX}_connections_dropped",
+            "Connections of clients that were dropped, by reason.",
+            ("reason",),
+            registry=registry,
+        )
+        self._dropped = {one: dropped.labels(one) for one in get_args(Dropped)}
         # With a label, since a gauge without one says 0 before anything is known.
         self._certificate_expiry = Gauge(
             f"{_PREFIX}_certificate_expiration_timestamp_seconds",
@@ -141,6 +157,10 @@ class Monitor:
     def authorized(self, decision: Decided) -> None:
         """A request was decided on; "error" means that there was no decision."""
         self._authorizations[decision].inc()
+
+    def dropped(self, reason: Dropped) -> None:
+        """A client's connection was dropped."""
+        self._dropped[reason].inc()
 
     def certificate_used(self, expires: float) -> None:
         """A certificate is served with, which expires at a time, in seconds since 1970."""

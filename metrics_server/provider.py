@@ -17,7 +17,6 @@ from functools import partial
 from typing import Protocol
 
 import structlog
-from cachetools import LRUCache
 from msgspec import Struct
 
 from metrics_server.aggregation import aggregate, answer_of
@@ -28,10 +27,13 @@ from metrics_server.monitoring import Monitor
 from metrics_server.rules import MetricRule, Rules
 from metrics_server.samples import Answer, Measurement, MetricSource, Question
 from metrics_server.selection import Measure, Selection, select
+from metrics_server.weight import BytesLRU, weight
 from metrics_server.windows import Windows
 
-# Questions whose answers are kept: far above the number of HPAs of the largest clusters.
-_MAX_KNOWN = 10_000
+# Of the answers that are kept: far above what the HPAs of the largest clusters need.
+_MAX_KNOWN_BYTES = 32 * 1024 * 1024
+_MAX_QUESTION_BYTES = 16 * 1024
+_POINTER_BYTES = 8
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -91,7 +93,7 @@ class ExternalMetricsProvider:
         self._fallback = fallback
         self._monitor = monitor
         self._clock = clock
-        self._known: LRUCache[Question, _Known] = LRUCache(_MAX_KNOWN)
+        self._known: BytesLRU[Question, _Known] = BytesLRU(_MAX_KNOWN_BYTES)
 
     def __len__(self) -> int:
         """How many answers are kept."""
@@ -123,12 +125,20 @@ class ExternalMetricsProvider:
                 measured = self._windows.mean(question, rule, measured, again)
             answer = answer_of(rule, measured)
             self._fallback.remember(question, answer, selection)
-            known = self._known[question] = _Known(answer, pods, measured.fresh_until)
+            known = _Known(answer, pods, measured.fresh_until)
+            self._keep(question, known)
         answer = known.answer
         self._monitor.measured(
             age=self._clock() - answer.timestamp, covered=answer.covered, asked=answer.asked
         )
         return answer
+
+    def _keep(self, question: Question, known: _Known) -> None:
+        """Keep an answer, unless its selector is longer than any HPA's."""
+        if (size := weight(question)) <= _MAX_QUESTION_BYTES:
+            # The pods are those of now, or are kept by this alone.
+            size += weight(known.answer) + _POINTER_BYTES * len(known.pods)
+            self._known.put(question, known, size)
 
     async def _measurement(self, rule: MetricRule, selection: Selection) -> Measurement:
         """What these pods come to now."""

@@ -1,8 +1,10 @@
 """A question, what is measured for it, and its answer, as values; and the seam to the source."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Literal, Protocol
 
+import msgspec
 from msgspec import Struct
 
 from metrics_server.kube.labels import Selector
@@ -24,6 +26,12 @@ class Question(Struct, frozen=True, cache_hash=True):
     namespace: str
     metric: str
     selector: Selector
+
+    @property
+    def digest(self) -> bytes:
+        """What stands for it where it is kept long: as short for a long selector as for another."""
+        parts = (self.namespace, self.metric, str(self.selector))
+        return sha256(msgspec.json.encode(parts)).digest()
 
 
 class PodSample(Struct, frozen=True, gc=False):

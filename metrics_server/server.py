@@ -21,7 +21,7 @@ from metrics_server.kube.reflector import Reflector
 from metrics_server.measuring import Watch, check_exporters, providing
 from metrics_server.monitoring import Monitor
 from metrics_server.rule_config import rules_in_force
-from metrics_server.serving.limits import listening
+from metrics_server.serving.door import listening
 from metrics_server.tasks import background
 from metrics_server.trusting import certificates, trust
 
@@ -112,8 +112,9 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
             ),
             monitor=monitor,
         )
+        api = ApiServer(app, monitor=monitor)
         host, port = await stack.enter_async_context(
-            listening(ApiServer(app), options.bind_address, options.secure_port, served.tls)
+            listening(api, options.bind_address, options.secure_port, served.tls)
         )
         url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
         log.info("serving", url=url, kubernetes=client.host)

@@ -25,11 +25,14 @@ from msgspec import structs
 from metrics_server.errors import RequestError
 from metrics_server.rules import MetricRule
 from metrics_server.samples import Measurement, Question
+from metrics_server.weight import weight
 
 # How many times a window is measured in the background: it bounds the memory of a question.
 _TIMES = 30
-# Questions with a window at once. Beyond that the one asked longest ago starts over.
-_MAX_WINDOWS = 1000
+# Of all questions with a window: thousands. Beyond that the one asked longest ago starts over.
+_MAX_BYTES = 16 * 1024 * 1024
+# What one takes besides its question, with its task.
+_WINDOW_BYTES = 8 * 1024
 
 Measure = Callable[[], Awaitable[Measurement]]
 
@@ -57,7 +60,7 @@ class Windows:
         self._period = period
         self._linger = linger
         self._clock = clock
-        self._windows: LRUCache[Question, _Window] = LRUCache(_MAX_WINDOWS)
+        self._windows: LRUCache[Question, _Window] = LRUCache(_MAX_BYTES, getsizeof=_size)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -87,7 +90,7 @@ class Windows:
         """
         window = self._windows.get(question)
         if window is None:
-            window = self._windows[question] = _Window(rule)
+            window = self._windows[question] = _Window(rule, weight(question))
             name = f"window {question.namespace}/{question.metric}"
             task = asyncio.create_task(self._keep_up(question, window, measure), name=name)
             self._tasks.add(task)
@@ -120,6 +123,10 @@ class Windows:
         return max(self._period, rule.window / _TIMES)
 
 
+def _size(window: "_Window") -> int:
+    return window.size
+
+
 class _Window:
     """What was measured for one question.
 
@@ -127,12 +134,14 @@ class _Window:
         rule: of its metric.
         until: until when it is in demand, by the monotonic clock.
         timestamp: when the newest of it was read, by the same clock.
+        size: how many bytes it takes, with its question.
     """
 
-    __slots__ = ("_times", "_values", "rule", "timestamp", "until")
+    __slots__ = ("_times", "_values", "rule", "size", "timestamp", "until")
 
-    def __init__(self, rule: MetricRule) -> None:
+    def __init__(self, rule: MetricRule, size: int) -> None:
         self.rule = rule
+        self.size = size + _WINDOW_BYTES
         self.until = 0.0
         self.timestamp = 0.0
         # In the order of time, of equal length.

@@ -24,6 +24,7 @@ FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
     "fallback_answers": ("counter", frozenset({"kind"})),
     "authentications": ("counter", frozenset({"outcome"})),
     "authorizations": ("counter", frozenset({"decision"})),
+    "connections_dropped": ("counter", frozenset({"reason"})),
     "certificate_expiration_timestamp_seconds": ("gauge", frozenset({"certificate"})),
     "certificate_reload_failures": ("counter", frozenset()),
     "watch_restarts": ("counter", frozenset({"resource"})),
@@ -57,6 +58,7 @@ def busy(monitor: Monitor) -> Monitor:
     monitor.fell_back("simulated")
     monitor.scraped("timeout", 2)
     monitor.authenticated("anonymous")
+    monitor.dropped("idle-longest")
     monitor.certificate_used(1.7e9)
     monitor.follow_watches({"pods": lambda: 5})
     monitor.follow_sizes({"pods": lambda: 6})

@@ -24,10 +24,14 @@ from metrics_server.errors import (
 )
 from metrics_server.monitoring import CONTENT_TYPE, Monitor
 from metrics_server.paths import decoded
-from metrics_server.serving.connection import LimitedHandler, LimitedServer
+from metrics_server.serving.connection import LimitedHandler
+from metrics_server.serving.limited_server import LimitedServer
+from metrics_server.sparing import SparingLog
 from metrics_server.text import printable
 
 _JSON = "application/json"
+_MAX_PARAMETERS = 64
+_MAX_TAGS_LENGTH = 1024
 _GROUP_VERSION = f"/apis/{GROUP_VERSION}/"
 _NAMESPACES = f"{_GROUP_VERSION}namespaces/"
 _ENDPOINTS: tuple[Endpoint, ...] = ("healthz", "livez", "readyz")
@@ -64,6 +68,7 @@ class App:
         self._external_metrics = external_metrics
         self._health = health
         self._monitor = monitor
+        self._log = SparingLog(log)
         plain = Offer()
         self._documents: Mapping[str, Mapping[Offer, Document]] = {
             "/apis": {
@@ -91,8 +96,12 @@ class App:
             return _status_response(status_of(error, details))
         except RequestError as error:
             return _status_response(status_of(error))
-        except Exception:
-            log.exception("a request failed by a fault of the server", path=request.path)
+        except Exception:  # noqa: BLE001 - it is logged, though sparingly
+            self._log.exception(
+                "a request failed by a fault of the server",
+                peer=request.remote or "",
+                path=request.path,
+            )
             return _status_response(
                 failure(500, "a fault of gpu-metrics-server: its log tells more")
             )
@@ -146,7 +155,11 @@ def _without_namespace(metric: str) -> BadRequestError:
 
 
 def _pairs(request: web.BaseRequest) -> list[tuple[str, str]]:
-    return parse_qsl(request.rel_url.raw_query_string, keep_blank_values=True)
+    query = request.rel_url.raw_query_string
+    try:
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+    except ValueError:
+        raise BadRequestError(f"the query has more than {_MAX_PARAMETERS} parameters") from None
 
 
 def _require_get(request: web.BaseRequest) -> None:
@@ -163,10 +176,18 @@ def _document(request: web.BaseRequest, documents: Mapping[Offer, Document]) -> 
         raise NotAcceptableError(accept or "", [one.content_type for one in documents])
     document = documents[offer]
     headers = {hdrs.ETAG: document.etag, hdrs.VARY: hdrs.ACCEPT}
-    if any(tag.value in (document.hash, "*") for tag in request.if_none_match or ()):
+    if _is_known(request.headers.get(hdrs.IF_NONE_MATCH, ""), document):
         return web.Response(status=304, headers=headers)
     headers[hdrs.CONTENT_TYPE] = document.content_type
     return web.Response(body=document.body, headers=headers)
+
+
+def _is_known(tags: str, document: Document) -> bool:
+    """Whether the client has a document already, by the entity tags that it sends."""
+    if len(tags) > _MAX_TAGS_LENGTH:
+        return False
+    known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
+    return not known.isdisjoint((document.etag, "*"))
 
 
 def _status_response(status: Status) -> web.Response:
@@ -192,7 +213,7 @@ class ApiRequestHandler(LimitedHandler):
         """The answer to a request that could not be read."""
         # After the first colon aiohttp goes on with the bytes that it could not read.
         why = re.split(r":\s", message or repr(exc), maxsplit=1)[0]
-        log.info("a request could not be read", peer=request.remote, error=why)
+        self.commons.log.info("a request could not be read", peer=request.remote or "", error=why)
         response = _status_response(failure(status, f"the request could not be read: {why}"))
         response.force_close()
         return response
@@ -201,6 +222,4 @@ class ApiRequestHandler(LimitedHandler):
 class ApiServer(LimitedServer):
     """A web server whose connections are ApiRequestHandlers."""
 
-    def __call__(self) -> ApiRequestHandler:
-        """The handler of a new connection."""
-        return ApiRequestHandler(self, loop=self._loop, **self._kwargs)
+    handler_type = ApiRequestHandler

@@ -1,5 +1,6 @@
 """The metric request: GET …/namespaces/{namespace}/{metric}?labelSelector=… ."""
 
+import asyncio
 import re
 import time
 from collections.abc import Iterable
@@ -28,6 +29,7 @@ from metrics_server.monitoring import Monitor
 from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.samples import Answer, Question
 from metrics_server.text import printable
+from metrics_server.weight import MAX_KEPT_CHARACTERS
 
 _PLAIN = Offer()
 _TABLE = Offer(kind="Table", group=TABLE_GROUP, version=TABLE_VERSION)
@@ -35,6 +37,9 @@ _OFFERS = (_PLAIN, _TABLE)
 
 # What metav1.ListOptions has as a number; accepted, checked, and without effect here.
 _NUMBERS = ("limit", "timeoutSeconds")
+_MAX_PARAMETERS = 64
+# As proxies count a request whose client has not waited for the answer.
+_CLIENT_GONE = 499
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _FIELD_REQUIREMENT = re.compile(r"\s*([^=!,\s]+)\s*(==|=|!=)([^=!,]*)")
 
@@ -72,13 +77,19 @@ class ExternalMetrics:
         start = time.perf_counter()
         # A name that no rule has is the client's choice: as a label it would grow without bound.
         label = metric.lower() if metric.lower() in self._metrics else ""
-        code = 200
+        code = 500
         try:
-            return await self._answer(namespace, metric, query, accept)
+            answer = await self._answer(namespace, metric, query, accept)
         except RequestError as error:
             code = error.code
             self._monitor.failed(error.label)
             raise
+        except asyncio.CancelledError:
+            code = _CLIENT_GONE
+            raise
+        else:
+            code = 200
+            return answer
         finally:
             self._monitor.answered(label, code, time.perf_counter() - start)
 
@@ -122,13 +133,22 @@ def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
     )
 
 
-@lru_cache(maxsize=1024)
 def _selector_of(query: str, metric: str, namespace: str) -> str:
     """The label selector of a query whose other parameters, metav1.ListOptions, are valid."""
+    if len(query) + len(metric) + len(namespace) > 2 * MAX_KEPT_CHARACTERS:
+        return _selector_in(query, metric, namespace)
+    return _known_selector(query, metric, namespace)
+
+
+def _selector_in(query: str, metric: str, namespace: str) -> str:
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, errors="strict")
-    except ValueError as error:
+        pairs = parse_qsl(
+            query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
+        )
+    except UnicodeError as error:
         raise BadRequestError(f"the query is not form-encoded UTF-8: {error}") from error
+    except ValueError:
+        raise BadRequestError(f"the query has more than {_MAX_PARAMETERS} parameters") from None
     # As in Go's url.Values, the first of a parameter's values counts.
     parameters = dict(reversed(pairs))
     if parameters.get("watch", "false").lower() not in ("false", "0"):
@@ -142,6 +162,9 @@ def _selector_of(query: str, metric: str, namespace: str) -> str:
             raise BadRequestError(f'{name} is "{printable(text)}": it must be a whole number')
     _check_field_selector(parameters.get("fieldSelector", ""), namespace)
     return parameters.get("labelSelector", "")
+
+
+_known_selector = lru_cache(maxsize=1024)(_selector_in)
 
 
 def _check_field_selector(text: str, namespace: str) -> None:

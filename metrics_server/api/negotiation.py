@@ -10,9 +10,17 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from metrics_server.errors import BadRequestError
+from metrics_server.weight import MAX_KEPT_CHARACTERS
+
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for a word, no secret
 _MEDIA_RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})")
-_QUALITY = re.compile(r"0(\.[0-9]*)?|1(\.0*)?|\.[0-9]+")
+_QUALITY = re.compile(r"0(\.[0-9]{0,9})?|1(\.0{0,9})?|\.[0-9]{1,9}")
+
+MAX_LENGTH = 4096
+"""Characters in an Accept header: many times what a browser sends."""
+MAX_RANGES = 64
+"""Media ranges in an Accept header."""
 
 
 class Offer(Struct, frozen=True, cache_hash=True):
@@ -65,24 +73,38 @@ def negotiate(accept: str | None, offers: Sequence[Offer]) -> Offer | None:
     Args:
         accept: the Accept header's value; None or an empty one accepts anything.
         offers: in order of preference.
+
+    Raises:
+        BadRequestError: the header is longer than `MAX_LENGTH`, or has more than `MAX_RANGES`.
     """
-    return _negotiate(accept or "", tuple(offers))
+    accept = accept or ""
+    if len(accept) <= MAX_KEPT_CHARACTERS:
+        return _known(accept, tuple(offers))
+    if len(accept) > MAX_LENGTH or accept.count(",") >= MAX_RANGES:
+        raise BadRequestError(
+            f"the Accept header has {len(accept)} characters and {accept.count(',') + 1} media "
+            f"ranges: at most {MAX_LENGTH} and {MAX_RANGES} are accepted"
+        )
+    return _negotiate(accept, tuple(offers))
 
 
-# Kubernetes' own clients send a handful of headers; the bound is for memory.
-@lru_cache(maxsize=256)
 def _negotiate(accept: str, offers: tuple[Offer, ...]) -> Offer | None:
     if not accept.strip():
         return next(iter(offers), None)
     ranges = [parsed for entry in accept.split(",") if (parsed := _parse(entry))]
     # What a client refuses by its name, a wildcard does not bring back.
     refused = [r for r in ranges if not r.quality and "*" not in r.media_type]
+    left = [offer for offer in offers if not any(r.covers(offer) for r in refused)]
     wanted = sorted((r for r in ranges if r.quality), key=lambda r: -r.quality)
     for range_ in wanted:
-        for offer in offers:
-            if range_.covers(offer) and not any(r.covers(offer) for r in refused):
+        for offer in left:
+            if range_.covers(offer):
                 return offer
     return None
+
+
+# Kubernetes' own clients send a handful of headers; the bound is for memory.
+_known = lru_cache(maxsize=256)(_negotiate)
 
 
 def _parse(entry: str) -> _Range | None:

@@ -7,6 +7,9 @@ from msgspec import UNSET, Struct, UnsetType
 from metrics_server.api.types import ListMeta
 from metrics_server.errors import RequestError
 
+MAX_MESSAGE_LENGTH = 4096
+"""Characters in a message."""
+
 # metav1.StatusReason by HTTP status.
 REASONS: Mapping[int, str] = {
     400: "BadRequest",
@@ -94,5 +97,10 @@ def status_of(error: RequestError, details: StatusDetails | UnsetType = UNSET) -
 
 
 def _encodable(text: str) -> str:
-    """A text that may quote a header, whose bytes that are no UTF-8 are lone surrogates in it."""
+    """A text that may quote a header, whose bytes that are no UTF-8 are lone surrogates in it.
+
+    What it quotes may be long, too: the end of it is left out.
+    """
+    if len(text) > MAX_MESSAGE_LENGTH:
+        text = f"{text[:MAX_MESSAGE_LENGTH]}…"
     return text.encode(errors="backslashreplace").decode()

@@ -6,7 +6,6 @@ from functools import lru_cache
 from typing import Literal
 
 import structlog
-from cachetools import LRUCache
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -19,14 +18,23 @@ from metrics_server.auth.delegation import DelegatedAuthentication
 from metrics_server.auth.identity import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
 from metrics_server.auth.request_header import RequestHeaderConfig, user_from_headers
 from metrics_server.auth.tokens import TokenReviews, bearer_token
-from metrics_server.errors import KubernetesError, UnauthorizedError
+from metrics_server.errors import KubernetesError, TooManyReviewsError, UnauthorizedError
+from metrics_server.sparing import SparingLog
+from metrics_server.weight import MAX_KEPT_CHARACTERS, BytesLRU, weight
 
 Outcome = Literal[
-    "request-header", "client-certificate", "token", "anonymous", "unauthorized", "review-failed"
+    "request-header",
+    "client-certificate",
+    "token",
+    "anonymous",
+    "unauthorized",
+    "review-failed",
+    "too-many-reviews",
 ]
 """How a request was authenticated, or why it was not."""
 
-_MAX_PEERS = 1024
+_FEW_GROUPS = 64
+_MAX_PEERS_BYTES = 4 * 1024 * 1024
 # A certificate that is refused now may be good later, when it has become valid.
 _REFUSAL_LASTS = timedelta(minutes=1)
 
@@ -67,8 +75,9 @@ class Authenticator:
     ) -> None:
         self._tokens = tokens
         self._count = count
+        self._log = SparingLog(log)
         self._clock = clock
-        self._peers: LRUCache[bytes, PeerIdentity] = LRUCache(_MAX_PEERS)
+        self._peers: BytesLRU[bytes, PeerIdentity] = BytesLRU(_MAX_PEERS_BYTES)
         self.trust(DelegatedAuthentication())
 
     def trust(self, delegated: DelegatedAuthentication) -> None:
@@ -84,7 +93,7 @@ class Authenticator:
         self._peers.clear()
 
     async def authenticate(
-        self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]]
+        self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]], address: str = ""
     ) -> User:
         """The user who asks; a group that says that they are authenticated is added.
 
@@ -95,18 +104,23 @@ class Authenticator:
         Args:
             peer: the certificates that the connection's peer showed; None where it showed none.
             headers: all of the request, line by line, in the order they came.
+            address: where the request came from, to which its reviews are charged.
 
         Raises:
             UnauthorizedError: there are credentials, and none of them is good.
+            TooManyReviewsError: too many new tokens came from there.
         """
         try:
-            user, outcome = await self._identify(peer, tuple(headers))
+            user, outcome = await self._identify(peer, tuple(headers), address)
         except KubernetesError as error:
-            log.warning("a token could not be reviewed", error=str(error))
+            self._log.warning("a token could not be reviewed", peer=address, error=str(error))
             self._count("review-failed")
             raise UnauthorizedError from None
         except UnauthorizedError:
             self._count("unauthorized")
+            raise
+        except TooManyReviewsError:
+            self._count("too-many-reviews")
             raise
         self._count(outcome)
         return user if outcome == "anonymous" else _authenticated(user)
@@ -116,7 +130,8 @@ class Authenticator:
         now = self._clock()
         known = self._peers.get(peer.digest)
         if known is None or now > known.expires:
-            known = self._peers[peer.digest] = self._verify(peer, now)
+            known = self._verify(peer, now)
+            self._peers.put(peer.digest, known, weight(known))
         return known
 
     def vouches_for(self, peer: PeerCertificates) -> bool:
@@ -125,7 +140,7 @@ class Authenticator:
         return identity.front_proxy is not None or identity.client is not None
 
     async def _identify(
-        self, shown: PeerCertificates | None, headers: Sequence[tuple[str, str]]
+        self, shown: PeerCertificates | None, headers: Sequence[tuple[str, str]], address: str
     ) -> tuple[User, Outcome]:
         peer = self.peer(shown) if shown is not None else None
         if peer is not None:
@@ -136,11 +151,13 @@ class Authenticator:
                 return user, "client-certificate"
         token = bearer_token(headers)
         if token is not None:
-            if (user := await self._tokens.user(token)) is None:
+            if (user := await self._tokens.user(token, address)) is None:
                 raise UnauthorizedError
             return user, "token"
         if peer is not None:
-            log.info("a client certificate was refused", reason=self._why_refused(peer))
+            self._log.info(
+                "a client certificate was refused", peer=address, reason=self._why_refused(peer)
+            )
             raise UnauthorizedError
         return ANONYMOUS, "anonymous"
 
@@ -172,8 +189,15 @@ def _authorities(pem: bytes | None) -> ClientCAs | None:
     return None if pem is None else ClientCAs(pem)
 
 
-@lru_cache(maxsize=1024)
 def _authenticated(user: User) -> User:
+    if len(user.groups) <= _FEW_GROUPS and not user.extra:
+        texts = (user.name, user.uid, *user.groups)
+        if sum(map(len, texts)) <= MAX_KEPT_CHARACTERS * 4:
+            return _known_in_group(user)
+    return _in_group(user)
+
+
+def _in_group(user: User) -> User:
     """The user with the group of all who are authenticated, as Go's AuthenticatedGroupAdder.
 
     Not one whom a front proxy has taken for anonymous: that stays what it is.
@@ -181,3 +205,7 @@ def _authenticated(user: User) -> User:
     if user.name == ANONYMOUS.name or not {AUTHENTICATED, UNAUTHENTICATED}.isdisjoint(user.groups):
         return user
     return replace(user, groups=(*user.groups, AUTHENTICATED))
+
+
+# The same few ask again and again, and what is kept of them has their hash.
+_known_in_group = lru_cache(maxsize=512)(_in_group)

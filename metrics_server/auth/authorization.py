@@ -9,8 +9,8 @@ import msgspec
 import structlog
 from msgspec import Struct, structs
 
-from metrics_server.auth.identity import MASTERS, User
-from metrics_server.auth.lookups import SharedLookups
+from metrics_server.auth.identity import ANONYMOUS, MASTERS, User
+from metrics_server.auth.lookups import REVIEW_SECONDS, SharedLookups, unknown_callers
 from metrics_server.auth.request_info import Attributes
 from metrics_server.auth.reviewing import Reviewing
 from metrics_server.errors import (
@@ -18,8 +18,10 @@ from metrics_server.errors import (
     ForbiddenError,
     KubernetesError,
     ReviewError,
+    TooManyReviewsError,
 )
 from metrics_server.kube.client import KubernetesClient
+from metrics_server.rates import Rate, Rates
 
 ALWAYS_ALLOW_PATHS = ("/healthz", "/livez", "/readyz")
 """The default of --authorization-always-allow-paths, as servers built on k8s.io/apiserver have."""
@@ -27,7 +29,9 @@ ALWAYS_ALLOW_PATHS = ("/healthz", "/livez", "/readyz")
 _PATH = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 # As long as these servers keep a decision, be it an allow or a denial.
 _TTL_SECONDS = 10
-_MAX_KEPT = 8192
+_MAX_KEPT_BYTES = 16 * 1024 * 1024
+# Of one user, in as many namespaces as the largest clusters have; in all as client-go has it.
+_USERS = (Rate(100, 400), Rate(200, 800))
 # Anyone can ask for anything: what reviews it must leave connections for the watches.
 _MAX_UNDER_WAY = 32
 # What is longer is no metric and no path that is served: it is reviewed, but not kept.
@@ -115,30 +119,39 @@ class Authorizer:
         client: KubernetesClient,
         *,
         always_allow_paths: Iterable[str] = ALWAYS_ALLOW_PATHS,
-        timeout: float = 10,
+        timeout: float = REVIEW_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reviews = Reviewing(client, _PATH, timeout=timeout, under_way=_MAX_UNDER_WAY)
         self._allowed_paths, self._allowed_prefixes = _patterns(always_allow_paths)
         self._decisions: SharedLookups[tuple[User, Attributes], _Decision] = SharedLookups(
-            ttl=_TTL_SECONDS, maxsize=_MAX_KEPT, clock=clock
+            ttl=_TTL_SECONDS, max_bytes=_MAX_KEPT_BYTES, clock=clock
         )
+        self._unknown = unknown_callers(clock)
+        each, total = _USERS
+        self._users = Rates(each=each, total=total, clock=clock)
         self._is_failing = False
 
-    async def authorize(self, user: User, attributes: Attributes) -> None:
+    async def authorize(self, user: User, attributes: Attributes, address: str = "") -> None:
         """Return if the user may do that.
+
+        Args:
+            user: who asks.
+            attributes: what for.
+            address: where from; to it the reviews are charged of a user who is anonymous.
 
         Raises:
             ForbiddenError: the user may not.
+            TooManyReviewsError: too many reviews were needed because of the user.
             ReviewError: the Kubernetes API did not decide.
         """
         if MASTERS in user.groups or self._is_always_allowed(attributes):
             return
         if sum(map(len, structs.astuple(attributes))) > _MAX_KEPT_CHARACTERS:
-            decision = await self._review(user, attributes)
+            decision = await self._review(user, attributes, address)
         else:
             decision = await self._decisions.get(
-                (user, attributes), lambda: self._review(user, attributes)
+                (user, attributes), lambda: self._review(user, attributes, address)
             )
         if not decision.allowed:
             raise _forbidden(user, attributes, decision.reason)
@@ -148,8 +161,14 @@ class Authorizer:
         path = attributes.path
         return path in self._allowed_paths or path.startswith(self._allowed_prefixes)
 
-    async def _review(self, user: User, attributes: Attributes) -> _Decision:
+    async def _review(self, user: User, attributes: Attributes, address: str) -> _Decision:
         """Ask the Kubernetes API; whatever it answers but a decision is an error."""
+        if not (
+            self._unknown.allow(address)
+            if user.name == ANONYMOUS.name
+            else self._users.allow(user.name)
+        ):
+            raise TooManyReviewsError
         try:
             decision = _decision(await self._ask(user, attributes))
         except ReviewError as error:

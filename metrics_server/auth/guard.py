@@ -10,7 +10,7 @@ from metrics_server.auth.authorization import Authorizer
 from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.identity import User
 from metrics_server.auth.request_info import Attributes, attributes_of
-from metrics_server.errors import ForbiddenError
+from metrics_server.errors import BadRequestError, ForbiddenError
 from metrics_server.monitoring import Monitor
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class Authenticator(Protocol):
     """Finds out who sends a request."""
 
     async def authenticate(
-        self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]]
+        self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]], address: str = ""
     ) -> User:
         """The sender.
 
@@ -29,9 +29,11 @@ class Authenticator(Protocol):
             peer: the certificates that the client showed; None if it showed none. It has proved to
                 hold the key of the first. What that is worth is for the authenticator to decide.
             headers: all of the request, line by line, in the order they came.
+            address: where the request came from, to which its reviews are charged.
 
         Raises:
             UnauthorizedError: the credentials are not good.
+            TooManyReviewsError: too many new ones came from there.
         """
 
 
@@ -61,15 +63,20 @@ class Guard:
             ForbiddenError: its sender may not do that.
             BadRequestError: it cannot be told what it asks for.
             ReviewError: whether they may could not be found out.
+            TooManyReviewsError: their reviews are too many.
         """
-        user = await self._authenticator.authenticate(self._peer(request), request.headers.items())
+        address = request.remote or ""
+        user = await self._authenticator.authenticate(
+            self._peer(request), request.headers.items(), address
+        )
+        _require_text(user)
         url = request.rel_url
         attributes = attributes_of(request.method, url.raw_path, url.raw_query_string)
-        await self._authorize(user, attributes)
+        await self._authorize(user, attributes, address)
 
-    async def _authorize(self, user: User, attributes: Attributes) -> None:
+    async def _authorize(self, user: User, attributes: Attributes, address: str) -> None:
         try:
-            await self._authorizer.authorize(user, attributes)
+            await self._authorizer.authorize(user, attributes, address)
         except ForbiddenError:
             self._monitor.authorized("denied")
             raise
@@ -89,3 +96,19 @@ class Guard:
             chain = tls.peer_chain
             peer = self._peers[tls] = PeerCertificates(chain) if chain else None
             return peer
+
+
+def _require_text(user: User) -> None:
+    """Refuse an identity that no review could be asked about as it is."""
+    told = [user.name, user.uid, *user.groups]
+    for key, values in user.extra:
+        told += (key, *values)
+    text = "".join(told)
+    if text.isascii():
+        return
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise BadRequestError(
+            "the user's name, uid, groups or extra are not UTF-8: no review could tell who it is"
+        ) from None

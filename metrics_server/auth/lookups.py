@@ -1,15 +1,28 @@
-"""Answers of another server: kept for a while, bounded in number, and asked for once at a time."""
+"""Answers of another server: kept for a while, within bounds, and asked for once at a time."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Hashable
 from typing import Generic, TypeVar
 
-from cachetools import LRUCache
 from msgspec import Struct
+
+from metrics_server.rates import Rate, Rates
+from metrics_server.weight import BytesLRU, weight
+
+REVIEW_SECONDS = 4
+"""How long a review may take: less than the 5 s that kube-apiserver waits for discovery."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
+
+
+def unknown_callers(clock: Callable[[], float]) -> Rates:
+    """How many reviews there may be because of callers that nobody knows, by address.
+
+    In all half of what client-go lets a server ask for in a second, so that they leave room.
+    """
+    return Rates(each=Rate(20, 40), total=Rate(100, 200), clock=clock)
 
 
 class _Kept(Struct, Generic[V], frozen=True):
@@ -31,16 +44,17 @@ class SharedLookups(Generic[K, V]):
 
     Args:
         ttl: how long a value is kept, in seconds.
-        maxsize: how many are kept at most; the one that was used the longest ago is dropped.
+        max_bytes: how many bytes keys and values may have together; the value that was used the
+            longest ago is dropped.
         clock: seconds that never run backwards.
     """
 
     def __init__(
-        self, *, ttl: float, maxsize: int, clock: Callable[[], float] = time.monotonic
+        self, *, ttl: float, max_bytes: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._ttl = ttl
         self._clock = clock
-        self._kept: LRUCache[K, _Kept[V]] = LRUCache(maxsize)
+        self._kept: BytesLRU[K, _Kept[V]] = BytesLRU(max_bytes)
         self._under_way: dict[K, _UnderWay[V]] = {}
 
     async def get(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
@@ -75,5 +89,5 @@ class SharedLookups(Generic[K, V]):
     async def _load(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
         began = self._clock()
         value = await load()
-        self._kept[key] = _Kept(value, began + self._ttl)
+        self._kept.put(key, _Kept(value, began + self._ttl), weight(key) + weight(value))
         return value

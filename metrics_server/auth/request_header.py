@@ -13,6 +13,8 @@ from msgspec import Struct
 
 from metrics_server.auth.identity import User
 
+_MAX_KEPT_LINES = 256
+_MAX_KEPT_CHARACTERS = 8192
 _HEX = frozenset("0123456789abcdef")
 
 
@@ -66,15 +68,17 @@ def user_from_headers(
         of the lines; the extra is sorted by key.
     """
     read = config.read
-    return _user(
-        config,
-        # Optional white space around a value is none of it (RFC 9110, section 5.5).
-        tuple([(low, v.strip(" \t")) for n, v in headers if (low := n.lower()).startswith(read)]),
-    )
+    # Optional white space around a value is none of it (RFC 9110, section 5.5).
+    lines = [(low, v.strip(" \t")) for n, v in headers if (low := n.lower()).startswith(read)]
+    # A user of very many groups is read each time, as the bound of what is kept is a count.
+    read_user = _known_user if len(lines) <= _MAX_KEPT_LINES and _are_short(lines) else _user
+    return read_user(config, tuple(lines))
 
 
-# The same few callers ask again and again; what else a request has in its head is left out above.
-@lru_cache(maxsize=1024)
+def _are_short(lines: list[tuple[str, str]]) -> bool:
+    return sum([len(name) + len(value) for name, value in lines]) <= _MAX_KEPT_CHARACTERS
+
+
 def _user(config: RequestHeaderConfig, lines: tuple[tuple[str, str], ...]) -> User | None:
     username = _first(lines, config.username_headers)
     if not username:
@@ -90,6 +94,10 @@ def _user(config: RequestHeaderConfig, lines: tuple[tuple[str, str], ...]) -> Us
         ),
         extra=_extra(lines, config.extra_headers_prefixes),
     )
+
+
+# The same few callers ask again and again; what else a request has in its head is left out above.
+_known_user = lru_cache(maxsize=512)(_user)
 
 
 def _first(lines: tuple[tuple[str, str], ...], wanted: tuple[str, ...]) -> str:

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from metrics_server.errors import BadRequestError
 from metrics_server.paths import decoded
+from metrics_server.weight import MAX_KEPT_CHARACTERS
 
 _VERBS: Mapping[str, str] = {
     "GET": "list",
@@ -41,7 +42,6 @@ class Attributes(Struct, frozen=True, cache_hash=True):
     path: str = ""
 
 
-@lru_cache(maxsize=512)
 def attributes_of(method: str, path: str, query: str) -> Attributes:
     """What a request asks for.
 
@@ -57,6 +57,12 @@ def attributes_of(method: str, path: str, query: str) -> Attributes:
     Raises:
         BadRequestError: the path is not percent-encoded UTF-8.
     """
+    if len(path) + len(query) > 4 * MAX_KEPT_CHARACTERS:
+        return _attributes_of(method, path, query)
+    return _known_attributes_of(method, path, query)
+
+
+def _attributes_of(method: str, path: str, query: str) -> Attributes:
     if not path.isascii():
         raise BadRequestError(f"the path must be percent-encoded UTF-8: {path!a}")
     path = path.rstrip("/") or "/"
@@ -73,6 +79,9 @@ def attributes_of(method: str, path: str, query: str) -> Attributes:
                 resource=decoded(metric).lower(),
             )
     return Attributes(verb=method.lower(), path=path)
+
+
+_known_attributes_of = lru_cache(maxsize=512)(_attributes_of)
 
 
 def _verb(method: str, query: str) -> str:

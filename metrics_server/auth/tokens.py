@@ -12,17 +12,17 @@ import structlog
 from msgspec import Struct
 
 from metrics_server.auth.identity import User
-from metrics_server.auth.lookups import SharedLookups
+from metrics_server.auth.lookups import REVIEW_SECONDS, SharedLookups, unknown_callers
 from metrics_server.auth.reviewing import Reviewing
-from metrics_server.errors import KubernetesError, UnauthorizedError
+from metrics_server.errors import KubernetesError, TooManyReviewsError, UnauthorizedError
 from metrics_server.kube.client import KubernetesClient
+from metrics_server.sparing import SparingLog
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 - a path
 
 # As Go servers have them: short enough to forget a revoked token soon, long enough for a storm.
 _TTL_SECONDS = 10
-_TIMEOUT_SECONDS = 10
-_MAX_REMEMBERED = 4096
+_MAX_REMEMBERED_BYTES = 8 * 1024 * 1024
 # Anyone can send a token: what reviews them must leave connections for what the server lives by.
 _MAX_UNDER_WAY = 32
 
@@ -81,26 +81,35 @@ class TokenReviews:
         self,
         client: KubernetesClient,
         *,
-        timeout: float = _TIMEOUT_SECONDS,
+        timeout: float = REVIEW_SECONDS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._reviews = Reviewing(client, TOKEN_REVIEWS, timeout=timeout, under_way=_MAX_UNDER_WAY)
         self._key = secrets.token_bytes(32)
         self._users: SharedLookups[bytes, User | None] = SharedLookups(
-            ttl=_TTL_SECONDS, maxsize=_MAX_REMEMBERED, clock=clock
+            ttl=_TTL_SECONDS, max_bytes=_MAX_REMEMBERED_BYTES, clock=clock
         )
+        self._rates = unknown_callers(clock)
+        self._log = SparingLog(log, clock=clock)
 
-    async def user(self, token: str) -> User | None:
+    async def user(self, token: str, address: str = "") -> User | None:
         """Whom a token stands for; None where it stands for nobody.
 
+        Args:
+            token: as it was sent.
+            address: where it came from, to which its review is charged.
+
         Raises:
+            TooManyReviewsError: too many new tokens came from there, or in all.
             UnauthorizedError: the review told an error: mostly, that the token is not good.
             KubernetesError: the review failed, or its answer cannot be read.
         """
         key = hmac.digest(self._key, token.encode(errors="surrogateescape"), "sha256")
-        return await self._users.get(key, partial(self._review, token))
+        return await self._users.get(key, partial(self._review, token, address))
 
-    async def _review(self, token: str) -> User | None:
+    async def _review(self, token: str, address: str) -> User | None:
+        if not self._rates.allow(address):
+            raise TooManyReviewsError
         review = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
@@ -114,7 +123,9 @@ class TokenReviews:
         status = _status(body)
         if status.authenticated:
             return _user(status)
-        log.info("a token was refused", error=_without(token, status.error) or None)
+        self._log.info(
+            "a token was refused", peer=address, error=_without(token, status.error) or None
+        )
         if status.error:
             raise UnauthorizedError
         return None

@@ -17,6 +17,8 @@ from typing import Literal
 from msgspec import Struct
 
 from metrics_server.errors import BadRequestError
+from metrics_server.kube.label_syntax import key_problems, value_problems
+from metrics_server.weight import MAX_KEPT_CHARACTERS
 
 MAX_SELECTOR_LENGTH = 8192
 """Characters in a selector: more than a URL carries through most proxies."""
@@ -37,32 +39,6 @@ _OPERATORS: Mapping[str, Operator] = {
 _END = ""
 _TOKEN = re.compile(r"==|!=|[=!(),<>]|[^ \t\r\n=!(),<>]+")
 _NOT_A_WORD = frozenset({_END, "==", "!=", *"=!(),<>"})
-
-_MAX_NAME_LENGTH = 63
-_MAX_PREFIX_LENGTH = 253
-_NAME = re.compile(r"([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]")
-_VALUE = re.compile(r"(([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9])?")
-_SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
-
-_CHARACTERS = (
-    "consist of alphanumeric characters, '-', '_' or '.', "
-    "and must start and end with an alphanumeric character"
-)
-_NAME_SYNTAX = (
-    f"must {_CHARACTERS} (e.g. 'MyName',  or 'my.name',  or '123-abc', "
-    f"regex used for validation is '{_NAME.pattern}')"
-)
-_OPTIONAL_PREFIX = "with an optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')"
-_VALUE_SYNTAX = (
-    f"a valid label must be an empty string or {_CHARACTERS} "
-    "(e.g. 'MyValue',  or 'my_value',  or '12345', "
-    f"regex used for validation is '{_VALUE.pattern}')"
-)
-_SUBDOMAIN_SYNTAX = (
-    "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric characters, '-' or "
-    "'.', and must start and end with an alphanumeric character (e.g. 'example.com', "
-    f"regex used for validation is '{_SUBDOMAIN.pattern}')"
-)
 
 _ABSENT: frozenset[str | None] = frozenset({None})
 _INT64 = range(-(2**63), 2**63)
@@ -141,21 +117,34 @@ class Selector(Struct, frozen=True, dict=True, cache_hash=True):
         )
 
 
-# As many selectors as the HPAs of a large cluster have; the bound is for memory.
-@lru_cache(maxsize=512)
+MAX_REQUIREMENTS = 64
+"""Requirements in a selector: each of them is asked of every pod of the namespace."""
+
+
 def parse_selector(text: str) -> Selector:
     """The selector that a labelSelector parameter, already form-decoded, is written for.
 
     Raises:
-        BadRequestError: it is malformed, or longer than `MAX_SELECTOR_LENGTH`.
+        BadRequestError: it is malformed, longer than `MAX_SELECTOR_LENGTH`, or has more than
+            `MAX_REQUIREMENTS`.
     """
+    if len(text) <= MAX_KEPT_CHARACTERS:
+        return _known(text)
     if len(text) > MAX_SELECTOR_LENGTH:
         raise BadRequestError(
             f"the label selector has {len(text)} characters, "
             f"but at most {MAX_SELECTOR_LENGTH} are accepted: select by fewer labels or values"
         )
+    return _parse(text)
+
+
+def _parse(text: str) -> Selector:
     # A lone surrogate is in no valid label, and could not be sent back in the error.
     return _Parser(text.encode(errors="backslashreplace").decode()).selector()
+
+
+# As many selectors as the HPAs of a large cluster have; the bound is for memory.
+_known = lru_cache(maxsize=512)(_parse)
 
 
 class _Parser:
@@ -177,6 +166,11 @@ class _Parser:
                 requirements.add(self._requirement())
             except ValueError as error:
                 raise BadRequestError(f"unable to parse requirement: {error}") from None
+            if len(requirements) > MAX_REQUIREMENTS:
+                raise BadRequestError(
+                    f"the label selector has more than {MAX_REQUIREMENTS} requirements: select by "
+                    "fewer labels"
+                )
             if (separator := self._take()) == _END:
                 return Selector(tuple(sorted(requirements)))
             if separator != ",":
@@ -187,7 +181,7 @@ class _Parser:
         if negated := self._peek() == "!":
             self._take()
         key = self._word()
-        if problems := _key_problems(key):
+        if problems := key_problems(key):
             # Here the API prints the field that is at fault, and it has none to name.
             raise ValueError(_invalid("<nil>", key, problems))
         if negated:
@@ -262,33 +256,9 @@ def _checked(key: str, operator: Operator, values: Iterable[str]) -> tuple[str, 
         if operator in ("gt", "lt") and _int64(value) is None:
             problem = "for 'Gt', 'Lt' operators, the value must be an integer"
             raise ValueError(_invalid(f"values[{index}]", value, [problem]))
-        if problems := list(_syntax_problems(value, _MAX_NAME_LENGTH, _VALUE, _VALUE_SYNTAX)):
+        if problems := value_problems(value):
             raise ValueError(_invalid(f"values[{index}][{key}]", value, problems))
     return ordered
-
-
-def _key_problems(key: str) -> list[str]:
-    """What is wrong with a label's key, as validation.IsQualifiedName tells it."""
-    *prefixes, name = key.split("/")
-    if len(prefixes) > 1:
-        return [f"a qualified name {_NAME_SYNTAX} {_OPTIONAL_PREFIX}"]
-    problems = []
-    for prefix in prefixes:
-        found = list(_syntax_problems(prefix, _MAX_PREFIX_LENGTH, _SUBDOMAIN, _SUBDOMAIN_SYNTAX))
-        problems += [f"prefix part {p}" for p in (found if prefix else ["must be non-empty"])]
-    if not name:
-        problems.append("name part must be non-empty")
-    found = list(_syntax_problems(name, _MAX_NAME_LENGTH, _NAME, _NAME_SYNTAX))
-    return problems + [f"name part {p}" for p in found]
-
-
-def _syntax_problems(
-    text: str, max_length: int, pattern: re.Pattern[str], syntax: str
-) -> Iterable[str]:
-    if len(text) > max_length:
-        yield f"must be no more than {max_length} characters"
-    if not pattern.fullmatch(text):
-        yield syntax
 
 
 def _int64(text: str | None) -> int | None:

@@ -269,8 +269,8 @@ class PodStores:
         store = self._stores.get(namespace)
         if store is None:
             raise NoPodMatchesError(
-                f'namespace "{namespace}" is not watched: pods.namespaces names only '
-                f"{', '.join(self._stores)}"
+                f'namespace "{namespace}" is not watched: the setting pods.namespaces of '
+                "gpu-metrics-server leaves it out"
             )
         return store.in_namespace(namespace)
 

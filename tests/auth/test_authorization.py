@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 
@@ -20,7 +21,12 @@ from metrics_server.auth.request_info import Attributes, attributes_of
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.object_store import Object
 from metrics_server.demo.reviews import AccessFault, Reviews
-from metrics_server.errors import ConfigurationError, ForbiddenError, ReviewError
+from metrics_server.errors import (
+    ConfigurationError,
+    ForbiddenError,
+    ReviewError,
+    TooManyReviewsError,
+)
 from metrics_server.kube.client import KubernetesClient, connect
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
@@ -462,6 +468,22 @@ async def test_reviews_leave_connections_for_others(
         task.cancel()
     await asyncio.wait(tasks)
     await settled(lambda: len(asyncio.all_tasks()) < len(tasks))
+
+
+async def test_reviews_are_bounded(authorizer: Authorizer, reviews: Reviews) -> None:
+    """A user who asks for ever new things leaves room for others, and anonymous ones leave more."""
+
+    async def ask(user: User, times: int, address: str = "") -> int:
+        before = len(reviews.access_reviews)
+        for n in range(times):
+            with suppress(ForbiddenError, TooManyReviewsError):
+                await authorizer.authorize(user, Attributes("get", path=f"/{address}/{n}"), address)
+        return len(reviews.access_reviews) - before
+
+    assert await ask(User("eve"), 500) == 400
+    assert await ask(User("hpa"), 100) == 100
+    assert [await ask(ANONYMOUS, 50, address) for address in "abcdef"] == [40, 40, 40, 40, 40, 0]
+    assert await ask(User("hpa"), 200) == 100
 
 
 async def test_what_is_far_too_long_is_not_kept(authorizer: Authorizer, reviews: Reviews) -> None:

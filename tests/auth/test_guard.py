@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from aiohttp import ClientSession, TCPConnector, web
+from aiohttp import ClientSession, TCPConnector
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -42,6 +42,7 @@ from metrics_server.provider import ExternalMetricsProvider
 from metrics_server.rules import MetricRule, Rules
 from metrics_server.samples import Collection, PodSample
 from metrics_server.serving.authority import KeyPair
+from metrics_server.serving.door import listening
 from metrics_server.serving.listener import ListeningContext
 from metrics_server.windows import Windows
 
@@ -78,9 +79,10 @@ class Callers:
     headers: list[tuple[str, str]] = field(default_factory=list)
 
     async def authenticate(
-        self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]]
+        self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]], address: str = ""
     ) -> User:
         """The user, where there is one."""
+        assert address == "127.0.0.1"
         self.peers.append(peer)
         self.headers = [*headers]
         if self.user is None:
@@ -241,12 +243,10 @@ async def server(
         client = await connect(kubeconfig)
         stack.push_async_callback(client.close)
         guard = Guard(callers, Authorizer(client, timeout=0.2), monitor)
-        runner = web.ServerRunner(ApiServer(app_before(guard, measured, monitor)))
-        await runner.setup()
-        stack.push_async_callback(runner.cleanup)
-        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        served = ApiServer(app_before(guard, measured, monitor))
+        host, port = await stack.enter_async_context(listening(served, "127.0.0.1", 0, context))
         yield Server(
-            url=f"https://127.0.0.1:{runner.addresses[0][1]}",
+            url=f"https://{host}:{port}",
             api=api,
             reviews=reviews,
             callers=callers,

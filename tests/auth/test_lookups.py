@@ -58,8 +58,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 def lookups(clock: Clock) -> Lookups:
-    """Room for two values."""
-    return SharedLookups(ttl=TTL, maxsize=2, clock=clock)
+    """Room for some values, of about 700 bytes."""
+    return SharedLookups(ttl=TTL, max_bytes=16 * 700, clock=clock)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ class Key:
 
 async def test_an_error_leaves_nothing_behind() -> None:
     """However many look-ups fail, no memory is held for them."""
-    lookups: SharedLookups[Key, int] = SharedLookups(ttl=TTL, maxsize=2)
+    lookups: SharedLookups[Key, int] = SharedLookups(ttl=TTL, max_bytes=16 * 700)
     source = Source()
     source.error = ValueError("no")
     key = Key()
@@ -173,12 +173,16 @@ async def test_an_error_leaves_nothing_behind() -> None:
 
 async def test_values_are_bounded(lookups: Lookups, source: Source) -> None:
     """The one that was used the longest ago makes room."""
-    for key in "ab":
-        await lookups.get(key, source)
-    assert await lookups.get("a", source) == 1
-    assert await lookups.get("c", source) == 3
-    assert await lookups.get("a", source) == 1
-    assert await lookups.get("b", source) == 4
+    for key in range(30):
+        await lookups.get(str(key), source)
+        assert await lookups.get("0", source) == 1
+    assert await lookups.get("29", source) == 30
+    assert await lookups.get("1", source) == 31
+
+
+async def test_a_value_of_a_long_key_is_told_and_not_kept(lookups: Lookups, source: Source) -> None:
+    """It would push out many others."""
+    assert [await lookups.get("x" * 700, source) for _ in range(2)] == [1, 2]
 
 
 async def test_one_that_gives_up_leaves_the_others(lookups: Lookups, source: Source) -> None:

@@ -321,7 +321,7 @@ async def test_reviews_leave_room_for_other_calls(
 ) -> None:
     """However many tokens come at once, what else the API is asked is answered meanwhile."""
     door.open.clear()
-    asking = [asyncio.create_task(tokens.user(f"t{n}")) for n in range(200)]
+    asking = [asyncio.create_task(tokens.user(f"t{n}", f"10.0.0.{n}")) for n in range(200)]
     await door.asked(32)
 
     assert await client.get("/healthz", {}, timeout=5) == b"ok"
@@ -369,7 +369,7 @@ async def test_a_token_is_not_kept(client: KubernetesClient, tokens: TokenReview
     other = TokenReviews(client)
     await other.user("of-alice")
 
-    (kept,), (kept_by_other,) = tokens._users._kept, other._users._kept
+    (kept,), (kept_by_other,) = tokens._users._kept._entries, other._users._kept._entries
 
     assert len(kept) == 32
     assert kept != kept_by_other

@@ -20,7 +20,8 @@ from msgspec import Struct
 
 from metrics_server.auth.client_certificates import ClientCAs
 from metrics_server.serving.authority import Authority, KeyPair
-from metrics_server.serving.connection import LimitedServer, Limits
+from metrics_server.serving.limited_server import LimitedServer
+from metrics_server.serving.limits import Limits
 from metrics_server.serving.tls import Vouched
 
 HOST = "127.0.0.1"

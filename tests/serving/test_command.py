@@ -10,7 +10,7 @@ from metrics_server.errors import ConfigurationError
 from metrics_server.serving.authority import KeyPair
 from metrics_server.serving.certificates import read_pair
 from metrics_server.serving.command import CertsOptions, write_certificates
-from metrics_server.serving.limits import listening
+from metrics_server.serving.door import listening
 from metrics_server.serving.listener import ListeningContext
 from tests.serving.peers import HOST, ask, server, trusting
 

@@ -11,8 +11,8 @@ from structlog.testing import capture_logs
 from metrics_server.errors import ConfigurationError
 from metrics_server.monitoring import Monitor
 from metrics_server.serving.authority import Authority, KeyPair
+from metrics_server.serving.door import listening
 from metrics_server.serving.files import CertificateFiles
-from metrics_server.serving.limits import listening
 from metrics_server.serving.listener import ListeningContext
 from tests.serving.peers import HOST, PATIENCE_SECONDS, ask, server, trusting
 

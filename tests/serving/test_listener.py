@@ -8,8 +8,8 @@ from structlog.testing import capture_logs
 
 from metrics_server.errors import ConfigurationError
 from metrics_server.serving.authority import Authority, KeyPair
-from metrics_server.serving.connection import LimitedServer
-from metrics_server.serving.limits import listening
+from metrics_server.serving.door import listening
+from metrics_server.serving.limited_server import LimitedServer
 from metrics_server.serving.listener import ListeningContext
 from tests.serving.peers import (
     HOST,

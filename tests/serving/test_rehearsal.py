@@ -12,7 +12,7 @@ from cryptography.x509.oid import NameOID
 
 from metrics_server.errors import ConfigurationError
 from metrics_server.serving.authority import Authority, KeyPair
-from metrics_server.serving.limits import listening
+from metrics_server.serving.door import listening
 from metrics_server.serving.listener import ListeningContext
 from metrics_server.serving.rehearsal import rehearse
 from metrics_server.serving.tls import server_context

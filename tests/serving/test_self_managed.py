@@ -17,7 +17,7 @@ from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.monitoring import Monitor
 from metrics_server.serving.authority import Authority, KeyPair
-from metrics_server.serving.limits import listening
+from metrics_server.serving.door import listening
 from metrics_server.serving.listener import ListeningContext
 from metrics_server.serving.self_managed import SelfManaged
 from metrics_server.serving.shared import API_SERVICE, SharedBundle

@@ -1,0 +1,81 @@
+"""Caches that hold so many bytes, for what callers send: a count alone bounds no memory."""
+
+import sys
+from collections.abc import Hashable
+from typing import Generic, TypeVar
+
+from cachetools import LRUCache
+from msgspec import Struct
+
+K = TypeVar("K", bound=Hashable)
+V = TypeVar("V")
+
+MAX_KEPT_CHARACTERS = 256
+"""Longer texts of callers are answered and not kept, where a cache counts its entries."""
+
+# What the cache itself takes for an entry: its place in two dictionaries, and their objects.
+_ENTRY_BYTES = 512
+_LEAST_ENTRIES = 16
+
+
+class BytesLRU(Generic[K, V]):
+    """Values by key; the one that was used the longest ago goes when the bytes run out.
+
+    Args:
+        max_bytes: of all keys and values together. What takes more than a sixteenth of it is not
+            kept, so that one does not push out all others.
+    """
+
+    def __init__(self, max_bytes: int) -> None:
+        self._entries: LRUCache[K, tuple[V, int]] = LRUCache(max_bytes, getsizeof=_size)
+
+    def __len__(self) -> int:
+        """How many there are."""
+        return len(self._entries)
+
+    @property
+    def bytes(self) -> int:
+        """How many bytes they are counted as."""
+        return int(self._entries.currsize)
+
+    def get(self, key: K) -> V | None:
+        """The value for a key, if it is kept."""
+        entry = self._entries.get(key)
+        return None if entry is None else entry[0]
+
+    def put(self, key: K, value: V, size: int) -> None:
+        """Keep a value that takes so many bytes together with its key, by `weight`."""
+        size += _ENTRY_BYTES
+        if size * _LEAST_ENTRIES <= self._entries.maxsize:
+            self._entries[key] = (value, size)
+        else:
+            self._entries.pop(key, None)
+
+    def clear(self) -> None:
+        """Forget all of them."""
+        self._entries.clear()
+
+
+def weight(value: object) -> int:
+    """The bytes of a value and of all that it holds: structs, tuples, sets and mappings.
+
+    What is shared is counted each time, so that it is never too little.
+    """
+    total = 0
+    pending = [value]
+    while pending:
+        one = pending.pop()
+        total += sys.getsizeof(one)
+        if isinstance(one, Struct):
+            pending += [getattr(one, name) for name in one.__struct_fields__]
+            # What is computed once and kept beside the fields.
+            pending += getattr(one, "__dict__", {}).values()
+        elif isinstance(one, dict):
+            pending += [*one.keys(), *one.values()]
+        elif isinstance(one, tuple | list | set | frozenset):
+            pending += one
+    return total
+
+
+def _size(entry: tuple[object, int]) -> int:
+    return entry[1]
