@@ -29,8 +29,8 @@ from metrics_server.weight import weight
 
 # How many times a window is measured in the background: it bounds the memory of a question.
 _TIMES = 30
-# Of all questions with a window: thousands. Beyond that the one asked longest ago starts over.
-_MAX_BYTES = 16 * 1024 * 1024
+# Of all questions with a window: hundreds. Beyond that the one asked longest ago starts over.
+_MAX_BYTES = 8 * 1024 * 1024
 # What one takes besides its question, with its task.
 _WINDOW_BYTES = 8 * 1024
 

@@ -207,7 +207,7 @@ async def test_errors_name_no_namespace_that_the_caller_did_not(simulated: Clust
     message = answer.error().message
     assert "secret-project" not in message
     assert "a pod a is named, but in another namespace than default" in message
-    assert any(line.get("named_in") == "secret-project" for line in logs)
+    assert any("secret-project" in str(line.get("namespaces")) for line in logs)
 
 
 async def test_errors_name_no_namespace_that_is_watched() -> None:

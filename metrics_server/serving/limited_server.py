@@ -19,7 +19,8 @@ class LimitedServer(web.Server):
     """An aiohttp web server whose connections keep to limits.
 
     Args:
-        handler: answers a request. It is cancelled when the client has gone away.
+        handler: answers a request, without waiting for its body, which is read after the answer
+            only to be discarded. It is cancelled when the client has gone away.
         limits: of every connection, and of all together.
         monitor: counts the connections that are dropped.
 

@@ -221,6 +221,7 @@ async def server(
     """A server that asks a Kubernetes API whether alice may, which at first says no."""
     path, certificate = pair
     context = ListeningContext(KeyPair(path.read_bytes(), path.read_bytes()))
+    context.use_verifier(bool)
     certified = ssl.create_default_context(cafile=path)
     certified.load_cert_chain(path)
     reviews, callers, measured = Reviews({}), Callers(), Measured()

@@ -9,7 +9,6 @@ from structlog.testing import capture_logs
 from metrics_server.errors import ConfigurationError
 from metrics_server.serving.authority import Authority, KeyPair
 from metrics_server.serving.door import listening
-from metrics_server.serving.limited_server import LimitedServer
 from metrics_server.serving.listener import ListeningContext
 from tests.serving.peers import (
     HOST,
@@ -134,15 +133,18 @@ def test_large_bodies_pass_both_ways(new_loop: LoopFactory, version: ssl.TLSVers
         ours = Authority("server")
         context = trusting(ours.bundle, version=version)
         asked = bytes(range(256)) * 160
-        async with (
-            listening(LimitedServer(repeat), HOST, 0, ListeningContext(pair_of(ours))) as (_, port),
-            ClientSession(connector=TCPConnector(ssl=context)) as session,
-        ):
-            url = f"https://{HOST}:{port}/?times="
+        # A server that reads bodies, as ours does not.
+        runner = web.ServerRunner(web.Server(repeat))
+        await runner.setup()
+        tls = ListeningContext(pair_of(ours))
+        await web.TCPSite(runner, HOST, 0, ssl_context=tls).start()
+        async with ClientSession(connector=TCPConnector(ssl=context)) as session:
+            url = f"https://{HOST}:{runner.addresses[0][1]}/?times="
             for size, times in ((0, 1), (1, 1), (1024, 16), (1025, 16), (len(asked), 60)):
                 sent = asked[:size]
                 async with session.post(f"{url}{times}", data=sent) as answer:
                     assert await answer.read() == sent * times
+        await runner.cleanup()
 
     run(new_loop, body())
 
