@@ -203,3 +203,44 @@ async def test_identities_never_share_a_decision(simulated: Cluster) -> None:
         await ask(simulated, proxy, {"X-Remote-User": HPA, **extra})
     seen = [review["spec"] for review in simulated.trust.reviews.access_reviews]
     assert len(seen) == len(variants)
+
+
+async def test_reviews_carry_what_is_selected(simulated: Cluster) -> None:
+    """Name, fields and labels are sent as kube-apiserver sends them, and tell questions apart."""
+    proxy = simulated.trust.front_proxy()
+    for query in (
+        "labelSelector=app+in+(b,a),!old&fieldSelector=metadata.name%3Dgpu",
+        "labelSelector=app%3Da",
+        "labelSelector=app%3Da",
+        "",
+    ):
+        answer = await ask(simulated, proxy, {"X-Remote-User": HPA}, f"{METRIC}?{query}")
+        assert answer.status in (200, 404)
+    asked = {
+        "namespace": "default",
+        "verb": "list",
+        "group": "external.metrics.k8s.io",
+        "version": "v1beta1",
+        "resource": "gpu_utilization",
+    }
+    specs = [one["spec"] for one in simulated.trust.reviews.access_reviews]
+    assert [spec["resourceAttributes"] for spec in specs if isinstance(spec, dict)] == [
+        {
+            **asked,
+            "name": "gpu",
+            "fieldSelector": {
+                "requirements": [{"key": "metadata.name", "operator": "In", "values": ["gpu"]}]
+            },
+            "labelSelector": {
+                "requirements": [
+                    {"key": "app", "operator": "In", "values": ["a", "b"]},
+                    {"key": "old", "operator": "DoesNotExist"},
+                ]
+            },
+        },
+        {
+            **asked,
+            "labelSelector": {"requirements": [{"key": "app", "operator": "In", "values": ["a"]}]},
+        },
+        asked,
+    ]

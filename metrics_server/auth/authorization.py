@@ -7,12 +7,13 @@ from typing import Literal
 
 import msgspec
 import structlog
-from msgspec import Struct, structs
+from msgspec import Struct
 
 from metrics_server.auth.identity import ANONYMOUS, MASTERS, User
 from metrics_server.auth.lookups import REVIEW_SECONDS, SharedLookups, unknown_callers
 from metrics_server.auth.request_info import Attributes
 from metrics_server.auth.reviewing import Reviewing
+from metrics_server.auth.selectors import Requirement
 from metrics_server.errors import (
     ConfigurationError,
     ForbiddenError,
@@ -40,7 +41,13 @@ _MAX_KEPT_CHARACTERS = 1024
 log = structlog.stdlib.get_logger(__name__)
 
 
-class ResourceAttributes(Struct, frozen=True):
+class SelectorAttributes(Struct, frozen=True):
+    """authorization.k8s.io/v1 FieldSelectorAttributes or LabelSelectorAttributes."""
+
+    requirements: tuple[Requirement, ...]
+
+
+class ResourceAttributes(Struct, frozen=True, rename="camel", omit_defaults=True):
     """authorization.k8s.io/v1 ResourceAttributes."""
 
     namespace: str
@@ -48,6 +55,9 @@ class ResourceAttributes(Struct, frozen=True):
     group: str
     version: str
     resource: str
+    name: str = ""
+    field_selector: SelectorAttributes | None = None
+    label_selector: SelectorAttributes | None = None
 
 
 class NonResourceAttributes(Struct, frozen=True):
@@ -147,7 +157,7 @@ class Authorizer:
         """
         if MASTERS in user.groups or self._is_always_allowed(attributes):
             return
-        if sum(map(len, structs.astuple(attributes))) > _MAX_KEPT_CHARACTERS:
+        if attributes.characters > _MAX_KEPT_CHARACTERS:
             decision = await self._review(user, attributes, address)
         else:
             decision = await self._decisions.get(
@@ -217,6 +227,9 @@ def _spec(user: User, attributes: Attributes) -> SubjectAccessReviewSpec:
         attributes.group,
         attributes.version,
         attributes.resource,
+        attributes.name,
+        SelectorAttributes(attributes.fields) if attributes.fields else None,
+        SelectorAttributes(attributes.labels) if attributes.labels else None,
     )
     path = NonResourceAttributes(attributes.path, attributes.verb)
     return SubjectAccessReviewSpec(

@@ -6,6 +6,12 @@ from urllib.parse import unquote_plus
 
 from msgspec import Struct
 
+from metrics_server.auth.selectors import (
+    Requirement,
+    field_requirements,
+    label_requirements,
+    name_of,
+)
 from metrics_server.errors import BadRequestError
 from metrics_server.paths import decoded
 from metrics_server.weight import MAX_KEPT_CHARACTERS
@@ -18,6 +24,10 @@ _VERBS: Mapping[str, str] = {
     "PATCH": "patch",
     "DELETE": "deletecollection",
 }
+_READS = ("GET", "HEAD")
+# As verbsWithSelectors of k8s.io/apiserver.
+_VERBS_WITH_SELECTORS = ("list", "watch", "deletecollection")
+_PARAMETERS = ("watch", "fieldSelector", "labelSelector")
 
 
 class Attributes(Struct, frozen=True, cache_hash=True):
@@ -32,6 +42,9 @@ class Attributes(Struct, frozen=True, cache_hash=True):
         version: the API group's version.
         resource: the metric, in lower case.
         path: the path, without slashes at its end.
+        name: the one object that is selected by its name; "" for all.
+        fields: what the field selector requires.
+        labels: what the label selector requires.
     """
 
     verb: str
@@ -40,6 +53,18 @@ class Attributes(Struct, frozen=True, cache_hash=True):
     version: str = ""
     resource: str = ""
     path: str = ""
+    name: str = ""
+    fields: tuple[Requirement, ...] = ()
+    labels: tuple[Requirement, ...] = ()
+
+    @property
+    def characters(self) -> int:
+        """How long all of it is."""
+        words = [self.verb, self.namespace, self.group, self.version, self.resource, self.path]
+        words.append(self.name)
+        for one in (*self.fields, *self.labels):
+            words += (one.key, *one.values)
+        return sum(map(len, words))
 
 
 def attributes_of(method: str, path: str, query: str) -> Attributes:
@@ -71,12 +96,19 @@ def _attributes_of(method: str, path: str, query: str) -> Attributes:
         case ["", "apis", group, version, "namespaces", namespace, metric] if (
             group and version and namespace and metric
         ):
+            parameters = _parameters(query)
+            verb = _verb(method, parameters)
+            selects = verb in _VERBS_WITH_SELECTORS
+            fields = field_requirements(parameters.get("fieldSelector", "")) if selects else ()
             return Attributes(
-                verb=_verb(method, query),
+                verb=verb,
                 namespace=decoded(namespace),
                 group=group,
                 version=version,
                 resource=decoded(metric).lower(),
+                name=name_of(fields) if method in _READS else "",
+                fields=fields,
+                labels=label_requirements(parameters.get("labelSelector", "")) if selects else (),
             )
     return Attributes(verb=method.lower(), path=path)
 
@@ -84,16 +116,19 @@ def _attributes_of(method: str, path: str, query: str) -> Attributes:
 _known_attributes_of = lru_cache(maxsize=512)(_attributes_of)
 
 
-def _verb(method: str, query: str) -> str:
+def _verb(method: str, parameters: Mapping[str, str]) -> str:
     """The verb for a metric. A GET without a name is a list, or a watch, never a get."""
     verb = _VERBS.get(method, method.lower())
-    return "watch" if verb == "list" and _is_watch(query) else verb
+    watches = parameters.get("watch", "false").lower() not in ("false", "0")
+    return "watch" if verb == "list" and watches else verb
 
 
-def _is_watch(query: str) -> bool:
+def _parameters(query: str) -> Mapping[str, str]:
+    """Those that are read here; as in Go's url.Values, the first of a parameter's values counts."""
+    found: dict[str, str] = {}
     for pair in query.split("&"):
-        name, _, value = pair.partition("=")
-        # As in Go's url.Values, the first of a parameter's values counts.
-        if unquote_plus(name) == "watch":
-            return unquote_plus(value).lower() not in ("false", "0")
-    return False
+        encoded, _, value = pair.partition("=")
+        name = unquote_plus(encoded)
+        if name in _PARAMETERS and name not in found:
+            found[name] = unquote_plus(value)
+    return found

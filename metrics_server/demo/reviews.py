@@ -98,7 +98,14 @@ def _attributes(spec: SubjectAccessReviewSpec) -> Attributes:
     match spec.resource_attributes, spec.non_resource_attributes:
         case asked, None if asked is not None:
             return Attributes(
-                asked.verb, asked.namespace, asked.group, asked.version, asked.resource
+                asked.verb,
+                asked.namespace,
+                asked.group,
+                asked.version,
+                asked.resource,
+                name=asked.name,
+                fields=asked.field_selector.requirements if asked.field_selector else (),
+                labels=asked.label_selector.requirements if asked.label_selector else (),
             )
         case None, path if path is not None:
             return Attributes(path.verb, path=path.path)
