@@ -86,7 +86,8 @@ class SharedSecret:
         except (msgspec.DecodeError, ValueError) as error:
             raise KubernetesError(
                 f"the Secret {self._namespace}/{self._name} is no certificate of ours: {error}; "
-                f"`kubectl -n {self._namespace} delete secret {self._name}` lets it be made anew"
+                f"`kubectl -n {self._namespace} patch secret {self._name} --type=merge "
+                """-p '{"data":null}'` lets another be made"""
             ) from error
 
     async def write(self, before: StoredSecret, state: State) -> None:
@@ -100,10 +101,9 @@ class SharedSecret:
                 "apiVersion": "v1",
                 "kind": "Secret",
                 "metadata": {"name": self._name, "namespace": self._namespace},
-                "type": "kubernetes.io/tls",
                 "data": to_data(state),
             }
-            await self._kubernetes.send("POST", self._collection, made, timeout=_SECONDS)
+            await self._create(made)
         else:
             kept = {key: value for key, value in _data(before.object).items() if key not in KEYS}
             await self._kubernetes.send(
@@ -113,6 +113,20 @@ class SharedSecret:
                 timeout=_SECONDS,
             )
         log.info("shared a certificate", secret=f"{self._namespace}/{self._name}")
+
+    async def _create(self, made: Mapping[str, object]) -> None:
+        """Make the Secret, where nobody has. The manifests do, so that this right is not needed."""
+        try:
+            await self._kubernetes.send("POST", self._collection, made, timeout=_SECONDS)
+        except KubernetesError as error:
+            if error.code != HTTPStatus.FORBIDDEN:
+                raise
+            raise KubernetesError(
+                f"there is no Secret {self._namespace}/{self._name}, and it may not be made: "
+                f"{error}; apply the manifests again, or run "
+                f"`kubectl -n {self._namespace} create secret generic {self._name}`",
+                error.code,
+            ) from error
 
 
 class _Meta(Struct, rename="camel"):

@@ -18,6 +18,7 @@ from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
 from tests.harness import eventually
 
 AUTOSCALERS = ("gpu-load", "gpu-load-by-sum")
+CERTIFICATES = ("-n", NAMESPACE, "get", "secret", f"{SERVER}-certificates", "-o=jsonpath={.data}")
 NODES_OF_REPLICAS = (
     *("-n", NAMESPACE, "get", "pods", f"-l=app.kubernetes.io/name={SERVER}"),
     *("--sort-by=.spec.nodeName", "-o=jsonpath=<{.items[*].spec.nodeName}>"),
@@ -90,13 +91,15 @@ async def test_the_files_one_by_one(cluster: Cluster) -> None:
 
 
 async def test_applying_twice_changes_nothing(cluster: Cluster) -> None:
-    """A second apply leaves all as it was, the caBundle that the server has written, too."""
+    """A second apply leaves all as it was, with the caBundle and the Secret that the server wrote."""
     await cluster.install()
+    before = await cluster.kubectl(*CERTIFICATES)
     assert await cluster.kubectl("diff", "-k", DEPLOYMENTS) == ""
     again = await cluster.kubectl("apply", "-k", DEPLOYMENTS)
     changed = [line for line in again.splitlines() if not line.endswith(" unchanged")]
     # Of a PodDisruptionBudget kubectl says so whatever is in it: its selector is always replaced.
     assert changed == [f"poddisruptionbudget.policy/{SERVER} configured"]
+    assert await cluster.kubectl(*CERTIFICATES) == before
     assert "True" in await cluster.kubectl("get", "apiservice", API_SERVICE)
 
 
@@ -108,9 +111,12 @@ async def test_applying_on_the_servers_side(cluster: Cluster) -> None:
     await cluster.serves()
     bundle = ("get", "apiservice", API_SERVICE, "-o=jsonpath={.spec.caBundle}")
     before = await cluster.kubectl(*bundle)
+    certificates = await cluster.kubectl(*CERTIFICATES)
     assert await cluster.kubectl("diff", *apply[1:]) == ""
     await cluster.kubectl(*apply)
     assert await cluster.kubectl(*bundle) == before != ""
+    assert await cluster.kubectl(*CERTIFICATES) == certificates
+    assert "tls.key" in certificates
 
 
 async def test_kubectl_finds_the_metrics(cluster: Cluster) -> None:

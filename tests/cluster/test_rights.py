@@ -6,7 +6,7 @@ import ssl
 import aiohttp
 from msgspec import Struct
 
-from tests.cluster.cluster import Cluster
+from tests.cluster.cluster import METRIC, Cluster
 from tests.cluster.containers import SERVER_PORT
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
 from tests.harness import eventually
@@ -88,6 +88,30 @@ async def test_prometheus_may_read_what_others_may_not(cluster: Cluster) -> None
     await cluster.kubectl("apply", "-f", overlay)
     status, text = await eventually(scrape, lambda told: told[0] == 200, 60)
     assert "gpu_metrics_server_certificate_expiration_timestamp_seconds" in text
+
+
+async def test_who_may_view_a_namespace_reads_its_metrics(cluster: Cluster) -> None:
+    """By the cluster's own role `view`, bound in that namespace; nobody else, and nowhere else."""
+    await cluster.install()
+    await cluster.measures()
+    selector = METRIC.partition("?")[2]
+    elsewhere = f"{METRIC.partition('/namespaces/')[0]}/namespaces/kube-system/gpu_utilization"
+    await cluster.refuses("get", "--raw", METRIC, "--as=jane")
+    await cluster.kubectl("create", "rolebinding", "jane", "--clusterrole=view", "--user=jane")
+    await cluster.becomes('"source":"exporters"', "get", "--raw", METRIC, "--as=jane")
+    await cluster.refuses("get", "--raw", f"{elsewhere}?{selector}", "--as=jane")
+    await cluster.refuses("get", "--raw", METRIC, "--as=joe")
+
+
+async def test_an_empty_secret_is_filled_again(cluster: Cluster) -> None:
+    """What docs/troubleshooting.md says of starting over with another certificate."""
+    await cluster.install()
+    secret = ("-n", NAMESPACE, "get", "secret", f"{SERVER}-certificates", "-o=jsonpath={.data}")
+    before = await cluster.kubectl(*secret)
+    patch = ("--type=merge", "-p", '{"data":null}')
+    await cluster.kubectl("-n", NAMESPACE, "patch", "secret", f"{SERVER}-certificates", *patch)
+    assert await cluster.becomes("tls.key", *secret) != before
+    await cluster.measures()
 
 
 async def test_each_rule_is_needed(cluster: Cluster) -> None:

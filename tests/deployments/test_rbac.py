@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from metrics_server.api.types import GROUP
 from metrics_server.auth.identity import User
 from metrics_server.demo import manifests
 from metrics_server.demo.kubernetes_api import KubernetesAPI
@@ -23,6 +24,7 @@ from tests.deployments.manifests import (
     SERVER,
     at,
     build,
+    find,
     kinds,
     read,
     server_container,
@@ -32,8 +34,9 @@ from tests.deployments.rbac import AccessControl, Grant, grants
 from tests.harness import PageExporter, eventually, page, pod, write_kubeconfig
 
 ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
-GRANTED = tuple(grants(read(DEPLOYMENTS / "rbac.yaml"), ACCOUNT))
-SECRET: Object = {"metadata": {"name": f"{SERVER}-certificates", "namespace": NAMESPACE}}
+RULES = read(DEPLOYMENTS / "rbac.yaml")
+GRANTED = tuple(grants(RULES, ACCOUNT))
+SECRET = find(RULES, "Secret", f"{SERVER}-certificates")
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
 
 
@@ -93,14 +96,14 @@ class Deployed:
 
 @asynccontextmanager
 async def deployed(
-    granted: Sequence[Grant], folder: Path, *, secret: bool = False
+    granted: Sequence[Grant], folder: Path, *, secret: bool = True
 ) -> AsyncIterator[Deployed]:
     """Run the command as the manifest does, but on loopback and at a port that is free.
 
     Args:
         granted: what it may do.
         folder: for files.
-        secret: whether its Secret is there already, empty.
+        secret: whether its Secret is there, as the manifest makes it.
     """
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(KubernetesAPI())
@@ -148,37 +151,50 @@ async def _read_all(process: asyncio.subprocess.Process, output: bytearray) -> N
 
 async def test_with_these_rules_everything_works_and_each_is_needed(tmp_path: Path) -> None:
     """With rbac.yaml alone the server is ready, is verified and answers; no rule is left over."""
-    used: set[Grant] = set()
-    for secret in (False, True):  # it makes the Secret, or it fills the one that there is
-        folder = tmp_path / str(secret)
-        folder.mkdir()
-        async with deployed(GRANTED, folder, secret=secret) as server:
+    async with deployed(GRANTED, tmp_path) as server:
 
-            async def answer(server: Deployed = server) -> str:
-                return await server.ask(METRIC)
+        async def answer() -> str:
+            return await server.ask(METRIC)
 
-            told = await eventually(answer, lambda answer: answer.startswith("200"))
-            assert '"value":"50"' in told
-            ready = await server.ask("/readyz")
-            assert ready == "200 ok"
+        told = await eventually(answer, lambda answer: answer.startswith("200"))
+        assert '"value":"50"' in told
+        assert await server.ask("/readyz") == "200 ok"
 
-            async def unused(server: Deployed = server) -> set[str]:
-                return {grant.resource for grant in set(GRANTED) - server.access.used}
+        async def unused() -> set[Grant]:
+            return set(GRANTED) - server.access.used
 
-            await eventually(unused, lambda resources: resources <= {"secrets"})
-            # All that it leaves is in the namespace, and goes with it.
-            left = server.api.store.snapshot(SECRETS, server.api.store.version)
-            assert list(left) == [(NAMESPACE, f"{SERVER}-certificates")]
-            assert server.access.refused == set()
-            used |= server.access.used
-    assert used == set(GRANTED)
+        await eventually(unused, lambda left: not left)
+        # All that it leaves is in the namespace, and goes with it.
+        left = server.api.store.snapshot(SECRETS, server.api.store.version)
+        assert list(left) == [(NAMESPACE, f"{SERVER}-certificates")]
+        assert server.access.refused == set()
+
+
+async def test_without_its_secret_it_says_what_to_do(tmp_path: Path) -> None:
+    """It may make none, and the log names the command that does."""
+    async with deployed(GRANTED, tmp_path, secret=False) as server:
+
+        async def told() -> str:
+            return server.text
+
+        command = f"kubectl -n {NAMESPACE} create secret generic {SERVER}-certificates"
+        await eventually(told, lambda text: command in text)
+        assert {(call.verb, call.resource) for call in server.access.refused} == {
+            ("create", "secrets")
+        }
+        server.api.apply(SECRETS, SECRET)
+
+        async def answer() -> str:
+            return await server.ask(METRIC)
+
+        await eventually(answer, lambda answer: answer.startswith("200"), 30)
 
 
 @pytest.mark.parametrize("gone", GRANTED, ids=lambda g: f"{g.verb} {g.resource}")
 async def test_without_a_rule_something_named_fails(gone: Grant, tmp_path: Path) -> None:
     """Whichever grant is taken away, the server tells word for word what it may not do."""
     left = [grant for grant in GRANTED if grant != gone]
-    async with deployed(left, tmp_path, secret=gone.verb == "update") as server:
+    async with deployed(left, tmp_path) as server:
 
         async def told() -> str:
             return server.text + await server.ask(METRIC) + await server.ask("/readyz?verbose")
@@ -195,5 +211,23 @@ def test_nothing_is_granted_by_a_wildcard() -> None:
     for grant in GRANTED:
         assert "*" not in (grant.verb, grant.group, grant.resource)
         assert grant.namespace or grant.verb in ("list", "watch", "create") or grant.names
-    creates = [g for g in GRANTED if g.verb == "create" and g.namespace]
-    assert [(g.resource, g.namespace) for g in creates] == [("secrets", NAMESPACE)]
+        # What it creates are reviews, which nobody keeps.
+        assert grant.verb != "create" or grant.resource.endswith("reviews")
+
+
+@pytest.mark.parametrize("role", ["view", "edit", "admin"])
+def test_who_may_see_a_namespace_may_read_its_metrics(role: str) -> None:
+    """The cluster's own roles take the reader's rules in, which read and do nothing else."""
+    reader = find(RULES, "ClusterRole", f"{SERVER}:reader")
+    assert at(reader, "metadata", "labels", f"rbac.authorization.k8s.io/aggregate-to-{role}") == (
+        "true"
+    )
+    assert at(reader, "rules") == [
+        {"apiGroups": [GROUP], "resources": ["*"], "verbs": ["get", "list"]}
+    ]
+
+
+def test_the_secret_is_empty() -> None:
+    """What a manifest does not set, applying it again does not take back."""
+    assert SECRET.keys() == {"apiVersion", "kind", "metadata", "type"}
+    assert SECRET["type"] == "Opaque"
