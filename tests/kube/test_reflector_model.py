@@ -1,0 +1,217 @@
+"""A reflector against a plain dict: whatever the API sends, in the end they are the same."""
+
+import asyncio
+import json
+import tempfile
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import TypeVar
+
+from hypothesis import Phase, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
+
+from metrics_server.demo.kubernetes_api import KubernetesAPI
+from metrics_server.demo.object_store import NODES, PODS, Object, metadata
+from metrics_server.kube.pods import Pod, PodStore, pod_decoder
+from metrics_server.kube.reflector import Reflector
+
+from .conftest import connected, write_kubeconfig
+from .test_reflector import PATH, running, until
+
+T = TypeVar("T")
+
+decode = pod_decoder()
+
+NAMESPACES = st.sampled_from(["one", "two"])
+NAMES = st.sampled_from(["a", "b", "c"])
+PHASES = st.sampled_from(["Pending", "Running", "Failed"])
+CODES = st.sampled_from([400, 403, 410, 429, 500, 503, 504])
+
+
+def described(namespace: str, name: str, phase: str, gpus: int) -> Object:
+    """A Pod."""
+    return {
+        "metadata": {"name": name, "namespace": namespace, "labels": {"phase": phase}},
+        "spec": {"containers": [{"resources": {"limits": {"nvidia.com/gpu": str(gpus)}}}]},
+        "status": {"phase": phase},
+    }
+
+
+async def _no_sleep(_: float) -> None:
+    await asyncio.sleep(0)
+
+
+class Follows(RuleBasedStateMachine):
+    """Changes pods, and breaks what can break between them and the store."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.stack = AsyncExitStack()
+        self.model: dict[tuple[str, str], Pod] = {}
+        # Everything that a pod ever was: the store may be late, but it makes nothing up.
+        self.ever: set[tuple[str, str, str, int]] = set()
+        self.history: list[Object] = []
+
+    def do(self, coroutine: Coroutine[object, object, T]) -> T:
+        """Run it in the machine's own event loop."""
+        return self.loop.run_until_complete(asyncio.wait_for(coroutine, 20))
+
+    @initialize(pods=st.integers(0, 3), first=st.sampled_from(["", "0"]))
+    def begin(self, pods: int, first: str) -> None:
+        """A cluster of some pods, and a reflector at work."""
+        self.store = PodStore()
+        self.do(self._begin(pods, first))
+
+    async def _begin(self, pods: int, first: str) -> None:
+        folder = self.stack.enter_context(tempfile.TemporaryDirectory())
+        self.api = await self.stack.enter_async_context(KubernetesAPI(bookmark_seconds=0.01))
+        for number in range(pods):
+            self.put("one", "abc"[number], "Running", 1)
+        kubeconfig = write_kubeconfig(Path(folder, "kubeconfig"), self.api.url)
+        client = await self.stack.enter_async_context(connected(kubeconfig))
+        self.reflector = Reflector(
+            client,
+            PATH,
+            decode,
+            self.store,
+            first_version=first,
+            watch_seconds=(5, 5),
+            sleep=_no_sleep,
+        )
+        await self.stack.enter_async_context(running(self.reflector))
+
+    def put(self, namespace: str, name: str, phase: str, gpus: int) -> None:
+        """Put a pod into the cluster, and into the model."""
+        made = self.api.apply(PODS, described(namespace, name, phase, gpus))
+        self.history.append(made)
+        self.model[namespace, name] = decode(json.dumps(made).encode())
+        self.ever.add((namespace, name, phase, gpus))
+
+    @rule(namespace=NAMESPACES, name=NAMES, phase=PHASES, gpus=st.integers(0, 2))
+    def apply(self, namespace: str, name: str, phase: str, gpus: int) -> None:
+        """A pod comes, or changes."""
+        self.put(namespace, name, phase, gpus)
+
+    @rule(namespace=NAMESPACES, name=NAMES)
+    def delete(self, namespace: str, name: str) -> None:
+        """A pod goes."""
+        if self.model.pop((namespace, name), None):
+            self.api.delete(PODS, namespace, name)
+
+    @rule()
+    def change_something_else(self) -> None:
+        """The version moves on without a pod."""
+        self.api.apply(NODES, {"metadata": {"name": "n"}})
+
+    @rule()
+    def drop(self) -> None:
+        """The connection of the watch breaks."""
+        self.api.drop_watches()
+
+    @rule()
+    def compact(self) -> None:
+        """The history is lost, and with it the place of whoever is not at its end."""
+        self.api.compact()
+        self.api.drop_watches()
+
+    @rule(code=CODES)
+    def fail_inside(self, code: int) -> None:
+        """The watch is told of an error."""
+        self.api.fail_watches(code, "an error")
+
+    @rule(code=CODES, times=st.integers(1, 3))
+    def fail_next(self, code: int, times: int) -> None:
+        """The next requests are refused."""
+        self.api.fail_next(code, "a refusal", times=times)
+
+    @rule(
+        garbage=st.one_of(
+            st.binary(max_size=40),
+            st.sampled_from(
+                [
+                    b'{"type":"ADDED","object":{"metadata":{"name":"x"',
+                    b'{"type":"ADDED","object":{"metadata":{"name":"x","resourceVersion":"1"}}}',
+                    b'{"type":"DELETED","object":{}}',
+                    b'{"type":"BOOKMARK","object":{"metadata":{"resourceVersion":"1"}}}',
+                    b"null",
+                    b"[]",
+                ]
+            ),
+        )
+    )
+    def send_garbage(self, garbage: bytes) -> None:
+        """A line comes that is none, or only half of one, or of long ago."""
+        self.api.inject(garbage + b"\n")
+
+    @precondition(lambda self: self.history)
+    @rule(data=st.data(), kind=st.sampled_from(["ADDED", "MODIFIED"]), times=st.integers(1, 2))
+    def repeat(self, data: st.DataObject, kind: str, times: int) -> None:
+        """An event comes again, maybe long after it was true."""
+        self.settle()
+        self.do(until(lambda: self.api.open_watches == 1))
+        line = json.dumps({"type": kind, "object": data.draw(st.sampled_from(self.history))})
+        for _ in range(times):
+            self.api.inject(line.encode() + b"\n")
+        self.do(asyncio.sleep(0.005))
+
+    @rule(seconds=st.sampled_from([0, 0, 0.001, 0.02]))
+    def wait(self, seconds: float) -> None:
+        """Some time passes."""
+        self.do(asyncio.sleep(seconds))
+
+    @rule()
+    def settle(self) -> None:
+        """Nothing else happens: the store becomes what the cluster is."""
+        self.do(until(lambda: self.reflector.synced.is_set() and self.held() == self.model))
+
+    @invariant()
+    def nothing_is_made_up(self) -> None:
+        """What the store holds, a pod was once."""
+        for held in self.held().values():
+            assert (held.namespace, held.name, held.phase, held.gpus) in self.ever
+
+    def held(self) -> dict[tuple[str, str], Pod]:
+        """What the store holds."""
+        if not hasattr(self, "store"):
+            return {}
+        pods = [pod for namespace in ("one", "two") for pod in self.store.in_namespace(namespace)]
+        assert len(pods) == len(self.store)
+        for namespace, name in {(pod.namespace, pod.name) for pod in pods}:
+            assert self.store.get(namespace, name) in pods
+        return {(pod.namespace, pod.name): pod for pod in pods}
+
+    def teardown(self) -> None:
+        """In the end they are the same, and the reflector is still at work."""
+        try:
+            if hasattr(self, "reflector"):
+                self.settle()
+                assert metadata(self.api.apply(PODS, described("one", "z", "Running", 1)))
+                self.ever.add(("one", "z", "Running", 1))
+                self.do(until(lambda: self.store.get("one", "z") is not None))
+            self.do(self.stack.aclose())
+        finally:
+            self.loop.close()
+
+
+def test_a_store_becomes_what_the_cluster_is() -> None:
+    """Whatever happens on the way, and in whatever order."""
+    run_state_machine_as_test(
+        Follows,
+        settings=settings(
+            max_examples=60,
+            stateful_step_count=25,
+            deadline=None,
+            # A store that stays wrong is waited for, which would take a shrinker minutes.
+            phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        ),
+    )
