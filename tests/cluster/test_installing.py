@@ -91,7 +91,7 @@ async def test_the_files_one_by_one(cluster: Cluster) -> None:
 
 
 async def test_applying_twice_changes_nothing(cluster: Cluster) -> None:
-    """A second apply leaves all as it was, with the caBundle and the Secret that the server wrote."""
+    """A second apply leaves all as it was, with what the server wrote: caBundle and Secret."""
     await cluster.install()
     before = await cluster.kubectl(*CERTIFICATES)
     assert await cluster.kubectl("diff", "-k", DEPLOYMENTS) == ""
