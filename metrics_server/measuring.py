@@ -32,7 +32,8 @@ from metrics_server.kube.endpoints import (
 )
 from metrics_server.kube.freshness import WatchedPods
 from metrics_server.kube.nodes import Node, NodeStore, decode_node
-from metrics_server.kube.pods import Pod, PodStore, PodStores, pod_decoder
+from metrics_server.kube.pod_stores import PodStore, PodStores
+from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.monitoring import Monitor
 from metrics_server.provider import ExternalMetricsProvider

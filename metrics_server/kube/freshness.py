@@ -1,7 +1,8 @@
 """Pods, for as long as they are known to be those of the cluster."""
 
 from metrics_server.errors import PodsUnknownError
-from metrics_server.kube.pods import Pod, PodStore
+from metrics_server.kube.pod_stores import PodStore
+from metrics_server.kube.pods import Pod
 from metrics_server.kube.reflector import Reflector
 
 

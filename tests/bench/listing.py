@@ -14,7 +14,8 @@ from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.object_store import PODS
 from metrics_server.demo.workload import SimulatedPod
 from metrics_server.kube.client import connect
-from metrics_server.kube.pods import PodStore, pod_decoder
+from metrics_server.kube.pod_stores import PodStore
+from metrics_server.kube.pods import pod_decoder
 from metrics_server.kube.reflector import Reflector
 from tests.bench import Figure, process, uvloop_runner
 

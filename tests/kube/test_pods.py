@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from metrics_server.config import Config
 from metrics_server.demo.object_store import Json, Object
+from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import (
     GPU_RESOURCES,
     Container,
     Pod,
-    PodStore,
     Resources,
     effective_request,
     pod_decoder,

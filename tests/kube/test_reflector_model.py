@@ -21,7 +21,8 @@ from hypothesis.stateful import (
 
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.object_store import NODES, PODS, Object, metadata
-from metrics_server.kube.pods import Pod, PodStore, pod_decoder
+from metrics_server.kube.pod_stores import PodStore
+from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 
 from .conftest import connected, write_kubeconfig

@@ -14,7 +14,8 @@ from metrics_server.demo.object_store import PODS
 from metrics_server.errors import KubernetesError, PodsUnknownError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.freshness import WatchedPods
-from metrics_server.kube.pods import Pod, PodStore, pod_decoder
+from metrics_server.kube.pod_stores import PodStore
+from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 
 from .conftest import connected, serving, write_kubeconfig
