@@ -67,7 +67,7 @@ _AVERAGES: tuple[MetricRule, ...] = (
             *(Reading("gpu_gfx_activity", 0, 100, where=whole, unless=_DIES) for whole in _WHOLE),
             # Of a partition, the busy share of each of its own compute dies.
             *readings("gpu_gfx_busy_instantaneous"),
-            Reading("gpu_gfx_activity", 0, 100, where=_FIRST_PARTITION),
+            Reading("gpu_gfx_activity", 0, 100, where=_FIRST_PARTITION, unless=_DIES),
         ),
         maximum=100,
     ),

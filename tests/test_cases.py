@@ -82,17 +82,17 @@ async def test_case(case: Case) -> None:
         simulated = await stack.enter_async_context(
             harness.cluster({node: read(page) for node, page in pages.items()}, pods, config)
         )
-        for node, more in case.nodes.items():
-            for number, page in enumerate(more[1:]):
-                exporter = await stack.enter_async_context(harness.PageExporter(read(page)))
-                piece = manifests.endpoint_slice(f"{node}-{number}", exporter.port)
-                piece["endpoints"] = manifests.endpoint_slice(node, exporter.port)["endpoints"]
-                simulated.api.apply(ENDPOINT_SLICES, piece)
+        more = [(node, page) for node, (_, *others) in case.nodes.items() for page in others]
+        for node, page in more:
+            exporter = await stack.enter_async_context(harness.PageExporter(read(page)))
+            piece = manifests.endpoint_slice(f"{node}-{exporter.port}", exporter.port)
+            piece["endpoints"] = manifests.endpoint_slice(node, exporter.port)["endpoints"]
+            simulated.api.apply(ENDPOINT_SLICES, piece)
+            await known(simulated, exporter, case.rows[0])
         wrong = []
         for row in case.rows:
-            namespace, app = row.ask.split()
             wanted = expected(row)
-            answer = await simulated.client.metric(namespace, row.metric, f"app={app}")
+            answer = await ask(simulated, row)
             got = found(answer)
             if not (got[0] == wanted and row.says in got[1]):
                 wrong.append(f"{row.ask} {row.metric}: {got} and not {wanted} {row.says}")
@@ -101,6 +101,17 @@ async def test_case(case: Case) -> None:
                 if shared != row.shared:
                     wrong.append(f"{row.ask} {row.metric}: shared is {shared}")
         assert not wrong, "\n".join(wrong)
+
+
+async def ask(simulated: harness.Cluster, row: CaseRow) -> harness.Answer:
+    """What the server answers to a question of the table."""
+    namespace, app = row.ask.split()
+    return await simulated.client.metric(namespace, row.metric, f"app={app}")
+
+
+async def known(simulated: harness.Cluster, exporter: harness.PageExporter, row: CaseRow) -> None:
+    """Wait until the server asks an exporter that was added."""
+    await harness.eventually(lambda: ask(simulated, row), lambda _: exporter.scrapes > 0)
 
 
 def read(page: str) -> str:

@@ -11,6 +11,7 @@ from msgspec import structs
 from metrics_server.catalogue import CATALOGUE
 from metrics_server.errors import CounterAskedError, UnknownMetricError
 from metrics_server.exporters.pod_mapper import attribute
+from metrics_server.exporters.sheet import Sheet
 from metrics_server.families import KINDS
 from metrics_server.gauges import COUNTERS, GAUGES
 from metrics_server.quantities import QUANTITIES
@@ -183,7 +184,7 @@ def test_the_ratio_that_is_percents_in_dcgm_4_6(
     text = page({("n", "p"): [value]}, "DCGM_FI_DEV_GPU_UTIL_RATIO")
     sign = page({("n", "p"): [1]}, "DCGM_FI_DEV_FB_USED_BYTES")
     for whole, expected in ((text, percent), (text + sign, with_4_7)):
-        found = attribute(whole.encode(), readings).by_pod.get(("n", "p"), {})
+        found = attribute(Sheet(whole.encode()), readings).by_pod.get(("n", "p"), {})
         assert len(found) == (expected is not None)
         if expected is not None:
             assert min(*found.values(), 100.0) == pytest.approx(expected)
@@ -192,7 +193,7 @@ def test_the_ratio_that_is_percents_in_dcgm_4_6(
 def test_the_engine_stands_in_for_the_ratio_that_cannot_be_told() -> None:
     """Where GPU_UTIL_RATIO is just 1, the profiling field of the same page is the value."""
     text = text_of({"DCGM_FI_DEV_GPU_UTIL_RATIO": 1, "DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO": 0.97})
-    found = attribute(text.encode(), RULES.find("gpu_utilization").readings).by_pod
+    found = attribute(Sheet(text.encode()), RULES.find("gpu_utilization").readings).by_pod
     assert list(found["default", "a"].values()) == [pytest.approx(97)]
 
 
@@ -200,7 +201,7 @@ def test_the_engine_stands_in_for_the_ratio_that_cannot_be_told() -> None:
 def test_utilization_of_a_percentage_is_that_percentage(value: float) -> None:
     """DCGM_FI_DEV_GPU_UTIL has never been a ratio: 1 is 1 %, and 0.83 is not 83 %."""
     text = page({("n", "p"): [value]})
-    found = attribute(text.encode(), RULES.find("gpu_utilization").readings).by_pod
+    found = attribute(Sheet(text.encode()), RULES.find("gpu_utilization").readings).by_pod
     assert list(found["n", "p"].values()) == [value]
 
 

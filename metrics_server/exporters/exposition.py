@@ -38,7 +38,9 @@ _PLAIN_LABEL = rf'{_NAME}="[^"\\\n]*+"(?:,|(?=\}}))'
 _PLAIN_ROW = re.compile(rf"\{{((?:{_PLAIN_LABEL})*)\}} ({_NUMBER})\n".encode())
 # What may stand before the end of a family's name, in its line.
 _PREFIX = re.compile(rb"[ \t]*+([a-zA-Z_:][a-zA-Z0-9_:]*+)?")
-_LABELS = re.compile(rf"{_BLANKS}(?:{_LABEL})*\}}")
+# A row up to its last brace; and the labels at the start of what stands in it.
+_LABELLED = re.compile(rb"\n[ \t]*+[a-zA-Z_:][a-zA-Z0-9_:]*+[ \t]*+\{[ \t]*+([^\n]*)\}")
+_LABELS = re.compile(rf"((?:{_LABEL})*+)\}}".encode())
 _PAIRS = re.compile(rf'({_NAME}){_EQUALS}"({_TEXT})"')
 _ESCAPES = re.compile(r"\\(.)")
 
@@ -68,15 +70,16 @@ def rows(page: bytes, family: str) -> list[Row]:
         family: the exact name of the rows, such as DCGM_FI_DEV_GPU_UTIL.
     """
     name = family.encode()
+    length = len(name)
+    plain, any_row = _PLAIN_ROW.match, _ROW.match
     found: list[Row] = []
     end = 0
     while (at := page.find(name, end)) >= 0:
-        line = page.rfind(b"\n", 0, at) + 1
-        # Elsewhere than at the start of its line, the name is part of a comment, of a label or
-        # of another name.
         row = None
-        if not page[line:at].strip(b" \t"):
-            row = _PLAIN_ROW.match(page, at + len(name)) or _ROW.match(page, at + len(name))
+        # The rows of a family mostly follow one another. Elsewhere than at the start of its line,
+        # the name is part of a comment, of a label or of another name.
+        if at == end or not page[page.rfind(b"\n", 0, at) + 1 : at].strip(b" \t"):
+            row = plain(page, at + length) or any_row(page, at + length)
         if row is None:
             # One line is looked at once, however often it has the name.
             end = page.find(b"\n", at) + 1
@@ -116,9 +119,20 @@ def prefixed_rows(page: bytes, ending: str) -> list[tuple[str, Row]]:
     return found
 
 
-def are_labels(text: str) -> bool:
-    """Whether this is what stands between the braces of a row, well formed."""
-    return _LABELS.fullmatch(f"{text}}}") is not None
+def label_texts(page: bytes) -> set[str]:
+    """The labels of every row of a page, of all families, each distinct text once.
+
+    A row whose value is a text, or is missing, counts too: it has no value, but it tells what
+    there is. Rows without labels, or whose labels cannot be read exactly, are left out.
+    """
+    found: set[str] = set()
+    for text in set(_LABELLED.findall(b"\n" + page)):
+        # A text for a value may have a brace too, so that more than the labels was taken.
+        labels = _LABELS.match(text + b"}")
+        if labels:
+            with suppress(UnicodeDecodeError):
+                found.add(labels[1].decode())
+    return found
 
 
 def parse_labels(labels: str) -> Mapping[str, str | None]:

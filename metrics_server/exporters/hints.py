@@ -56,6 +56,10 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
         yield f"values out of range, which are not believed: {rejected}"
     if conflicting := sum(one.conflicting for one in attributions):
         yield f"GPUs with two different values, which are not believed: {conflicting}"
+    if contradicted := sum(one.contradicted for one in attributions):
+        yield f"GPUs that are idle by one family and busy by another: {contradicted}"
+    if partial := sum(one.partial for one in attributions):
+        yield f"GPUs with values for some of their compute dies or instances only: {partial}"
     if ambiguous := sum(one.ambiguous for one in attributions):
         yield (
             f"{ambiguous} rows have one label twice, as dcgm-exporter 4.0 to 4.8.2 writes them for "

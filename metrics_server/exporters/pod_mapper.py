@@ -4,8 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct, structs
 
-from metrics_server.exporters.dialects import DIALECTS, Dialect, PodName, Subject
-from metrics_server.exporters.measures import Sheet
+from metrics_server.exporters.dialects import PodName, Subject
+from metrics_server.exporters.exposition import parse_labels
+from metrics_server.exporters.measures import Reader
+from metrics_server.exporters.sheet import Sheet
 from metrics_server.rules import Reading
 
 
@@ -21,6 +23,8 @@ class Attribution(Struct, frozen=True):
         conflicting: how many GPUs of pods had two different values; they are missing.
         ambiguous: how many rows, told by their labels, have one twice with different values, so
             that they do not tell their GPU or their pod.
+        contradicted: how many GPUs of pods are idle by one reading and busy by another.
+        partial: how many GPUs of pods have values for some of their parts only.
         incomplete: a pod to those of its GPUs that have rows, but no value that is believed.
         shared: a pod to all pods that have a GPU of its, it among them; a set for each such GPU
             that is shared, by time-slicing, MPS or a claim.
@@ -32,6 +36,8 @@ class Attribution(Struct, frozen=True):
     rejected: int = 0
     conflicting: int = 0
     ambiguous: int = 0
+    contradicted: int = 0
+    partial: int = 0
     incomplete: Mapping[PodName, frozenset[str]] = {}
     shared: Mapping[PodName, frozenset[frozenset[PodName]]] = {}
     hosts: frozenset[str] = frozenset()
@@ -42,66 +48,83 @@ class Attribution(Struct, frozen=True):
         return bool(self.by_pod or self.incomplete)
 
 
-def attribute(
-    page: bytes, readings: Sequence[Reading], dialects: Sequence[Dialect] = DIALECTS
+def attribute(  # noqa: C901 - one story, told in one loop
+    sheet: Sheet, readings: Sequence[Reading]
 ) -> Attribution:
     """Attribute the values of a page to pods.
 
     Each GPU of a pod is read from the first reading that has a believed value for it. A GPU that
     is told twice with one value, as it is for each container and for each share of it, counts
     once. One that is told with two values is missing, and is not looked for in later readings:
-    what is wrong may be the pod as well as the value. Where the processes of a pod add up to more
-    than there is, and no reading has a value, the pod has what the device has.
+    what is wrong may be the pod as well as the value. A value of some parts of a GPU, and a 0 that
+    is contradicted, are no values. Where the processes of a pod add up to more than there is, and
+    no reading has a value, the pod has what the device has.
 
     The answer does not depend on the order of lines, families and labels. No page raises.
 
     Args:
-        page: the body of an exporter's answer.
+        sheet: the page.
         readings: the rule's, in order of preference.
-        dialects: how the labels of its rows are read, in order of preference.
     """
-    sheet = Sheet(page, dialects)
-    capped: dict[tuple[str, PodName], float] = {}
+    reader = Reader(sheet)
     by_pod: dict[PodName, dict[str, float]] = {}
     settled: set[tuple[str, PodName]] = set()
-    rejected = conflicting = 0
+    capped: dict[tuple[str, PodName], float] = {}
+    rejected = conflicting = contradicted = partial = 0
     for reading in readings:
-        for gpu, of_gpu in sheet.measures(reading).items():
+        for gpu, of_gpu in reader.measures(reading).items():
             for pod, told in of_gpu.items():
                 if pod is None or (gpu, pod) in settled:
                     continue
+                place = (gpu, pod)
                 rejected += told.rejected
                 conflicting += told.conflicting
-                if told.value is not None:
+                if told.conflicting:
+                    settled.add(place)
+                elif told.value is None:
+                    if told.capped is not None:
+                        capped.setdefault(place, told.capped)
+                elif not reader.is_whole(reading, place, told):
+                    partial += 1
+                elif told.value == 0 and reader.is_contradicted(reading, place):
+                    contradicted += 1
+                else:
                     by_pod.setdefault(pod, {})[gpu] = told.value
-                if told.value is not None or told.conflicting:
-                    settled.add((gpu, pod))
-                elif told.excess and (device := of_gpu.get(None)) and device.value is not None:
-                    capped.setdefault((gpu, pod), device.value)
-    for (gpu, pod), value in capped.items():
-        if (gpu, pod) not in settled:
-            by_pod.setdefault(pod, {})[gpu] = value
-    return _with_company(
-        Attribution(by_pod, 0, rejected, conflicting, sheet.ambiguous), sheet.subjects()
+                    settled.add(place)
+    for place, value in capped.items():
+        if place not in settled:
+            by_pod.setdefault(place[1], {})[place[0]] = value
+    values = Attribution(
+        by_pod,
+        rejected=rejected,
+        conflicting=conflicting,
+        ambiguous=sum(None in parse_labels(text).values() for text in reader.unread()),
+        contradicted=contradicted,
+        partial=partial,
     )
+    return _with_company(values, reader.subjects())
 
 
 def _with_company(values: Attribution, subjects: Sequence[Subject]) -> Attribution:
     """The attribution with what the rows tell besides their values."""
     pods_of: dict[str, set[PodName]] = {}
+    holders: dict[tuple[str, str], set[PodName]] = {}
     for one in subjects:
         pods = pods_of.setdefault(one.gpu, set())
         if one.pod is not None:
             pods.add(one.pod)
+            holders.setdefault((one.gpu, one.part), set()).add(one.pod)
     incomplete: dict[PodName, set[str]] = {}
-    shared: dict[PodName, set[frozenset[PodName]]] = {}
     for gpu, pods in pods_of.items():
-        # One set for all of them: a set for each would take time and memory that is not linear.
-        together = frozenset(pods)
         for pod in pods:
             if gpu not in values.by_pod.get(pod, ()):
                 incomplete.setdefault(pod, set()).add(gpu)
-            if len(together) > 1:
+    shared: dict[PodName, set[frozenset[PodName]]] = {}
+    for pods in holders.values():
+        if len(pods) > 1:
+            # One set for all of them: a set for each would take time and memory that is not linear.
+            together = frozenset(pods)
+            for pod in pods:
                 shared.setdefault(pod, set()).add(together)
     return structs.replace(
         values,

@@ -14,9 +14,10 @@ from metrics_server.errors import ScrapeError
 from metrics_server.exporters.access import AccessKeeper
 from metrics_server.exporters.dialects import DIALECTS, Dialect
 from metrics_server.exporters.fetching import PageLimits, exporter_session, fetch
-from metrics_server.exporters.inventory import Inventory, take_inventory
+from metrics_server.exporters.inventory import Inventory
 from metrics_server.exporters.lanes import Lane
 from metrics_server.exporters.pod_mapper import Attribution, attribute
+from metrics_server.exporters.sheet import Sheet
 from metrics_server.monitoring import Monitor
 from metrics_server.rules import Reading
 
@@ -40,7 +41,7 @@ class Page:
         dialects: how the labels of its rows are read, in order of preference.
     """
 
-    __slots__ = ("_attributions", "_inventory", "body", "dialects", "lines", "target", "timestamp")
+    __slots__ = ("_attributions", "_sheet", "body", "dialects", "lines", "target", "timestamp")
 
     def __init__(
         self,
@@ -51,10 +52,10 @@ class Page:
     ) -> None:
         self.target = target
         self.dialects = dialects
-        self._inventory: Inventory | None = None
         self.body = body
         self.lines = body.count(b"\n")
         self.timestamp = timestamp
+        self._sheet = Sheet(body, dialects)
         self._attributions: dict[tuple[Reading, ...], Attribution] = {}
 
     def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
@@ -65,14 +66,12 @@ class Page:
         """The page's values for pods; parsed once, however many questions share the page."""
         known = self._attributions.get(readings)
         if known is None:
-            known = self._attributions[readings] = attribute(self.body, readings, self.dialects)
+            known = self._attributions[readings] = attribute(self._sheet, readings)
         return known
 
     def inventory(self) -> Inventory:
-        """The GPUs that the page knows of; made once, when it is needed first."""
-        if self._inventory is None:
-            self._inventory = take_inventory(self.body, self.dialects)
-        return self._inventory
+        """The GPUs that the page knows of; taken once, when it is needed first."""
+        return self._sheet.inventory
 
 
 class Scrapes(Struct, frozen=True):

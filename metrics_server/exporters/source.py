@@ -116,7 +116,8 @@ def _sample(
                 missing.add(gpu)
     if not gpus or missing - gpus.keys():
         return None
-    if len(gpus) != pod.gpus - pod.shareable and not _are_all(pod, gpus.keys(), named):
+    # Where it requests just these, and each for itself, there can be no others.
+    if (pod.shareable or len(gpus) != pod.gpus) and not _are_all(pod, gpus.keys(), read):
         return None
     # Two exporters that name more GPUs than the pod has are of two nodes, and one is out of date.
     if len(named) > 1 and 0 < pod.gpus < len(gpus):
@@ -129,21 +130,24 @@ def _sample(
     )
 
 
-def _are_all(pod: Pod, gpus: KeysView[str], named: Iterable[tuple[Page, Attribution]]) -> bool:
-    """Whether these are all GPUs of a pod, by all that the pages that name it know.
+def _are_all(pod: Pod, gpus: KeysView[str], pages: Iterable[tuple[Page, Attribution]]) -> bool:
+    """Whether these are all GPUs of a pod, by all that the pages of its node know.
 
-    Where it requests more than the pages name, some have no row at all, unless it has shares of
-    GPUs, of which several may be on one.
+    Where it requests more than the pages name, some have no row at all, unless other pods share
+    those that it has: then several of what it requests may be on one of them.
     """
-    units, shared = 0, False
-    for page, _ in named:
-        holding = page.inventory().by_pod.get((pod.namespace, pod.name))
+    units: dict[str, int] = {}
+    shared = False
+    for page, _ in pages:
+        inventory = page.inventory()
+        holding = inventory.by_pod.get((pod.namespace, pod.name))
         if holding is not None:
-            if holding.gpus - gpus:
+            # What is told of a GPU as a whole is told of its instance too.
+            if any(inventory.wholes.get(gpu) not in gpus for gpu in holding.gpus.keys() - gpus):
                 return False
-            units += holding.units
+            units |= {gpu: max(of, units.get(gpu, 0)) for gpu, of in holding.gpus.items()}
             shared = shared or holding.shared
-    return shared or units >= pod.gpus - pod.shareable
+    return shared or sum(units.values()) >= pod.gpus - pod.shareable
 
 
 def _has_drained(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:

@@ -80,6 +80,20 @@ def test_rows_that_where_leaves_out_are_named() -> None:
     assert said(MINE, rule=rule) == 'no row of DCGM_FI_DEV_GPU_UTIL has kind="whole"'
 
 
+def test_readings_that_contradict_or_lack_parts_are_counted() -> None:
+    """A GPU that is idle and busy, and one of whose dies some are missing."""
+    dies = Reading("gpu_gfx_busy_instantaneous", 1, 100, each=("xcc_index",))
+    activity = Reading("gpu_gfx_activity", 0, 100, unless=dies)
+    rule = MetricRule("gpu_utilization", "of the test", "percent", (activity, dies), 100)
+    labels = 'gpu_id="0",gpu_partition_id="0",gpu_compute_partition_type="spx"'
+    labels += ',namespace="ml",pod="mine"'
+    page = f"gpu_gfx_activity{{{labels}}} 0\n"
+    page += f'gpu_gfx_busy_instantaneous{{{labels},xcc_index="1"}} 70\n'
+    words = said(page, rule=rule)
+    assert "GPUs that are idle by one family and busy by another: 1" in words
+    assert "GPUs with values for some of their compute dies or instances only: 1" in words
+
+
 @given(st.text(st.characters(exclude_characters='"\\\n', codec="utf-8"), min_size=1, max_size=999))
 def test_what_a_page_says_is_on_one_printable_line(text: str) -> None:
     """A label's name or value from a page is cut, and escaped."""

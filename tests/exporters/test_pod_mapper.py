@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from metrics_server.catalogue import CATALOGUE
 from metrics_server.exporters.pod_mapper import Attribution, attribute
+from metrics_server.exporters.sheet import Sheet
 from metrics_server.families import MIB
 from metrics_server.rules import Reading
 
@@ -177,7 +178,7 @@ def test_a_page_gives_what_a_person_reads_from_it(name: str, metric: str) -> Non
         for gpu, values in page.gpus.items()
         if (value := values[column]) is not None
     }
-    attribution = attribute(PAGES[name], READINGS[metric])
+    attribution = attribute(Sheet(PAGES[name]), READINGS[metric])
     assert flat(attribution) == pytest.approx(expected)
     assert attribution.unattributed == page.unattributed[column]
     assert attribution.rejected == page.rejected[column]
@@ -186,7 +187,7 @@ def test_a_page_gives_what_a_person_reads_from_it(name: str, metric: str) -> Non
 
 def test_a_pod_with_two_shares_of_a_gpu_has_it_once() -> None:
     """Time-slicing repeats a device's value for each share: each pod has that device once."""
-    values = flat(attribute(PAGES["dcgm-time-slicing"], UTILIZATION))
+    values = flat(attribute(Sheet(PAGES["dcgm-time-slicing"]), UTILIZATION))
     assert {(pod[:14], gpu): value for (_, pod, gpu), value in values.items()} == {
         ("gpu-workload-1", "323d3ab0"): 99,
         ("gpu-workload-2", "323d3ab0"): 99,
@@ -225,7 +226,7 @@ def test_a_value_is_believed_or_missing(
 ) -> None:
     """What is not believed is missing: it is no zero, no limit, and no guess."""
     expected = {} if value is None else {("n", "p"): {"GPU-0": value}}
-    assert attribute(page.encode(), (FIRST, SECOND)) == Attribution(
+    assert attribute(Sheet(page.encode()), (FIRST, SECOND)) == Attribution(
         expected,
         rejected=rejected,
         conflicting=conflicting,
@@ -236,7 +237,7 @@ def test_a_value_is_believed_or_missing(
 def test_a_conflict_of_one_pod_is_no_other_pods() -> None:
     """Pods that share a GPU have their values of it each for itself."""
     other = BUSY.replace('pod="p"', 'pod="q"')
-    attribution = attribute(f"A{BUSY} 50\nA{BUSY} 51\nA{other} 52\n".encode(), (FIRST,))
+    attribution = attribute(Sheet(f"A{BUSY} 50\nA{BUSY} 51\nA{other} 52\n".encode()), (FIRST,))
     assert attribution.by_pod == {("n", "q"): {"GPU-0": 52}}
     assert attribution.conflicting == 1
     assert attribution.incomplete == {("n", "p"): frozenset({"GPU-0"})}
@@ -253,11 +254,12 @@ def test_every_gpu_of_a_pod_is_attributed_for_itself(
 ) -> None:
     """Whatever rows of pods a page has, a GPU of a pod has the value that its own rows give it."""
 
-    def write(rows: Sequence[tuple[tuple[str, str, str], float]]) -> bytes:
-        return "".join(
+    def write(rows: Sequence[tuple[tuple[str, str, str], float]]) -> Sheet:
+        page = "".join(
             f'{family}{{gpu="{gpu}",UUID="GPU-{gpu}",namespace="n",pod="{pod}"}} {value}\n'
             for (family, gpu, pod), value in rows
-        ).encode()
+        )
+        return Sheet(page.encode())
 
     whole = attribute(write(told), (FIRST, SECOND))
     alone: dict[tuple[str, str, str], float] = {}
@@ -293,7 +295,7 @@ def test_order_does_not_matter(name: str, metric: str, random: Random) -> None:
     shuffled = [shuffle_labels(line, random) for line in lines]
     random.shuffle(shuffled)
     page, other = ("".join(f"{line}\n" for line in some).encode() for some in (lines, shuffled))
-    assert attribute(other, READINGS[metric]) == attribute(page, READINGS[metric])
+    assert attribute(Sheet(other), READINGS[metric]) == attribute(Sheet(page), READINGS[metric])
 
 
 @settings(deadline=None)
@@ -312,7 +314,7 @@ def test_damage_never_makes_a_value(data: st.DataObject, name: str, metric: str)
     for at, noise in data.draw(st.lists(st.tuples(last, st.binary(max_size=6)), max_size=6)):
         page[at:at] = noise
     del page[data.draw(last) :]
-    for value in flat(attribute(bytes(page), READINGS[metric])).values():
+    for value in flat(attribute(Sheet(bytes(page)), READINGS[metric])).values():
         assert any(
             reading.minimum * reading.scale <= value <= reading.maximum * reading.scale
             for reading in READINGS[metric]
@@ -323,7 +325,7 @@ def test_damage_never_makes_a_value(data: st.DataObject, name: str, metric: str)
 @given(st.binary())
 def test_no_page_raises(page: bytes) -> None:
     """What is no page at all has no pods."""
-    assert attribute(page, UTILIZATION).by_pod == {}
+    assert attribute(Sheet(page), UTILIZATION).by_pod == {}
 
 
 @settings(deadline=None)
@@ -346,5 +348,5 @@ def test_a_page_cut_short_tells_less_and_nothing_else(
     """Of a page that is cut anywhere, each value that is told is one of the whole page."""
     page = PAGES[name]
     cut = data.draw(st.integers(0, len(page)))
-    whole = flat(attribute(page, READINGS[metric]))
-    assert flat(attribute(page[:cut], READINGS[metric])).items() <= whole.items()
+    whole = flat(attribute(Sheet(page), READINGS[metric]))
+    assert flat(attribute(Sheet(page[:cut]), READINGS[metric])).items() <= whole.items()

@@ -6,7 +6,8 @@ Atheris is no dependency of this project; install it beside, and say how long it
     /tmp/fuzz/bin/python -m tests.fuzz.pages -max_total_time=600
 
 The arguments are libFuzzer's. The first byte of an input chooses the metric, the rest is the page.
-What must hold of any page: nothing raises; every value is in range; the order of the lines does
+What must hold of any page: nothing raises; every value is in range, and of a GPU that the inventory
+has; the order of the lines does
 not matter; and time is linear in the page.
 """
 
@@ -22,11 +23,13 @@ import atheris  # type: ignore[import-untyped]
 with atheris.instrument_imports(include=["metrics_server.exporters"]):
     from metrics_server.exporters.dialects import DIALECTS
     from metrics_server.exporters.exposition import parse_labels, rows
-    from metrics_server.exporters.pod_mapper import attribute
+    from metrics_server.exporters.inventory import Inventory
+    from metrics_server.exporters.pod_mapper import Attribution, attribute
+    from metrics_server.exporters.sheet import Sheet
 
 from metrics_server.catalogue import CATALOGUE
 
-PAGES = Path(__file__).parent.parent / "data" / "exporters"
+DATA = Path(__file__).parent.parent / "data"
 # The readings of a rule and of its _max and _sum are the same.
 RULES = tuple({rule.readings: rule for rule in reversed(CATALOGUE)}.values())
 # A page of a megabyte takes some 30 ms.
@@ -41,7 +44,8 @@ def check(data: bytes) -> None:
         return
     rule, page = RULES[data[0] % len(RULES)], data[1:]
     began = time.process_time()
-    attribution = attribute(page, rule.readings)
+    attribution = attribute(Sheet(page), rule.readings)
+    Sheet(page).inventory  # noqa: B018 - what it takes is what is of interest
     took = time.process_time() - began
     if took > LEAST_SECONDS + SECONDS_PER_BYTE * len(page):
         raise AssertionError(f"{took:.2f} s for {len(page)} bytes")
@@ -52,19 +56,34 @@ def check(data: bytes) -> None:
             # 1 % more is what a profiling ratio may read; the source holds it to the maximum.
             if not 0 <= value <= rule.maximum * 1.01:
                 raise AssertionError(f"{value} is out of the range of {rule.name}")
+    sheet = Sheet(page)
+    inventory = sheet.inventory
+    check_inventory(inventory, attribution)
     for reading in rule.readings:
+        sheet.parts(reading)
         for row in rows(page, reading.family):
             parse_labels(row.labels)
     *lines, cut_short = page.split(b"\n")
     random.Random(len(page)).shuffle(lines)  # noqa: S311 - nothing is to be secret
     shuffled = b"\n".join([*lines, cut_short])
-    if attribute(shuffled, rule.readings) != attribution:
+    other = Sheet(shuffled)
+    # The last line may be a row by its labels, and has no end to be one.
+    if attribute(other, rule.readings) != attribution or other.inventory != inventory:
         raise AssertionError("the order of the lines matters")
+
+
+def check_inventory(inventory: Inventory, attribution: Attribution) -> None:
+    """Raise if there are values of what there is not."""
+    for pod, gpus in attribution.by_pod.items():
+        if any(pod not in inventory.pods[gpu] for gpu in gpus):
+            raise AssertionError(f"{pod} has a value, and is not in the inventory")
+    if not all(holding.gpus for holding in inventory.by_pod.values()):
+        raise AssertionError("a pod without a GPU in the inventory")
 
 
 def seeds(folder: Path) -> None:
     """Write a small input for each page and each metric: what lines of it the metric reads."""
-    for path in sorted(PAGES.glob("*.prom")):
+    for path in sorted(DATA.glob("*/*.prom")):
         page = path.read_bytes()
         for index, rule in enumerate(RULES):
             families = {
@@ -97,7 +116,7 @@ def dictionary(path: Path) -> None:
         " 2147483632\\n",
     }
     for dialect in DIALECTS:
-        words |= {*dialect.marks, *dialect.gpu, *dialect.hosts, *dialect.markers}
+        words |= {*dialect.marks, *dialect.gpu, *dialect.hosts, *dialect.markers, *dialect.units}
         words |= {dialect.namespace, dialect.pod}
     for rule in RULES:
         words |= {reading.family for reading in rule.readings}
