@@ -7,6 +7,7 @@ from typing import Literal, Self
 from msgspec import Struct
 from pydantic import Field, field_validator, model_validator
 
+from metrics_server.dialect_config import DialectConfigs
 from metrics_server.forms import (
     AbsolutePath,
     ConfigPath,
@@ -249,6 +250,11 @@ class Config(Section):
     )
     rules: RuleConfigs = Field(
         (), strict=False, description="Rules added to the catalogue, or replacing one by name."
+    )
+    dialects: DialectConfigs = Field(
+        (),
+        strict=False,
+        description="How more exporters label their rows; they go before the built-in dialects.",
     )
     gauges: bool = Field(
         default=True,

@@ -13,8 +13,10 @@ from metrics_server.config import (
     FallbackConfig,
     PodsConfig,
 )
+from metrics_server.dialect_config import DialectConfig
 from metrics_server.errors import ConfigurationError
 from metrics_server.exporters.access import AccessFiles, AccessKeeper
+from metrics_server.exporters.dialects import DIALECTS, Dialect
 from metrics_server.exporters.fetching import PageLimits
 from metrics_server.exporters.scraper import Scraper
 from metrics_server.exporters.source import ExporterSource
@@ -69,6 +71,7 @@ async def providing(
         max_age=config.exporters.max_age,
         max_concurrency=config.exporters.max_concurrency,
         limits=PageLimits(config.exporters.max_page_bytes, config.exporters.max_page_lines),
+        dialects=dialects_in_force(config.dialects),
         access=targets.access,
         monitor=monitor,
     )
@@ -114,6 +117,26 @@ def check_exporters(config: ExportersConfig, static: Sequence[str]) -> None:
         raise ConfigurationError(
             f"exporters: auth would be sent in the clear, by --exporter {', '.join(in_the_clear)}"
         )
+
+
+def dialects_in_force(user: Sequence[DialectConfig]) -> tuple[Dialect, ...]:
+    """The dialects of a user, and then those built-in ones that they do not replace by name."""
+    if not user:
+        return DIALECTS
+    own = [
+        Dialect(
+            name=one.name,
+            marks=tuple(dict.fromkeys((one.gpu[0], *one.labels))),
+            gpu=one.gpu,
+            namespace=one.namespace,
+            pod=one.pod,
+            hosts=one.hosts,
+            stems=one.stems,
+        )
+        for one in user
+    ]
+    names = {one.name for one in own}
+    return (*own, *(one for one in DIALECTS if one.name not in names))
 
 
 def _pods(

@@ -92,7 +92,7 @@ fallback:
     assert sorted(line.strip() for line in lines[1:]) == [
         (
             "exporter: there is no such setting; there are: exporters, pods, fallback, "
-            "certificates, rules, gauges"
+            "certificates, rules, dialects, gauges"
         ),
         "exporters.maxAge: 'soon' is not a duration; write it as 2s, 500ms or 1m30s",
         "exporters.services.0.name: Field required",

@@ -17,6 +17,7 @@ from metrics_server.api.types import milli_value
 from metrics_server.catalogue import CATALOGUE
 from metrics_server.cli import build_parser
 from metrics_server.config import Config
+from metrics_server.dialect_config import DialectConfig
 from metrics_server.errors import RequestError
 from metrics_server.monitoring import Monitor
 from metrics_server.quantities import QUANTITIES
@@ -130,7 +131,7 @@ def _default(path: str, value: object) -> str:
 
 @pytest.mark.parametrize(
     "setting",
-    [*settings(), *settings(RuleConfig, "rules[].")],
+    [*settings(), *settings(RuleConfig, "rules[]."), *settings(DialectConfig, "dialects[].")],
     ids=lambda setting: setting[0],
 )
 def test_every_setting_has_its_row(setting: tuple[str, str, str]) -> None:
