@@ -1,10 +1,10 @@
 """Caches that hold so many bytes, for what callers send: a count alone bounds no memory."""
 
 import sys
+from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from cachetools import LRUCache
 from msgspec import Struct
 
 K = TypeVar("K", bound=Hashable)
@@ -27,7 +27,10 @@ class BytesLRU(Generic[K, V]):
     """
 
     def __init__(self, max_bytes: int) -> None:
-        self._entries: LRUCache[K, tuple[V, int]] = LRUCache(max_bytes, getsizeof=_size)
+        self._max_bytes = max_bytes
+        self._bytes = 0
+        # With their sizes, in the order of use.
+        self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def __len__(self) -> int:
         """How many there are."""
@@ -36,24 +39,33 @@ class BytesLRU(Generic[K, V]):
     @property
     def bytes(self) -> int:
         """How many bytes they are counted as."""
-        return int(self._entries.currsize)
+        return self._bytes
 
     def get(self, key: K) -> V | None:
         """The value for a key, if it is kept."""
         entry = self._entries.get(key)
-        return None if entry is None else entry[0]
+        if entry is None:
+            return None
+        self._entries.move_to_end(key)
+        return entry[0]
 
     def put(self, key: K, value: V, size: int) -> None:
         """Keep a value that takes so many bytes together with its key, by `weight`."""
+        _, old = self._entries.pop(key, (None, 0))
+        self._bytes -= old
         size += _ENTRY_BYTES
-        if size * _LEAST_ENTRIES <= self._entries.maxsize:
-            self._entries[key] = (value, size)
-        else:
-            self._entries.pop(key, None)
+        if size * _LEAST_ENTRIES > self._max_bytes:
+            return
+        while self._bytes + size > self._max_bytes:
+            _, (_, gone) = self._entries.popitem(last=False)
+            self._bytes -= gone
+        self._entries[key] = (value, size)
+        self._bytes += size
 
     def clear(self) -> None:
         """Forget all of them."""
         self._entries.clear()
+        self._bytes = 0
 
 
 def weight(value: object) -> int:
@@ -75,7 +87,3 @@ def weight(value: object) -> int:
         elif isinstance(one, tuple | list | set | frozenset):
             pending += one
     return total
-
-
-def _size(entry: tuple[object, int]) -> int:
-    return entry[1]

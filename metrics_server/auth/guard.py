@@ -10,7 +10,7 @@ from metrics_server.auth.authorization import Authorizer
 from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.identity import User
 from metrics_server.auth.request_info import Attributes, attributes_of
-from metrics_server.errors import BadRequestError, ForbiddenError
+from metrics_server.errors import ForbiddenError
 from metrics_server.monitoring import Monitor
 
 if TYPE_CHECKING:
@@ -69,7 +69,6 @@ class Guard:
         user = await self._authenticator.authenticate(
             self._peer(request), request.headers.items(), address
         )
-        _require_text(user)
         url = request.rel_url
         attributes = attributes_of(request.method, url.raw_path, url.raw_query_string)
         await self._authorize(user, attributes, address)
@@ -96,19 +95,3 @@ class Guard:
             chain = tls.peer_chain
             peer = self._peers[tls] = PeerCertificates(chain) if chain else None
             return peer
-
-
-def _require_text(user: User) -> None:
-    """Refuse an identity that no review could be asked about as it is."""
-    told = [user.name, user.uid, *user.groups]
-    for key, values in user.extra:
-        told += (key, *values)
-    text = "".join(told)
-    if text.isascii():
-        return
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        raise BadRequestError(
-            "the user's name, uid, groups or extra are not UTF-8: no review could tell who it is"
-        ) from None

@@ -12,6 +12,7 @@ from urllib.parse import unquote_to_bytes
 from msgspec import Struct
 
 from metrics_server.auth.identity import User
+from metrics_server.errors import BadRequestError
 
 _MAX_KEPT_LINES = 256
 _MAX_KEPT_CHARACTERS = 8192
@@ -66,6 +67,9 @@ def user_from_headers(
     Returns:
         The user; None where no username is told. Groups are in the order of `group_headers`, then
         of the lines; the extra is sorted by key.
+
+    Raises:
+        BadRequestError: it is not UTF-8.
     """
     read = config.read
     # Optional white space around a value is none of it (RFC 9110, section 5.5).
@@ -83,6 +87,7 @@ def _user(config: RequestHeaderConfig, lines: tuple[tuple[str, str], ...]) -> Us
     username = _first(lines, config.username_headers)
     if not username:
         return None
+    _require_text(lines)
     return User(
         username,
         uid=_first(lines, config.uid_headers),
@@ -98,6 +103,18 @@ def _user(config: RequestHeaderConfig, lines: tuple[tuple[str, str], ...]) -> Us
 
 # The same few callers ask again and again; what else a request has in its head is left out above.
 _known_user = lru_cache(maxsize=512)(_user)
+
+
+def _require_text(lines: tuple[tuple[str, str], ...]) -> None:
+    """Refuse what no review could be asked about as it is: bytes that are not UTF-8."""
+    for name, value in lines:
+        if not value.isascii():
+            try:
+                value.encode()
+            except UnicodeEncodeError:
+                raise BadRequestError(
+                    f"the header {name} is not UTF-8: no review could tell who the user is"
+                ) from None
 
 
 def _first(lines: tuple[tuple[str, str], ...], wanted: tuple[str, ...]) -> str:
