@@ -23,7 +23,7 @@ _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - it is asked for
 # After an error such as too many open files; the connection waits in the backlog meanwhile.
 _PAUSE_SECONDS = 0.5
 # What the kernel buffers for a connection, either way; it doubles this for its own bookkeeping.
-_KERNEL_BYTES = 64 * 1024
+_KERNEL_BYTES = 32 * 1024
 
 log = structlog.stdlib.get_logger(__name__)
 

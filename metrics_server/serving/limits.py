@@ -42,8 +42,8 @@ class Limits(Struct, frozen=True):
     taking: float = 10
     answers: int = 16 * 1024 * 1024
     keepalive: float = 120
-    unverified: int = 400
-    per_peer: int = 100
+    unverified: int = 256
+    per_peer: int = 64
     verified: int = 1600
     drain: float = 10
 

@@ -1,8 +1,9 @@
 """How many connections there may be, and which one gives way when there are too many.
 
 A peer is unknown until its certificate is verified, and there are few places for the unknown: when
-they are taken, the connection that has been idle the longest goes. So a probe gets in however many
-connections others keep open, and the places of verified peers can be taken by nobody else.
+they are taken, the connection that has been idle the longest goes, of the address that has the
+most. So a probe gets in however many connections others keep open, a handshake is not pushed out by
+a flood of others from elsewhere, and the places of verified peers can be taken by nobody else.
 """
 
 from collections import Counter
@@ -55,7 +56,9 @@ class Places:
         if self._per_peer[peer] >= self._max_per_peer:
             self._evict(one for one in self._unverified if one.peer == peer)
         elif len(self._unverified) >= self._max_unverified:
-            self._evict(iter(self._unverified))
+            # An address of few connections, such as kube-apiserver's, keeps its own.
+            (most, _), *_ = self._per_peer.most_common(1)
+            self._evict(one for one in self._unverified if one.peer == most)
         place = Place(peer, give_up)
         self._unverified[place] = None
         self._per_peer[peer] += 1

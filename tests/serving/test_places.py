@@ -3,6 +3,7 @@
 import asyncio
 import socket
 from contextlib import AsyncExitStack
+from functools import partial
 
 import pytest
 
@@ -73,6 +74,15 @@ async def test_there_is_an_end_of_verified_ones() -> None:
             await reader.readuntil(b"hello")
         assert await ended(opened[0][0]) == b""
         assert len(served.server.commons.places) == 2
+
+
+def test_an_address_of_few_connections_keeps_them() -> None:
+    """A flood from elsewhere does not push out a handshake that takes its time."""
+    gone: list[int] = []
+    places = Places(unverified=4, per_peer=3, verified=1)
+    for n, peer in enumerate(("proxy", "flood", "other", "flood", "flood", "other", "other")):
+        places.enter(peer, partial(gone.append, n))
+    assert gone == [1, 3, 2]
 
 
 def test_idle_connections_go_first() -> None:
