@@ -38,6 +38,8 @@ _SERIES_LABELS = re.compile(
     r"|modelName|gpu|UUID|uuid|device|GPU_I_ID|GPU_I_PROFILE|instance|job|cluster|kube_.*"
 )
 _LABELS_SHOWN = 2
+# As kube.pods has it, which is above this module.
+_GPU_FRACTION = "gpu-fraction"
 
 
 @lru_cache(maxsize=256)
@@ -131,6 +133,11 @@ def other_resources(names: Iterable[str]) -> str:
     found = sorted(dict.fromkeys(names))
     if not found:
         return ""
+    if _GPU_FRACTION in found:
+        return (
+            ". They have an annotation for a scheduler of fractional GPUs: their GPU belongs to a "
+            "reservation pod of the scheduler, and no exporter reports a pod's part of it"
+        )
     told = ", ".join(printable(name, _MAX_NAME) for name in found[:_NEAREST])
     more = f" and {len(found) - _NEAREST} more" if len(found) > _NEAREST else ""
     return f". They request {told}{more}: if an exporter measures it, add it to pods.gpuResources"

@@ -226,3 +226,8 @@ async def test_the_vendors_own_names_are_gpus(resource: str) -> None:
     text = page({("default", "a"): [50]})
     async with cluster({"gpu-0": text}, [pod("a", resource=resource)]) as simulated:
         assert (await simulated.client.metric("default", "gpu_utilization")).item().value == "50"
+
+
+def test_fractions_of_gpus_are_explained() -> None:
+    """Nothing can be added to pods.gpuResources for them."""
+    assert "fractional GPUs" in other_resources(["gpu-fraction"])

@@ -7,7 +7,7 @@ from fnmatch import fnmatchcase
 from functools import lru_cache
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 # The resources that count as GPUs, as shell patterns.
 GPU_RESOURCES = (
@@ -19,6 +19,9 @@ GPU_RESOURCES = (
     # The mixed naming strategy: by partition type, such as amd.com/cpx_nps4.
     "amd.com/*px_nps*",
 )
+
+GPU_FRACTION = "gpu-fraction"
+"""The annotation by which schedulers of fractional GPUs are asked for a part of one."""
 
 # How many resources of a pod without a GPU are known by name.
 _MAX_OTHER_RESOURCES = 4
@@ -48,7 +51,7 @@ class Pod(Struct, frozen=True, gc=False):
         shareable: how many of these may be on one GPU: ResourceClaims, and resources that are
             shares of a GPU by their name.
         other_resources: of a pod without a GPU, names of the extended resources that it requests,
-            so that an error can name them; a few at most.
+            so that an error can name them, a few at most; or `GPU_FRACTION`.
         created: metadata.creationTimestamp, in seconds since the epoch; 0 if it has none.
     """
 
@@ -93,10 +96,17 @@ class Resources(Struct, frozen=True):
     limits: dict[str, str | int | float] | None = None
 
 
+class _Annotations(Struct):
+    # https://github.com/NVIDIA/KAI-Scheduler: a part of a GPU, or so many MiB of its memory.
+    fraction: str = field(name=GPU_FRACTION, default="")
+    memory: str = field(name="gpu-memory", default="")
+
+
 class _Metadata(Struct, rename="camel"):
     name: str
     namespace: str
     labels: dict[str, str] | None = None
+    annotations: _Annotations | None = None
     deletion_timestamp: str | None = None
     creation_timestamp: datetime | None = None
 
@@ -168,7 +178,7 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
             terminating=meta.deletion_timestamp is not None,
             gpus=gpus,
             shareable=sum(n for name, n in requests.items() if name.endswith(".shared")) + claims,
-            other_resources=() if gpus else _extended(requested, is_gpu),
+            other_resources=() if gpus else _extended(requested, is_gpu, meta.annotations),
             created=meta.creation_timestamp.timestamp() if meta.creation_timestamp else 0,
         )
 
@@ -207,8 +217,12 @@ def _count(quantity: str | float) -> int:
         raise ValueError(f'"{text}" is no quantity') from error
 
 
-def _extended(requested: Iterable[str], is_gpu: Callable[[str], bool]) -> tuple[str, ...]:
+def _extended(
+    requested: Iterable[str], is_gpu: Callable[[str], bool], annotations: _Annotations | None
+) -> tuple[str, ...]:
     """The extended resources among those requested: their names have a slash."""
+    if annotations is not None and (annotations.fraction or annotations.memory):
+        return (GPU_FRACTION,)
     names = [name for name in requested if "/" in name and not is_gpu(name)]
     return _shared_names(tuple(sorted(names)[:_MAX_OTHER_RESOURCES])) if names else ()
 

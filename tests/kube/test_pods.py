@@ -274,3 +274,14 @@ def test_a_resource_claim_counts_as_a_gpu() -> None:
         "status": {"phase": "Running"},
     }
     assert pod_decoder()(msgspec.json.encode(claimed)).gpus == 1
+
+
+@pytest.mark.parametrize("annotation", ["gpu-fraction", "gpu-memory"])
+def test_a_fraction_of_a_gpu_is_known(annotation: str) -> None:
+    """Schedulers of fractional GPUs are asked by an annotation; the pod requests none."""
+    raw = json.loads(pod_json([container()]))
+    raw["metadata"]["annotations"] = {annotation: "0.5", "other": "x"}
+    assert decode(json.dumps(raw).encode()).other_resources == ("gpu-fraction",)
+    raw = json.loads(pod_json([container(1)]))
+    raw["metadata"]["annotations"] = {annotation: "0.5"}
+    assert decode(json.dumps(raw).encode()).other_resources == ()
