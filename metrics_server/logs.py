@@ -8,6 +8,8 @@ from typing import Literal
 import structlog
 from structlog.typing import EventDict, Processor, WrappedLogger
 
+from metrics_server.log_writer import LogWriter
+
 LogFormat = Literal["text", "json"]
 LogLevel = Literal["debug", "info", "warning", "error"]
 
@@ -15,6 +17,7 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 def configure(level: LogLevel = "info", form: LogFormat = "text") -> None:
     """Send the logs of this product, and of the libraries below it, to stderr in one form.
 
+    Lines are written in a thread: whoever logs never waits for whoever reads.
     An exception is told by its message and its place: a traceback is for the level "debug".
 
     Args:
@@ -42,7 +45,7 @@ def configure(level: LogLevel = "info", form: LogFormat = "text") -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
     )
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _Handler(LogWriter(sys.stderr))
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=processors,
@@ -50,10 +53,51 @@ def configure(level: LogLevel = "info", form: LogFormat = "text") -> None:
         )
     )
     root = logging.getLogger()
+    for former in root.handlers:
+        if isinstance(former, _Handler):
+            former.close()
     root.handlers = [handler]
     root.setLevel(level.upper())
     # aiohttp tells each broken connection of a client; none of that is ours to mend.
     logging.getLogger("aiohttp").setLevel(logging.ERROR)
+
+
+def dropped() -> int:
+    """How many lines were left out, as nobody took them."""
+    return sum(one.dropped for one in logging.getLogger().handlers if isinstance(one, _Handler))
+
+
+class _Handler(logging.Handler):
+    """Hands lines to a writer, and tells once there is room again how many were left out."""
+
+    def __init__(self, writer: LogWriter) -> None:
+        super().__init__()
+        self._writer = writer
+        self._told = 0
+
+    @property
+    def dropped(self) -> int:
+        return self._writer.dropped
+
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            taken = self._writer.write(self.format(record))
+            if taken and self.dropped > self._told:
+                count, self._told = self.dropped - self._told, self.dropped
+                told = {"msg": "lines of the log were left out", "levelno": logging.WARNING}
+                said = logging.makeLogRecord(
+                    {**told, "levelname": "WARNING", "name": __name__, "n": count}
+                )
+                self._writer.write(self.format(said))
+        except Exception:  # noqa: BLE001 - as every handler of the standard library has it
+            self.handleError(record)
+
+    def flush(self) -> None:
+        self._writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()
+        super().close()
 
 
 def _exception_in_brief(_: WrappedLogger, __: str, event: EventDict) -> EventDict:

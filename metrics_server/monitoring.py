@@ -185,9 +185,25 @@ class Monitor:
         for what, size in sizes.items():
             kept.labels(what).set_function(size)
 
+    def follow_log(self, dropped: Callable[[], int]) -> None:
+        """Tell how many lines of the log were left out."""
+        self._registry.register(_LogCollector(dropped))
+
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""
         return generate_latest(self._registry)
+
+
+class _LogCollector(Collector):
+    def __init__(self, dropped: Callable[[], int]) -> None:
+        self._dropped = dropped
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        yield CounterMetricFamily(
+            f"{_PREFIX}_log_lines_dropped",
+            "Lines of the log that were left out, as nobody took them.",
+            value=self._dropped(),
+        )
 
 
 class _WatchCollector(Collector):

@@ -9,6 +9,7 @@ import structlog
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
+from metrics_server import logs
 from metrics_server.api.app import ApiServer, App
 from metrics_server.api.discovery import build_discovery
 from metrics_server.api.external_metrics import ExternalMetrics
@@ -76,6 +77,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
     """
     check_exporters(config.exporters, options.exporters)
     monitor = Monitor(CollectorRegistry())
+    monitor.follow_log(logs.dropped)
     rules = rules_in_force(config.rules, gauges=config.gauges)
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:

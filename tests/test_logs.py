@@ -19,6 +19,8 @@ def logging_as_it_was() -> Iterator[None]:
     root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp")
     handlers, level, aiohttp_level = root.handlers[:], root.level, aiohttp.level
     yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
     root.handlers = handlers
     root.setLevel(level)
     aiohttp.setLevel(aiohttp_level)
@@ -27,6 +29,8 @@ def logging_as_it_was() -> Iterator[None]:
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
     """What was logged; nothing goes to the standard output."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
     out, err = capsys.readouterr()
     assert out == ""
     return err.splitlines()

@@ -1,0 +1,96 @@
+"""Writes lines of the log in a thread, so that nobody waits for whoever is to read them.
+
+A pipe that is full, a terminal that is stopped and a disk that hangs block the one who writes.
+"""
+
+import os
+import threading
+import time
+from collections import deque
+from typing import TextIO
+
+_MAX_BYTES = 1024 * 1024
+_FLUSH_SECONDS = 1.0
+
+
+class LogWriter:
+    """Takes lines at once, and writes them in the order in which they came.
+
+    What does not fit is left out and counted, as is what the system refuses to write.
+
+    Args:
+        stream: where to.
+        limit: how much may be waiting, in bytes.
+
+    Attributes:
+        dropped: how many lines were left out.
+    """
+
+    def __init__(self, stream: TextIO, limit: int = _MAX_BYTES) -> None:
+        self.dropped = 0
+        self._stream = stream
+        self._limit = limit
+        self._size = 0
+        self._waiting: deque[bytes] = deque()
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._run, name="log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> bool:
+        """Take a line, without its end; whether there was room for it."""
+        data = f"{line}\n".encode("utf-8", "backslashreplace")
+        with self._changed:
+            if self._size + len(data) > self._limit:
+                self.dropped += 1
+                return False
+            self._waiting.append(data)
+            self._size += len(data)
+            self._changed.notify_all()
+        return True
+
+    def flush(self) -> None:
+        """Wait until all is written, but not for long."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._size, _FLUSH_SECONDS)
+
+    def close(self) -> None:
+        """Write what there is, if that takes no more than a moment, and end the thread."""
+        self.flush()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                if not self._waiting:
+                    return
+                line = self._waiting[0]
+            written = self._put(line)
+            with self._changed:
+                self._waiting.popleft()
+                self._size -= len(line)
+                self.dropped += not written
+                self._changed.notify_all()
+
+    def _put(self, line: bytes) -> bool:
+        """Write a line; whether it was written."""
+        try:
+            number = self._stream.fileno()
+        except (OSError, ValueError):
+            # A stream of a test's, which nobody has to read.
+            self._stream.write(line.decode())
+            return True
+        while line:
+            try:
+                # Not by the stream: its lock would be held while a write blocks, and the process
+                # could not end.
+                line = line[os.write(number, line) :]
+            except BlockingIOError:
+                # Who has the other end has made it one that does not block.
+                time.sleep(0.05)
+            except OSError:
+                return False
+        return True
