@@ -3,9 +3,10 @@
 import asyncio
 import signal
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
+from aiohttp import web
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
@@ -49,21 +50,28 @@ async def serve(options: ServeOptions, config: Config) -> None:
     """Serve until SIGTERM or SIGINT, then end in good order.
 
     Readiness fails first, so that no new request is sent here; after the shutdown delay no
-    connection is accepted any more, and what is under way is finished.
+    connection is accepted any more, and what is under way is finished. A second signal ends the
+    delay.
 
     Raises:
         ConfigurationError: a setting cannot be used.
         KubernetesError: the Kubernetes API cannot be reached at the start.
     """
-    signalled = asyncio.Event()
+    signalled, hurried = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurried if signalled.is_set() else signalled).set()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, signalled.set)
+        loop.add_signal_handler(number, on_signal)
     async with running(options, config) as server:
         await signalled.wait()
         server.stopping.set()
         log.info("stopping", delay=options.shutdown_delay)
-        await asyncio.sleep(options.shutdown_delay)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(options.shutdown_delay):
+                await hurried.wait()
     log.info("stopped")
 
 
@@ -114,7 +122,15 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
             ),
             monitor=monitor,
         )
-        api = ApiServer(app, monitor=monitor)
+
+        async def answer(request: web.BaseRequest) -> web.Response:
+            response = await app(request)
+            if stopping.is_set():
+                # Whoever keeps connections is to open the next one to another replica.
+                response.force_close()
+            return response
+
+        api = ApiServer(answer, monitor=monitor)
         host, port = await stack.enter_async_context(
             listening(api, options.bind_address, options.secure_port, served.tls)
         )
