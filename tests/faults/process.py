@@ -58,10 +58,12 @@ class ServerProcess:
     Attributes:
         process: the process.
         log: what it has logged so far.
+        reads_log: while it is not set, nobody takes what it logs.
     """
 
     process: asyncio.subprocess.Process
     log: list[Line] = field(default_factory=list)
+    reads_log: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def descriptors(self) -> int:
@@ -82,6 +84,9 @@ class ServerProcess:
         """Take what it logs, to the end."""
         assert self.process.stderr is not None
         while text := await self.process.stderr.readline():
+            await self.reads_log.wait()
+            if not text.endswith(b"\n"):
+                return  # it ended before anybody took the rest
             # One object a line: a traceback would not parse.
             self.log.append(msgspec.json.decode(text, type=Line))
 
@@ -143,6 +148,7 @@ async def server_process(
         stderr=stderr,
     )
     server = ServerProcess(started)
+    server.reads_log.set()
     following = asyncio.create_task(server.read_log()) if started.stderr is not None else None
     try:
         yield server
@@ -150,6 +156,7 @@ async def server_process(
         if started.returncode is None:
             with suppress(ProcessLookupError):
                 started.kill()
+        server.reads_log.set()
         await started.wait()
         if following is not None:
             await following
