@@ -47,7 +47,7 @@ class Reader:
         return [text for text, one in self._seen.items() if one is None]
 
     def measures(self, reading: Reading) -> Measures:
-        """What a reading has for each GPU, in the rule's unit.
+        """What a reading has for each GPU, not yet scaled to the rule's unit.
 
         Where every pod's row of a GPU says 0 and the device's own row says more, the pods' rows are
         unknown, and the device's value is theirs: from 4.8.2 on, dcgm-exporter writes such zeros
@@ -77,9 +77,15 @@ class Reader:
             return table
         if reading.beside and not any(map(self._sheet.rows, reading.beside)):
             return {}
-        pods = {gpu: self._settled(reading, gpu, by_pod) for gpu, by_pod in table.items()}
+        pods = {
+            # Nearly always a GPU has rows of pods, or one of its own.
+            gpu: self._settled(reading, gpu, by_pod)
+            if None in by_pod or self._by_process
+            else by_pod
+            for gpu, by_pod in table.items()
+        }
         if not reading.over:
-            return pods if reading.scale == 1 else _scaled(pods, reading.scale)
+            return pods
         over = [
             (family, table if family == reading.family else self._table(family, reading))
             for family in reading.over
@@ -87,9 +93,7 @@ class Reader:
         return {
             gpu: {
                 pod: _share(
-                    told,
-                    reading.scale,
-                    [self._divisor(reading, family, (gpu, pod), one) for family, one in over],
+                    told, [self._divisor(reading, family, (gpu, pod), one) for family, one in over]
                 )
                 for pod, told in by_pod.items()
             }
@@ -98,48 +102,49 @@ class Reader:
 
     def _table(self, family: str, reading: Reading) -> dict[str, dict[PodName | None, Told]]:
         """The values of a family as they are on the page."""
-        sheet, seen = self._sheet, self._seen
-        found = sheet.rows(family)
+        found = self._sheet.rows(family)
         if not found:
             return {}
         cells: dict[Place, Cell] = {}
+        # Nearly always a place has one row, whose value is believed: it needs no cell.
+        single: dict[Place, float] = {}
         minimum, maximum = reading.minimum, reading.maximum
         where, each = reading.where, reading.each
-        known = sheet.known
         for row in found:
-            text = row.labels
-            one = known[text] if text in known else sheet.read(text)
-            seen[text] = one
+            one = self._read(row.labels)
             if one is None or (where and not is_meant(one.labels, reading)):
                 continue
-            measured = one.subject
+            measured, value = one.subject, row.value
             part = part_of(one, reading) if each or measured.part else ()
             if None in part:
                 continue
             if measured.is_share and family in one.dialect.by_process:
                 self._by_process.add((family, measured.gpu))
             place = (measured.gpu, measured.pod)
-            cell = cells.get(place)
-            if cell is None:
-                cell = cells[place] = Cell()
+            # NaN is in no range.
+            is_believed = minimum <= value <= maximum
+            if is_believed and not part and place not in cells and place not in single:
+                single[place] = value
+                continue
+            cell = _cell_of(place, cells, single)
             if each:
                 cell.number(one, reading)
-            # NaN is in no range.
-            if minimum <= row.value <= maximum:
-                cell.parts.setdefault(part, set()).add(row.value)
+            if is_believed:
+                cell.parts.setdefault(part, set()).add(value)
             else:
-                cell.doubt(part, row.value, maximum, one, family)
-        most = _most_parts(cells.values()) if each else {}
-        table: dict[str, dict[PodName | None, Told]] = {}
-        for (gpu, pod), cell in cells.items():
-            table.setdefault(gpu, {})[pod] = cell.settle(most)
-        return table
+                cell.doubt(part, value, maximum, one, family)
+        return _told(single, cells)
+
+    def _read(self, text: str) -> Known | None:
+        """What the row with these labels measures; None if they do not tell."""
+        known = self._sheet.known
+        one = self._seen[text] = known[text] if text in known else self._sheet.read(text)
+        return one
 
     def _settled(
         self, reading: Reading, gpu: str, by_pod: Mapping[PodName | None, Told]
     ) -> Mapping[PodName | None, Told]:
         """The rows of one GPU, with what pods' rows say of a device's processes set right."""
-        # Nearly always a GPU has rows of pods, or one of its own.
         device = by_pod.get(None)
         if device is None:
             # The pods' own zeros then tell nothing, whatever the device does.
@@ -186,6 +191,29 @@ class Reader:
         return told
 
 
+def _cell_of(place: Place, cells: dict[Place, Cell], single: dict[Place, float]) -> Cell:
+    """The cell of a place, with the single value that it had so far."""
+    cell = cells.get(place)
+    if cell is None:
+        cell = cells[place] = Cell()
+        if place in single:
+            cell.parts[()] = {single.pop(place)}
+    return cell
+
+
+def _told(
+    single: Mapping[Place, float], cells: Mapping[Place, Cell]
+) -> dict[str, dict[PodName | None, Told]]:
+    """What all places come to, by GPU and pod."""
+    table: dict[str, dict[PodName | None, Told]] = {}
+    for (gpu, pod), value in single.items():
+        table.setdefault(gpu, {})[pod] = Told(value)
+    most = _most_parts(cells.values())
+    for (gpu, pod), cell in cells.items():
+        table.setdefault(gpu, {})[pod] = cell.settle(most)
+    return table
+
+
 def _most_parts(cells: Iterable[Cell]) -> Mapping[Kind, int]:
     """How many parts a GPU of each kind has, where any is known to be alike."""
     most: dict[Kind, int] = {}
@@ -202,8 +230,8 @@ def _capped(told: Told, device: Told) -> Told:
     return structs.replace(told, capped=min(told.above, device.value))
 
 
-def _share(told: Told, scale: float, over: Sequence[Told]) -> Told:
-    """A value as a share of a sum, in the rule's unit."""
+def _share(told: Told, over: Sequence[Told]) -> Told:
+    """A value as a share of a sum."""
     if told.value is None:
         return told
     rejected = told.rejected + sum(one.rejected for one in over if one.value is None)
@@ -220,18 +248,4 @@ def _share(told: Told, scale: float, over: Sequence[Told]) -> Told:
     share = told.value / divisor
     if share > 1:
         return Told(None, rejected + 1)
-    return Told(share * scale, rejected, is_whole=told.is_whole, parts=told.parts)
-
-
-def _scaled(measures: Measures, scale: float) -> Measures:
-    """The same in the rule's unit."""
-    return {
-        gpu: {pod: _times(told, scale) for pod, told in by_pod.items()}
-        for gpu, by_pod in measures.items()
-    }
-
-
-def _times(told: Told, scale: float) -> Told:
-    if told.value is None:
-        return told if told.capped is None else structs.replace(told, capped=told.capped * scale)
-    return Told(told.value * scale, told.rejected, is_whole=told.is_whole, parts=told.parts)
+    return Told(share, rejected, is_whole=told.is_whole, parts=told.parts)

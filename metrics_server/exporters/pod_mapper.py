@@ -72,6 +72,7 @@ def attribute(  # noqa: C901 - one story, told in one loop
     capped: dict[tuple[str, PodName], float] = {}
     rejected = conflicting = contradicted = partial = 0
     for reading in readings:
+        scale = reading.scale
         for gpu, of_gpu in reader.measures(reading).items():
             for pod, told in of_gpu.items():
                 if pod is None or (gpu, pod) in settled:
@@ -83,13 +84,13 @@ def attribute(  # noqa: C901 - one story, told in one loop
                     settled.add(place)
                 elif told.value is None:
                     if told.capped is not None:
-                        capped.setdefault(place, told.capped)
+                        capped.setdefault(place, told.capped * scale)
                 elif not reader.is_whole(reading, place, told):
                     partial += 1
                 elif told.value == 0 and reader.is_contradicted(reading, place):
                     contradicted += 1
                 else:
-                    by_pod.setdefault(pod, {})[gpu] = told.value
+                    by_pod.setdefault(pod, {})[gpu] = told.value * scale
                     settled.add(place)
     for place, value in capped.items():
         if place not in settled:

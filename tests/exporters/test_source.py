@@ -320,3 +320,15 @@ async def test_the_rule_says_what_is_read(serve: Serve, monitor: Monitor) -> Non
         found = await source.collect(rule, [pod("p"), pod("q"), pod("r")])
     assert values(found) == [(3072,), (51200,)]
     assert found.pods_without_sample == ("pod r",)
+
+
+async def test_a_claim_may_be_for_a_gpu_that_the_family_leaves_out(
+    serve: Serve, collect: Collect
+) -> None:
+    """One GPU is requested and one claimed: the page names two, and the family has one of them."""
+    temperature = row("p", 40, "GPU-2", "GPU_TEMP")
+    url = await serve(row("p", 10) + temperature)
+    claims = structs.replace(pod("p", gpus=2), shareable=1)
+    assert values(await collect(Nodes({"n1": (url,)}), [claims])) == []
+    alone = await serve(row("p", 10))
+    assert values(await collect(Nodes({"n1": (alone,)}), [claims])) == [(10,)]
