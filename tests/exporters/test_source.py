@@ -325,7 +325,7 @@ async def test_the_rule_says_what_is_read(serve: Serve, monitor: Monitor) -> Non
 async def test_a_claim_may_be_for_a_gpu_that_the_family_leaves_out(
     serve: Serve, collect: Collect
 ) -> None:
-    """One claim may be for several GPUs: that the family has as many as were counted says little."""
+    """A claim may be for several GPUs: that the family has as many as were counted says little."""
     claims = structs.replace(pod("p", gpus=2), shareable=1)
     two = row("p", 10) + row("p", 30, "GPU-2")
     whole, part = await serve(two), await serve(two + row("p", 40, "GPU-3", "GPU_TEMP"))
