@@ -25,8 +25,12 @@ _PROTOCOL = b"http/1.1"
 # OpenSSL follows a chain this far when it looks at a client's certificate; its verdict is ignored,
 # but the signatures cost time.
 _MAX_DEPTH = 8
-# What is handed to OpenSSL at a time: about one TLS record, so that its own buffer stays small.
-_CHUNK_BYTES = 16 * 1024
+# Of a TLS record: what it begins with, its header's size, what it may carry, its size in all.
+_KINDS = range(20, 24)
+_MAJOR_VERSION = 3
+_HEADER_BYTES = 5
+_DATA_BYTES = 16 * 1024
+_RECORD_BYTES = _HEADER_BYTES + _DATA_BYTES + 2048
 # What encryption adds to a write, in the worst case.
 _OVERHEAD_BYTES = 1024
 
@@ -89,7 +93,12 @@ class ServerTls(ssl.SSLObject):
         self._tls = SSL.Connection(context, None)
         self._tls.set_accept_state()
         self._chain: tuple[bytes, ...] | None = None
-        # Whether OpenSSL may have more to read though nothing is left in `incoming`.
+        # What came and is not yet OpenSSL's, from an offset on: the begin of a record, mostly.
+        self._rest = b""
+        self._offset = 0
+        # Whether OpenSSL may have something to read without being fed.
+        self._is_fed = False
+        # Whether there may be more to read though nothing is left in `incoming`.
         self._has_more = False
 
     @property
@@ -159,8 +168,8 @@ class ServerTls(ssl.SSLObject):
             self._flush()
 
     def pending(self) -> int:
-        """How many bytes can be read though nothing is left in `incoming`; 1 where unknown."""
-        return self._tls.pending() or int(self._has_more)
+        """Whether there may be more to read though nothing is left in `incoming`: 1 or 0."""
+        return int(self._has_more)
 
     def cipher(self) -> tuple[str, str, int] | None:
         """The cipher in use: its name, the version of TLS that defines it, its secret bits."""
@@ -179,39 +188,62 @@ class ServerTls(ssl.SSLObject):
         return self._tls.get_alpn_proto_negotiated().decode() or None
 
     def _receive(self, size: int) -> bytes:
-        if not (self._has_more or self._incoming.pending):
-            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "nothing more to read")
         chunks: list[bytes] = []
         self._has_more = True
         while size > 0:
-            try:
-                chunk = self._tls.recv(min(size, _CHUNK_BYTES))
-            except SSL.WantReadError:
-                if self._feed():
-                    continue
+            if not (self._is_fed or self._feed()):
                 self._has_more = False
-                if chunks:
-                    break
-                raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "want to read") from None
+                break
+            most = min(size, _DATA_BYTES)
+            try:
+                chunk = self._tls.recv(most)
+            except SSL.WantReadError:
+                self._is_fed = False  # a record without data
+                continue
             except SSL.ZeroReturnError:
+                if not chunks:
+                    return b""
                 break  # the next call finds the same
             except SSL.Error as error:
-                if chunks:
-                    break  # likewise
-                self._flush()
-                _translate(error)
+                if not chunks:
+                    self._flush()
+                    _translate(error)
+                break  # likewise
+            # Most records are read whole, so OpenSSL is not asked in vain whether it has more.
+            self._is_fed = len(chunk) == most
             chunks.append(chunk)
             size -= len(chunk)
-        return b"".join(chunks)
+        if not chunks:
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "want to read")
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _feed(self) -> bool:
-        """Hand what has come to OpenSSL, a piece at a time; False where there is nothing."""
-        piece = self._incoming.read(_CHUNK_BYTES)
-        if piece:
-            self._tls.bio_write(piece)
-        return bool(piece)
+        """Hand the next TLS record to OpenSSL; False where none is complete.
 
-    def _flush(self, size: int = _CHUNK_BYTES) -> None:
+        Not all that has come: OpenSSL's own buffer would grow, and is kept as long as the
+        connection.
+        """
+        if self._incoming.pending:
+            self._rest = self._rest[self._offset :] + self._incoming.read()
+            self._offset = 0
+        rest, begin = self._rest, self._offset
+        left = len(rest) - begin
+        if left < _HEADER_BYTES:
+            return False
+        size = _HEADER_BYTES + (rest[begin + 3] << 8 | rest[begin + 4])
+        if size > _RECORD_BYTES or rest[begin] not in _KINDS or rest[begin + 1] != _MAJOR_VERSION:
+            size = left  # it is not a record, and OpenSSL says so at once
+        if left < size:
+            return False
+        if left == size:
+            self._rest, self._offset = b"", 0
+        else:
+            self._offset = begin + size
+        self._tls.bio_write(rest[begin : begin + size])
+        self._is_fed = True
+        return True
+
+    def _flush(self, size: int = _DATA_BYTES) -> None:
         """Take from OpenSSL what is to be sent."""
         try:
             while len(piece := self._tls.bio_read(size)) > 0:

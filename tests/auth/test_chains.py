@@ -294,3 +294,11 @@ def test_chains_are_told_apart() -> None:
     a, b = PeerCertificates((b"a", b"b")), PeerCertificates((b"ab",))
     assert len({a.digest, b.digest, PeerCertificates((b"b", b"a")).digest}) == 3
     assert PeerCertificates((b"a", b"b")).digest == a.digest
+
+
+def test_a_client_in_the_bundle_does_not_vouch_for_itself() -> None:
+    """A bundle lists authorities: a self-signed client that got into it is not one."""
+    key = ec_key(0)
+    made = certify(name("a"), key, [(CLIENT, False)])
+
+    assert ClientCAs(made.pem).verify([made.der], NOW) is None

@@ -1,4 +1,6 @@
+import asyncio
 import ssl
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,6 +14,7 @@ from metrics_server.serving.door import listening
 from metrics_server.serving.listener import ListeningContext
 from tests.serving.peers import (
     HOST,
+    PATIENCE_SECONDS,
     LoopFactory,
     ask,
     client_pair,
@@ -179,6 +182,22 @@ async def test_only_sound_tls_is_spoken() -> None:
             client.set_ciphers(weak)
             with pytest.raises(REFUSED):
                 await ask(port, client)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(9), b"\x16\x02\x01\0\x20x"]
+)
+async def test_what_is_not_tls_is_refused_at_once(sent: bytes) -> None:
+    """Bytes that look like the length of a record are not waited for."""
+    context = ListeningContext(pair_of(Authority("server")))
+    async with listening(server(), HOST, 0, context) as (_, port):
+        reader, writer = await asyncio.open_connection(HOST, port)
+        writer.write(sent)
+        async with asyncio.timeout(PATIENCE_SECONDS / 2):
+            await reader.read()
+        writer.close()
+        with suppress(OSError):
+            await writer.wait_closed()
 
 
 async def test_tls_1_1_is_refused() -> None:
