@@ -11,11 +11,12 @@ import msgspec
 import uvloop
 
 from metrics_server import __version__, flag_types, logs, rules_command
-from metrics_server.config import CertificatesConfig, Config, ServeOptions
+from metrics_server.config import CertificatesConfig, Config
 from metrics_server.config_file import load_config
 from metrics_server.connections import allow_open_files
 from metrics_server.demo.run import DemoOptions, FaultName, demo
 from metrics_server.errors import ConfigurationError, KubernetesError
+from metrics_server.serve_options import ServeOptions
 from metrics_server.server import serve
 from metrics_server.serving.command import CertsOptions, write_certificates
 

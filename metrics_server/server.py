@@ -17,12 +17,13 @@ from metrics_server.api.external_metrics import ExternalMetrics
 from metrics_server.api.health import HealthCheck, HealthChecks
 from metrics_server.api.openapi import build_openapi
 from metrics_server.auth.delegation import ConfigMap
-from metrics_server.config import Config, ServeOptions
+from metrics_server.config import Config
 from metrics_server.kube.client import connect
 from metrics_server.kube.reflector import Reflector
 from metrics_server.measuring import Watch, check_exporters, providing
 from metrics_server.monitoring import Monitor
 from metrics_server.rule_config import rules_in_force
+from metrics_server.serve_options import ServeOptions
 from metrics_server.serving.door import listening
 from metrics_server.tasks import background
 from metrics_server.trusting import certificates, trust

@@ -24,11 +24,12 @@ from metrics_server.auth.guard import Guard
 from metrics_server.auth.request_header import RequestHeaderConfig
 from metrics_server.auth.tokens import TokenReviews
 from metrics_server.auth.trust_files import TrustFiles
-from metrics_server.config import CertificatesConfig, ServeOptions
+from metrics_server.config import CertificatesConfig
 from metrics_server.errors import ConfigurationError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.reflector import Reflector
 from metrics_server.monitoring import Monitor
+from metrics_server.serve_options import ServeOptions
 from metrics_server.serving.authority import Authority
 from metrics_server.serving.files import CertificateFiles
 from metrics_server.serving.listener import ListeningContext

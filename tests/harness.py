@@ -29,11 +29,12 @@ from yarl import URL
 from metrics_server.api.status import Status
 from metrics_server.api.types import GROUP_VERSION, ExternalMetricValue, ExternalMetricValueList
 from metrics_server.auth.identity import MASTERS, User
-from metrics_server.config import Config, ServeOptions
+from metrics_server.config import Config
 from metrics_server.demo import manifests
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS, Object
 from metrics_server.demo.trust import SimulatedTrust
+from metrics_server.serve_options import ServeOptions
 from metrics_server.server import RunningServer, running
 from metrics_server.serving.authority import Authority, KeyPair
 from metrics_server.serving.certificates import client_context, context_from_pair

@@ -20,7 +20,6 @@ from msgspec import Struct, structs
 from metrics_server import __version__
 from metrics_server.auth.identity import User
 from metrics_server.cli import build_parser, main
-from metrics_server.config import ServeOptions
 from metrics_server.demo.cluster import Cluster
 from metrics_server.demo.exporters import Fault
 from metrics_server.demo.kubernetes_api import KubernetesAPI
@@ -28,6 +27,7 @@ from metrics_server.demo.object_store import API_SERVICES, SECRETS, Object
 from metrics_server.demo.run import DemoOptions
 from metrics_server.demo.trust import SimulatedTrust
 from metrics_server.demo.workload import Load
+from metrics_server.serve_options import ServeOptions
 from metrics_server.serving.authority import Authority
 from metrics_server.serving.certificates import client_context
 

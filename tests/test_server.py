@@ -13,12 +13,12 @@ import msgspec
 import pytest
 from structlog.testing import capture_logs
 
-from metrics_server.config import ServeOptions
 from metrics_server.demo import manifests
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS
 from metrics_server.demo.trust import SimulatedTrust
 from metrics_server.errors import ConfigurationError, KubernetesError
+from metrics_server.serve_options import ServeOptions
 from metrics_server.server import running
 from metrics_server.serving.authority import Authority
 from tests.harness import (

@@ -12,9 +12,9 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from msgspec import structs
 
 from metrics_server.auth.identity import User
-from metrics_server.config import ServeOptions
 from metrics_server.demo.object_store import CONFIG_MAPS
 from metrics_server.demo.trust import FRONT_PROXY, SimulatedTrust
+from metrics_server.serve_options import ServeOptions
 from metrics_server.server import running
 from metrics_server.serving.authority import Authority, KeyPair
 

@@ -14,7 +14,7 @@ from typing import Literal
 from msgspec import Struct
 
 from metrics_server.api.types import GROUP, VERSION
-from metrics_server.config import Config, ServeOptions
+from metrics_server.config import Config
 from metrics_server.demo import manifests
 from metrics_server.demo.autoscaler import HorizontalPodAutoscaler
 from metrics_server.demo.cluster import GPUS_PER_NODE, Cluster
@@ -27,6 +27,7 @@ from metrics_server.demo.screen import Moment, screen
 from metrics_server.demo.trust import SimulatedTrust
 from metrics_server.demo.workload import Load
 from metrics_server.errors import ConfigurationError
+from metrics_server.serve_options import ServeOptions
 from metrics_server.server import running
 from metrics_server.serving.authority import Authority
 from metrics_server.serving.certificates import context_from_pair

@@ -16,13 +16,14 @@ import aiohttp
 from aiohttp import web
 from msgspec import Struct
 
-from metrics_server.config import Config, ServeOptions
+from metrics_server.config import Config
 from metrics_server.demo.cluster import Cluster
 from metrics_server.demo.exporters import Fault
 from metrics_server.demo.kubeconfig import kubeconfig_of
 from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.demo.trust import SimulatedTrust
 from metrics_server.demo.workload import Load
+from metrics_server.serve_options import ServeOptions
 from metrics_server.server import RunningServer, running
 from metrics_server.serving.authority import Authority
 from metrics_server.serving.certificates import context_from_pair

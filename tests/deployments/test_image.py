@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from metrics_server import __version__
-from metrics_server.config import ServeOptions
+from metrics_server.serve_options import ServeOptions
 from tests.deployments.dockerfile import Ignored, Stage, Step, build, steps
 from tests.deployments.manifests import (
     DEPLOYMENTS,

@@ -12,10 +12,11 @@ from kubernetes_validate.utils import all_versions  # type: ignore[import-untype
 from metrics_server.api.types import GROUP, VERSION
 from metrics_server.catalogue import CATALOGUE
 from metrics_server.cli import build_parser
-from metrics_server.config import Config, ServeOptions
+from metrics_server.config import Config
 from metrics_server.config_file import load_config
 from metrics_server.demo.manifests import EXPORTER_NAMESPACE, EXPORTER_SERVICE
 from metrics_server.demo.object_store import Json, Object
+from metrics_server.serve_options import ServeOptions
 from metrics_server.serving.limits import Limits
 from metrics_server.serving.self_managed import names_of
 from metrics_server.serving.shared import API_SERVICE
