@@ -80,9 +80,7 @@ class LogWriter:
         try:
             number = self._stream.fileno()
         except (OSError, ValueError):
-            # A stream of a test's, which nobody has to read.
-            self._stream.write(line.decode())
-            return True
+            return self._put_in_memory(line)
         while line:
             try:
                 # Not by the stream: its lock would be held while a write blocks, and the process
@@ -93,4 +91,12 @@ class LogWriter:
                 time.sleep(0.05)
             except OSError:
                 return False
+        return True
+
+    def _put_in_memory(self, line: bytes) -> bool:
+        """Write a line to a stream that is no file; whether it was written."""
+        try:
+            self._stream.write(line.decode())
+        except ValueError:
+            return False  # it is closed
         return True

@@ -103,3 +103,13 @@ def test_a_pipe_that_does_not_block_is_waited_for(
     assert asked.is_set()
     assert os.read(reading, 100) == b"late\n"
     assert writer.dropped == 0
+
+
+def test_a_stream_that_is_closed_ends_nothing() -> None:
+    """Its lines are dropped and counted, and the thread goes on."""
+    stream = io.StringIO()
+    writer = LogWriter(stream)
+    stream.close()
+    writer.write("too late")
+    writer.close()
+    assert writer.dropped == 1
