@@ -6,6 +6,7 @@ from collections.abc import Callable
 from structlog.stdlib import BoundLogger
 
 from metrics_server.rates import Rate, Rates
+from metrics_server.text import printable
 
 _EACH = Rate(per_second=10 / 60, burst=10)
 _TOTAL = Rate(per_second=1, burst=60)
@@ -26,7 +27,7 @@ class SparingLog:
         self._left_out = 0
 
     def info(self, event: str, *, peer: str, **values: str | int | None) -> None:
-        """Log at level info, because of a peer; a long value is cut short."""
+        """Log at level info, because of a peer; values are escaped and cut short."""
         if self._counts(peer):
             self._log.info(event, peer=peer, **self._with_left_out(values))
 
@@ -47,13 +48,10 @@ class SparingLog:
         return False
 
     def _with_left_out(self, values: dict[str, str | int | None]) -> dict[str, str | int | None]:
-        shown = {name: _cut(value) for name, value in values.items()}
+        shown = {
+            name: printable(value, _MAX_CHARACTERS) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
         if self._left_out:
             shown["left_out"], self._left_out = self._left_out, 0
         return shown
-
-
-def _cut(value: str | int | None) -> str | int | None:
-    if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
-        return f"{value[:_MAX_CHARACTERS]}…"
-    return value

@@ -60,3 +60,11 @@ def test_what_is_left_out_of_a_log_is_counted() -> None:
     assert lines[10]["left_out"] == 990
     assert lines[-1]["left_out"] == 950
     assert max(len(str(line)) for line in lines) < 500
+
+
+def test_a_spared_log_line_is_one_printable_line() -> None:
+    """What a caller sent is escaped and cut before it is logged."""
+    with capture_logs() as logs:
+        SparingLog(get_logger()).info("seen", peer="a", text="\x1b[2J\n" * 1000)
+    assert logs[0]["text"].isprintable()
+    assert len(logs[0]["text"]) <= 256
