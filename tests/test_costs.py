@@ -16,7 +16,12 @@ from metrics_server.api.discovery import build_discovery
 from metrics_server.api.external_metrics import _selector_in
 from metrics_server.api.health import HealthChecks
 from metrics_server.api.negotiation import Offer, _negotiate, negotiate
-from metrics_server.auth.request_header import RequestHeaderConfig, user_from_headers
+from metrics_server.auth.identity import User
+from metrics_server.auth.request_header import (
+    RequestHeaderConfig,
+    identity_lines,
+    user_from_lines,
+)
 from metrics_server.auth.request_info import attributes_of
 from metrics_server.auth.tokens import bearer_token
 from metrics_server.errors import BadRequestError, RequestError
@@ -34,6 +39,11 @@ CONFIG = RequestHeaderConfig(
     uid_headers=("X-Remote-Uid",),
 )
 DOCUMENT = build_discovery(["gpu_utilization"]).version
+
+
+def named(headers: list[tuple[str, str]]) -> User | None:
+    """The user that headers name."""
+    return user_from_lines(CONFIG, identity_lines(CONFIG, headers))
 
 
 def operations(call: Callable[[], object]) -> int:
@@ -89,11 +99,11 @@ WAYS: dict[str, Callable[[int], object]] = {
     "watches in a query": lambda n: attributes_of(
         "GET", "/apis/g/v1/namespaces/n/m", "wat%63=1&" * n
     ),
-    "groups": lambda n: user_from_headers(CONFIG, lines("X-Remote-Group", "g", n)),
-    "extra": lambda n: user_from_headers(CONFIG, lines("X-Remote-Extra-#%41%zz", "g", n)),
-    "one extra": lambda n: user_from_headers(CONFIG, lines("X-Remote-Extra-a", "g", n)),
-    "escapes in the name of an extra": lambda n: user_from_headers(
-        CONFIG, [("X-Remote-User", "u"), ("X-Remote-Extra-" + "%41" * n, "v")]
+    "groups": lambda n: named(lines("X-Remote-Group", "g", n)),
+    "extra": lambda n: named(lines("X-Remote-Extra-#%41%zz", "g", n)),
+    "one extra": lambda n: named(lines("X-Remote-Extra-a", "g", n)),
+    "escapes in the name of an extra": lambda n: named(
+        [("X-Remote-User", "u"), ("X-Remote-Extra-" + "%41" * n, "v")]
     ),
     "other headers": lambda n: bearer_token(lines("X-#", "g", n)),
     "entity tags": lambda n: _is_known('W/"x",' * n, DOCUMENT),

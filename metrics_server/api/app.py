@@ -134,11 +134,12 @@ class App:
         namespace, _, metric = path.removeprefix(_NAMESPACES).partition("/")
         if not metric or "/" in metric:
             raise NotFoundError(path)
-        if decoded(namespace) in ("", "*"):
+        namespace = decoded(namespace)
+        if namespace in ("", "*"):
             raise _without_namespace(metric)
         _require_get(request)
         body, content_type = await self._external_metrics.answer(
-            decoded(namespace),
+            namespace,
             decoded(metric),
             request.rel_url.raw_query_string,
             request.headers.get(hdrs.ACCEPT),

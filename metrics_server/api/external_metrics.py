@@ -76,7 +76,7 @@ class ExternalMetrics:
         """
         start = time.perf_counter()
         # A name that no rule has is the client's choice: as a label it would grow without bound.
-        label = metric.lower() if metric.lower() in self._metrics else ""
+        label = name if (name := metric.lower()) in self._metrics else ""
         code = 500
         try:
             answer = await self._answer(namespace, metric, query, accept)
@@ -99,9 +99,9 @@ class ExternalMetrics:
         offer = negotiate(accept, _OFFERS)
         if offer is None:
             raise NotAcceptableError(accept or "", [one.content_type for one in _OFFERS])
-        selector = parse_selector(_selector_of(query, metric, namespace) if query else "")
-        question = Question(namespace, metric.lower(), selector)
-        answer = await self._provider.answer(question)
+        is_short = len(query) + len(metric) + len(namespace) <= 2 * MAX_KEPT_CHARACTERS
+        read = _known_question if is_short else _question
+        answer = await self._provider.answer(read(namespace, metric, query))
         return _encoded(metric, namespace, answer, offer)
 
 
@@ -133,14 +133,17 @@ def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
     )
 
 
-def _selector_of(query: str, metric: str, namespace: str) -> str:
-    """The label selector of a query whose other parameters, metav1.ListOptions, are valid."""
-    if len(query) + len(metric) + len(namespace) > 2 * MAX_KEPT_CHARACTERS:
-        return _selector_in(query, metric, namespace)
-    return _known_selector(query, metric, namespace)
+def _question(namespace: str, metric: str, query: str) -> Question:
+    """The question of a request whose query is valid."""
+    selector = parse_selector(_selector_in(query, metric, namespace) if query else "")
+    return Question(namespace, metric.lower(), selector)
+
+
+_known_question = lru_cache(maxsize=1024)(_question)
 
 
 def _selector_in(query: str, metric: str, namespace: str) -> str:
+    """The label selector of a query whose other parameters, metav1.ListOptions, are valid."""
     try:
         pairs = parse_qsl(
             query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
@@ -162,9 +165,6 @@ def _selector_in(query: str, metric: str, namespace: str) -> str:
             raise BadRequestError(f'{name} is "{printable(text)}": it must be a whole number')
     _check_field_selector(parameters.get("fieldSelector", ""), namespace)
     return parameters.get("labelSelector", "")
-
-
-_known_selector = lru_cache(maxsize=1024)(_selector_in)
 
 
 def _check_field_selector(text: str, namespace: str) -> None:

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 from typing import Literal
 
 import structlog
@@ -16,11 +15,16 @@ from metrics_server.auth.client_certificates import (
 )
 from metrics_server.auth.delegation import DelegatedAuthentication
 from metrics_server.auth.identity import ANONYMOUS, AUTHENTICATED, UNAUTHENTICATED, User
-from metrics_server.auth.request_header import RequestHeaderConfig, user_from_headers
+from metrics_server.auth.request_header import (
+    Lines,
+    RequestHeaderConfig,
+    identity_lines,
+    user_from_lines,
+)
 from metrics_server.auth.tokens import TokenReviews, bearer_token
 from metrics_server.errors import KubernetesError, TooManyReviewsError, UnauthorizedError
 from metrics_server.sparing import SparingLog
-from metrics_server.weight import MAX_KEPT_CHARACTERS, BytesLRU, weight
+from metrics_server.weight import BytesLRU, weight
 
 Outcome = Literal[
     "request-header",
@@ -33,8 +37,8 @@ Outcome = Literal[
 ]
 """How a request was authenticated, or why it was not."""
 
-_FEW_GROUPS = 64
 _MAX_PEERS_BYTES = 4 * 1024 * 1024
+_MAX_USERS_BYTES = 8 * 1024 * 1024
 # A certificate that is refused now may be good later, when it has become valid.
 _REFUSAL_LASTS = timedelta(minutes=1)
 
@@ -78,6 +82,8 @@ class Authenticator:
         self._log = SparingLog(log)
         self._clock = clock
         self._peers: BytesLRU[bytes, PeerIdentity] = BytesLRU(_MAX_PEERS_BYTES)
+        # Front proxies name the same few users again and again.
+        self._proxied_users: BytesLRU[Lines, User] = BytesLRU(_MAX_USERS_BYTES)
         self.trust(DelegatedAuthentication())
 
     def trust(self, delegated: DelegatedAuthentication) -> None:
@@ -91,6 +97,7 @@ class Authenticator:
         self._front_proxies, self._clients = front_proxies, clients
         self._request_header = delegated.request_header or RequestHeaderConfig()
         self._peers.clear()
+        self._proxied_users.clear()
 
     async def authenticate(
         self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]], address: str = ""
@@ -123,7 +130,7 @@ class Authenticator:
             self._count("too-many-reviews")
             raise
         self._count(outcome)
-        return user if outcome == "anonymous" else _authenticated(user)
+        return user
 
     def peer(self, peer: PeerCertificates) -> PeerIdentity:
         """What a peer's certificate is worth; verified once, until that expires."""
@@ -148,12 +155,12 @@ class Authenticator:
                 return user, "request-header"
             if (client := peer.client) is not None and client.common_name:
                 user = User(client.common_name, groups=client.organizations)
-                return user, "client-certificate"
+                return _in_group(user), "client-certificate"
         token = bearer_token(headers)
         if token is not None:
             if (user := await self._tokens.user(token, address)) is None:
                 raise UnauthorizedError
-            return user, "token"
+            return _in_group(user), "token"
         if peer is not None:
             self._log.info(
                 "a client certificate was refused", peer=address, reason=self._why_refused(peer)
@@ -167,7 +174,12 @@ class Authenticator:
             peer.front_proxy.common_name
         ):
             return None
-        return user_from_headers(self._request_header, headers)
+        lines = identity_lines(self._request_header, headers)
+        user = self._proxied_users.get(lines)
+        if user is None and (named := user_from_lines(self._request_header, lines)) is not None:
+            user = _in_group(named)
+            self._proxied_users.put(lines, user, weight(lines) + weight(user))
+        return user
 
     def _verify(self, peer: PeerCertificates, now: datetime) -> PeerIdentity:
         front_proxy = self._front_proxies.verify(peer.chain, now) if self._front_proxies else None
@@ -189,14 +201,6 @@ def _authorities(pem: bytes | None) -> ClientCAs | None:
     return None if pem is None else ClientCAs(pem)
 
 
-def _authenticated(user: User) -> User:
-    if len(user.groups) <= _FEW_GROUPS and not user.extra:
-        texts = (user.name, user.uid, *user.groups)
-        if sum(map(len, texts)) <= MAX_KEPT_CHARACTERS * 4:
-            return _known_in_group(user)
-    return _in_group(user)
-
-
 def _in_group(user: User) -> User:
     """The user with the group of all who are authenticated, as Go's AuthenticatedGroupAdder.
 
@@ -205,7 +209,3 @@ def _in_group(user: User) -> User:
     if user.name == ANONYMOUS.name or not {AUTHENTICATED, UNAUTHENTICATED}.isdisjoint(user.groups):
         return user
     return replace(user, groups=(*user.groups, AUTHENTICATED))
-
-
-# The same few ask again and again, and what is kept of them has their hash.
-_known_in_group = lru_cache(maxsize=512)(_in_group)

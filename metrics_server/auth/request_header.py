@@ -6,7 +6,7 @@ peer may tell identities is asked elsewhere, before.
 
 from collections import defaultdict
 from collections.abc import Iterable
-from functools import cached_property, lru_cache
+from functools import cached_property
 from urllib.parse import unquote_to_bytes
 
 from msgspec import Struct
@@ -14,12 +14,13 @@ from msgspec import Struct
 from metrics_server.auth.identity import User
 from metrics_server.errors import BadRequestError
 
-_MAX_KEPT_LINES = 256
-_MAX_KEPT_CHARACTERS = 8192
 _HEX = frozenset("0123456789abcdef")
 
+Lines = tuple[tuple[str, str], ...]
+"""Headers: names in lower case, and values, in the order they came."""
 
-class RequestHeaderConfig(Struct, frozen=True, dict=True, cache_hash=True):
+
+class RequestHeaderConfig(Struct, frozen=True, dict=True):
     """Which headers tell an identity, and who may send them; header names in any case.
 
     Attributes:
@@ -53,37 +54,34 @@ class RequestHeaderConfig(Struct, frozen=True, dict=True, cache_hash=True):
         return not self.allowed_names or common_name in self.allowed_names
 
 
-def user_from_headers(
-    config: RequestHeaderConfig, headers: Iterable[tuple[str, str]]
-) -> User | None:
-    """The user that headers tell.
+def identity_lines(config: RequestHeaderConfig, headers: Iterable[tuple[str, str]]) -> Lines:
+    """The headers that can tell an identity.
+
+    Args:
+        config: which headers to read.
+        headers: all of a request, line by line, in the order they came.
+    """
+    read = config.read
+    # White space around a value is not part of it (RFC 9110, section 5.5).
+    return tuple([(low, v.strip(" \t")) for n, v in headers if (low := n.lower()).startswith(read)])
+
+
+def user_from_lines(config: RequestHeaderConfig, lines: Lines) -> User | None:
+    """The user that headers name.
 
     A header of several values is several lines: a comma belongs to the value.
 
     Args:
         config: which headers to read.
-        headers: all of a request, line by line, in the order they came.
+        lines: as `identity_lines` returns them.
 
     Returns:
-        The user; None where no username is told. Groups are in the order of `group_headers`, then
+        The user; None where no username is given. Groups are in the order of `group_headers`, then
         of the lines; the extra is sorted by key.
 
     Raises:
         BadRequestError: it is not UTF-8.
     """
-    read = config.read
-    # Optional white space around a value is none of it (RFC 9110, section 5.5).
-    lines = [(low, v.strip(" \t")) for n, v in headers if (low := n.lower()).startswith(read)]
-    # A user of very many groups is read each time, as the bound of what is kept is a count.
-    read_user = _known_user if len(lines) <= _MAX_KEPT_LINES and _are_short(lines) else _user
-    return read_user(config, tuple(lines))
-
-
-def _are_short(lines: list[tuple[str, str]]) -> bool:
-    return sum([len(name) + len(value) for name, value in lines]) <= _MAX_KEPT_CHARACTERS
-
-
-def _user(config: RequestHeaderConfig, lines: tuple[tuple[str, str], ...]) -> User | None:
     username = _first(lines, config.username_headers)
     if not username:
         return None
@@ -101,11 +99,7 @@ def _user(config: RequestHeaderConfig, lines: tuple[tuple[str, str], ...]) -> Us
     )
 
 
-# The same few callers ask again and again; what else a request has in its head is left out above.
-_known_user = lru_cache(maxsize=512)(_user)
-
-
-def _require_text(lines: tuple[tuple[str, str], ...]) -> None:
+def _require_text(lines: Lines) -> None:
     """Refuse what no review could be asked about as it is: bytes that are not UTF-8."""
     for name, value in lines:
         if not value.isascii():
@@ -117,7 +111,7 @@ def _require_text(lines: tuple[tuple[str, str], ...]) -> None:
                 ) from None
 
 
-def _first(lines: tuple[tuple[str, str], ...], wanted: tuple[str, ...]) -> str:
+def _first(lines: Lines, wanted: tuple[str, ...]) -> str:
     """The first value that is not empty; of a header that is repeated, only the first line counts.
 
     As Go's Header.Get has it.
@@ -126,9 +120,7 @@ def _first(lines: tuple[tuple[str, str], ...], wanted: tuple[str, ...]) -> str:
     return next(filter(None, (firsts.get(name.lower()) for name in wanted)), "")
 
 
-def _extra(
-    lines: tuple[tuple[str, str], ...], prefixes: tuple[str, ...]
-) -> tuple[tuple[str, tuple[str, ...]], ...]:
+def _extra(lines: Lines, prefixes: tuple[str, ...]) -> tuple[tuple[str, tuple[str, ...]], ...]:
     extra: defaultdict[str, list[str]] = defaultdict(list)
     for prefix in prefixes:
         start = prefix.lower()

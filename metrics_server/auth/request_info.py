@@ -1,7 +1,7 @@
 """What a request asks for, as RequestInfo of k8s.io/apiserver tells it."""
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from urllib.parse import unquote_plus
 
 from msgspec import Struct
@@ -30,7 +30,7 @@ _VERBS_WITH_SELECTORS = ("list", "watch", "deletecollection")
 _PARAMETERS = ("watch", "fieldSelector", "labelSelector")
 
 
-class Attributes(Struct, frozen=True, cache_hash=True):
+class Attributes(Struct, frozen=True, dict=True, cache_hash=True):
     """What is to be authorized, as authorizer.Attributes of k8s.io/apiserver has it.
 
     A request for a metric has a resource and no path; any other has a path alone.
@@ -57,7 +57,7 @@ class Attributes(Struct, frozen=True, cache_hash=True):
     fields: tuple[Requirement, ...] = ()
     labels: tuple[Requirement, ...] = ()
 
-    @property
+    @cached_property
     def characters(self) -> int:
         """How long all of it is."""
         words = [self.verb, self.namespace, self.group, self.version, self.resource, self.path]

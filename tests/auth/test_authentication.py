@@ -282,6 +282,20 @@ async def test_without_allowed_names_any_front_proxy_may(authenticator: Authenti
     assert user == User("root", groups=("system:authenticated",))
 
 
+async def test_other_headers_name_other_users(authenticator: Authenticator) -> None:
+    """A user who is remembered is forgotten when the cluster names other headers."""
+    headers = [*ROOT, ("X-Other-User", "jo")]
+    assert (await authenticator.authenticate(shown(PROXY), headers)).name == "root"
+
+    config = RequestHeaderConfig(("X-Other-User", "X-Remote-User"))
+    authenticator.trust(DelegatedAuthentication(USERS.pem, PROXIES.pem, config))
+    assert (await authenticator.authenticate(shown(PROXY), headers)).name == "jo"
+
+    swapped = RequestHeaderConfig(("X-Remote-User", "X-Other-User"))
+    authenticator.trust(DelegatedAuthentication(USERS.pem, PROXIES.pem, swapped))
+    assert (await authenticator.authenticate(shown(PROXY), headers)).name == "root"
+
+
 async def test_why_is_logged(authenticator: Authenticator) -> None:
     """The log tells which front proxy was refused, and which would be allowed."""
     with capture_logs() as logs, pytest.raises(UnauthorizedError):

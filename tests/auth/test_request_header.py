@@ -1,5 +1,5 @@
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from urllib.parse import quote
 
@@ -8,7 +8,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_server.auth.identity import User
-from metrics_server.auth.request_header import RequestHeaderConfig, user_from_headers
+from metrics_server.auth.request_header import (
+    RequestHeaderConfig,
+    identity_lines,
+    user_from_lines,
+)
 
 Lines = list[tuple[str, str]]
 
@@ -39,6 +43,13 @@ users = st.builds(
         lambda extra: tuple(sorted(extra.items()))
     ),
 )
+
+
+def user_from_headers(
+    config: RequestHeaderConfig, headers: Iterable[tuple[str, str]]
+) -> User | None:
+    """The user that all of a request's headers name."""
+    return user_from_lines(config, identity_lines(config, headers))
 
 
 def told(user: User) -> Lines:
