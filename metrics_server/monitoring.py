@@ -13,6 +13,7 @@ from metrics_server import __version__
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _PREFIX = "gpu_metrics_server"
+_MAX_PENDING = 600
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGES = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60)
 
@@ -37,6 +38,12 @@ class Monitor:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
+        # What requests have added and the metrics do not have yet. In a request each of their
+        # updates costs several times as much as in a row with others: nothing of them is in the
+        # processor's caches then.
+        self._pending: list[tuple[Callable[[float], None], float]] = []
+        # Before all metrics, so that each is complete when it is collected.
+        registry.register(_Settling(self._settle))
         self._requests = Histogram(
             f"{_PREFIX}_request_duration_seconds",
             "Time to answer a request for an external metric, by metric and HTTP status.",
@@ -63,7 +70,7 @@ class Monitor:
             ("state",),
             registry=registry,
         )
-        self._selected, self._covered = pods.labels("selected"), pods.labels("covered")
+        self._selected, self._covered = pods.labels("selected").inc, pods.labels("covered").inc
         self._errors = Counter(
             f"{_PREFIX}_errors",
             "Questions answered by an error, by reason.",
@@ -94,7 +101,7 @@ class Monitor:
             ("decision",),
             registry=registry,
         )
-        self._authorizations = {one: authorizations.labels(one) for one in get_args(Decided)}
+        self._authorizations = {one: authorizations.labels(one).inc for one in get_args(Decided)}
         dropped = Counter(
             f"{_PREFIX}_connections_dropped",
             "Connections of clients that were dropped, by reason.",
@@ -115,8 +122,8 @@ class Monitor:
             registry=registry,
         )
         # What counts each request is found once: to find it costs as much as to count.
-        self._request = cache(lambda metric, code: self._requests.labels(metric, str(code)))
-        self._authentication = cache(self._authentications.labels)
+        self._request = cache(lambda metric, code: self._requests.labels(metric, str(code)).observe)
+        self._authentication = cache(lambda outcome: self._authentications.labels(outcome).inc)
         Gauge(
             f"{_PREFIX}_build_info",
             "Always 1; the label tells the version.",
@@ -126,13 +133,13 @@ class Monitor:
 
     def answered(self, metric: str, code: int, seconds: float) -> None:
         """A request for a metric was answered. `metric` is a known name, or "" for any other."""
-        self._request(metric, code).observe(seconds)
+        self._add(self._request(metric, code), seconds)
 
     def measured(self, *, age: float, covered: int, asked: int) -> None:
         """A question was answered by a measurement whose oldest sample is `age` seconds old."""
-        self._age.observe(age)
-        self._selected.inc(asked)
-        self._covered.inc(covered)
+        self._add(self._age.observe, age)
+        self._add(self._selected, asked)
+        self._add(self._covered, covered)
 
     def failed(self, reason: str) -> None:
         """A question was answered by an error."""
@@ -152,11 +159,11 @@ class Monitor:
 
     def authenticated(self, outcome: str) -> None:
         """The sender of a request was identified in a way, or for a reason was not."""
-        self._authentication(outcome).inc()
+        self._add(self._authentication(outcome), 1)
 
     def authorized(self, decision: Decided) -> None:
         """A request was decided on; "error" means that there was no decision."""
-        self._authorizations[decision].inc()
+        self._add(self._authorizations[decision], 1)
 
     def dropped(self, reason: Dropped) -> None:
         """A client's connection was dropped."""
@@ -192,6 +199,28 @@ class Monitor:
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""
         return generate_latest(self._registry)
+
+    def _add(self, update: Callable[[float], None], amount: float) -> None:
+        self._pending.append((update, amount))
+        if len(self._pending) >= _MAX_PENDING:
+            self._settle()
+
+    def _settle(self) -> None:
+        """Take over into the metrics what requests have added."""
+        for update, amount in self._pending:
+            update(amount)
+        self._pending.clear()
+
+
+class _Settling(Collector):
+    """Has no metric; called before the others are collected."""
+
+    def __init__(self, settle: Callable[[], None]) -> None:
+        self._settle = settle
+
+    def collect(self) -> Iterable[CounterMetricFamily]:
+        self._settle()
+        return ()
 
 
 class _LogCollector(Collector):

@@ -9,7 +9,7 @@ from prometheus_client.metrics_core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from metrics_server import __version__
-from metrics_server.monitoring import CONTENT_TYPE, Decided, Monitor
+from metrics_server.monitoring import _MAX_PENDING, CONTENT_TYPE, Decided, Monitor
 
 PREFIX = "gpu_metrics_server_"
 
@@ -194,3 +194,18 @@ def test_two_monitors_do_not_meet() -> None:
     one.failed("unknown-metric")
     assert value(one, "errors_total", reason="unknown-metric") == 1
     assert value(other, "errors_total", reason="unknown-metric") is None
+
+
+def test_however_many_requests_come_each_is_counted_once(monitor: Monitor) -> None:
+    """They are taken over in batches, and whatever is left when somebody looks."""
+    for _ in range(2 * _MAX_PENDING + 7):
+        monitor.authorized("allowed")
+        monitor.answered("gpu_utilization", 200, 0.004)
+        assert len(monitor._pending) < _MAX_PENDING
+
+    for _ in range(2):
+        assert value(monitor, "authorizations_total", decision="allowed") == 2 * _MAX_PENDING + 7
+        counted = value(
+            monitor, "request_duration_seconds_count", metric="gpu_utilization", code="200"
+        )
+        assert counted == 2 * _MAX_PENDING + 7
