@@ -89,6 +89,8 @@ class Scrapes(Struct, frozen=True):
 class _Scrape(Struct, frozen=True):
     task: asyncio.Task[Page | ScrapeError]
     began: float
+    lane: Lane
+    turn: asyncio.Future[None]
 
 
 class Scraper:
@@ -162,7 +164,8 @@ class Scraper:
         """The page of each of these URLs, or how it failed. Takes no longer than `timeout`."""
         # Of those that hang, whose turn was longest ago comes first.
         in_turn = sorted(targets, key=lambda target: self._hanging.get(target, 0.0))
-        scrapes = {target: self._scrape_of(target) for target in in_turn}
+        question = object()
+        scrapes = {target: self._scrape_of(target, question) for target in in_turn}
         under_way = [one.task for one in scrapes.values() if not one.task.done()]
         if under_way:
             # A question that is given up leaves the scrape to the others that share it.
@@ -173,14 +176,17 @@ class Scraper:
             fresh_until=began + self._max_age,
         )
 
-    def _scrape_of(self, target: str) -> _Scrape:
+    def _scrape_of(self, target: str, question: object) -> _Scrape:
         scrape = self._scrapes.get(target)
         if scrape is None:
-            began = self._clock()
-            task = asyncio.create_task(self._read(target, began), name=f"scrape {target}")
-            scrape = self._scrapes[target] = _Scrape(task, began)
+            loop = asyncio.get_running_loop()
+            began, lane, turn = self._clock(), self._lane_of(target), loop.create_future()
+            task = loop.create_task(self._read(target, began, lane, turn), name=f"scrape {target}")
+            scrape = self._scrapes[target] = _Scrape(task, began, lane, turn)
             # A page is let go with its age, so that memory follows the questions, not the cluster.
-            asyncio.get_running_loop().call_later(self._max_age, self._expire, target, scrape)
+            loop.call_later(self._max_age, self._expire, target, scrape)
+        if not scrape.turn.done():
+            scrape.lane.line_up(scrape.turn, question)
         return scrape
 
     def _expire(self, target: str, scrape: _Scrape) -> None:
@@ -189,14 +195,16 @@ class Scraper:
         else:
             scrape.task.add_done_callback(lambda _: self._scrapes.pop(target, None))
 
-    async def _read(self, target: str, began: float) -> Page | ScrapeError:
+    async def _read(
+        self, target: str, began: float, lane: Lane, turn: asyncio.Future[None]
+    ) -> Page | ScrapeError:
         start = time.perf_counter()
         asked: float | None = None
         hangs = False
         outcome: Page | ScrapeError
         try:
             # The deadline is around all of it: the turn, the files of access, and each byte.
-            async with asyncio.timeout(self._timeout), self._lane_of(target).place():
+            async with asyncio.timeout(self._timeout), lane.place(turn):
                 asked = time.monotonic()
                 body = await fetch(self._session, target, self._keeper(target), self._limits)
             outcome = Page(target, body, began, self._dialects)

@@ -4,6 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
+import pytest
+
 from metrics_server.errors import ScrapeError
 from metrics_server.exporters.lanes import Lane
 from metrics_server.exporters.scraper import Page, Scraper
@@ -112,13 +114,61 @@ async def test_who_was_not_asked_is_asked_first_the_next_time(monitor: Monitor) 
             assert isinstance(outcomes[recovered], Page)
 
 
+@pytest.mark.parametrize("shared", [False, True])
+async def test_questions_take_turns(monitor: Monitor, *, shared: bool) -> None:
+    """One about a single exporter does not wait until one about many has all its answers."""
+    async with fleet(40) as exporters, scraper_of(monitor, 10) as scraper:
+        *many, one = exporters
+        for url in many:
+            exporters[url].well.clear()
+        large = asyncio.create_task(scraper.scrape(exporters if shared else many))
+        await asyncio.sleep(0)
+        small = asyncio.create_task(scraper.scrape([one]))
+        await asyncio.sleep(0)
+        # Two of the four that are asked answer: the next turn may be the large one's, and the
+        # one after that is the small one's.
+        for url in many[:2]:
+            exporters[url].well.set()
+        async with asyncio.timeout(2):
+            assert isinstance((await small).outcomes[one], Page)
+        assert not large.done()
+        for url in many:
+            exporters[url].well.set()
+        assert all(isinstance(page, Page) for page in (await large).outcomes.values())
+
+
+async def test_a_turn_that_is_given_up_is_passed_on() -> None:
+    """Whether it is given up while it waits, or at the moment when it is there."""
+    lane = Lane(1, patience=60)
+    loop = asyncio.get_running_loop()
+
+    async def hold(turn: asyncio.Future[None]) -> None:
+        async with lane.place(turn):
+            pass
+
+    first, second, third, last = (loop.create_future() for _ in range(4))
+    for turn in (first, second, third, last):
+        lane.line_up(turn, "one question")
+    waiting, granted = loop.create_task(hold(second)), loop.create_task(hold(third))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    await asyncio.wait([waiting])
+    await hold(first)
+    assert third.done()
+    granted.cancel()
+    await asyncio.wait([granted])
+    await asyncio.wait_for(hold(last), 5)
+
+
 async def test_a_place_is_free_again_once() -> None:
     """Whether one ends in time, late, or by a cancellation: a lane never gets wider or narrower."""
     lane = Lane(1, patience=0.01)
     entered: list[int] = []
 
     async def stay(number: int, until: asyncio.Event) -> None:
-        async with lane.place():
+        turn = asyncio.get_running_loop().create_future()
+        lane.line_up(turn, number)
+        async with lane.place(turn):
             entered.append(number)
             await until.wait()
 
