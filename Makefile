@@ -40,7 +40,7 @@ bench: $(VENV)/installed ## the figures that the documents quote, measured on th
 	$(BIN)/python -m tests.bench
 
 docs: $(VENV)/installed ## check that the documents name every command, flag and setting
-	$(BIN)/pytest tests/test_docs.py
+	$(BIN)/pytest tests/docs/test_docs.py
 
 clean: ## remove what was made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

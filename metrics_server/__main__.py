@@ -1,6 +1,6 @@
 """`python -m metrics_server` is `gpu-metrics-server`."""
 
-from metrics_server.cli import main
+from metrics_server.commands.main import main
 
 if __name__ == "__main__":
     main()

@@ -28,7 +28,7 @@ RequestError reaches `kubectl describe hpa` word for word.
 from collections.abc import Iterable
 from typing import ClassVar
 
-from metrics_server.text import printable
+from metrics_server.common.text import printable
 
 MAX_MESSAGE = 700
 """Characters of a RequestError's message: an HPA's event has 1,024, and its own words before it."""

@@ -8,7 +8,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from prometheus_client import CollectorRegistry
 
-from metrics_server.monitoring import Monitor
+from metrics_server.telemetry.metrics import Monitor
 
 
 @pytest.fixture(autouse=True)

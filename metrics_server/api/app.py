@@ -14,6 +14,7 @@ from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.openapi import OpenAPI
 from metrics_server.api.status import Status, StatusDetails, failure, status_of
 from metrics_server.api.types import GROUP, GROUP_VERSION, encode
+from metrics_server.common.text import printable
 from metrics_server.errors import (
     BadRequestError,
     ForbiddenError,
@@ -22,12 +23,11 @@ from metrics_server.errors import (
     NotFoundError,
     RequestError,
 )
-from metrics_server.monitoring import CONTENT_TYPE, Monitor
-from metrics_server.paths import decoded
-from metrics_server.serving.connection import LimitedHandler
-from metrics_server.serving.limited_server import LimitedServer
-from metrics_server.sparing import SparingLog
-from metrics_server.text import printable
+from metrics_server.http.connection import LimitedHandler
+from metrics_server.http.paths import decoded
+from metrics_server.http.server import LimitedServer
+from metrics_server.telemetry.metrics import CONTENT_TYPE, Monitor
+from metrics_server.telemetry.sparing import SparingLog
 
 _JSON = "application/json"
 _MAX_PARAMETERS = 64

@@ -17,7 +17,9 @@ from metrics_server.api.types import (
     format_quantity,
     format_timestamp,
 )
-from metrics_server.clock import time_of_day
+from metrics_server.common.clock import time_of_day
+from metrics_server.common.text import printable
+from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.errors import (
     BadRequestError,
     MethodNotAllowedError,
@@ -25,11 +27,9 @@ from metrics_server.errors import (
     RequestError,
 )
 from metrics_server.kube.labels import parse_selector
-from metrics_server.monitoring import Monitor
-from metrics_server.provider import ExternalMetricsProvider
-from metrics_server.samples import Answer, Question
-from metrics_server.text import printable
-from metrics_server.weight import MAX_KEPT_CHARACTERS
+from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.samples import Answer, Question
+from metrics_server.telemetry.metrics import Monitor
 
 _PLAIN = Offer()
 _TABLE = Offer(kind="Table", group=TABLE_GROUP, version=TABLE_VERSION)

@@ -10,8 +10,8 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.errors import BadRequestError
-from metrics_server.weight import MAX_KEPT_CHARACTERS
 
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - HTTP's word for a word, no secret
 _MEDIA_RANGE = re.compile(rf"({_TOKEN})/({_TOKEN})")

@@ -22,9 +22,9 @@ from metrics_server.auth.request_header import (
     user_from_lines,
 )
 from metrics_server.auth.tokens import TokenReviews, bearer_token
+from metrics_server.common.weight import BytesLRU, weight
 from metrics_server.errors import KubernetesError, TooManyReviewsError, UnauthorizedError
-from metrics_server.sparing import SparingLog
-from metrics_server.weight import BytesLRU, weight
+from metrics_server.telemetry.sparing import SparingLog
 
 Outcome = Literal[
     "request-header",

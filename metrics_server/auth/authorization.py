@@ -14,6 +14,7 @@ from metrics_server.auth.lookups import REVIEW_SECONDS, SharedLookups, unknown_c
 from metrics_server.auth.request_info import Attributes
 from metrics_server.auth.reviewing import Reviewing
 from metrics_server.auth.selectors import Requirement
+from metrics_server.common.rates import Rate, Rates
 from metrics_server.errors import (
     ConfigurationError,
     ForbiddenError,
@@ -22,7 +23,6 @@ from metrics_server.errors import (
     TooManyReviewsError,
 )
 from metrics_server.kube.client import KubernetesClient
-from metrics_server.rates import Rate, Rates
 
 ALWAYS_ALLOW_PATHS = ("/healthz", "/livez", "/readyz")
 """The default of --authorization-always-allow-paths, as servers built on k8s.io/apiserver have."""

@@ -11,10 +11,10 @@ from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.identity import User
 from metrics_server.auth.request_info import Attributes, attributes_of
 from metrics_server.errors import ForbiddenError
-from metrics_server.monitoring import Monitor
+from metrics_server.telemetry.metrics import Monitor
 
 if TYPE_CHECKING:
-    from metrics_server.serving.tls import ServerTls
+    from metrics_server.tls.openssl import ServerTls
 
 
 class Authenticator(Protocol):

@@ -7,8 +7,8 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from metrics_server.rates import Rate, Rates
-from metrics_server.weight import BytesLRU, weight
+from metrics_server.common.rates import Rate, Rates
+from metrics_server.common.weight import BytesLRU, weight
 
 REVIEW_SECONDS = 4
 """How long a review may take: less than the 5 s that kube-apiserver waits for discovery."""

@@ -12,9 +12,9 @@ from metrics_server.auth.selectors import (
     label_requirements,
     name_of,
 )
+from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.errors import BadRequestError
-from metrics_server.paths import decoded
-from metrics_server.weight import MAX_KEPT_CHARACTERS
+from metrics_server.http.paths import decoded
 
 _VERBS: Mapping[str, str] = {
     "GET": "list",

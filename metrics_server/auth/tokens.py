@@ -16,7 +16,7 @@ from metrics_server.auth.lookups import REVIEW_SECONDS, SharedLookups, unknown_c
 from metrics_server.auth.reviewing import Reviewing
 from metrics_server.errors import KubernetesError, TooManyReviewsError, UnauthorizedError
 from metrics_server.kube.client import KubernetesClient
-from metrics_server.sparing import SparingLog
+from metrics_server.telemetry.sparing import SparingLog
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 - a path
 

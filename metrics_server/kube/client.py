@@ -19,8 +19,8 @@ import structlog
 from kubernetes.aio.client.api_client import ApiClient
 from msgspec import Struct
 
-from metrics_server.connections import why
 from metrics_server.errors import KubernetesError
+from metrics_server.http.sockets import why
 from metrics_server.kube.credentials import UNUSABLE, load_credentials, told
 
 # A watch event holds one object and etcd takes none above 1.5 MiB by default; above this, what

@@ -16,9 +16,9 @@ from typing import Literal
 
 from msgspec import Struct
 
+from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.errors import BadRequestError
 from metrics_server.kube.label_syntax import key_problems, value_problems
-from metrics_server.weight import MAX_KEPT_CHARACTERS
 
 MAX_SELECTOR_LENGTH = 8192
 """Characters in a selector: more than a URL carries through most proxies."""

@@ -11,8 +11,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from metrics_server.api.openapi import OPERATIONS
 from metrics_server.api.types import GROUP, GROUP_VERSION
-from metrics_server.catalogue import CATALOGUE
-from tests.harness import Client, Cluster, admin, client_of, cluster, page, pod
+from metrics_server.rules.catalogue import CATALOGUE
+from tests.support.harness import Client, Cluster, admin, client_of, cluster, page, pod
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
 OPENAPI = f"/openapi/v3/apis/{GROUP_VERSION}"

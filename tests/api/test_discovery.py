@@ -18,9 +18,9 @@ from metrics_server.api.discovery import (
     build_discovery,
 )
 from metrics_server.api.negotiation import Offer, negotiate
-from metrics_server.catalogue import CATALOGUE
 from metrics_server.errors import ConfigurationError
-from metrics_server.rules import Rules
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import Rules
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.harness import cluster, configuration, page, pod
+from tests.support.harness import cluster, configuration, page, pod
 
 
 def name(number: int) -> tuple[str, str]:

@@ -16,10 +16,10 @@ from structlog.testing import capture_logs
 
 from metrics_server.api.status import Status
 from metrics_server.api.types import GROUP_VERSION, ExternalMetricValue
-from metrics_server.catalogue import CATALOGUE
-from metrics_server.demo.object_store import Object
-from metrics_server.families import MIB
-from tests.harness import (
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.families import MIB
+from metrics_server.simulator.kube.objects import Object
+from tests.support.harness import (
     Answer,
     Client,
     Cluster,

@@ -11,10 +11,9 @@ from metrics_server.auth.delegation import DelegatedAuthentication
 from metrics_server.auth.identity import ANONYMOUS, User
 from metrics_server.auth.request_header import RequestHeaderConfig
 from metrics_server.auth.tokens import TokenReviews
-from metrics_server.demo.reviews import Reviews
 from metrics_server.errors import UnauthorizedError
-
-from .test_client_certificates import (
+from metrics_server.simulator.kube.reviews import Reviews
+from tests.auth.test_client_certificates import (
     DAY,
     NOW,
     SERVER,
@@ -25,7 +24,7 @@ from .test_client_certificates import (
     ec_key,
     name,
 )
-from .test_tokens import kubernetes
+from tests.auth.test_tokens import kubernetes
 
 Lines = list[tuple[str, str]]
 

@@ -18,9 +18,6 @@ from structlog.testing import capture_logs
 from metrics_server.auth.authorization import Authorizer
 from metrics_server.auth.identity import ANONYMOUS, MASTERS, User
 from metrics_server.auth.request_info import Attributes, attributes_of
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import Object
-from metrics_server.demo.reviews import AccessFault, Reviews
 from metrics_server.errors import (
     ConfigurationError,
     ForbiddenError,
@@ -28,6 +25,9 @@ from metrics_server.errors import (
     TooManyReviewsError,
 )
 from metrics_server.kube.client import KubernetesClient, connect
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import Object
+from metrics_server.simulator.kube.reviews import AccessFault, Reviews
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 GROUP = "external.metrics.k8s.io"

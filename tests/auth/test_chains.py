@@ -11,8 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from metrics_server.auth.client_certificates import ClientCAs, PeerCertificates
-
-from .test_client_certificates import (
+from tests.auth.test_client_certificates import (
     CLIENT,
     DAY,
     NOW,

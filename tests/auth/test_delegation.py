@@ -21,14 +21,13 @@ from metrics_server.auth.delegation import (
     read_delegation,
 )
 from metrics_server.auth.request_header import RequestHeaderConfig
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import CONFIG_MAPS, Object
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.reflector import Reflector
-
-from .test_client_certificates import authority
-from .test_tokens import kubernetes
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import CONFIG_MAPS, Object
+from tests.auth.test_client_certificates import authority
+from tests.auth.test_tokens import kubernetes
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 RECORDED: Object = json.loads(

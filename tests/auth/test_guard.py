@@ -30,21 +30,21 @@ from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.guard import Guard
 from metrics_server.auth.identity import ANONYMOUS, User
 from metrics_server.auth.request_info import Attributes, attributes_of
-from metrics_server.catalogue import CATALOGUE
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.reviews import AccessFault, Reviews
 from metrics_server.errors import UnauthorizedError
-from metrics_server.fallback import FallbackChain, Simulated
+from metrics_server.http.listener import listening
 from metrics_server.kube.client import connect
 from metrics_server.kube.pods import Pod
-from metrics_server.monitoring import Monitor
-from metrics_server.provider import ExternalMetricsProvider
-from metrics_server.rules import MetricRule, Rules
-from metrics_server.samples import Collection, PodSample
-from metrics_server.serving.authority import KeyPair
-from metrics_server.serving.door import listening
-from metrics_server.serving.listener import ListeningContext
-from metrics_server.windows import Windows
+from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.samples import Collection, PodSample
+from metrics_server.measuring.windows import Windows
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.reviews import AccessFault, Reviews
+from metrics_server.telemetry.metrics import Monitor
+from metrics_server.tls.authority import KeyPair
+from metrics_server.tls.context import ListeningContext
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
 ALICE = User("alice", groups=("dev", "system:authenticated"))

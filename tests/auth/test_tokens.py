@@ -13,12 +13,12 @@ from structlog.testing import capture_logs
 
 from metrics_server.auth.identity import User
 from metrics_server.auth.tokens import TOKEN_REVIEWS, TokenReviews, bearer_token
-from metrics_server.demo.kubernetes_api import Handler, KubernetesAPI
-from metrics_server.demo.object_store import Object
-from metrics_server.demo.reviews import Reviews
 from metrics_server.errors import KubernetesError, UnauthorizedError
 from metrics_server.kube.client import KubernetesClient, connect
-from tests.harness import kubernetes_api, write_kubeconfig
+from metrics_server.simulator.kube.api import Handler, KubernetesAPI
+from metrics_server.simulator.kube.objects import Object
+from metrics_server.simulator.kube.reviews import Reviews
+from tests.support.harness import kubernetes_api, write_kubeconfig
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 

@@ -8,7 +8,7 @@ from structlog.testing import capture_logs
 
 from metrics_server.auth.trust_files import TrustFiles
 from metrics_server.errors import ConfigurationError
-from metrics_server.serving.authority import Authority
+from metrics_server.tls.authority import Authority
 
 FLAG, OTHER = "--client-ca-file", "--requestheader-client-ca-file"
 

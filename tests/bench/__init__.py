@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 import uvloop
 from msgspec import Struct
 
-from metrics_server import logs
-from metrics_server.connections import allow_open_files
+from metrics_server.http.sockets import allow_open_files
+from metrics_server.telemetry import logs
 
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection

@@ -8,15 +8,15 @@ import asyncio
 import resource
 from contextlib import AsyncExitStack
 
-from metrics_server.demo import manifests
-from metrics_server.demo.kubeconfig import kubeconfig_of
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import PODS
-from metrics_server.demo.workload import SimulatedPod
 from metrics_server.kube.client import connect
 from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import pod_decoder
 from metrics_server.kube.reflector import Reflector
+from metrics_server.simulator import manifests
+from metrics_server.simulator.gpus.workload import SimulatedPod
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.kubeconfig import kubeconfig_of
+from metrics_server.simulator.kube.objects import PODS
 from tests.bench import Figure, process, uvloop_runner
 
 PODS_LISTED = 20_000

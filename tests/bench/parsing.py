@@ -5,11 +5,11 @@ from pathlib import Path
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from metrics_server.catalogue import CATALOGUE
-from metrics_server.exporters.exposition import parse_labels, rows
-from metrics_server.exporters.pod_mapper import attribute
-from metrics_server.exporters.sheet import Sheet
-from metrics_server.rules import Rules
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import Rules
+from metrics_server.sources.exporters.pod_mapper import attribute
+from metrics_server.sources.exporters.sheet import Sheet
+from metrics_server.sources.pages.exposition import parse_labels, rows
 from tests.bench import Figure, times_faster
 
 PAGE = Path(__file__).parent.parent / "data" / "exporters" / "dcgm-3.x-8gpu-multi-pod.prom"

@@ -17,12 +17,17 @@ from time import perf_counter
 from aiohttp import web
 from msgspec import Struct, structs
 
-from metrics_server.demo import manifests
-from metrics_server.demo.exporters import Observation, SimulatedNode, render_page, simulated_node
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS, Json, Object, metadata
-from metrics_server.demo.trust import SimulatedTrust
-from metrics_server.demo.workload import A100, Load, SimulatedPod, gpu_states
+from metrics_server.simulator import manifests
+from metrics_server.simulator.gpus.exporters import (
+    Observation,
+    SimulatedNode,
+    render_page,
+    simulated_node,
+)
+from metrics_server.simulator.gpus.workload import A100, Load, SimulatedPod, gpu_states
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Json, Object, metadata
+from metrics_server.simulator.kube.trust import SimulatedTrust
 from tests.bench import Figure, process, uvloop_runner
 from tests.bench.serving import connection, front_proxy_certificate, started
 

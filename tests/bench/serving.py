@@ -16,17 +16,17 @@ import aiohttp
 from aiohttp import web
 from msgspec import Struct
 
-from metrics_server.config import Config
-from metrics_server.demo.cluster import Cluster
-from metrics_server.demo.exporters import Fault
-from metrics_server.demo.kubeconfig import kubeconfig_of
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.trust import SimulatedTrust
-from metrics_server.demo.workload import Load
-from metrics_server.serve_options import ServeOptions
-from metrics_server.server import RunningServer, running
-from metrics_server.serving.authority import Authority
-from metrics_server.serving.certificates import context_from_pair
+from metrics_server.config.options import ServeOptions
+from metrics_server.config.sections import Config
+from metrics_server.simulator.cluster import Cluster
+from metrics_server.simulator.gpus.exporters import Fault
+from metrics_server.simulator.gpus.workload import Load
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.kubeconfig import kubeconfig_of
+from metrics_server.simulator.kube.trust import SimulatedTrust
+from metrics_server.tls.authority import Authority
+from metrics_server.tls.certificates import context_from_pair
+from metrics_server.wiring.server import RunningServer, running
 from tests.bench import Figure, process, uvloop_runner
 
 PATH = (

@@ -16,9 +16,9 @@ from pathlib import Path
 import yaml
 from msgspec import Struct
 
-from metrics_server.serving.authority import Authority, KeyPair
-from tests.harness import eventually
-from tests.kubectl import Kubectl
+from metrics_server.tls.authority import Authority, KeyPair
+from tests.support.harness import eventually
+from tests.support.kubectl import Kubectl
 
 # Documentation's own network (RFC 5737): loopback's addresses are refused as those of endpoints.
 # `make cluster` runs the tests where there is no other network.

@@ -15,11 +15,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from metrics_server.demo.exporters import Observation, SimulatedNode, render_page, simulated_node
-from metrics_server.demo.object_store import Json, Object
-from metrics_server.demo.workload import A100, Load, SimulatedPod, gpu_states
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import connect
+from metrics_server.simulator.gpus.exporters import (
+    Observation,
+    SimulatedNode,
+    render_page,
+    simulated_node,
+)
+from metrics_server.simulator.gpus.workload import A100, Load, SimulatedPod, gpu_states
+from metrics_server.simulator.kube.objects import Json, Object
 from tests.cluster.api import PatientClient
 from tests.cluster.containers import Container, ServerContainer, exporter, metrics_server, mounted
 from tests.cluster.control_plane import ControlPlane, add_address

@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from metrics_server.catalogue import CATALOGUE
 from metrics_server.kube.client import connect
+from metrics_server.rules.catalogue import CATALOGUE
 from tests.cluster.cluster import API_SERVICE, EXAMPLE_FILES, GROUP, METRIC, Cluster
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
-from tests.harness import eventually
+from tests.support.harness import eventually
 
 AUTOSCALERS = ("gpu-load", "gpu-load-by-sum")
 CERTIFICATES = ("-n", NAMESPACE, "get", "secret", f"{SERVER}-certificates", "-o=jsonpath={.data}")

@@ -5,8 +5,8 @@ import base64
 import json
 from pathlib import Path
 
-from metrics_server.demo.object_store import Json, Object
-from metrics_server.serving.authority import Authority
+from metrics_server.simulator.kube.objects import Json, Object
+from metrics_server.tls.authority import Authority
 from tests.cluster.cluster import API_SERVICE, Cluster
 from tests.deployments.manifests import DEPLOYMENTS, at, texts
 

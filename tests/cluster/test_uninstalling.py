@@ -4,7 +4,7 @@ import pytest
 
 from tests.cluster.cluster import API_SERVICE, EXAMPLE_FILES, Cluster
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
-from tests.harness import eventually
+from tests.support.harness import eventually
 
 Named = tuple[str, ...]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metrics_server.demo.object_store import Json, Object
+from metrics_server.simulator.kube.objects import Json, Object
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"

@@ -7,7 +7,7 @@ import aiohttp
 from aiohttp import web
 from msgspec import Struct
 
-from metrics_server.demo.object_store import Json, Object
+from metrics_server.simulator.kube.objects import Json, Object
 from tests.deployments.manifests import at, items, texts
 
 # Of the roles that every cluster has, those that manifests bind.

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from metrics_server.demo.object_store import Object
+from metrics_server.simulator.kube.objects import Object
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     NAMESPACE,

@@ -16,7 +16,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from metrics_server import __version__
-from metrics_server.serve_options import ServeOptions
+from metrics_server.config.options import ServeOptions
 from tests.deployments.dockerfile import Ignored, Stage, Step, build, steps
 from tests.deployments.manifests import (
     DEPLOYMENTS,
@@ -40,7 +40,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 PATIENCE_SECONDS = 30
 # Prints which of the installed modules that the server imports have no bytecode.
 UNCOMPILED = """
-import os, sys, metrics_server.cli
+import os, sys, metrics_server.commands.main
 from importlib.util import cache_from_source
 files = [vars(module).get("__file__") or "" for module in list(sys.modules.values())]
 sources = [file for file in files if "site-packages" in file and file.endswith(".py")]
@@ -121,10 +121,10 @@ def test_the_image_tells_what_it_is() -> None:
 def test_only_what_is_copied_gets_into_the_build() -> None:
     """Of the repository neither history, secrets, tests nor caches reach the build."""
     ignored = Ignored((ROOT / ".dockerignore").read_text(encoding="utf-8"))
-    for kept in (".git/config", "certs/tls.key", "tests/harness.py", ".venv/bin/python"):
+    for kept in (".git/config", "certs/tls.key", "tests/support/harness.py", ".venv/bin/python"):
         assert ignored.hides(kept)
     assert ignored.hides("metrics_server/__pycache__/cli.cpython-311.pyc")
-    assert not ignored.hides("metrics_server/cli.py")
+    assert not ignored.hides("metrics_server/commands/main.py")
 
 
 @pytest.fixture(scope="module")

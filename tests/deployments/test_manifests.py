@@ -10,17 +10,17 @@ import yaml
 from kubernetes_validate.utils import all_versions  # type: ignore[import-untyped]
 
 from metrics_server.api.types import GROUP, VERSION
-from metrics_server.catalogue import CATALOGUE
-from metrics_server.cli import build_parser
-from metrics_server.config import Config
-from metrics_server.config_file import load_config
-from metrics_server.demo.manifests import EXPORTER_NAMESPACE, EXPORTER_SERVICE
-from metrics_server.demo.object_store import Json, Object
-from metrics_server.serve_options import ServeOptions
-from metrics_server.serving.limits import Limits
-from metrics_server.serving.self_managed import names_of
-from metrics_server.serving.shared import API_SERVICE
-from metrics_server.settings import parse_duration
+from metrics_server.commands.main import build_parser
+from metrics_server.config.file import load_config
+from metrics_server.config.options import ServeOptions
+from metrics_server.config.sections import Config
+from metrics_server.config.values import parse_duration
+from metrics_server.http.limits import Limits
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.simulator.kube.objects import Json, Object
+from metrics_server.simulator.manifests import EXPORTER_NAMESPACE, EXPORTER_SERVICE
+from metrics_server.tls.self_managed import names_of
+from metrics_server.tls.shared import API_SERVICE
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     EXAMPLES,

@@ -10,11 +10,11 @@ from prometheus_client import CollectorRegistry
 
 from metrics_server.api.types import GROUP
 from metrics_server.auth.authentication import Outcome
-from metrics_server.catalogue import CATALOGUE
-from metrics_server.config import Config
-from metrics_server.demo.object_store import Json
+from metrics_server.config.sections import Config
 from metrics_server.errors import RequestError
-from metrics_server.monitoring import Decided, Monitor
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.simulator.kube.objects import Json
+from metrics_server.telemetry.metrics import Decided, Monitor
 from tests.deployments.manifests import (
     ROOT,
     SERVER,

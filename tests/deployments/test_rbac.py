@@ -13,11 +13,17 @@ import pytest
 
 from metrics_server.api.types import GROUP
 from metrics_server.auth.identity import User
-from metrics_server.demo import manifests
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import API_SERVICES, ENDPOINT_SLICES, PODS, SECRETS, Object
-from metrics_server.demo.trust import SimulatedTrust
-from metrics_server.serving.self_managed import names_of
+from metrics_server.simulator import manifests
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import (
+    API_SERVICES,
+    ENDPOINT_SLICES,
+    PODS,
+    SECRETS,
+    Object,
+)
+from metrics_server.simulator.kube.trust import SimulatedTrust
+from metrics_server.tls.self_managed import names_of
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     NAMESPACE,
@@ -31,7 +37,7 @@ from tests.deployments.manifests import (
     texts,
 )
 from tests.deployments.rbac import AccessControl, Grant, grants
-from tests.harness import PageExporter, eventually, page, pod, write_kubeconfig
+from tests.support.harness import PageExporter, eventually, page, pod, write_kubeconfig
 
 ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
 RULES = read(DEPLOYMENTS / "rbac.yaml")

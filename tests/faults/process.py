@@ -10,12 +10,12 @@ from pathlib import Path
 
 import msgspec
 
-from metrics_server.demo import manifests
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS, Object
-from metrics_server.demo.trust import SimulatedTrust
-from metrics_server.serving.authority import Authority
-from tests.harness import (
+from metrics_server.simulator import manifests
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Object
+from metrics_server.simulator.kube.trust import SimulatedTrust
+from metrics_server.tls.authority import Authority
+from tests.support.harness import (
     Answer,
     Client,
     PageExporter,
@@ -39,7 +39,7 @@ def set_back(*_):
 time.time = lambda: now() + shift
 signal.signal(signal.SIGUSR1, set_back)
 """
-_START = "\nfrom metrics_server.cli import main\nmain()\n"
+_START = "\nfrom metrics_server.commands.main import main\nmain()\n"
 
 
 class Line(msgspec.Struct):

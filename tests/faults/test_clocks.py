@@ -4,7 +4,7 @@ import signal
 from pathlib import Path
 
 from tests.faults.process import CLOCK_CAN_BE_SET, scene
-from tests.harness import eventually, page
+from tests.support.harness import eventually, page
 
 
 async def test_a_clock_that_is_set_back_makes_no_answer_old(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import asyncio
 from pathlib import Path
 
 from tests.faults.process import scene
-from tests.harness import eventually, page
+from tests.support.harness import eventually, page
 
 # As long as a selector is that stands in a line of the log.
 SELECTOR = f"app=inference,x notin ({','.join(f'value-{n}' for n in range(400))})"

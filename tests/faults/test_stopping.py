@@ -5,7 +5,7 @@ import signal
 from pathlib import Path
 
 from tests.faults.process import scene
-from tests.harness import eventually
+from tests.support.harness import eventually
 
 
 async def test_connections_are_closed_while_it_stops(tmp_path: Path) -> None:

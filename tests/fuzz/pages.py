@@ -20,14 +20,14 @@ from pathlib import Path
 # No stubs, and not there in the project's own environment.
 import atheris  # type: ignore[import-untyped]
 
-with atheris.instrument_imports(include=["metrics_server.exporters"]):
-    from metrics_server.exporters.dialects import DIALECTS
-    from metrics_server.exporters.exposition import parse_labels, rows
-    from metrics_server.exporters.inventory import Inventory
-    from metrics_server.exporters.pod_mapper import Attribution, attribute
-    from metrics_server.exporters.sheet import Sheet
+with atheris.instrument_imports(include=["metrics_server.sources.exporters"]):
+    from metrics_server.sources.exporters.dialects import DIALECTS
+    from metrics_server.sources.exporters.inventory import Inventory
+    from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
+    from metrics_server.sources.exporters.sheet import Sheet
+    from metrics_server.sources.pages.exposition import parse_labels, rows
 
-from metrics_server.catalogue import CATALOGUE
+from metrics_server.rules.catalogue import CATALOGUE
 
 DATA = Path(__file__).parent.parent / "data"
 # The readings of a rule and of its _max and _sum are the same.

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import Object
 from metrics_server.kube.client import KubernetesClient, connect
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import Object
 
 Recording = Callable[[str], Object]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

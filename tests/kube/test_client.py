@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from metrics_server.demo.kubernetes_api import KubernetesAPI
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.kube.client import (
     MAX_EVENT_BYTES,
@@ -19,8 +18,8 @@ from metrics_server.kube.client import (
     connect,
     keepalive_socket,
 )
-
-from .conftest import connected, serving, write_kubeconfig
+from metrics_server.simulator.kube.api import KubernetesAPI
+from tests.kube.conftest import connected, serving, write_kubeconfig
 
 
 async def tell_authorization(request: web.Request) -> web.Response:

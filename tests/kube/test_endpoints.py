@@ -4,7 +4,6 @@ from collections.abc import Sequence
 import msgspec
 import pytest
 
-from metrics_server.demo.object_store import Json, Object
 from metrics_server.kube.endpoints import (
     Endpoint,
     EndpointSlice,
@@ -13,8 +12,8 @@ from metrics_server.kube.endpoints import (
     decode_endpoint_slice,
     service_selector,
 )
-
-from .conftest import Recording
+from metrics_server.simulator.kube.objects import Json, Object
+from tests.kube.conftest import Recording
 
 DCGM = ServiceRef("gpu-monitoring", "dcgm-exporter")
 METRICS: Object = {"name": "metrics", "protocol": "TCP", "port": 9400}

@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_server.demo.object_store import Json, Object
 from metrics_server.kube.endpoints import (
     SERVICE_NAME_LABEL,
     EndpointSlice,
@@ -18,6 +17,7 @@ from metrics_server.kube.endpoints import (
     decode_endpoint_slice,
 )
 from metrics_server.kube.nodes import Node, NodeStore, decode_node
+from metrics_server.simulator.kube.objects import Json, Object
 
 SERVICE = ServiceRef("monitoring", "exporters")
 HEALTHY: Object = {"addresses": ["10.0.0.1"], "nodeName": "n1"}

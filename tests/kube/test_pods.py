@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_server.config import Config
-from metrics_server.demo.object_store import Json, Object
+from metrics_server.config.sections import Config
 from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import (
     GPU_RESOURCES,
@@ -18,8 +17,8 @@ from metrics_server.kube.pods import (
     effective_request,
     pod_decoder,
 )
-
-from .conftest import Recording
+from metrics_server.simulator.kube.objects import Json, Object
+from tests.kube.conftest import Recording
 
 GPU = "nvidia.com/gpu"
 

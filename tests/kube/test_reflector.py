@@ -9,14 +9,13 @@ import pytest
 from aiohttp import web
 from msgspec import Raw
 
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import NODES, PODS, Object
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
-
-from .conftest import Recording, connected, serving, write_kubeconfig
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import NODES, PODS, Object
+from tests.kube.conftest import Recording, connected, serving, write_kubeconfig
 
 PATH = "/api/v1/pods"
 

@@ -19,14 +19,13 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import NODES, PODS, Object, metadata
 from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
-
-from .conftest import connected, write_kubeconfig
-from .test_reflector import PATH, running, until
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import NODES, PODS, Object, metadata
+from tests.kube.conftest import connected, write_kubeconfig
+from tests.kube.test_reflector import PATH, running, until
 
 T = TypeVar("T")
 

@@ -9,17 +9,16 @@ import pytest
 from aiohttp import web
 
 import metrics_server.kube.client
-from metrics_server.demo.kubernetes_api import KubernetesAPI
-from metrics_server.demo.object_store import PODS
 from metrics_server.errors import KubernetesError, PodsUnknownError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.freshness import WatchedPods
 from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
-
-from .conftest import connected, serving, write_kubeconfig
-from .test_reflector import PATH, Naps, lists, names, pod, running, until, watches
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import PODS
+from tests.kube.conftest import connected, serving, write_kubeconfig
+from tests.kube.test_reflector import PATH, Naps, lists, names, pod, running, until, watches
 
 decode = pod_decoder()
 

@@ -1,0 +1,84 @@
+"""`gpu-metrics-server certs`: a pair for who wants to keep it in hand."""
+
+import base64
+import os
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from msgspec import Struct
+
+from metrics_server.errors import ConfigurationError
+from metrics_server.tls.authority import Authority
+from metrics_server.tls.pairs import told, validity
+from metrics_server.tls.self_managed import names_of
+from metrics_server.tls.shared import API_SERVICE
+
+
+class CertsOptions(Struct, frozen=True):
+    """The flags of `certs`.
+
+    Attributes:
+        service: the Service that the APIService names.
+        namespace: its namespace.
+        out: the folder to write to; it is made if it does not exist.
+        days: how long the pair is valid.
+    """
+
+    service: str
+    namespace: str
+    out: Path
+    days: int = 365
+
+
+def write_certificates(options: CertsOptions) -> str:
+    """Write ca.crt, tls.crt and tls.key, and tell a person what to do with them.
+
+    The key of the authority is kept nowhere: nobody can sign with it, and another pair comes
+    with another authority.
+
+    Raises:
+        ConfigurationError: a file exists already, or cannot be written.
+    """
+    authority = Authority(f"{options.service}-ca", timedelta(days=options.days))
+    pair = authority.issue(names_of(options.service, options.namespace))
+    files = {"ca.crt": authority.bundle, "tls.crt": pair.certificate, "tls.key": pair.key}
+    paths = {options.out / name: content for name, content in files.items()}
+    if existing := [str(path) for path in paths if path.exists()]:
+        raise ConfigurationError(
+            f"{', '.join(existing)} would be overwritten; name another folder by --out, or move "
+            "what is there away"
+        )
+    try:
+        options.out.mkdir(parents=True, exist_ok=True)
+        for path, content in paths.items():
+            _write(path, content, 0o600 if path.name == "tls.key" else 0o644)
+    except OSError as error:
+        raise ConfigurationError(f"--out {options.out} cannot be written to: {error}") from error
+    return _what_to_do(options, authority.bundle, validity(pair.certificate).end)
+
+
+def _write(path: Path, content: bytes, mode: int) -> None:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+
+
+def _what_to_do(options: CertsOptions, bundle: bytes, end: datetime) -> str:
+    folder, namespace = options.out, options.namespace
+    secret = f"{options.service}-tls"
+    encoded = base64.b64encode(bundle).decode()
+    days = (end - datetime.now(UTC)).days
+    return f"""\
+Wrote {folder}/ca.crt, {folder}/tls.crt and {folder}/tls.key, valid until {told(end)}.
+
+1. Give the pair to the server, which takes it up with `--cert-dir` where the Secret is mounted:
+
+   kubectl -n {namespace} create secret tls {secret} --cert={folder}/tls.crt --key={folder}/tls.key
+
+2. Let kube-apiserver verify it:
+
+   kubectl patch apiservice {API_SERVICE} --type=merge \\
+     -p '{{"spec":{{"insecureSkipTLSVerify":null,"caBundle":"{encoded}"}}}}'
+
+3. Do it again within {days} days, into another folder, the bundle first: nothing renews this pair.
+   `serve --self-managed-certs` and cert-manager do.
+"""

@@ -1,0 +1,69 @@
+"""The values of flags: each reads one from its text, or says what is wrong with it."""
+
+import argparse
+import re
+
+from metrics_server.config.forms import parse_dns_label, parse_exporter_url
+from metrics_server.config.values import parse_duration
+
+_MAX_DEMO_NODES = 100
+_MAX_DAYS = 3650
+
+
+def port(text: str) -> int:
+    """A port; 0 is any that is free."""
+    return _whole(text, 0, 65535)
+
+
+def nodes(text: str) -> int:
+    """How many nodes a demo has."""
+    return _whole(text, 1, _MAX_DEMO_NODES)
+
+
+def days(text: str) -> int:
+    """How many days a certificate is valid."""
+    return _whole(text, 1, _MAX_DAYS)
+
+
+def names(text: str) -> tuple[str, ...]:
+    """What stands between commas."""
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
+def exporter_url(text: str) -> str:
+    """The URL of an exporter's page."""
+    try:
+        return parse_exporter_url(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def dns_label(text: str) -> str:
+    """The name of a namespace or a Service."""
+    try:
+        return parse_dns_label(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def paths(text: str) -> tuple[str, ...]:
+    """The paths between commas."""
+    found = names(text)
+    for path in found:
+        if not path.startswith("/"):
+            raise argparse.ArgumentTypeError(f"{path} does not begin with /")
+    return found
+
+
+def duration(text: str) -> float:
+    """Seconds of a duration such as 2s."""
+    try:
+        return parse_duration(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def _whole(text: str, least: int, greatest: int) -> int:
+    if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= greatest:
+        raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {greatest}")
+    return int(text)

@@ -1,0 +1,113 @@
+"""The command `rules`: the metrics that a configuration serves, for a person or as its YAML."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from textwrap import fill
+
+import yaml
+
+from metrics_server.config.file import load_config
+from metrics_server.config.rules import rules_in_force
+from metrics_server.config.sections import Config
+from metrics_server.rules.model import MetricRule, Reading, Rules
+
+_GAUGES = "Gauges that can be asked for by their own names (Value), and as NAME_sum (AverageValue):"
+_HEADINGS = ("NAME", "UNIT", "TARGET", "GPUS", "PODS", "WINDOW", "READ FROM, IN THIS ORDER")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the command, and what runs it."""
+    parser.set_defaults(run=_run)
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the configuration file; without it, defaults"
+    )
+    parser.add_argument(
+        "--output",
+        choices=("table", "yaml"),
+        default="table",
+        help="a table, or what could stand in a configuration file (default: %(default)s)",
+    )
+
+
+def _run(options: argparse.Namespace) -> int:
+    config = load_config(options.config) if options.config else Config()
+    rules = rules_in_force(config.rules, gauges=config.gauges)
+    as_text = _as_yaml if options.output == "yaml" else _as_table
+    sys.stdout.write(as_text(rules))
+    return 0
+
+
+def _as_table(rules: Rules) -> str:
+    rows = [_HEADINGS, *(_row(rule, _read_like(rule, rules)) for rule in rules)]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    gauges = ", ".join(rules.gauges()) or "none (gauges: false)"
+    told = fill(gauges, width=100, initial_indent="  ", subsequent_indent="  ")
+    return "\n".join([*lines, "", _GAUGES, told, ""])
+
+
+def _read_like(rule: MetricRule, rules: Rules) -> str:
+    """The mean whose sum or greatest a rule is, read alike; "" where there is none."""
+    base = re.sub("_(sum|max)$", "", rule.name)
+    alike = any(one.name == base and one.readings == rule.readings for one in rules)
+    return base if alike and base != rule.name else ""
+
+
+def _row(rule: MetricRule, like: str) -> tuple[str, ...]:
+    window = f"{rule.window}s" if rule.window else "-"
+    families = f"as {like}" if like else ", ".join(map(_source, rule.readings))
+    return rule.name, rule.unit, rule.target, rule.over_gpus, rule.over_pods, window, families
+
+
+def _source(reading: Reading) -> str:
+    labels = ",".join(f'{name}="{value}"' for name, value in reading.where)
+    family = f"{reading.family}{{{labels}}}" if labels else reading.family
+    whole = " + ".join(reading.over)
+    if whole:
+        family += f" / ({whole})" if len(reading.over) > 1 else f" / {whole}"
+    if reading.scale != 1:
+        family += f" * {_number(reading.scale)}"
+    return f"{family} (beside {reading.beside[0]} or the like)" if reading.beside else family
+
+
+def _as_yaml(rules: Rules) -> str:
+    document = {"rules": list(map(_rule, rules)), "gauges": bool(rules.gauges())}
+    return yaml.safe_dump(document, sort_keys=False, allow_unicode=True, width=100)
+
+
+def _rule(rule: MetricRule) -> dict[str, object]:
+    """The rule as `config.rules.RuleConfig` reads it."""
+    return {
+        "name": rule.name,
+        "help": rule.help,
+        "unit": rule.unit,
+        "readings": list(map(_reading, rule.readings)),
+        "maximum": _number(rule.maximum),
+        "overGpus": rule.over_gpus,
+        "overPods": rule.over_pods,
+        "decimals": rule.decimals,
+        "window": f"{rule.window}s",
+    }
+
+
+def _reading(reading: Reading) -> dict[str, object]:
+    """The reading as `config.rules.ReadingConfig` reads it, without what it does not use."""
+    told: dict[str, object] = {
+        "family": reading.family,
+        "minimum": _number(reading.minimum),
+        "maximum": _number(reading.maximum),
+        "scale": _number(reading.scale),
+        "over": list(reading.over),
+        "where": dict(reading.where),
+        "each": list(reading.each),
+        "unless": _reading(reading.unless) if reading.unless else {},
+        "beside": list(reading.beside),
+    }
+    return {name: value for name, value in told.items() if value not in ([], {})}
+
+
+def _number(value: float) -> float | int:
+    """The number without a decimal point that it does not need."""
+    return int(value) if value == int(value) else value

@@ -1,0 +1,81 @@
+"""How an exporter labels its rows, as a user writes it in the configuration file."""
+
+import re
+from collections import Counter
+from typing import Annotated, Self
+
+from pydantic import AfterValidator, Field, model_validator
+
+from metrics_server.config.rules import Label
+from metrics_server.config.values import Section
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
+_STEM = re.compile(r"[a-zA-Z_][a-zA-Z0-9_:]*")
+
+
+def _dialect_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f'"{name}" cannot be a dialect\'s name: it must be of a-z, 0-9 and "-", and begin and '
+            "end with a letter or a digit, such as my-exporter"
+        )
+    return name
+
+
+def _stem(stem: str) -> str:
+    if not _STEM.fullmatch(stem):
+        raise ValueError(f'"{stem}" cannot begin the name of a metric family, as gpu_ can')
+    return stem
+
+
+DialectName = Annotated[str, AfterValidator(_dialect_name)]
+Stem = Annotated[str, AfterValidator(_stem)]
+
+
+class DialectConfig(Section):
+    """How the rows of an exporter name their GPU, their pod and their node."""
+
+    name: DialectName = Field(
+        description="What it is called; a built-in dialect of that name is replaced."
+    )
+    gpu: tuple[Label, ...] = Field(
+        strict=False,
+        min_length=1,
+        description="Labels that identify a GPU on its node; only the first must be in each row.",
+    )
+    labels: tuple[Label, ...] = Field(
+        (),
+        strict=False,
+        description="More labels that every row of a GPU has; by all of these it is recognized.",
+    )
+    pod: Label = Field("pod", description="The label with the pod's name.")
+    namespace: Label = Field("namespace", description="The label with the pod's namespace.")
+    hosts: tuple[Label, ...] = Field(
+        (), strict=False, description="Labels with the node's name; the first that is there counts."
+    )
+    stems: tuple[Stem, ...] = Field(
+        (),
+        strict=False,
+        description="What its families begin with, where they may follow a prefix of your choice.",
+    )
+
+    @model_validator(mode="after")
+    def _has_a_label_for_each_thing(self) -> Self:
+        uses = Counter((*dict.fromkeys(self.gpu), self.pod, self.namespace))
+        twice = [label for label, count in uses.items() if count > 1]
+        if twice:
+            raise ValueError(
+                f'the label "{twice[0]}" cannot be two of the GPU, the pod and the namespace'
+            )
+        return self
+
+
+def _named_once(dialects: tuple[DialectConfig, ...]) -> tuple[DialectConfig, ...]:
+    names = Counter(one.name for one in dialects)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise ValueError(f'two dialects are called "{twice[0]}"')
+    return dialects
+
+
+DialectConfigs = Annotated[tuple[DialectConfig, ...], AfterValidator(_named_once)]

@@ -1,0 +1,160 @@
+"""Reads a YAML document of whatever content in little time and memory, or says what is wrong.
+
+Before anything is made of it, its events are looked at one by one: how large it would be with each
+alias written out, how deep it is, and whether a key is given twice, of which YAML takes the last.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import yaml
+from msgspec import Struct
+
+from metrics_server.common.text import printable
+
+# Far more than rules for every metric there is would take.
+_MAX_BYTES = 256 * 1024
+_MAX_NODES = 20_000
+_MAX_DEPTH = 32
+_MAX_SCALAR = 4096
+
+
+class DocumentError(Exception):
+    """A document that cannot be used; the message has a line for each problem."""
+
+
+def read_document(path: Path) -> object:
+    """What the YAML document of a file says; None where it is empty.
+
+    Raises:
+        DocumentError: the file cannot be read, is not YAML, or is out of bounds.
+    """
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_BYTES + 1)
+        if len(data) > _MAX_BYTES:
+            raise DocumentError(f" is larger than {_MAX_BYTES} bytes")
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise DocumentError(f" is not UTF-8: {error.reason} at byte {error.start}") from error
+    except (OSError, ValueError) as error:
+        raise DocumentError(f" cannot be read: {error}") from error
+    try:
+        duplicates = _Walk().run(yaml.parse(text, yaml.SafeLoader))
+        if duplicates:
+            raise DocumentError(":\n  " + "\n  ".join(duplicates))
+        return yaml.safe_load(text)
+    # What looks like a date or a number need not be one: that is a ValueError.
+    except (yaml.YAMLError, ValueError) as error:
+        raise DocumentError(f" is not YAML: {error}") from error
+
+
+class _Frame(Struct):
+    """A mapping or a list that has begun.
+
+    Attributes:
+        path: where it is.
+        anchor: by which aliases name it.
+        is_mapping: whether its children are keys and values in turn.
+        size: how many nodes it has, each alias written out.
+        keys: the lines of the keys of a mapping.
+        key: the last of them; None where a key is due.
+    """
+
+    path: str
+    anchor: str | None
+    is_mapping: bool
+    size: int
+    keys: dict[str, int]
+    key: str | None = None
+
+    def child(self) -> str:
+        """The path of its next child."""
+        name = self.key if self.is_mapping else str(len(self.keys))
+        return f"{self.path}.{name}" if self.path else str(name)
+
+
+class _Walk:
+    """Looks at the events of a document."""
+
+    def __init__(self) -> None:
+        self._frames: list[_Frame] = []
+        self._sizes: dict[str, int] = {}
+        self._duplicates: list[str] = []
+
+    def run(self, events: Iterable[yaml.Event]) -> list[str]:
+        """The keys that are given twice, each as a sentence with its path.
+
+        Raises:
+            DocumentError: it is too large, too deep, or has what is not read here.
+        """
+        for event in events:
+            line = event.start_mark.line + 1 if event.start_mark else 0
+            if isinstance(event, yaml.AliasEvent):
+                self._take(self._size_of(event.anchor or "", line), None, line)
+            elif isinstance(event, yaml.ScalarEvent):
+                self._check_scalar(event, line)
+                self._take(1, event.value, line)
+                if event.anchor:
+                    self._sizes[event.anchor] = 1
+            elif isinstance(event, yaml.CollectionStartEvent):
+                self._begin(event, line)
+            elif isinstance(event, yaml.CollectionEndEvent):
+                done = self._frames.pop()
+                if done.anchor:
+                    self._sizes[done.anchor] = done.size
+                self._take(done.size, None, line)
+        return self._duplicates
+
+    def _begin(self, event: yaml.CollectionStartEvent, line: int) -> None:
+        if event.tag is not None:
+            raise _tagged(event.tag, line)
+        if len(self._frames) >= _MAX_DEPTH:
+            raise DocumentError(f" is nested deeper than {_MAX_DEPTH}, on line {line}")
+        parent = self._frames[-1] if self._frames else None
+        if parent and parent.is_mapping and parent.key is None:
+            raise DocumentError(f" has a key that is not text, on line {line}")
+        if event.anchor:
+            self._sizes.pop(event.anchor, None)
+        is_mapping = isinstance(event, yaml.MappingStartEvent)
+        path = parent.child() if parent else ""
+        self._frames.append(_Frame(path, event.anchor, is_mapping, 1, {}))
+
+    def _take(self, size: int, text: str | None, line: int) -> None:
+        """Count a node, which is a key where one is due."""
+        if not self._frames:
+            return
+        parent = self._frames[-1]
+        parent.size += size
+        # Of all that is open, so that a bomb is seen before it is written out.
+        if sum(frame.size for frame in self._frames) > _MAX_NODES:
+            raise DocumentError(f" says more than {_MAX_NODES} things, by line {line}")
+        if not parent.is_mapping:
+            parent.keys[str(len(parent.keys))] = line
+        elif parent.key is not None:
+            parent.key = None
+        elif text is None:
+            raise DocumentError(f" has a key that is not text, on line {line}")
+        else:
+            parent.key = printable(text, 64)
+            if text in parent.keys:
+                self._duplicates.append(
+                    f"{parent.child()}: given twice, on lines {parent.keys[text]} and {line}"
+                )
+            parent.keys[text] = line
+
+    def _size_of(self, anchor: str, line: int) -> int:
+        size = self._sizes.get(anchor)
+        if size is None:
+            raise DocumentError(f" has an alias of what is not complete before it, on line {line}")
+        return size
+
+    def _check_scalar(self, event: yaml.ScalarEvent, line: int) -> None:
+        if event.tag is not None:
+            raise _tagged(event.tag, line)
+        if len(event.value) > _MAX_SCALAR:
+            raise DocumentError(f" has more than {_MAX_SCALAR} characters in one, on line {line}")
+
+
+def _tagged(tag: str, line: int) -> DocumentError:
+    return DocumentError(f" has a tag, {printable(tag, 64)}, on line {line}; none is read here")

@@ -1,0 +1,59 @@
+"""Reads the configuration file; every problem in it is reported at once, by path."""
+
+from pathlib import Path
+from typing import get_args
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from metrics_server.common.text import printable
+from metrics_server.config.document import DocumentError, read_document
+from metrics_server.config.sections import Config
+from metrics_server.errors import ConfigurationError
+
+_MAX_PROBLEMS = 50
+_MAX_MESSAGE = 400
+
+
+def load_config(path: Path) -> Config:
+    """The configuration of a YAML file.
+
+    Raises:
+        ConfigurationError: the file cannot be read or is not YAML, or a setting is wrong; the
+            message has a line for each problem, with the setting's path.
+    """
+    try:
+        document = read_document(path)
+    except DocumentError as error:
+        raise ConfigurationError(f"{path}{error}") from error
+    try:
+        return Config.model_validate({} if document is None else document)
+    except ValidationError as error:
+        found = error.errors(include_url=False, include_input=False)
+        problems = [f"{_where(problem)}: {_what(problem)}" for problem in found[:_MAX_PROBLEMS]]
+        if len(found) > _MAX_PROBLEMS:
+            problems.append(f"and {len(found) - _MAX_PROBLEMS} more")
+        raise ConfigurationError(f"{path}:\n  " + "\n  ".join(problems)) from error
+
+
+def _where(problem: ErrorDetails) -> str:
+    return printable(".".join(map(str, problem["loc"]))) or "the file"
+
+
+def _what(problem: ErrorDetails) -> str:
+    if problem["type"] != "extra_forbidden":
+        return printable(problem["msg"].removeprefix("Value error, "), _MAX_MESSAGE)
+    section: type[BaseModel] = Config
+    for part in problem["loc"][:-1]:
+        for field in section.model_fields.values():
+            if field.alias == part:
+                section = _section_in(field.annotation) or section
+    known = ", ".join(str(field.alias) for field in section.model_fields.values())
+    return f"there is no such setting; there are: {known}"
+
+
+def _section_in(annotation: object) -> type[BaseModel] | None:
+    """The section that a field is, or is a list of."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next(filter(None, map(_section_in, get_args(annotation))), None)

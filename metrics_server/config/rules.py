@@ -1,0 +1,237 @@
+"""Rules as a user writes them in the configuration file, and the rules that come into force."""
+
+import re
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+from msgspec import structs
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
+
+from metrics_server.config.values import Duration, Section
+from metrics_server.errors import CounterAskedError
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.gauges import COUNTERS, GAUGES
+from metrics_server.rules.model import Aggregation, MetricRule, Reading, Rules
+
+# What a metric's values may come to, so that their sum over pods stays a Quantity of 64 bits in
+# thousandths (api.types.QUANTITY_LIMIT).
+_MAX_MAXIMUM = 1e14
+# How long a window may be: what is older says little of what to do now.
+_MAX_WINDOW = 600
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
+_FAMILY = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
+_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
+
+_FAMILIES = Rules((), GAUGES, COUNTERS)
+
+
+def _metric_name(name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise ValueError(
+            f'"{name}" cannot be a metric\'s name: it must be of a-z, 0-9, "_", "." and "-", begin '
+            "and end with a letter or a digit, and be in lower case, as the HPA asks for it"
+        )
+    return name
+
+
+def _family(family: str) -> str:
+    if not _FAMILY.fullmatch(family):
+        raise ValueError(
+            f'"{family}" is no name of a metric family; it must be as on the exporter\'s page, '
+            "such as DCGM_FI_DEV_GPU_UTIL"
+        )
+    try:
+        _FAMILIES.refuse_counter(family)
+    except CounterAskedError as error:
+        raise ValueError(str(error)) from error
+    return family
+
+
+def _label(label: str) -> str:
+    if not _LABEL.fullmatch(label):
+        raise ValueError(f'"{label}" is no name of a label, such as xcc_index')
+    return label
+
+
+def _window(seconds: float) -> float:
+    if seconds != int(seconds) or seconds > _MAX_WINDOW:
+        raise ValueError(f"must be of whole seconds, such as 30s, and {_MAX_WINDOW // 60}m at most")
+    return seconds
+
+
+MetricName = Annotated[str, AfterValidator(_metric_name)]
+Family = Annotated[str, AfterValidator(_family)]
+Label = Annotated[str, AfterValidator(_label)]
+Window = Annotated[Duration, AfterValidator(_window)]
+Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
+
+
+class ContradictionConfig(Section):
+    """A reading by which a value of 0 is checked."""
+
+    family: Family = Field(description="The family on the exporter's page.")
+    minimum: Number = Field(
+        0.0, ge=0, description="The least value on the page that is believed, before it is scaled."
+    )
+    maximum: Number = Field(
+        gt=0, description="The greatest value on the page that is believed; above, it is missing."
+    )
+    scale: Number = Field(
+        1.0, gt=0, description="What a value is multiplied by to have the rule's unit."
+    )
+    over: tuple[Family, ...] = Field(
+        (), strict=False, description="Families of the same GPU whose sum divides the value."
+    )
+    where: dict[Label, str] = Field(
+        {}, description="Labels that a row must have, and their values."
+    )
+    each: tuple[Label, ...] = Field(
+        (),
+        strict=False,
+        description="Labels that number parts of one GPU, whose mean is the GPU's value.",
+    )
+    beside: tuple[Family, ...] = Field(
+        (),
+        strict=False,
+        description="Families of which the page must have one, where they tell the release.",
+    )
+
+    @field_validator("maximum")
+    @classmethod
+    def _is_above_the_minimum(cls, maximum: float, info: ValidationInfo[None]) -> float:
+        minimum: float = info.data.get("minimum", 0)
+        if maximum <= minimum:
+            raise ValueError(f"must be above the minimum, which is {minimum:g}")
+        return maximum
+
+    def reading(self) -> Reading:
+        """The reading that this describes."""
+        return Reading(
+            family=self.family,
+            minimum=self.minimum,
+            maximum=self.maximum,
+            scale=self.scale,
+            over=self.over,
+            where=tuple(self.where.items()),
+            each=self.each,
+            beside=self.beside,
+        )
+
+
+class ReadingConfig(ContradictionConfig):
+    """One way to read a rule."""
+
+    unless: ContradictionConfig | None = Field(
+        None,
+        description="A reading that contradicts 0: where it has a value, a 0 is not believed.",
+    )
+
+    def reading(self) -> Reading:
+        """The reading that this describes."""
+        unless = self.unless.reading() if self.unless else None
+        return structs.replace(super().reading(), unless=unless)
+
+    def greatest(self) -> float:
+        """The greatest value that it can give: of a share, the whole."""
+        return self.scale if self.over else self.maximum * self.scale
+
+
+def _not_empty(readings: tuple[ReadingConfig, ...]) -> tuple[ReadingConfig, ...]:
+    if not readings:
+        raise ValueError("must have one reading at least, such as {family: NAME, maximum: 100}")
+    return readings
+
+
+class RuleConfig(Section):
+    """A metric of the user's own."""
+
+    name: MetricName = Field(description="What an HPA asks for; a built-in rule's replaces it.")
+    help: str = Field("", description="One line for a person.")
+    unit: str = Field("", description="The unit; only `percent` can be simulated.")
+    readings: Annotated[tuple[ReadingConfig, ...], AfterValidator(_not_empty)] = Field(
+        strict=False,
+        description="The ways to read it; a GPU is read by the first that has a value for it.",
+    )
+    maximum: Number | None = Field(
+        None,
+        gt=0,
+        le=_MAX_MAXIMUM,
+        description="The greatest value one GPU can have; without it, what the readings can give.",
+    )
+    over_gpus: Aggregation = Field(
+        "avg", description="How a pod's GPUs become its value: `avg`, `max`, `min`, `sum`, `p95`."
+    )
+    over_pods: Aggregation = Field(
+        "avg",
+        description="How the pods' values become the answer; `sum` is for `AverageValue` targets.",
+    )
+    decimals: int = Field(0, ge=0, le=3, description="Decimal places of the answer.")
+    window: Window = Field(
+        0.0, description="Over how long the mean is taken, in whole seconds; `0s` for none."
+    )
+
+    @model_validator(mode="after")
+    def _can_be_told(self) -> Self:
+        if self.greatest() > _MAX_MAXIMUM:
+            raise ValueError(
+                f"its values could come to {self.greatest():g}, and an HPA reads {_MAX_MAXIMUM:g} "
+                "at most: give it a smaller scale, and a larger unit"
+            )
+        return self
+
+    def greatest(self) -> float:
+        """The greatest value that one GPU can have."""
+        if self.maximum is not None:
+            return self.maximum
+        return max(reading.greatest() for reading in self.readings)
+
+    def rule(self) -> MetricRule:
+        """The rule that this describes."""
+        return MetricRule(
+            name=self.name,
+            help=self.help,
+            unit=self.unit,
+            readings=tuple(reading.reading() for reading in self.readings),
+            maximum=self.greatest(),
+            over_gpus=self.over_gpus,
+            over_pods=self.over_pods,
+            decimals=self.decimals,
+            window=int(self.window),
+        )
+
+
+def _named_once(rules: tuple[RuleConfig, ...]) -> tuple[RuleConfig, ...]:
+    first: dict[str, int] = {}
+    problems = [
+        InitErrorDetails(
+            type=PydanticCustomError(
+                "named_twice", "rules.{other} has this name already", {"other": first[rule.name]}
+            ),
+            loc=(index, "name"),
+            input=rule.name,
+        )
+        for index, rule in enumerate(rules)
+        if first.setdefault(rule.name, index) != index
+    ]
+    if problems:
+        # By way of pydantic's own error, so that each problem is told by its own path.
+        raise ValidationError.from_exception_data("rules", problems)
+    return rules
+
+
+RuleConfigs = Annotated[tuple[RuleConfig, ...], AfterValidator(_named_once)]
+
+
+def rules_in_force(user: Sequence[RuleConfig], *, gauges: bool) -> Rules:
+    """The catalogue with a user's rules: each replaces the one of its name, or is added.
+
+    Args:
+        user: from the configuration file.
+        gauges: whether gauges of exporters can be asked for by their own names.
+    """
+    rules = {rule.name: rule for rule in CATALOGUE} | {one.name: one.rule() for one in user}
+    if gauges:
+        return Rules(rules.values(), GAUGES, COUNTERS)
+    return Rules(rules.values())

@@ -1,1 +1,0 @@
-"""The whole loop on loopback, with everything around the server simulated."""

@@ -1,0 +1,84 @@
+"""What all connections share: places, and bytes that they may hold together."""
+
+from typing import Protocol
+
+import structlog
+
+from metrics_server.http.limits import Limits
+from metrics_server.http.places import Places
+from metrics_server.telemetry.metrics import Dropped, Monitor
+from metrics_server.telemetry.sparing import SparingLog
+
+
+class Holder(Protocol):
+    """A connection that holds bytes."""
+
+    @property
+    def is_verified(self) -> bool:
+        """Whether its peer is verified: others go first."""
+        ...
+
+    def give_up(self) -> None:
+        """Release what is held, and close."""
+        ...
+
+
+class Budget:
+    """Counts bytes of one kind; when they are used up, the connection that holds the most goes.
+
+    Args:
+        limit: how many there may be.
+
+    Attributes:
+        used: how many there are.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.used = 0
+        self._limit = limit
+        self._held: dict[Holder, int] = {}
+
+    def take(self, holder: Holder, count: int) -> None:
+        """A connection holds so many bytes more. It may be given up for that, or another."""
+        self._held[holder] = self._held.get(holder, 0) + count
+        self.used += count
+        while self.used > self._limit:
+            largest = max(self._held, key=lambda one: (not one.is_verified, self._held[one]))
+            self.release(largest)
+            largest.give_up()
+
+    def release(self, holder: Holder) -> None:
+        """A connection holds none any more."""
+        self.used -= self._held.pop(holder, 0)
+
+
+class Commons:
+    """What the connections of a server share.
+
+    Args:
+        limits: of each, and of all together.
+        monitor: counts the connections that are dropped.
+
+    Attributes:
+        limits: as given.
+        places: of all connections.
+        heads: bytes of the heads of requests.
+        answers: bytes of answers that are not taken.
+        log: for lines that any client can cause.
+    """
+
+    def __init__(self, limits: Limits, monitor: Monitor | None) -> None:
+        self.limits = limits
+        self.places = Places(
+            unverified=limits.unverified, per_peer=limits.per_peer, verified=limits.verified
+        )
+        self.heads = Budget(limits.heads)
+        self.answers = Budget(limits.answers)
+        self.log = SparingLog(structlog.stdlib.get_logger(__name__))
+        self._monitor = monitor
+
+    def drop(self, why: Dropped, peer: str) -> None:
+        """Count a connection that is dropped, and log it."""
+        self.log.info("dropped a connection", peer=peer, reason=why)
+        if self._monitor is not None:
+            self._monitor.dropped(why)

@@ -1,0 +1,160 @@
+"""The listening socket: how many connections it lets in, and how long TLS may take to begin.
+
+Who gets a place when there are too many connections is for `http.places`, and what a connection
+may cost once it is made for `http.connection`.
+"""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+
+import structlog
+from aiohttp import web
+
+from metrics_server.common.tasks import background
+from metrics_server.errors import ConfigurationError
+from metrics_server.http.places import Place
+from metrics_server.http.server import LimitedServer
+
+_BACKLOG = 1024
+_UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - it is asked for
+# After an error such as too many open files; the connection waits in the backlog meanwhile.
+_PAUSE_SECONDS = 0.5
+# What the kernel buffers for a connection, either way; it doubles this for its own bookkeeping.
+_KERNEL_BYTES = 32 * 1024
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+@asynccontextmanager
+async def listening(
+    server: LimitedServer,
+    host: str,
+    port: int,
+    tls: ssl.SSLContext,
+) -> AsyncIterator[tuple[str, int]]:
+    """Serve on a TCP port for as long as the context; at its end, what is under way is finished.
+
+    Args:
+        server: whose connections it accepts.
+        host: an IP address, or a name for one; 0.0.0.0 or :: for all, IPv4 and IPv6.
+        port: 0 takes any free one.
+        tls: the TLS side of every connection.
+
+    Yields:
+        The address and the port that were really taken.
+
+    Raises:
+        ConfigurationError: it cannot be listened there.
+    """
+    runner = web.ServerRunner(server, shutdown_timeout=server.commons.limits.drain)
+    with closing(await _bound(host, port)) as listener:
+        await runner.setup()
+        door = _Door(server, listener, tls)
+        try:
+            async with background("accept-connections", door.accept):
+                address, taken, *_ = listener.getsockname()
+                yield str(address), int(taken)
+        finally:
+            listener.close()
+            await door.close()
+            await runner.cleanup()
+
+
+async def _bound(host: str, port: int) -> socket.socket:
+    # As Kubernetes' own servers have it, either is every address of both families.
+    every = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - it is asked for
+    try:
+        infos = await asyncio.get_running_loop().getaddrinfo(
+            every if host in _UNSPECIFIED else host,
+            port,
+            type=socket.SOCK_STREAM,
+            flags=socket.AI_PASSIVE,
+        )
+        family, *_, address = infos[0]
+        listener = socket.create_server(
+            address, family=family, backlog=_BACKLOG, dualstack_ipv6=address[0] == "::"
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"--bind-address {host} --secure-port {port} cannot be listened on: "
+            f"{error.strerror or error}"
+        ) from error
+    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        listener.setsockopt(socket.SOL_SOCKET, option, _KERNEL_BYTES)
+    listener.setblocking(False)  # noqa: FBT003 - it is how sockets have it
+    return listener
+
+
+class _Doorway(asyncio.Protocol):
+    """Stands in for a connection until its handshake is done, and it is known who its peer is."""
+
+    def __init__(self, server: LimitedServer, place: Place) -> None:
+        self._server = server
+        self._place = place
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        handler = self._server.connection(self._place, transport.get_extra_info("ssl_object"))
+        transport.set_protocol(handler)
+        handler.connection_made(transport)
+
+
+class _Door:
+    """Lets connections in, each only as far as the limits allow."""
+
+    def __init__(self, server: LimitedServer, listener: socket.socket, tls: ssl.SSLContext) -> None:
+        self._server = server
+        self._listener = listener
+        self._tls = tls
+        self._handshakes: set[asyncio.Task[None]] = set()
+
+    async def accept(self) -> None:
+        """Accept connections, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            try:
+                connection, address = await loop.sock_accept(self._listener)
+            except OSError as error:
+                log.warning("a connection could not be accepted", error=str(error))
+                await asyncio.sleep(_PAUSE_SECONDS)
+                continue
+            peer = str(address[0])
+            task = asyncio.create_task(self._begin(connection, peer), name=f"handshake-{peer}")
+            self._handshakes.add(task)
+            task.add_done_callback(self._handshakes.discard)
+
+    async def close(self) -> None:
+        """Give up the handshakes that are under way."""
+        for task in self._handshakes:
+            task.cancel()
+        if self._handshakes:
+            await asyncio.wait(self._handshakes)
+
+    async def _begin(self, connection: socket.socket, peer: str) -> None:
+        server, commons = self._server, self._server.commons
+        handshake = asyncio.current_task()
+
+        def give_way() -> None:
+            commons.drop("idle-longest", peer)
+            if handshake is not None:
+                handshake.cancel()
+
+        place = commons.places.enter(peer, give_way)
+        began = False
+        try:
+            await asyncio.get_running_loop().connect_accepted_socket(
+                lambda: _Doorway(server, place),
+                connection,
+                ssl=self._tls,
+                ssl_handshake_timeout=commons.limits.handshake,
+                ssl_shutdown_timeout=commons.limits.taking,
+            )
+            began = True
+        except OSError as error:
+            # Of TLS, too. Not louder: a scan of ports must not fill a log.
+            log.debug("a handshake failed", peer=peer, error=str(error))
+        finally:
+            if not began:
+                commons.places.leave(place)

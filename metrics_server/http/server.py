@@ -1,0 +1,53 @@
+"""An HTTP server whose connections keep to limits."""
+
+import asyncio
+import ssl
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from metrics_server.http.commons import Commons
+from metrics_server.http.connection import LimitedHandler
+from metrics_server.http.limits import DEFAULT, Limits
+from metrics_server.http.places import Place
+from metrics_server.telemetry.metrics import Monitor
+
+Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+
+
+class LimitedServer(web.Server):
+    """An aiohttp web server whose connections keep to limits.
+
+    Args:
+        handler: answers a request, without waiting for its body, which is read after the answer
+            only to be discarded. It is cancelled when the client has gone away.
+        limits: of every connection, and of all together.
+        monitor: counts the connections that are dropped.
+
+    Attributes:
+        handler_type: of its connections.
+        commons: what they share.
+    """
+
+    handler_type: type[LimitedHandler] = LimitedHandler
+
+    def __init__(
+        self,
+        handler: Handler,
+        limits: Limits = DEFAULT,
+        *,
+        monitor: Monitor | None = None,
+    ) -> None:
+        super().__init__(handler, handler_cancellation=True)
+        self.commons = Commons(limits, monitor)
+
+    def connection(self, place: Place, tls: ssl.SSLObject | None) -> LimitedHandler:
+        """The handler of a connection whose handshake is done."""
+        # It tells of a certificate only if that is vouched for.
+        if tls is not None and tls.getpeercert(binary_form=True) is not None:
+            # Where there is no place for one more, it is served as those that are not verified.
+            self.commons.places.verify(place)
+        loop = asyncio.get_running_loop()
+        handler = self.handler_type(self, loop=loop, commons=self.commons, place=place)
+        place.give_up = handler.give_way
+        return handler

@@ -1,0 +1,167 @@
+"""From a collection of samples to the one number: over each pod's GPUs first, then over pods."""
+
+from collections.abc import Callable, Sequence
+from decimal import ROUND_HALF_UP, Decimal
+from math import floor
+from statistics import fmean
+
+from metrics_server.common.text import printable
+from metrics_server.errors import MAX_MESSAGE, MeasurementMissingError
+from metrics_server.measuring.samples import Answer, Collection, Measurement, PodSample
+from metrics_server.rules.model import Aggregation, MetricRule
+
+EXACT = 3
+"""The decimal places of a value that stands for the same work however many pods there are."""
+
+
+def _p95(values: Sequence[float]) -> float:
+    """The 95th percentile by nearest rank: the least value that 95 % are not above.
+
+    It is always one of the values, and of fewer than 20 the greatest.
+    """
+    rank = (95 * len(values) + 99) // 100
+    return sorted(values)[rank - 1]
+
+
+_AGGREGATIONS: dict[Aggregation, Callable[[Sequence[float]], float]] = {
+    "avg": fmean,
+    "max": max,
+    "min": min,
+    "sum": sum,
+    "p95": _p95,
+}
+# How many names a sentence lists before it says how many more there are.
+_NAMES_TOLD = 3
+
+
+def aggregate(
+    rule: MetricRule, collection: Collection, min_coverage: float, leaving: int = 0
+) -> Measurement:
+    """What a collection comes to under a rule.
+
+    A mean and a sum stand for all pods that were asked about. Those that have drained count as 0:
+    the HPA still counts them as Ready, and Ready x mean must be the work that there is. Those
+    without a sample count as the mean of those that have one: left out of a sum they would count
+    as idle, and the HPA would take their replicas away. An extreme or a percentile is of the pods
+    that have a sample.
+
+    Args:
+        rule: how GPUs and pods are aggregated.
+        collection: what was measured, of at least one pod.
+        min_coverage: the share, from 0 to 1, of the pods that have not drained that must have a
+            sample.
+        leaving: how many of the pods that were asked about are terminating.
+
+    Raises:
+        MeasurementMissingError: no pod has a sample, or too few have.
+    """
+    samples, working = collection.samples, collection.asked - collection.drained
+    if not samples or len(samples) < min_coverage * working:
+        raise _missing(collection, min_coverage)
+    value = _AGGREGATIONS[rule.over_pods]([pod_value(rule, sample) for sample in samples])
+    if rule.over_pods == "sum":
+        value *= working / len(samples)
+    elif rule.over_pods == "avg":
+        value *= working / collection.asked
+    return Measurement(
+        value=value,
+        timestamp=min(sample.timestamp for sample in samples),
+        covered=len(samples) + collection.drained,
+        asked=collection.asked,
+        leaving=leaving,
+        shared=any(sample.shared for sample in samples),
+        fresh_until=collection.fresh_until,
+    )
+
+
+def answer_of(rule: MetricRule, measured: Measurement) -> Answer:
+    """The answer to a question that was measured.
+
+    While pods drain, the HPA multiplies a mean by more pods than will stay. The mean is then that
+    of all the work on the pods that stay, rounded as it will be once the others are gone, spread
+    over all of them. So the HPA computes the same replicas throughout.
+    """
+    value, decimals = measured.value, rule.decimals
+    if rule.over_pods == "avg" and measured.leaving:
+        staying = measured.asked - measured.leaving
+        value = spread(rounded(value * measured.asked / staying, decimals), staying, measured.asked)
+        decimals = EXACT
+    return Answer(
+        value=value,
+        decimals=decimals,
+        timestamp=measured.timestamp,
+        origin="exporters",
+        covered=measured.covered,
+        asked=measured.asked,
+        shared=measured.shared,
+        window=rule.window,
+    )
+
+
+def rounded(value: float, decimals: int) -> float:
+    """A value as it is answered: rounded half up, by way of the shortest decimal that is it."""
+    return float(Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP))
+
+
+def spread(mean: float, over: int, pods: int) -> float:
+    """The mean over `pods` of the work that gives `over` pods a mean.
+
+    It is rounded down to the thousandths that the HPA reads: if pods x mean were more than the work
+    by the least bit, the HPA might round that up to one more replica.
+    """
+    thousandths = mean * over / pods * 1000
+    # A whole number that floating point has put a little too low stays what it is.
+    return floor(thousandths + 1e-6) / 1000
+
+
+def pod_value(rule: MetricRule, sample: PodSample) -> float:
+    """The value of one pod under a rule."""
+    return _AGGREGATIONS[rule.over_gpus](sample.gpus)
+
+
+def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingError:
+    """Say which pods have no measurement, and why, for a person who reads `describe hpa`."""
+    gaps: list[str] = []
+    # The label names the gap that, once mended, tells whether there is another behind it.
+    label = "no-sample"
+    if collection.pods_without_sample:
+        gaps.append(
+            f"the exporters answered but gave no value for {_some(collection.pods_without_sample)}"
+        )
+        gaps.extend(collection.hints)
+    if collection.failures:
+        label = "exporters-failed"
+        gaps.append(
+            _some([f"exporter {one.target} {one.message}" for one in collection.failures], "; ")
+        )
+    if collection.nodes_without_exporter:
+        label = "no-exporter"
+        told = f"no exporter is ready on {_some(collection.nodes_without_exporter)}"
+        hint = collection.no_exporter_hint
+        gaps.append(
+            f"{told} ({hint})"
+            if hint
+            else f"{told} (is one Running there, and its Service listed under exporters.services?)"
+        )
+    covered, asked = len(collection.samples), collection.asked - collection.drained
+    needed = "" if not covered else f" (fallback.minCoverage asks for {min_coverage:.0%})"
+    return MeasurementMissingError(
+        _within(f"{covered} of {asked} pods have a measurement{needed}: ", gaps), label
+    )
+
+
+def _within(start: str, gaps: Sequence[str]) -> str:
+    """The sentence with as many of the gaps as the HPA's event has room for, one at least."""
+    message = start
+    for number, gap in enumerate(gaps):
+        more = f"; {gap}" if number else printable(gap, MAX_MESSAGE - len(start))
+        if len(message) + len(more) > MAX_MESSAGE:
+            break
+        message += more
+    return message
+
+
+def _some(names: Sequence[str], separator: str = ", ") -> str:
+    told = separator.join(names[:_NAMES_TOLD])
+    more = len(names) - _NAMES_TOLD
+    return told if more <= 0 else f"{told} and {more} more"

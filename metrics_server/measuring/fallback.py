@@ -1,0 +1,185 @@
+"""What is answered without a measurement: the last one, a simulated one, or the error.
+
+Either value stands for work, not for intensity. The HPA multiplies a mean by the count of Ready
+pods, so that a repeated 90 % would grow the workload again with each pod that it adds. Scaled by
+(pods then / pods now) it asks for the same replicas each time.
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from math import floor
+from typing import Literal
+
+from cachetools import TTLCache
+from msgspec import Struct, structs
+
+from metrics_server.common.clock import time_of_day
+from metrics_server.errors import MeasurementMissingError
+from metrics_server.measuring.aggregation import EXACT, rounded, spread
+from metrics_server.measuring.samples import Answer, Question
+from metrics_server.measuring.selection import Selection
+from metrics_server.rules.model import MetricRule
+
+FallbackKind = Literal["last-known", "simulated", "error"]
+
+# Questions remembered at most: far above the number of HPAs of the largest clusters.
+_MAX_REMEMBERED = 10_000
+# For how long a question is remembered that nobody asks. An HPA asks every 15 s.
+_FORGOTTEN_AFTER = 600.0
+
+
+class Simulated(Struct, frozen=True):
+    """The simulated utilization: from `base` to `base + spread` percent."""
+
+    base: float = 60
+    spread: float = 30
+
+
+class _Memory(Struct, frozen=True):
+    """What is known of a question when it has no measurement.
+
+    Attributes:
+        ready: how many Ready pods it had when it was last measured. Where it never was, those of
+            when it was first asked, but for pods added of late: another replica of the server,
+            which was asked before, may have moved the workload already.
+        replicas: how many it had then, Ready or not.
+        measured: the last measurement; None if there was none.
+        measured_at: when that was, by the monotonic clock.
+    """
+
+    ready: int
+    replicas: int
+    measured: Answer | None = None
+    measured_at: float = 0
+
+
+class FallbackChain:
+    """Tries one kind of fallback after the other; where none has an answer, the error stands.
+
+    Args:
+        kinds: which, in order; "error" ends the chain.
+        last_known_max_age: how old a measurement may be to be repeated, in seconds.
+        simulated: the range of simulated values.
+        clock: seconds, on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        kinds: Sequence[FallbackKind],
+        *,
+        last_known_max_age: float,
+        simulated: Simulated,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._kinds = kinds
+        self._simulated = simulated
+        self._clock = clock
+        self._max_age = last_known_max_age
+        self._memory: TTLCache[bytes, _Memory] = TTLCache(
+            _MAX_REMEMBERED, max(_FORGOTTEN_AFTER, last_known_max_age), timer=clock
+        )
+
+    def remember(self, question: Question, answer: Answer, pods: Selection) -> None:
+        """Keep a measurement, for a time when the same question has none.
+
+        Args:
+            question: as it was asked.
+            answer: the measurement.
+            pods: what it was about.
+        """
+        self._memory[question.digest] = _Memory(pods.ready, pods.replicas, answer, self._clock())
+
+    def replace(
+        self,
+        question: Question,
+        rule: MetricRule,
+        pods: Selection,
+        missing: MeasurementMissingError,
+    ) -> Answer:
+        """The first answer that the chain has for a question without a measurement.
+
+        Args:
+            question: as it was asked.
+            rule: of its metric.
+            pods: what it is about now.
+            missing: why there is no measurement.
+
+        Raises:
+            MeasurementMissingError: `missing` itself, where the chain has no answer.
+        """
+        memory = self._memory.get(question.digest) or _Memory(
+            *pods.settled(time_of_day(self._clock()))
+        )
+        try:
+            for kind in self._kinds:
+                if kind == "error":
+                    break
+                if kind == "last-known":
+                    answer = self._repeat(memory, rule, pods.ready)
+                else:
+                    answer = self._simulate(memory, question, rule, pods)
+                if answer is not None:
+                    return answer
+            raise missing
+        finally:
+            # Stored again with each question, it lasts for as long as the question is asked.
+            self._memory[question.digest] = memory
+
+    def _repeat(self, memory: _Memory, rule: MetricRule, ready: int) -> Answer | None:
+        """The last measurement, with the time of its samples; None where it is too old.
+
+        A sum is work already. A mean is scaled; an extreme or a percentile cannot be, and so it
+        holds only while no pods were added that it would be multiplied by.
+        """
+        known = memory.measured
+        if known is None or self._clock() - memory.measured_at > self._max_age:
+            return None
+        last = structs.replace(known, origin="last-known")
+        if rule.over_pods == "sum" or ready == memory.ready:
+            return last
+        if rule.over_pods != "avg":
+            return last if ready < memory.ready else None
+        value = rounded(known.value, known.decimals)
+        scaled = min(spread(value, memory.ready, ready), max(value, rule.maximum))
+        return structs.replace(last, value=scaled, decimals=EXACT)
+
+    def _simulate(
+        self, memory: _Memory, question: Question, rule: MetricRule, pods: Selection
+    ) -> Answer | None:
+        """A simulated value, drawn for the pods there were when the measurement was lost.
+
+        Where scaling takes it out of the range of simulated values, there is none: the error keeps
+        the replicas. Pods that are not Ready yet are reckoned with too: the HPA has already asked
+        for them. Nor is there one where the workload was scaled since its last measurement: it has
+        moved, and an outage moves a workload once. Only a percentage of one GPU can be simulated.
+        """
+        if rule.unit != "percent" or rule.over_gpus == "sum":
+            return None
+        if memory.measured is not None and pods.replicas != memory.replicas:
+            return None
+        low, width = self._simulated.base, self._simulated.spread
+        drawn = low + min(width, floor((width + 1) * _draw(question)))
+        for then, now in ((memory.ready, pods.ready), (memory.replicas, pods.replicas)):
+            if not low <= drawn * then / now <= low + width:
+                return None
+        value, decimals = drawn, rule.decimals
+        if rule.over_pods == "sum":
+            value = drawn * memory.ready
+        elif pods.ready != memory.ready:
+            value, decimals = spread(drawn, memory.ready, pods.ready), EXACT
+        return Answer(
+            value=value,
+            decimals=decimals,
+            timestamp=self._clock(),
+            origin="simulated",
+            covered=0,
+            asked=0,
+        )
+
+
+def _draw(question: Question) -> float:
+    """A number from 0 up to 1 that is the same for a question whenever and wherever it is drawn.
+
+    Requests reach any replica of the server, and two draws would move a workload twice.
+    """
+    return int.from_bytes(question.digest[:6]) / 2**48

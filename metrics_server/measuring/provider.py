@@ -1,0 +1,175 @@
+"""The product on one page: an HPA's question in, the GPU utilization of its pods out.
+
+1. `rules` says where the metric is read and how it is aggregated.
+2. `selection` says which pods are meant, as the HPA controller counts them: Running, Ready, and
+   requesting a GPU. `kube.pods`, kept in step with the cluster by `kube.reflector`, has them.
+3. `sources.exporters` measures them now: its `source` finds the exporters on their nodes
+   (`targets`), scrapes them (`scraper`), and attributes the samples on their pages to pods
+   (`pod_mapper`).
+4. `aggregation` makes the samples into one number; `windows` averages it over time, for the rules
+   that have a window.
+5. Where too few pods have a sample, `fallback` has the last word.
+"""
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+import structlog
+from msgspec import Struct
+
+from metrics_server.common.weight import BytesLRU, weight
+from metrics_server.errors import MeasurementMissingError
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.aggregation import aggregate, answer_of
+from metrics_server.measuring.fallback import FallbackChain
+from metrics_server.measuring.samples import Answer, Measurement, MetricSource, Question
+from metrics_server.measuring.selection import Measure, Selection, select
+from metrics_server.measuring.windows import Windows
+from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.telemetry.metrics import Monitor
+
+# Of the answers that are kept: far above what the HPAs of the largest clusters need.
+_MAX_KNOWN_BYTES = 32 * 1024 * 1024
+_MAX_QUESTION_BYTES = 16 * 1024
+_POINTER_BYTES = 8
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Pods(Protocol):
+    """The pods of the cluster, as far as they are known here."""
+
+    def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
+        """Every pod of a namespace: the same object for as long as none of them has changed."""
+        ...
+
+
+class _Known(Struct, frozen=True):
+    """An answer that would come out the same again, as long as these are the pods."""
+
+    answer: Answer
+    pods: tuple[Pod, ...]
+    fresh_until: float
+
+
+class ExternalMetricsProvider:
+    """Answers questions about external metrics.
+
+    Args:
+        rules: the metrics that can be asked for.
+        pods: the pods that can be selected.
+        measure: "ready" measures Ready pods; "running" also those that are Running but not Ready.
+            The HPA multiplies a Value by its count of Ready pods, so a model that is still
+            loading at 0 % would pull the mean down and shrink the workload as it grows.
+        source: where a pod's measurement comes from.
+        min_coverage: the share of the selected pods that must have a sample, from 0 to 1.
+        windows: averages the answers of rules that have a window.
+        fallback: what answers in place of a measurement that is missing.
+        monitor: counts what was answered and how.
+        clock: seconds, on a clock that never goes back.
+    """
+
+    def __init__(
+        self,
+        *,
+        rules: Rules,
+        pods: Pods,
+        measure: Measure,
+        source: MetricSource,
+        min_coverage: float,
+        windows: Windows,
+        fallback: FallbackChain,
+        monitor: Monitor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._rules = rules
+        self._pods = pods
+        self._measure = measure
+        self._source = source
+        self._min_coverage = min_coverage
+        self._windows = windows
+        self._fallback = fallback
+        self._monitor = monitor
+        self._clock = clock
+        self._known: BytesLRU[Question, _Known] = BytesLRU(_MAX_KNOWN_BYTES)
+
+    def __len__(self) -> int:
+        """How many answers are kept."""
+        return len(self._known)
+
+    async def answer(self, question: Question) -> Answer:
+        """The value of a metric over the pods that the question selects.
+
+        Raises:
+            UnknownMetricError: no rule has the metric's name.
+            CounterAskedError: it is the name of a counter of an exporter.
+            NoPodMatchesError: the selector names no pod of the namespace.
+            NoGpuRequestedError: none of the pods it names requests a GPU.
+            NoPodMeasurableError: none of its GPU pods is Running and Ready, but for terminating
+                ones.
+            MeasurementMissingError: too few of those have a sample, and no fallback answers.
+        """
+        rule = self._rules.find(question.metric)
+        pods = self._pods.in_namespace(question.namespace)
+        known = self._known.get(question)
+        if known is None or known.pods is not pods or known.fresh_until <= self._clock():
+            selection = select(question, pods, self._measure)
+            try:
+                measured = await self._measurement(rule, selection)
+            except MeasurementMissingError as missing:
+                return self._fall_back(question, rule, selection, missing)
+            if rule.window:
+                again = partial(self._measurement_again, question, rule)
+                measured = self._windows.mean(question, rule, measured, again)
+            answer = answer_of(rule, measured)
+            self._fallback.remember(question, answer, selection)
+            known = _Known(answer, pods, measured.fresh_until)
+            self._keep(question, known)
+        answer = known.answer
+        self._monitor.measured(
+            age=self._clock() - answer.timestamp, covered=answer.covered, asked=answer.asked
+        )
+        return answer
+
+    def _keep(self, question: Question, known: _Known) -> None:
+        """Keep an answer, unless its selector is longer than any HPA's."""
+        if (size := weight(question)) <= _MAX_QUESTION_BYTES:
+            # The pods are those of now, or are kept by this alone.
+            size += weight(known.answer) + _POINTER_BYTES * len(known.pods)
+            self._known.put(question, known, size)
+
+    async def _measurement(self, rule: MetricRule, selection: Selection) -> Measurement:
+        """What these pods come to now."""
+        collection = await self._source.collect(rule, selection.pods)
+        return aggregate(rule, collection, self._min_coverage, selection.leaving)
+
+    async def _measurement_again(self, question: Question, rule: MetricRule) -> Measurement:
+        """The same at a later time, of the pods that there are by then, for a window."""
+        pods = self._pods.in_namespace(question.namespace)
+        return await self._measurement(rule, select(question, pods, self._measure))
+
+    def _fall_back(
+        self,
+        question: Question,
+        rule: MetricRule,
+        selection: Selection,
+        missing: MeasurementMissingError,
+    ) -> Answer:
+        self._monitor.missing(missing.label)
+        answered = "error"
+        try:
+            answer = self._fallback.replace(question, rule, selection, missing)
+            answered = answer.origin
+            self._monitor.fell_back(answered)
+            return answer
+        finally:
+            log.warning(
+                "Failed to get real metrics",
+                answered=answered,
+                metric=rule.name,
+                namespace=question.namespace,
+                selector=str(question.selector),
+                reason=str(missing),
+            )

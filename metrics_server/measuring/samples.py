@@ -1,0 +1,148 @@
+"""A question, what is measured for it, and its answer, as values; and the seam to the source."""
+
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Literal, Protocol
+
+import msgspec
+from msgspec import Struct
+
+from metrics_server.kube.labels import Selector
+from metrics_server.kube.pods import Pod
+from metrics_server.rules.model import MetricRule
+
+Origin = Literal["exporters", "last-known", "simulated"]
+
+
+class Question(Struct, frozen=True, cache_hash=True):
+    """What an HPA asks.
+
+    Attributes:
+        namespace: where its pods are.
+        metric: the name of the external metric, in lower case.
+        selector: which pods of the namespace are meant.
+    """
+
+    namespace: str
+    metric: str
+    selector: Selector
+
+    @property
+    def digest(self) -> bytes:
+        """What stands for it where it is kept long: as short for a long selector as for another."""
+        parts = (self.namespace, self.metric, str(self.selector))
+        return sha256(msgspec.json.encode(parts)).digest()
+
+
+class PodSample(Struct, frozen=True, gc=False):
+    """One pod's measurement.
+
+    Attributes:
+        pod: its name.
+        gpus: one value for each GPU of the pod, in the rule's unit; never empty.
+        timestamp: when the oldest of them was read, by `time.monotonic`.
+        shared: whether a pod that was not asked about has one of these GPUs too, so that its work
+            may be in the values.
+    """
+
+    pod: str
+    gpus: tuple[float, ...]
+    timestamp: float
+    shared: bool = False
+
+
+class TargetFailure(Struct, frozen=True, gc=False):
+    """An exporter that gave no usable page.
+
+    Attributes:
+        target: its URL.
+        message: how it failed, as a phrase that follows the URL in a sentence.
+    """
+
+    target: str
+    message: str
+
+
+class Collection(Struct, frozen=True):
+    """What a source found for the pods that it was asked about.
+
+    Attributes:
+        asked: how many pods it was asked about.
+        samples: one for each pod that is covered.
+        drained: how many other pods are terminating and hold no GPU any more, by the pages of all
+            exporters of their nodes: their work is known to be 0.
+        nodes_without_exporter: nodes of uncovered pods on which no exporter is known.
+        no_exporter_hint: what is known of why, as a clause for a person.
+        failures: exporters on the nodes of uncovered pods that gave no usable page.
+        pods_without_sample: uncovered pods whose exporters all answered, but without a value.
+        hints: what the exporters' pages tell of why, each a clause for a person.
+        fresh_until: until when the source would tell the same again, by `time.monotonic`.
+    """
+
+    asked: int
+    samples: tuple[PodSample, ...]
+    nodes_without_exporter: tuple[str, ...] = ()
+    no_exporter_hint: str = ""
+    failures: tuple[TargetFailure, ...] = ()
+    pods_without_sample: tuple[str, ...] = ()
+    hints: tuple[str, ...] = ()
+    fresh_until: float = 0
+    drained: int = 0
+
+
+class Measurement(Struct, frozen=True):
+    """What was measured of the pods of a question, as one number.
+
+    Attributes:
+        value: the pods' values as the rule aggregates them, not rounded yet; a mean is over all
+            the pods that were selected.
+        timestamp: when its oldest sample was read, in seconds since the epoch.
+        covered: for how many of the selected pods there is a value.
+        asked: how many pods were selected.
+        leaving: how many of these are terminating.
+        shared: whether pods that were not selected have some of the GPUs too.
+        fresh_until: until when it would come out the same, in seconds since the epoch.
+    """
+
+    value: float
+    timestamp: float
+    covered: int
+    asked: int
+    leaving: int = 0
+    shared: bool = False
+    fresh_until: float = 0
+
+
+class Answer(Struct, frozen=True, cache_hash=True):
+    """The one number that a question gets.
+
+    Attributes:
+        value: in the rule's unit, finite, from 0 to the rule's maximum.
+        decimals: how many decimal places of it are told.
+        timestamp: when its oldest sample was read, by `time.monotonic`.
+        origin: where it came from.
+        covered: how many of the selected pods have a sample.
+        asked: how many pods were selected.
+        shared: whether pods that were not selected have some of the GPUs too.
+        window: over how many seconds before the timestamp the value is a mean; 0 if it is not one.
+    """
+
+    value: float
+    decimals: int
+    timestamp: float
+    origin: Origin
+    covered: int
+    asked: int
+    shared: bool = False
+    window: int = 0
+
+
+class MetricSource(Protocol):
+    """Where measurements come from: GPU exporters, or whatever else can tell a pod's value."""
+
+    async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
+        """Measure these pods, all of one namespace, now.
+
+        What cannot be measured is told in the collection, never raised and never a zero.
+        """
+        ...

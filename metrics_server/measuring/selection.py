@@ -1,0 +1,133 @@
+"""Which pods a question is about: as the HPA controller counts them."""
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Literal
+
+from msgspec import Struct
+
+from metrics_server.common.advice import other_resources, series_labels
+from metrics_server.common.text import printable
+from metrics_server.errors import NoGpuRequestedError, NoPodMatchesError, NoPodMeasurableError
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.samples import Question
+
+Measure = Literal["ready", "running"]
+
+# Pods that were created within so many seconds were created together.
+_TOGETHER = 5
+# Pods that were created less than so many seconds ago were added of late.
+_LATE = 86_400
+
+
+class Selection(Struct, frozen=True):
+    """The pods of a question.
+
+    Attributes:
+        pods: those to measure; at least one of them is Ready and not terminating.
+        ready: how many of them are Running and Ready, terminating or not. For a target of type
+            Value the HPA controller multiplies the answer by this count
+            (getReadyPodsCount in pkg/controller/podautoscaler/replica_calculator.go).
+        staying: all GPU pods, Ready or not, but for those that are terminating or have finished;
+            never empty.
+    """
+
+    pods: tuple[Pod, ...]
+    ready: int
+    staying: tuple[Pod, ...]
+
+    @property
+    def replicas(self) -> int:
+        """How many pods stay: what the workload was last scaled to."""
+        return len(self.staying)
+
+    @property
+    def leaving(self) -> int:
+        """How many of the pods to measure are terminating."""
+        return sum(pod.terminating for pod in self.pods)
+
+    def settled(self, now: float) -> tuple[int, int]:
+        """How many pods are Ready, and how many replicas there are, but for pods added of late.
+
+        Those that are nearly as old as the oldest were not added, and count however new they are.
+
+        Args:
+            now: in seconds since the epoch.
+        """
+        oldest = min(pod.created for pod in self.staying)
+        settled = max(oldest + _TOGETHER, now - _LATE)
+        added = [pod for pod in self.staying if pod.created > settled]
+        return self.ready - sum(map(_is_ready, added)), self.replicas - len(added)
+
+
+def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selection:
+    """The pods to measure, of those in the question's namespace.
+
+    That no Ready pod will stay is not a missing measurement but an error, whatever the fallback.
+    With no Ready pod the HPA would compute 0 replicas from any number, and it would shrink a
+    workload that is being replaced as a whole, whose last pods have no work left.
+
+    Args:
+        question: what is asked.
+        pods: every pod of its namespace.
+        measure: "ready" takes the Ready pods; "running" also those that are Running but not Ready,
+            unless they are terminating.
+
+    Raises:
+        NoPodMatchesError: the selector matches no pod.
+        NoGpuRequestedError: none of the matching pods requests a GPU.
+        NoPodMeasurableError: none of the GPU pods is Running and Ready, but for terminating ones.
+    """
+    selector = question.selector
+    matching = [pod for pod in pods if selector.matches(pod.labels)]
+    with_gpu = [pod for pod in matching if pod.gpus]
+    if any(_is_ready(pod) and not pod.terminating for pod in with_gpu):
+        return Selection(
+            pods=tuple([pod for pod in with_gpu if _is_measured(pod, measure)]),
+            ready=sum(_is_ready(pod) for pod in with_gpu),
+            staying=tuple([pod for pod in with_gpu if _stays(pod)]),
+        )
+    namespace = printable(question.namespace)
+    where = f'in namespace "{namespace}"'
+    if str(selector):
+        where += f' match "{printable(str(selector))}"'
+    if not matching:
+        raise NoPodMatchesError(
+            f"no pods {where}: compare the metric's selector in the HPA with the labels of "
+            f"the pods (kubectl get pods -n {namespace} --show-labels)"
+            + series_labels(one.key for one in selector.requirements)
+        )
+    if not with_gpu:
+        raise NoGpuRequestedError(
+            f"pods {where} ({len(matching)}), but none of them requests a GPU: a container "
+            "must set resources.limits for one of the resources under pods.gpuResources, "
+            "such as nvidia.com/gpu"
+            + other_resources(name for pod in matching for name in pod.other_resources)
+        )
+    states = Counter(_state(pod) for pod in with_gpu)
+    raise NoPodMeasurableError(
+        f"GPU pods {where} ({len(with_gpu)}), but none of them can be measured yet: "
+        + ", ".join(f"{count} {state}" for state, count in states.most_common())
+    )
+
+
+def _stays(pod: Pod) -> bool:
+    return not pod.terminating and pod.phase not in ("Succeeded", "Failed")
+
+
+def _is_ready(pod: Pod) -> bool:
+    return pod.ready and pod.phase == "Running"
+
+
+def _is_measured(pod: Pod, measure: Measure) -> bool:
+    return _is_ready(pod) or (
+        measure == "running" and pod.phase == "Running" and not pod.terminating
+    )
+
+
+def _state(pod: Pod) -> str:
+    if pod.terminating:
+        return "terminating"
+    if pod.phase == "Running":
+        return "Running but not Ready"
+    return pod.phase or "of unknown phase"

@@ -1,0 +1,178 @@
+"""Means over a window of time, for the rules that ask for one.
+
+An HPA asks every 15 seconds, and a mean of what it happens to see would be one of two or three
+values. So a question about a rule with a window is measured again and again in the background for
+as long as it is in demand, and what was measured is kept for the window.
+
+For a mean or a sum over pods, what is averaged is the work of all pods together. A mean over each
+pod's own window would give the first seconds of a new pod the weight of a whole window, and would
+lose the work of a pod that is gone: the HPA would overshoot either way.
+"""
+
+import asyncio
+import time
+from array import array
+from bisect import bisect_right
+from collections.abc import Awaitable, Callable
+from statistics import fmean
+from types import TracebackType
+from typing import Self
+
+import structlog
+from cachetools import LRUCache
+from msgspec import structs
+
+from metrics_server.common.weight import weight
+from metrics_server.errors import RequestError
+from metrics_server.measuring.samples import Measurement, Question
+from metrics_server.rules.model import MetricRule
+
+# How many times a window is measured in the background: it bounds the memory of a question.
+_TIMES = 30
+# Of all questions with a window: hundreds. Beyond that the one asked longest ago starts over.
+_MAX_BYTES = 8 * 1024 * 1024
+# What one takes besides its question, with its task.
+_WINDOW_BYTES = 8 * 1024
+
+Measure = Callable[[], Awaitable[Measurement]]
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Windows:
+    """Makes measurements of now into means over their rule's window; an async context manager.
+
+    The window ends with the newest measurement, whose timestamp is the answer's, and begins
+    `rule.window` seconds before it (k8s.io/metrics, ExternalMetricValue.WindowSeconds). Until it
+    has filled, the mean is of what there is: the first answer is the value of now.
+
+    Args:
+        period: how often a question in demand is measured at most, in seconds. A window is
+            measured 30 times at most, so that a longer one is not measured as often.
+        linger: how long after it was asked a question stays in demand, in seconds, besides one
+            period.
+        clock: seconds, on a clock that never goes back.
+    """
+
+    def __init__(
+        self, *, period: float, linger: float = 60, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._period = period
+        self._linger = linger
+        self._clock = clock
+        self._windows: LRUCache[Question, _Window] = LRUCache(_MAX_BYTES, getsizeof=_size)
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def mean(
+        self, question: Question, rule: MetricRule, now: Measurement, measure: Measure
+    ) -> Measurement:
+        """The measurement of now, with its value averaged over the rule's window.
+
+        Args:
+            question: as it was asked.
+            rule: of its metric; it has a window.
+            now: what was measured at this moment.
+            measure: measures the question again, for as long as it is in demand.
+        """
+        window = self._windows.get(question)
+        if window is None:
+            window = self._windows[question] = _Window(rule, weight(question))
+            name = f"window {question.namespace}/{question.metric}"
+            task = asyncio.create_task(self._keep_up(question, window, measure), name=name)
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        window.until = self._clock() + self._linger + self._spacing(rule)
+        window.record(now, self._clock(), self._spacing(rule))
+        return window.mean(now)
+
+    async def _keep_up(self, question: Question, window: "_Window", measure: Measure) -> None:
+        """Measure a question until it is no longer in demand."""
+        spacing = self._spacing(window.rule)
+        try:
+            while self._windows.get(question) is window:
+                await asyncio.sleep(spacing)
+                if window.until <= self._clock():
+                    break
+                try:
+                    window.record(await measure(), self._clock(), spacing)
+                except RequestError:
+                    # The next question gets it as its own error; here it is a gap in the window.
+                    continue
+        except Exception:
+            # The next question starts another window; it has its own answer, and its own error.
+            log.exception("window stopped", metric=question.metric, namespace=question.namespace)
+        finally:
+            if self._windows.get(question) is window:
+                del self._windows[question]
+
+    def _spacing(self, rule: MetricRule) -> float:
+        return max(self._period, rule.window / _TIMES)
+
+
+def _size(window: "_Window") -> int:
+    return window.size
+
+
+class _Window:
+    """What was measured for one question.
+
+    Attributes:
+        rule: of its metric.
+        until: until when it is in demand, by the monotonic clock.
+        timestamp: when the newest of it was read, by the same clock.
+        size: how many bytes it takes, with its question.
+    """
+
+    __slots__ = ("_times", "_values", "rule", "size", "timestamp", "until")
+
+    def __init__(self, rule: MetricRule, size: int) -> None:
+        self.rule = rule
+        self.size = size + _WINDOW_BYTES
+        self.until = 0.0
+        self.timestamp = 0.0
+        # In the order of time, of equal length.
+        self._times = array("d")
+        self._values = array("d")
+
+    def record(self, measured: Measurement, now: float, spacing: float) -> None:
+        """Keep a measurement that comes at least half that many seconds after the last.
+
+        One scrape may be reported many times over, and questions come in between: so each stretch
+        of time counts about once.
+        """
+        times, values = self._times, self._values
+        if times and (now < times[-1] + spacing / 2 or measured.timestamp == self.timestamp):
+            return
+        self.timestamp = measured.timestamp
+        times.append(now)
+        values.append(measured.value * self._multiplier(measured))
+        old = bisect_right(times, now - self.rule.window)
+        del times[:old], values[:old]
+
+    def mean(self, now: Measurement) -> Measurement:
+        """The mean over the window, for the pods of now."""
+        value = fmean(self._values) / self._multiplier(now)
+        limit = max(self.rule.maximum, now.value)
+        return structs.replace(
+            now,
+            value=value if self.rule.over_pods == "sum" else min(value, limit),
+            timestamp=self.timestamp,
+        )
+
+    def _multiplier(self, measured: Measurement) -> int:
+        """What makes a mean over pods their work; a sum is work already, an extreme is none."""
+        return measured.asked if self.rule.over_pods == "avg" else 1

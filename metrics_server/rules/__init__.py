@@ -1,0 +1,1 @@
+"""What each metric means, as data."""

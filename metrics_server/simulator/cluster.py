@@ -1,0 +1,188 @@
+"""A simulated cluster: nodes with GPUs and their exporters, and one Deployment under a load."""
+
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from itertools import count
+from typing import Self
+
+from msgspec import Struct, structs
+
+from metrics_server.simulator import manifests
+from metrics_server.simulator.gpus.exporters import (
+    Fault,
+    Observation,
+    SimulatedExporter,
+    SimulatedNode,
+    simulated_node,
+)
+from metrics_server.simulator.gpus.workload import A100, Load, SimulatedPod, gpu_states
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS
+
+GPUS_PER_NODE = 4
+
+
+class _Replica(Struct, frozen=True):
+    pod: SimulatedPod
+    ready_at: float
+    deleted_at: float | None = None
+
+
+class Cluster:
+    """The cluster; an asynchronous context manager that has its exporters listen.
+
+    Args:
+        api: where its objects are told.
+        nodes: how many nodes it has, each with `GPUS_PER_NODE` GPUs.
+        load: the demand on the Deployment.
+        loading_seconds: how long a new pod is Running but not Ready: it loads its model.
+        deleting_seconds: how long a deleted pod is terminating.
+        clock: seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        api: KubernetesAPI,
+        *,
+        nodes: int,
+        load: Load,
+        loading_seconds: float,
+        deleting_seconds: float,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._api = api
+        self._load = load
+        self._loading_seconds = loading_seconds
+        self._deleting_seconds = deleting_seconds
+        self._clock = clock
+        self._began = clock()
+        self._nodes = [simulated_node(f"gpu-node-{n}", A100, GPUS_PER_NODE) for n in range(nodes)]
+        self._exporters = [
+            SimulatedExporter(node, "4.8.3+", self._observer(node)) for node in self._nodes
+        ]
+        self._wanted = 0
+        self._told: tuple[int, int, int] | None = None
+        self._replicas: list[_Replica] = []
+        self._names = (f"{manifests.APP}-{number:04d}" for number in count(1))
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for exporter in self._exporters:
+            await self._stack.enter_async_context(exporter)
+            name = exporter.node.name
+            self._api.apply(NODES, manifests.node(name, GPUS_PER_NODE))
+            self._api.apply(ENDPOINT_SLICES, manifests.endpoint_slice(name, exporter.port))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    @property
+    def capacity(self) -> int:
+        """How many GPUs there are, and so how many pods can be."""
+        return len(self._nodes) * GPUS_PER_NODE
+
+    @property
+    def replicas(self) -> int:
+        """How many pods the Deployment asks for."""
+        return self._wanted
+
+    @property
+    def pods(self) -> Sequence[SimulatedPod]:
+        """The pods that are not being deleted."""
+        return [replica.pod for replica in self._replicas if replica.deleted_at is None]
+
+    @property
+    def exporter_urls(self) -> Sequence[str]:
+        """Where the exporters' pages are."""
+        return [exporter.url for exporter in self._exporters]
+
+    @property
+    def ready_pods(self) -> int:
+        """How many pods are Ready; a terminating one is, until it is gone."""
+        return sum(replica.pod.ready for replica in self._replicas)
+
+    @property
+    def demand(self) -> float:
+        """The demand now, in GPU-percent."""
+        return self._load.demand(self._clock() - self._began)
+
+    def scale(self, replicas: int, *, ready: bool = False) -> None:
+        """Let the Deployment ask for this many pods: the newest go first.
+
+        Args:
+            replicas: how many.
+            ready: whether new ones serve at once, as if they had been there for long.
+        """
+        self._wanted = replicas
+        for replica in [r for r in self._replicas if r.deleted_at is None][replicas:]:
+            self._change(replica, structs.replace(replica, deleted_at=self._clock()))
+        self._create_missing(ready=ready)
+        self._tell_deployment()
+
+    def step(self) -> None:
+        """Let time pass: pods become ready, those that were deleted go, others take their GPUs."""
+        now = self._clock()
+        for replica in tuple(self._replicas):
+            if replica.deleted_at is not None:
+                if now >= replica.deleted_at + self._deleting_seconds:
+                    self._replicas.remove(replica)
+                    self._api.delete(PODS, replica.pod.namespace, replica.pod.name)
+            elif not replica.pod.ready and now >= replica.ready_at:
+                ready = structs.replace(replica.pod, ready=True)
+                self._change(replica, structs.replace(replica, pod=ready))
+        self._create_missing(ready=False)
+        self._tell_deployment()
+
+    async def set_fault(self, fault: Fault | None) -> None:
+        """Let something be wrong with every exporter from now on, or nothing."""
+        for exporter in self._exporters:
+            await exporter.set_fault(fault)
+
+    def _create_missing(self, *, ready: bool) -> None:
+        """Create the pods that are asked for, as far as there are GPUs.
+
+        A terminating pod holds its GPUs until it is gone.
+        """
+        taken = {uuid for replica in self._replicas for uuid in replica.pod.gpus}
+        for _ in range(self._wanted - len(self.pods)):
+            free = {
+                node.name: [gpu.uuid for gpu in node.gpus if gpu.uuid not in taken]
+                for node in self._nodes
+            }
+            # The emptiest node first, as the default scheduler spreads a Deployment's pods.
+            node, gpus = max(free.items(), key=lambda item: len(item[1]))
+            if not gpus:
+                return
+            taken.add(gpus[0])
+            pod = SimulatedPod(
+                namespace=manifests.NAMESPACE,
+                name=next(self._names),
+                container=manifests.APP,
+                node=node,
+                gpus=(gpus[0],),
+                ready=ready or not self._loading_seconds,
+            )
+            self._replicas.append(_Replica(pod, ready_at=self._clock() + self._loading_seconds))
+            self._api.apply(PODS, manifests.pod(pod, None))
+
+    def _tell_deployment(self) -> None:
+        state = self._wanted, len(self.pods), self.ready_pods
+        if state != self._told:
+            self._told = state
+            self._api.apply(DEPLOYMENTS, manifests.deployment(*state))
+
+    def _change(self, replica: _Replica, changed: _Replica) -> None:
+        self._replicas[self._replicas.index(replica)] = changed
+        self._api.apply(PODS, manifests.pod(changed.pod, changed.deleted_at))
+
+    def _observer(self, node: SimulatedNode) -> Callable[[], Observation]:
+        uuids = [gpu.uuid for gpu in node.gpus]
+
+        def observe() -> Observation:
+            pods = self.pods
+            elapsed = self._clock() - self._began
+            return Observation(gpu_states(self._load, node.model, uuids, pods, elapsed), pods)
+
+        return observe

@@ -1,0 +1,1 @@
+"""Simulated GPUs: their load, and the exporters that report it."""

@@ -1,0 +1,250 @@
+"""Simulated DCGM exporters: real pages on real sockets, of GPUs that do not exist.
+
+A page has the form of dcgm-exporter 3.x or of 4.8.3 and later: the order of families and rows, the
+labels and their order, and the way numbers are written. Every HELP line says that it is simulated.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from typing import Literal, Self
+from uuid import UUID
+
+from aiohttp import web
+from msgspec import Struct
+
+from metrics_server.simulator.gpus.workload import GpuModel, GpuState, SimulatedPod
+
+PageFormat = Literal["3.x", "4.8.3+"]
+
+_DRIVER_VERSION: dict[PageFormat, str] = {"3.x": "550.127.08", "4.8.3+": "580.95.05"}
+
+
+class Family(Struct, frozen=True):
+    """A family of the page.
+
+    Attributes:
+        name: the DCGM field.
+        help: what it is, with its unit.
+        read: its value.
+    """
+
+    name: str
+    help: str
+    read: Callable[[GpuState], float]
+
+
+# In the order of NVIDIA/dcgm-exporter's etc/default-counters.csv, which the pages of 3.x follow.
+FAMILIES = (
+    Family("DCGM_FI_DEV_SM_CLOCK", "SM clock (in MHz)", lambda g: g.sm_clock),
+    Family("DCGM_FI_DEV_MEM_CLOCK", "Memory clock (in MHz)", lambda g: g.memory_clock),
+    Family("DCGM_FI_DEV_GPU_TEMP", "GPU temperature (in C)", lambda g: g.temperature),
+    Family("DCGM_FI_DEV_POWER_USAGE", "Power draw (in W)", lambda g: float(g.power_usage)),
+    Family("DCGM_FI_DEV_GPU_UTIL", "GPU utilization (in %)", lambda g: g.utilization),
+    Family(
+        "DCGM_FI_DEV_MEM_COPY_UTIL",
+        "Memory utilization (in %)",
+        lambda g: g.memory_copy_utilization,
+    ),
+    Family("DCGM_FI_DEV_FB_FREE", "Framebuffer memory free (in MiB)", lambda g: g.memory_free),
+    Family("DCGM_FI_DEV_FB_USED", "Framebuffer memory used (in MiB)", lambda g: g.memory_used),
+    Family(
+        "DCGM_FI_PROF_GR_ENGINE_ACTIVE",
+        "Ratio of time the graphics engine is active",
+        lambda g: float(g.graphics_engine_active),
+    ),
+)
+
+
+class SimulatedGpu(Struct, frozen=True):
+    """A GPU's identity: its index on the node, its UUID, and its place on the PCI bus."""
+
+    index: int
+    uuid: str
+    pci_bus_id: str
+
+
+class SimulatedNode(Struct, frozen=True):
+    """A node and its GPUs, all of one model."""
+
+    name: str
+    model: GpuModel
+    gpus: tuple[SimulatedGpu, ...]
+
+
+class Observation(Struct, frozen=True):
+    """What an exporter sees at a scrape.
+
+    Attributes:
+        states: the state of each GPU of its node, by UUID.
+        pods: the pods that hold GPUs; those of other nodes do no harm.
+    """
+
+    states: Mapping[str, GpuState]
+    pods: Sequence[SimulatedPod]
+
+
+class Fault(Struct, frozen=True):
+    """What is wrong with an exporter.
+
+    Attributes:
+        kind: "down": connections are refused. "slow": the page comes late. "error": 500.
+            "garbage": bytes that are no text. "unlabelled": the page names no pods.
+        seconds: how late "slow" is.
+    """
+
+    kind: Literal["down", "slow", "error", "garbage", "unlabelled"]
+    seconds: float = 5
+
+
+def simulated_node(name: str, model: GpuModel, gpus: int) -> SimulatedNode:
+    """A node with this many GPUs, whose identities follow from its name."""
+    # S311: identities that repeat from run to run are wanted; they protect nothing.
+    random = Random(name)  # noqa: S311 - see above
+    return SimulatedNode(
+        name=name,
+        model=model,
+        gpus=tuple(
+            SimulatedGpu(i, f"GPU-{UUID(bytes=random.randbytes(16))}", f"00000000:{i + 7:02X}:00.0")
+            for i in range(gpus)
+        ),
+    )
+
+
+def render_page(
+    node: SimulatedNode, page_format: PageFormat, seen: Observation, *, pod_labels: bool = True
+) -> str:
+    """The page of a node's exporter.
+
+    Args:
+        node: the node and its GPUs.
+        page_format: which dcgm-exporter it looks like.
+        seen: the GPUs' states and the pods that hold them.
+        pod_labels: whether rows name pods, as DCGM_EXPORTER_KUBERNETES=true makes them. A GPU
+            that no pod holds has no pod labels in either case.
+    """
+    pod_of = {uuid: pod for pod in seen.pods for uuid in pod.gpus} if pod_labels else {}
+    families: Sequence[Family] = FAMILIES
+    gpus: Sequence[SimulatedGpu] = node.gpus
+    if page_format == "4.8.3+":
+        families = sorted(families, key=lambda family: family.name)
+        gpus = sorted(gpus, key=lambda gpu: gpu.uuid)
+    rows = [(_labels(node, page_format, gpu, pod_of.get(gpu.uuid)), gpu.uuid) for gpu in gpus]
+    lines = []
+    for family in families:
+        lines.append(f"# HELP {family.name} {family.help}, simulated: no such GPU exists.")
+        lines.append(f"# TYPE {family.name} gauge")
+        for labels, uuid in rows:
+            value = _number(family.read(seen.states[uuid]), page_format)
+            lines.append(f"{family.name}{{{labels}}} {value}")
+    return "\n".join(lines) + "\n"
+
+
+def _labels(
+    node: SimulatedNode, page_format: PageFormat, gpu: SimulatedGpu, pod: SimulatedPod | None
+) -> str:
+    labels = {
+        "gpu": str(gpu.index),
+        "UUID": gpu.uuid,
+        "pci_bus_id": gpu.pci_bus_id,
+        "device": f"nvidia{gpu.index}",
+        "modelName": node.model.name,
+        "Hostname" if page_format == "3.x" else "hostname": node.name,
+        "DCGM_FI_DRIVER_VERSION": _DRIVER_VERSION[page_format],
+    }
+    if pod is not None:
+        labels |= {"container": pod.container, "namespace": pod.namespace, "pod": pod.name}
+    return ",".join(f'{name}="{value}"' for name, value in labels.items())
+
+
+def _number(value: float, page_format: PageFormat) -> str:
+    """A number as the exporter writes it: with six decimals, or (below a million) the shortest."""
+    if isinstance(value, int):
+        return str(value)
+    return f"{value:.6f}" if page_format == "3.x" else repr(value).removesuffix(".0")
+
+
+class SimulatedExporter:
+    """The exporter of a node, on a port of its own on 127.0.0.1.
+
+    Use it as an asynchronous context manager, or start and close it.
+
+    Args:
+        node: the node that it runs on.
+        page_format: which dcgm-exporter it looks like.
+        observe: called at each scrape for what there is to see.
+    """
+
+    def __init__(
+        self, node: SimulatedNode, page_format: PageFormat, observe: Callable[[], Observation]
+    ) -> None:
+        self.node = node
+        self.scrapes = 0
+        self._page_format = page_format
+        self._observe = observe
+        self._fault: Fault | None = None
+        self._runner: web.AppRunner | None = None
+        self._port = 0
+
+    @property
+    def port(self) -> int:
+        """The port, which stays the same while faults come and go; 0 before the start."""
+        return self._port
+
+    @property
+    def url(self) -> str:
+        """Where the page is."""
+        return f"http://127.0.0.1:{self._port}/metrics"
+
+    @property
+    def fault(self) -> Fault | None:
+        """What is wrong with it now."""
+        return self._fault
+
+    async def start(self) -> None:
+        """Listen."""
+        app = web.Application()
+        app.router.add_get("/metrics", self._answer)
+        # Closing must not wait for a slow answer, and none is worth making for a client that left.
+        runner = web.AppRunner(
+            app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
+        )
+        await runner.setup()
+        await web.TCPSite(runner, "127.0.0.1", self._port).start()
+        self._port = int(runner.addresses[0][1])
+        self._runner = runner
+
+    async def close(self) -> None:
+        """Close the socket and every connection."""
+        if self._runner is not None:
+            runner, self._runner = self._runner, None
+            await runner.cleanup()
+
+    async def set_fault(self, fault: Fault | None) -> None:
+        """Let something be wrong with it from now on, or nothing."""
+        self._fault = fault
+        if fault is not None and fault.kind == "down":
+            await self.close()
+        elif self._runner is None:
+            await self.start()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def _answer(self, _: web.Request) -> web.Response:
+        self.scrapes += 1
+        kind = None if self._fault is None else self._fault.kind
+        if kind == "error":
+            return web.Response(status=500, text="simulated: the collection failed\n")
+        if kind == "garbage":
+            return web.Response(body=bytes(range(128, 256)) * 8, content_type="text/plain")
+        if self._fault is not None and kind == "slow":
+            await asyncio.sleep(self._fault.seconds)
+        page = render_page(
+            self.node, self._page_format, self._observe(), pod_labels=kind != "unlabelled"
+        )
+        return web.Response(text=page, content_type="text/plain", charset="utf-8")

@@ -1,0 +1,1 @@
+"""A simulated Kubernetes API, the aggregator in front of it, and whom its cluster trusts."""

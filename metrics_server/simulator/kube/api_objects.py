@@ -1,0 +1,264 @@
+"""What the answers of a Kubernetes API are made of: Statuses, pages, events, discovery."""
+
+import base64
+import binascii
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
+
+import msgspec
+from msgspec import Struct
+
+from metrics_server.api.status import REASONS, Status, StatusDetails
+from metrics_server.kube.labels import Selector, parse_selector
+from metrics_server.simulator.kube.objects import (
+    RESOURCES,
+    Event,
+    ExpiredError,
+    Json,
+    Key,
+    Object,
+    ObjectStore,
+    Resource,
+    labels,
+    metadata,
+)
+
+_CONTINUE_EXPIRED = (
+    "The provided continue parameter is too old to display a consistent list result. "
+    "You can start a new list without the continue parameter."
+)
+_FIELDS = ("metadata.name", "metadata.namespace")
+# What Go writes of an object of which only the version is set.
+_ZEROES: Mapping[str, Object] = {"Pod": {"spec": {"containers": None}, "status": {}}}
+_TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - it names the form of a token
+
+
+class StatusError(Exception):
+    """A request that is answered by a Status.
+
+    Attributes:
+        status: the answer.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        details: StatusDetails | None = None,
+        *,
+        reason: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = Status(
+            message=message,
+            reason=reason or ({410: "Expired"} | dict(REASONS)).get(code, msgspec.UNSET),
+            details=details or msgspec.UNSET,
+            code=code,
+        )
+
+
+def not_served() -> StatusError:
+    """The answer to a path that is none."""
+    return StatusError(404, "the server could not find the requested resource")
+
+
+class Selection(Struct, frozen=True):
+    """Which objects a list or a watch is about.
+
+    Attributes:
+        namespace: the one that they are in; None for all.
+        labels: what their labels must be.
+        fields: of metadata: a name, whether to equal, and what.
+    """
+
+    namespace: str | None
+    labels: Selector
+    fields: tuple[tuple[str, bool, str], ...]
+
+    @property
+    def everything(self) -> bool:
+        """Whether nothing is left out."""
+        return self.namespace is None and not self.labels.requirements and not self.fields
+
+    def matches(self, obj: Object | None) -> bool:
+        """Whether there is an object, and it is meant."""
+        if obj is None:
+            return False
+        meta = metadata(obj)
+        return (
+            self.namespace in (None, meta.get("namespace"))
+            and self.labels.matches(labels(obj))
+            and all((meta.get(name, "") == value) is equal for name, equal, value in self.fields)
+        )
+
+
+def seen_as(event: Event, selection: Selection) -> str | None:
+    """What an event is to a watch: an object can come into, or leave, what the watch is about."""
+    now = event.type != "DELETED" and selection.matches(event.object)
+    before = selection.matches(event.before)
+    return {(True, False): "ADDED", (True, True): "MODIFIED", (False, True): "DELETED"}.get(
+        (now, before)
+    )
+
+
+def selection_of(query: Mapping[str, str], namespace: str | None) -> Selection:
+    """What a request's labelSelector and fieldSelector mean.
+
+    Raises:
+        BadRequestError: the labelSelector is malformed.
+        StatusError: the fieldSelector is.
+    """
+    fields = []
+    for term in filter(None, query.get("fieldSelector", "").split(",")):
+        name, operator, value = term.partition("=")
+        if not operator:
+            raise StatusError(400, f"invalid selector: '{term}'; can't understand '{term}'")
+        field = name.removesuffix("!")
+        if field not in _FIELDS:
+            raise StatusError(400, f"field label not supported: {field}")
+        fields.append((field.removeprefix("metadata."), field == name, value.removeprefix("=")))
+    return Selection(namespace, parse_selector(query.get("labelSelector", "")), tuple(fields))
+
+
+def page_of(
+    store: ObjectStore, resource: Resource, selection: Selection, query: Mapping[str, str]
+) -> tuple[Object, list[Object]]:
+    """A page of a list, behind its metadata, as limit, continue and resourceVersion ask for it.
+
+    Raises:
+        StatusError: the continue parameter is malformed, or too old.
+    """
+    version, start = store.version, ("", "")
+    if resume := query.get("continue"):
+        if query.get("resourceVersion", "") not in ("", "0"):
+            message = "specifying resource version is not allowed when using continue"
+            raise StatusError(400, message)
+        version, start = _read_token(resume)
+    # A list at version 0 comes from the API server's watch cache, which heeds no limit.
+    unlimited = not resume and query.get("resourceVersion") == "0"
+    limit = 0 if unlimited else int(query.get("limit") or "0")
+    try:
+        objects = store.snapshot(resource, version)
+    except ExpiredError as error:
+        raise StatusError(410, _CONTINUE_EXPIRED) from error
+    keys = list(objects)
+    keys = keys[bisect_left(keys, start) :]
+    if not selection.everything:
+        keys = [key for key in keys if selection.matches(objects[key])]
+    page = [objects[key] for key in keys[: limit or None]]
+    meta: Object = {"resourceVersion": str(version)}
+    if remaining := len(keys) - len(page):
+        meta["continue"] = _token(version, keys[limit - 1])
+        if not selection.labels.requirements and not selection.fields:
+            meta["remainingItemCount"] = remaining
+    return meta, page
+
+
+def _token(version: int, last: Key) -> str:
+    """The continue token of a page that ended at a key."""
+    place = {"v": _TOKEN_VERSION, "rv": version, "start": "/".join(filter(None, last)) + "\0"}
+    return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
+
+
+class _Place(Struct):
+    v: str
+    rv: int
+    start: str
+
+
+def _read_token(text: str) -> tuple[int, Key]:
+    """The version and the first key that a continue token stands for.
+
+    Raises:
+        StatusError: it is none.
+    """
+    try:
+        raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
+        place = msgspec.json.decode(raw, type=_Place)
+    except (binascii.Error, ValueError, msgspec.DecodeError) as error:
+        message = f"invalid continue token: continue key is not valid: {error}"
+        raise StatusError(400, message) from error
+    namespace, _, name = place.start.rpartition("/")
+    return place.rv, (namespace, name)
+
+
+def line(kind: str, shown: Object | Status) -> bytes:
+    """A watch event as it is sent."""
+    return msgspec.json.encode({"type": kind, "object": shown}) + b"\n"
+
+
+def bookmark(resource: Resource, version: int) -> Object:
+    """The object of a BOOKMARK event: nothing but a version, and what Go writes with it."""
+    return {
+        "kind": resource.kind,
+        "apiVersion": resource.group_version,
+        "metadata": {"resourceVersion": str(version)},
+        **_ZEROES.get(resource.kind, {}),
+    }
+
+
+def list_of(resource: Resource, meta: Object, objects: Iterable[Object]) -> Object:
+    """A list of objects; as Go writes them, they do not repeat its kind."""
+    items: list[Json] = [
+        {k: v for k, v in obj.items() if k not in ("kind", "apiVersion")} for obj in objects
+    ]
+    head: Object = {"kind": f"{resource.kind}List", "apiVersion": resource.group_version}
+    return {**head, "metadata": meta, "items": items}
+
+
+def document(
+    parts: Sequence[str], aggregated: Iterable[tuple[str, ...]]
+) -> Mapping[str, Json] | None:
+    """The discovery document of a path; None where it is the path of none.
+
+    Args:
+        parts: the path between its slashes.
+        aggregated: the groups and versions that others serve.
+    """
+    match parts:
+        case ["version"]:
+            return {"major": "1", "minor": "36", "gitVersion": "v1.36.0-simulated"}
+        case ["api"]:
+            return {"kind": "APIVersions", "versions": ["v1"]}
+        case ["apis"]:
+            return _group_list(aggregated)
+        case ["api", version]:
+            return _resource_list("", version)
+        case ["apis", group, version]:
+            return _resource_list(group, version)
+    return None
+
+
+def _group_list(aggregated: Iterable[tuple[str, ...]]) -> Object:
+    served = sorted({(r.group, r.version) for r in RESOURCES if r.group} | {*aggregated})
+    groups: list[Json] = []
+    for group, pairs in groupby(served, key=lambda pair: pair[0]):
+        versions: list[Json] = [
+            {"groupVersion": "/".join(pair), "version": pair[-1]} for pair in pairs
+        ]
+        groups.append({"name": group, "versions": versions, "preferredVersion": versions[0]})
+    return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}
+
+
+def _resource_list(group: str, version: str) -> Object:
+    found = [r for r in RESOURCES if (r.group, r.version) == (group, version)]
+    if not found:
+        raise not_served()
+    resources: list[Json] = [
+        {
+            "name": r.name,
+            "singularName": r.kind.lower(),
+            "namespaced": r.namespaced,
+            "kind": r.kind,
+            "verbs": ["get", "list", "watch"],
+            "shortNames": list(r.short),
+        }
+        for r in found
+    ]
+    return {
+        "kind": "APIResourceList",
+        "apiVersion": "v1",
+        "groupVersion": found[0].group_version,
+        "resources": resources,
+    }

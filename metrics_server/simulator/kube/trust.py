@@ -1,0 +1,70 @@
+"""Whom the simulated cluster trusts: authorities, the ConfigMap that tells them, reviews."""
+
+import json
+from collections.abc import Mapping
+
+from metrics_server.api.types import GROUP
+from metrics_server.auth.identity import User
+from metrics_server.auth.request_info import Attributes
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import CONFIG_MAPS, Object
+from metrics_server.simulator.kube.reviews import Reviews
+from metrics_server.tls.authority import Authority, KeyPair
+
+FRONT_PROXY = "front-proxy-client"
+
+
+class SimulatedTrust:
+    """What kube-apiserver publishes for the servers behind it, and what it decides for them.
+
+    Args:
+        api: the Kubernetes API that tells it.
+        tokens: whom each bearer token stands for.
+
+    Attributes:
+        front_proxies: signs for front proxies.
+        clients: signs for users.
+        reviews: decides; at first anybody may read metrics and paths.
+    """
+
+    def __init__(self, api: KubernetesAPI, tokens: Mapping[str, User] | None = None) -> None:
+        self._api = api
+        self.front_proxies = Authority("front-proxy-ca")
+        self.clients = Authority("kubernetes-ca")
+        self.reviews = Reviews(tokens or {})
+        self.reviews.decide = _readers
+        api.aggregate("authentication.k8s.io", "v1", self.reviews.token_review)
+        api.aggregate("authorization.k8s.io", "v1", self.reviews.subject_access_review)
+        self.publish()
+
+    def publish(self, allowed_names: tuple[str, ...] = (FRONT_PROXY,)) -> None:
+        """Tell in the ConfigMap whom to trust; anew, after an authority was replaced."""
+        self._api.apply(
+            CONFIG_MAPS,
+            {
+                "kind": "ConfigMap",
+                "apiVersion": "v1",
+                "metadata": {
+                    "name": "extension-apiserver-authentication",
+                    "namespace": "kube-system",
+                },
+                "data": {
+                    "client-ca-file": self.clients.bundle.decode(),
+                    "requestheader-client-ca-file": self.front_proxies.bundle.decode(),
+                    "requestheader-allowed-names": json.dumps(allowed_names),
+                    "requestheader-username-headers": '["X-Remote-User"]',
+                    "requestheader-group-headers": '["X-Remote-Group"]',
+                    "requestheader-extra-headers-prefix": '["X-Remote-Extra-"]',
+                    "requestheader-uid-headers": '["X-Remote-Uid"]',
+                },
+            },
+        )
+
+    def front_proxy(self, name: str = FRONT_PROXY) -> KeyPair:
+        """The certificate of a front proxy."""
+        return self.front_proxies.issue_client(name)
+
+
+def _readers(_: User, attributes: Attributes) -> Object:
+    may = attributes.verb == "get" if attributes.path else attributes.group == GROUP
+    return {"allowed": may, "reason": "simulated"}

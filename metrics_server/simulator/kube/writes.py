@@ -1,0 +1,174 @@
+"""Writes to the Kubernetes API: create, update, JSON merge patch (RFC 7386) and delete."""
+
+import msgspec
+from aiohttp import web
+
+from metrics_server.api.status import StatusDetails
+from metrics_server.simulator.kube.api_objects import StatusError
+from metrics_server.simulator.kube.objects import (
+    API_SERVICES,
+    SECRETS,
+    Json,
+    Object,
+    ObjectStore,
+    Resource,
+    metadata,
+)
+
+# The others are the owner's to change, as their controllers would.
+WRITABLE = (SECRETS, API_SERVICES)
+
+_MERGE_PATCH = "application/merge-patch+json"
+
+
+async def written(
+    store: ObjectStore, request: web.Request, resource: Resource, namespace: str, name: str | None
+) -> tuple[Object, int]:
+    """The answer to a request that writes, and its HTTP status.
+
+    Args:
+        store: what is written to.
+        request: the request.
+        resource: of WRITABLE, or the method is not allowed.
+        namespace: where the object is; "" where it is in none.
+        name: its name; None for the collection.
+
+    Raises:
+        StatusError: the write is refused.
+    """
+    if resource in WRITABLE and (request.method == "POST") is (name is None):
+        match request.method:
+            case "POST":
+                return _created(store, resource, namespace, await _object(request)), 201
+            case "PUT":
+                before = _existing(store, resource, namespace, name or "")
+                return _updated(store, resource, before, await _object(request)), 200
+            case "PATCH":
+                before = _existing(store, resource, namespace, name or "")
+                patch = await _object(request, _MERGE_PATCH)
+                return _updated(store, resource, before, _merged(before, patch)), 200
+            case "DELETE":
+                return _deleted(store, resource, namespace, name or ""), 200
+    raise StatusError(405, "the server does not allow this method on the requested resource")
+
+
+async def _object(request: web.Request, content_type: str = "application/json") -> Object:
+    if request.content_type != content_type:
+        raise StatusError(
+            415,
+            "the body of the request was in an unknown format - accepted media types include: "
+            f"{content_type}",
+        )
+    try:
+        decoded: Json = msgspec.json.decode(await request.read())
+    except (msgspec.DecodeError, ValueError) as error:
+        raise StatusError(400, f"the object provided is unrecognized: {error}") from error
+    if not isinstance(decoded, dict):
+        raise StatusError(400, "the object provided is unrecognized")
+    return decoded
+
+
+def _existing(store: ObjectStore, resource: Resource, namespace: str, name: str) -> Object:
+    found = store.get(resource, namespace, name)
+    if found is None:
+        details = _details(resource, name)
+        raise StatusError(404, f'{resource.qualified} "{name}" not found', details)
+    return found
+
+
+def _created(store: ObjectStore, resource: Resource, namespace: str, obj: Object) -> Object:
+    meta = metadata(obj)
+    name = str(meta.get("name", ""))
+    if not name:
+        raise _invalid(
+            resource, name, "metadata.name: Required value: name or generateName is required"
+        )
+    if resource.namespaced:
+        meta["namespace"] = namespace
+    if store.get(resource, namespace, name) is not None:
+        details = _details(resource, name)
+        message = f'{resource.qualified} "{name}" already exists'
+        raise StatusError(409, message, details, reason="AlreadyExists")
+    _validate(resource, name, obj)
+    return store.apply(resource, obj)
+
+
+def _updated(store: ObjectStore, resource: Resource, before: Object, after: Object) -> Object:
+    was, meta = metadata(before), metadata(after)
+    name = str(was["name"])
+    version = meta.get("resourceVersion")
+    if not version and resource != SECRETS:
+        raise _invalid(
+            resource,
+            name,
+            "metadata.resourceVersion: Invalid value: 0: must be specified for an update",
+        )
+    if version not in (None, "", was["resourceVersion"]):
+        raise StatusError(
+            409,
+            f'Operation cannot be fulfilled on {resource.qualified} "{name}": the object has been '
+            "modified; please apply your changes to the latest version and try again",
+            _details(resource, name),
+            reason="Conflict",
+        )
+    _validate(resource, name, after)
+    # A client cannot change these.
+    meta = {**meta, **{key: was[key] for key in _KEPT if key in was}}
+    after = {**after, "metadata": meta}
+    # A write that changes nothing makes no version.
+    return before if after == before else store.apply(resource, after)
+
+
+_KEPT = ("name", "namespace", "uid", "creationTimestamp", "resourceVersion")
+
+
+def _deleted(store: ObjectStore, resource: Resource, namespace: str, name: str) -> Object:
+    last = _existing(store, resource, namespace, name)
+    store.delete(resource, namespace, name)
+    details: Object = {"name": name, "kind": resource.name, "uid": metadata(last)["uid"]}
+    if resource.group:
+        details["group"] = resource.group
+    return {
+        "kind": "Status",
+        "apiVersion": "v1",
+        "metadata": {},
+        "status": "Success",
+        "details": details,
+    }
+
+
+def _merged(target: Object, patch: Object) -> Object:
+    """RFC 7386: null removes, an object is merged, anything else replaces."""
+    merged = dict(target)
+    for key, value in patch.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict):
+            before = merged.get(key)
+            merged[key] = _merged(before if isinstance(before, dict) else {}, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+def _validate(resource: Resource, name: str, obj: Object) -> None:
+    spec = obj.get("spec")
+    if resource != API_SERVICES or not isinstance(spec, dict):
+        return
+    if spec.get("insecureSkipTLSVerify") and spec.get("caBundle"):
+        raise _invalid(
+            resource,
+            name,
+            "spec.insecureSkipTLSVerify: Invalid value: true: may not be true if caBundle is "
+            "present",
+        )
+
+
+def _invalid(resource: Resource, name: str, what: str) -> StatusError:
+    kind = f"{resource.kind}.{resource.group}" if resource.group else resource.kind
+    details = StatusDetails(name=name, group=resource.group, kind=resource.kind)
+    return StatusError(422, f'{kind} "{name}" is invalid: {what}', details)
+
+
+def _details(resource: Resource, name: str) -> StatusDetails:
+    return StatusDetails(name=name, group=resource.group, kind=resource.name)

@@ -1,0 +1,177 @@
+"""Why pages that answered have no value for a pod, for a person who reads `describe hpa`."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+
+import structlog
+from msgspec import Struct
+
+from metrics_server.common.text import printable
+from metrics_server.kube.pods import Pod
+from metrics_server.rules.model import MetricRule
+from metrics_server.sources.exporters.dialects import subject
+from metrics_server.sources.exporters.inventory import Inventory
+from metrics_server.sources.exporters.pod_mapper import Attribution
+from metrics_server.sources.exporters.scraper import Page
+from metrics_server.sources.pages.exposition import parse_labels, rows
+
+# How many pods are looked at for a reason of their own: a sentence names but a few.
+_EXPLAINED = 20
+_NAMES_SHOWN = 3
+_LABELS_SHOWN = 5
+_LONGEST_NAME = 63
+# How many rows of a family are looked at for their labels.
+_ROWS_READ = 20
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class _Read(Struct, frozen=True):
+    page: Page
+    attribution: Attribution
+    inventory: Inventory
+
+
+def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Iterator[str]:
+    """What the pages of the pods' nodes say of why, each a clause; what says most comes first.
+
+    Args:
+        rule: what was asked for.
+        pods: those without a sample, whose exporters all answered; of one namespace.
+        pages: of their nodes.
+    """
+    read = [_Read(page, page.attribution(rule.readings), page.inventory()) for page in pages]
+    if any(not one.page.body for one in read):
+        yield "a page was empty, as it is until a new exporter's first interval has passed"
+    for one in read:
+        reason = one.page.body and _is_silent(one) and _of_silent(rule, one)
+        if reason:
+            yield reason
+            break
+    yield from _of_names(pods, read)
+    yield from _of_where(rule, pods, read)
+    attributions = [one.attribution for one in read]
+    yield from _of_pods(pods, attributions)
+    if rejected := sum(one.rejected for one in attributions):
+        yield f"values out of range, which are not believed: {rejected}"
+    if conflicting := sum(one.conflicting for one in attributions):
+        yield f"GPUs with two different values, which are not believed: {conflicting}"
+    if contradicted := sum(one.contradicted for one in attributions):
+        yield f"GPUs that are idle by one family and busy by another: {contradicted}"
+    if partial := sum(one.partial for one in attributions):
+        yield f"GPUs with values for some of their compute dies or instances only: {partial}"
+    if ambiguous := sum(one.ambiguous for one in attributions):
+        yield (
+            f"{ambiguous} rows have one label twice, as dcgm-exporter 4.0 to 4.8.2 writes them for "
+            "a pod that has a label called as one of the exporter's own: rename that, or upgrade"
+        )
+
+
+def _is_silent(one: _Read) -> bool:
+    """Whether the page has no row of a GPU that the rule reads."""
+    found = one.attribution
+    return not (found.unattributed or found.ambiguous or found.names_pods)
+
+
+def _of_silent(rule: MetricRule, one: _Read) -> str:
+    """Why the page has no row that the rule reads."""
+    for reading in rule.readings:
+        found = [parse_labels(row.labels) for row in rows(one.page.body, reading.family)]
+        if found and not any(subject(labels, one.page.dialects) for labels in found[:_ROWS_READ]):
+            names = ", ".join(
+                printable(name, _LONGEST_NAME) for name in islice(found[0], _LABELS_SHOWN)
+            )
+            return (
+                f"the page has rows of {reading.family}, but their labels ({names or 'none'}) are "
+                "those of no known exporter: describe them under dialects"
+            )
+    if not one.inventory.by_pod and not one.inventory.free:
+        return (
+            "a page has no GPU on it, as while an exporter starts or reloads, until its first "
+            "interval has passed"
+        )
+    return (
+        f"a page has no row of a GPU in any family that {rule.name} is read from, such as "
+        f"{rule.readings[0].family}: the exporter's list of metrics must have one"
+    )
+
+
+def _of_where(rule: MetricRule, pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
+    """The first reading whose rows of these pods are all without the labels that it asks for."""
+    names = {(pod.namespace, pod.name) for pod in pods[:_EXPLAINED]}
+    for reading in rule.readings:
+        for one in read:
+            if not reading.where or names.isdisjoint(one.attribution.incomplete):
+                continue
+            found = [parse_labels(row.labels) for row in rows(one.page.body, reading.family)]
+            if found and not any(dict(reading.where).items() <= each.items() for each in found):
+                wanted = " and ".join(f'{name}="{value}"' for name, value in reading.where)
+                yield f"no row of {reading.family} has {wanted}"
+                return
+
+
+def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
+    """What the pages say of pods by name: that they name none, or others."""
+    claims = any(pod.shareable for pod in pods[:_EXPLAINED])
+    drawn = ", and KUBERNETES_ENABLE_DRA=true for ResourceClaims" if claims else ""
+    if any(one.inventory.free and not one.inventory.by_pod for one in read):
+        yield (
+            "the page names no pods at all: the exporter needs DCGM_EXPORTER_KUBERNETES=true and "
+            f"the kubelet's pod-resources socket{drawn}"
+        )
+        return
+    named = {pod for one in read for pod in one.inventory.by_pod}
+    free = sum(one.inventory.free for one in read)
+    for pod in pods[:_EXPLAINED]:
+        if not named or (pod.namespace, pod.name) in named:
+            continue
+        others = [namespace for namespace, name in named if name == pod.name]
+        if others:
+            # Which namespace is not for everybody to know who may ask about this one.
+            log.info("pod named in another namespace", pod=pod.name, namespaces=_named(others))
+            yield f"a pod {pod.name} is named, but in another namespace than {pod.namespace}"
+        else:
+            unnamed = f", and no pod for {free} of its GPUs" if free else ""
+            yield (
+                f"the page names other pods, but not pod {pod.name}{unnamed}: the pod has only "
+                "just started, or its GPU belongs to a sidecar or to a resource that the exporter "
+                f"is not set to look for (NVIDIA_RESOURCE_NAMES){drawn}"
+            )
+        return
+
+
+def _of_pods(pods: Sequence[Pod], attributions: Sequence[Attribution]) -> Iterator[str]:
+    """What they say of single pods: of the first of each kind, lest it be said a hundred times."""
+    partly = other_node = too_few = False
+    for pod in pods[:_EXPLAINED]:
+        name = (pod.namespace, pod.name)
+        having = [one for one in attributions if name in one.by_pod]
+        missing = {gpu for one in having for gpu in one.incomplete.get(name, ())}
+        known = {gpu for one in having for gpu in one.by_pod[name]}
+        hosts = {host for one in having for host in one.hosts}
+        requested = pod.gpus - pod.shareable
+        if missing - known:
+            if not partly:
+                yield (
+                    f"pod {pod.name} has values for {len(known)} of its {len(known | missing)} "
+                    "GPUs, and the mean of some is not the pod's"
+                )
+            partly = True
+        elif len(having) > 1 or hosts - {pod.node}:
+            if not other_node:
+                yield (
+                    f"pod {pod.name} runs on node {pod.node}, and is named by {len(having)} "
+                    f"exporters: of {_named(hosts) or 'nodes that they do not say'}"
+                )
+            other_node = True
+        elif known and len(known) != requested and not too_few:
+            yield (
+                f"pod {pod.name} requests {requested} GPUs, and there are values for {len(known)}: "
+                "an exporter leaves out what it cannot read"
+            )
+            too_few = True
+
+
+def _named(names: Iterable[str]) -> str:
+    """The first of the names that pages have, which are as long as a Kubernetes name at most."""
+    return ", ".join(printable(name, _LONGEST_NAME) for name in sorted(names)[:_NAMES_SHOWN])

@@ -1,0 +1,120 @@
+"""Parses pages where that holds nobody up: short ones at once, long ones in a thread.
+
+An exporter's page is parsed in a fraction of a millisecond, and a thread would cost more than it
+saves. A page that takes longer, because its node has many GPUs or because it is not an exporter's
+at all, must not keep the event loop from answering others.
+"""
+
+import asyncio
+import sys
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+
+from cachetools import LRUCache
+
+from metrics_server.errors import ScrapeError
+from metrics_server.rules.model import Reading
+from metrics_server.sources.exporters.scraper import Page
+
+# The page of a node with eight GPUs has 250 lines, each of which takes up to 25 µs.
+_SHORT_LINES = 400
+_SHORT_BYTES = 128 * 1024
+# As long as anything may hold the event loop before others get their turn.
+_TURN_SECONDS = 0.005
+# Pages that took longer than this wait for one another, and no others wait for them.
+_LONG_SECONDS = 0.1
+_MOST_LONG_REMEMBERED = 10_000
+# How long a thread may keep the interpreter from the event loop, which takes some dozens of turns
+# for one answer. Python's own 5 ms would make that half a second.
+_SWITCH_SECONDS = 0.0005
+
+Outcomes = Mapping[str, Page | ScrapeError]
+_Job = tuple[Page, tuple[Reading, ...]]
+# The seconds of a processor that it took; None if it was not begun.
+_Future = asyncio.Future[float | None]
+
+
+class Parser:
+    """Parses pages.
+
+    Args:
+        patience: how many seconds an answer waits for it.
+    """
+
+    def __init__(self, patience: float = 1.0) -> None:
+        sys.setswitchinterval(_SWITCH_SECONDS)
+        self._patience = patience
+        self._jobs: dict[_Job, _Future] = {}
+        self._long: LRUCache[str, None] = LRUCache(_MOST_LONG_REMEMBERED)
+        self._quick_lane = ThreadPoolExecutor(1, thread_name_prefix="parse")
+        self._slow_lane = ThreadPoolExecutor(1, thread_name_prefix="parse-slow")
+
+    async def read(self, outcomes: Outcomes, readings: tuple[Reading, ...]) -> Outcomes:
+        """The same outcomes, with each page parsed, or with how that failed in its place."""
+        jobs: dict[str, _Future] = {}
+        began = time.perf_counter()
+        for url, page in outcomes.items():
+            if isinstance(page, ScrapeError) or page.is_parsed(readings):
+                continue
+            if page.lines > _SHORT_LINES or len(page.body) > _SHORT_BYTES:
+                jobs[url] = self._job(page, readings)
+                continue
+            page.attribution(readings)
+            if time.perf_counter() - began > _TURN_SECONDS:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
+        if not jobs:
+            return outcomes
+        # A question that is given up leaves the work to the others that share it.
+        await asyncio.wait(jobs.values(), timeout=self._patience)
+        late = {url: self._late(outcomes[url]) for url, job in jobs.items() if not _succeeded(job)}
+        return {**outcomes, **late} if late else outcomes
+
+    def _job(self, page: Page, readings: tuple[Reading, ...]) -> _Future:
+        """The parsing of a page, which all who ask for the same share."""
+        key = (page, readings)
+        job = self._jobs.get(key)
+        if job is None:
+            lane = self._slow_lane if page.target in self._long else self._quick_lane
+            loop = asyncio.get_running_loop()
+            deadline = time.monotonic() + self._patience
+            job = loop.run_in_executor(lane, _parse, page, readings, deadline)
+            self._jobs[key] = job
+            job.add_done_callback(lambda done: self._end(key, done))
+        return job
+
+    def _end(self, key: _Job, job: _Future) -> None:
+        """Remember whether the exporter's pages take long."""
+        del self._jobs[key]
+        if job.cancelled() or job.exception() is not None:
+            return
+        target, seconds = key[0].target, job.result()
+        if seconds is not None and seconds > _LONG_SECONDS:
+            self._long[target] = None
+        elif seconds is not None:
+            self._long.pop(target, None)
+
+    def _late(self, page: Page | ScrapeError) -> Page | ScrapeError:
+        if isinstance(page, ScrapeError):
+            return page
+        return ScrapeError(
+            f"sent a page of {page.lines} lines, which was not read within {self._patience:g} s",
+            "too-large",
+        )
+
+
+def _succeeded(job: _Future) -> bool:
+    return job.done() and not job.cancelled() and job.result() is not None
+
+
+def _parse(page: Page, readings: tuple[Reading, ...], deadline: float) -> float | None:
+    """Parse a page, in a thread; not if nobody waits for it any more."""
+    if time.monotonic() > deadline:
+        return None
+    # Not the time on the clock, which passes while others have the processor.
+    began = time.thread_time()
+    # In this order: with its attribution a page is taken to be parsed, and nobody waits for more.
+    page.inventory()
+    page.attribution(readings)
+    return time.thread_time() - began

@@ -1,0 +1,225 @@
+"""Measures pods by the pages of the exporters on their nodes."""
+
+from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
+from functools import cache
+
+from msgspec import structs
+
+from metrics_server.errors import ScrapeError
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.samples import Collection, PodSample, TargetFailure
+from metrics_server.rules.model import MetricRule
+from metrics_server.sources.exporters.dialects import PodName
+from metrics_server.sources.exporters.hints import hints
+from metrics_server.sources.exporters.parsing import Parser
+from metrics_server.sources.exporters.pod_mapper import Attribution
+from metrics_server.sources.exporters.scraper import Page, Scraper
+from metrics_server.sources.exporters.targets import Targets
+
+# How far above the rule's maximum a value is that counts as the maximum, as a profiling ratio may
+# read a little above 1. What is further above is no value.
+_TOLERANCE = 1.01
+
+
+class ExporterSource:
+    """A MetricSource that scrapes just the nodes that run the pods in question.
+
+    Args:
+        targets: where the exporters of a node are.
+        scraper: reads their pages.
+        why_none: why a node may have no exporter, as far as that is known: a clause for a person.
+        parser: parses them; by default with the patience of an answer.
+    """
+
+    def __init__(
+        self,
+        targets: Targets,
+        scraper: Scraper,
+        why_none: Callable[[], str] = str,
+        parser: Parser | None = None,
+    ) -> None:
+        self._targets = targets
+        self._scraper = scraper
+        self._parser = parser or Parser()
+        self._why_none = why_none
+
+    async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
+        """Measure these pods, all of one namespace, now.
+
+        A pod is covered if each GPU that a page names for it has a value that is believed: the mean
+        over some of its GPUs would be a number, but not the pod's.
+
+        A terminating pod that has given its GPUs back is counted as drained: it has no sample, but
+        its work is known.
+        """
+        targets = self._targets.on_nodes({pod.node for pod in pods})
+        scrapes = await self._scraper.scrape({url for urls in targets.values() for url in urls})
+        pages = await self._parser.read(scrapes.outcomes, rule.readings)
+        asked = frozenset((pod.namespace, pod.name) for pod in pods)
+        # Of each group that shares a GPU once, and not again for each of its pods.
+        were_asked = cache(asked.issuperset)
+        hosts = frozenset(host for node in targets for host in _called(node))
+        samples: list[PodSample] = []
+        uncovered: list[Pod] = []
+        drained = 0
+        for pod in pods:
+            outcomes = [pages[url] for url in targets[pod.node]]
+            answered = [page for page in outcomes if isinstance(page, Page)]
+            sample = _sample(rule, pod, answered, were_asked, hosts)
+            if sample is not None:
+                samples.append(sample)
+            elif len(answered) < len(outcomes) or not _has_drained(rule, pod, answered):
+                uncovered.append(pod)
+            else:
+                drained += 1
+        measured = Collection(
+            len(pods), tuple(samples), fresh_until=scrapes.fresh_until, drained=drained
+        )
+        if not uncovered:
+            return measured
+        measured = _with_gaps(measured, rule, uncovered, targets, pages)
+        if measured.nodes_without_exporter:
+            measured = structs.replace(measured, no_exporter_hint=self._why_none())
+        return measured
+
+
+def _sample(
+    rule: MetricRule,
+    pod: Pod,
+    pages: Iterable[Page],
+    were_asked: Callable[[frozenset[PodName]], bool],
+    hosts: frozenset[str],
+) -> PodSample | None:
+    """The measurement of a pod, by the pages of its node's exporters; None if it has none.
+
+    Args:
+        rule: what is measured.
+        pod: of what.
+        pages: those that answered.
+        were_asked: whether all of these pods are of the question.
+        hosts: what exporters may call the nodes of these.
+    """
+    name = (pod.namespace, pod.name)
+    read = [(page, page.attribution(rule.readings)) for page in pages]
+    read = _of_its_node(pod, read, hosts)
+    named = [one for one in read if name in one[1].by_pod or name in one[1].incomplete]
+    gpus: dict[str, float] = {}
+    missing: set[str] = set()
+    shared = False
+    for _, attribution in named:
+        missing |= attribution.incomplete.get(name, frozenset())
+        shared |= not all(map(were_asked, attribution.shared.get(name, ())))
+        for gpu, value in attribution.by_pod.get(name, {}).items():
+            if 0 <= value <= rule.maximum * _TOLERANCE:
+                gpus.setdefault(gpu, min(value, rule.maximum))
+            else:
+                missing.add(gpu)
+    if not gpus or missing - gpus.keys():
+        return None
+    # Where it requests just these, and each for itself, there can be no others.
+    if (pod.shareable or len(gpus) != pod.gpus) and not _are_all(pod, gpus.keys(), read):
+        return None
+    # Two exporters that name more GPUs than the pod has are of two nodes, and one is out of date.
+    if len(named) > 1 and 0 < pod.gpus < len(gpus):
+        return None
+    return PodSample(
+        pod=pod.name,
+        gpus=tuple(gpus[gpu] for gpu in sorted(gpus)),
+        timestamp=min(page.timestamp for page, _ in named),
+        shared=shared,
+    )
+
+
+def _are_all(pod: Pod, gpus: KeysView[str], pages: Iterable[tuple[Page, Attribution]]) -> bool:
+    """Whether these are all GPUs of a pod, by all that the pages of its node know.
+
+    Where it requests more than the pages name, some have no row at all, unless other pods share
+    those that it has: then several of what it requests may be on one of them.
+    """
+    units: dict[str, int] = {}
+    shared = False
+    for page, _ in pages:
+        inventory = page.inventory()
+        holding = inventory.by_pod.get((pod.namespace, pod.name))
+        if holding is not None:
+            # What is told of a GPU as a whole is told of its instance too.
+            if any(inventory.wholes.get(gpu) not in gpus for gpu in holding.gpus.keys() - gpus):
+                return False
+            units |= {gpu: max(of, units.get(gpu, 0)) for gpu, of in holding.gpus.items()}
+            shared = shared or holding.shared
+    return shared or sum(units.values()) >= pod.gpus - pod.shareable
+
+
+def _has_drained(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
+    """Whether a terminating pod has given its GPUs back: its node has GPUs, and none is the pod's.
+
+    Args:
+        rule: what is measured.
+        pod: one without a sample.
+        pages: of all exporters of its node.
+    """
+    name = (pod.namespace, pod.name)
+    read = [page.attribution(rule.readings) for page in pages]
+    return (
+        pod.terminating
+        and any(one.unattributed or one.names_pods for one in read)
+        and not any(name in page.inventory().by_pod for page in pages)
+    )
+
+
+def _of_its_node(
+    pod: Pod, read: list[tuple[Page, Attribution]], hosts: frozenset[str]
+) -> list[tuple[Page, Attribution]]:
+    """Those of the pages that may speak of a pod.
+
+    An exporter goes on naming a pod that is gone, and one of the same name may by then run on
+    another node. What an exporter calls its node need not be the Node's name: before 3.x it is the
+    exporter's own pod. So a page is passed over only if it says that it is of another node that is
+    known here, or if another page, which names pods, says that it is of the pod's.
+    """
+    called = _called(pod.node)
+    own = [one for one in read if one[1].names_pods and not one[1].hosts.isdisjoint(called)]
+    return own or [one for one in read if one[1].hosts.isdisjoint(hosts)]
+
+
+def _called(node: str) -> tuple[str, ...]:
+    """What exporters may call a node: by the whole of its name, or by the first part of it."""
+    first = node.partition(".")[0]
+    # A name that begins with a digit may be an address, whose first part names nothing.
+    return (node,) if first == node or node[:1].isdigit() else (node, first)
+
+
+def _with_gaps(
+    measured: Collection,
+    rule: MetricRule,
+    uncovered: Sequence[Pod],
+    targets: Mapping[str, Sequence[str]],
+    pages: Mapping[str, Page | ScrapeError],
+) -> Collection:
+    """The collection with what is known of the pods that it does not cover."""
+    nodes: dict[str, None] = {}
+    failures: dict[str, TargetFailure] = {}
+    answered: dict[str, Page] = {}
+    without_sample: list[Pod] = []
+    for pod in uncovered:
+        urls = targets[pod.node]
+        if not urls:
+            nodes[f"node {pod.node}" if pod.node else "any node"] = None
+            continue
+        failed = False
+        for url in urls:
+            page = pages[url]
+            if isinstance(page, ScrapeError):
+                failures[url] = TargetFailure(url, str(page))
+                failed = True
+            else:
+                answered[url] = page
+        if not failed:
+            without_sample.append(pod)
+    return structs.replace(
+        measured,
+        nodes_without_exporter=tuple(nodes),
+        failures=tuple(failures.values()),
+        pods_without_sample=tuple(f"pod {pod.name}" for pod in without_sample),
+        hints=(tuple(hints(rule, without_sample, answered.values())) if without_sample else ()),
+    )

@@ -1,0 +1,1 @@
+"""Metrics pages: fetching them within bounds, and parsing the Prometheus text format."""

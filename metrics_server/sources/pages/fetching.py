@@ -1,0 +1,150 @@
+"""One GET of one exporter's page: the whole page, or how it failed in words for a person."""
+
+import aiohttp
+from aiohttp import hdrs
+from msgspec import Struct
+
+from metrics_server import __version__
+from metrics_server.common.text import printable
+from metrics_server.errors import ScrapeError
+from metrics_server.http.sockets import why
+from metrics_server.sources.pages.access import AccessKeeper
+from metrics_server.sources.pages.connection import BoundedConnector
+
+# Far above a GPU's labels with all labels of its pod. One line is read in one piece.
+_MOST_LINE_BYTES = 64 * 1024
+_MIB = 1024 * 1024
+# Of a header's value, so that the rest of the sentence is seen too.
+_MOST_SHOWN = 60
+
+
+class PageLimits(Struct, frozen=True):
+    """How much a page may be.
+
+    Attributes:
+        bytes: its size.
+        lines: how many lines it may have; what a page costs goes by them.
+    """
+
+    bytes: int = 8 * _MIB
+    lines: int = 25_000
+
+
+def exporter_session() -> aiohttp.ClientSession:
+    """A session for exporters alone; it must be made in the loop that uses it."""
+    return aiohttp.ClientSession(
+        connector=BoundedConnector(),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        # The deadline is the scraper's, around all of it.
+        timeout=aiohttp.ClientTimeout(),
+        auto_decompress=False,
+        headers={
+            hdrs.ACCEPT: "text/plain;version=0.0.4",
+            # A page that was cut while compressed, or that grows without bounds as it is
+            # decompressed, is one more thing that can go wrong, for a page of some 100 kB.
+            hdrs.ACCEPT_ENCODING: "identity",
+            hdrs.USER_AGENT: f"gpu-metrics-server/{__version__}",
+        },
+    )
+
+
+async def fetch(
+    session: aiohttp.ClientSession, url: str, keeper: AccessKeeper, limits: PageLimits
+) -> bytes:
+    """The page at a URL.
+
+    Args:
+        session: from `exporter_session`.
+        url: of the page.
+        keeper: how it is reached.
+        limits: how much the page may be.
+
+    Raises:
+        ScrapeError: there is no whole page, and why.
+    """
+    try:
+        return await _get(session, url, keeper, limits)
+    except aiohttp.ClientPayloadError:
+        raise ScrapeError("cut its page short", "cut-short") from None
+    except aiohttp.ServerDisconnectedError:
+        raise ScrapeError("closed the connection without an answer", "unreachable") from None
+    except aiohttp.ClientResponseError as error:
+        told = _in_brief(error)
+        raise ScrapeError(f"sent what is not HTTP: {told}", "not-http") from None
+    except TimeoutError:
+        raise  # an OSError, but not one of the connection's
+    except (aiohttp.ClientError, OSError, ValueError) as error:
+        raise ScrapeError(f"could not be reached: {why(error)}", "unreachable") from None
+
+
+async def _get(
+    session: aiohttp.ClientSession, url: str, keeper: AccessKeeper, limits: PageLimits
+) -> bytes:
+    access = await keeper.current()
+    if access.headers and not url.lower().startswith("https:"):
+        raise ScrapeError("was not asked: exporters.auth would go in the clear", "credentials")
+    # A redirect is not followed: it could lead anywhere, and the credentials with it.
+    async with session.get(
+        url,
+        allow_redirects=False,
+        ssl=access.context,
+        server_hostname=access.server_name,
+        headers=access.headers,
+    ) as response:
+        if response.status == 401:  # noqa: PLR2004 - HTTP's own number
+            keeper.refused()
+        if response.status != 200:  # noqa: PLR2004 - HTTP's own number
+            raise ScrapeError(f"answered HTTP {response.status}", "http-status")
+        if response.content_type not in ("text/plain", "application/openmetrics-text"):
+            kind = printable(response.content_type, _MOST_SHOWN)
+            raise ScrapeError(f"sent {kind}, not text/plain", "not-text")
+        encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
+        if encoding.lower() != "identity":
+            kind = printable(encoding, _MOST_SHOWN)
+            raise ScrapeError(f"sent a page that is compressed ({kind})", "not-text")
+        # Without either, a page ends where the connection does, and a part looks like the whole.
+        if hdrs.CONTENT_LENGTH not in response.headers and not _is_chunked(response):
+            raise ScrapeError(
+                "sent a page without its length, of which a part would look like the whole",
+                "cut-short",
+            )
+        return await _read(response.content, limits)
+
+
+async def _read(content: aiohttp.StreamReader, limits: PageLimits) -> bytes:
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > limits.bytes:
+            raise ScrapeError(
+                f"sent more than {limits.bytes} bytes (exporters.maxPageBytes)", "too-large"
+            )
+    if b"\0" in body:
+        raise ScrapeError("sent bytes that are not text", "not-text")
+    # The format has each line end with a line feed: a page without its last one is a part.
+    if body and not body.endswith(b"\n"):
+        raise ScrapeError("cut its page short: the last line has no end", "cut-short")
+    if _has_line_above(body, _MOST_LINE_BYTES):
+        raise ScrapeError(f"sent a line of more than {_MOST_LINE_BYTES} bytes", "too-large")
+    return bytes(body)
+
+
+def _has_line_above(body: bytearray, most: int) -> bool:
+    """Whether a line of a page, each with its line feed, has more bytes than this."""
+    start = 0
+    while len(body) - start > most:
+        # The last line to end within that reach; those before it are shorter yet.
+        end = body.rfind(b"\n", start, start + most)
+        if end < 0:
+            return True
+        start = end + 1
+    return False
+
+
+def _is_chunked(response: aiohttp.ClientResponse) -> bool:
+    return "chunked" in response.headers.get(hdrs.TRANSFER_ENCODING, "").lower()
+
+
+def _in_brief(error: aiohttp.ClientResponseError) -> str:
+    """What was wrong with the head of a response, without the arrow that points to it."""
+    return " ".join(error.message.split()).rstrip(" ^:")

@@ -1,0 +1,57 @@
+"""A log for lines that anybody can cause: only so many a minute, for each peer and in all."""
+
+import time
+from collections.abc import Callable
+
+from structlog.stdlib import BoundLogger
+
+from metrics_server.common.rates import Rate, Rates
+from metrics_server.common.text import printable
+
+_EACH = Rate(per_second=10 / 60, burst=10)
+_TOTAL = Rate(per_second=1, burst=60)
+_MAX_CHARACTERS = 256
+
+
+class SparingLog:
+    """Writes a line unless there were too many; the next one says how many were left out.
+
+    Args:
+        log: where lines go.
+        clock: seconds that never run backwards.
+    """
+
+    def __init__(self, log: BoundLogger, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._log = log
+        self._rates = Rates(each=_EACH, total=_TOTAL, clock=clock)
+        self._left_out = 0
+
+    def info(self, event: str, *, peer: str, **values: str | int | None) -> None:
+        """Log at level info, because of a peer; values are escaped and cut short."""
+        if self._counts(peer):
+            self._log.info(event, peer=peer, **self._with_left_out(values))
+
+    def warning(self, event: str, *, peer: str, **values: str | int | None) -> None:
+        """Log at level warning, likewise."""
+        if self._counts(peer):
+            self._log.warning(event, peer=peer, **self._with_left_out(values))
+
+    def exception(self, event: str, *, peer: str, **values: str | int | None) -> None:
+        """Log the exception that is being handled, likewise."""
+        if self._counts(peer):
+            self._log.exception(event, peer=peer, **self._with_left_out(values))
+
+    def _counts(self, peer: str) -> bool:
+        if self._rates.allow(peer):
+            return True
+        self._left_out += 1
+        return False
+
+    def _with_left_out(self, values: dict[str, str | int | None]) -> dict[str, str | int | None]:
+        shown = {
+            name: printable(value, _MAX_CHARACTERS) if isinstance(value, str) else value
+            for name, value in values.items()
+        }
+        if self._left_out:
+            shown["left_out"], self._left_out = self._left_out, 0
+        return shown

@@ -1,0 +1,288 @@
+"""The TLS side of one connection, by pyOpenSSL: it takes any client certificate.
+
+Servers built on k8s.io/apiserver ask for a certificate, take whatever is shown, and decide later
+what it is worth. Python's own `ssl` cannot do that: it verifies during the handshake and ends the
+connection when that fails, so a client with a good token and an unknown certificate never gets to
+show the token, and OpenSSL alone decides which of two authorities of the same name it tries.
+pyOpenSSL lets us accept the certificate here; `auth.client_certificates` verifies it afterwards.
+The handshake still proves that the client holds the certificate's key.
+"""
+
+import ssl
+from collections.abc import Callable, Sequence
+from typing import NoReturn
+
+from cryptography import x509
+from OpenSSL import SSL, crypto
+
+from metrics_server.errors import ConfigurationError
+from metrics_server.tls.authority import KeyPair
+from metrics_server.tls.pairs import signing_key
+
+# Forward secrecy and authenticated encryption only; TLS 1.3 has nothing else.
+_TLS_1_2_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
+_PROTOCOL = b"http/1.1"
+# OpenSSL follows a chain this far when it looks at a client's certificate; its verdict is ignored,
+# but the signatures cost time.
+_MAX_DEPTH = 8
+# Of a TLS record: what it begins with, its header's size, what it may carry, its size in all.
+_KINDS = range(20, 24)
+_MAJOR_VERSION = 3
+_HEADER_BYTES = 5
+_DATA_BYTES = 16 * 1024
+_RECORD_BYTES = _HEADER_BYTES + _DATA_BYTES + 2048
+# What encryption adds to a write, in the worst case.
+_OVERHEAD_BYTES = 1024
+
+Chain = Sequence[bytes]
+"""A peer's certificates, DER, its own first; empty where it showed none."""
+
+Vouched = Callable[[Chain], bool]
+"""Whether a peer's certificates verify now."""
+
+
+def server_context(pair: KeyPair) -> SSL.Context:
+    """The context of new connections that are served with a pair.
+
+    No session is ever resumed: every connection shows its certificate again.
+
+    Raises:
+        ConfigurationError: the pair cannot be used.
+    """
+    context = SSL.Context(SSL.TLS_SERVER_METHOD)
+    context.set_min_proto_version(SSL.TLS1_2_VERSION)
+    context.set_options(SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION | SSL.OP_NO_TICKET)
+    context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
+    context.set_cipher_list(_TLS_1_2_CIPHERS)
+    context.set_alpn_select_callback(_choose_protocol)
+    context.set_verify(SSL.VERIFY_PEER, _take_any_certificate)
+    context.set_verify_depth(_MAX_DEPTH)
+    try:
+        own, *others = x509.load_pem_x509_certificates(pair.certificate)
+        context.use_certificate(own)
+        for other in others:
+            context.add_extra_chain_cert(other)
+        context.use_privatekey(signing_key(pair))
+        context.check_privatekey()
+    except (SSL.Error, ValueError) as error:
+        told = _reason(error) if isinstance(error, SSL.Error) else str(error)
+        raise ConfigurationError(f"the serving pair cannot be used: {told}") from error
+    return context
+
+
+class ServerTls(ssl.SSLObject):
+    """The server's side of one connection, as event loops use an `ssl.SSLObject`.
+
+    Args:
+        context: as `server_context` makes it.
+        incoming: what the peer sends.
+        outgoing: what is sent to the peer.
+        vouched: whether a chain verifies, so that `getpeercert` may return its certificate.
+    """
+
+    def __init__(
+        self,
+        context: SSL.Context,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        vouched: Vouched,
+    ) -> None:
+        self._incoming = incoming
+        self._outgoing = outgoing
+        self._vouched = vouched
+        self._tls = SSL.Connection(context, None)
+        self._tls.set_accept_state()
+        self._chain: tuple[bytes, ...] | None = None
+        # What came and is not yet OpenSSL's, from an offset on: the begin of a record, mostly.
+        self._rest = b""
+        self._offset = 0
+        # Whether OpenSSL may have something to read without being fed.
+        self._is_fed = False
+        # Whether there may be more to read though nothing is left in `incoming`.
+        self._has_more = False
+
+    @property
+    def peer_chain(self) -> tuple[bytes, ...]:
+        """The certificates that the peer showed, its own first; nobody has verified them."""
+        if self._chain is None:
+            own = self._tls.get_peer_certificate()
+            shown = [] if own is None else [own, *(self._tls.get_peer_cert_chain() or ())]
+            ders = [crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in shown]
+            self._chain = tuple(dict.fromkeys(ders))
+        return self._chain
+
+    def getpeercert(self, binary_form: bool = False) -> bytes | None:  # type: ignore[override] # noqa: FBT001, FBT002 - as in SSLObject
+        """The peer's own certificate, DER; None where it showed none, or none that verifies.
+
+        So whoever asks in the standard way is never handed a certificate that anybody can make.
+        """
+        chain = self.peer_chain
+        return chain[0] if binary_form and chain and self._vouched(chain) else None
+
+    def do_handshake(self) -> None:
+        """Go on with the handshake as far as what has come allows."""
+        try:
+            while True:
+                try:
+                    self._tls.do_handshake()
+                except SSL.WantReadError:
+                    if not self._feed():
+                        raise
+                else:
+                    # The first request may have come with the end of the handshake.
+                    self._has_more = True
+                    return
+        except SSL.Error as error:
+            _translate(error)
+        finally:
+            self._flush()
+
+    def read(self, len: int = 1024, buffer: bytearray | None = None) -> bytes | int:  # type: ignore[override] # noqa: A002 - as in SSLObject
+        """What the peer has sent, up to a number of bytes; nothing once it has said goodbye."""
+        data = self._receive(len)
+        if buffer is None:
+            return data
+        size = memoryview(data).nbytes
+        buffer[:size] = data
+        return size
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        """Send some of the data, and tell how much."""
+        try:
+            sent = self._tls.send(data)
+        except SSL.Error as error:
+            self._flush()
+            _translate(error)
+        self._flush(sent + _OVERHEAD_BYTES)
+        return sent
+
+    def unwrap(self) -> None:
+        """Say goodbye, and wait for the peer to do so."""
+        try:
+            while not self._tls.shutdown():
+                if not self._feed():
+                    raise SSL.WantReadError
+        except SSL.Error as error:
+            _translate(error)
+        finally:
+            self._flush()
+
+    def pending(self) -> int:
+        """Whether there may be more to read though nothing is left in `incoming`: 1 or 0."""
+        return int(self._has_more)
+
+    def cipher(self) -> tuple[str, str, int] | None:
+        """The cipher in use: its name, the version of TLS that defines it, its secret bits."""
+        name, version = self._tls.get_cipher_name(), self._tls.get_cipher_version()
+        return (name, version, self._tls.get_cipher_bits() or 0) if name and version else None
+
+    def compression(self) -> None:
+        """None: there is never any."""
+
+    def version(self) -> str:
+        """The version of TLS."""
+        return self._tls.get_protocol_version_name()
+
+    def selected_alpn_protocol(self) -> str | None:
+        """The protocol that was agreed on."""
+        return self._tls.get_alpn_proto_negotiated().decode() or None
+
+    def _receive(self, size: int) -> bytes:
+        chunks: list[bytes] = []
+        self._has_more = True
+        while size > 0:
+            if not (self._is_fed or self._feed()):
+                self._has_more = False
+                break
+            most = min(size, _DATA_BYTES)
+            try:
+                chunk = self._tls.recv(most)
+            except SSL.WantReadError:
+                self._is_fed = False  # a record without data
+                continue
+            except SSL.ZeroReturnError:
+                if not chunks:
+                    return b""
+                break  # the next call finds the same
+            except SSL.Error as error:
+                if not chunks:
+                    self._flush()
+                    _translate(error)
+                break  # likewise
+            # Most records are read whole, so OpenSSL is not asked in vain whether it has more.
+            self._is_fed = len(chunk) == most
+            chunks.append(chunk)
+            size -= len(chunk)
+        if not chunks:
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "want to read")
+        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
+
+    def _feed(self) -> bool:
+        """Hand the next TLS record to OpenSSL; False where none is complete.
+
+        Not all that has come: OpenSSL's own buffer would grow, and is kept as long as the
+        connection.
+        """
+        if self._incoming.pending:
+            self._rest = self._rest[self._offset :] + self._incoming.read()
+            self._offset = 0
+        rest, begin = self._rest, self._offset
+        left = len(rest) - begin
+        if left < _HEADER_BYTES:
+            return False
+        size = _HEADER_BYTES + (rest[begin + 3] << 8 | rest[begin + 4])
+        if size > _RECORD_BYTES or rest[begin] not in _KINDS or rest[begin + 1] != _MAJOR_VERSION:
+            size = left  # it is not a record, and OpenSSL says so at once
+        if left < size:
+            return False
+        if left == size:
+            self._rest, self._offset = b"", 0
+        else:
+            self._offset = begin + size
+        self._tls.bio_write(rest[begin : begin + size])
+        self._is_fed = True
+        return True
+
+    def _flush(self, size: int = _DATA_BYTES) -> None:
+        """Take from OpenSSL what is to be sent."""
+        try:
+            while len(piece := self._tls.bio_read(size)) > 0:
+                self._outgoing.write(piece)
+                if len(piece) < size:
+                    return
+        except SSL.WantReadError:
+            return
+
+
+def _take_any_certificate(*_: object) -> bool:
+    return True
+
+
+def _choose_protocol(
+    _: SSL.Connection, offered: list[bytes]
+) -> bytes | SSL._NoOverlappingProtocols:
+    return _PROTOCOL if _PROTOCOL in offered else SSL.NO_OVERLAPPING_PROTOCOLS
+
+
+def _translate(error: SSL.Error) -> NoReturn:
+    """Raise what `ssl` raises in such a case, as event loops know that alone."""
+    match error:
+        case SSL.WantReadError():
+            raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "want to read") from None
+        case SSL.WantWriteError():
+            raise ssl.SSLWantWriteError(ssl.SSL_ERROR_WANT_WRITE, "want to write") from None
+        case SSL.ZeroReturnError():
+            raise ssl.SSLZeroReturnError(ssl.SSL_ERROR_ZERO_RETURN, "closed by the peer") from None
+        case SSL.SysCallError():
+            raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the connection broke off") from None
+    failure = ssl.SSLError(ssl.SSL_ERROR_SSL, _reason(error))
+    failure.library, failure.reason = "SSL", _reason(error)
+    raise failure from None
+
+
+def _reason(error: SSL.Error) -> str:
+    """Why OpenSSL refused something: the last of what it says."""
+    match error.args:
+        case ([*_, (_, _, str(reason))],):
+            return reason
+    return str(error) or type(error).__name__

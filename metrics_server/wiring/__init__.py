@@ -1,0 +1,1 @@
+"""The composition root: puts the server together from its parts."""

@@ -1,0 +1,228 @@
+"""The part of the server that measures, made as the configuration says."""
+
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+
+import structlog
+
+from metrics_server.config.dialects import DialectConfig
+from metrics_server.config.forms import is_in_the_clear
+from metrics_server.config.sections import (
+    Config,
+    ExporterAuthConfig,
+    ExportersConfig,
+    ExporterTlsConfig,
+    FallbackConfig,
+    PodsConfig,
+)
+from metrics_server.errors import ConfigurationError
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.endpoints import (
+    EndpointSlice,
+    EndpointStore,
+    NamespacedEndpoints,
+    ServiceRef,
+    decode_endpoint_slice,
+    service_selector,
+)
+from metrics_server.kube.freshness import WatchedPods
+from metrics_server.kube.nodes import Node, NodeStore, decode_node
+from metrics_server.kube.pod_stores import PodStore, PodStores
+from metrics_server.kube.pods import Pod, pod_decoder
+from metrics_server.kube.reflector import Reflector
+from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.windows import Windows
+from metrics_server.rules.model import Rules
+from metrics_server.sources.exporters.dialects import DIALECTS, Dialect
+from metrics_server.sources.exporters.scraper import Scraper
+from metrics_server.sources.exporters.source import ExporterSource
+from metrics_server.sources.exporters.targets import DiscoveredTargets, StaticTargets, Way
+from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
+from metrics_server.sources.pages.fetching import PageLimits
+from metrics_server.telemetry.metrics import Monitor
+
+log = structlog.stdlib.get_logger(__name__)
+
+Watch = Reflector[Pod] | Reflector[EndpointSlice] | Reflector[Node]
+
+
+@asynccontextmanager
+async def providing(
+    client: KubernetesClient,
+    config: Config,
+    static: tuple[str, ...],
+    rules: Rules,
+    monitor: Monitor,
+) -> AsyncIterator[tuple[ExternalMetricsProvider, Mapping[str, Watch]]]:
+    """A provider, and the watches that it needs to be kept up.
+
+    Args:
+        client: the door to the Kubernetes API.
+        config: the configuration file.
+        static: URLs of exporters from the command line.
+        rules: the metrics that can be asked for.
+        monitor: counts what is done.
+    """
+    pods, pod_watches = _pods(client, config.pods)
+    targets, endpoint_watches = _targets(client, config, static)
+    scraper = Scraper(
+        timeout=config.exporters.timeout,
+        max_age=config.exporters.max_age,
+        max_concurrency=config.exporters.max_concurrency,
+        limits=PageLimits(config.exporters.max_page_bytes, config.exporters.max_page_lines),
+        dialects=dialects_in_force(config.dialects),
+        access=targets.access,
+        monitor=monitor,
+    )
+    async with scraper, Windows(period=config.exporters.max_age) as windows:
+        provider = ExternalMetricsProvider(
+            rules=rules,
+            pods=pods,
+            measure=config.pods.measure,
+            source=ExporterSource(targets, scraper, targets.why_none),
+            min_coverage=config.fallback.min_coverage,
+            windows=windows,
+            fallback=_fallback(config.fallback),
+            monitor=monitor,
+        )
+        monitor.follow_sizes(
+            {
+                "pods": pods.__len__,
+                "exporters": targets.__len__,
+                "scrapes": scraper.__len__,
+                "answers": provider.__len__,
+            }
+        )
+        yield provider, {**pod_watches, **endpoint_watches}
+
+
+def check_exporters(config: ExportersConfig, static: Sequence[str]) -> None:
+    """Refuse what is wrong only together with the flags.
+
+    Args:
+        config: of the file.
+        static: URLs of exporters from the command line.
+
+    Raises:
+        ConfigurationError: nothing names an exporter, or secrets would be sent in the clear.
+    """
+    if not (config.services or config.static or static):
+        raise ConfigurationError(
+            "exporters.services: is empty, and neither exporters.static nor --exporter names an "
+            "exporter"
+        )
+    in_the_clear = list(filter(is_in_the_clear, static))
+    if config.auth.shows_something and in_the_clear:
+        raise ConfigurationError(
+            f"exporters: auth would be sent in the clear, by --exporter {', '.join(in_the_clear)}"
+        )
+
+
+def dialects_in_force(user: Sequence[DialectConfig]) -> tuple[Dialect, ...]:
+    """The dialects of a user, and then those built-in ones that they do not replace by name."""
+    if not user:
+        return DIALECTS
+    own = [
+        Dialect(
+            name=one.name,
+            marks=tuple(dict.fromkeys((one.gpu[0], *one.labels))),
+            gpu=one.gpu,
+            namespace=one.namespace,
+            pod=one.pod,
+            hosts=one.hosts,
+            stems=one.stems,
+        )
+        for one in user
+    ]
+    names = {one.name for one in own}
+    return (*own, *(one for one in DIALECTS if one.name not in names))
+
+
+def _pods(
+    client: KubernetesClient, config: PodsConfig
+) -> tuple[WatchedPods | PodStores, Mapping[str, Watch]]:
+    """The pods that can be selected, and what keeps them in step with the cluster."""
+    decode = pod_decoder(config.gpu_resources)
+
+    def watched(path: str) -> tuple[WatchedPods, Reflector[Pod]]:
+        # In pages: from its cache an API server sends all pods at once, which is gigabytes of a
+        # large cluster.
+        store = PodStore()
+        reflector = Reflector(client, path, decode, store, first_version="")
+        return WatchedPods(store, reflector), reflector
+
+    if not config.namespaces:
+        pods, reflector = watched("/api/v1/pods")
+        return pods, {"pods": reflector}
+    log.info("only some namespaces are watched", namespaces=config.namespaces)
+    each = {name: watched(f"/api/v1/namespaces/{name}/pods") for name in config.namespaces}
+    return (
+        PodStores({name: pods for name, (pods, _) in each.items()}),
+        {f"pods-{name}": reflector for name, (_, reflector) in each.items()},
+    )
+
+
+def _targets(
+    client: KubernetesClient, config: Config, static: tuple[str, ...]
+) -> tuple[DiscoveredTargets | StaticTargets, Mapping[str, Watch]]:
+    """Where exporters are, and what keeps that in step with the cluster."""
+    exporters = config.exporters
+    keepers: dict[AccessFiles, AccessKeeper] = {}
+
+    def keeper(tls: ExporterTlsConfig | None, auth: ExporterAuthConfig | None) -> AccessKeeper:
+        files = _access_files(tls or exporters.tls, auth or exporters.auth)
+        return keepers.setdefault(files, AccessKeeper(files))
+
+    urls = (*exporters.static, *static)
+    if urls:
+        return StaticTargets(urls, keeper(None, None)), {}
+    ways = {
+        ServiceRef(one.namespace, one.name, one.port): Way(
+            one.scheme or exporters.scheme, one.path or exporters.path, keeper(one.tls, one.auth)
+        )
+        for one in exporters.services
+    }
+    nodes = NodeStore() if exporters.match_nodes_by_address else None
+    endpoints = EndpointStore(ways, nodes)
+    watches: dict[str, Watch] = {}
+    if nodes is not None:
+        # In pages, as a Node is large.
+        watches["nodes"] = Reflector(client, "/api/v1/nodes", decode_node, nodes, first_version="")
+
+    def watch(
+        path: str, services: Iterable[ServiceRef], store: EndpointStore | NamespacedEndpoints
+    ) -> Reflector[EndpointSlice]:
+        query = {"labelSelector": service_selector(services)}
+        return Reflector(client, path, decode_endpoint_slice, store, query=query)
+
+    group = "/apis/discovery.k8s.io/v1"
+    if not config.pods.namespaces:
+        watches["endpointslices"] = watch(f"{group}/endpointslices", ways, endpoints)
+    else:
+        # A server of some namespaces has rights in these alone.
+        for namespace in dict.fromkeys(one.namespace for one in ways):
+            watches[f"endpointslices-{namespace}"] = watch(
+                f"{group}/namespaces/{namespace}/endpointslices",
+                [one for one in ways if one.namespace == namespace],
+                NamespacedEndpoints(endpoints, namespace),
+            )
+    return DiscoveredTargets(endpoints, ways, by_address=nodes is not None), watches
+
+
+def _access_files(tls: ExporterTlsConfig, auth: ExporterAuthConfig) -> AccessFiles:
+    return AccessFiles(
+        ca_file=tls.ca_file,
+        server_name=tls.server_name,
+        bearer_token_file=auth.bearer_token_file,
+        username=auth.username,
+        password_file=auth.password_file,
+    )
+
+
+def _fallback(config: FallbackConfig) -> FallbackChain:
+    return FallbackChain(
+        config.chain,
+        last_known_max_age=config.last_known_max_age,
+        simulated=Simulated(config.simulated.base, config.simulated.spread),
+    )

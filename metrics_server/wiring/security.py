@@ -1,0 +1,193 @@
+"""The part of the server that is trusted and that trusts: certificates, and who may ask."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+import structlog
+from msgspec import Struct, structs
+
+from metrics_server.auth.authentication import Authenticator
+from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.client_certificates import PeerCertificates
+from metrics_server.auth.delegation import (
+    COLLECTION,
+    QUERY,
+    ConfigMap,
+    DelegatedAuthentication,
+    DelegationStore,
+    decode_config_map,
+    read_delegation,
+)
+from metrics_server.auth.guard import Guard
+from metrics_server.auth.request_header import RequestHeaderConfig
+from metrics_server.auth.tokens import TokenReviews
+from metrics_server.auth.trust_files import TrustFiles
+from metrics_server.config.options import ServeOptions
+from metrics_server.config.sections import CertificatesConfig
+from metrics_server.errors import ConfigurationError
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.reflector import Reflector
+from metrics_server.telemetry.metrics import Monitor
+from metrics_server.tls.authority import Authority
+from metrics_server.tls.context import ListeningContext
+from metrics_server.tls.files import CertificateFiles
+from metrics_server.tls.self_managed import SelfManaged
+
+Run = Callable[[], Coroutine[object, object, None]]
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class Certificates(Struct, frozen=True):
+    """What is served with.
+
+    Attributes:
+        tls: the context of the listening socket.
+        run: what keeps it up to date; None where nothing has to.
+        check: what is wrong with it; None while all is well.
+        bundle: the authority of a certificate that was made for this run only, PEM.
+    """
+
+    tls: ListeningContext
+    run: Run | None
+    check: Callable[[], str | None]
+    bundle: bytes | None = None
+
+
+async def certificates(
+    options: ServeOptions, config: CertificatesConfig, client: KubernetesClient, monitor: Monitor
+) -> Certificates:
+    """The serving certificate, from where the flags say.
+
+    Raises:
+        ConfigurationError: the flags contradict each other, or the files cannot be used.
+    """
+    files = _certificate_files(options)
+    if files and options.self_managed_certs:
+        raise ConfigurationError(
+            "--self-managed-certs and files of certificates exclude each other"
+        )
+    # What is there until the first real pair is, and is never served with where one is to come.
+    authority = Authority("gpu-metrics-server")
+    local = dict.fromkeys(["localhost", "127.0.0.1", "::1", options.bind_address])
+    tls = await asyncio.to_thread(ListeningContext, authority.issue(list(local)))
+    if files:
+        followed = CertificateFiles(*files, use=tls.use_pair, monitor=monitor)
+        await followed.load()
+        return Certificates(tls, followed.run, lambda: tls.complaint(datetime.now(UTC)))
+    if options.self_managed_certs:
+        managed = SelfManaged(
+            client,
+            service=config.service,
+            namespace=config.namespace,
+            secret=config.secret,
+            use=tls.use_pair,
+            monitor=monitor,
+        )
+        return Certificates(tls, managed.run, managed.check)
+    log.warning(
+        "serving with a certificate made for this run, which no client trusts; "
+        "give --self-managed-certs, or --cert-dir"
+    )
+    return Certificates(tls, None, lambda: None, authority.bundle)
+
+
+class Trust(Struct, frozen=True):
+    """Who may ask, and what keeps that in step with the cluster.
+
+    Attributes:
+        guard: stands before every answer.
+        watch: follows whom the cluster trusts; None where the flags say all of it.
+        run: follows the files that flags name; None where there are none.
+    """
+
+    guard: Guard
+    watch: Reflector[ConfigMap] | None
+    run: Run | None
+
+
+_CLIENT_CA = "--client-ca-file"
+_REQUEST_HEADER_CA = "--requestheader-client-ca-file"
+
+
+async def trust(
+    options: ServeOptions, client: KubernetesClient, tls: ListeningContext, monitor: Monitor
+) -> Trust:
+    """Whom the cluster trusts, and the flags, which come first; both are followed.
+
+    Raises:
+        ConfigurationError: the cluster does not tell, or a file cannot be used.
+        KubernetesError: the API cannot be reached.
+    """
+    named = {
+        _CLIENT_CA: options.client_ca_file,
+        _REQUEST_HEADER_CA: options.requestheader_client_ca_file,
+    }
+    files = TrustFiles({flag: path for flag, path in named.items() if path is not None})
+    if options.requestheader_allowed_names and options.requestheader_client_ca_file is None:
+        raise ConfigurationError(f"--requestheader-allowed-names goes with {_REQUEST_HEADER_CA}")
+    await files.load()
+    authenticator = Authenticator(TokenReviews(client), monitor.authenticated)
+    guard = Guard(
+        authenticator, Authorizer(client, always_allow_paths=options.always_allow_paths), monitor
+    )
+    tls.use_verifier(lambda chain: authenticator.vouches_for(PeerCertificates(tuple(chain))))
+    is_told_all = len(files.content) == len(named)
+    cluster = DelegatedAuthentication() if is_told_all else await read_delegation(client)
+    store = DelegationStore(cluster)
+
+    def take_over() -> None:
+        try:
+            authenticator.trust(_in_force(store.value, files.content, options))
+        except ValueError:
+            log.exception("kept the trust of the cluster as it was known last")
+
+    await asyncio.to_thread(authenticator.trust, _in_force(cluster, files.content, options))
+    store.subscribe(lambda _: take_over())
+    return Trust(
+        guard,
+        None
+        if is_told_all
+        else Reflector(client, COLLECTION, decode_config_map, store, query=QUERY),
+        (lambda: files.follow(take_over)) if files.content else None,
+    )
+
+
+def _in_force(
+    cluster: DelegatedAuthentication, files: Mapping[str, bytes], options: ServeOptions
+) -> DelegatedAuthentication:
+    """Whom to trust: as the flags say, and where they say nothing as the cluster does."""
+    request_header = cluster.request_header
+    if _REQUEST_HEADER_CA in files:
+        request_header = RequestHeaderConfig(
+            username_headers=("X-Remote-User",),
+            group_headers=("X-Remote-Group",),
+            extra_headers_prefixes=("X-Remote-Extra-",),
+            allowed_names=options.requestheader_allowed_names,
+        )
+    if request_header is not None and options.requestheader_uid_headers:
+        request_header = structs.replace(
+            request_header, uid_headers=options.requestheader_uid_headers
+        )
+    return DelegatedAuthentication(
+        client_ca=files.get(_CLIENT_CA, cluster.client_ca),
+        request_header_ca=files.get(_REQUEST_HEADER_CA, cluster.request_header_ca),
+        request_header=request_header,
+    )
+
+
+def _certificate_files(options: ServeOptions) -> tuple[Path, Path] | None:
+    certificate, key = options.tls_cert_file, options.tls_private_key_file
+    if options.cert_dir is not None:
+        if certificate or key:
+            raise ConfigurationError(
+                "--cert-dir stands for --tls-cert-file and --tls-private-key-file: give one of them"
+            )
+        return options.cert_dir / "tls.crt", options.cert_dir / "tls.key"
+    if certificate and key:
+        return certificate, key
+    if certificate or key:
+        raise ConfigurationError("--tls-cert-file and --tls-private-key-file go together")
+    return None

@@ -1,0 +1,172 @@
+"""The composition root: the order in which the server starts, and how it ends."""
+
+import asyncio
+import signal
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+
+import structlog
+from aiohttp import web
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+
+from metrics_server.api.app import ApiServer, App
+from metrics_server.api.discovery import build_discovery
+from metrics_server.api.external_metrics import ExternalMetrics
+from metrics_server.api.health import HealthCheck, HealthChecks
+from metrics_server.api.openapi import build_openapi
+from metrics_server.auth.delegation import ConfigMap
+from metrics_server.common.tasks import background
+from metrics_server.config.options import ServeOptions
+from metrics_server.config.rules import rules_in_force
+from metrics_server.config.sections import Config
+from metrics_server.http.listener import listening
+from metrics_server.kube.client import connect
+from metrics_server.kube.reflector import Reflector
+from metrics_server.telemetry import logs
+from metrics_server.telemetry.metrics import Monitor
+from metrics_server.wiring.metrics import Watch, check_exporters, providing
+from metrics_server.wiring.security import certificates, trust
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class RunningServer(Struct, frozen=True):
+    """A server that listens.
+
+    Attributes:
+        url: where, with the port that was really taken.
+        bundle: the authority to verify it by, PEM, if its certificate was made for this run.
+        stopping: to be set when it is about to stop: readiness fails from then on.
+        synced: for each watched resource, set once it is known.
+    """
+
+    url: str
+    bundle: bytes | None
+    stopping: asyncio.Event
+    synced: Mapping[str, asyncio.Event]
+
+
+async def serve(options: ServeOptions, config: Config) -> None:
+    """Serve until SIGTERM or SIGINT, then end in good order.
+
+    Readiness fails first, so that no new request is sent here; after the shutdown delay no
+    connection is accepted any more, and what is under way is finished. A second signal ends the
+    delay.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
+        KubernetesError: the Kubernetes API cannot be reached at the start.
+    """
+    signalled, hurried = asyncio.Event(), asyncio.Event()
+
+    def on_signal() -> None:
+        (hurried if signalled.is_set() else signalled).set()
+
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, on_signal)
+    async with running(options, config) as server:
+        await signalled.wait()
+        server.stopping.set()
+        log.info("stopping", delay=options.shutdown_delay)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(options.shutdown_delay):
+                await hurried.wait()
+    log.info("stopped")
+
+
+@asynccontextmanager
+async def running(options: ServeOptions, config: Config) -> AsyncIterator[RunningServer]:
+    """A server that runs for as long as the context.
+
+    Raises:
+        ConfigurationError: a setting cannot be used.
+        KubernetesError: the Kubernetes API cannot be reached.
+    """
+    check_exporters(config.exporters, options.exporters)
+    monitor = Monitor(CollectorRegistry())
+    monitor.follow_log(logs.dropped)
+    rules = rules_in_force(config.rules, gauges=config.gauges)
+    stopping = asyncio.Event()
+    async with AsyncExitStack() as stack:
+        client = await connect(options.kubeconfig)
+        stack.push_async_callback(client.close)
+        served = await certificates(options, config.certificates, client, monitor)
+        trusted = await trust(options, client, served.tls, monitor)
+        provider, measured = await stack.enter_async_context(
+            providing(client, config, options.exporters, rules, monitor)
+        )
+        watches: dict[str, Watched] = {**measured}
+        if trusted.watch is not None:
+            watches["trust"] = trusted.watch
+        kept_up = {f"watch-{name}": watch.run for name, watch in watches.items()}
+        if served.run is not None:
+            kept_up["follow-certificate"] = served.run
+        if trusted.run is not None:
+            kept_up["follow-trust-files"] = trusted.run
+        tasks = [await stack.enter_async_context(background(*one)) for one in kept_up.items()]
+        monitor.follow_watches({name: _restarts(watch) for name, watch in watches.items()})
+        app = App(
+            admit=trusted.guard,
+            external_metrics=ExternalMetrics(provider, rules.known(), monitor),
+            discovery=build_discovery(rules.names()),
+            openapi=build_openapi(),
+            health=HealthChecks(
+                live=[_runs(task) for task in tasks],
+                ready=[
+                    *(_synced(name, watch) for name, watch in watches.items()),
+                    *(_current(name, watch) for name, watch in measured.items()),
+                    HealthCheck("certificate", served.check),
+                    HealthCheck("shutdown", lambda: "begun" if stopping.is_set() else None),
+                ],
+            ),
+            monitor=monitor,
+        )
+
+        async def answer(request: web.BaseRequest) -> web.Response:
+            response = await app(request)
+            if stopping.is_set():
+                # Whoever keeps connections is to open the next one to another replica.
+                response.force_close()
+            return response
+
+        api = ApiServer(answer, monitor=monitor)
+        host, port = await stack.enter_async_context(
+            listening(api, options.bind_address, options.secure_port, served.tls)
+        )
+        url = f"https://[{host}]:{port}" if ":" in host else f"https://{host}:{port}"
+        log.info("serving", url=url, kubernetes=client.host)
+        yield RunningServer(
+            url, served.bundle, stopping, {name: watch.synced for name, watch in watches.items()}
+        )
+
+
+Watched = Watch | Reflector[ConfigMap]
+
+
+def _runs(task: asyncio.Task[None]) -> HealthCheck:
+    return HealthCheck(
+        task.get_name(), lambda: "it has ended; the log says why" if task.done() else None
+    )
+
+
+def _synced(name: str, watch: Watched) -> HealthCheck:
+    return HealthCheck(
+        f"{name}-synced",
+        lambda: None if watch.synced.is_set() else watch.last_error or "not yet listed",
+    )
+
+
+def _current(name: str, watch: Watch) -> HealthCheck:
+    def check() -> str | None:
+        if not watch.synced.is_set() or not watch.is_stale:
+            return None
+        why = watch.last_error or "its watch is open but silent"
+        return f"nothing was heard from the Kubernetes API for {watch.silence:.0f} s: {why}"
+
+    return HealthCheck(f"{name}-current", check)
+
+
+def _restarts(watch: Watched) -> Callable[[], int]:
+    return lambda: watch.restarts + watch.relists

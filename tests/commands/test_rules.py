@@ -1,0 +1,116 @@
+"""The command `rules`."""
+
+from pathlib import Path
+
+import pytest
+
+from metrics_server.commands.main import main
+from metrics_server.config.file import load_config
+from metrics_server.config.rules import rules_in_force
+from metrics_server.config.sections import Config
+from metrics_server.rules.catalogue import CATALOGUE
+
+CONFIG = """
+rules:
+  - name: gpu_utilization
+    unit: percent
+    readings: [{family: DCGM_FI_PROF_SM_ACTIVE, maximum: 1.01, scale: 100}]
+    maximum: 100
+    window: 30s
+  - name: free_share
+    unit: percent
+    readings:
+      - {family: FREE, minimum: 0.5, maximum: 9, scale: 100, over: [USED, FREE], where: {kind: a}}
+    overPods: sum
+"""
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    """The exit status, output and errors of the command."""
+    with pytest.raises(SystemExit) as ended:
+        main(["rules", *arguments])
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, *capsys.readouterr()
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A file with two rules."""
+    path = tmp_path / "config.yaml"
+    path.write_text(CONFIG, encoding="utf-8")
+    return path
+
+
+def test_the_table_has_a_row_for_each_metric(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each tells how it is aggregated, for which target it is, and where it is read, in order."""
+    status, out, err = run(capsys)
+    assert (status, err) == (0, "")
+    rows = {line.split()[0]: line.split() for line in out.split("\n\n")[0].splitlines()[1:]}
+    assert list(rows) == [rule.name for rule in CATALOGUE]
+    assert rows["gpu_utilization"][1:5] == ["percent", "Value", "avg", "avg"]
+    assert rows["gpu_utilization_sum"][1:5] == ["percent", "AverageValue", "avg", "sum"]
+    families = " ".join(rows["gpu_utilization"][6:])
+    assert families.startswith("DCGM_FI_DEV_GPU_UTIL, DCGM_FI_DEV_GPU_UTIL_RATIO * 100 (beside ")
+    assert "DCGM_FI_PROF_GR_ENGINE_ACTIVE * 100, " in families
+    # Where the sum and the greatest are read is said once.
+    assert rows["gpu_utilization_sum"][6:] == rows["gpu_utilization_max"][6:]
+    assert rows["gpu_utilization_sum"][6:] == ["as", "gpu_utilization"]
+    gauges = out.split("\n\n")[1]
+    assert "DCGM_FI_PROF_SM_ACTIVE" in gauges
+    assert "as NAME_sum (AverageValue)" in gauges
+
+
+def test_the_table_is_of_the_configuration(
+    capsys: pytest.CaptureFixture[str], config: Path
+) -> None:
+    """A rule of the file stands where the one that it replaces stood, or at the end."""
+    out = run(capsys, "--config", str(config))[1]
+    rows = out.split("\n\n")[0].splitlines()
+    assert "  30s     DCGM_FI_PROF_SM_ACTIVE * 100" in rows[1]
+    (its_sum,) = [row for row in rows if row.startswith("gpu_utilization_sum ")]
+    assert "DCGM_FI_DEV_GPU_UTIL, " in its_sum, "the built-in sum stays as it is"
+    assert rows[-1].split() == [
+        *("free_share", "percent", "AverageValue", "avg", "sum", "-"),
+        *('FREE{kind="a"}', "/", "(USED", "+", "FREE)", "*", "100"),
+    ]
+
+
+@pytest.mark.parametrize("extra", ["", "gauges: false"])
+def test_the_yaml_is_a_configuration_of_the_same_rules(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, extra: str
+) -> None:
+    """What is printed brings the same rules into force, and prints as the same again."""
+    first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
+    first.write_text(CONFIG + extra, encoding="utf-8")
+    second.write_text(run(capsys, "--config", str(first), "--output", "yaml")[1], encoding="utf-8")
+    before, after = (
+        rules_in_force(one.rules, gauges=one.gauges) for one in map(load_config, (first, second))
+    )
+    assert list(before) == list(after)
+    assert before.gauges() == after.gauges()
+    assert bool(after.gauges()) == (not extra)
+    again = run(capsys, "--config", str(second), "--output", "yaml")[1]
+    assert again == second.read_text(encoding="utf-8")
+
+
+def test_without_gauges_the_table_says_so(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """A reader sees that a setting is the reason."""
+    path = tmp_path / "config.yaml"
+    path.write_text("gauges: false", encoding="utf-8")
+    assert run(capsys, "--config", str(path))[1].endswith("\n  none (gauges: false)\n")
+
+
+def test_a_wrong_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The exit status is 2, and the problem is told by its path."""
+    path = tmp_path / "config.yaml"
+    path.write_text("rules: [{name: a, readings: []}]", encoding="utf-8")
+    status, out, err = run(capsys, "--config", str(path), "--output", "yaml")
+    assert (status, out) == (2, "")
+    assert "rules.0.readings: must have one reading at least" in err
+
+
+def test_the_defaults_are_the_catalogue() -> None:
+    """With nothing configured, what is built in is in force."""
+    assert list(rules_in_force(Config().rules, gauges=True)) == list(CATALOGUE)

@@ -1,0 +1,233 @@
+"""What errors advise: near and foreign names, labels of series; always short, on one line."""
+
+import time
+from http import HTTPStatus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics_server.common.advice import other_resources, series_labels, unknown_metric
+from metrics_server.errors import (
+    BadRequestError,
+    CounterAskedError,
+    MeasurementMissingError,
+    NotAcceptableError,
+    NotFoundError,
+    RequestError,
+    UnknownMetricError,
+)
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.gauges import COUNTERS, GAUGES
+from metrics_server.rules.model import Rules
+from tests.support.harness import cluster, page, pod
+
+RULES = Rules(CATALOGUE, GAUGES, COUNTERS)
+ANY_TEXT = st.text(max_size=2000) | st.text("abc_|\n\x1b\u202e", max_size=2000)
+LIMIT = 700
+
+
+def refusal(name: str) -> str:
+    """Why a metric is not found."""
+    with pytest.raises(RequestError) as raised:
+        RULES.find(name)
+    return str(raised.value)
+
+
+def assert_fit(message: str) -> None:
+    """The message is short enough for an HPA's event, and does nothing to a terminal."""
+    assert len(message) < LIMIT
+    assert message.isprintable()
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("gpu_utilisation", "gpu_utilization"),
+        ("gpu-utilization", "gpu_utilization"),
+        ("gpu_utilization_avg", "gpu_utilization"),
+        ("gpu_util", "gpu_utilization"),
+        ("DCGM_FI_DEV_GPU_UTIL_AVG", "DCGM_FI_DEV_GPU_UTIL"),
+        ("dcgm_fi_dev_gpu_utilization", "DCGM_FI_DEV_GPU_UTIL"),
+        ("gpu_mem_used", "gpu_memory_used"),
+    ],
+)
+def test_near_names_come_first(name: str, near: str) -> None:
+    """A slip in a name is answered by the name that was meant, before the list of all."""
+    message = refusal(name)
+    assert message.startswith(f'there is no metric "{name}"; the nearest names are ')
+    nearest = message.split("are ", 1)[1].split(".", 1)[0].split(", ")
+    assert near in nearest
+    assert len(nearest) <= 3
+    assert "gauges of the exporters by their own names" in message
+    assert_fit(message)
+
+
+def test_a_name_like_none_is_answered_by_those_there_are() -> None:
+    """Each mean is named, and how its sum and its greatest are called."""
+    message = refusal("zzz")
+    for rule in CATALOGUE:
+        assert (f"{rule.name}," in message or f"{rule.name};" in message) == (
+            rule.over_pods == "avg"
+        )
+    assert "NAME_sum (for AverageValue) and NAME_max" in message
+    assert "gauges" not in unknown_metric("zzz", tuple(RULES.names()), ())
+
+
+@pytest.mark.parametrize(
+    ("name", "says"),
+    [
+        ("s0-prometheus", ("KEDA names the triggers", "asks for gpu_utilization")),
+        ("s1-prometheus-DCGM_FI_DEV_GPU_UTIL", ("KEDA names", "needs KEDA's APIService")),
+        (
+            "kubernetes.io|container|accelerator|duty_cycle",
+            ("Here it is gpu_utilization with type: Value", "gpu_utilization_sum with"),
+        ),
+        (
+            "kubernetes.io|container|accelerator|memory_used",
+            ("Here it is gpu_memory_used with", "gpu_memory_used_sum"),
+        ),
+        (
+            "prometheus.googleapis.com|dcgm_fi_dev_gpu_util|unknown",
+            ("Here it is DCGM_FI_DEV_GPU_UTIL with", "DCGM_FI_DEV_GPU_UTIL_sum"),
+        ),
+        ("custom.googleapis.com|what|ever", ("Here it is gpu_utilization with",)),
+        ("datadogmetric@default:gpu-util", ("Datadog names its DatadogMetrics so",)),
+    ],
+)
+def test_a_name_of_another_server_is_recognized(name: str, says: tuple[str, ...]) -> None:
+    """It is said whose it is, and what is asked for here."""
+    message = refusal(name)
+    assert message.startswith(f'there is no metric "{name}": ')
+    for part in says:
+        assert part in message
+    assert_fit(message)
+
+
+@settings(deadline=None)
+@given(ANY_TEXT)
+def test_any_name_gets_a_message_that_fits(name: str) -> None:
+    """However long it is, and whatever is in it."""
+    assert_fit(refusal(f"{name}\x00"))
+
+
+def test_many_long_names_do_not_take_long() -> None:
+    """The nearest name is found within what the event loop may be held."""
+    names = tuple(f"{'gpu_memory_utilization_of_a_long_name' * 6}_{n}" for n in range(5000))
+    start = time.process_time()
+    message = unknown_metric("gpu_memory_utilization_of_a_long_nome" * 200, names, ())
+    assert time.process_time() - start < 0.5, "it is some ten times less"
+    assert_fit(message)
+
+
+@given(ANY_TEXT)
+def test_no_error_says_more_than_an_event_holds(text: str) -> None:
+    """The root of all errors of requests sees to it."""
+    for error in (
+        RequestError(text),
+        BadRequestError(text),
+        UnknownMetricError(text),
+        CounterAskedError(text, "gpu_power_usage"),
+        NotFoundError(text),
+        NotAcceptableError(text, [text]),
+        MeasurementMissingError(text, "no-sample"),
+    ):
+        assert_fit(str(error))
+
+
+@pytest.mark.parametrize(
+    ("keys", "told"),
+    [
+        (["exported_pod"], '"exported_pod"'),
+        (["app", "exported_namespace", "Hostname", "gpu"], '"exported_namespace" and "Hostname"'),
+        (["resource.labels.container_name"], '"resource.labels.container_name"'),
+        (["metric.labels.model"], '"metric.labels.model"'),
+        (["modelName", "modelName"], '"modelName"'),
+        (["pod"], '"pod"'),
+        (["namespace"], '"namespace"'),
+        (["container"], '"container"'),
+        (["UUID"], '"UUID"'),
+    ],
+)
+def test_labels_of_series_are_recognized(keys: list[str], told: str) -> None:
+    """The keys are named, two at most, and it is said whose labels are meant here."""
+    advice = series_labels(keys)
+    assert advice.startswith(f". {told}: labels of series")
+    assert "the labels of pods" in advice
+
+
+@pytest.mark.parametrize("keys", [[], ["app"], ["app.kubernetes.io/name", "tier", "pods"]])
+def test_labels_of_pods_need_no_advice(keys: list[str]) -> None:
+    """A selector that merely matches nothing is not suspected."""
+    assert series_labels(keys) == ""
+
+
+@given(st.lists(ANY_TEXT), ANY_TEXT)
+def test_advice_on_selectors_and_resources_fits(texts: list[str], text: str) -> None:
+    """With the longest of sentences before it, it still is within the limit."""
+    keys = [f"exported_{one}" for one in (*texts, text)]
+    for advice in (series_labels(keys), other_resources(keys)):
+        assert len(advice) < 350
+        assert advice.isprintable()
+
+
+async def test_a_selector_of_series_labels_through_a_server() -> None:
+    """What `kubectl describe hpa` shows to somebody who comes from Prometheus."""
+    async with cluster({"gpu-0": page({("default", "a"): [50]})}, [pod("a")]) as simulated:
+        answer = await simulated.client.metric(
+            "default", "gpu_utilization", "exported_pod=a,Hostname=gpu-0"
+        )
+        assert answer.status == HTTPStatus.NOT_FOUND
+        message = answer.error().message
+    assert message.startswith(
+        'no pods in namespace "default" match "Hostname=gpu-0,exported_pod=a"'
+    )
+    assert message.endswith(
+        '"Hostname" and "exported_pod": labels of series, it seems. Here a selector matches the '
+        "labels of pods, such as the matchLabels of their Deployment"
+    )
+
+
+async def test_a_pod_is_measured_whatever_its_labels_are_called() -> None:
+    """The words are for selectors that match no pod, and for these alone."""
+    labelled = pod("a", labels={"gpu": "a100", "container": "x"})
+    async with cluster({"gpu-0": page({("default", "a"): [50]})}, [labelled]) as simulated:
+        answer = await simulated.client.metric("default", "gpu_utilization", "gpu=a100")
+        assert answer.item().value == "50"
+
+
+async def test_what_pods_without_a_gpu_request_is_named() -> None:
+    """Whoever has another vendor's accelerator sees its resource, and where to add it."""
+    pods = [
+        pod("a", resource="habana.ai/gaudi"),
+        pod("b", resource="habana.ai/gaudi"),
+        pod("c", resource="example.com/dongle"),
+        pod("d", gpus=0),
+        pod("e", resource="amd.com/nic", labels={"app": "other"}),
+    ]
+    async with cluster({}, pods) as simulated:
+        answer = await simulated.client.metric("default", "gpu_utilization", "app=inference")
+        assert answer.status == HTTPStatus.NOT_FOUND
+        message = answer.error().message
+    assert 'match "app=inference" (4), but none of them requests a GPU' in message
+    assert message.endswith(
+        ". They request example.com/dongle, habana.ai/gaudi: if an exporter measures it, add it "
+        "to pods.gpuResources"
+    )
+    assert_fit(message)
+
+
+@pytest.mark.parametrize(
+    "resource",
+    ["nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb.shared", "amd.com/gpu", "amd.com/cpx_nps4"],
+)
+async def test_the_vendors_own_names_are_gpus(resource: str) -> None:
+    """Nothing is configured for time-sliced, partitioned and AMD's GPUs."""
+    text = page({("default", "a"): [50]})
+    async with cluster({"gpu-0": text}, [pod("a", resource=resource)]) as simulated:
+        assert (await simulated.client.metric("default", "gpu_utilization")).item().value == "50"
+
+
+def test_fractions_of_gpus_are_explained() -> None:
+    """Nothing can be added to pods.gpuResources for them."""
+    assert "fractional GPUs" in other_resources(["gpu-fraction"])

@@ -1,0 +1,34 @@
+"""Text from elsewhere, in messages and lines of the log."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_server.common.text import printable
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("plain Ümläute and 火", "plain Ümläute and 火"),
+        ("", ""),
+        ("a\nb\r\tc", "a\\nb\\r\\tc"),
+        ("\x1b[31mred\x1b]0;title\x07", "\\x1b[31mred\\x1b]0;title\\x07"),
+        ("\u202eesrever\u2028line\ufeff", "\\u202eesrever\\u2028line\\ufeff"),
+        ("\x00\x7f\x85\ud800", "\\x00\\x7f\\x85\\ud800"),
+        ("x" * 40, "x" * 40),
+        ("x" * 41, "x" * 39 + "…"),
+        ("\n" * 22, "\\n" * 19 + "\\…"),
+    ],
+)
+def test_shown(text: str, shown: str) -> None:
+    """It stands on one line, says nothing to a terminal, and is not long."""
+    assert printable(text, 40) == shown
+
+
+@given(st.text(st.characters(codec=None), max_size=50), st.integers(1, 30))
+def test_always_printable_and_bounded(text: str, most: int) -> None:
+    """Whatever the text, a person can read what is shown of it."""
+    shown = printable(text, most)
+    assert shown.isprintable()
+    assert len(shown) <= most

@@ -1,0 +1,68 @@
+"""Caches that are bounded by bytes: what they count is no less than what is allocated."""
+
+import tracemalloc
+from collections.abc import Callable
+
+import pytest
+
+from metrics_server.auth.identity import User
+from metrics_server.common.weight import BytesLRU, weight
+from metrics_server.kube.labels import _known, parse_selector
+from metrics_server.measuring.samples import Question
+
+
+def question(n: int, length: int) -> Question:
+    """A question of many values, no two alike, as it is after it was answered."""
+    selector = parse_selector(f"app in ({','.join(f'v{n}x{i}' for i in range(length))})")
+    selector.matches({"app": "x"})
+    return Question("default", "gpu_utilization", selector)
+
+
+def user(n: int, length: int) -> User:
+    """A user of many groups."""
+    return User(f"u{n}", groups=tuple(f"group-{n}-{i}" for i in range(length)))
+
+
+@pytest.mark.parametrize("length", [1, 20])
+@pytest.mark.parametrize("make", [question, user])
+def test_what_is_kept_is_counted(make: Callable[[int, int], Question | User], length: int) -> None:
+    """However much is put in, the memory that it takes stays within the bytes."""
+    most = 1024 * 1024
+    kept: BytesLRU[Question | User, int] = BytesLRU(most)
+
+    def put(n: int) -> None:
+        key = make(n, length)
+        kept.put(key, n, weight(key))
+
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for n in range(most // (length * 100)):
+            put(n)
+        _known.cache_clear()
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert kept.bytes <= most
+    assert len(kept) > 1
+    assert grown <= most * 1.1
+
+
+def test_the_longest_unused_goes_first() -> None:
+    """And what is used stays."""
+    kept: BytesLRU[int, str] = BytesLRU(16 * 1000)
+    for n in range(100):
+        kept.put(n, "x", 50)
+        kept.get(0)
+    assert kept.get(0) == "x"
+    assert kept.get(1) is None
+    assert kept.get(99) == "x"
+
+
+def test_what_is_too_long_is_not_kept() -> None:
+    """It would push out many others; nor is what was kept in its place."""
+    kept: BytesLRU[str, str] = BytesLRU(16 * 1000)
+    kept.put("a", "old", 10)
+    kept.put("a", "new", 601)
+    assert kept.get("a") is None
+    assert len(kept) == 0

@@ -1,0 +1,286 @@
+"""The documents name what there is, as the code has it."""
+
+import argparse
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import msgspec
+import pytest
+import yaml
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+from pydantic import BaseModel
+
+from metrics_server.api.types import milli_value
+from metrics_server.commands.main import build_parser
+from metrics_server.config.dialects import DialectConfig
+from metrics_server.config.rules import ReadingConfig, RuleConfig, rules_in_force
+from metrics_server.config.sections import Config
+from metrics_server.errors import RequestError
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import MetricRule
+from metrics_server.rules.quantities import QUANTITIES
+from metrics_server.telemetry.metrics import Monitor
+
+
+class MetricTarget(Struct, rename="camel", forbid_unknown_fields=True):
+    """An autoscaling/v2 MetricTarget, as it is for external metrics."""
+
+    type: str
+    value: str | None = None
+    average_value: str | None = None
+
+
+class LabelSelector(Struct, rename="camel", forbid_unknown_fields=True):
+    """A meta/v1 LabelSelector, as far as the documents use it."""
+
+    match_labels: dict[str, str]
+
+
+class MetricIdentifier(Struct, forbid_unknown_fields=True):
+    """An autoscaling/v2 MetricIdentifier."""
+
+    name: str
+    selector: LabelSelector
+
+
+class ExternalMetricSource(Struct, forbid_unknown_fields=True):
+    """An autoscaling/v2 ExternalMetricSource."""
+
+    metric: MetricIdentifier
+    target: MetricTarget
+
+
+class MetricSpec(Struct, forbid_unknown_fields=True):
+    """An autoscaling/v2 MetricSpec of an external metric."""
+
+    type: str
+    external: ExternalMetricSource
+
+
+class AutoscalerSpec(Struct, rename="camel", forbid_unknown_fields=True):
+    """An autoscaling/v2 HorizontalPodAutoscalerSpec."""
+
+    scale_target_ref: dict[str, str]
+    min_replicas: int
+    max_replicas: int
+    metrics: list[MetricSpec]
+    behavior: dict[str, dict[str, int]] = {}
+
+
+HEALTH_CHECKS = [
+    "ping",
+    "watch-pods",
+    "watch-endpointslices",
+    "watch-trust",
+    "follow-certificate",
+    "follow-trust-files",
+    "pods-synced",
+    "pods-current",
+    "endpointslices-synced",
+    "endpointslices-current",
+    "trust-synced",
+    "certificate",
+    "shutdown",
+]
+
+ROOT = Path(__file__).parents[2]
+METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
+REFERENCE = (ROOT / "docs" / "reference.md").read_text(encoding="utf-8")
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def commands() -> dict[str, argparse.ArgumentParser]:
+    """The parser of each command."""
+    for action in build_parser()._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    raise AssertionError("there are no commands")
+
+
+def settings(section: type[BaseModel] = Config, path: str = "") -> Iterator[tuple[str, str, str]]:
+    """The path, default and description of every setting of the configuration file."""
+    for name, field in section.model_fields.items():
+        here = f"{path}{field.alias or name}"
+        if isinstance(field.default, BaseModel):
+            yield from settings(type(field.default), f"{here}.")
+        elif here == "rules[].readings":
+            yield here, "required", field.description or ""
+            yield from settings(ReadingConfig, f"{here}[].")
+        elif field.is_required():
+            yield here, "required", field.description or ""
+        else:
+            yield here, _default(here, field.default), field.description or ""
+
+
+def _default(path: str, value: object) -> str:
+    if isinstance(value, bool):
+        return f"`{value}`".lower()
+    if isinstance(value, tuple) and value and isinstance(value[0], BaseModel):
+        return ", ".join(f"`{one.namespace}/{one.name}`" for one in value)
+    if path.rsplit(".", 1)[-1] in ("timeout", "maxAge", "lastKnownMaxAge", "window"):
+        return f"`{value:g}s`"
+    if isinstance(value, tuple):
+        return f"`[{', '.join(value)}]`"
+    if value == "":
+        return '`""`'
+    return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [*settings(), *settings(RuleConfig, "rules[]."), *settings(DialectConfig, "dialects[].")],
+    ids=lambda setting: setting[0],
+)
+def test_every_setting_has_its_row(setting: tuple[str, str, str]) -> None:
+    """Each setting's path, default and meaning stand in the reference as the code has them."""
+    assert "| `{}` | {} | {} |".format(*setting) in REFERENCE
+
+
+@pytest.mark.parametrize("command", list(commands()))
+def test_every_flag_has_its_row(command: str) -> None:
+    """Each command has a heading, and each of its flags a row with its help."""
+    assert f"### `{command}`" in REFERENCE
+    section = REFERENCE.split(f"### `{command}`")[1].split("\n#")[0]
+    for action in commands()[command]._actions:
+        if action.dest != "help":
+            flags = ", ".join(f"`{flag}`" for flag in action.option_strings)
+            text = (action.help or "") % {"default": action.default}
+            assert f"| {flags} | {text} |" in section
+
+
+@pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.name)
+def test_every_metric_served_has_its_row(rule: MetricRule) -> None:
+    """Each external metric's unit, target type, meaning and families stand in the reference."""
+    if (rule.over_gpus, rule.over_pods) != ("avg", "avg"):
+        assert f"| `{mean_of(rule)}` |" in REFERENCE
+        return
+    families = ", ".join(dict.fromkeys(f"`{reading.family}`" for reading in rule.readings))
+    row = f"| `{rule.name}` | {rule.unit} | `{rule.target}` | {rule.help} | {families} |"
+    assert row in REFERENCE
+
+
+@pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.name)
+def test_every_metric_served_is_explained(rule: MetricRule) -> None:
+    """Each has a section with its target type and, but for what is said elsewhere, its sources."""
+    section = METRICS.split(f"### `{mean_of(rule)}`\n")[1].split("\n#")[0]
+    assert "for `Value`" in section
+    assert "NVIDIA: " in section
+    assert "AMD: " in section
+    names = METRICS.split("### Other names of the same\n")[1].split("\n#")[0]
+    for reading in rule.readings:
+        # The names of dcgm-exporter 1.x are left to the command `rules`.
+        if not reading.family.startswith("dcgm_"):
+            for family in (reading.family, *reading.over):
+                assert f"`{family}`" in section or f"`{family}`" in names
+
+
+def mean_of(rule: MetricRule) -> str:
+    """The name of the mean whose sum or greatest a rule is; its own if it is a mean."""
+    return re.sub("_(sum|max)$", "", rule.name)
+
+
+def test_the_table_of_other_names_is_that_of_the_code() -> None:
+    """A family and the other names of its quantity stand in one row."""
+    names = METRICS.split("### Other names of the same\n")[1].split("\n#")[0]
+    rows = re.findall(r"^\| `(DCGM_\w+)` \| (`\w+`.*?) \|$", names, re.MULTILINE)
+    assert len(rows) > 12
+    for family, others in rows:
+        families = {reading.family for reading in QUANTITIES[family].readings}
+        assert {family, *re.findall(r"`(\w+)`", others)} == families
+
+
+def _documents(text: str) -> Iterator[dict[str, object]]:
+    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
+        document: dict[str, object] = yaml.safe_load(block)
+        yield document
+
+
+def test_every_manifest_has_the_right_target() -> None:
+    """An HPA asks for a mean with Value, for a sum with AverageValue, and of its own pods."""
+    config = Config.model_validate(
+        next(document for document in _documents(METRICS) if "kind" not in document)
+    )
+    rules = rules_in_force(config.rules, gauges=config.gauges)
+    asked = set()
+    for page in (METRICS, README):
+        for manifest in _documents(page):
+            if manifest.get("kind") != "HorizontalPodAutoscaler":
+                continue
+            autoscaler = msgspec.convert(manifest["spec"], AutoscalerSpec)
+            assert autoscaler.min_replicas <= autoscaler.max_replicas
+            for metric in autoscaler.metrics:
+                rule = rules.find(metric.external.metric.name)
+                target = metric.external.target
+                assert metric.external.metric.selector.match_labels
+                assert metric.type == "External"
+                assert target.type == rule.target
+                amount, other = target.value, target.average_value
+                if rule.target == "AverageValue":
+                    amount, other = other, amount
+                assert amount is not None
+                assert milli_value(amount) > 0
+                assert other is None
+                asked.add(target.type)
+    assert asked == {"Value", "AverageValue"}
+
+
+def test_every_own_metric_has_its_row() -> None:
+    """Each metric that the server exposes of itself stands in the reference with its help."""
+    registry = CollectorRegistry()
+    monitor = Monitor(registry)
+    monitor.follow_watches({"pods": lambda: 0})
+    monitor.follow_sizes({"pods": lambda: 0})
+    for family in registry.collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        assert f"| `{name}` | {family.type} | {family.documentation} |" in REFERENCE
+
+
+def _errors(root: type[RequestError] = RequestError) -> Iterator[type[RequestError]]:
+    for error in root.__subclasses__():
+        yield error
+        yield from _errors(error)
+
+
+@pytest.mark.parametrize("error", list(_errors()), ids=lambda error: error.__name__)
+def test_every_error_has_its_row(error: type[RequestError]) -> None:
+    """Each error's status, reason and label stand in the reference."""
+    labels = ["no-exporter", "exporters-failed", "no-sample"]
+    if error.label != "internal":
+        labels = [error.label]
+    for label in labels:
+        assert f"| {error.code} {error.reason} | `{label}` |" in REFERENCE
+
+
+@pytest.mark.parametrize("check", HEALTH_CHECKS)
+def test_every_health_check_has_its_row(check: str) -> None:
+    """Each named health check stands in the reference."""
+    assert f"| `{check}` |" in REFERENCE
+
+
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name
+)
+def test_links_lead_somewhere(page: Path) -> None:
+    """Each relative link leads to a file that is there."""
+    for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / link).exists(), link
+
+
+def test_the_yaml_and_json_of_the_readme_parse() -> None:
+    """What a reader copies is well formed."""
+    blocks = re.findall(r"```(yaml|json)\n(.*?)```", README, re.DOTALL)
+    assert {kind for kind, _ in blocks} == {"yaml", "json"}
+    for kind, text in blocks:
+        assert yaml.safe_load(text) if kind == "yaml" else json.loads(text)
+
+
+def test_the_threat_table_names_tests_that_are_there() -> None:
+    """What is said to stop a threat is shown by a test that exists."""
+    text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(tests/[a-z_/]+\.py)(?:::(\w+))?`", text)
+    assert named
+    for path, test in named:
+        assert f"def {test}" in (ROOT / path).read_text(encoding="utf-8")

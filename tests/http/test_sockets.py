@@ -1,0 +1,59 @@
+"""Why a connection failed, on real sockets."""
+
+import asyncio
+import ssl
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
+
+from metrics_server.http.sockets import why
+from metrics_server.tls.authority import Authority
+from metrics_server.tls.certificates import client_context, context_from_pair
+
+
+async def failure(url: str, context: ssl.SSLContext | None = None) -> str:
+    """Why a GET of this URL fails."""
+    async with aiohttp.ClientSession() as session:
+        with pytest.raises((aiohttp.ClientError, OSError)) as raised:
+            await session.get(url, ssl=context or True)
+    return why(raised.value)
+
+
+async def test_nobody_listens() -> None:
+    """The system's own words, without the objects that aiohttp mentions."""
+    assert await failure(f"http://127.0.0.1:{unused_port()}/") == "Connection refused"
+
+
+async def test_a_name_that_is_none() -> None:
+    """A name that no resolver knows is told as such."""
+    told = await failure("http://no-such-host.invalid/")
+    assert told
+    assert "object at" not in told
+
+
+async def test_a_certificate_that_does_not_verify() -> None:
+    """What is wrong with the certificate is told, not a number of the system's."""
+    pair = Authority("a").issue(["127.0.0.1"])
+    context = await asyncio.to_thread(context_from_pair, pair)
+    client = await asyncio.to_thread(client_context, Authority("b").bundle)
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=context).start()
+        told = await failure(f"https://127.0.0.1:{runner.addresses[0][1]}/", client)
+    finally:
+        await runner.cleanup()
+    assert "certificate verify failed" in told
+    assert "object at" not in told
+
+
+def test_what_says_nothing_is_named() -> None:
+    """An error without a message is told by its name."""
+    assert why(aiohttp.ServerDisconnectedError()) == "Server disconnected"
+    assert why(ValueError()) == "ValueError()"

@@ -1,0 +1,316 @@
+"""What is answered where there is no measurement."""
+
+from collections import Counter
+from collections.abc import Sequence
+from fractions import Fraction
+from math import ceil
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import structs
+
+from metrics_server.api.types import format_quantity, milli_value
+from metrics_server.common.clock import time_of_day
+from metrics_server.errors import MeasurementMissingError
+from metrics_server.kube.labels import parse_selector
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.fallback import FallbackChain, FallbackKind, Simulated
+from metrics_server.measuring.samples import Answer, Question
+from metrics_server.measuring.selection import Selection
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import Rules
+
+UTILIZATION = Rules(CATALOGUE).find("gpu_utilization")
+MEMORY = Rules(CATALOGUE).find("gpu_memory_used")
+QUESTION = Question("default", "gpu_utilization", parse_selector("app=a"))
+MISSING = MeasurementMissingError("0 of 2 pods have a measurement", "exporters-failed")
+REAL = Answer(83.0, 0, 1000.0, "exporters", 2, 2)
+
+
+class Clock:
+    """A clock that a test sets."""
+
+    def __init__(self, now: float) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """The time it was set to."""
+        return self.now
+
+
+def chain(kinds: Sequence[FallbackKind], clock: Clock) -> FallbackChain:
+    """A chain with a last-known age of 60 s and the default simulation."""
+    return FallbackChain(
+        kinds,
+        last_known_max_age=60,
+        simulated=Simulated(),
+        clock=clock,
+    )
+
+
+def pods(
+    ready: int, replicas: int | None = None, *, added: int = 0, created: float = 1e9
+) -> Selection:
+    """A question's pods, all of them Ready if nothing else is said.
+
+    The last so many were added a minute after the others were created.
+    """
+    count = max(1, ready if replicas is None else replicas)
+    staying = tuple(
+        Pod(
+            namespace="default",
+            name=f"pod-{n}",
+            labels={},
+            node="gpu-0",
+            phase="Running",
+            ready=n < ready,
+            terminating=False,
+            gpus=1,
+            created=created + 60 if n >= count - added else created,
+        )
+        for n in range(count)
+    )
+    return Selection(staying[:ready], ready, staying)
+
+
+def test_last_known_comes_before_simulated() -> None:
+    """The last real value is told again, with its own time and its origin named."""
+    clock = Clock(1)
+    fallback = chain(["last-known", "simulated"], clock)
+    fallback.remember(QUESTION, REAL, pods(2))
+    clock.now = 61
+    assert fallback.replace(QUESTION, UTILIZATION, pods(2), MISSING) == Answer(
+        83.0, 0, 1000.0, "last-known", 2, 2
+    )
+
+
+def test_last_known_is_given_up_with_age() -> None:
+    """After 60 s the chain goes on."""
+    clock = Clock(1)
+    fallback = chain(["last-known", "simulated"], clock)
+    fallback.remember(QUESTION, REAL, pods(2))
+    clock.now = 61.5
+    assert fallback.replace(QUESTION, UTILIZATION, pods(2), MISSING).origin == "simulated"
+
+
+@pytest.mark.parametrize(
+    ("metric", "then", "now", "value"),
+    [
+        ("gpu_utilization", 4, 6, 55.333),
+        ("gpu_utilization", 4, 2, 100),
+        ("gpu_utilization", 4, 4, 83),
+        ("gpu_utilization_sum", 4, 6, 83),
+        ("gpu_utilization_sum", 4, 2, 83),
+        ("gpu_utilization_max", 4, 4, 83),
+        ("gpu_utilization_max", 4, 3, 83),
+        ("gpu_utilization_max", 4, 5, None),
+    ],
+)
+def test_last_known_is_work(metric: str, then: int, now: int, value: float | None) -> None:
+    """A mean is scaled, and capped; a sum is kept; a maximum holds until there are more pods."""
+    rule = Rules(CATALOGUE).find(metric)
+    fallback = chain(["last-known"], Clock(1))
+    fallback.remember(QUESTION, REAL, pods(then))
+    if value is None:
+        with pytest.raises(MeasurementMissingError):
+            fallback.replace(QUESTION, rule, pods(now), MISSING)
+    else:
+        answer = fallback.replace(QUESTION, rule, pods(now), MISSING)
+        assert answer.value == pytest.approx(value, abs=1e-3)
+        assert answer.origin == "last-known"
+
+
+def test_what_is_scaled_is_what_the_hpa_was_given() -> None:
+    """89.6 was answered as 90: four pods at 90 are 60 for each of six."""
+    fallback = chain(["last-known"], Clock(1))
+    fallback.remember(QUESTION, structs.replace(REAL, value=89.6), pods(4))
+    answer = fallback.replace(QUESTION, UTILIZATION, pods(6), MISSING)
+    assert (answer.value, answer.decimals) == (60, 3)
+
+
+def test_a_mean_over_sums_may_be_above_one_gpus_maximum() -> None:
+    """The cap is no lower than what was measured: 8 GPUs at 90 % are 720."""
+    rule = structs.replace(UTILIZATION, over_gpus="sum")
+    fallback = chain(["last-known"], Clock(1))
+    fallback.remember(QUESTION, structs.replace(REAL, value=720), pods(2))
+    assert fallback.replace(QUESTION, rule, pods(3), MISSING).value == 480
+    assert fallback.replace(QUESTION, rule, pods(1), MISSING).value == 720
+
+
+def test_last_known_belongs_to_its_question() -> None:
+    """Another selector, namespace or metric has a memory of its own."""
+    fallback = chain(["last-known"], Clock(1000))
+    fallback.remember(QUESTION, REAL, pods(2))
+    for other in (
+        Question("default", "gpu_utilization", parse_selector("app=b")),
+        Question("other", "gpu_utilization", parse_selector("app=a")),
+        Question("default", "gpu_temperature", parse_selector("app=a")),
+    ):
+        with pytest.raises(MeasurementMissingError):
+            fallback.replace(other, UTILIZATION, pods(4), MISSING)
+
+
+def test_the_same_question_in_other_words_shares_its_memory() -> None:
+    """The spelling of the selector makes no difference."""
+    fallback = chain(["last-known"], Clock(1000))
+    fallback.remember(QUESTION, REAL, pods(2))
+    same = Question("default", "gpu_utilization", parse_selector("app == a"))
+    assert fallback.replace(same, UTILIZATION, pods(4), MISSING).origin == "last-known"
+
+
+@given(st.text(max_size=20), st.text(min_size=1, max_size=20))
+def test_simulated_is_60_to_90_percent(namespace: str, metric: str) -> None:
+    """Base 60 plus 0 to 30, reported as simulated, covering no pod; the same in every replica."""
+    question = Question(namespace, metric, parse_selector("app=a"))
+    answer = chain(["simulated"], Clock(7)).replace(question, UTILIZATION, pods(4), MISSING)
+    assert answer.value in range(60, 91)
+    assert structs.replace(answer, value=0) == Answer(0, 0, 7, "simulated", 0, 0)
+    other = chain(["simulated"], Clock(99)).replace(question, UTILIZATION, pods(4), MISSING)
+    assert structs.replace(other, timestamp=7) == answer
+
+
+def test_simulated_values_are_spread_evenly() -> None:
+    """Of many questions, each whole number of the range gets its share."""
+    fallback = chain(["simulated"], Clock(7))
+    drawn = Counter(
+        fallback.replace(
+            Question("default", f"m{n}", parse_selector("")), UTILIZATION, pods(4), MISSING
+        ).value
+        for n in range(3100)
+    )
+    assert drawn.keys() == set(range(60, 91))
+    assert all(50 < count < 160 for count in drawn.values())
+
+
+@given(st.integers(1, 50), st.lists(st.integers(1, 100)))
+def test_simulated_is_the_work_of_the_pods_there_were(first: int, later: list[int]) -> None:
+    """Whatever the pods become, it is the same work; where that is out of 60 to 90, the error."""
+    fallback = chain(["simulated"], Clock(7))
+    work = fallback.replace(QUESTION, UTILIZATION, pods(first), MISSING).value * first
+    for now in later:
+        if 60 * now <= work <= 90 * now:
+            answer = fallback.replace(QUESTION, UTILIZATION, pods(now), MISSING)
+            # Never more, which the HPA might round up, and less by no more than what it can read.
+            assert work - now / 1000 <= answer.value * now <= work + 1e-9
+        else:
+            with pytest.raises(MeasurementMissingError):
+                fallback.replace(QUESTION, UTILIZATION, pods(now), MISSING)
+
+
+def test_a_replica_that_was_not_asked_before_does_not_move_it_again() -> None:
+    """Another replica has simulated a value for 4 pods, and the HPA has added 3: it agrees."""
+    first = chain(["simulated"], Clock(7)).replace(QUESTION, UTILIZATION, pods(4), MISSING)
+    created = time_of_day(7) - 3600
+    for now in (
+        pods(4, replicas=7, added=3, created=created),
+        pods(7, added=3, created=created),
+    ):
+        fallback = chain(["simulated"], Clock(7))
+        with pytest.raises(MeasurementMissingError):
+            fallback.replace(QUESTION, UTILIZATION, now, MISSING)
+        assert fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING) == first
+
+
+def test_pods_that_were_added_a_day_ago_have_settled() -> None:
+    """A workload grows over time, and is not without a simulated value for that."""
+    grown = pods(7, added=3, created=time_of_day(7) - 90_000)
+    answer = chain(["simulated"], Clock(7)).replace(QUESTION, UTILIZATION, grown, MISSING)
+    assert answer.origin == "simulated"
+
+
+def test_a_measurement_ends_an_outage() -> None:
+    """The next outage is drawn for the pods of its own time."""
+    fallback = chain(["simulated"], Clock(7))
+    first = fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING).value
+    with pytest.raises(MeasurementMissingError):
+        fallback.replace(QUESTION, UTILIZATION, pods(8), MISSING)
+    fallback.remember(QUESTION, REAL, pods(8))
+    assert fallback.replace(QUESTION, UTILIZATION, pods(8), MISSING).value == first
+
+
+def test_a_workload_that_was_scaled_since_has_had_its_move() -> None:
+    """It moved after its last measurement, by whatever: nothing is simulated from then on."""
+    clock = Clock(1)
+    fallback = chain(["last-known", "simulated"], clock)
+    fallback.remember(QUESTION, REAL, pods(100))
+    # One pod fewer, which is terminating and still counts as Ready.
+    resized = pods(100, replicas=99)
+    assert fallback.replace(QUESTION, UTILIZATION, resized, MISSING).origin == "last-known"
+    clock.now = 100
+    assert fallback.replace(QUESTION, UTILIZATION, pods(100), MISSING).origin == "simulated"
+    with pytest.raises(MeasurementMissingError):
+        fallback.replace(QUESTION, UTILIZATION, resized, MISSING)
+
+
+def test_pods_that_are_not_ready_yet_have_been_asked_for() -> None:
+    """Where the HPA has doubled the pods by a simulated value, the next one is not another move."""
+    fallback = chain(["simulated"], Clock(7))
+    assert fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING).origin == "simulated"
+    with pytest.raises(MeasurementMissingError):
+        fallback.replace(QUESTION, UTILIZATION, pods(4, replicas=8), MISSING)
+    assert fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING).origin == "simulated"
+
+
+@given(
+    told=st.integers(1, 100),
+    then=st.integers(1, 200),
+    later=st.integers(1, 200),
+    target=st.integers(1, 100),
+)
+def test_the_replicas_of_a_scaled_mean_are_the_same(
+    told: int, then: int, later: int, target: int
+) -> None:
+    """To the last replica, though the HPA reads thousandths and rounds up."""
+    fallback = chain(["last-known"], Clock(1))
+    fallback.remember(QUESTION, structs.replace(REAL, value=float(told)), pods(then))
+    answer = fallback.replace(QUESTION, UTILIZATION, pods(later), MISSING)
+    milli = milli_value(format_quantity(answer.value, answer.decimals))
+    if told * then <= 100 * later:
+        assert ceil(Fraction(milli, 1000 * target) * later) == ceil(Fraction(told * then, target))
+    else:
+        assert milli == 100_000
+
+
+def test_a_question_in_an_outage_is_not_forgotten() -> None:
+    """It is remembered for as long as it is asked, and forgotten after ten minutes."""
+    clock = Clock(0)
+    fallback = chain(["simulated"], clock)
+    fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING)
+    for _ in range(100):
+        clock.now += 300
+        with pytest.raises(MeasurementMissingError):
+            fallback.replace(QUESTION, UTILIZATION, pods(40), MISSING)
+    clock.now += 601
+    assert fallback.replace(QUESTION, UTILIZATION, pods(40), MISSING).origin == "simulated"
+
+
+def test_only_percentages_are_simulated() -> None:
+    """60 to 90 bytes of memory would be no simulation of anything: the error stands."""
+    with pytest.raises(MeasurementMissingError) as raised:
+        chain(["simulated"], Clock(7)).replace(QUESTION, MEMORY, pods(4), MISSING)
+    assert raised.value is MISSING
+
+
+def test_a_simulated_sum_stands_for_all_pods() -> None:
+    """60 % as the sum of four pods would take three of them away: it is that for each."""
+    rule = Rules(CATALOGUE).find("gpu_utilization_sum")
+    fallback = chain(["simulated"], Clock(7))
+    value = fallback.replace(QUESTION, rule, pods(4), MISSING).value
+    assert 4 * 60 <= value <= 4 * 90
+    with pytest.raises(MeasurementMissingError):
+        fallback.replace(QUESTION, rule, pods(1), MISSING)
+
+
+def test_a_sum_over_gpus_is_not_simulated() -> None:
+    """How many GPUs a pod has is not known here: the error stands."""
+    rule = structs.replace(UTILIZATION, over_gpus="sum")
+    with pytest.raises(MeasurementMissingError):
+        chain(["simulated"], Clock(7)).replace(QUESTION, rule, pods(4), MISSING)
+
+
+def test_error_ends_the_chain() -> None:
+    """With `error` last, the missing measurement itself is the answer."""
+    with pytest.raises(MeasurementMissingError) as raised:
+        chain(["last-known", "error"], Clock(7)).replace(QUESTION, UTILIZATION, pods(4), MISSING)
+    assert raised.value is MISSING

@@ -1,0 +1,268 @@
+"""The golden table: what each page gives for a question, worked out by hand, comes out.
+
+`data/golden.yaml` is the table, and says how it is read.
+"""
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from pathlib import Path
+from random import Random
+
+import pytest
+import yaml
+from aiohttp import web
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from msgspec import Struct, convert
+from prometheus_client import CollectorRegistry
+from pytest_aiohttp import AiohttpRawServer
+
+from metrics_server.errors import RequestError, ScrapeError
+from metrics_server.kube.labels import parse_selector
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.samples import Answer, Question
+from metrics_server.measuring.windows import Windows
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import Rules
+from metrics_server.sources.exporters.scraper import Page, Scraper, Scrapes
+from metrics_server.sources.exporters.source import ExporterSource
+from metrics_server.telemetry.metrics import Monitor
+
+DATA = Path(__file__).parents[1] / "data"
+PAGES = {path.stem: path.read_bytes() for path in (DATA / "exporters").glob("*.prom")}
+# As it is, the scraper takes it for a page that was cut short.
+PAGES["dcgm-malformed-lines-ended"] = PAGES["dcgm-malformed-lines"] + b"\n"
+
+
+class GoldenPod(Struct, frozen=True, forbid_unknown_fields=True):
+    """A pod of a scenario."""
+
+    pod: str
+    app: str
+    node: str = "n1"
+    gpus: int = 1
+
+
+class GoldenRow(Struct, frozen=True, forbid_unknown_fields=True):
+    """A question, and its answer or its error."""
+
+    ask: str
+    metric: str
+    why: str
+    answer: float | None = None
+    shared: bool = False
+    error: str = ""
+    says: str = ""
+
+
+class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
+    """Pages, pods, and questions."""
+
+    scenario: str
+    nodes: dict[str, list[str]]
+    pods: list[GoldenPod]
+    rows: list[GoldenRow]
+
+    def cluster(self) -> tuple[Pod, ...]:
+        """The pods, all Running and Ready."""
+        return tuple(
+            Pod(
+                namespace=one.pod.partition("/")[0],
+                name=one.pod.partition("/")[2],
+                labels={"app": one.app},
+                node=one.node,
+                phase="Running",
+                ready=True,
+                terminating=False,
+                gpus=one.gpus,
+            )
+            for one in self.pods
+        )
+
+
+SCENARIOS = convert(yaml.safe_load((DATA / "golden.yaml").read_text("utf-8")), list[Scenario])
+TABLE = [(scenario, row) for scenario in SCENARIOS for row in scenario.rows]
+IDS = [f"{scenario.scenario}: {row.ask} {row.metric}" for scenario, row in TABLE]
+
+
+class Cluster:
+    """The pods of a scenario, and where its exporters are."""
+
+    def __init__(self, scenario: Scenario, url: Callable[[str], str]) -> None:
+        self._pods = scenario.cluster()
+        self._urls = {
+            node: tuple(url(page) for page in pages) for node, pages in scenario.nodes.items()
+        }
+
+    def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
+        """The pods of a namespace."""
+        return tuple(pod for pod in self._pods if pod.namespace == namespace)
+
+    def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """The URLs of the exporters of these nodes."""
+        return {node: self._urls[node] for node in nodes}
+
+
+async def ask(cluster: Cluster, scraper: Scraper, row: GoldenRow) -> Answer:
+    """The answer of the whole way from question to number, with nothing to fall back to."""
+    namespace, _, app = row.ask.partition(" ")
+    provider = ExternalMetricsProvider(
+        rules=Rules(CATALOGUE),
+        pods=cluster,
+        measure="ready",
+        source=ExporterSource(cluster, scraper),
+        min_coverage=0.5,
+        windows=Windows(period=1),
+        fallback=FallbackChain(
+            ("error",),
+            last_known_max_age=60,
+            simulated=Simulated(),
+        ),
+        monitor=Monitor(CollectorRegistry()),
+    )
+    selector = parse_selector(f"app={app}" if app else "")
+    return await provider.answer(Question(namespace, row.metric, selector))
+
+
+async def check(cluster: Cluster, scraper: Scraper, row: GoldenRow) -> None:
+    """A row of the table comes out."""
+    if row.answer is None:
+        with pytest.raises(RequestError, match=re.escape(row.says)) as raised:
+            await ask(cluster, scraper, row)
+        assert raised.value.label == row.error
+    else:
+        answer = await ask(cluster, scraper, row)
+        assert answer.value == pytest.approx(row.answer, rel=1e-12)
+        assert answer.shared == row.shared
+
+
+def test_the_table_has_every_page() -> None:
+    """No page is without a row, and each row is an answer or an error, with its reason."""
+    used = {page for scenario in SCENARIOS for pages in scenario.nodes.values() for page in pages}
+    assert PAGES.keys() == used - {"refused"}
+    for _, row in TABLE:
+        assert (row.answer is None) == bool(row.error and row.says)
+        assert row.why
+
+
+@pytest.fixture
+async def exporters(aiohttp_raw_server: AiohttpRawServer) -> Callable[[str], str]:
+    """A real exporter of every page: tells the URL of one."""
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0)
+        return web.Response(body=PAGES[request.path.strip("/")], content_type="text/plain")
+
+    server = await aiohttp_raw_server(answer)
+    # Port 1 is of the system's own, and nothing listens there.
+    return lambda page: (
+        "http://127.0.0.1:1/metrics" if page == "refused" else str(server.make_url(f"/{page}"))
+    )
+
+
+@pytest.fixture
+async def scraper(monitor: Monitor) -> AsyncIterator[Scraper]:
+    """A scraper as the server has it."""
+    async with Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as one:
+        yield one
+
+
+@pytest.mark.parametrize(("scenario", "row"), TABLE, ids=IDS)
+async def test_golden(
+    exporters: Callable[[str], str], scraper: Scraper, scenario: Scenario, row: GoldenRow
+) -> None:
+    """The answer, or the error, is that of the table, scraped from real exporters."""
+    await check(Cluster(scenario, exporters), scraper, row)
+
+
+class Shelf(Scraper):
+    """Pages that need no scraping: each URL is the name of one."""
+
+    def __init__(self, pages: Mapping[str, bytes]) -> None:
+        self._pages = pages
+
+    async def scrape(self, targets: Iterable[str]) -> Scrapes:
+        """The pages by name."""
+        outcomes: dict[str, Page | ScrapeError] = {}
+        for target in targets:
+            page = self._pages.get(target)
+            if page is None:
+                outcomes[target] = ScrapeError("could not be reached", "unreachable")
+            elif page and not page.endswith(b"\n"):
+                outcomes[target] = ScrapeError("cut its page short", "cut-short")
+            else:
+                outcomes[target] = Page(target, page, 0)
+        return Scrapes(outcomes, fresh_until=0)
+
+
+def run(scenario: Scenario, pages: Mapping[str, bytes], rows: Iterable[GoldenRow]) -> None:
+    """Check rows of a scenario with these pages."""
+
+    async def check_all() -> None:
+        for row in rows:
+            await check(Cluster(scenario, str), Shelf(pages), row)
+
+    asyncio.run(check_all())
+
+
+def shuffle_labels(line: bytes, random: Random) -> bytes:
+    """A row with its labels in another order; a line that is no row as it is."""
+    row = re.fullmatch(rb'(\w+)\{((?:\w+="[^"]*",?)+)\} (\S+)', line)
+    if row is None:
+        return line
+    labels = re.findall(rb'\w+="[^"]*"', row[2])
+    random.shuffle(labels)
+    return b"%s{%s} %s" % (row[1], b",".join(labels), row[3])
+
+
+def shuffled(page: bytes, random: Random) -> bytes:
+    """A page with its lines, and so its families, and the labels of each row in another order."""
+    lines = [shuffle_labels(line, random) for line in page.splitlines()]
+    random.shuffle(lines)
+    # A page whose last line has no end was cut short, in whatever order its lines are.
+    return b"\n".join(lines) + b"\n" * page.endswith(b"\n")
+
+
+@settings(deadline=None)
+# A page has more lines than hypothesis would choose an order for.
+@given(st.sampled_from(SCENARIOS), st.integers(0, 2**32).map(Random))
+def test_the_order_of_a_page_does_not_matter(scenario: Scenario, random: Random) -> None:
+    """With lines, families and labels in any order, the table comes out the same."""
+    used = {page for pages in scenario.nodes.values() for page in pages if page in PAGES}
+    pages = {name: shuffled(PAGES[name], random) for name in sorted(used)}
+    rows = random.sample(scenario.rows, min(4, len(scenario.rows)))
+    run(scenario, pages, rows)
+
+
+# Scenarios in which no two of the deployments share a GPU.
+APART = [
+    one
+    for one in SCENARIOS
+    if any(row.answer is not None for row in one.rows) and not any(row.shared for row in one.rows)
+]
+
+
+@settings(deadline=None)
+@given(st.data(), st.sampled_from(APART))
+def test_a_deployment_does_not_influence_another(data: st.DataObject, scenario: Scenario) -> None:
+    """Whatever the rows of other pods on a page say, or are broken, a pod's answer is its own."""
+    row = data.draw(st.sampled_from([row for row in scenario.rows if row.answer is not None]))
+    namespace, _, app = row.ask.partition(" ")
+    own = {
+        pod.name.encode()
+        for pod in scenario.cluster()
+        if pod.namespace == namespace and app in ("", pod.labels["app"])
+    }
+    value = data.draw(st.sampled_from([b"0", b"1", b"100", b"2147483632", b"NaN", b"broken"]))
+    pages = {}
+    for name, page in PAGES.items():
+        lines = []
+        for line in page.splitlines(keepends=True):
+            pod = re.search(rb'[{,]pod(?:_name)?="([^"]+)"', line)
+            others = pod is not None and not any(b'"%s"' % one in line for one in own)
+            lines.append(re.sub(rb" \S+\n$", b" %s\n" % value, line) if others else line)
+        pages[name] = b"".join(lines)
+    run(scenario, pages, [row])

@@ -1,0 +1,247 @@
+"""The simulated cluster: what its Deployment does, and what the Kubernetes API is told of it."""
+
+from collections import Counter
+from collections.abc import AsyncIterator
+
+import msgspec
+import pytest
+from prometheus_client import CollectorRegistry
+
+from metrics_server.kube.endpoints import EndpointStore, ServiceRef, decode_endpoint_slice
+from metrics_server.kube.pods import Pod, pod_decoder
+from metrics_server.measuring.samples import Collection
+from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.simulator import manifests
+from metrics_server.simulator.cluster import GPUS_PER_NODE, Cluster
+from metrics_server.simulator.gpus.exporters import Fault
+from metrics_server.simulator.gpus.workload import Load
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import (
+    DEPLOYMENTS,
+    ENDPOINT_SLICES,
+    NODES,
+    PODS,
+    Resource,
+)
+from metrics_server.sources.exporters.scraper import Scraper
+from metrics_server.sources.exporters.source import ExporterSource
+from metrics_server.sources.exporters.targets import DiscoveredTargets, Way
+from metrics_server.sources.pages.access import AccessKeeper
+from metrics_server.telemetry.metrics import Monitor
+
+NODE_COUNT = 2
+CAPACITY = NODE_COUNT * GPUS_PER_NODE
+LOADING, DELETING = 30.0, 10.0
+UTILIZATION = MetricRule(
+    name="gpu_utilization",
+    help="of the test",
+    unit="percent",
+    readings=(Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100),),
+    maximum=100,
+)
+
+
+class Clock:
+    """A clock that the test sets."""
+
+    now = 1_700_000_000.0
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    """The clock of the cluster."""
+    return Clock()
+
+
+@pytest.fixture
+def api() -> KubernetesAPI:
+    """The Kubernetes API that the cluster tells its objects."""
+    return KubernetesAPI()
+
+
+@pytest.fixture
+async def cluster(api: KubernetesAPI, clock: Clock) -> AsyncIterator[Cluster]:
+    """A cluster of two nodes, under a steady demand for three GPUs."""
+    async with Cluster(
+        api,
+        nodes=NODE_COUNT,
+        load=Load(base=300, amplitude=0, noise=0),
+        loading_seconds=LOADING,
+        deleting_seconds=DELETING,
+        clock=clock,
+    ) as running:
+        yield running
+
+
+def told(api: KubernetesAPI, resource: Resource) -> list[bytes]:
+    """What the API has of a resource, as JSON."""
+    objects = api.store.snapshot(resource, api.store.version).values()
+    return [msgspec.json.encode(obj) for obj in objects]
+
+
+def told_pods(api: KubernetesAPI) -> list[Pod]:
+    """The pods that the API has, as the product reads them."""
+    return [pod_decoder()(raw) for raw in told(api, PODS)]
+
+
+class Replicas(msgspec.Struct, rename="camel"):
+    """The numbers in a Deployment."""
+
+    replicas: int
+    ready_replicas: int = 0
+
+
+class Deployment(msgspec.Struct):
+    """A Deployment, as far as it is looked at here."""
+
+    spec: Replicas
+    status: Replicas
+
+
+def deployment(api: KubernetesAPI) -> tuple[int, int, int]:
+    """How many replicas the API says are wanted, there, and ready."""
+    (raw,) = told(api, DEPLOYMENTS)
+    found = msgspec.json.decode(raw, type=Deployment)
+    return found.spec.replicas, found.status.replicas, found.status.ready_replicas
+
+
+async def test_its_nodes_and_exporters_are_told(api: KubernetesAPI, cluster: Cluster) -> None:
+    """The API has every node, and for each the address that its exporter really listens at."""
+    service = ServiceRef(manifests.EXPORTER_NAMESPACE, manifests.EXPORTER_SERVICE)
+    endpoints = EndpointStore([service])
+    endpoints.replace([decode_endpoint_slice(raw) for raw in told(api, ENDPOINT_SLICES)])
+    names = [str(node["metadata"]["name"]) for node in map(msgspec.json.decode, told(api, NODES))]
+    assert len(names) == NODE_COUNT
+    ways = {service: Way("http", "/metrics", AccessKeeper())}
+    found = DiscoveredTargets(endpoints, ways).on_nodes(names)
+    assert [url for urls in found.values() for url in urls] == list(cluster.exporter_urls)
+
+
+async def test_a_pod_is_ready_after_loading(
+    api: KubernetesAPI, cluster: Cluster, clock: Clock
+) -> None:
+    """A new pod is Running but not Ready until its model is loaded; the API is told when."""
+    cluster.scale(1)
+    (pod,) = told_pods(api)
+    assert (pod.phase, pod.ready, pod.gpus) == ("Running", False, 1)
+    clock.now += LOADING - 1
+    cluster.step()
+    assert (cluster.ready_pods, deployment(api)) == (0, (1, 1, 0))
+    clock.now += 1
+    cluster.step()
+    assert (cluster.ready_pods, deployment(api)) == (1, (1, 1, 1))
+    assert [pod.ready for pod in told_pods(api)] == [True]
+
+
+async def test_pods_that_have_been_there_for_long(api: KubernetesAPI, cluster: Cluster) -> None:
+    """A Deployment can begin with pods that serve already."""
+    cluster.scale(3, ready=True)
+    assert cluster.ready_pods == 3
+    assert deployment(api) == (3, 3, 3)
+
+
+@pytest.mark.parametrize("replicas", range(CAPACITY + 1))
+async def test_scaling_up_spreads_over_nodes(
+    api: KubernetesAPI, cluster: Cluster, replicas: int
+) -> None:
+    """Nodes differ by one pod at most, and no GPU is given away twice."""
+    cluster.scale(replicas)
+    pods = told_pods(api)
+    per_node = Counter(dict.fromkeys(("gpu-node-0", "gpu-node-1"), 0))
+    per_node.update(pod.node for pod in pods)
+    assert len(pods) == replicas
+    assert len(per_node) == NODE_COUNT
+    assert max(per_node.values()) - min(per_node.values()) <= 1
+    assert len({gpu for pod in cluster.pods for gpu in pod.gpus}) == replicas
+
+
+async def test_never_beyond_capacity(api: KubernetesAPI, cluster: Cluster) -> None:
+    """More replicas than GPUs are asked for, and not there."""
+    cluster.scale(CAPACITY + 5)
+    assert len(told_pods(api)) == len(cluster.pods) == cluster.capacity == CAPACITY
+    assert cluster.replicas == CAPACITY + 5
+    assert deployment(api) == (CAPACITY + 5, CAPACITY, 0)
+
+
+async def test_scaling_down_terminates_and_then_removes(
+    api: KubernetesAPI, cluster: Cluster, clock: Clock
+) -> None:
+    """The newest pods are terminating at once, and gone after their time."""
+    cluster.scale(3, ready=True)
+    oldest = cluster.pods[0].name
+    cluster.scale(1)
+    assert [pod.name for pod in cluster.pods] == [oldest]
+    assert {pod.name: pod.terminating for pod in told_pods(api)} == {
+        oldest: False,
+        "inference-0002": True,
+        "inference-0003": True,
+    }
+    clock.now += DELETING - 1
+    cluster.step()
+    assert len(told_pods(api)) == 3
+    clock.now += 1
+    cluster.step()
+    assert [pod.name for pod in told_pods(api)] == [oldest]
+    assert deployment(api) == (1, 1, 1)
+
+
+async def test_a_terminating_pod_holds_its_gpu(cluster: Cluster, clock: Clock) -> None:
+    """A pod that finds no free GPU is created when one has been given back."""
+    cluster.scale(CAPACITY, ready=True)
+    cluster.scale(CAPACITY - 2)
+    cluster.scale(CAPACITY)
+    assert len(cluster.pods) == CAPACITY - 2
+    clock.now += DELETING
+    cluster.step()
+    assert len(cluster.pods) == CAPACITY
+    assert len({gpu for pod in cluster.pods for gpu in pod.gpus}) == CAPACITY
+    assert cluster.ready_pods == CAPACITY - 2
+
+
+async def test_what_has_not_changed_is_not_told_again(api: KubernetesAPI, cluster: Cluster) -> None:
+    """Time that passes without an event makes no version in the API."""
+    cluster.scale(2, ready=True)
+    before = api.store.version
+    cluster.step()
+    assert api.store.version == before
+
+
+async def measure(cluster: Cluster, pods: list[Pod]) -> Collection:
+    """What the product measures of pods at the cluster's exporters, now."""
+
+    class AllExporters:
+        def on_nodes(self, nodes: object) -> dict[str, tuple[str, ...]]:
+            return {pod.node: tuple(cluster.exporter_urls) for pod in pods} if nodes else {}
+
+    scraper = Scraper(
+        timeout=5, max_age=60, max_concurrency=8, monitor=Monitor(CollectorRegistry())
+    )
+    async with scraper:
+        source = ExporterSource(AllExporters(), scraper)
+        return await source.collect(UTILIZATION, pods)
+
+
+async def test_the_demand_is_what_the_exporters_show(api: KubernetesAPI, cluster: Cluster) -> None:
+    """Ready pods share the demand; one that loads is idle."""
+    assert cluster.demand == 300
+    cluster.scale(4, ready=True)
+    cluster.scale(5)
+    found = await measure(cluster, told_pods(api))
+    assert [sample.gpus for sample in found.samples] == [(75,)] * 4 + [(0,)]
+
+
+async def test_a_fault_comes_and_goes(api: KubernetesAPI, cluster: Cluster) -> None:
+    """A fault is every exporter's; afterwards they answer at the same addresses."""
+    cluster.scale(2, ready=True)
+    before = list(cluster.exporter_urls)
+    await cluster.set_fault(Fault("down"))
+    broken = await measure(cluster, told_pods(api))
+    assert not broken.samples
+    assert {failure.target for failure in broken.failures} == set(before)
+    await cluster.set_fault(None)
+    assert list(cluster.exporter_urls) == before
+    assert len((await measure(cluster, told_pods(api))).samples) == 2

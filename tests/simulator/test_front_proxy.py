@@ -1,0 +1,164 @@
+"""The aggregator of the demo, between a client and an API server of the test's own."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import RawTestServer, unused_port
+from yarl import URL
+
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.front_proxy import FrontProxy
+from metrics_server.tls.authority import Authority, KeyPair
+from metrics_server.tls.certificates import context_from_pair
+
+GROUP, VERSION = "external.metrics.k8s.io", "v1beta1"
+PREFIX = f"/apis/{GROUP}/{VERSION}"
+
+
+class Upstream:
+    """An API server that answers as it is told, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[web.BaseRequest] = []
+        self.answer = web.Response()
+
+    async def __call__(self, request: web.BaseRequest) -> web.Response:
+        """The answer."""
+        self.asked.append(request)
+        return self.answer
+
+
+@pytest.fixture
+def upstream() -> Upstream:
+    """The API server behind the proxy."""
+    return Upstream()
+
+
+@pytest.fixture(scope="module")
+def authority() -> Authority:
+    """Who signed the API server's certificate."""
+    return Authority("gpu-metrics-server")
+
+
+@asynccontextmanager
+async def proxied(url: str, bundle: bytes) -> AsyncIterator[str]:
+    """A Kubernetes API that hands the group on to a URL."""
+    async with KubernetesAPI() as api, FrontProxy(url, bundle) as proxy:
+        api.aggregate(GROUP, VERSION, proxy)
+        yield api.url
+
+
+@asynccontextmanager
+async def serving(upstream: Upstream, pair: KeyPair) -> AsyncIterator[str]:
+    """Where the API server serves, over TLS, with this pair."""
+    running = RawTestServer(upstream)
+    await running.start_server(ssl=await asyncio.to_thread(context_from_pair, pair))
+    yield f"https://127.0.0.1:{running.port}"
+    await running.close()
+
+
+@pytest.fixture
+async def server(upstream: Upstream, authority: Authority) -> AsyncIterator[str]:
+    """Where the API server serves, with a certificate that is good there."""
+    async with serving(upstream, authority.issue(["127.0.0.1"])) as found:
+        yield found
+
+
+@pytest.fixture
+async def url(server: str, authority: Authority) -> AsyncIterator[str]:
+    """Where the proxy serves, in plain HTTP."""
+    async with proxied(server, authority.bundle) as found:
+        yield found
+
+
+async def get(url: str, **headers: str) -> tuple[int, str | None, bytes]:
+    """The status, the content type and the body of the answer to a GET of a URL as it is."""
+    async with (
+        aiohttp.ClientSession() as session,
+        session.get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response,
+    ):
+        return response.status, response.headers.get("Content-Type"), await response.read()
+
+
+@pytest.mark.parametrize("status", [200, 302, 400, 403, 404, 406, 500, 503])
+@pytest.mark.parametrize(
+    "content_type", ["application/json", "application/json;as=Table;v=v1;g=meta.k8s.io"]
+)
+async def test_status_type_and_body_pass(
+    url: str, upstream: Upstream, status: int, content_type: str
+) -> None:
+    """The answer is the API server's own, whatever its status."""
+    body = b'{"kind":"Status"}\n\xff'
+    headers = {"Content-Type": content_type, "Location": "/elsewhere"}
+    upstream.answer = web.Response(status=status, body=body, headers=headers)
+    assert await get(f"{url}{PREFIX}") == (status, content_type, body)
+    assert len(upstream.asked) == 1
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/namespaces/default/gpu_utilization?labelSelector=app%3Dinference",
+        "/namespaces/default/gpu_utilization?labelSelector=app+in+%28a%2Cb%29",
+        "/namespaces/default/gpu_utilization?labelSelector=app%20in%20(a,b)",
+        "/namespaces/a%2Fb/%C3%A9?x=%26&x=%3d&y",
+    ],
+)
+async def test_path_and_query_pass_as_they_were_sent(
+    url: str, upstream: Upstream, path: str
+) -> None:
+    """Nothing is decoded on the way: decoded, a path or a query could mean another."""
+    await get(f"{url}{PREFIX}{path}")
+    assert [request.raw_path for request in upstream.asked] == [f"{PREFIX}{path}"]
+
+
+async def test_what_is_accepted_and_who_asks_are_told(url: str, upstream: Upstream) -> None:
+    """The client's Accept is passed on; the proxy says for whom it asks, whatever he says."""
+    accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
+    await get(f"{url}{PREFIX}", **{"Accept": accept, "X-Remote-User": "system:admin"})
+    (request,) = upstream.asked
+    assert request.headers.getall("Accept") == [accept]
+    assert request.headers.getall("X-Remote-User") == ["demo"]
+    assert request.headers.getall("X-Remote-Group") == ["system:authenticated"]
+
+
+async def test_a_compressed_answer_stays_so(url: str, upstream: Upstream) -> None:
+    """What is compressed is passed on with the header that says it is."""
+    upstream.answer = web.Response(text="a" * 1000)
+    upstream.answer.enable_compression(web.ContentCoding.gzip)
+    status, _, body = await get(f"{url}{PREFIX}", **{"Accept-Encoding": "gzip"})
+    assert (status, body) == (200, b"a" * 1000)
+    assert upstream.asked[0].headers["Accept-Encoding"] == "gzip"
+
+
+async def test_the_certificate_is_verified(server: str, upstream: Upstream) -> None:
+    """An API server whose certificate another authority signed is not asked anything."""
+    async with proxied(server, Authority("another").bundle) as url:
+        status, _, body = await get(f"{url}{PREFIX}")
+    assert status == 503
+    assert body.startswith(b"error trying to reach service: ")
+    assert b"certificate verify failed" in body
+    assert not upstream.asked
+
+
+async def test_the_name_is_verified(upstream: Upstream, authority: Authority) -> None:
+    """A certificate for another name is not accepted."""
+    async with (
+        serving(upstream, authority.issue(["example.test"])) as server,
+        proxied(server, authority.bundle) as url,
+    ):
+        status, _, body = await get(f"{url}{PREFIX}")
+    assert (status, upstream.asked) == (503, [])
+    assert b"certificate verify failed" in body
+
+
+async def test_an_api_server_that_is_gone(authority: Authority) -> None:
+    """Where nothing listens, the proxy answers 503 and says why."""
+    async with proxied(f"https://127.0.0.1:{unused_port()}", authority.bundle) as url:
+        status, content_type, body = await get(f"{url}{PREFIX}")
+    assert (status, content_type) == (503, "text/plain; charset=utf-8")
+    assert body.startswith(b"error trying to reach service: Cannot connect to host 127.0.0.1:")

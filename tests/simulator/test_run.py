@@ -1,0 +1,171 @@
+"""The demo as a whole: the real server, and a loop that ends in good order."""
+
+import asyncio
+import os
+import re
+import signal
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import get_args
+
+import pytest
+from aiohttp.test_utils import unused_port
+from structlog.testing import capture_logs
+
+from metrics_server.errors import ConfigurationError
+from metrics_server.simulator.demo.run import DemoOptions, FaultName, Tempo, demo
+
+QUICK = Tempo(
+    sync=0.03,
+    stabilization=0.2,
+    loading=0.06,
+    deleting=0.03,
+    period=1,
+    max_age=0.01,
+    timeout=0.15,
+    last_known=0.1,
+)
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder for temporary files, of the test's own."""
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    return tmp_path
+
+
+async def shown(
+    capsys: pytest.CaptureFixture[str], options: DemoOptions, tempo: Tempo = QUICK
+) -> str:
+    """What a demo prints."""
+    with capture_logs():
+        async with asyncio.timeout(20):
+            await demo(options, tempo)
+    return capsys.readouterr().out
+
+
+def sources(text: str) -> list[str]:
+    """Where each answer came from, in order."""
+    return re.findall(r"  source (\S+) ", text)
+
+
+def kubeconfigs(temporary: Path) -> list[Path]:
+    """The folders that the demo made, and did not remove.
+
+    (The official client removes its own copies of certificates at the process's end.)
+    """
+    return list(temporary.glob("gpu-metrics-demo-*"))
+
+
+async def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str], temporary: Path) -> None:
+    """It introduces itself, shows each sync, sums up, and leaves nothing behind."""
+    text = await shown(capsys, DemoOptions(duration=0.6, nodes=2))
+    introduction, rows, summary = text.split("\n\n  kubectl")[0], sources(text), text[-200:]
+    assert "gpu-metrics-server is serving at https://127.0.0.1:" in introduction
+    assert "Simulated: a Kubernetes API; 2 nodes with 8 GPUs" in introduction
+    assert "It ends after 0.6 s or by Ctrl-C." in introduction
+    assert "fault" not in introduction
+    assert len(rows) > 1
+    assert set(rows) == {"exporters"}
+    assert f"The HPA asked {len(rows)} times; the answers: {len(rows)} from exporters." in summary
+    assert re.search(r"It scaled (once|\d+ times), between \d and \d replicas\.\n$", summary)
+    assert not kubeconfigs(temporary)
+
+
+async def test_the_hpa_scales(capsys: pytest.CaptureFixture[str]) -> None:
+    """Within a swing of the demand replicas are added and taken away, never beyond the GPUs."""
+    text = await shown(capsys, DemoOptions(duration=2.5))
+    wanted = [int(count) for count in re.findall(r"\d+/(\d+) ready", text)]
+    changes = [after - before for before, after in pairwise(wanted)]
+    assert max(changes) > 0 > min(changes)
+    assert max(wanted) <= 12
+
+
+@pytest.mark.parametrize("fault", get_args(FaultName))
+async def test_a_fault_comes_and_goes(
+    capsys: pytest.CaptureFixture[str], fault: FaultName, temporary: Path
+) -> None:
+    """In the middle third the answers come from elsewhere than the exporters; then from them."""
+    text = await shown(capsys, DemoOptions(duration=2.4, fault=fault))
+    found = sources(text)
+    assert f"every exporter has a fault: {fault}." in text
+    assert (found[0], found[-1]) == ("exporters", "exporters")
+    assert set(found) <= {"exporters", "last-known", "simulated", "error"}
+    # Once the last-known value has moved the workload, the error keeps the replicas.
+    assert not {"simulated", "error"}.isdisjoint(found)
+    assert not kubeconfigs(temporary)
+
+
+async def test_a_fault_has_its_place_where_there_is_no_duration(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """Without a duration the introduction says when the fault is, and what ends the demo."""
+    task = asyncio.create_task(demo(DemoOptions(fault="exporter-down"), QUICK))
+    text = ""
+    with capture_logs():
+        async with asyncio.timeout(10):
+            while "source" not in text:
+                await asyncio.sleep(0.01)
+                text += capsys.readouterr().out
+            os.kill(os.getpid(), signal.SIGTERM)
+            await task
+    assert "From 20 s to 40 s, every exporter has a fault: exporter-down." in text
+    assert "It ends by Ctrl-C." in text
+    assert "The HPA asked " in capsys.readouterr().out
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+async def test_no_time_at_all(capsys: pytest.CaptureFixture[str]) -> None:
+    """A duration of nothing is over before the first question."""
+    assert (await shown(capsys, DemoOptions(duration=0))).endswith(
+        "It ended before the first question.\n"
+    )
+
+
+async def test_the_port_is_the_one_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    """The server listens at the port; where it is taken, that is a sentence, not a traceback."""
+    port = unused_port()
+    text = await shown(capsys, DemoOptions(duration=0, port=port))
+    assert f"serving at https://127.0.0.1:{port}:" in text
+    taken = await asyncio.start_server(lambda _, __: None, "127.0.0.1", port)
+    async with taken:
+        with pytest.raises(ConfigurationError, match=f"--secure-port {port} cannot be listened on"):
+            await shown(capsys, DemoOptions(duration=0, port=port))
+
+
+@asynccontextmanager
+async def started(temporary: Path) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The demo as a command, whose temporary files go to a folder of the test's own."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "metrics_server", "demo"),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "TMPDIR": str(temporary)},
+    )
+    try:
+        async with asyncio.timeout(20):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_interrupted_it_still_sums_up(temporary: Path, number: signal.Signals) -> None:
+    """Ctrl-C ends it as its duration would: the summary, the status 0, nothing left behind."""
+    async with started(temporary) as process:
+        assert process.stdout is not None
+        while b"source exporters" not in await process.stdout.readline():
+            assert not process.stdout.at_eof()
+        assert len(kubeconfigs(temporary)) == 1
+        process.send_signal(number)
+        out, err = await process.communicate()
+    assert (process.returncode, err) == (0, b"")
+    assert b"The HPA asked " in out
+    assert not os.listdir(temporary)  # noqa: PTH208 - a list of names is what is wanted

@@ -1,0 +1,130 @@
+"""What the demo shows, on a pipe and in a terminal."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from io import StringIO
+
+import pytest
+from msgspec import structs
+
+from metrics_server.simulator.demo.screen import Moment, screen
+
+MOMENT = Moment(
+    seconds=4.2,
+    demand=537,
+    utilization=89.6,
+    target=70,
+    ready=6,
+    replicas=8,
+    source="exporters",
+    reason="gpu_utilization is 90, above the target of 70",
+)
+UNKNOWN = structs.replace(MOMENT, utilization=None, source="error", reason="it cannot be had")
+
+Terminal = Callable[[Iterable[Moment]], str]
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
+    """Shows moments in a terminal of 80 by 24 and returns what was written, without its styles."""
+    for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}.items():
+        monkeypatch.setenv(name, value)
+
+    def show_all(moments: Iterable[Moment]) -> str:
+        master, slave = pty.openpty()
+        with os.fdopen(slave, "w", encoding="utf-8") as out, os.fdopen(master, "rb") as seen:
+            text = b""
+            with screen(out) as show:
+                for moment in moments:
+                    show(moment)
+            out.flush()
+            os.set_blocking(master, False)
+            while chunk := seen.read():
+                text += chunk
+        return re.sub(r"\x1b\[[?0-9;]*[A-Za-z]", "", text.decode())
+
+    return show_all
+
+
+def test_a_plain_line() -> None:
+    """Elsewhere than in a terminal a moment is a line, with all there is to know."""
+    out = StringIO()
+    with screen(out) as show:
+        show(MOMENT)
+    assert out.getvalue() == (
+        "  4 s  demand  5.4 GPUs  utilization    90 % of 70 %  replicas 6/8 ready    "
+        "source exporters   gpu_utilization is 90, above the target of 70\n"
+    )
+
+
+def test_no_value_is_no_zero() -> None:
+    """Where there is no value, the line says so."""
+    out = StringIO()
+    with screen(out) as show:
+        show(UNKNOWN)
+    assert "utilization unknown of 70 %" in out.getvalue()
+    assert "source error       it cannot be had" in out.getvalue()
+
+
+def test_the_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is the standard output of when it is asked, not of when the module was read."""
+    with screen() as show:
+        show(MOMENT)
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_a_table_in_a_terminal(terminal: Terminal) -> None:
+    """In 80 columns no cell is cut, and the HPA's words stand below the rows."""
+    text = terminal([structs.replace(MOMENT, source="last-known"), MOMENT])
+    last = text[text.rindex("GPU utilization scales") :]
+    assert "all but the server is simulated" in last
+    assert re.search(r"TIME +DEMAND +UTIL +│ TARGET 70 % +REPLICAS +SOURCE", last)
+    for source in ("last-known", "exporters"):
+        assert re.search(rf"4 s +5\.4 GPUs +90 % +█+│█+·· +6/8 ready +{source}", last)
+    assert "HPA: gpu_utilization is 90, above the target of 70" in last
+    assert "…" not in text
+
+
+def test_the_last_moments_are_in_sight(terminal: Terminal) -> None:
+    """The table is never higher than the terminal: the oldest rows go."""
+    text = terminal(structs.replace(MOMENT, seconds=seconds) for seconds in range(100))
+    last = text[text.rindex("GPU utilization scales") :]
+    assert " 99 s " in last
+    assert "HPA: " in last
+    assert " 80 s " not in last
+    assert last.count("\n") < 24
+
+
+def test_the_bar_is_empty_where_there_is_no_value(terminal: Terminal) -> None:
+    """No value is unknown, and no bar."""
+    assert re.search(r"unknown +·{14}│·{6} +6/8 ready +error", terminal([UNKNOWN]))
+
+
+def test_a_terminal_that_cannot_move_has_plain_lines(
+    terminal: Terminal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A dumb terminal gets a line a moment."""
+    monkeypatch.setenv("TERM", "dumb")
+    assert terminal([MOMENT]).startswith("  4 s  demand  5.4 GPUs")
+
+
+def test_without_rich_there_are_plain_lines() -> None:
+    """Where the extra "demo" is not installed, a terminal has plain lines too."""
+    program = """
+import sys
+sys.modules["rich"] = None
+import os, pty
+from metrics_server.simulator.demo.screen import Moment, screen
+master, slave = pty.openpty()
+with screen(os.fdopen(slave, "w")) as show:
+    show(Moment(1, 100, 50, 70, 2, 2, "exporters", "it stays"))
+print(os.read(master, 9999).decode())
+"""
+    done = subprocess.run(  # noqa: S603 - the test's own program
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
+    )
+    assert done.stdout.startswith("  1 s  demand  1.0 GPUs")

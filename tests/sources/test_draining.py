@@ -1,0 +1,80 @@
+"""A terminating pod counts for as long as the HPA counts it."""
+
+import asyncio
+
+import pytest
+from aiohttp import web
+from msgspec import structs
+from pytest_aiohttp import AiohttpRawServer
+
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.samples import Collection
+from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.sources.exporters.scraper import Scraper
+from metrics_server.sources.exporters.source import ExporterSource
+from metrics_server.sources.exporters.targets import StaticTargets
+from metrics_server.telemetry.metrics import Monitor
+
+RULE = MetricRule(
+    name="gpu_utilization",
+    help="of the test",
+    unit="percent",
+    readings=(Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100),),
+    maximum=100,
+)
+STAYS = Pod("default", "stays", {}, "n1", "Running", ready=True, terminating=False, gpus=1)
+DRAINS = structs.replace(STAYS, name="drains", terminating=True)
+BUSY = 'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="A",namespace="default",pod="stays"} 50\n'
+FREE = 'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="B"} 0\n'
+STILL = 'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="B",namespace="default",pod="drains"} 30\n'
+GARBAGE = 'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="B",namespace="default",pod="drains"} 4e9\n'
+
+
+async def collect(
+    serve: AiohttpRawServer, monitor: Monitor, page: str, status: int = 200
+) -> Collection:
+    """What a node with this page gives for both pods."""
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        await asyncio.sleep(0)
+        return web.Response(text=page, status=status)
+
+    server = await serve(answer)
+    async with Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
+        source = ExporterSource(StaticTargets([str(server.make_url("/metrics"))]), scraper)
+        return await source.collect(RULE, [STAYS, DRAINS])
+
+
+@pytest.mark.parametrize(
+    ("page", "gpus", "drained"),
+    [
+        (BUSY + FREE, {"stays": (50,)}, 1),
+        (BUSY, {"stays": (50,)}, 1),
+        (FREE, {}, 1),
+        (BUSY + STILL, {"stays": (50,), "drains": (30,)}, 0),
+        (BUSY + GARBAGE, {"stays": (50,)}, 0),
+        ("", {}, 0),
+        ("go_goroutines 7\n", {}, 0),
+    ],
+    ids=["free", "gone", "only free", "still named", "unbelieved", "empty page", "no GPU on it"],
+)
+async def test_a_page_that_no_longer_names_it(
+    aiohttp_raw_server: AiohttpRawServer,
+    monitor: Monitor,
+    page: str,
+    gpus: dict[str, tuple[float, ...]],
+    drained: int,
+) -> None:
+    """It has given its GPU back; garbage is not nothing. The pod that stays is never drained."""
+    found = await collect(aiohttp_raw_server, monitor, page)
+    assert {sample.pod: sample.gpus for sample in found.samples} == gpus
+    assert (found.asked, found.drained) == (2, drained)
+    assert len(found.pods_without_sample) == 2 - len(gpus) - drained
+
+
+async def test_an_exporter_that_fails_does_not(
+    aiohttp_raw_server: AiohttpRawServer, monitor: Monitor
+) -> None:
+    """What was not read says nothing: the pod is missing."""
+    found = await collect(aiohttp_raw_server, monitor, BUSY, status=500)
+    assert (found.samples, found.asked, found.drained) == ((), 2, 0)

@@ -1,0 +1,234 @@
+"""What answers at an exporter's address may be anything: bytes on real sockets."""
+
+import asyncio
+import gzip
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from metrics_server.errors import ScrapeError
+from metrics_server.sources.exporters.scraper import Page, Scraper
+from metrics_server.sources.pages.fetching import PageLimits
+from metrics_server.telemetry.metrics import Monitor
+from tests.support.harness import eventually
+
+PAGE = b'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",namespace="n",pod="p"} 42\n'
+OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+LIMITS = PageLimits(bytes=200_000, lines=1000)
+
+
+@asynccontextmanager
+async def raw_exporter(response: bytes, requests: list[bytes] | None = None) -> AsyncIterator[str]:
+    """An exporter that sends these bytes, whatever it is asked, and closes."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked = await reader.readuntil(b"\r\n\r\n")
+        if requests is not None:
+            requests.append(asked)
+        writer.write(response)
+        try:
+            await writer.drain()
+        except ConnectionError:
+            return
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
+
+
+async def scraped(monitor: Monitor, response: bytes) -> Page | ScrapeError:
+    """The outcome of one scrape of an exporter that sends these bytes."""
+    async with (
+        raw_exporter(response) as url,
+        Scraper(
+            timeout=5, max_age=60, max_concurrency=8, limits=LIMITS, monitor=monitor
+        ) as scraper,
+    ):
+        return (await scraper.scrape([url])).outcomes[url]
+
+
+async def failure(monitor: Monitor, response: bytes) -> ScrapeError:
+    """How that scrape fails."""
+    outcome = await scraped(monitor, response)
+    assert isinstance(outcome, ScrapeError)
+    return outcome
+
+
+def with_length(body: bytes, head: bytes = OK) -> bytes:
+    """A whole response."""
+    return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+def chunked(body: bytes) -> bytes:
+    """The same in a chunk."""
+    return OK + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
+
+
+@pytest.mark.parametrize("response", [with_length(PAGE), chunked(PAGE)], ids=["length", "chunked"])
+async def test_whole(monitor: Monitor, response: bytes) -> None:
+    """A page is whole by its length, or by its chunks."""
+    outcome = await scraped(monitor, response)
+    assert isinstance(outcome, Page)
+    assert (outcome.body, outcome.lines) == (PAGE, 1)
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        OK + b"Content-Length: 500\r\n\r\n" + PAGE,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nDCGM_\r\n",
+        with_length(PAGE[:-2]),
+        OK + b"Connection: close\r\n\r\n" + PAGE,
+        OK.replace(b"1.1", b"1.0") + b"\r\n" + PAGE,
+        OK + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (len(PAGE), PAGE),
+    ],
+    ids=["length", "chunks", "last line", "until closed", "HTTP/1.0", "chunks at a line's end"],
+)
+async def test_cut_short(monitor: Monitor, response: bytes) -> None:
+    """A page that is a part, or that may be one, is a failure: what is missing may be the pod's."""
+    assert (await failure(monitor, response)).reason == "cut-short"
+
+
+async def test_compressed(monitor: Monitor) -> None:
+    """No page is asked for in a compressed form, in which it could be cut, or be a bomb."""
+    requests: list[bytes] = []
+    packed = gzip.compress(PAGE * 2)
+    response = with_length(packed, OK + b"Content-Encoding: gzip\r\n")
+    async with (
+        raw_exporter(response, requests) as url,
+        Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper,
+    ):
+        outcome = (await scraper.scrape([url])).outcomes[url]
+    assert str(outcome) == "sent a page that is compressed (gzip)"
+    assert b"\r\naccept-encoding: identity\r\n" in requests[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b"# x" * 70_000 + b"\n", "sent more than 200000 bytes (exporters.maxPageBytes)"),
+        (b"\n" * 1001, "sent more than 1000 lines (exporters.maxPageLines)"),
+        (b"#" * 65_536 + b"\n", "sent a line of more than 65536 bytes"),
+        (PAGE + b"#" * 65_536 + b"\n" + PAGE, "sent a line of more than 65536 bytes"),
+    ],
+)
+async def test_too_large(monitor: Monitor, body: bytes, told: str) -> None:
+    """What a page may be has bounds, in bytes, lines and bytes of a line."""
+    error = await failure(monitor, with_length(body))
+    assert (error.reason, str(error)) == ("too-large", told)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        (b"#" * 999 + b"\n") * 200,
+        b"\n" * 1000,
+        b"#" * 65_535 + b"\n",
+        PAGE + (b"#" * 65_535 + b"\n") * 2 + PAGE,
+    ],
+    ids=["bytes", "lines", "line", "among others"],
+)
+async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
+    """The bounds are where they are said to be."""
+    outcome = await scraped(monitor, with_length(body))
+    assert isinstance(outcome, Page)
+    assert outcome.body == body
+
+
+@pytest.mark.parametrize(
+    ("response", "reason", "told"),
+    [
+        (b"", "unreachable", "closed the connection without an answer"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not-http", "sent what is not HTTP: Bad status line: "),
+        (b"HTTP/1.1 two hundred\r\n", "not-http", "sent what is not HTTP: "),
+        (b"\x16\x03\x01\x1b]0;owned\x07\r\n\r\n", "not-http", "sent what is not HTTP: "),
+        (b"x" * 60_000 + b"\r\n\r\n", "not-http", "sent what is not HTTP: "),
+        (
+            OK.replace(b"text/plain", b"text/\x1b[31m" + b"html" * 1500) + b"\r\n",
+            "not-text",
+            "sent text/\\x1b[31mhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlht…, not text/plain",
+        ),
+        (
+            with_length(PAGE, OK + b"Content-Encoding: " + b"br" * 3000 + b"\r\n"),
+            "not-text",
+            "sent a page that is compressed (brbr",
+        ),
+        (
+            b"HTTP/1.1 500 \x1b[31mfire" + b"!" * 6000 + b"\r\n\r\n",
+            "http-status",
+            "answered HTTP 5",
+        ),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 5, "not-http", "sent what is not HTTP: interim"),
+    ],
+)
+async def test_what_answers_is_told_briefly(
+    monitor: Monitor, response: bytes, reason: str, told: str
+) -> None:
+    """Whatever it is: one printable line says what happened, and no status that was not sent."""
+    with capture_logs() as logs:
+        error = await failure(monitor, response)
+    assert str(error).startswith(told)
+    assert error.reason == reason
+    assert "400" not in str(error)
+    for text in (str(error), str(logs[0]["reason"])):
+        assert text.isprintable()
+        assert len(text) <= 200
+
+
+async def test_a_few_interim_responses_are_passed_over(monitor: Monitor) -> None:
+    """HTTP allows them."""
+    outcome = await scraped(monitor, b"HTTP/1.1 100 Continue\r\n\r\n" * 4 + with_length(PAGE))
+    assert isinstance(outcome, Page)
+
+
+async def test_a_kept_connection_has_the_same_bounds(monitor: Monitor) -> None:
+    """Interim responses without end are as much of one at the second request as at the first."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(with_length(PAGE))
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 102 Processing\r\n\r\n" * 50_000)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
+    async with (
+        server,
+        Scraper(timeout=5, max_age=1e-9, max_concurrency=1, monitor=monitor) as scraper,
+    ):
+
+        async def scrape() -> Page | ScrapeError:
+            return (await scraper.scrape([url])).outcomes[url]
+
+        assert isinstance(await scrape(), Page)
+        error = await eventually(scrape, lambda outcome: isinstance(outcome, ScrapeError))
+    assert "interim responses" in str(error)
+
+
+@pytest.mark.parametrize(
+    "part",
+    [b"HTTP/1.1 100 Continue\r\n\r\n", OK, OK + b"Content-Length: 500\r\n\r\n" + PAGE],
+    ids=["before the head", "in the head", "in the body"],
+)
+async def test_the_deadline_is_hard(monitor: Monitor, part: bytes) -> None:
+    """Whatever has come so far, a scrape ends when its time is over."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(part)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
+    async with (
+        server,
+        Scraper(timeout=0.2, max_age=60, max_concurrency=1, monitor=monitor) as scraper,
+    ):
+        outcome = (await scraper.scrape([url])).outcomes[url]
+    assert str(outcome) == "did not answer within 0.2 s"

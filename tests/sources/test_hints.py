@@ -1,0 +1,119 @@
+"""The words for pages that answered without a value for a pod."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_server.errors import MAX_MESSAGE, MeasurementMissingError
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.aggregation import aggregate
+from metrics_server.measuring.samples import Collection, TargetFailure
+from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.sources.exporters.hints import hints
+from metrics_server.sources.exporters.scraper import Page
+
+UTIL = Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100)
+RULE = MetricRule("gpu_utilization", "of the test", "percent", (UTIL,), 100)
+POD = Pod("ml", "mine", {}, "n1", "Running", ready=True, terminating=False, gpus=1)
+OTHER = 'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="GPU-1",namespace="ml",pod="other"} 5\n'
+FREE = 'DCGM_FI_DEV_GPU_UTIL{gpu="2",UUID="GPU-2"} 5\n'
+MINE = 'DCGM_FI_DEV_GPU_UTIL{gpu="3",UUID="GPU-3",namespace="ml",pod="mine"} 5\n'
+
+
+def said(page: str, *, rule: MetricRule = RULE, gpus: int = 1, shareable: int = 0) -> str:
+    """All that is said of a page without a value for the pod."""
+    pod = Pod(
+        "ml",
+        "mine",
+        {},
+        "n1",
+        "Running",
+        ready=True,
+        terminating=False,
+        gpus=gpus,
+        shareable=shareable,
+    )
+    return "; ".join(hints(rule, [pod], [Page("http://e", page.encode(), 0)]))
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("", "a page was empty"),
+        ("go_goroutines 7\n", "a page has no GPU on it, as while an exporter starts or reloads"),
+        (
+            'DCGM_FI_DEV_GPU_TEMP{gpu="0",UUID="A"} 40\n',
+            "no row of a GPU in any family that gpu_utilization is read from",
+        ),
+        (
+            'DCGM_FI_DEV_GPU_UTIL{chip="0",serial="A"} 40\n',
+            "rows of DCGM_FI_DEV_GPU_UTIL, but their labels (chip, serial) are those of no known",
+        ),
+        (FREE, "the page names no pods at all"),
+        (OTHER + FREE, "names other pods, but not pod mine, and no pod for 1 of its GPUs"),
+        (
+            MINE.replace('"ml"', '"elsewhere"'),
+            "a pod mine is named, but in another namespace than ml",
+        ),
+    ],
+)
+def test_a_page_is_explained(page: str, words: str) -> None:
+    """Each way of having no value has words of its own."""
+    assert words in said(page)
+
+
+def test_claims_are_a_reason() -> None:
+    """A pod with a ResourceClaim is named only by an exporter that looks for claims."""
+    assert "KUBERNETES_ENABLE_DRA" in said(OTHER, shareable=1)
+    assert "KUBERNETES_ENABLE_DRA" not in said(OTHER)
+
+
+def test_more_gpus_are_requested_than_there_are_values_for() -> None:
+    """The page has one of four."""
+    assert "requests 4 GPUs, and there are values for 1" in said(MINE, gpus=4)
+
+
+def test_rows_that_where_leaves_out_are_named() -> None:
+    """The label and its value are what to look for."""
+    reading = Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100, where=(("kind", "whole"),))
+    rule = MetricRule("gpu_utilization", "of the test", "percent", (reading,), 100)
+    assert said(MINE, rule=rule) == 'no row of DCGM_FI_DEV_GPU_UTIL has kind="whole"'
+
+
+def test_readings_that_contradict_or_lack_parts_are_counted() -> None:
+    """A GPU that is idle and busy, and one of whose dies some are missing."""
+    dies = Reading("gpu_gfx_busy_instantaneous", 1, 100, each=("xcc_index",))
+    activity = Reading("gpu_gfx_activity", 0, 100, unless=dies)
+    rule = MetricRule("gpu_utilization", "of the test", "percent", (activity, dies), 100)
+    labels = 'gpu_id="0",gpu_partition_id="0",gpu_compute_partition_type="spx"'
+    labels += ',namespace="ml",pod="mine"'
+    page = f"gpu_gfx_activity{{{labels}}} 0\n"
+    page += f'gpu_gfx_busy_instantaneous{{{labels},xcc_index="1"}} 70\n'
+    words = said(page, rule=rule)
+    assert "GPUs that are idle by one family and busy by another: 1" in words
+    assert "GPUs with values for some of their compute dies or instances only: 1" in words
+
+
+@given(st.text(st.characters(exclude_characters='"\\\n', codec="utf-8"), min_size=1, max_size=999))
+def test_what_a_page_says_is_on_one_printable_line(text: str) -> None:
+    """A label's name or value from a page is cut, and escaped."""
+    page = f'DCGM_FI_DEV_GPU_UTIL{{gpu="0",UUID="A",Hostname="{text}"}} 4\n'
+    assert said(page).isprintable()
+
+
+@given(
+    st.lists(st.text(max_size=900), max_size=5),
+    st.lists(st.text(max_size=300), min_size=1, max_size=9),
+)
+def test_a_message_fits_into_an_event(clauses: list[str], failures: list[str]) -> None:
+    """However much there is to say."""
+    collection = Collection(
+        9,
+        (),
+        failures=tuple(TargetFailure("http://e", one) for one in failures),
+        pods_without_sample=("pod a",),
+        hints=tuple(clauses),
+    )
+    with pytest.raises(MeasurementMissingError) as raised:
+        aggregate(RULE, collection, 0.5)
+    assert len(str(raised.value)) <= MAX_MESSAGE

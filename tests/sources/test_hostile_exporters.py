@@ -1,0 +1,178 @@
+"""Exporters that hurt, against a whole server: nobody else may notice them.
+
+Each is a program of its own kind on a real socket, at the other end of the server's own scrapes.
+The server must go on to answer for healthy nodes, and the kubelet's probe, within a second.
+"""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+
+import pytest
+from structlog.testing import capture_logs
+
+from metrics_server.simulator import manifests
+from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
+from tests.support.harness import Answer, Cluster, cluster, configuration, eventually, page, pod
+
+_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+_FIELD = "DCGM_FI_DEV_GPU_UTIL"
+HEALTHY = page({("default", "healthy"): [50]})
+
+Behave = Callable[[socket.socket], None]
+
+
+@contextmanager
+def hostile(behave: Behave) -> Iterator[int]:
+    """The port of an exporter that does this on each connection, in a thread of its own."""
+    with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
+        connections: list[socket.socket] = []
+
+        def talk(connection: socket.socket) -> None:
+            with contextlib.suppress(OSError), connection:
+                connection.recv(65536)
+                behave(connection)
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = listener.accept()
+                    connections.append(connection)
+                    threading.Thread(target=talk, args=(connection,), daemon=True).start()
+
+        server = threading.Thread(target=serve, daemon=True)
+        server.start()
+        yield listener.getsockname()[1]
+        # Both ends, so that no thread stays blocked.
+        listener.shutdown(socket.SHUT_RDWR)
+        for connection in connections:
+            with contextlib.suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+    server.join()
+
+
+def sends(body: bytes) -> Behave:
+    """An exporter with a page."""
+    whole = _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+    return lambda connection: connection.sendall(whole)
+
+
+def rows(count: int, labels: Callable[[int], str]) -> bytes:
+    """A page of so many rows."""
+    return "".join(f"{_FIELD}{{{labels(i)}}} {i % 100}\n" for i in range(count)).encode()
+
+
+def endless_interim(connection: socket.socket) -> None:
+    """100 Continue, for ever, as fast as the connection takes them."""
+    flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000
+    while True:
+        connection.sendall(flood)
+
+
+def hang(connection: socket.socket) -> None:
+    """Never an answer."""
+    connection.recv(65536)
+
+
+def gpu_of(i: int) -> str:
+    """A GPU for each row, and a pod for each."""
+    return f'gpu="{i}",UUID="GPU-{i}",namespace="default",pod="pod-{i}",container="c"'
+
+
+def wordy(i: int) -> str:
+    """A kilobyte of labels in each row."""
+    return f'{gpu_of(i)},note="{"x" * 1000}"'
+
+
+def shared(i: int) -> str:
+    """One GPU for all pods."""
+    return f'gpu="0",UUID="GPU-0",namespace="default",pod="pod-{i}",container="c"'
+
+
+@asynccontextmanager
+async def beside(count: int, behave: Behave) -> AsyncIterator[Cluster]:
+    """A cluster with a healthy node, and so many whose exporters are hostile, each with a pod."""
+    with contextlib.ExitStack() as stack:
+        ports = [stack.enter_context(hostile(behave)) for _ in range(count)]
+        pods = [
+            pod("healthy", labels={"app": "healthy"}),
+            *(pod(f"pod-{i}", labels={"app": "sick"}, node=f"sick-{i}") for i in range(count)),
+        ]
+        config = configuration({"exporters": {"timeout": "1s", "maxAge": "50ms"}})
+        async with cluster({"gpu-0": HEALTHY}, pods, config) as simulated:
+            for number, port in enumerate(ports):
+                simulated.api.apply(
+                    ENDPOINT_SLICES, manifests.endpoint_slice(f"sick-{number}", port)
+                )
+            yield simulated
+
+
+async def sick(simulated: Cluster) -> Answer:
+    """The answer about the pods on the nodes of hostile exporters."""
+    return await simulated.client.metric("default", "gpu_utilization", "app=sick")
+
+
+@pytest.mark.parametrize(
+    ("count", "behave", "told"),
+    [
+        (1, sends(rows(15_000, wordy)), "sent more than 8388608 bytes"),
+        (1, sends(rows(60_000, gpu_of)), "sent more than 25000 lines"),
+        (8, sends(rows(5_000, gpu_of)), None),
+        (1, sends(rows(20_000, shared)), None),
+        (2, endless_interim, "interim responses (1xx) without end"),
+        (100, hang, "did not answer within 1 s"),
+    ],
+    ids=["bytes", "lines", "rows", "sharers", "interim", "hung"],
+)
+async def test_nobody_else_notices(count: int, behave: Behave, told: str | None) -> None:
+    """The probe, and answers about healthy nodes, come within a second, round after round."""
+    async with beside(count, behave) as simulated:
+
+        async def known() -> Answer:
+            return await sick(simulated)
+
+        await eventually(known, lambda answer: "no exporter" not in answer.text)
+        loop = asyncio.get_running_loop()
+        longest: dict[str, float] = {}
+        asking = [asyncio.create_task(sick(simulated)) for _ in range(3)]
+        for _ in range(20):
+            for target in ("/livez", "healthy"):
+                began = loop.time()
+                if target == "healthy":
+                    answer = await simulated.client.metric(
+                        "default", "gpu_utilization", "app=healthy"
+                    )
+                    assert answer.item().value == "50"
+                else:
+                    assert (await simulated.client.ask(target)).status == 200
+                longest[target] = max(longest.get(target, 0), loop.time() - began)
+            asking = [
+                asyncio.create_task(sick(simulated)) if task.done() else task for task in asking
+            ]
+        answers = await asyncio.gather(*asking)
+        assert all(seconds < 1 for seconds in longest.values()), longest
+        for answer in answers:
+            assert told is None or told in answer.error().message
+
+
+async def test_what_a_page_says_is_told_in_one_printable_line() -> None:
+    """A label may have anything in it: the message has the start of it, escaped."""
+    namespace = "\x1b[31m\\n" + "x" * 60_000
+    row = f'{_FIELD}{{gpu="0",UUID="GPU-0",namespace="{namespace}",pod="pod-0"}} 5\n'
+    async with beside(1, sends(row.encode())) as simulated:
+
+        async def asked() -> Answer:
+            return await sick(simulated)
+
+        with capture_logs() as logs:
+            answer = await eventually(asked, lambda one: "no exporter" not in one.text)
+        message = answer.error().message
+    assert "pod-0 is named, but in another namespace" in message
+    (namespaces,) = (str(one["namespaces"]) for one in logs if "namespaces" in one)
+    assert namespaces.startswith(r"\x1b[31m\nxxx")
+    for text in (message, namespaces):
+        assert text.isprintable()
+        assert len(text) < 700

@@ -1,0 +1,223 @@
+"""What pages with shared, partitioned and prefixed GPUs tell, and what is doubted."""
+
+import time
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics_server.rules.model import Reading
+from metrics_server.sources.exporters.pod_mapper import attribute
+from metrics_server.sources.exporters.sheet import Sheet
+
+USED, B = Reading("USED", 0, 100), Reading("B", 0, 100)
+SHARE = Reading("USED", 0, 100, scale=100, over=("USED", "FREE"))
+DEVICE = '{gpu="0",UUID="G"}'
+P, Q = (f'{{gpu="0",UUID="G",namespace="n",pod="{pod}"}}' for pod in "pq")
+
+
+def values(page: str, *readings: Reading) -> dict[str, float]:
+    """The value of the one GPU of each pod."""
+    by_pod = attribute(Sheet(page.encode()), readings).by_pod
+    return {pod: value for (_, pod), gpus in by_pod.items() for value in gpus.values()}
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        # Pod rows that are all 0 beside a busy device say nothing.
+        (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} 0\n", {"p": 80, "q": 80}),
+        (f"USED{DEVICE} 80\nUSED{P} 0\n", {"p": 80}),
+        (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} -0.0\n", {"p": 80, "q": 80}),
+        # One that is not shows that the others are real.
+        (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} 1\n", {"p": 0, "q": 1}),
+        (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} 1\nUSED{Q} 2\n", {"p": 0}),
+        # The device is idle, or has no row.
+        (f"USED{DEVICE} 0\nUSED{P} 0\nUSED{Q} 0\n", {"p": 0, "q": 0}),
+        (f"USED{P} 0\nUSED{Q} 0\n", {"p": 0, "q": 0}),
+        # What the device does is not known, so neither is whether the zeros are real.
+        (f"USED{DEVICE} NaN\nUSED{P} 0\nUSED{Q} 0\n", {}),
+        (f"USED{DEVICE} 80\nUSED{DEVICE} 70\nUSED{P} 0\n", {}),
+        # Nor is it where a pod's own row is not believed, or is missing from this family alone: it
+        # may be the one that is busy.
+        (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} 2619\n", {}),
+        (f"USED{DEVICE} 80\nUSED{P} 0\nFREE{Q} 1\n", {}),
+        # The device's row alone is nobody's.
+        (f"USED{DEVICE} 80\n", {}),
+    ],
+)
+def test_a_device_beside_its_pods(page: str, told: dict[str, float]) -> None:
+    """The device's value is a pod's only where the pods' rows are blind."""
+    assert values(page, USED) == told
+
+
+def test_zeros_that_are_unknown_leave_it_to_the_next_reading() -> None:
+    """Where the device's row is a sentinel, a later family may know."""
+    page = f"USED{DEVICE} 2619\nUSED{P} 0\nB{P} 0.9\n"
+    assert values(page, USED, Reading("B", 0, 1.01, scale=100)) == {"p": 90}
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        (f"USED{P} 30\nFREE{P} 10\n", {"p": 75}),
+        (f"FREE{P} 10\nUSED{P} 30\n", {"p": 75}),
+        (f"USED{P} 30\n", {}),
+        (f"FREE{P} 30\n", {}),
+        (f"USED{P} 30\nFREE{P} 101\n", {}),
+        (f"USED{P} 30\nFREE{P} 10\nFREE{P} 20\n", {}),
+        (f"USED{P} 0\nFREE{P} 0\n", {}),
+        (f"USED{P} 0\nFREE{P} 10\n", {"p": 0}),
+        # Each pod's share of the device, whether or not the device tells its free memory itself.
+        (f"USED{DEVICE} 60\nUSED{P} 20\nUSED{Q} 40\nFREE{P} 20\nFREE{Q} 20\n", {"p": 25, "q": 50}),
+        (f"USED{DEVICE} 60\nUSED{P} 20\nUSED{Q} 40\nFREE{DEVICE} 20\n", {"p": 25, "q": 50}),
+        # Blind zeros: the device's share.
+        (f"USED{DEVICE} 60\nUSED{P} 0\nUSED{Q} 0\nFREE{P} 20\nFREE{Q} 20\n", {"p": 75, "q": 75}),
+        # A pod that has more than there is.
+        (f"USED{DEVICE} 5\nUSED{P} 40\nFREE{DEVICE} 20\n", {}),
+        # What the device has in use is not known, and so is no pod's share of it.
+        (f"USED{DEVICE} 2619\nUSED{P} 20\nFREE{P} 20\n", {}),
+    ],
+)
+def test_a_share(page: str, told: dict[str, float]) -> None:
+    """A value over a sum needs every part of the sum, and takes no share of a share."""
+    assert values(page, SHARE) == told
+
+
+def amd(more: str = "", pod: str = "p", gpu: int = 0, partition: int = 0) -> str:
+    """The labels of a row of AMD's exporter."""
+    where = f'gpu_compute_partition_type="cpx",gpu_id="{gpu}",gpu_partition_id="{partition}"'
+    return f'{{{where},namespace="n",pod="{pod}"{more}}}'
+
+
+BUSY = Reading("gpu_gfx_busy_instantaneous", 0, 100, each=("xcc_index",))
+CLOCK = Reading("gpu_clock", 1, 9999, where=(("clock_type", "system"),), each=("clock_index",))
+WHOLE = Reading("gpu_gfx_activity", 0, 100, where=(("gpu_partition_id", "0"),))
+
+
+@pytest.mark.parametrize(
+    ("readings", "rows", "value"),
+    [
+        # The mean of the parts.
+        ((BUSY,), [(BUSY, amd(f',xcc_index="{i}"'), i * 10) for i in range(5)], 20),
+        ((BUSY,), [(BUSY, amd(',xcc_index="0"'), 10), (BUSY, amd(',xcc_index="1"'), 101)], None),
+        ((BUSY,), [(BUSY, amd(',xcc_index="0"'), 10), (BUSY, amd(',xcc_index="0"'), 20)], None),
+        ((BUSY,), [(BUSY, amd(',xcc_index="0"'), 10), (BUSY, amd(',xcc_index="0"'), 10)], 10),
+        ((BUSY,), [(BUSY, amd(), 30)], 30),
+        ((BUSY,), [(BUSY, amd(',xcc_index="0",xcc_index="1"'), 30)], None),
+        # Just the rows that are meant.
+        (
+            (CLOCK,),
+            [
+                (CLOCK, amd(',clock_type="system",clock_index="0"'), 2000),
+                (CLOCK, amd(',clock_type="system",clock_index="1"'), 1000),
+                (CLOCK, amd(',clock_type="memory",clock_index="2"'), 900),
+                (CLOCK, amd(',clock_type="video",clock_index="3"'), 0),
+                (CLOCK, amd(), 1),
+            ],
+            1500,
+        ),
+        # On a partition that does not have it, 0 is what is written where nothing is known.
+        ((WHOLE,), [(WHOLE, amd(partition=1), 0)], None),
+        (
+            (WHOLE, BUSY),
+            [(WHOLE, amd(partition=1), 0), (BUSY, amd(',xcc_index="0"', partition=1), 44)],
+            44,
+        ),
+        ((WHOLE, BUSY), [(WHOLE, amd(), 7), (BUSY, amd(',xcc_index="0"'), 44)], 7),
+    ],
+)
+def test_parts_and_conditions(
+    readings: tuple[Reading, ...], rows: list[tuple[Reading, str, float]], value: float | None
+) -> None:
+    """A GPU's value is of all of its parts, and of the rows that the reading is for."""
+    page = "".join(f"{reading.family}{labels} {number}\n" for reading, labels, number in rows)
+    assert values(page, *readings) == ({} if value is None else {"p": value})
+
+
+@pytest.mark.parametrize(
+    ("page", "value"),
+    [
+        (f"gpu_gfx_activity{amd()} 5\n", 5),
+        (f"amd_gpu_gfx_activity{amd()} 5\n", 5),
+        (f"a:b_gpu_gfx_activity{amd()} 5\n", 5),
+        # No prefix goes before any.
+        (f"x_gpu_gfx_activity{amd()} 6\ngpu_gfx_activity{amd()} 5\n", 5),
+        # Of two, none.
+        (f"x_gpu_gfx_activity{amd()} 6\ny_gpu_gfx_activity{amd()} 5\n", None),
+        # Rows that are not of a GPU tell no prefix.
+        (f'x_gpu_gfx_activity{{gpu_id="0"}} 6\ny_gpu_gfx_activity{amd()} 5\n', 5),
+        (f"x_gpu_gfx_activity 6\ny_gpu_gfx_activity{amd()} 5\n", 5),
+        # Another marker tells the prefix of the page, and it is that of all its families.
+        (f"y_gpu_used_vram{amd()} 6\nx_gpu_gfx_activity 5\n", None),
+        (f"gpu_used_vram{amd()} 6\nx_gpu_clock{amd()} 5\n", None),
+        (f"# TYPE x_gpu_gfx_activity gauge\ny_gpu_gfx_activity{amd()} 5\n", 5),
+    ],
+)
+def test_a_prefix_of_all_families(page: str, value: float | None) -> None:
+    """The prefix is what stands before a family that is known, on rows of a GPU."""
+    for text in (page, "".join(sorted(page.splitlines(keepends=True), reverse=True))):
+        assert values(text, WHOLE) == ({} if value is None else {"p": value})
+
+
+def test_a_prefix_of_dcgms_families_is_none() -> None:
+    """Only AMD's exporter lets its user choose one."""
+    page = f"x_DCGM_FI_DEV_GPU_UTIL{P} 5\n"
+    assert values(page, Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100)) == {}
+
+
+def test_company() -> None:
+    """Who shares a GPU with whom, on which node, and what is left without a value."""
+    other = '{gpu="1",UUID="H",namespace="n",pod="q",Hostname="h"}'
+    twice = '{gpu="2",UUID="I",namespace="n",pod="r",pod="s"}'
+    page = f"USED{P} 5\nUSED{Q} 101\nUSED{other} 7\nUSED{twice} 9\n"
+    page += 'USED{gpu="3",UUID="J"} 1\n'
+    p, q = ("n", "p"), ("n", "q")
+    attribution = attribute(Sheet(page.encode()), (USED,))
+    assert attribution.by_pod == {p: {"G": 5}, q: {"H": 7}}
+    together = frozenset({frozenset({p, q})})
+    assert attribution.shared == {p: together, q: together}
+    assert attribution.incomplete == {q: {"G"}}
+    assert attribution.hosts == {"h"}
+    assert (attribution.unattributed, attribution.ambiguous, attribution.rejected) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        'gpu="0",UUID="G",namespace="n",pod="{}"',
+        'gpu="0",UUID="{}",namespace="n",pod="p"',
+        'gpu="0",UUID="{}"',
+        'gpu="0",UUID="{}",Hostname="{}",namespace="n",pod="p",pod="{}"',
+        'gpu="0",UUID="G",namespace="n",pod="p",l="{}"',
+    ],
+)
+@pytest.mark.parametrize("value", ["5", "NaN"])
+def test_time_is_linear_in_the_rows(labels: str, value: str) -> None:
+    """A GPU with 40,000 pods and a pod with 40,000 GPUs take no longer than 40,000 rows do."""
+    rows = [f"USED{{{labels.replace('{}', str(i))}}} {value}\n" for i in range(40_000)]
+    began = time.process_time()
+    attribute(Sheet("".join(rows).encode()), (USED, SHARE, B))
+    assert time.process_time() - began < 8
+
+
+ROWS = st.tuples(
+    st.sampled_from(["USED", "FREE", "B"]),
+    st.sampled_from([DEVICE, P, Q]),
+    st.sampled_from([0, 20, 40, 2619, float("nan")]),
+)
+
+
+@settings(deadline=None)
+@given(st.lists(ROWS, max_size=12), st.randoms(use_true_random=False))
+def test_whatever_rows_there_are(told: list[tuple[str, str, float]], random: Random) -> None:
+    """In whatever order, with or without a device's row: one value, and it is in range."""
+    lines = [f"{family}{labels} {value}\n" for family, labels, value in told]
+    for reading in (USED, SHARE):
+        whole = attribute(Sheet("".join(lines).encode()), (reading, B))
+        random.shuffle(lines)
+        assert attribute(Sheet("".join(lines).encode()), (reading, B)) == whole
+        for gpus in whole.by_pod.values():
+            assert gpus.keys() == {"G"}
+            assert 0 <= gpus["G"] <= 100

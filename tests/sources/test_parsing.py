@@ -1,0 +1,178 @@
+"""Long pages are parsed where they hold nobody up."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+
+import pytest
+
+from metrics_server.errors import ScrapeError
+from metrics_server.rules.model import Reading
+from metrics_server.sources.exporters.inventory import Inventory
+from metrics_server.sources.exporters.parsing import Parser
+from metrics_server.sources.exporters.pod_mapper import Attribution
+from metrics_server.sources.exporters.scraper import Page
+
+READINGS = (Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100),)
+OTHERS = (Reading("DCGM_FI_DEV_MEM_COPY_UTIL", 0, 100),)
+SHORT = b"#\n" * 400
+LONG = b"#\n" * 401
+
+
+class FakePage(Page):
+    """A page that remembers in which threads it was parsed, and takes as long as it should."""
+
+    __slots__ = ("threads", "work")
+
+    def __init__(self, target: str, body: bytes, work: Callable[[], object] = lambda: None) -> None:
+        super().__init__(target, body, 0)
+        self.work = work
+        self.threads: list[str] = []
+
+    def attribution(self, readings: tuple[Reading, ...]) -> Attribution:
+        """Parse it, unless it is known."""
+        if not self.is_parsed(readings):
+            self.threads.append(threading.current_thread().name)
+            self.work()
+        return super().attribution(readings)
+
+
+def busy(seconds: float) -> None:
+    """Use the processor for so long, as it is counted for this thread."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
+async def read(
+    parser: Parser, *pages: Page, readings: tuple[Reading, ...] = READINGS
+) -> list[object]:
+    """The outcome for each page."""
+    return list((await parser.read({one.target: one for one in pages}, readings)).values())
+
+
+@pytest.mark.parametrize(
+    ("body", "thread"),
+    [
+        (SHORT, "MainThread"),
+        (LONG, "parse_0"),
+        (b"#" * 131_071 + b"\n", "MainThread"),
+        (b"#" * 131_072 + b"\n", "parse_0"),
+    ],
+    ids=["few lines", "many lines", "few bytes", "many bytes"],
+)
+async def test_where_a_page_is_parsed(body: bytes, thread: str) -> None:
+    """A short page is parsed at once, a long one elsewhere; in any case once."""
+    parser, page = Parser(), FakePage("a", body)
+    for _ in range(2):
+        assert await read(parser, page) == [page]
+        assert page.is_parsed(READINGS)
+    assert page.threads == [thread]
+    await read(parser, page, readings=OTHERS)
+    assert page.threads == [thread] * 2
+
+
+async def test_a_long_page_has_its_inventory_first() -> None:
+    """Once it is taken to be parsed, nothing is left to be done in the event loop."""
+    taken: list[tuple[str, bool]] = []
+
+    class Observed(FakePage):
+        def inventory(self) -> Inventory:
+            taken.append((threading.current_thread().name, self.is_parsed(READINGS)))
+            return super().inventory()
+
+    await read(Parser(), Observed("a", LONG))
+    assert taken == [("parse_0", False)]
+
+
+async def test_failures_stay_failures() -> None:
+    """What has no page is passed through."""
+    error = ScrapeError("did not answer", "timeout")
+    page = FakePage("b", SHORT)
+    assert await Parser().read({"a": error, "b": page}, READINGS) == {"a": error, "b": page}
+
+
+async def test_all_who_ask_share_the_work() -> None:
+    """A long page is parsed once, and one who gives up leaves it to the others."""
+    go_on = threading.Event()
+    parser, page = Parser(patience=10), FakePage("a", LONG, go_on.wait)
+    impatient, *others = [asyncio.create_task(read(parser, page)) for _ in range(4)]
+    await asyncio.sleep(0)
+    impatient.cancel()
+    go_on.set()
+    for answer in others:
+        assert await answer == [page]
+    assert page.threads == ["parse_0"]
+
+
+async def test_who_takes_too_long_is_a_failure() -> None:
+    """It is told as such, and costs no other page; what nobody waits for any more is not begun."""
+    go_on = threading.Event()
+    parser = Parser(patience=0.05)
+    slow, queued, short = (
+        FakePage("slow", LONG, go_on.wait),
+        FakePage("q", LONG),
+        FakePage("s", SHORT),
+    )
+    try:
+        failed, late, fine = await read(parser, slow, queued, short)
+    finally:
+        go_on.set()
+    assert fine is short
+    for error in (failed, late):
+        assert isinstance(error, ScrapeError)
+        assert str(error) == "sent a page of 401 lines, which was not read within 0.05 s"
+        assert error.reason == "too-large"
+    page = FakePage("next", LONG)
+    async with asyncio.timeout(10):
+        while await read(parser, page) != [page]:
+            pass
+    assert queued.threads == []
+
+
+async def test_exporters_whose_pages_take_long_wait_for_one_another() -> None:
+    """From its second page on, such an exporter holds up no others; until one is short again."""
+    parser = Parser(patience=10)
+    heavy = [FakePage("heavy", LONG, lambda: busy(0.15)) for _ in range(3)]
+    for page in heavy:
+        await read(parser, page)
+    assert [page.threads for page in heavy] == [["parse_0"], ["parse-slow_0"], ["parse-slow_0"]]
+    blocked = threading.Event()
+    waiting = asyncio.create_task(read(parser, FakePage("heavy", LONG, blocked.wait)))
+    await asyncio.sleep(0)
+    other = FakePage("other", LONG)
+    assert await read(parser, other) == [other]
+    assert not waiting.done()
+    blocked.set()
+    await waiting
+    light = FakePage("heavy", LONG)
+    await read(parser, light)
+    assert light.threads == ["parse_0"]
+
+
+async def test_others_get_their_turn_between_short_pages() -> None:
+    """However many there are, the event loop is not held for long."""
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            await asyncio.sleep(0)
+            turns += 1
+
+    counting = asyncio.create_task(count())
+    pages = [FakePage(str(i), SHORT, lambda: busy(0.003)) for i in range(10)]
+    await read(Parser(), *pages)
+    counting.cancel()
+    assert turns >= 4
+
+
+async def test_an_error_in_the_thread_is_raised() -> None:
+    """A fault of our own is not hidden as one of the page's."""
+
+    def fault() -> None:
+        raise LookupError("ours")
+
+    with pytest.raises(LookupError, match="ours"):
+        await read(Parser(), FakePage("a", LONG, fault))

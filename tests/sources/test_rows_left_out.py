@@ -1,0 +1,181 @@
+"""Exporters leave rows out: no row's absence turns a pod's value into another number."""
+
+import asyncio
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+import yaml
+from msgspec import Struct, convert, structs
+
+from metrics_server.kube.pods import Pod
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.gauges import GAUGES
+from metrics_server.rules.model import MetricRule
+from metrics_server.sources.exporters.dialects import Subject, subject
+from metrics_server.sources.exporters.scraper import Page, Scraper, Scrapes
+from metrics_server.sources.exporters.source import ExporterSource
+from metrics_server.sources.exporters.targets import StaticTargets
+from metrics_server.sources.pages.exposition import parse_labels
+
+DATA = Path(__file__).parent.parent / "data"
+# Of a larger page some rows are left out, of all others each.
+LARGE_BYTES = 70_000
+MOST_ROWS = 40
+# Rows of parts that no other row of the page numbers too: there is nothing to miss them by. And the
+# last code of an error at another scope, which is a reading of its own.
+UNKNOWABLE = {
+    ("amd-prefixed", "gpu_sm_clock"),
+    ("amd-prefixed", "gpu_gfx_busy_instantaneous"),
+    ("dcgm-4.8.4-one-compute-instance", "dcgm_fi_dev_xid_errors"),
+}
+RULES = [rule for rule in CATALOGUE if not rule.name.endswith(("_max", "_sum"))]
+RULES += [
+    gauge
+    for gauge in GAUGES
+    if gauge.name
+    in {
+        "dcgm_fi_dev_gpu_util",
+        "dcgm_fi_dev_fb_used",
+        "dcgm_fi_dev_xid_errors",
+        "dcgm_fi_prof_gr_engine_active",
+        "gpu_gfx_busy_instantaneous",
+    }
+]
+POD = Pod("", "", {}, "", "Running", ready=True, terminating=False, gpus=1)
+
+
+class NodePod(Struct, frozen=True):
+    """A pod of a scenario."""
+
+    pod: str
+    node: str = "n1"
+    gpus: int = 1
+
+
+class Scenario(Struct, frozen=True):
+    """Pages by node, and pods."""
+
+    nodes: dict[str, list[str]]
+    pods: list[NodePod]
+
+
+class Node(Struct, frozen=True):
+    """A node with one exporter.
+
+    Attributes:
+        name: of the page.
+        body: the page.
+        pods: that run there.
+    """
+
+    name: str
+    body: bytes
+    pods: tuple[Pod, ...]
+
+
+def nodes(table: str, folder: str) -> Iterator[Node]:
+    """The nodes of a table of scenarios."""
+    text = (DATA / table).read_text("utf-8")
+    for scenario in convert(yaml.safe_load(text), list[Scenario]):
+        for node, (page, *more) in (
+            (node, pages) for node, pages in scenario.nodes.items() if pages
+        ):
+            path = DATA / folder / f"{page.removesuffix('.prom')}.prom"
+            pods = tuple(
+                structs.replace(POD, namespace=namespace, name=name, node=node, gpus=one.gpus)
+                for one in scenario.pods
+                for namespace, name in [one.pod.split("/")]
+                if one.node == node and one.gpus
+            )
+            if path.exists() and path.read_bytes().endswith(b"\n") and pods and not more:
+                yield Node(path.stem, path.read_bytes(), pods)
+
+
+NODES = [*nodes("golden.yaml", "exporters"), *nodes("cases.yaml", "pages")]
+
+
+class Shelf(Scraper):
+    """One page that needs no scraping."""
+
+    def __init__(self) -> None:
+        self.body = b""
+
+    async def scrape(self, targets: Iterable[str]) -> Scrapes:
+        """The page."""
+        return Scrapes({target: Page(target, self.body, 0) for target in targets}, fresh_until=0)
+
+
+async def measure(
+    body: bytes, rule: MetricRule, pods: Iterable[Pod]
+) -> Mapping[tuple[str, str], tuple[float, ...]]:
+    """The values of the GPUs of each pod that has them, by a page."""
+    shelf = Shelf()
+    shelf.body = body
+    source = ExporterSource(StaticTargets(["page"]), shelf)
+    measured: dict[tuple[str, str], tuple[float, ...]] = {}
+    for namespace, some in groupby(sorted(pods, key=namespace_of), namespace_of):
+        found = await source.collect(rule, tuple(some))
+        measured |= {(namespace, sample.pod): sample.gpus for sample in found.samples}
+    return measured
+
+
+def namespace_of(pod: Pod) -> str:
+    """The namespace of a pod."""
+    return pod.namespace
+
+
+def subject_of(line: bytes) -> Subject | None:
+    """What a line of a page measures."""
+    row = re.match(rb"[a-zA-Z_:][\w:]*\{(.*)\} ", line)
+    return subject(parse_labels(row[1].decode())) if row else None
+
+
+def is_read(line: bytes, rule: MetricRule) -> bool:
+    """Whether a line is of a family that the rule reads."""
+    family = line.partition(b"{")[0].decode()
+    readings = [*rule.readings, *(one.unless for one in rule.readings if one.unless)]
+    read = {name for one in readings for name in (one.family, *one.over)}
+    return any(family.endswith(name) for name in read)
+
+
+@pytest.mark.parametrize("node", NODES, ids=lambda node: node.name)
+def test_no_row_that_is_left_out_makes_another_number(node: Node) -> None:
+    """A pod's value is what it was, or missing, or what another reading of the rule has."""
+    lines = node.body.splitlines(keepends=True)
+    measured = [subject_of(line) for line in lines]
+
+    async def check(rule: MetricRule) -> list[str]:
+        rows = [i for i, line in enumerate(lines) if measured[i] and is_read(line, rule)]
+        if len(node.body) > LARGE_BYTES:
+            rows = rows[:: len(rows) // MOST_ROWS + 1]
+        whole = await measure(node.body, rule, node.pods)
+        alone = [
+            await measure(node.body, structs.replace(rule, readings=(one,)), node.pods)
+            for one in rule.readings
+        ]
+        wrong = []
+        for i in rows:
+            less = b"".join([*lines[:i], *lines[i + 1 :]])
+            for pod, values in (await measure(less, rule, node.pods)).items():
+                if pod not in whole:
+                    continue  # what makes a pod's value missing may be what was left out
+                allowed = [one[pod] for one in (whole, *alone) if pod in one]
+                if not are_of(values, allowed):
+                    wrong.append(f"{rule.name} of {pod}: {values} and not {allowed} {lines[i]!r}")
+        return wrong
+
+    for rule in RULES:
+        if (node.name, rule.name) not in UNKNOWABLE:
+            wrong = asyncio.run(check(rule))
+            assert not wrong, "\n".join(wrong)
+
+
+def are_of(values: tuple[float, ...], allowed: list[tuple[float, ...]]) -> bool:
+    """Whether each GPU has a value that some reading gives it."""
+    same = [one for one in allowed if len(one) == len(values)]
+    return bool(same) and all(
+        any(one[i] == value for one in same) for i, value in enumerate(values)
+    )

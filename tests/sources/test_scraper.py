@@ -1,0 +1,216 @@
+"""Scrapes, on real sockets."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import unused_port
+from prometheus_client import CollectorRegistry
+from pytest_aiohttp import AiohttpRawServer
+from structlog.testing import capture_logs
+
+from metrics_server.errors import ScrapeError
+from metrics_server.sources.exporters.scraper import Page, Scraper
+from metrics_server.telemetry.metrics import Monitor
+
+PAGE = b'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",namespace="n",pod="p"} 42\n'
+
+Serve = Callable[[Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]], Awaitable[str]]
+
+
+@pytest.fixture
+async def serve(aiohttp_raw_server: AiohttpRawServer) -> Serve:
+    """Starts an exporter of the test's own and tells its URL."""
+
+    async def start(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
+        server = await aiohttp_raw_server(handler)
+        return str(server.make_url("/metrics"))
+
+    return start
+
+
+@pytest.fixture
+async def scraper(monitor: Monitor) -> AsyncIterator[Scraper]:
+    """A scraper that gives up after half a second and remembers for a minute."""
+    async with Scraper(timeout=0.5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
+        yield scraper
+
+
+async def page(_: web.BaseRequest) -> web.Response:
+    """The answer of a healthy exporter."""
+    return web.Response(body=PAGE, content_type="text/plain", charset="utf-8")
+
+
+async def failure(scraper: Scraper, url: str) -> ScrapeError:
+    """How the scrape of a URL fails."""
+    outcome = (await scraper.scrape([url])).outcomes[url]
+    assert isinstance(outcome, ScrapeError)
+    return outcome
+
+
+async def test_a_page(scraper: Scraper, serve: Serve) -> None:
+    """A healthy exporter's page is read, and its samples are at hand."""
+    url = await serve(page)
+    outcome = (await scraper.scrape([url])).outcomes[url]
+    assert isinstance(outcome, Page)
+    assert outcome.body == PAGE
+
+
+async def test_questions_share_a_scrape(scraper: Scraper, serve: Serve) -> None:
+    """However many ask, at once or within maxAge, an exporter is asked once."""
+    asked = 0
+
+    async def count(request: web.BaseRequest) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return await page(request)
+
+    url = await serve(count)
+    await asyncio.gather(*(scraper.scrape([url]) for _ in range(20)))
+    await scraper.scrape([url])
+    assert asked == 1
+
+
+async def test_a_scrape_is_made_anew_after_max_age(monitor: Monitor, serve: Serve) -> None:
+    """A page serves for maxAge from its start, and no longer."""
+    asked = 0
+
+    async def count(request: web.BaseRequest) -> web.Response:
+        nonlocal asked
+        asked += 1
+        return await page(request)
+
+    url = await serve(count)
+    async with Scraper(timeout=5, max_age=0.01, max_concurrency=8, monitor=monitor) as scraper:
+        async with asyncio.timeout(10):
+            while asked < 3:
+                await scraper.scrape([url])
+                await asyncio.sleep(0)
+    assert asked == 3
+
+
+async def test_a_question_given_up_leaves_the_scrape_to_the_others(
+    scraper: Scraper, serve: Serve
+) -> None:
+    """Cancelling one of two questions that share a scrape does not harm the other."""
+    arrived, go_on = asyncio.Event(), asyncio.Event()
+
+    async def wait(request: web.BaseRequest) -> web.Response:
+        arrived.set()
+        await go_on.wait()
+        return await page(request)
+
+    url = await serve(wait)
+    first = asyncio.create_task(scraper.scrape([url]))
+    second = asyncio.create_task(scraper.scrape([url]))
+    await arrived.wait()
+    first.cancel()
+    go_on.set()
+    assert isinstance((await second).outcomes[url], Page)
+    assert first.cancelled()
+
+
+async def test_a_failure_costs_no_other_target(scraper: Scraper, serve: Serve) -> None:
+    """Each target has an outcome of its own."""
+    good, bad = await serve(page), f"http://127.0.0.1:{unused_port()}/metrics"
+    outcomes = (await scraper.scrape([good, bad])).outcomes
+    assert isinstance(outcomes[good], Page)
+    assert isinstance(outcomes[bad], ScrapeError)
+
+
+async def test_unreachable(scraper: Scraper) -> None:
+    """A refused connection is told as such."""
+    error = await failure(scraper, f"http://127.0.0.1:{unused_port()}/metrics")
+    assert error.reason == "unreachable"
+    assert str(error).startswith("could not be reached: ")
+
+
+async def test_too_slow(scraper: Scraper, serve: Serve) -> None:
+    """An exporter that is silent beyond the timeout is given up, with the time told."""
+    never = asyncio.Event()
+
+    async def hang(_: web.BaseRequest) -> web.Response:
+        await never.wait()
+        raise AssertionError
+
+    error = await failure(scraper, await serve(hang))
+    assert (error.reason, str(error)) == ("timeout", "did not answer within 0.5 s")
+
+
+@pytest.mark.parametrize("status", [204, 301, 302, 401, 404, 500, 503])
+async def test_any_status_but_200(scraper: Scraper, serve: Serve, status: int) -> None:
+    """The status is told; a redirect is not followed."""
+    followed = False
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        nonlocal followed
+        followed |= request.path != "/metrics"
+        return web.Response(status=status, headers={"Location": "/elsewhere"})
+
+    error = await failure(scraper, await serve(answer))
+    assert (error.reason, str(error)) == ("http-status", f"answered HTTP {status}")
+    assert not followed
+
+
+async def test_not_text_by_its_type(scraper: Scraper, serve: Serve) -> None:
+    """A page that says it is HTML is not a metrics page."""
+
+    async def html(_: web.BaseRequest) -> web.Response:
+        return web.Response(text="<html>", content_type="text/html")
+
+    error = await failure(scraper, await serve(html))
+    assert (error.reason, str(error)) == ("not-text", "sent text/html, not text/plain")
+
+
+async def test_not_text_by_its_bytes(scraper: Scraper, serve: Serve) -> None:
+    """Bytes that no text has are not a metrics page, whatever its type says."""
+
+    async def binary(_: web.BaseRequest) -> web.Response:
+        return web.Response(body=b"\0\1\2\n", content_type="text/plain")
+
+    assert (await failure(scraper, await serve(binary))).reason == "not-text"
+
+
+async def test_an_empty_page_is_a_page(scraper: Scraper, serve: Serve) -> None:
+    """An exporter that has just started answers 200 with nothing: it did answer."""
+
+    async def empty(_: web.BaseRequest) -> web.Response:
+        return web.Response(body=b"", content_type="text/plain")
+
+    url = await serve(empty)
+    assert isinstance((await scraper.scrape([url])).outcomes[url], Page)
+
+
+async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serve: Serve) -> None:
+    """One line when it begins to fail, one when it has recovered, however many scrapes between."""
+    failing = True
+
+    async def sick(request: web.BaseRequest) -> web.Response:
+        return web.Response(status=500) if failing else await page(request)
+
+    url = await serve(sick)
+    with capture_logs() as logs:
+        async with Scraper(timeout=5, max_age=1e-9, max_concurrency=8, monitor=monitor) as scraper:
+            for _ in range(3):
+                await scraper.scrape([url])
+            failing = False
+            async with asyncio.timeout(10):
+                while isinstance((await scraper.scrape([url])).outcomes[url], ScrapeError):
+                    pass
+    assert [(entry["event"], entry["log_level"]) for entry in logs] == [
+        ("exporter fails", "warning"),
+        ("exporter has recovered", "info"),
+    ]
+
+
+async def test_outcomes_are_counted(
+    scraper: Scraper, serve: Serve, registry: CollectorRegistry
+) -> None:
+    """Each scrape is counted under its outcome."""
+    await scraper.scrape([await serve(page), f"http://127.0.0.1:{unused_port()}/metrics"])
+    for outcome in ("ok", "unreachable"):
+        count = registry.get_sample_value(
+            "gpu_metrics_server_scrape_duration_seconds_count", {"outcome": outcome}
+        )
+        assert count == 1

@@ -1,0 +1,62 @@
+"""One GPU that thousands of pods share."""
+
+import time
+from collections.abc import Iterable, Mapping
+
+from aiohttp import web
+from pytest_aiohttp import AiohttpRawServer
+
+from metrics_server.kube.pods import Pod
+from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.sources.exporters.parsing import Parser
+from metrics_server.sources.exporters.scraper import Scraper
+from metrics_server.sources.exporters.source import ExporterSource
+from metrics_server.telemetry.metrics import Monitor
+
+_SHARERS = 6_000
+
+
+class OneExporter:
+    """The only exporter that there is."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
+        """It is on each node."""
+        return dict.fromkeys(nodes, (self._url,))
+
+
+async def test_time_is_linear_in_the_pods_that_share_a_gpu(
+    monitor: Monitor, aiohttp_raw_server: AiohttpRawServer
+) -> None:
+    """Whether all who share it were asked about is found out once, not for each of them."""
+    family = "DCGM_FI_DEV_GPU_UTIL"
+    page = "".join(
+        f'{family}{{gpu="0",UUID="GPU-0",namespace="n",pod="p{i}"}} 5\n' for i in range(_SHARERS)
+    )
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response(text=page)
+
+    url = str((await aiohttp_raw_server(answer)).make_url("/metrics"))
+    rule = MetricRule(
+        name="gpu_utilization",
+        help="of the test",
+        unit="percent",
+        readings=(Reading(family, 0, 100),),
+        maximum=100,
+    )
+    pods = [
+        Pod("n", f"p{i}", {}, "node", "Running", ready=True, terminating=False, gpus=1)
+        for i in range(_SHARERS)
+    ]
+    async with Scraper(timeout=30, max_age=60, max_concurrency=1, monitor=monitor) as scraper:
+        source = ExporterSource(OneExporter(url), scraper, parser=Parser(patience=60))
+        # It took a second for 1,600 of them, and the square of that for more.
+        for asked, shared in ((pods, False), (pods[:-1], True)):
+            began = time.thread_time()
+            collection = await source.collect(rule, asked)
+            assert time.thread_time() - began < 3
+            assert len(collection.samples) == len(asked)
+            assert {one.shared for one in collection.samples} == {shared}

@@ -1,0 +1,181 @@
+"""Logs: one line a fact."""
+
+import json
+import logging
+from collections.abc import Iterator
+
+import pytest
+import structlog
+
+from metrics_server.telemetry import logs
+
+PRODUCT = "metrics_server.sources.exporters.scraper"
+LIBRARY = "some.library"
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Logging is one for the process: it is put back."""
+    root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp")
+    handlers, level, aiohttp_level = root.handlers[:], root.level, aiohttp.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers = handlers
+    root.setLevel(level)
+    aiohttp.setLevel(aiohttp_level)
+    structlog.reset_defaults()
+
+
+def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What was logged; nothing goes to the standard output."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    out, err = capsys.readouterr()
+    assert out == ""
+    return err.splitlines()
+
+
+def fail() -> None:
+    """Log an exception, of the product and of a library."""
+    try:
+        int("two\nlines")
+    except ValueError:
+        structlog.stdlib.get_logger(PRODUCT).exception("it failed", path="/apis")
+        logging.getLogger(LIBRARY).exception("it failed, too")
+
+
+def test_text(capsys: pytest.CaptureFixture[str]) -> None:
+    """A fact is a line with its time, its level and its values."""
+    logs.configure("info", "text")
+    structlog.stdlib.get_logger(PRODUCT).warning("exporter fails", target="http://10.0.0.7", n=2)
+    (line,) = lines(capsys)
+    time, rest = line.split(" ", 1)
+    assert time.endswith("Z")
+    assert rest == "[warning  ] exporter fails n=2 target=http://10.0.0.7"
+
+
+def test_json(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same, as an object."""
+    logs.configure("info", "json")
+    structlog.stdlib.get_logger(PRODUCT).warning("exporter fails", target="http://10.0.0.7", n=2)
+    (line,) = lines(capsys)
+    found = json.loads(line)
+    assert found.pop("timestamp").endswith("Z")
+    assert found == {
+        "event": "exporter fails",
+        "level": "warning",
+        "target": "http://10.0.0.7",
+        "n": 2,
+    }
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_libraries_log_in_the_same_form(
+    capsys: pytest.CaptureFixture[str], form: logs.LogFormat
+) -> None:
+    """What a library logs by the standard library has the form of the product's own."""
+    logs.configure("info", form)
+    structlog.stdlib.get_logger(PRODUCT).info("one fact", n=1)
+    logging.getLogger(LIBRARY).info("one %s", "fact", extra={"n": 1})
+    ours, theirs = lines(capsys)
+    if form == "json":
+        assert {**json.loads(ours), "timestamp": ""} == {**json.loads(theirs), "timestamp": ""}
+    else:
+        assert ours.split(" ", 1)[1] == theirs.split(" ", 1)[1]
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_line_breaks_make_no_lines(
+    capsys: pytest.CaptureFixture[str], form: logs.LogFormat
+) -> None:
+    """A fact is one line, whatever is in it: nobody can forge another."""
+    logs.configure("info", form)
+    structlog.stdlib.get_logger(PRODUCT).info("one\ntwo", reason="three\r\nfour")
+    logging.getLogger(LIBRARY).info("one\ntwo")
+    found = lines(capsys)
+    assert len(found) == 2
+    assert all("two" in line for line in found)
+
+
+@pytest.mark.parametrize("level", ["info", "warning", "error"])
+def test_an_exception_in_text_is_a_line(
+    capsys: pytest.CaptureFixture[str], level: logs.LogLevel
+) -> None:
+    """An exception is told by its type, its message and its place, without a traceback."""
+    logs.configure(level, "text")
+    fail()
+    ours, theirs = lines(capsys)
+    for line in (ours, theirs):
+        assert "error=" in line
+        assert "ValueError: invalid literal for int()" in line
+        assert "test_logs.py:" in line
+        assert "Traceback" not in line
+    assert "path=/apis" in ours
+
+
+def test_an_exception_in_json_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """The same, as an object."""
+    logs.configure("info", "json")
+    fail()
+    for line in lines(capsys):
+        found = json.loads(line)
+        assert found["error"] == r"ValueError: invalid literal for int() with base 10: 'two\nlines'"
+        assert "exception" not in found
+
+
+def test_an_exception_that_is_handed_over(capsys: pytest.CaptureFixture[str]) -> None:
+    """An exception can be told where it is not being handled, and "none" is none."""
+    logs.configure("info", "json")
+    log = structlog.stdlib.get_logger(PRODUCT)
+    log.error("it failed", exc_info=ValueError("no place"))
+    log.error("it failed", exc_info=True)  # noqa: LOG014 - a slip, which does no harm
+    first, second = (json.loads(line) for line in lines(capsys))
+    assert first["error"] == "ValueError: no place"
+    assert "error" not in second
+    assert "at" not in first
+
+
+def test_a_traceback_is_for_debug(capsys: pytest.CaptureFixture[str]) -> None:
+    """At the level debug the traceback is there, in text over lines, in JSON in one."""
+    logs.configure("debug", "text")
+    fail()
+    text = "\n".join(lines(capsys))
+    assert text.count("Traceback (most recent call last)") == 2
+    logs.configure("debug", "json")
+    fail()
+    found = [json.loads(line) for line in lines(capsys)]
+    assert len(found) == 2
+    assert all("Traceback (most recent call last)" in one["exception"] for one in found)
+
+
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+@pytest.mark.parametrize("name", [PRODUCT, LIBRARY])
+def test_the_level_is_honoured(
+    capsys: pytest.CaptureFixture[str], level: logs.LogLevel, name: str
+) -> None:
+    """What is below the level is not logged, whoever says it."""
+    logs.configure(level, "json")
+    levels = ["debug", "info", "warning", "error"]
+    for one in levels:
+        structlog.stdlib.get_logger(name).log(getattr(logging, one.upper()), "ours")
+        logging.getLogger(name).log(getattr(logging, one.upper()), "theirs")
+    told = [json.loads(line)["level"] for line in lines(capsys)]
+    assert told == [one for one in levels[levels.index(level) :] for _ in range(2)]
+
+
+def test_broken_connections_of_clients_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A client that goes away, which aiohttp's server warns of, is no fact of ours."""
+    logs.configure("debug", "json")
+    logging.getLogger("aiohttp.server").warning("a client is gone")
+    logging.getLogger("aiohttp.server").error("a fault")
+    assert [json.loads(line)["event"] for line in lines(capsys)] == ["a fault"]
+
+
+def test_configuring_anew_replaces(capsys: pytest.CaptureFixture[str]) -> None:
+    """Configured twice, a fact is still one line."""
+    logs.configure("info", "text")
+    logs.configure("info", "json")
+    structlog.stdlib.get_logger(PRODUCT).info("one")
+    (line,) = lines(capsys)
+    assert json.loads(line)["event"] == "one"

@@ -1,0 +1,103 @@
+"""A pair that loads is no pair yet: some client must be able to connect with it."""
+
+import ssl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
+from cryptography.x509.oid import NameOID
+
+from metrics_server.errors import ConfigurationError
+from metrics_server.http.listener import listening
+from metrics_server.tls.authority import Authority, KeyPair
+from metrics_server.tls.context import ListeningContext
+from metrics_server.tls.openssl import server_context
+from metrics_server.tls.rehearsal import rehearse
+from tests.support.peers import HOST, ask, server, trusting
+
+AUTHORITY = Authority("server")
+Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
+
+
+def self_signed(key: Key) -> KeyPair:
+    """A pair with a key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(days=1))
+        .not_valid_after(now + timedelta(days=1))
+        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    return KeyPair(
+        certificate.public_bytes(pem),
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
+    )
+
+
+def too_long() -> KeyPair:
+    """A pair whose chain is longer than clients read."""
+    pair = AUTHORITY.issue([HOST])
+    return KeyPair(pair.certificate + AUTHORITY.bundle * 300, pair.key)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        pytest.param(
+            lambda: self_signed(ec.generate_private_key(ec.BrainpoolP256R1())),
+            "brainpoolP256r1",
+            id="a curve that TLS does not offer",
+        ),
+        pytest.param(
+            lambda: self_signed(ec.generate_private_key(ec.SECP256K1())),
+            "secp256k1",
+            id="another one",
+        ),
+        pytest.param(
+            lambda: self_signed(dsa.generate_private_key(2048)), "DSA", id="a kind of key"
+        ),
+        pytest.param(too_long, "excessive message size", id="a chain too long"),
+    ],
+)
+async def test_a_pair_that_nobody_can_connect_with_is_refused(
+    make: Callable[[], KeyPair], why: str
+) -> None:
+    """The pair before stays in use, and the message says why."""
+    context = ListeningContext(AUTHORITY.issue([HOST]))
+    async with listening(server(), HOST, 0, context) as (_, port):
+        before = await ask(port, trusting(AUTHORITY.bundle))
+        with pytest.raises(ConfigurationError, match=rf"(?i)serving pair.*{why}"):
+            context.use_pair(make())
+        assert (await ask(port, trusting(AUTHORITY.bundle))).serial == before.serial
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        rsa.generate_private_key(65537, 2048),
+        ec.generate_private_key(ec.SECP384R1()),
+        ec.generate_private_key(ec.SECP521R1()),
+        ed25519.Ed25519PrivateKey.generate(),
+    ],
+)
+def test_what_clients_accept_is_taken_up(key: Key) -> None:
+    """Each kind of key that a Go client knows is good."""
+    ListeningContext(self_signed(key))
+
+
+def test_a_context_without_a_certificate_is_no_success() -> None:
+    """Whatever ends a handshake is an error of the pair, with OpenSSL's words."""
+    context = server_context(AUTHORITY.issue([HOST]))
+    context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
+    context.set_max_proto_version(ssl.TLSVersion.TLSv1_2)
+    with pytest.raises(ConfigurationError, match=r"^no client could connect .*: "):
+        rehearse(context)

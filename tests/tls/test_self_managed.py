@@ -1,0 +1,362 @@
+import asyncio
+import ssl
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import msgspec
+import pytest
+from aiohttp import ClientSession, TCPConnector
+from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
+
+from metrics_server.errors import KubernetesError
+from metrics_server.http.listener import listening
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import API_SERVICES, SECRETS, Object, metadata
+from metrics_server.telemetry.metrics import Monitor
+from metrics_server.tls.authority import Authority, KeyPair
+from metrics_server.tls.context import ListeningContext
+from metrics_server.tls.self_managed import SelfManaged
+from metrics_server.tls.shared import API_SERVICE, SharedBundle
+from tests.kube.conftest import connected, write_kubeconfig
+from tests.support.peers import HOST, PATIENCE_SECONDS, server, trusting
+
+SERVICE, NAMESPACE, SECRET = (
+    "gpu-metrics-server",
+    "gpu-monitoring",
+    "gpu-metrics-server-certificates",
+)
+NAME = f"{SERVICE}.{NAMESPACE}.svc"
+HOUR = timedelta(hours=1)
+
+
+class Clock:
+    """A clock that stands still until it is set."""
+
+    def __init__(self) -> None:
+        self.now = datetime.now(UTC)
+
+    def __call__(self) -> datetime:
+        """The present."""
+        return self.now
+
+
+def api_service(**spec: bool | str) -> Object:
+    """Our APIService, as a manifest has it."""
+    return {
+        "metadata": {"name": API_SERVICE, "labels": {"app": SERVICE}},
+        "spec": {
+            "group": "external.metrics.k8s.io",
+            "version": "v1beta1",
+            "service": {"namespace": NAMESPACE, "name": SERVICE, "port": 443},
+            **spec,
+        },
+    }
+
+
+def published(api: KubernetesAPI) -> bytes:
+    """The bundle that kube-apiserver verifies by; empty where it has none."""
+    obj = api.store.get(API_SERVICES, "", API_SERVICE)
+    assert obj is not None
+    spec = msgspec.convert(obj["spec"], dict[str, object])
+    return msgspec.convert(spec.get("caBundle", ""), bytes)
+
+
+def data(api: KubernetesAPI) -> dict[str, bytes]:
+    """What the Secret holds."""
+    obj = api.store.get(SECRETS, NAMESPACE, SECRET)
+    assert obj is not None
+    return msgspec.convert(obj["data"], dict[str, bytes])
+
+
+@pytest.fixture
+async def api() -> AsyncIterator[KubernetesAPI]:
+    """A Kubernetes API with our APIService."""
+    async with KubernetesAPI() as running:
+        running.apply(API_SERVICES, api_service())
+        yield running
+
+
+@pytest.fixture
+async def client(api: KubernetesAPI, tmp_path: Path) -> AsyncIterator[KubernetesClient]:
+    """A client of that API."""
+    async with connected(write_kubeconfig(tmp_path / "kubeconfig", api.url)) as made:
+        yield made
+
+
+class Replica:
+    """One server's side: what it serves with."""
+
+    def __init__(self, client: KubernetesClient, clock: Clock) -> None:
+        self.pairs: list[KeyPair] = []
+        self.managed = SelfManaged(
+            client,
+            service=SERVICE,
+            namespace=NAMESPACE,
+            secret=SECRET,
+            use=self.pairs.append,
+            monitor=Monitor(CollectorRegistry()),
+            clock=clock,
+        )
+
+    @property
+    def serving(self) -> KeyPair:
+        """What it serves with now."""
+        return self.pairs[-1]
+
+
+async def test_many_replicas_at_once_agree(client: KubernetesClient, api: KubernetesAPI) -> None:
+    """Five that start at the same moment end with one authority and one pair, and publish it."""
+    clock = Clock()
+    replicas = [Replica(client, clock) for _ in range(5)]
+    await asyncio.gather(*(one.managed.settle() for one in replicas))
+    assert len({one.serving for one in replicas}) == 1
+    assert data(api)["tls.crt"] == replicas[0].serving.certificate
+    assert published(api) == data(api)["ca.crt"]
+    assert all(len(one.pairs) == 1 for one in replicas), "none served with what others had not"
+    posts = api.store.get(SECRETS, NAMESPACE, SECRET)
+    assert posts is not None
+
+
+async def test_many_replicas_agree_through_a_change_of_the_authority(
+    client: KubernetesClient, api: KubernetesAPI
+) -> None:
+    """Whatever is due, one of them does it and all of them take it up."""
+    clock = Clock()
+    replicas = [Replica(client, clock) for _ in range(5)]
+    until = max(await asyncio.gather(*(one.managed.settle() for one in replicas)))
+    first = data(api)["ca.crt"]
+    while data(api)["ca.crt"] == first:
+        clock.now = until
+        until = max(await asyncio.gather(*(one.managed.settle() for one in replicas)))
+        await asyncio.gather(*(one.managed.settle() for one in replicas))
+        assert len({one.serving for one in replicas}) == 1
+    assert published(api) == data(api)["ca.crt"] + first
+
+
+@pytest.mark.parametrize("failing", [500, 503, 429, 409])
+async def test_a_failing_api_is_asked_again(
+    client: KubernetesClient, api: KubernetesAPI, failing: int
+) -> None:
+    """Errors are told once, waited out, and none of them ends it."""
+    clock = Clock()
+    replica = Replica(client, clock)
+    slept: list[float] = []
+    resting = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if api.store.get(SECRETS, NAMESPACE, SECRET) is not None and published(api):
+            resting.set()
+            await asyncio.Event().wait()
+
+    managed = SelfManaged(
+        client,
+        service=SERVICE,
+        namespace=NAMESPACE,
+        secret=SECRET,
+        use=replica.pairs.append,
+        monitor=Monitor(CollectorRegistry()),
+        sleep=sleep,
+        rand=lambda: 1.0,
+        clock=clock,
+    )
+    api.fail_next(failing, "not now", times=4)
+    assert managed.check() == "there is no serving certificate yet: it is being made"
+    with capture_logs() as logs:
+        task = asyncio.create_task(managed.run(), name="manage")
+        try:
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                await resting.wait()
+        finally:
+            task.cancel()
+            await asyncio.wait([task])
+    assert slept[:4] == [1, 2, 4, 8]
+    assert slept[4:] == [31]
+    assert [one["error"] for one in logs if one["log_level"] == "warning"] == ["not now"]
+    assert managed.check() is None
+
+
+async def test_a_pair_is_served_though_there_is_no_apiservice(
+    client: KubernetesClient, api: KubernetesAPI
+) -> None:
+    """It is told once, and made good as soon as there is one."""
+    api.delete(API_SERVICES, "", API_SERVICE)
+    replica = Replica(client, Clock())
+    with capture_logs() as logs:
+        for _ in range(3):
+            await replica.managed.settle()
+    assert replica.managed.check() is None
+    (told,) = [one for one in logs if one["log_level"] == "warning"]
+    assert "not found" in told["error"]
+    assert replica.managed.bundle_error == told["error"]
+    api.apply(API_SERVICES, api_service())
+    await replica.managed.settle()
+    assert published(api) == data(api)["ca.crt"]
+    assert replica.managed.bundle_error is None
+
+
+async def test_the_bundle_of_another_server_is_not_touched(
+    client: KubernetesClient, api: KubernetesAPI
+) -> None:
+    """There is one APIService of that name in a cluster, and it may be KEDA's."""
+    theirs = api_service()
+    theirs["spec"] = {"service": {"namespace": "keda", "name": "keda-metrics"}, "caBundle": "eA=="}
+    api.apply(API_SERVICES, theirs)
+    replica = Replica(client, Clock())
+    await replica.managed.settle()
+    assert published(api) == b"x"
+    assert "names the Service keda/keda-metrics" in (replica.managed.bundle_error or "")
+
+
+async def test_no_bundle_is_written_over_a_newer_one(
+    client: KubernetesClient, api: KubernetesAPI
+) -> None:
+    """A replica that was slow does not take away what another has published meanwhile."""
+    shared = SharedBundle(client, NAMESPACE, SERVICE)
+    before = await shared.read()
+    api.apply(API_SERVICES, api_service(caBundle="eA=="))
+    with pytest.raises(KubernetesError, match="has been modified") as raised:
+        await shared.write(before, b"old")
+    assert raised.value.code == 409
+    assert published(api) == b"x"
+
+
+async def test_verification_is_not_skipped(client: KubernetesClient, api: KubernetesAPI) -> None:
+    """An APIService that says not to verify is put right, and the rest of it is left as it is."""
+    api.apply(API_SERVICES, api_service(insecureSkipTLSVerify=True))
+    await Replica(client, Clock()).managed.settle()
+    obj = api.store.get(API_SERVICES, "", API_SERVICE)
+    assert obj is not None
+    spec = msgspec.convert(obj["spec"], dict[str, object])
+    assert "insecureSkipTLSVerify" not in spec
+    assert spec["group"] == "external.metrics.k8s.io"
+    assert metadata(obj)["labels"] == {"app": SERVICE}
+    assert published(api) == data(api)["ca.crt"]
+
+
+async def test_nothing_is_written_while_nothing_changes(
+    client: KubernetesClient, api: KubernetesAPI
+) -> None:
+    """Replicas that look again leave no trace."""
+    replica = Replica(client, Clock())
+    await replica.managed.settle()
+    version = api.store.version
+    for _ in range(3):
+        await replica.managed.settle()
+    assert api.store.version == version
+
+
+async def test_a_secret_made_beforehand_is_filled(
+    client: KubernetesClient, api: KubernetesAPI
+) -> None:
+    """Its labels, its type and what else is in it stay."""
+    api.apply(
+        SECRETS,
+        {
+            "metadata": {"name": SECRET, "namespace": NAMESPACE, "labels": {"a": "b"}},
+            "type": "Opaque",
+            "data": {"note": "eA=="},
+        },
+    )
+    await Replica(client, Clock()).managed.settle()
+    obj = api.store.get(SECRETS, NAMESPACE, SECRET)
+    assert obj is not None
+    assert obj["type"] == "Opaque"
+    assert metadata(obj)["labels"] == {"a": "b"}
+    assert data(api).keys() == {"note", "ca.crt", "ca.key", "tls.crt", "tls.key"}
+
+
+async def test_a_secret_of_somebody_else_is_not_overwritten(
+    client: KubernetesClient, api: KubernetesAPI
+) -> None:
+    """The error says what it is about and what to do, and shows nothing of the keys."""
+    pair = Authority("theirs").issue([NAME])
+    secret: Object = {
+        "metadata": {"name": SECRET, "namespace": NAMESPACE},
+        "data": msgspec.to_builtins({"tls.crt": pair.certificate, "tls.key": pair.key}),
+    }
+    api.apply(SECRETS, secret)
+    replica = Replica(client, Clock())
+    with pytest.raises(KubernetesError, match=f"patch secret {SECRET}") as raised:
+        await replica.managed.settle()
+    assert "it has no ca.crt" in str(raised.value)
+    assert "PRIVATE" not in str(raised.value)
+    assert data(api) == {"tls.crt": pair.certificate, "tls.key": pair.key}
+    assert replica.pairs == []
+
+
+async def test_an_end_without_renewal_is_told(client: KubernetesClient) -> None:
+    """When the Kubernetes API is away for so long, readiness says what is going to happen."""
+    clock = Clock()
+    replica = Replica(client, clock)
+    await replica.managed.settle()
+    assert replica.managed.check() is None
+    clock.now += timedelta(days=89)
+    assert "and was not renewed" in (replica.managed.check() or "")
+    clock.now += timedelta(days=2)
+    assert "expired at" in (replica.managed.check() or "")
+    await replica.managed.settle()
+    assert replica.managed.check() is None
+    assert len(replica.pairs) == 2
+
+
+async def test_a_thousand_requests_through_all_changes(
+    client: KubernetesClient, api: KubernetesAPI
+) -> None:
+    """None fails while pairs and authorities change, on connections old and new.
+
+    Two replicas listen; their client trusts the published bundle, as the aggregator does. A
+    simulated year and a half passes meanwhile, with the times of the certificates as they are.
+    """
+    clock = Clock()
+    contexts = [ListeningContext(Authority("before").issue([HOST])) for _ in range(2)]
+    managed = [
+        SelfManaged(
+            client,
+            service=SERVICE,
+            namespace=NAMESPACE,
+            secret=SECRET,
+            use=context.use_pair,
+            monitor=Monitor(CollectorRegistry()),
+            clock=clock,
+        )
+        for context in contexts
+    ]
+    seen: set[bytes] = set()
+    async with AsyncExitStack() as stack:
+        ports = [
+            (await stack.enter_async_context(listening(server(), HOST, 0, context)))[1]
+            for context in contexts
+        ]
+        for one in managed:
+            await one.settle()
+        requests = 0
+        while requests < 1000:
+            until = datetime.max.replace(tzinfo=UTC)
+            for one in managed:
+                until = min(until, await one.settle())
+                requests += await _ask_all(published(api), ports, 10)
+            seen.add(published(api))
+            clock.now = until
+    assert len(seen) >= 5, "bundles of one authority, of two, and of the other"
+
+
+async def _ask_all(bundle: bytes, ports: list[int], times: int) -> int:
+    context = trusting(bundle)
+    # X509_V_FLAG_NO_CHECK_TIME: the certificates are of a time that is not waited for here.
+    context.verify_flags |= ssl.VerifyFlags(0x200000)
+    answers = 0
+    async with ClientSession(connector=TCPConnector(ssl=context, limit=4)) as session:
+        for number in range(times):
+            for port in ports:
+                headers = {"Connection": "close"} if number % 2 else {}
+                async with session.get(
+                    f"https://{HOST}:{port}/", headers=headers, server_hostname=NAME
+                ) as response:
+                    assert await response.text() == "nobody"
+                    answers += 1
+    return answers

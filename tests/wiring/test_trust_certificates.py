@@ -1,0 +1,301 @@
+"""Which client certificates a whole server takes, on a real TLS socket."""
+
+import json
+from collections.abc import AsyncIterator, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from msgspec import structs
+
+from metrics_server.auth.identity import User
+from metrics_server.config.options import ServeOptions
+from metrics_server.simulator.kube.objects import CONFIG_MAPS
+from metrics_server.simulator.kube.trust import FRONT_PROXY, SimulatedTrust
+from metrics_server.tls.authority import Authority, KeyPair
+from metrics_server.wiring.server import running
+from tests.auth.test_chains import ed25519_key, intermediate, version_1
+from tests.auth.test_client_certificates import (
+    CLIENT,
+    SERVER,
+    Certified,
+    Extensions,
+    Key,
+    basic,
+    certify,
+    ec_key,
+    kubeadm_ca,
+    name,
+)
+from tests.support.harness import (
+    Client,
+    Cluster,
+    cluster,
+    configuration,
+    eventually,
+    kubernetes_api,
+    page,
+    pod,
+    serve_options,
+)
+
+METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+NOW = datetime.now(UTC)
+VALID = (NOW - timedelta(days=1), NOW + timedelta(days=1))
+PROXY = name(FRONT_PROXY)
+
+
+@pytest.fixture
+async def simulated() -> AsyncIterator[Cluster]:
+    """A server that has a measurement."""
+    pages = {"gpu-0": page({("default", "a"): [40]})}
+    tokens = {"good": User("robot", groups=("robots",))}
+    async with cluster(pages, [pod("a")], tokens=tokens) as simulated:
+        yield simulated
+
+
+def publish(simulated: Cluster, **changed: str | None) -> None:
+    """Tell another trust in the ConfigMap; a key that is None is left out."""
+    held = simulated.api.store.get(CONFIG_MAPS, "kube-system", "extension-apiserver-authentication")
+    assert held is not None
+    data = held["data"]
+    assert isinstance(data, dict)
+    both = {**data, **{key.replace("_", "-"): value for key, value in changed.items()}}
+    simulated.api.apply(
+        CONFIG_MAPS, {**held, "data": {k: v for k, v in both.items() if v is not None}}
+    )
+
+
+def pair(*chain: Certified) -> KeyPair:
+    """What a client shows: its own certificate, and those that it sends beside it."""
+    own = chain[0].key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.PKCS8,
+        serialization.NoEncryption(),
+    )
+    return KeyPair(b"".join(one.pem for one in chain), own)
+
+
+def signed_by(
+    issuer: Certified,
+    subject: x509.Name = PROXY,
+    key: Key | None = None,
+    extensions: Extensions = ((CLIENT, False),),
+) -> Certified:
+    """A client's certificate that is valid now."""
+    return certify(subject, key or ec_key(0), extensions, issuer, VALID)
+
+
+def root(called: str = "front-proxy-ca", extensions: Extensions | None = None) -> Certified:
+    """An authority that is valid now."""
+    key = ec_key(0)
+    return certify(name(called), key, extensions or kubeadm_ca(key), validity=VALID)
+
+
+async def status(
+    simulated: Cluster, shown: KeyPair | None, headers: Mapping[str, str], path: str = METRIC
+) -> int:
+    """The code of the answer on a connection of its own."""
+    assert simulated.server.bundle is not None
+    async with Client(simulated.server.url, simulated.server.bundle, shown) as client:
+        return (await client.ask(path, headers)).status
+
+
+async def taken(simulated: Cluster, shown: KeyPair) -> int:
+    """The code that a front proxy settles at, once the trust was taken over."""
+
+    async def ask() -> int:
+        return await status(simulated, shown, {"X-Remote-User": "alice"})
+
+    return await eventually(ask, lambda code: code == 200)
+
+
+async def test_a_front_proxy_under_an_intermediate(simulated: Cluster) -> None:
+    """The chain that it sends leads to the authority that the cluster names."""
+    top = root()
+    middle = certify(name("between"), key := ec_key(0), kubeadm_ca(key), top, VALID)
+    proxy = signed_by(middle)
+    publish(simulated, requestheader_client_ca_file=top.pem.decode())
+
+    assert await taken(simulated, pair(proxy, middle)) == 200
+    assert await status(simulated, pair(proxy), {"X-Remote-User": "alice"}) == 401
+
+
+async def test_a_user_under_an_intermediate(simulated: Cluster) -> None:
+    """The same for users; their groups are those of their own certificate."""
+    top = root("kubernetes-ca")
+    middle = certify(name("between"), key := ec_key(0), kubeadm_ca(key), top, VALID)
+    user = signed_by(middle, name("jane", "system:masters"))
+    publish(simulated, client_ca_file=top.pem.decode())
+
+    async def ask() -> int:
+        return await status(simulated, pair(user, middle), {}, "/metrics")
+
+    assert await eventually(ask, lambda code: code == 200) == 200
+    assert await status(simulated, pair(user), {}, "/metrics") == 401
+
+
+@pytest.mark.parametrize("newest_first", [True, False])
+async def test_two_authorities_of_one_name(simulated: Cluster, *, newest_first: bool) -> None:
+    """During a rotation without key identifiers the front proxies of both are let in."""
+    old, new = (root(extensions=[(basic(ca=True), True)]) for _ in range(2))
+    bundle = new.pem + old.pem if newest_first else old.pem + new.pem
+    publish(simulated, requestheader_client_ca_file=bundle.decode())
+
+    for issuer in (old, new):
+        assert await taken(simulated, pair(signed_by(issuer))) == 200
+
+
+def _of_version_1() -> tuple[Certified, Certified]:
+    issuer = version_1(name("front-proxy-ca"), ec_key(0), validity=VALID)
+    return issuer, signed_by(issuer)
+
+
+def _ed25519() -> tuple[Certified, Certified]:
+    key = ed25519_key(0)
+    issuer = certify(name("front-proxy-ca"), key, kubeadm_ca(key), validity=VALID)
+    return issuer, signed_by(issuer, key=ed25519_key(0))
+
+
+def _for_any_use() -> tuple[Certified, Certified]:
+    anything = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE])
+    issuer = root()
+    return issuer, signed_by(issuer, extensions=[(anything, False)])
+
+
+@pytest.mark.parametrize("make", [_of_version_1, _ed25519, _for_any_use])
+async def test_kinds_that_go_takes(
+    simulated: Cluster, make: Callable[[], tuple[Certified, Certified]]
+) -> None:
+    """A front proxy that Go servers let in is let in here."""
+    issuer, proxy = make()
+    publish(simulated, requestheader_client_ca_file=issuer.pem.decode())
+
+    assert await taken(simulated, pair(proxy)) == 200
+
+
+def _of_nobody() -> KeyPair:
+    return Authority("self").issue_client("admin", ["system:masters"])
+
+
+def _expired() -> KeyPair:
+    issuer = root("kubernetes-ca")
+    ended = (NOW - timedelta(days=2), NOW - timedelta(days=1))
+    return pair(certify(name("admin"), ec_key(0), [(CLIENT, False)], issuer, ended))
+
+
+def _of_a_server() -> KeyPair:
+    return pair(signed_by(root("kubernetes-ca"), name("admin"), extensions=[(SERVER, False)]))
+
+
+def _of_a_broken_chain() -> KeyPair:
+    return pair(signed_by(intermediate(root("kubernetes-ca"))), root("other"))
+
+
+@pytest.mark.parametrize("make", [_of_nobody, _expired, _of_a_server, _of_a_broken_chain])
+async def test_a_good_token_beside_a_certificate_that_does_not_verify(
+    simulated: Cluster, make: Callable[[], KeyPair]
+) -> None:
+    """The certificate counts for nothing, and the token as ever; identity headers never."""
+    shown = make()
+    asserted = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}
+    token = {"Authorization": "Bearer good"}
+
+    assert await status(simulated, shown, {**asserted, **token}) == 200
+    assert simulated.trust.reviews.access_reviews[-1]["spec"] == {
+        "user": "robot",
+        "groups": ["robots", "system:authenticated"],
+        "resourceAttributes": {
+            "namespace": "default",
+            "verb": "list",
+            "group": "external.metrics.k8s.io",
+            "version": "v1beta1",
+            "resource": "gpu_utilization",
+        },
+    }
+    assert await status(simulated, shown, {**asserted, "Authorization": "Bearer bad"}) == 401
+    # As in Go: who shows a certificate that is no good is not anonymous, but for its health.
+    assert await status(simulated, shown, asserted) == 401
+
+
+async def test_a_uid_is_believed_only_where_the_cluster_says_so(simulated: Cluster) -> None:
+    """Without requestheader-uid-headers the header is any client's own, passed on unread."""
+    proxy = simulated.trust.front_proxy()
+    publish(simulated, requestheader_uid_headers=None)
+
+    async def told() -> object:
+        headers = {"X-Remote-User": "alice", "X-Remote-Uid": "0"}
+        assert await status(simulated, proxy, headers) == 200
+        spec = simulated.trust.reviews.access_reviews[-1]["spec"]
+        assert isinstance(spec, dict)
+        return spec.get("uid")
+
+    assert await eventually(told, lambda uid: uid is None) is None
+    publish(simulated, requestheader_uid_headers=json.dumps(["X-Remote-Uid"]))
+    assert await eventually(told, lambda uid: uid is not None) == "0"
+
+
+async def test_flags_are_believed_for_what_they_say(tmp_path: Path) -> None:
+    """With authorities by flags a UID counts only where a flag names its header."""
+    uids = []
+    async with kubernetes_api() as (api, authority), serve_options(api, authority) as options:
+        trust = SimulatedTrust(api)
+        for uid_headers in ((), ("X-Remote-Uid",)):
+            flags = by_files(options, trust, tmp_path, uid_headers)
+            async with running(flags, configuration()) as server:
+                assert server.bundle is not None
+                async with Client(server.url, server.bundle, trust.front_proxy()) as client:
+                    headers = {"X-Remote-User": "alice", "X-Remote-Uid": "0"}
+                    await client.ask(METRIC, headers)
+            spec = trust.reviews.access_reviews[-1]["spec"]
+            assert isinstance(spec, dict)
+            uids.append(spec.get("uid"))
+    assert uids == [None, "0"]
+
+
+async def test_files_of_authorities_are_followed(tmp_path: Path) -> None:
+    """An authority that is taken out of its file is trusted no more, and a new one is."""
+    async with kubernetes_api() as (api, authority), serve_options(api, authority) as options:
+        trust = SimulatedTrust(api)
+        flags = by_files(options, trust, tmp_path)
+        proxies, users = (tmp_path / "proxies.crt", tmp_path / "clients.crt")
+        old = trust.front_proxy(), trust.clients.issue_client("jane", ["system:masters"])
+        trust.front_proxies, trust.clients = Authority("front-proxy-ca"), Authority("kubernetes-ca")
+        new = trust.front_proxy(), trust.clients.issue_client("jane", ["system:masters"])
+
+        async with running(flags, configuration()) as server:
+
+            async def codes() -> list[int]:
+                assert server.bundle is not None
+                found = []
+                for shown in (*old, *new):
+                    async with Client(server.url, server.bundle, shown) as client:
+                        answer = await client.ask("/metrics", {"X-Remote-User": "alice"})
+                        found.append(answer.status)
+                return found
+
+            assert await codes() == [200, 200, 401, 401]
+            for path, issuer in ((proxies, trust.front_proxies), (users, trust.clients)):
+                path.write_bytes(path.read_bytes() + issuer.bundle)
+            assert await eventually(codes, lambda now: now == [200] * 4)
+            proxies.write_bytes(trust.front_proxies.bundle)
+            users.write_bytes(trust.clients.bundle)
+            assert await eventually(codes, lambda now: now == [401, 401, 200, 200])
+
+
+def by_files(
+    options: ServeOptions, trust: SimulatedTrust, folder: Path, uid_headers: tuple[str, ...] = ()
+) -> ServeOptions:
+    """Flags that name files of the authorities that a cluster has."""
+    proxies, clients = folder / "proxies.crt", folder / "clients.crt"
+    proxies.write_bytes(trust.front_proxies.bundle)
+    clients.write_bytes(trust.clients.bundle)
+    return structs.replace(
+        options,
+        client_ca_file=clients,
+        requestheader_client_ca_file=proxies,
+        requestheader_uid_headers=uid_headers,
+    )
