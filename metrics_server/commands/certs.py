@@ -1,5 +1,6 @@
-"""`gpu-metrics-server certs`: a pair for who wants to keep it in hand."""
+"""The command `certs`: a serving certificate for those who manage their own."""
 
+import argparse
 import base64
 import os
 from datetime import UTC, datetime, timedelta
@@ -7,11 +8,16 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from metrics_server.commands import flags
+from metrics_server.commands.running import options_of
+from metrics_server.config.sections import CertificatesConfig
 from metrics_server.errors import ConfigurationError
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.pairs import told, validity
 from metrics_server.tls.self_managed import names_of
 from metrics_server.tls.shared import API_SERVICE
+
+_DEFAULTS = CertificatesConfig()
 
 
 class CertsOptions(Struct, frozen=True):
@@ -28,6 +34,44 @@ class CertsOptions(Struct, frozen=True):
     namespace: str
     out: Path
     days: int = 365
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the command, and what runs it."""
+    parser.set_defaults(run=_run)
+    parser.add_argument(
+        "--service",
+        type=flags.dns_label,
+        default=_DEFAULTS.service,
+        metavar="NAME",
+        help="the Service that the APIService names (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--namespace",
+        type=flags.dns_label,
+        default=_DEFAULTS.namespace,
+        metavar="NAME",
+        help="its namespace (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="the folder to write to; nothing in it is overwritten",
+    )
+    parser.add_argument(
+        "--days",
+        type=flags.days,
+        default=365,
+        metavar="N",
+        help="how long the certificate is valid (default: %(default)s)",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    print(write_certificates(options_of(CertsOptions, arguments)), end="")  # noqa: T201 - its output
+    return 0
 
 
 def write_certificates(options: CertsOptions) -> str:

@@ -1,0 +1,48 @@
+"""The command `demo`: the whole loop on loopback, with simulated GPUs."""
+
+import argparse
+from typing import get_args
+
+from metrics_server.commands import flags
+from metrics_server.commands.running import options_of, run
+from metrics_server.simulator.demo.run import DemoOptions, FaultName, demo
+from metrics_server.telemetry import logs
+
+_DEFAULTS = DemoOptions()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the command, and what runs it."""
+    parser.set_defaults(run=_run)
+    parser.add_argument(
+        "--duration",
+        type=flags.duration,
+        metavar="DURATION",
+        help="end by itself after this time (default: run until interrupted)",
+    )
+    parser.add_argument(
+        "--nodes",
+        type=flags.nodes,
+        default=_DEFAULTS.nodes,
+        metavar="N",
+        help="simulated nodes, each with 4 GPUs (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--port",
+        type=flags.port,
+        default=_DEFAULTS.port,
+        metavar="PORT",
+        help="the port of the server; 0 takes a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--fault",
+        choices=get_args(FaultName),
+        help="what goes wrong with every exporter in the middle of the demo (default: nothing)",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    # The demo's own table shows what the server's warnings would.
+    logs.configure("error")
+    run(demo(options_of(DemoOptions, arguments)))
+    return 0

@@ -1,0 +1,26 @@
+"""What commands share: their flags as a value, and the event loop that they run in."""
+
+import argparse
+import asyncio
+from collections.abc import Coroutine
+from typing import TypeVar
+
+import msgspec
+import uvloop
+from msgspec import Struct
+
+from metrics_server.http.sockets import allow_open_files
+
+Options = TypeVar("Options", bound=Struct)
+
+
+def options_of(kind: type[Options], arguments: argparse.Namespace) -> Options:
+    """The flags of a command as its struct, whose fields have the flags' names."""
+    return msgspec.convert(vars(arguments), kind, from_attributes=True)
+
+
+def run(command: Coroutine[object, object, None]) -> None:
+    """Run a command to its end in an event loop of its own."""
+    allow_open_files()
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(command)

@@ -1,0 +1,137 @@
+"""The command `serve`: the server."""
+
+import argparse
+from pathlib import Path
+from typing import get_args
+
+from metrics_server.commands import flags
+from metrics_server.commands.running import options_of, run
+from metrics_server.config.file import load_config
+from metrics_server.config.options import ServeOptions
+from metrics_server.config.sections import Config
+from metrics_server.telemetry import logs
+from metrics_server.wiring.server import serve
+
+_DEFAULTS = ServeOptions()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of the command, and what runs it."""
+    parser.set_defaults(run=_run)
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="the configuration file; without it, defaults"
+    )
+    parser.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="how to reach the Kubernetes API (default: as kubectl does, or the pod's own account)",
+    )
+    parser.add_argument(
+        "--bind-address",
+        default=_DEFAULTS.bind_address,
+        metavar="IP",
+        help="the address to listen on; 0.0.0.0 or :: for all, IPv4 and IPv6 "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
+        "--secure-port",
+        type=flags.port,
+        default=_DEFAULTS.secure_port,
+        metavar="PORT",
+        help="the port to listen on; 0 takes a free one (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tls-cert-file",
+        type=Path,
+        metavar="FILE",
+        help="the serving certificate, with its chain, PEM; read anew when it changes",
+    )
+    parser.add_argument(
+        "--tls-private-key-file", type=Path, metavar="FILE", help="the certificate's key, PEM"
+    )
+    parser.add_argument(
+        "--cert-dir",
+        type=Path,
+        metavar="DIR",
+        help="a folder with both, as tls.crt and tls.key; they are read anew when they change",
+    )
+    parser.add_argument(
+        "--self-managed-certs",
+        action="store_true",
+        help="make and renew the certificate, and keep the APIService's caBundle in step",
+    )
+    parser.add_argument(
+        "--client-ca-file",
+        type=Path,
+        metavar="FILE",
+        help="authorities of users' client certificates, PEM; followed as it changes "
+        "(default: as the cluster has them)",
+    )
+    parser.add_argument(
+        "--requestheader-client-ca-file",
+        type=Path,
+        metavar="FILE",
+        help="authorities of front proxies, PEM; followed as it changes "
+        "(default: as the cluster has them)",
+    )
+    parser.add_argument(
+        "--requestheader-allowed-names",
+        type=flags.names,
+        default=_DEFAULTS.requestheader_allowed_names,
+        metavar="NAMES",
+        help="common names of front proxies, with commas between; goes with the file above",
+    )
+    parser.add_argument(
+        "--requestheader-uid-headers",
+        type=flags.names,
+        default=_DEFAULTS.requestheader_uid_headers,
+        metavar="NAMES",
+        help="headers with a user's UID, such as X-Remote-Uid (default: as the cluster has them)",
+    )
+    parser.add_argument(
+        "--authorization-always-allow-paths",
+        type=flags.paths,
+        default=_DEFAULTS.always_allow_paths,
+        dest="always_allow_paths",
+        metavar="PATHS",
+        help="paths that anyone may ask for (default: /healthz,/livez,/readyz)",
+    )
+    parser.add_argument(
+        "--exporter",
+        action="append",
+        default=[],
+        type=flags.exporter_url,
+        dest="exporters",
+        metavar="URL",
+        help="an exporter's page, instead of discovery; can be repeated",
+    )
+    parser.add_argument(
+        "--shutdown-delay-duration",
+        type=flags.duration,
+        default=_DEFAULTS.shutdown_delay,
+        dest="shutdown_delay",
+        metavar="DURATION",
+        help="how long readiness fails before connections are refused (default: 0s)",
+    )
+    parser.add_argument(
+        "-v",
+        "--log-level",
+        choices=get_args(logs.LogLevel),
+        default=_DEFAULTS.log_level,
+        help="the least that is logged (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=get_args(logs.LogFormat),
+        default=_DEFAULTS.log_format,
+        help="one line a fact (default: %(default)s)",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    config = load_config(arguments.config) if arguments.config else Config()
+    options = options_of(ServeOptions, arguments)
+    logs.configure(options.log_level, options.log_format)
+    run(serve(options, config))
+    return 0
