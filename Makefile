@@ -24,10 +24,12 @@ cluster: $(VENV)/installed ## install on a real control plane, whose programs ar
 	CONTROL_PLANE=$(abspath $(CONTROL_PLANE)) unshare --map-root-user --net --mount \
 		sh -c 'ip link set lo up && exec "$$@"' sh $(BIN)/pytest tests/cluster $(ARGS)
 
-lint: $(VENV)/installed ## style, formatting, and the direction of imports
+lint: $(VENV)/installed ## style, formatting, spelling, generated tables, and the direction of imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports --no-cache
+	$(BIN)/codespell
+	$(BIN)/python -m tests.docs.reference --check
 
 typecheck: $(VENV)/installed ## strict types
 	$(BIN)/mypy
@@ -39,8 +41,9 @@ format: $(VENV)/installed ## put the code into the one format
 bench: $(VENV)/installed ## the figures that the documents quote, measured on this machine
 	$(BIN)/python -m tests.bench
 
-docs: $(VENV)/installed ## check that the documents name every command, flag and setting
-	$(BIN)/pytest tests/docs/test_docs.py
+docs: $(VENV)/installed ## write the tables of docs/reference.md from the code, and check the documents
+	$(BIN)/python -m tests.docs.reference
+	$(BIN)/pytest tests/docs
 
 clean: ## remove what was made
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

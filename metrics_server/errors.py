@@ -72,48 +72,44 @@ class ScrapeError(MetricsServerError):
 
 
 class RequestError(MetricsServerError):
-    """A request that is answered by an error.
+    """A request gets this as its answer.
 
     Its message is one line of `MAX_MESSAGE` characters at most, whatever the caller sent.
 
     Attributes:
         code: the HTTP status.
-        reason: the metav1.StatusReason that goes with it.
-        label: a short fixed word, for the metric that counts errors.
+        reason: a short fixed word, for the metric that counts errors.
     """
 
     code: ClassVar[int] = 500
-    reason: ClassVar[str] = "InternalError"
-    label: str = "internal"
+    reason: str = "internal"
 
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, MAX_MESSAGE))
 
 
 class BadRequestError(RequestError):
-    """The question is malformed: a selector, a number or a parameter cannot be understood."""
+    """A selector, number or parameter is malformed, or beyond a [limit](#limits)."""
 
     code = 400
-    reason = "BadRequest"
-    label = "bad-request"
+    reason = "bad-request"
 
 
 class UnauthorizedError(RequestError):
-    """The credentials that came with a request are not good.
+    """The credentials are not valid.
 
     Its message is this one word always, as a Go server's is: what was wrong is for the log alone.
     """
 
     code = 401
-    reason = "Unauthorized"
-    label = "unauthorized"
+    reason = "unauthorized"
 
     def __init__(self) -> None:
         super().__init__("Unauthorized")
 
 
 class ForbiddenError(RequestError):
-    """The user may not do what was asked.
+    """The user may not do that.
 
     Attributes:
         group: the API group of the resource; "" where a path was asked for.
@@ -121,8 +117,7 @@ class ForbiddenError(RequestError):
     """
 
     code = 403
-    reason = "Forbidden"
-    label = "forbidden"
+    reason = "forbidden"
 
     def __init__(self, message: str, *, group: str = "", resource: str = "") -> None:
         super().__init__(message)
@@ -131,11 +126,10 @@ class ForbiddenError(RequestError):
 
 
 class TooManyReviewsError(RequestError):
-    """A caller's requests need more reviews by the Kubernetes API than there may be."""
+    """The caller sends too many new users, tokens or paths, each of which needs a review."""
 
     code = 429
-    reason = "TooManyRequests"
-    label = "too-many-reviews"
+    reason = "too-many-reviews"
 
     def __init__(self) -> None:
         super().__init__(
@@ -145,38 +139,34 @@ class TooManyReviewsError(RequestError):
 
 
 class ReviewError(RequestError):
-    """The Kubernetes API did not decide whether the user may do what was asked."""
+    """The Kubernetes API did not decide whether the request is allowed."""
 
     code = 500
-    reason = "InternalError"
-    label = "review-failed"
+    reason = "review-failed"
 
 
 class NotFoundError(RequestError):
-    """Nothing is served at the path that was asked for."""
+    """Nothing is served at the path."""
 
     code = 404
-    reason = "NotFound"
-    label = "not-found"
+    reason = "not-found"
 
     def __init__(self, path: str) -> None:
         super().__init__(f'nothing is served at "{printable(path, 300)}"; GET /apis lists what is')
 
 
 class MethodNotAllowedError(RequestError):
-    """The method, or the watch, is not offered at that path."""
+    """The method, or a watch, is not offered."""
 
     code = 405
-    reason = "MethodNotAllowed"
-    label = "method-not-allowed"
+    reason = "method-not-allowed"
 
 
 class NotAcceptableError(RequestError):
     """No form that the client accepts is offered."""
 
     code = 406
-    reason = "NotAcceptable"
-    label = "not-acceptable"
+    reason = "not-acceptable"
 
     def __init__(self, accept: str, offered: Iterable[str]) -> None:
         super().__init__(
@@ -185,19 +175,17 @@ class NotAcceptableError(RequestError):
 
 
 class UnknownMetricError(RequestError):
-    """No rule has the name that was asked for."""
+    """No metric has that name; the message has the nearest names, and those there are."""
 
     code = 404
-    reason = "NotFound"
-    label = "unknown-metric"
+    reason = "unknown-metric"
 
 
 class CounterAskedError(RequestError):
-    """An exporter has a family of the name that was asked for, but no HPA can scale on it."""
+    """It is a counter of an exporter; the message says what to ask for instead."""
 
     code = 400
-    reason = "BadRequest"
-    label = "counter-asked"
+    reason = "counter-asked"
 
     def __init__(self, metric: str, instead: str) -> None:
         super().__init__(
@@ -207,35 +195,31 @@ class CounterAskedError(RequestError):
 
 
 class PodsUnknownError(RequestError):
-    """Which pods there are is not known yet, or what is known is too old to compute with."""
+    """The pods are not listed yet, or nothing was heard of them for three minutes."""
 
     code = 503
-    reason = "ServiceUnavailable"
-    label = "pods-unknown"
+    reason = "pods-unknown"
 
 
 class NoPodMatchesError(RequestError):
-    """The selector names no pod in the namespace."""
+    """No pod of the namespace matches the selector."""
 
     code = 404
-    reason = "NotFound"
-    label = "no-pod-matches"
+    reason = "no-pod-matches"
 
 
 class NoGpuRequestedError(RequestError):
-    """Pods match, but none of them requests a GPU."""
+    """Pods match, but none requests a GPU; the message names what they request."""
 
     code = 404
-    reason = "NotFound"
-    label = "no-gpu-requested"
+    reason = "no-gpu-requested"
 
 
 class NoPodMeasurableError(RequestError):
-    """GPU pods match, but none of them is in a state to be measured."""
+    """GPU pods match, but none is Running and Ready, or all of those are terminating."""
 
     code = 503
-    reason = "ServiceUnavailable"
-    label = "no-pod-measurable"
+    reason = "no-pod-measurable"
 
 
 class MeasurementMissingError(RequestError):
@@ -244,12 +228,14 @@ class MeasurementMissingError(RequestError):
     The only error that the fallback chain may replace by a value.
 
     Attributes:
-        label: which gap is the widest: "no-exporter", "exporters-failed" or "no-sample".
+        reason: which gap is the widest:
+            "no-exporter": No exporter is ready on a node of the pods.
+            "exporters-failed": Exporters gave no usable page; the message says which, and how.
+            "no-sample": Exporters answered, but without a value for the pods.
     """
 
     code = 503
-    reason = "ServiceUnavailable"
 
-    def __init__(self, message: str, label: str) -> None:
+    def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)
-        self.label = label
+        self.reason = reason

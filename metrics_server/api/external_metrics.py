@@ -82,7 +82,7 @@ class ExternalMetrics:
             answer = await self._answer(namespace, metric, query, accept)
         except RequestError as error:
             code = error.code
-            self._monitor.failed(error.label)
+            self._monitor.failed(error.reason)
             raise
         except asyncio.CancelledError:
             code = _CLIENT_GONE

@@ -92,8 +92,7 @@ def failure(code: int, message: str, details: StatusDetails | UnsetType = UNSET)
 
 def status_of(error: RequestError, details: StatusDetails | UnsetType = UNSET) -> Status:
     """The Status for an error that a request is answered by."""
-    message = _encodable(str(error))
-    return Status(message=message, reason=error.reason, details=details, code=error.code)
+    return failure(error.code, str(error), details)
 
 
 def _encodable(text: str) -> str:

@@ -89,7 +89,7 @@ class ExportersConfig(Section):
     services: tuple[ServiceConfig, ...] = Field(
         _SERVICES, strict=False, description="Services whose EndpointSlices name the exporters."
     )
-    static: tuple[ExporterUrl, ...] = Field(
+    urls: tuple[ExporterUrl, ...] = Field(
         (), strict=False, description="URLs of exporters, instead of discovery by Services."
     )
     path: AbsolutePath = Field("/metrics", description="The path of the page of an exporter.")
@@ -130,9 +130,9 @@ class ExportersConfig(Section):
     @model_validator(mode="after")
     def _credentials_are_not_sent_in_the_clear(self) -> Self:
         in_the_clear: list[str] = []
-        if self.static:
+        if self.urls:
             if self.auth.shows_something:
-                in_the_clear += filter(is_in_the_clear, self.static)
+                in_the_clear += filter(is_in_the_clear, self.urls)
         else:
             for number, service in enumerate(self.services):
                 auth = self.auth if service.auth is None else service.auth

@@ -157,7 +157,7 @@ class ExternalMetricsProvider:
         selection: Selection,
         missing: MeasurementMissingError,
     ) -> Answer:
-        self._monitor.missing(missing.label)
+        self._monitor.missing(missing.reason)
         answered = "error"
         try:
             answer = self._fallback.replace(question, rule, selection, missing)

@@ -65,7 +65,7 @@ class Monitor:
             registry=registry,
         )
         pods = Counter(
-            f"{_PREFIX}_pods",
+            f"{_PREFIX}_question_pods",
             "Pods of the questions measured: selected, and covered by a sample.",
             ("state",),
             registry=registry,
@@ -182,15 +182,15 @@ class Monitor:
         self._registry.register(_WatchCollector(restarts))
 
     def follow_sizes(self, sizes: Mapping[str, Callable[[], int]]) -> None:
-        """Tell, for each thing that is kept, how many of it there are."""
-        kept = Gauge(
-            f"{_PREFIX}_kept",
-            "How much is kept in memory, by what it is.",
-            ("what",),
+        """Report how many objects of each kind are held in memory."""
+        objects = Gauge(
+            f"{_PREFIX}_cached_objects",
+            "Objects held in memory, by kind.",
+            ("kind",),
             registry=self._registry,
         )
-        for what, size in sizes.items():
-            kept.labels(what).set_function(size)
+        for kind, size in sizes.items():
+            objects.labels(kind).set_function(size)
 
     def follow_log(self, dropped: Callable[[], int]) -> None:
         """Tell how many lines of the log were left out."""

@@ -51,7 +51,7 @@ Watch = Reflector[Pod] | Reflector[EndpointSlice] | Reflector[Node]
 async def providing(
     client: KubernetesClient,
     config: Config,
-    static: tuple[str, ...],
+    urls: tuple[str, ...],
     rules: Rules,
     monitor: Monitor,
 ) -> AsyncIterator[tuple[ExternalMetricsProvider, Mapping[str, Watch]]]:
@@ -60,12 +60,12 @@ async def providing(
     Args:
         client: the door to the Kubernetes API.
         config: the configuration file.
-        static: URLs of exporters from the command line.
+        urls: URLs of exporters from the command line.
         rules: the metrics that can be asked for.
         monitor: counts what is done.
     """
     pods, pod_watches = _pods(client, config.pods)
-    targets, endpoint_watches = _targets(client, config, static)
+    targets, endpoint_watches = _targets(client, config, urls)
     scraper = Scraper(
         timeout=config.exporters.timeout,
         max_age=config.exporters.max_age,
@@ -97,22 +97,22 @@ async def providing(
         yield provider, {**pod_watches, **endpoint_watches}
 
 
-def check_exporters(config: ExportersConfig, static: Sequence[str]) -> None:
+def check_exporters(config: ExportersConfig, urls: Sequence[str]) -> None:
     """Refuse what is wrong only together with the flags.
 
     Args:
         config: of the file.
-        static: URLs of exporters from the command line.
+        urls: URLs of exporters from the command line.
 
     Raises:
         ConfigurationError: nothing names an exporter, or secrets would be sent in the clear.
     """
-    if not (config.services or config.static or static):
+    if not (config.services or config.urls or urls):
         raise ConfigurationError(
-            "exporters.services: is empty, and neither exporters.static nor --exporter names an "
+            "exporters.services: is empty, and neither exporters.urls nor --exporter names an "
             "exporter"
         )
-    in_the_clear = list(filter(is_in_the_clear, static))
+    in_the_clear = list(filter(is_in_the_clear, urls))
     if config.auth.shows_something and in_the_clear:
         raise ConfigurationError(
             f"exporters: auth would be sent in the clear, by --exporter {', '.join(in_the_clear)}"
@@ -164,7 +164,7 @@ def _pods(
 
 
 def _targets(
-    client: KubernetesClient, config: Config, static: tuple[str, ...]
+    client: KubernetesClient, config: Config, urls: tuple[str, ...]
 ) -> tuple[DiscoveredTargets | StaticTargets, Mapping[str, Watch]]:
     """Where exporters are, and what keeps that in step with the cluster."""
     exporters = config.exporters
@@ -174,9 +174,9 @@ def _targets(
         files = _access_files(tls or exporters.tls, auth or exporters.auth)
         return keepers.setdefault(files, AccessKeeper(files))
 
-    urls = (*exporters.static, *static)
-    if urls:
-        return StaticTargets(urls, keeper(None, None)), {}
+    every = (*exporters.urls, *urls)
+    if every:
+        return StaticTargets(every, keeper(None, None)), {}
     ways = {
         ServiceRef(one.namespace, one.name, one.port): Way(
             one.scheme or exporters.scheme, one.path or exporters.path, keeper(one.tls, one.auth)

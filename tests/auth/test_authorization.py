@@ -338,7 +338,7 @@ async def test_what_is_no_decision_is_no_yes(
     for _ in range(2):
         with pytest.raises(ReviewError) as failed:
             await authorizer.authorize(ALICE, METRIC)
-        assert (failed.value.code, failed.value.reason) == (500, "InternalError")
+        assert (failed.value.code, failed.value.reason) == (500, "review-failed")
     assert len(reviews.access_reviews) == 2
     reviews.decide = lambda _user, _attributes: ALLOWED
     assert await is_allowed(authorizer, ALICE, METRIC)

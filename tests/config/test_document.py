@@ -145,7 +145,7 @@ _NESTED = st.recursive(
         st.lists(inner, max_size=3).map(lambda parts: f"[{', '.join(parts)}]"),
         st.dictionaries(
             st.one_of(
-                _SCALARS, st.sampled_from(["exporters", "services", "static", "auth", "rules"])
+                _SCALARS, st.sampled_from(["exporters", "services", "urls", "auth", "rules"])
             ),
             inner,
             max_size=3,

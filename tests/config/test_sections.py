@@ -34,7 +34,7 @@ exporters:
   services:
     - {namespace: a, name: b}
     - {namespace: c, name: d, port: metrics}
-  static: ["https://10.0.0.1:9400/metrics"]
+  urls: ["https://10.0.0.1:9400/metrics"]
   scheme: https
   tls: {caFile: /ca.crt, serverName: dcgm.example}
   auth: {username: scraper, passwordFile: /password}
@@ -56,7 +56,7 @@ fallback:
     )
     assert [service.name for service in config.exporters.services] == ["b", "d"]
     assert config.exporters.services[1].port == "metrics"
-    assert config.exporters.static == ("https://10.0.0.1:9400/metrics",)
+    assert config.exporters.urls == ("https://10.0.0.1:9400/metrics",)
     assert (config.exporters.scheme, config.exporters.tls.server_name) == ("https", "dcgm.example")
     assert config.exporters.tls.ca_file == Path("/ca.crt")
     assert config.exporters.auth.password_file == Path("/password")
@@ -78,7 +78,7 @@ exporter: {}
 exporters:
   timeout: 2
   maxAge: soon
-  static: [10.0.0.1, "http://user:secret@host/"]
+  urls: [10.0.0.1, "http://user:secret@host/"]
   services: [{namespace: a}]
 fallback:
   chain: [error, simulated]
@@ -96,9 +96,9 @@ fallback:
         ),
         "exporters.maxAge: 'soon' is not a duration; write it as 2s, 500ms or 1m30s",
         "exporters.services.0.name: Field required",
-        "exporters.static.0: '10.0.0.1' is not a URL such as http://10.0.0.7:9400/metrics",
-        "exporters.static.1: a URL with credentials would end up in logs; use exporters.auth",
         "exporters.timeout: 2 is not a duration; write it as 2s, 500ms or 1m30s",
+        "exporters.urls.0: '10.0.0.1' is not a URL such as http://10.0.0.7:9400/metrics",
+        "exporters.urls.1: a URL with credentials would end up in logs; use exporters.auth",
         "fallback.minCoverage: Input should be less than or equal to 1",
     ]
 
@@ -117,7 +117,7 @@ fallback:
             "exporters: auth would be sent in the clear, by scheme: http",
         ),
         (
-            "exporters: {scheme: https, static: ['http://a/'], auth: {bearerTokenFile: /token}}",
+            "exporters: {scheme: https, urls: ['http://a/'], auth: {bearerTokenFile: /token}}",
             "exporters: auth would be sent in the clear, by http://a/",
         ),
         (
@@ -144,20 +144,20 @@ fallback:
         ("pods: {gpuResources: []}", "pods.gpuResources: "),
         ("pods: {measure: all}", "pods.measure: Input should be 'ready' or 'running'"),
         (
-            "exporters: {static: ['http://a:70000/']}",
-            "exporters.static.0: 'http://a:70000/' is not",
+            "exporters: {urls: ['http://a:70000/']}",
+            "exporters.urls.0: 'http://a:70000/' is not",
         ),
-        ("exporters: {static: ['http://a:0/']}", "exporters.static.0: 'http://a:0/' is not a URL"),
-        ("exporters: {static: ['http://a /']}", "exporters.static.0: 'http://a /' is not a URL"),
-        ("exporters: {static: ['http://a/ ']}", "exporters.static.0: 'http://a/ ' is not a URL"),
-        ('exporters: {static: ["http://a/\\r\\nX: y"]}', "exporters.static.0: "),
-        ('exporters: {static: ["http://a\\e/"]}', "exporters.static.0: "),
-        ("exporters: {static: ['http://[::1/']}", "exporters.static.0: "),
-        ("exporters: {static: ['http:///metrics']}", "exporters.static.0: "),
-        ("exporters: {static: ['http://u@a/']}", "a URL with credentials would end up in logs"),
-        ("exporters: {static: ['ftp://u:p@a/']}", "a URL with credentials would end up in logs"),
+        ("exporters: {urls: ['http://a:0/']}", "exporters.urls.0: 'http://a:0/' is not a URL"),
+        ("exporters: {urls: ['http://a /']}", "exporters.urls.0: 'http://a /' is not a URL"),
+        ("exporters: {urls: ['http://a/ ']}", "exporters.urls.0: 'http://a/ ' is not a URL"),
+        ('exporters: {urls: ["http://a/\\r\\nX: y"]}', "exporters.urls.0: "),
+        ('exporters: {urls: ["http://a\\e/"]}', "exporters.urls.0: "),
+        ("exporters: {urls: ['http://[::1/']}", "exporters.urls.0: "),
+        ("exporters: {urls: ['http:///metrics']}", "exporters.urls.0: "),
+        ("exporters: {urls: ['http://u@a/']}", "a URL with credentials would end up in logs"),
+        ("exporters: {urls: ['ftp://u:p@a/']}", "a URL with credentials would end up in logs"),
         (
-            "exporters: {static: ['HTTP://a/'], auth: {bearerTokenFile: /token}}",
+            "exporters: {urls: ['HTTP://a/'], auth: {bearerTokenFile: /token}}",
             "exporters: auth would be sent in the clear, by HTTP://a/",
         ),
         ('exporters: {path: "/a\\r\\nX-Forged: b"}', "exporters.path: must not have blanks, line"),

@@ -94,7 +94,7 @@ def test_every_series_that_is_named_exists(expression: str) -> None:
 @pytest.mark.parametrize("expression", list(expressions()))
 def test_every_value_of_a_label_exists(expression: str) -> None:
     """A reason, kind, state or outcome that an expression names is one that is counted."""
-    reasons = {error.label for error in _errors(RequestError)}
+    reasons = {error.reason for error in _errors(RequestError)}
     known = {
         "reason": reasons,
         "outcome": {"ok", *get_args(Outcome)},
@@ -151,8 +151,8 @@ FIRING: dict[str, tuple[dict[str, str], str]] = {
     ),
     "GPUPodsWithoutSamples": (
         {
-            'gpu_metrics_server_pods_total{state="selected"}': "0+10x60",
-            'gpu_metrics_server_pods_total{state="covered"}': "0+8x60",
+            'gpu_metrics_server_question_pods_total{state="selected"}': "0+10x60",
+            'gpu_metrics_server_question_pods_total{state="covered"}': "0+8x60",
         },
         "30m",
     ),
@@ -236,8 +236,8 @@ def test_no_alert_fires_while_all_is_well(tmp_path: Path) -> None:
     well = {
         'up{job="gpu-metrics-server"}': "1x120",
         'gpu_metrics_server_scrape_duration_seconds_count{outcome="ok"}': "0+8x120",
-        'gpu_metrics_server_pods_total{state="selected"}': "0+8x120",
-        'gpu_metrics_server_pods_total{state="covered"}': "0+8x120",
+        'gpu_metrics_server_question_pods_total{state="selected"}': "0+8x120",
+        'gpu_metrics_server_question_pods_total{state="covered"}': "0+8x120",
         'gpu_metrics_server_sample_age_seconds_bucket{le="2"}': "0+8x120",
         'gpu_metrics_server_sample_age_seconds_bucket{le="+Inf"}': "0+8x120",
         'gpu_metrics_server_request_duration_seconds_bucket{le="0.05"}': "0+8x120",

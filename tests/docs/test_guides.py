@@ -19,7 +19,7 @@ from metrics_server.rules.model import Rules
 from metrics_server.simulator.kube.objects import Json, Object
 from metrics_server.telemetry.metrics import Monitor
 from tests.deployments.manifests import ROOT, at, items, mapping
-from tests.docs.test_docs import commands, settings
+from tests.docs.reference import commands, settings
 
 GUIDES = [
     ROOT / "docs" / f"{name}.md"
@@ -326,7 +326,7 @@ def test_every_metric_that_is_named_exists(page: Path) -> None:
 @all_guides
 def test_every_setting_that_is_named_exists(page: Path) -> None:
     """What looks like the path of a setting, between backticks, is one, or a section of them."""
-    paths = {path for path, _, _ in [*settings(), *settings(RuleConfig, "rules[].")]}
+    paths = {path.strip("`") for path, _, _ in [*settings(), *settings(RuleConfig, "rules[].")]}
     sections = {path[: at.start()] for path in paths for at in re.finditer(r"\.", path)}
     for code in inline(page):
         for name in re.findall(
@@ -455,7 +455,7 @@ def _errors(root: type[RequestError] = RequestError) -> Iterator[type[RequestErr
 
 def test_every_reason_has_its_heading() -> None:
     """Each `reason` that errors are counted by is a heading, so that a link can lead to it."""
-    reasons = {error.label for error in _errors()} - {"internal"}
+    reasons = {error.reason for error in _errors()} - {"internal"}
     reasons |= {"no-exporter", "exporters-failed", "no-sample"}
     assert reasons <= anchors(TROUBLESHOOTING)
 

@@ -163,7 +163,7 @@ def test_too_few_samples_are_an_error_that_says_all() -> None:
         "no exporter is ready on node gpu-3 "
         "(is one Running there, and its Service listed under exporters.services?)"
     )
-    assert raised.value.label == "no-exporter"
+    assert raised.value.reason == "no-exporter"
 
 
 def test_enough_samples_are_an_answer() -> None:

@@ -132,7 +132,7 @@ async def check(cluster: Cluster, scraper: Scraper, row: GoldenRow) -> None:
     if row.answer is None:
         with pytest.raises(RequestError, match=re.escape(row.says)) as raised:
             await ask(cluster, scraper, row)
-        assert raised.value.label == row.error
+        assert raised.value.reason == row.error
     else:
         answer = await ask(cluster, scraper, row)
         assert answer.value == pytest.approx(row.answer, rel=1e-12)

@@ -140,7 +140,7 @@ def test_a_counter_is_refused_with_a_reason(name: str, instead: str) -> None:
     """It only ever grows; the error says so, and what to ask for."""
     with pytest.raises(CounterAskedError, match=f'"{name}" is a counter.*ask for {instead}') as it:
         RULES.find(name)
-    assert (it.value.code, it.value.reason) == (400, "BadRequest")
+    assert (it.value.code, it.value.reason) == (400, "counter-asked")
 
 
 @pytest.mark.parametrize("name", ["DCGM_FI_PROF_SM_ACTIVE", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"])

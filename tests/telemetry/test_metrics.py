@@ -18,7 +18,7 @@ FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
     "request_duration_seconds": ("histogram", frozenset({"metric", "code"})),
     "scrape_duration_seconds": ("histogram", frozenset({"outcome"})),
     "sample_age_seconds": ("histogram", frozenset()),
-    "pods": ("counter", frozenset({"state"})),
+    "question_pods": ("counter", frozenset({"state"})),
     "errors": ("counter", frozenset({"reason"})),
     "measurements_missing": ("counter", frozenset({"reason"})),
     "fallback_answers": ("counter", frozenset({"kind"})),
@@ -28,7 +28,7 @@ FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
     "certificate_expiration_timestamp_seconds": ("gauge", frozenset({"certificate"})),
     "certificate_reload_failures": ("counter", frozenset()),
     "watch_restarts": ("counter", frozenset({"resource"})),
-    "kept": ("gauge", frozenset({"what"})),
+    "cached_objects": ("gauge", frozenset({"kind"})),
     "build_info": ("gauge", frozenset({"version"})),
 }
 
@@ -84,7 +84,7 @@ def test_the_form_is_the_text_format(busy: Monitor) -> None:
     text = busy.exposition().decode()
     assert text.endswith("\n")
     assert f"# TYPE {PREFIX}request_duration_seconds histogram\n" in text
-    assert f"# TYPE {PREFIX}pods_total counter\n" in text
+    assert f"# TYPE {PREFIX}question_pods_total counter\n" in text
     assert CONTENT_TYPE == "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -114,8 +114,8 @@ def test_measurements(monitor: Monitor) -> None:
     monitor.measured(age=3, covered=1, asked=1)
     assert value(monitor, "sample_age_seconds_count") == 2
     assert value(monitor, "sample_age_seconds_bucket", le="1.0") == 1
-    assert value(monitor, "pods_total", state="selected") == 5
-    assert value(monitor, "pods_total", state="covered") == 4
+    assert value(monitor, "question_pods_total", state="selected") == 5
+    assert value(monitor, "question_pods_total", state="covered") == 4
 
 
 def test_what_went_wrong(monitor: Monitor) -> None:
@@ -176,9 +176,9 @@ def test_sizes_are_asked_when_the_page_is(monitor: Monitor) -> None:
     """How much is kept is read at each scrape of the page."""
     pods: list[str] = []
     monitor.follow_sizes({"pods": pods.__len__})
-    assert value(monitor, "kept", what="pods") == 0
+    assert value(monitor, "cached_objects", kind="pods") == 0
     pods.append("a")
-    assert value(monitor, "kept", what="pods") == 1
+    assert value(monitor, "cached_objects", kind="pods") == 1
 
 
 def test_labels_are_escaped(monitor: Monitor) -> None:

@@ -176,13 +176,13 @@ async def test_exporters_are_found_by_their_endpoint_slices() -> None:
 
 @pytest.mark.parametrize("by_flag", [True, False])
 async def test_exporters_can_be_listed(*, by_flag: bool) -> None:
-    """With --exporter, or exporters.static, nothing is discovered: all of them serve any node."""
+    """With --exporter, or exporters.urls, nothing is discovered: all of them serve any node."""
     async with (
         PageExporter(page({("default", "a"): [10]})) as one,
         PageExporter(page({("default", "b"): [30]})) as other,
     ):
         urls = [one.url, other.url]
-        config = configuration({} if by_flag else {"exporters": {"static": urls}})
+        config = configuration({} if by_flag else {"exporters": {"urls": urls}})
         pods = [pod("a", node="gpu-7"), pod("b", node="gpu-8")]
         async with cluster({}, pods, config, urls if by_flag else ()) as simulated:
             assert has_value("20", 2)(await ask(simulated))
