@@ -10,7 +10,6 @@ from msgspec.structs import replace
 
 from metrics_server.auth.client_certificates import (
     ClientCAs,
-    PeerCertificates,
     VerifiedCertificate,
 )
 from metrics_server.auth.delegation import DelegatedAuthentication
@@ -25,6 +24,7 @@ from metrics_server.auth.tokens import TokenReviews, bearer_token
 from metrics_server.common.weight import BytesLRU, weight
 from metrics_server.errors import KubernetesError, TooManyReviewsError, UnauthorizedError
 from metrics_server.telemetry.sparing import SparingLog
+from metrics_server.tls.peer import PeerCertificates
 
 Outcome = Literal[
     "request-header",

@@ -8,8 +8,6 @@ several authorities have the same subject each is tried, as in Go; OpenSSL alone
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from functools import cached_property
-from hashlib import sha256
 from typing import TypeVar
 
 from cryptography import x509
@@ -47,25 +45,6 @@ _CURVES = (SECP256R1, SECP384R1, SECP521R1)
 _CLIENT_USES = frozenset(
     {ExtendedKeyUsageOID.CLIENT_AUTH, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
 )
-
-
-class PeerCertificates(Struct, frozen=True, dict=True):
-    """What a peer showed in the handshake; it holds the key of the first certificate.
-
-    Attributes:
-        chain: DER, the peer's own first. Nothing in it is verified yet.
-    """
-
-    chain: tuple[bytes, ...]
-
-    @cached_property
-    def digest(self) -> bytes:
-        """What stands for these certificates wherever results about them are kept."""
-        digest = sha256()
-        for der in self.chain:
-            digest.update(len(der).to_bytes(8))
-            digest.update(der)
-        return digest.digest()
 
 
 class VerifiedCertificate(Struct, frozen=True):

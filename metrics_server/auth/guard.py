@@ -2,16 +2,15 @@
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
-from weakref import WeakKeyDictionary
 
 from aiohttp import web
 
 from metrics_server.auth.authorization import Authorizer
-from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.identity import User
 from metrics_server.auth.request_info import Attributes, attributes_of
 from metrics_server.errors import ForbiddenError
 from metrics_server.telemetry.metrics import Monitor
+from metrics_server.tls.peer import PeerCertificates
 
 if TYPE_CHECKING:
     from metrics_server.tls.openssl import ServerTls
@@ -52,8 +51,6 @@ class Guard:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._monitor = monitor
-        # By connection: a certificate is shown once, in the handshake.
-        self._peers: WeakKeyDictionary[ServerTls, PeerCertificates | None] = WeakKeyDictionary()
 
     async def __call__(self, request: web.BaseRequest) -> None:
         """Return if the request may be answered.
@@ -67,7 +64,7 @@ class Guard:
         """
         address = request.remote or ""
         user = await self._authenticator.authenticate(
-            self._peer(request), request.headers.items(), address
+            _peer(request), request.headers.items(), address
         )
         url = request.rel_url
         attributes = attributes_of(request.method, url.raw_path, url.raw_query_string)
@@ -84,14 +81,8 @@ class Guard:
             raise
         self._monitor.authorized("allowed")
 
-    def _peer(self, request: web.BaseRequest) -> PeerCertificates | None:
-        """What the client showed; none where there is no TLS, or no connection any more."""
-        tls: ServerTls | None = request.get_extra_info("ssl_object")
-        if tls is None:
-            return None
-        try:
-            return self._peers[tls]
-        except KeyError:
-            chain = tls.peer_chain
-            peer = self._peers[tls] = PeerCertificates(chain) if chain else None
-            return peer
+
+def _peer(request: web.BaseRequest) -> PeerCertificates | None:
+    """What the client showed; none where there is no TLS, or no connection any more."""
+    tls: ServerTls | None = request.get_extra_info("ssl_object")
+    return None if tls is None else tls.peer

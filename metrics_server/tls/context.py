@@ -7,8 +7,9 @@ from typing import Self
 from OpenSSL import SSL
 
 from metrics_server.tls.authority import KeyPair
-from metrics_server.tls.openssl import Chain, ServerTls, Vouched, server_context
+from metrics_server.tls.openssl import ServerTls, Vouched, server_context
 from metrics_server.tls.pairs import Validity, validity
+from metrics_server.tls.peer import PeerCertificates
 from metrics_server.tls.rehearsal import rehearse
 
 
@@ -81,5 +82,5 @@ class ListeningContext(ssl.SSLContext):
         return ServerTls(self._current, incoming, outgoing, self._vouched)
 
 
-def _nobody_vouches(_: Chain) -> bool:
+def _nobody_vouches(_: PeerCertificates) -> bool:
     return False

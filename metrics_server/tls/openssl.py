@@ -9,7 +9,7 @@ The handshake still proves that the client holds the certificate's key.
 """
 
 import ssl
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import NoReturn
 
 from cryptography import x509
@@ -18,6 +18,7 @@ from OpenSSL import SSL, crypto
 from metrics_server.errors import ConfigurationError
 from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.pairs import signing_key
+from metrics_server.tls.peer import PeerCertificates
 
 # Forward secrecy and authenticated encryption only; TLS 1.3 has nothing else.
 _TLS_1_2_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
@@ -34,10 +35,7 @@ _RECORD_BYTES = _HEADER_BYTES + _DATA_BYTES + 2048
 # What encryption adds to a write, in the worst case.
 _OVERHEAD_BYTES = 1024
 
-Chain = Sequence[bytes]
-"""A peer's certificates, DER, its own first; empty where it showed none."""
-
-Vouched = Callable[[Chain], bool]
+Vouched = Callable[[PeerCertificates], bool]
 """Whether a peer's certificates verify now."""
 
 
@@ -77,7 +75,7 @@ class ServerTls(ssl.SSLObject):
         context: as `server_context` makes it.
         incoming: what the peer sends.
         outgoing: what is sent to the peer.
-        vouched: whether a chain verifies, so that `getpeercert` may return its certificate.
+        vouched: whether a peer's certificates verify, so that `getpeercert` may return the first.
     """
 
     def __init__(
@@ -92,7 +90,8 @@ class ServerTls(ssl.SSLObject):
         self._vouched = vouched
         self._tls = SSL.Connection(context, None)
         self._tls.set_accept_state()
-        self._chain: tuple[bytes, ...] | None = None
+        self._peer: PeerCertificates | None = None
+        self._is_peer_known = False
         # What came and is not yet OpenSSL's, from an offset on: the begin of a record, mostly.
         self._rest = b""
         self._offset = 0
@@ -102,22 +101,24 @@ class ServerTls(ssl.SSLObject):
         self._has_more = False
 
     @property
-    def peer_chain(self) -> tuple[bytes, ...]:
-        """The certificates that the peer showed, its own first; nobody has verified them."""
-        if self._chain is None:
+    def peer(self) -> PeerCertificates | None:
+        """What the peer showed; None where it showed no certificate. Nobody has verified it."""
+        if not self._is_peer_known:
+            self._is_peer_known = True
             own = self._tls.get_peer_certificate()
-            shown = [] if own is None else [own, *(self._tls.get_peer_cert_chain() or ())]
-            ders = [crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in shown]
-            self._chain = tuple(dict.fromkeys(ders))
-        return self._chain
+            if own is not None:
+                shown = [own, *(self._tls.get_peer_cert_chain() or ())]
+                ders = [crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in shown]
+                self._peer = PeerCertificates(tuple(dict.fromkeys(ders)))
+        return self._peer
 
     def getpeercert(self, binary_form: bool = False) -> bytes | None:  # type: ignore[override] # noqa: FBT001, FBT002 - as in SSLObject
         """The peer's own certificate, DER; None where it showed none, or none that verifies.
 
         So whoever asks in the standard way is never handed a certificate that anybody can make.
         """
-        chain = self.peer_chain
-        return chain[0] if binary_form and chain and self._vouched(chain) else None
+        peer = self.peer
+        return peer.chain[0] if binary_form and peer and self._vouched(peer) else None
 
     def do_handshake(self) -> None:
         """Go on with the handshake as far as what has come allows."""

@@ -10,7 +10,6 @@ from msgspec import Struct, structs
 
 from metrics_server.auth.authentication import Authenticator
 from metrics_server.auth.authorization import Authorizer
-from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.delegation import (
     COLLECTION,
     QUERY,
@@ -133,7 +132,7 @@ async def trust(
     guard = Guard(
         authenticator, Authorizer(client, always_allow_paths=options.always_allow_paths), monitor
     )
-    tls.use_verifier(lambda chain: authenticator.vouches_for(PeerCertificates(tuple(chain))))
+    tls.use_verifier(authenticator.vouches_for)
     is_told_all = len(files.content) == len(named)
     cluster = DelegatedAuthentication() if is_told_all else await read_delegation(client)
     store = DelegationStore(cluster)

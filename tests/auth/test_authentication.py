@@ -6,13 +6,13 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics_server.auth.authentication import Authenticator, Outcome
-from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.delegation import DelegatedAuthentication
 from metrics_server.auth.identity import ANONYMOUS, User
 from metrics_server.auth.request_header import RequestHeaderConfig
 from metrics_server.auth.tokens import TokenReviews
 from metrics_server.errors import UnauthorizedError
 from metrics_server.simulator.kube.reviews import Reviews
+from metrics_server.tls.peer import PeerCertificates
 from tests.auth.test_client_certificates import (
     DAY,
     NOW,

@@ -10,7 +10,8 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from metrics_server.auth.client_certificates import ClientCAs, PeerCertificates
+from metrics_server.auth.client_certificates import ClientCAs
+from metrics_server.tls.peer import PeerCertificates
 from tests.auth.test_client_certificates import (
     CLIENT,
     DAY,

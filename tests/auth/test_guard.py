@@ -26,7 +26,6 @@ from metrics_server.api.openapi import build_openapi
 from metrics_server.api.status import Status, StatusDetails
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.auth.authorization import Authorizer
-from metrics_server.auth.client_certificates import PeerCertificates
 from metrics_server.auth.guard import Guard
 from metrics_server.auth.identity import ANONYMOUS, User
 from metrics_server.auth.request_info import Attributes, attributes_of
@@ -45,6 +44,7 @@ from metrics_server.simulator.kube.reviews import AccessFault, Reviews
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.context import ListeningContext
+from metrics_server.tls.peer import PeerCertificates
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
 ALICE = User("alice", groups=("dev", "system:authenticated"))

@@ -100,7 +100,7 @@ def trusting(
 def vouching(bundle: bytes) -> Vouched:
     """Verifies clients under the authorities of a bundle."""
     authorities = ClientCAs(bundle)
-    return lambda chain: authorities.verify(chain, datetime.now(UTC)) is not None
+    return lambda peer: authorities.verify(peer.chain, datetime.now(UTC)) is not None
 
 
 async def peer_name(request: web.BaseRequest) -> web.Response:
