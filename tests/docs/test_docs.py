@@ -16,7 +16,9 @@ from metrics_server.config.sections import Config
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import MetricRule
 from metrics_server.rules.quantities import QUANTITIES
+from metrics_server.tls.authority import Authority
 from tests.docs.reference import commands, tables
+from tests.faults.process import scene
 
 
 class MetricTarget(Struct, rename="camel", forbid_unknown_fields=True):
@@ -63,22 +65,6 @@ class AutoscalerSpec(Struct, rename="camel", forbid_unknown_fields=True):
     metrics: list[MetricSpec]
     behavior: dict[str, dict[str, int]] = {}
 
-
-HEALTH_CHECKS = [
-    "ping",
-    "watch-pods",
-    "watch-endpointslices",
-    "watch-trust",
-    "follow-certificate",
-    "follow-trust-files",
-    "pods-synced",
-    "pods-current",
-    "endpointslices-synced",
-    "endpointslices-current",
-    "trust-synced",
-    "certificate",
-    "shutdown",
-]
 
 ROOT = Path(__file__).parents[2]
 METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -163,10 +149,17 @@ def test_every_manifest_has_the_right_target() -> None:
     assert asked == {"Value", "AverageValue"}
 
 
-@pytest.mark.parametrize("check", HEALTH_CHECKS)
-def test_every_health_check_has_its_row(check: str) -> None:
-    """Each named health check stands in the reference."""
-    assert f"| `{check}` |" in REFERENCE
+async def test_the_health_checks_are_those_of_a_server(tmp_path: Path) -> None:
+    """Each check of a server that follows files has its row, and each row is a check."""
+    authority = tmp_path / "ca.crt"
+    authority.write_bytes(Authority("front-proxies").bundle)
+    async with scene(
+        tmp_path, arguments=["--requestheader-client-ca-file", str(authority)]
+    ) as server:
+        text = (await server.client.ask("/readyz?verbose")).text
+    section = REFERENCE.split("## Health checks")[1].split("\n#")[0]
+    rows = re.findall(r"^\| `([a-z-]+)` \|", section, re.MULTILINE)
+    assert sorted(rows) == sorted(re.findall(r"^\[\+\](\S+) ok", text, re.MULTILINE))
 
 
 @pytest.mark.parametrize(
