@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.contact import Contact
 from metrics_server.kube.wire import (
     MALFORMED,
     Change,
@@ -84,7 +85,6 @@ class Reflector(Generic[Item]):
     Attributes:
         synced: set once the store holds what the cluster holds; a later loss of contact leaves
             it set, as the store goes on to hold the last that was known.
-        last_error: what went wrong last, as a sentence; None while all is well.
         resource_version: which version of the cluster the store is at.
         relists: how many times everything was listed anew because track was lost.
         restarts: how many times a watch was opened again where the one before had ended.
@@ -108,7 +108,6 @@ class Reflector(Generic[Item]):
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.synced = asyncio.Event()
-        self.last_error: str | None = None
         self.resource_version = ""
         self.relists = 0
         self.restarts = 0
@@ -128,6 +127,13 @@ class Reflector(Generic[Item]):
         self._heard_at = clock()
         self.stale_after = stale_after
         self._log = log.bind(path=path)
+        self._contact = Contact(self._log, clock)
+        self._unreadable = (0, "")
+
+    @property
+    def last_error(self) -> str | None:
+        """What went wrong last, as a sentence; None while all is well."""
+        return self._contact.last_error
 
     @property
     def silence(self) -> float:
@@ -155,13 +161,17 @@ class Reflector(Generic[Item]):
     async def _list(self) -> None:
         """List everything, page by page, and put it into the store at once."""
         items: list[Item] = []
+        unreadable: list[str] = []
         began = self._clock()
         start = {"resourceVersion": self._list_version}
         # Only the first list may be answered from a cache: a later one could lead back in time.
         page = await self._page(start)
         while True:
             for number, raw in enumerate(page.items or ()):
-                items.extend(self._readable(raw))
+                try:
+                    items.append(self._decode(raw))
+                except MALFORMED as error:
+                    unreadable.append(str(error))  # one must not cost all the others
                 if number % PAGE_SIZE == PAGE_SIZE - 1:
                     await asyncio.sleep(0)  # an answer in one piece must not hold up the others
             if not page.metadata.next:
@@ -169,6 +179,7 @@ class Reflector(Generic[Item]):
             # The token holds the version; the API refuses to be told both.
             page = await self._page({"continue": page.metadata.next})
         self._store.replace(items)
+        self._report(unreadable)
         self.resource_version = page.metadata.resource_version
         self._list_version = ""
         self._heard_at = began
@@ -191,12 +202,12 @@ class Reflector(Generic[Item]):
         except MALFORMED as error:
             raise KubernetesError(f"{self._path} gave no list: {error}", HTTPStatus.OK) from error
 
-    def _readable(self, raw: Raw) -> Iterable[Item]:
-        """The item of an object; nothing where it cannot be read, as one must not cost them all."""
-        try:
-            yield self._decode(raw)
-        except MALFORMED as error:
-            self._log.warning("left out an object that cannot be read", error=str(error))
+    def _report(self, unreadable: list[str]) -> None:
+        """Log how many objects of a list are left out, unless the list before had the same."""
+        told = len(unreadable), next(iter(unreadable), "")
+        if unreadable and told != self._unreadable:
+            self._log.warning("left out objects that cannot be read", n=told[0], error=told[1])
+        self._unreadable = told
 
     async def _follow(self) -> None:
         """Watch, and watch again, for as long as the version is good to go on from.
@@ -227,16 +238,16 @@ class Reflector(Generic[Item]):
         silence = min(seconds, _BOOKMARK_SECONDS) + self._grace
         self._lived = False
         async with self._client.watch(self._path, query, silence=silence) as lines:
-            if self.last_error is not None:
-                self._log.info("in contact again")
-            self.last_error = None
             opened = self._clock()
+            # That it was opened is not enough: it may break at once, as often as it is opened.
+            lasting = asyncio.get_running_loop().call_later(_BRIEF_SECONDS, self._contact.regained)
             try:
                 async for line in lines:
                     self._take(line)
                     self._heard_at = self._clock()
                     self._failures = 0
             finally:
+                lasting.cancel()
                 self._lived = self._clock() - opened >= _BRIEF_SECONDS
                 if self._lived:
                     self._failures = 0
@@ -273,15 +284,14 @@ class Reflector(Generic[Item]):
 
     async def _back_off(self, error: KubernetesError) -> None:
         """Wait, longer each time, for a random part of it: replicas must not come all at once."""
-        expired = error.code == HTTPStatus.GONE
         if self._lived and error.code in _WATCH_AGAIN:
             # A proxy may cut every watch that is silent for a minute; contact is not lost by that.
             self._log.info("a watch was cut off", error=str(error), code=error.code)
-        else:
-            if self.last_error is None and not expired:
-                self._log.warning("lost contact", error=str(error), code=error.code)
-            self.last_error = str(error)
+        elif self._failures or error.code != HTTPStatus.GONE:
+            # A version may expire, and a list repairs that; not if it goes on.
+            self._contact.lost(error)
         self._lived = False
         longest = min(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS * 2 ** min(self._failures, 16))
         self._failures += 1
-        await self._sleep(longest * self._rand())
+        asked_for = min(_BACKOFF_CAP_SECONDS, error.retry_after or 0)
+        await self._sleep(max(asked_for, longest * self._rand()))
