@@ -104,12 +104,29 @@ async def test_silence_is_bound_by_bookmarks(client: KubernetesClient, store: Po
 
 
 async def test_a_watch_that_lived_is_a_success(
-    quiet: KubernetesAPI, reflector: Reflector[Pod], naps: Naps, clock: Clock
+    quiet: KubernetesAPI,
+    client: KubernetesClient,
+    reflector: Reflector[Pod],
+    naps: Naps,
+    clock: Clock,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A proxy that cuts silent connections each minute makes the wait no longer."""
+    opened: list[str] = []
+    watch = client.watch
+
+    @asynccontextmanager
+    async def watched(
+        path: str, query: Mapping[str, str], *, silence: float
+    ) -> AsyncIterator[AsyncIterator[bytes]]:
+        async with watch(path, query, silence=silence) as lines:
+            opened.append(path)
+            yield lines
+
+    monkeypatch.setattr(client, "watch", watched)
     async with running(reflector):
         for number in range(1, 6):
-            await until(lambda: quiet.open_watches == 1)
+            await until(lambda: len(opened) == number)  # noqa: B023 - it is waited for here
             clock.now += 59
             quiet.drop_watches()
             await until(lambda: len(naps.seconds) == number)  # noqa: B023 - it is waited for here
