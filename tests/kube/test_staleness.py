@@ -103,7 +103,7 @@ async def test_silence_is_bound_by_bookmarks(client: KubernetesClient, store: Po
     assert silences == [120]
 
 
-async def test_a_watch_that_lived_is_a_success(
+async def test_a_watch_that_lived_is_a_success(  # noqa: PLR0917 - fixtures
     quiet: KubernetesAPI,
     client: KubernetesClient,
     reflector: Reflector[Pod],
