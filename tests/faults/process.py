@@ -76,6 +76,18 @@ class ServerProcess:
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
+    @property
+    def processor_seconds(self) -> float:
+        """How long it has kept a processor busy so far."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    @property
+    def peak(self) -> int:
+        """The most memory it has ever taken, in bytes."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
+
     def events(self, level: str = "warning") -> list[str]:
         """The events logged at a level, in order."""
         return [line.event for line in self.log if line.level == level]
@@ -111,6 +123,7 @@ class Scene:
         api: the Kubernetes API.
         trust: whom the cluster trusts.
         exporter: of the node gpu-0.
+        bundle: the authority that the server's certificate is verified by.
     """
 
     server: ServerProcess
@@ -118,6 +131,11 @@ class Scene:
     api: KubernetesAPI
     trust: SimulatedTrust
     exporter: PageExporter
+    bundle: bytes
+
+    def as_front_proxy(self) -> Client:
+        """kube-apiserver's aggregator, to be entered."""
+        return Client(str(self.client.url), self.bundle, self.trust.front_proxy())
 
     async def ask(self) -> Answer:
         """The answer to the HPA's question for the pods with app=inference."""
@@ -203,7 +221,7 @@ async def scene(
                     lambda: client.ask("/readyz"), lambda answer: answer.status == 200
                 )
                 assert ready.text == "ok"
-                yield Scene(server, client, api, trust, exporter)
+                yield Scene(server, client, api, trust, exporter, certificate)
 
 
 def write_pair(folder: Path) -> bytes:

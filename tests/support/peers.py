@@ -176,3 +176,9 @@ def _ask(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None, nam
 def server(limits: Limits | None = None) -> LimitedServer:
     """A server that tells who asks."""
     return LimitedServer(peer_name) if limits is None else LimitedServer(peer_name, limits=limits)
+
+
+def cut(writer: asyncio.StreamWriter) -> None:
+    """End a connection at once."""
+    writer.close()
+    writer.transport.abort()
