@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test cluster lint typecheck format bench docs clean
+.PHONY: help demo test cluster lint typecheck format bench reliability docs clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,9 @@ format: $(VENV)/installed ## put the code into the one format
 
 bench: $(VENV)/installed ## the figures that the documents quote, measured on this machine
 	$(BIN)/python -m tests.bench
+
+reliability: $(VENV)/installed ## write the table of docs/reliability.md, DURATION=60s a peer
+	$(BIN)/python -m tests.reliability $(or $(DURATION),60s)
 
 docs: $(VENV)/installed ## write the tables of docs/reference.md from the code, and check the documents
 	$(BIN)/python -m tests.docs.reference

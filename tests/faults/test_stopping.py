@@ -79,10 +79,20 @@ async def test_nothing_that_was_sent_is_lost(tmp_path: Path, delay: str) -> None
         here.server.process.terminate()
         await here.server.logged("stopping")
         if delay == "0s":
-            await here.server.logged("stopped")
+            await eventually(lambda: refuses(here.client.url.port or 0), bool)
             here.exporter.may_answer.set()
         assert set(await asyncio.wait_for(asyncio.gather(*loads), 15)) == {b""}
         if here.server.process.returncode is None:
             here.server.process.terminate()
         assert await asyncio.wait_for(here.server.process.wait(), 15) == 0
     assert here.server.events("error") == []
+
+
+async def refuses(port: int) -> bool:
+    """Whether nobody listens any more."""
+    try:
+        _, writer = await asyncio.open_connection(HOST, port)
+    except ConnectionRefusedError:
+        return True
+    cut(writer)
+    return False

@@ -1,0 +1,27 @@
+"""No single peer makes others wait."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.reliability.driver import ASKED, measure
+from tests.reliability.peers import PEERS, Peer
+
+DOCUMENT = Path("docs/reliability.md")
+MEMORY_LIMIT = 640 * 1024 * 1024  # of the manifest
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("peer", PEERS, ids=[peer.name for peer in PEERS])
+async def test_others_do_not_wait(tmp_path: Path, peer: Peer) -> None:
+    """Probes, discovery and questions about healthy nodes are answered within a second."""
+    row = await measure(peer, tmp_path, 2)
+    assert all(row.p99[name] < 1 for name in ASKED), row
+    assert row.peak < MEMORY_LIMIT
+
+
+def test_the_document_has_every_peer() -> None:
+    """A row of the table for each, in order."""
+    named = re.findall(r"^\| `([a-z-]+)` \|", DOCUMENT.read_text(), re.MULTILINE)
+    assert named == [peer.name for peer in PEERS]
