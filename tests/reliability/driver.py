@@ -89,6 +89,8 @@ async def _at_work(peer: Peer, folder: Path, here: Scene) -> AsyncIterator[None]
             here.api.apply(ENDPOINT_SLICES, manifests.endpoint_slice(f"sick-{number}", port))
         if peer.api == "reviews":
             here.trust.reviews.access_fault = "hang"
+        if peer.api == "watches":
+            here.api.silence_watches()
         if ports or peer.api:
             asking = [asyncio.create_task(_ask_about_sick(here)) for _ in range(3)]
         yield

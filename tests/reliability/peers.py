@@ -1,8 +1,7 @@
-"""The hostile peers: `python -m tests.reliability.peers NAME FOLDER PORT` is one, until
-it is killed.
+"""The hostile peers.
 
-It prints the ports of its exporters first. FOLDER has the server's authority and the certificate
-of a front proxy.
+`python -m tests.reliability.peers NAME FOLDER PORT` is one, until it is killed. It prints the ports
+of its exporters first. FOLDER has the server's authority and the certificate of a front proxy.
 """
 
 import asyncio
@@ -121,6 +120,7 @@ async def _drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: i
         writer.write(bytes([byte]))
         await asyncio.wait([ended], timeout=0.1)
         if ended.done():
+            await ended  # it may tell of a reset
             return
 
 

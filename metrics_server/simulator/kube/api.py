@@ -119,6 +119,7 @@ class KubernetesAPI:
         self._bookmark_seconds = bookmark_seconds
         self._failures: deque[StatusError] = deque()
         self._watches: set[_Watch] = set()
+        self._silent = False
         self._aggregated: dict[tuple[str, ...], Handler] = {}
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
@@ -169,6 +170,10 @@ class KubernetesAPI:
         for watch in self._watches:
             watch.injected.append(text)
             watch.wake.set()
+
+    def silence_watches(self) -> None:
+        """From now on watches stay open, and say nothing."""
+        self._silent = True
 
     def fail_watches(self, code: int, message: str) -> None:
         """Send an ERROR event to every open watch."""
@@ -267,6 +272,8 @@ class KubernetesAPI:
         due = clock() + self._bookmark_seconds
         await watch.begin(self.store)
         while True:
+            if self._silent:
+                await asyncio.Event().wait()
             await watch.catch_up(self.store)
             try:
                 async with asyncio.timeout_at(min(end, due)):
