@@ -11,7 +11,7 @@ import pytest
 from aiohttp.test_utils import unused_port
 
 from tests.faults.process import Scene, scene, server_process
-from tests.support.harness import Client, admin, eventually
+from tests.support.harness import Answer, Client, admin, eventually
 from tests.support.peers import HOST, cut, of_both_versions, trusting
 
 FILES = 64
@@ -107,13 +107,14 @@ async def test_killed_and_started_again(tmp_path: Path, *, kept: bool) -> None:
     async with scene(tmp_path) as here:
         port = here.client.url.port
         connection = await handshake(port or 0, trusting(here.bundle)) if kept else None
+        asking: asyncio.Task[Answer] | None = None
         if kept:
             here.exporter.may_answer.clear()
             asking = asyncio.create_task(here.ask())
             await eventually(lambda: scrapes(here), bool)
         here.server.process.kill()
         await here.server.process.wait()
-        if kept:
+        if asking is not None:
             with pytest.raises(OSError, match=r".*"):
                 await asking
             here.exporter.may_answer.set()
