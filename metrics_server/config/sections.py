@@ -20,6 +20,7 @@ from metrics_server.config.forms import (
 )
 from metrics_server.config.rules import RuleConfigs
 from metrics_server.config.values import PositiveDuration, Section
+from metrics_server.rules.presets import GPU_RESOURCES, SERVICES
 
 
 class ExporterTlsConfig(Section):
@@ -76,18 +77,13 @@ class ServiceConfig(Section):
     )
 
 
-# No Service but the setup guide's own: whoever may create a namespace that is trusted here by
-# default, and claimed by nobody, could forge the numbers of any node.
-_SERVICES = (
-    ServiceConfig.model_validate({"namespace": "gpu-monitoring", "name": "dcgm-exporter"}),
-)
-
-
 class ExportersConfig(Section):
     """Where the GPU exporters are, and how they are scraped."""
 
     services: tuple[ServiceConfig, ...] = Field(
-        _SERVICES, strict=False, description="Services whose EndpointSlices name the exporters."
+        tuple(ServiceConfig(namespace=one.namespace, name=one.name) for one in SERVICES),
+        strict=False,
+        description="Services whose EndpointSlices name the exporters.",
     )
     urls: tuple[ExporterUrl, ...] = Field(
         (), strict=False, description="URLs of exporters, instead of discovery by Services."
@@ -149,13 +145,7 @@ class PodsConfig(Section):
     """Which pods are measured."""
 
     gpu_resources: tuple[ResourcePattern, ...] = Field(
-        (
-            "nvidia.com/gpu",
-            "nvidia.com/gpu.shared",
-            "nvidia.com/mig-*",
-            "amd.com/gpu",
-            "amd.com/*px_nps*",
-        ),
+        GPU_RESOURCES,
         strict=False,
         min_length=1,
         description="Resources, with * for any characters, that make a pod a GPU pod.",

@@ -9,16 +9,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import Raw, Struct, field
 
-# The resources that count as GPUs, as shell patterns.
-GPU_RESOURCES = (
-    "nvidia.com/gpu",
-    # Time-slicing and MPS with renameByDefault, of MIG instances as well (nvidia.com/mig-*.shared).
-    "nvidia.com/gpu.shared",
-    "nvidia.com/mig-*",
-    "amd.com/gpu",
-    # The mixed naming strategy: by partition type, such as amd.com/cpx_nps4.
-    "amd.com/*px_nps*",
-)
+from metrics_server.rules.presets import GPU_RESOURCES, SHARED_SUFFIXES
 
 GPU_FRACTION = "gpu-fraction"
 """The annotation by which schedulers of fractional GPUs are asked for a part of one."""
@@ -177,7 +168,8 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
             ready=any(c.type == "Ready" and c.status == "True" for c in status.conditions or ()),
             terminating=meta.deletion_timestamp is not None,
             gpus=gpus,
-            shareable=sum(n for name, n in requests.items() if name.endswith(".shared")) + claims,
+            shareable=claims
+            + sum(n for name, n in requests.items() if name.endswith(SHARED_SUFFIXES)),
             other_resources=() if gpus else _extended(requested, is_gpu, meta.annotations),
             created=meta.creation_timestamp.timestamp() if meta.creation_timestamp else 0,
         )

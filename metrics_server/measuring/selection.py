@@ -11,6 +11,7 @@ from metrics_server.common.text import printable
 from metrics_server.errors import NoGpuRequestedError, NoPodMatchesError, NoPodMeasurableError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Question
+from metrics_server.rules.presets import GPU_RESOURCES
 
 Measure = Literal["ready", "running"]
 
@@ -101,7 +102,7 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
         raise NoGpuRequestedError(
             f"pods {where} ({len(matching)}), but none of them requests a GPU: a container "
             "must set resources.limits for one of the resources under pods.gpuResources, "
-            "such as nvidia.com/gpu"
+            f"such as {GPU_RESOURCES[0]}"
             + other_resources(name for pod in matching for name in pod.other_resources)
         )
     states = Counter(_state(pod) for pod in with_gpu)

@@ -1,32 +1,14 @@
-"""The ways to read a quantity of an exporter, whatever its family is called in a release."""
+"""The ways to read a quantity of an exporter, whatever its family is called in a release.
 
-from collections.abc import Iterator, Mapping
+A page rarely has a quantity by two names, and then both mean the same.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
 
 from msgspec import Struct, structs
 
-from metrics_server.rules.families import FULL_RATIO, KINDS, BaseUnit, Kind
+from metrics_server.rules.families import BaseUnit, Kind
 from metrics_server.rules.model import Reading
-
-# The one name whose meaning has changed: up to DCGM 4.6 it is another name of GPU_UTIL, in whole
-# percents; from 4.7 on it is a field of its own, a ratio. That 4.7 has is told by its other names.
-_GPU_UTIL_RATIO = "DCGM_FI_DEV_GPU_UTIL_RATIO"
-_ONLY_IN_4_7 = (
-    "DCGM_FI_DEV_FB_USED_BYTES",
-    "DCGM_FI_DEV_MEMORY_UTIL_RATIO",
-    "DCGM_FI_DEV_FB_FREE_BYTES",
-    "DCGM_FI_DEV_FB_CAPACITY_BYTES",
-    "DCGM_FI_DEV_FB_RESERVED_BYTES",
-    "DCGM_FI_DEV_ENC_UTIL_RATIO",
-    "DCGM_FI_DEV_DEC_UTIL_RATIO",
-    "DCGM_FI_DEV_NVLINK_THROUGHPUT_BYTES_PER_SECOND",
-)
-# Without them a fraction is a ratio, since percents are whole, and from 2 up it is percents. 1 may
-# be either: it is missing.
-_GPU_UTIL_RATIO_READINGS = (
-    Reading(_GPU_UTIL_RATIO, 0, FULL_RATIO, scale=100, beside=_ONLY_IN_4_7),
-    Reading(_GPU_UTIL_RATIO, 2, 100),
-    Reading(_GPU_UTIL_RATIO, 0, 0.995, scale=100),
-)
 
 
 class Quantity(Struct, frozen=True):
@@ -38,6 +20,7 @@ class Quantity(Struct, frozen=True):
         maximum: the greatest value there can be, in this unit.
         decimals: how many decimal places are answered.
         readings: the ways to read it, in this unit: its own family first.
+        is_gauge: whether it can be asked for by this name.
     """
 
     family: str
@@ -45,56 +28,49 @@ class Quantity(Struct, frozen=True):
     maximum: float
     decimals: int
     readings: tuple[Reading, ...]
+    is_gauge: bool
 
 
-def _quantities() -> Iterator[Quantity]:
-    for kind in KINDS:
-        for line in kind.quantities.strip().splitlines():
-            names = line.split()
-            for name in names:
-                # The name that is asked for is read first, where a page should have two.
-                spelled = dict.fromkeys([name, *names])
-                readings = [one for other in spelled for one in _readings(other, kind)]
-                yield _named(name, kind, readings)
+def quantities(kinds: Iterable[Kind]) -> Mapping[str, Quantity]:
+    """Every quantity by each of its names, as on a page."""
+    return {one.family: one for kind in kinds for one in _of_kind(kind)}
+
+
+def _of_kind(kind: Kind) -> Iterator[Quantity]:
+    for line in kind.quantities.strip().splitlines():
+        names = line.split()
+        for name in names:
+            # The name that is asked for is read first, where a page should have two.
+            spelled = dict.fromkeys([name, *names])
+            readings = [one for other in spelled for one in _readings(other, kind)]
+            yield _named(name, kind, readings)
 
 
 def _named(name: str, kind: Kind, readings: list[Reading]) -> Quantity:
     base = _base(name, kind)
     if base is None:
-        return Quantity(name, kind.unit, kind.maximum, kind.decimals, tuple(readings))
+        return Quantity(
+            name, kind.unit, kind.maximum, kind.decimals, tuple(readings), kind.is_gauge
+        )
     scaled = tuple(structs.replace(one, scale=one.scale / base.scale) for one in readings)
-    return Quantity(name, base.unit, kind.maximum / base.scale, base.decimals, scaled)
+    maximum = kind.maximum / base.scale
+    return Quantity(name, base.unit, maximum, base.decimals, scaled, kind.is_gauge)
 
 
 def _base(name: str, kind: Kind) -> BaseUnit | None:
     """The base unit that a family is in, if it is in one."""
-    if kind.base is None or name == _GPU_UTIL_RATIO or not name.endswith(kind.base.suffix):
+    if kind.base is None or name in kind.irregular or not name.endswith(kind.base.suffix):
         return None
     return kind.base
 
 
 def _readings(name: str, kind: Kind) -> tuple[Reading, ...]:
     """The ways to read a family, in the kind's unit."""
-    if name == _GPU_UTIL_RATIO:
-        return _GPU_UTIL_RATIO_READINGS
+    if name in kind.irregular:
+        return kind.irregular[name]
     base = _base(name, kind)
     if base is None:
         believed = kind.maximum if kind.believed is None else kind.believed
         return (Reading(name, kind.minimum, believed, each=kind.each),)
     believed = kind.maximum / base.scale if base.believed is None else base.believed
     return (Reading(name, kind.minimum / base.scale, believed, base.scale, each=kind.each),)
-
-
-QUANTITIES: Mapping[str, Quantity] = {one.family: one for one in _quantities()}
-"""Every quantity by each of its names, as on a page."""
-
-
-def readings(family: str, *, scale: float = 1) -> tuple[Reading, ...]:
-    """The ways to read the quantity of a family: itself first, then its other names.
-
-    Args:
-        family: one of `QUANTITIES`.
-        scale: what its unit is multiplied by.
-    """
-    own = QUANTITIES[family].readings
-    return tuple(structs.replace(one, scale=one.scale * scale) for one in own)

@@ -33,8 +33,9 @@ from metrics_server.kube.reflector import Reflector
 from metrics_server.measuring.fallback import FallbackChain, Simulated
 from metrics_server.measuring.provider import ExternalMetricsProvider
 from metrics_server.measuring.windows import Windows
+from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Rules
-from metrics_server.sources.exporters.dialects import DIALECTS, Dialect
+from metrics_server.rules.presets import DIALECTS
 from metrics_server.sources.exporters.scraper import Scraper
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import DiscoveredTargets, StaticTargets, Way

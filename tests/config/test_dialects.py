@@ -7,7 +7,8 @@ import pytest
 from metrics_server.config.file import load_config
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
-from metrics_server.sources.exporters.dialects import DIALECTS, Dialect
+from metrics_server.rules.dialect import Dialect
+from metrics_server.rules.presets import DIALECTS
 from metrics_server.wiring.metrics import dialects_in_force
 from tests.support import harness
 

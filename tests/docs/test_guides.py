@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from msgspec import structs
 from prometheus_client import CollectorRegistry
 
 from metrics_server.commands.main import build_parser
@@ -16,6 +17,7 @@ from metrics_server.config.rules import RuleConfig, rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.errors import RequestError
 from metrics_server.rules.model import Rules
+from metrics_server.rules.vendors.registry import VENDORS
 from metrics_server.simulator.kube.objects import Json, Object
 from metrics_server.telemetry.metrics import Monitor
 from tests.deployments.manifests import ROOT, at, items, mapping
@@ -445,6 +447,15 @@ def quoted(page: Path) -> list[str]:
 def test_every_message_is_explained(sentence: str) -> None:
     """The troubleshooting page quotes each message, or enough of it to be found."""
     assert any(part in sentence for part in quoted(TROUBLESHOOTING)), sentence
+
+
+def test_what_a_vendors_exporter_needs_is_explained() -> None:
+    """The parts of messages that are a vendor's own stand on the page too."""
+    page = text_of(TROUBLESHOOTING)
+    for vendor in VENDORS:
+        if vendor.hints is not None:
+            for hint in structs.astuple(vendor.hints):
+                assert hint in page
 
 
 def _errors(root: type[RequestError] = RequestError) -> Iterator[type[RequestError]]:

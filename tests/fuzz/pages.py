@@ -21,13 +21,13 @@ from pathlib import Path
 import atheris  # type: ignore[import-untyped]
 
 with atheris.instrument_imports(include=["metrics_server.sources.exporters"]):
-    from metrics_server.sources.exporters.dialects import DIALECTS
     from metrics_server.sources.exporters.inventory import Inventory
     from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
     from metrics_server.sources.exporters.sheet import Sheet
     from metrics_server.sources.pages.exposition import parse_labels, rows
 
 from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.presets import DIALECTS
 
 DATA = Path(__file__).parent.parent / "data"
 # The readings of a rule and of its _max and _sum are the same.

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from metrics_server.config.sections import Config
 from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import (
-    GPU_RESOURCES,
     Container,
     Pod,
     Resources,
     effective_request,
     pod_decoder,
 )
+from metrics_server.rules.presets import GPU_RESOURCES
 from metrics_server.simulator.kube.objects import Json, Object
 from tests.kube.conftest import Recording
 

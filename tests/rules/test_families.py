@@ -10,15 +10,16 @@ from msgspec import structs
 
 from metrics_server.errors import CounterAskedError, UnknownMetricError
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.families import KINDS
 from metrics_server.rules.gauges import COUNTERS, GAUGES
 from metrics_server.rules.model import MetricRule, Rules
-from metrics_server.rules.quantities import QUANTITIES
+from metrics_server.rules.quantities import quantities
+from metrics_server.rules.vendors.registry import VENDORS
 from metrics_server.sources.exporters.pod_mapper import attribute
 from metrics_server.sources.exporters.sheet import Sheet
 from tests.support.harness import Client, cluster, page, pod
 
 RULES = Rules(CATALOGUE, GAUGES, COUNTERS)
+KINDS = [kind for vendor in VENDORS for kind in vendor.kinds]
 MIB = 1024 * 1024
 
 # One GPU under the names of different releases, doing the same.
@@ -311,7 +312,7 @@ def test_what_also_falls_is_not_refused(family: str) -> None:
 def test_no_gauge_is_a_counter_too() -> None:
     """Each of the names has just one meaning, and each kind's base unit has a family."""
     names = [name for kind in KINDS for name in kind.quantities.split()]
-    assert len(names) == len(set(names)) == len(QUANTITIES)
+    assert len(names) == len(set(names)) == len(quantities(KINDS))
     for kind in KINDS:
         assert kind.base is None or kind.base.suffix in kind.quantities
 

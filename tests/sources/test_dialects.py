@@ -4,7 +4,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from metrics_server.sources.exporters.dialects import DIALECTS, Dialect, Subject, subject
+from metrics_server.rules.dialect import Dialect
+from metrics_server.rules.presets import DIALECTS
+from metrics_server.sources.exporters.dialects import Subject, subject
 
 GPU = {"gpu": "0", "UUID": "GPU-1"}
 POD = {"namespace": "n", "pod": "p"}

@@ -9,6 +9,8 @@ from msgspec import Struct
 from metrics_server.common.text import printable
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule
+from metrics_server.rules.presets import HINTS
+from metrics_server.rules.vendors.vendor import Hints
 from metrics_server.sources.exporters.dialects import subject
 from metrics_server.sources.exporters.inventory import Inventory
 from metrics_server.sources.exporters.pod_mapper import Attribution
@@ -22,6 +24,9 @@ _LABELS_SHOWN = 5
 _LONGEST_NAME = 63
 # How many rows of a family are looked at for their labels.
 _ROWS_READ = 20
+
+# Of an exporter whose vendor has none.
+_COMMON_HINTS = next(iter(HINTS.values()))
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -61,10 +66,18 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
     if partial := sum(one.partial for one in attributions):
         yield f"GPUs with values for some of their compute dies or instances only: {partial}"
     if ambiguous := sum(one.ambiguous for one in attributions):
+        vendor = _hints_of(one for one in read if one.attribution.ambiguous)
+        known = f", as {vendor.duplicates} writes them" if vendor.duplicates else ""
         yield (
-            f"{ambiguous} rows have one label twice, as dcgm-exporter 4.0 to 4.8.2 writes them for "
-            "a pod that has a label called as one of the exporter's own: rename that, or upgrade"
+            f"{ambiguous} rows have one label twice{known} for a pod that has a label called as "
+            "one of the exporter's own: rename that, or upgrade"
         )
+
+
+def _hints_of(read: Iterable[_Read]) -> Hints:
+    """What is known of the exporter of the first of these pages, by the dialect of its rows."""
+    spoken = (dialect.name for one in islice(read, 1) for dialect in one.page.spoken())
+    return next((HINTS[name] for name in spoken if name in HINTS), _COMMON_HINTS)
 
 
 def _is_silent(one: _Read) -> bool:
@@ -113,12 +126,11 @@ def _of_where(rule: MetricRule, pods: Sequence[Pod], read: Sequence[_Read]) -> I
 def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
     """What the pages say of pods by name: that they name none, or others."""
     claims = any(pod.shareable for pod in pods[:_EXPLAINED])
-    drawn = ", and KUBERNETES_ENABLE_DRA=true for ResourceClaims" if claims else ""
-    if any(one.inventory.free and not one.inventory.by_pod for one in read):
-        yield (
-            "the page names no pods at all: the exporter needs DCGM_EXPORTER_KUBERNETES=true and "
-            f"the kubelet's pod-resources socket{drawn}"
-        )
+    nameless = [one for one in read if one.inventory.free and not one.inventory.by_pod]
+    vendor = _hints_of(nameless or (one for one in read if one.inventory.by_pod))
+    drawn = f", and {vendor.claims} for ResourceClaims" if claims and vendor.claims else ""
+    if nameless:
+        yield f"the page names no pods at all: the exporter needs {vendor.pods}{drawn}"
         return
     named = {pod for one in read for pod in one.inventory.by_pod}
     free = sum(one.inventory.free for one in read)
@@ -131,11 +143,12 @@ def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
             log.info("pod named in another namespace", pod=pod.name, namespaces=_named(others))
             yield f"a pod {pod.name} is named, but in another namespace than {pod.namespace}"
         else:
+            setting = f" ({vendor.resources})" if vendor.resources else ""
             unnamed = f", and no pod for {free} of its GPUs" if free else ""
             yield (
                 f"the page names other pods, but not pod {pod.name}{unnamed}: the pod has only "
                 "just started, or its GPU belongs to a sidecar or to a resource that the exporter "
-                f"is not set to look for (NVIDIA_RESOURCE_NAMES){drawn}"
+                f"is not set to look for{setting}{drawn}"
             )
         return
 

@@ -9,8 +9,9 @@ from collections.abc import Collection, Iterable, Mapping
 
 from msgspec import Struct
 
+from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
-from metrics_server.sources.exporters.dialects import Dialect, Labels, PodName, Subject
+from metrics_server.sources.exporters.dialects import Labels, PodName, Subject
 
 # A part of a GPU: of what it is handed out in, then by the labels of `Reading.each`.
 Part = tuple[str | None, ...]

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
@@ -11,8 +11,9 @@ from cachetools import LRUCache
 from msgspec import Struct
 
 from metrics_server.errors import ScrapeError
+from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
-from metrics_server.sources.exporters.dialects import DIALECTS, Dialect
+from metrics_server.rules.presets import DIALECTS
 from metrics_server.sources.exporters.inventory import Inventory
 from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
 from metrics_server.sources.exporters.sheet import Sheet
@@ -72,6 +73,10 @@ class Page:
     def inventory(self) -> Inventory:
         """The GPUs that the page knows of; taken once, when it is needed first."""
         return self._sheet.inventory
+
+    def spoken(self) -> Iterator[Dialect]:
+        """The dialects of its rows, as far as these were read; a dialect may come again."""
+        return self._sheet.dialects()
 
 
 class Scrapes(Struct, frozen=True):

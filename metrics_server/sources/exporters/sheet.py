@@ -1,9 +1,11 @@
 """A page with its labels: each text of them is read once, however many families repeat it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
+from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
-from metrics_server.sources.exporters.dialects import DIALECTS, Dialect, dialect_of, read, subject
+from metrics_server.rules.presets import DIALECTS
+from metrics_server.sources.exporters.dialects import dialect_of, read, subject
 from metrics_server.sources.exporters.inventory import (
     Inventory,
     Known,
@@ -78,6 +80,10 @@ class Sheet:
         if not found:
             self._absent.add(family)
         return found
+
+    def dialects(self) -> Iterator[Dialect]:
+        """How the rows are labelled that were read so far: of each distinct text of labels."""
+        return (one.dialect for one in self.known.values() if one is not None)
 
     @property
     def inventory(self) -> Inventory:

@@ -1,0 +1,300 @@
+"""NVIDIA: dcgm-exporter.
+
+Names, types and units are those of NVIDIA/dcgm-exporter (etc/*.csv) and NVIDIA/DCGM
+(dcgm_fields.h). DCGM 4.6 gave many fields canonical names, of which dcgm-exporter has those that
+its list of collectors spells; DCGM 4.6.1 and 4.7 added fields in base units, which 4.9 collects.
+"""
+
+from msgspec import structs
+
+from metrics_server.rules.dialect import Dialect
+from metrics_server.rules.families import (
+    FULL_RATIO,
+    MAX_CLOCK_MHZ,
+    MAX_MEMORY_MIB,
+    MAX_POWER_W,
+    MAX_TEMPERATURE_C,
+    MIB,
+    BaseUnit,
+    Kind,
+)
+from metrics_server.rules.model import Counters, Reading
+from metrics_server.rules.vendors.vendor import Hints, Service, Use, Vendor
+
+# The exporter started with --use-old-namespace; and 1.x, which names no node.
+_OLD_NAMESPACE = Dialect(
+    name="dcgm-old-namespace",
+    marks=("gpu", "uuid"),
+    gpu=("uuid", "GPU_I_ID"),
+    namespace="pod_namespace",
+    pod="pod_name",
+    hosts=("Hostname", "hostname"),
+    part="GPU_CI_ID",
+    instance=("GPU_I_ID", "GPU_I_PROFILE"),
+    units=("GPU_CI_ID", "vgpu"),
+    share="vgpu",
+    by_process=frozenset(
+        {"DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_GPU_UTIL_RATIO", "DCGM_FI_DEV_FB_USED"}
+    ),
+    begins="GPU-",
+)
+# An instance of a MIG GPU has its parent's UUID, and its own GPU_I_ID; from 4.8.4 on, the compute
+# instances within it have a GPU_CI_ID, in the families that tell them apart. Hostname is the node
+# from 3.x on, the exporter's pod before; from 4.8.3 on it is hostname.
+_DIALECT = structs.replace(
+    _OLD_NAMESPACE,
+    name="dcgm",
+    marks=("gpu", "UUID"),
+    gpu=("UUID", "GPU_I_ID"),
+    namespace="namespace",
+    pod="pod",
+    rival=_OLD_NAMESPACE,
+)
+
+# The one name whose meaning has changed: up to DCGM 4.6 it is another name of GPU_UTIL, in whole
+# percents; from 4.7 on it is a field of its own, a ratio. That 4.7 has is known by its other names.
+_GPU_UTIL_RATIO = "DCGM_FI_DEV_GPU_UTIL_RATIO"
+_ONLY_IN_4_7 = (
+    "DCGM_FI_DEV_FB_USED_BYTES",
+    "DCGM_FI_DEV_MEMORY_UTIL_RATIO",
+    "DCGM_FI_DEV_FB_FREE_BYTES",
+    "DCGM_FI_DEV_FB_CAPACITY_BYTES",
+    "DCGM_FI_DEV_FB_RESERVED_BYTES",
+    "DCGM_FI_DEV_ENC_UTIL_RATIO",
+    "DCGM_FI_DEV_DEC_UTIL_RATIO",
+    "DCGM_FI_DEV_NVLINK_THROUGHPUT_BYTES_PER_SECOND",
+)
+# Without them a fraction is a ratio, since percents are whole, and from 2 up it is percents. 1 may
+# be either: it is missing.
+_GPU_UTIL_RATIO_READINGS = (
+    Reading(_GPU_UTIL_RATIO, 0, FULL_RATIO, scale=100, beside=_ONLY_IN_4_7),
+    Reading(_GPU_UTIL_RATIO, 2, 100),
+    Reading(_GPU_UTIL_RATIO, 0, 0.995, scale=100),
+)
+
+# DCGM's sentinels for "none" are out of every range: they begin at 1.4e14 for floating-point
+# fields, and at 9.2e18 for integers of 64 bits.
+_KINDS = (
+    Kind(
+        """
+        DCGM_FI_DEV_GPU_UTIL DCGM_FI_DEV_GPU_UTIL_RATIO dcgm_gpu_utilization
+        DCGM_FI_DEV_MEM_COPY_UTIL DCGM_FI_DEV_MEMORY_UTIL_RATIO dcgm_mem_copy_utilization
+        DCGM_FI_DEV_ENC_UTIL DCGM_FI_DEV_ENC_UTIL_RATIO dcgm_enc_utilization
+        DCGM_FI_DEV_DEC_UTIL DCGM_FI_DEV_DEC_UTIL_RATIO dcgm_dec_utilization
+        DCGM_FI_DEV_FAN_SPEED DCGM_FI_DEV_FAN_SPEED_RATIO
+        """,
+        "percent",
+        100,
+        base=BaseUnit("_RATIO", "ratio", 100, decimals=3, believed=FULL_RATIO),
+        irregular={_GPU_UTIL_RATIO: _GPU_UTIL_RATIO_READINGS},
+    ),
+    # dcgm-exporter 1.x has the profiling ratios in lower case.
+    Kind(
+        """
+        DCGM_FI_PROF_GR_ENGINE_ACTIVE DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO \
+dcgm_fi_prof_gr_engine_active
+        DCGM_FI_PROF_SM_ACTIVE DCGM_FI_PROF_SM_UTIL_RATIO dcgm_fi_prof_sm_active
+        DCGM_FI_PROF_SM_OCCUPANCY DCGM_FI_PROF_SM_OCCUPANCY_RATIO dcgm_fi_prof_sm_occupancy
+        DCGM_FI_PROF_PIPE_TENSOR_ACTIVE DCGM_FI_PROF_TENSOR_UTIL_RATIO \
+dcgm_fi_prof_pipe_tensor_active
+        DCGM_FI_PROF_DRAM_ACTIVE DCGM_FI_PROF_DRAM_UTIL_RATIO dcgm_fi_prof_dram_active
+        DCGM_FI_PROF_PIPE_FP64_ACTIVE DCGM_FI_PROF_FP64_UTIL_RATIO
+        DCGM_FI_PROF_PIPE_FP32_ACTIVE DCGM_FI_PROF_FP32_UTIL_RATIO
+        DCGM_FI_PROF_PIPE_FP16_ACTIVE DCGM_FI_PROF_FP16_UTIL_RATIO
+        DCGM_FI_PROF_PIPE_INT_ACTIVE DCGM_FI_PROF_INT_UTIL_RATIO
+        DCGM_FI_PROF_PIPE_TENSOR_IMMA_ACTIVE DCGM_FI_PROF_IMMA_UTIL_RATIO
+        DCGM_FI_PROF_PIPE_TENSOR_HMMA_ACTIVE DCGM_FI_PROF_HMMA_UTIL_RATIO
+        DCGM_FI_PROF_PIPE_TENSOR_DFMA_ACTIVE DCGM_FI_PROF_DFMA_UTIL_RATIO
+        DCGM_FI_DEV_FB_USED_PERCENT DCGM_FI_DEV_FB_USED_RATIO
+        """,
+        "ratio",
+        1,
+        decimals=3,
+        believed=FULL_RATIO,
+    ),
+    Kind(
+        """
+        DCGM_FI_DEV_FB_USED DCGM_FI_DEV_FB_USED_BYTES dcgm_fb_used
+        DCGM_FI_DEV_FB_FREE DCGM_FI_DEV_FB_FREE_BYTES dcgm_fb_free
+        DCGM_FI_DEV_FB_RESERVED DCGM_FI_DEV_FB_RESERVED_BYTES
+        DCGM_FI_DEV_FB_TOTAL DCGM_FI_DEV_FB_CAPACITY_BYTES
+        DCGM_FI_DEV_BAR1_USED DCGM_FI_DEV_BAR1_USED_BYTES
+        DCGM_FI_DEV_BAR1_FREE DCGM_FI_DEV_BAR1_FREE_BYTES
+        DCGM_FI_DEV_BAR1_TOTAL DCGM_FI_DEV_BAR1_CAPACITY_BYTES
+        """,
+        "MiB",
+        MAX_MEMORY_MIB,
+        base=BaseUnit("_BYTES", "bytes", 1 / MIB),
+    ),
+    Kind(
+        """
+        DCGM_FI_DEV_POWER_USAGE DCGM_FI_DEV_BOARD_POWER_WATTS dcgm_power_usage
+        DCGM_FI_DEV_POWER_USAGE_INSTANT DCGM_FI_DEV_BOARD_POWER_RAW_WATTS
+        DCGM_FI_DEV_POWER_MGMT_LIMIT DCGM_FI_DEV_BOARD_POWER_LIMIT_REQUESTED_WATTS
+        DCGM_FI_DEV_ENFORCED_POWER_LIMIT DCGM_FI_DEV_BOARD_POWER_LIMIT_ENFORCED_WATTS
+        """,
+        "watts",
+        MAX_POWER_W,
+    ),
+    Kind(
+        """
+        DCGM_FI_DEV_GPU_TEMP DCGM_FI_DEV_GPU_TEMP_CELSIUS dcgm_gpu_temp
+        DCGM_FI_DEV_MEMORY_TEMP DCGM_FI_DEV_MEMORY_TEMP_CELSIUS dcgm_memory_temp
+        """,
+        "degrees Celsius",
+        MAX_TEMPERATURE_C,
+    ),
+    Kind(
+        """
+        DCGM_FI_DEV_SM_CLOCK DCGM_FI_DEV_SM_CLOCK_HERTZ dcgm_sm_clock
+        DCGM_FI_DEV_MEM_CLOCK DCGM_FI_DEV_MEMORY_CLOCK_HERTZ dcgm_memory_clock
+        DCGM_FI_DEV_VIDEO_CLOCK DCGM_FI_DEV_VIDEO_CLOCK_HERTZ
+        DCGM_FI_DEV_APP_SM_CLOCK DCGM_FI_DEV_SM_APP_CLOCK_HERTZ
+        DCGM_FI_DEV_APP_MEM_CLOCK DCGM_FI_DEV_MEMORY_APP_CLOCK_HERTZ
+        """,
+        "MHz",
+        MAX_CLOCK_MHZ,
+        base=BaseUnit("_HERTZ", "hertz", 1e-6),
+    ),
+    Kind(
+        """
+        DCGM_FI_PROF_PCIE_TX_BYTES
+        DCGM_FI_PROF_PCIE_RX_BYTES
+        DCGM_FI_PROF_NVLINK_TX_BYTES
+        DCGM_FI_PROF_NVLINK_RX_BYTES
+        """,
+        "bytes per second",
+        1e13,
+    ),
+    # Of all links together. DCGM makes it of KiB/s, by 1000. An exporter that adds it up is soon
+    # beyond what links can carry, and not believed.
+    Kind(
+        """
+        DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL DCGM_FI_DEV_NVLINK_THROUGHPUT_TOTAL \
+DCGM_FI_DEV_NVLINK_THROUGHPUT_BYTES_PER_SECOND dcgm_nvlink_bandwidth_total
+        DCGM_FI_DEV_NVLINK_TX_BANDWIDTH_TOTAL DCGM_FI_DEV_NVLINK_TX_THROUGHPUT_TOTAL
+        DCGM_FI_DEV_NVLINK_RX_BANDWIDTH_TOTAL DCGM_FI_DEV_NVLINK_RX_THROUGHPUT_TOTAL
+        """,
+        "MB/s",
+        1e7,
+        base=BaseUnit("_BYTES_PER_SECOND", "bytes per second", 1 / 1_024_000),
+    ),
+    Kind(
+        """
+        DCGM_FI_DEV_ROW_REMAP_FAILURE DCGM_FI_DEV_ROW_REMAP_FAILED
+        DCGM_FI_DEV_ROW_REMAP_PENDING
+        """,
+        "0 or 1",
+        1,
+        decimals=3,
+    ),
+    Kind(
+        """
+        DCGM_FI_DEV_XID_ERRORS DCGM_FI_DEV_XID_ERROR dcgm_xid_errors
+        DCGM_FI_DEV_VGPU_LICENSE_STATUS
+        DCGM_FI_DEV_PSTATE DCGM_FI_DEV_GPU_PSTATE
+        """,
+        "code",
+        1000,
+    ),
+    Kind(
+        """
+        DCGM_FI_DEV_PCIE_LINK_GEN
+        DCGM_FI_DEV_PCIE_LINK_WIDTH
+        """,
+        "count",
+        1000,
+    ),
+    Kind(
+        "DCGM_FI_DEV_RETIRED_PENDING DCGM_FI_DEV_PAGE_RETIRED_PENDING dcgm_retired_pages_pending",
+        "count",
+        1e6,
+        decimals=3,
+    ),
+    # Events within the exporter's own window, a row for each kind of event.
+    Kind("DCGM_EXP_XID_ERRORS_COUNT", "count", 1e6, decimals=3, each=("xid",)),
+    Kind("DCGM_EXP_CLOCK_EVENTS_COUNT", "count", 1e6, decimals=3, each=("clock_event",)),
+)
+
+_METRICS: dict[str, tuple[str | Use, ...]] = {
+    # MIG instances have no GPU_UTIL.
+    "gpu_utilization": ("DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_PROF_GR_ENGINE_ACTIVE"),
+    "gpu_memory_copy_utilization": ("DCGM_FI_DEV_MEM_COPY_UTIL",),
+    "gpu_memory_used": ("DCGM_FI_DEV_FB_USED",),
+    "gpu_memory_free": ("DCGM_FI_DEV_FB_FREE",),
+    "gpu_memory_utilization": (
+        Use("DCGM_FI_DEV_FB_USED", share_of=("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE")),
+        Use(
+            "DCGM_FI_DEV_FB_USED_BYTES",
+            share_of=("DCGM_FI_DEV_FB_USED_BYTES", "DCGM_FI_DEV_FB_FREE_BYTES"),
+        ),
+        Use("dcgm_fb_used", share_of=("dcgm_fb_used", "dcgm_fb_free")),
+    ),
+    "gpu_power_usage": ("DCGM_FI_DEV_POWER_USAGE",),
+    "gpu_temperature": ("DCGM_FI_DEV_GPU_TEMP",),
+    "gpu_sm_clock": ("DCGM_FI_DEV_SM_CLOCK",),
+    "gpu_memory_clock": ("DCGM_FI_DEV_MEM_CLOCK",),
+    "gpu_tensor_utilization": ("DCGM_FI_PROF_PIPE_TENSOR_ACTIVE",),
+    "gpu_memory_bandwidth_utilization": ("DCGM_FI_PROF_DRAM_ACTIVE",),
+}
+
+_COUNTERS = (
+    Counters(
+        "dcgm_fi_dev_total_energy_consumption|dcgm_total_energy_consumption"
+        "|dcgm_fi_dev_.*_energy_joules_total",
+        "gpu_power_usage",
+    ),
+    Counters(
+        "dcgm_fi_dev_nvlink_([rt]x_)?(bandwidth|throughput)_l[0-9]+"
+        "|dcgm_fi_dev_nvlink_count_[rt]x_(bytes|packets)|dcgm_fi_dev_nvlink_[rt]x_bytes_total",
+        "DCGM_FI_PROF_NVLINK_TX_BYTES or DCGM_FI_PROF_NVLINK_RX_BYTES",
+    ),
+    Counters(
+        "dcgm_fi_prof_pcie_[rt]x_bytes_total",
+        "DCGM_FI_PROF_PCIE_TX_BYTES or DCGM_FI_PROF_PCIE_RX_BYTES",
+    ),
+    Counters("dcgm_fi_prof_.*_total", "a ratio, such as DCGM_FI_PROF_SM_ACTIVE"),
+    Counters(
+        "dcgm_fi_dev_[a-z_]*_violation|dcgm_[a-z_]*_violation"
+        "|dcgm_fi_dev_.*_reason_.*_ns|dcgm_fi_dev_.*_throttle_.*_total"
+        "|dcgm_exp_clock_events_total",
+        "gpu_sm_clock",
+    ),
+    # DCGM's canonical names end with _TOTAL if they count. Older names that end so and are gauges
+    # are among the kinds above: they are looked up first. A CPU is not a GPU.
+    Counters(
+        "dcgm_fi_dev_(?!cpu_|.*_(bandwidth|throughput)_total).*_total|dcgm_exp_.*_total"
+        "|dcgm_fi_dev_pcie_replay_counter|dcgm_pcie_replay_counter"
+        "|dcgm_fi_dev_(un)?correctable_remapped_rows"
+        "|dcgm_fi_dev_ecc_[sd]be_.*|dcgm_ecc_[sd]be_.*"
+        "|dcgm_fi_dev_retired_[sd]be|dcgm_retired_pages_[sd]be"
+        "|dcgm_fi_dev_nvlink_.*_error_count_.*|dcgm_nvlink_.*_error_count_total"
+        "|dcgm_fi_dev_nvlink_count_(?!.*_ber).*|dcgm_fi_dev_nvlink_error_dl_.*"
+        "|dcgm_fi_dev_c2c_link_error_.*|dcgm_fi_dev_pcie_count_.*",
+        "a gauge, such as gpu_utilization: a count of errors is for an alert",
+    ),
+)
+
+NVIDIA = Vendor(
+    name="nvidia",
+    dialects=(_DIALECT, _OLD_NAMESPACE),
+    kinds=_KINDS,
+    metrics=_METRICS,
+    counters=_COUNTERS,
+    gpu_resources=(
+        "nvidia.com/gpu",
+        # Time-slicing and MPS with renameByDefault; nvidia.com/mig-*.shared for MIG instances.
+        "nvidia.com/gpu.shared",
+        "nvidia.com/mig-*",
+    ),
+    shared_suffixes=(".shared",),
+    # No Service but the setup guide's own: whoever may create a namespace that is trusted here by
+    # default, and claimed by nobody, could forge the numbers of any node.
+    services=(Service("gpu-monitoring", "dcgm-exporter"),),
+    hints=Hints(
+        pods="DCGM_EXPORTER_KUBERNETES=true and the kubelet's pod-resources socket",
+        claims="KUBERNETES_ENABLE_DRA=true",
+        resources="NVIDIA_RESOURCE_NAMES",
+        duplicates="dcgm-exporter 4.0 to 4.8.2",
+    ),
+)
