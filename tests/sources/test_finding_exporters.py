@@ -87,7 +87,7 @@ async def test_an_endpoint_without_an_address_costs_nothing() -> None:
         async def known() -> Answer:
             return await simulated.client.ask("/metrics")
 
-        answer = await eventually(known, lambda told: 'what="exporters"} 2.0' in told.text)
+        answer = await eventually(known, lambda told: 'kind="exporters"} 2.0' in told.text)
         assert answer.status == 200
         assert (await ask(simulated)).item().value == "40"
 
