@@ -1,23 +1,37 @@
 # `make demo` and `make test` need nothing but Python 3.11 or newer; the first run makes .venv.
-PYTHON ?= python3
+PYTHON  ?= python3
+PYTHONS ?= 3.11 3.12 3.13 3.14
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo test cluster lint typecheck format bench reliability docs clean
+.PHONY: help demo check test coverage pythons cluster lint typecheck format bench reliability docs lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
 	touch $@
 
 demo: $(VENV)/installed ## watch GPU utilization scale a Deployment, on loopback; ARGS="--duration 20s"
 	@$(BIN)/gpu-metrics-server demo $(ARGS)
 
-test: lint typecheck ## everything that must hold
+check: lint typecheck ## all but the slow tests, in under a minute
+	$(BIN)/pytest --numprocesses=auto -m 'not slow' $(ARGS)
+
+test: lint typecheck ## everything that must pass
 	$(BIN)/pytest --numprocesses=auto $(ARGS)
+
+coverage: $(VENV)/installed ## the tests, and that they reach 98 % of the branches
+	$(BIN)/pytest --numprocesses=auto --cov $(ARGS)
+
+pythons: ## the tests on each supported Python that is in the PATH
+	@for version in $(PYTHONS); do \
+		if ! python$$version --version >/dev/null 2>&1; then echo "python$$version is not in the PATH: skipped"; continue; fi; \
+		$(MAKE) --no-print-directory PYTHON=python$$version VENV=.venv-$$version .venv-$$version/installed || exit 1; \
+		echo "python$$version:"; .venv-$$version/bin/pytest --numprocesses=auto $(ARGS) || exit 1; \
+	done
 
 cluster: $(VENV)/installed ## install on a real control plane, whose programs are in CONTROL_PLANE=FOLDER
 	@test -n "$(CONTROL_PLANE)" || { echo "CONTROL_PLANE: name the folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler"; exit 2; }
@@ -48,5 +62,11 @@ docs: $(VENV)/installed ## write the tables of docs/reference.md from the code, 
 	$(BIN)/python -m tests.docs.reference
 	$(BIN)/pytest tests/docs
 
+lock: ## pin what `make` installs to the newest releases that pyproject.toml allows
+	$(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
+	.venv-lock/bin/pip freeze --exclude-editable >constraints.txt
+	rm -rf .venv-lock
+
 clean: ## remove what was made
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
