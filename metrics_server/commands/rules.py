@@ -64,9 +64,9 @@ def _row(rule: MetricRule, like: str) -> tuple[str, ...]:
 def _source(reading: Reading) -> str:
     labels = ",".join(f'{name}="{value}"' for name, value in reading.where)
     family = f"{reading.family}{{{labels}}}" if labels else reading.family
-    whole = " + ".join(reading.over)
+    whole = " + ".join(reading.divided_by)
     if whole:
-        family += f" / ({whole})" if len(reading.over) > 1 else f" / {whole}"
+        family += f" / ({whole})" if len(reading.divided_by) > 1 else f" / {whole}"
     if reading.scale != 1:
         family += f" * {_number(reading.scale)}"
     return f"{family} (beside {reading.beside[0]} or the like)" if reading.beside else family
@@ -99,7 +99,7 @@ def _reading(reading: Reading) -> dict[str, object]:
         "minimum": _number(reading.minimum),
         "maximum": _number(reading.maximum),
         "scale": _number(reading.scale),
-        "over": list(reading.over),
+        "dividedBy": list(reading.divided_by),
         "where": dict(reading.where),
         "each": list(reading.each),
         "unless": _reading(reading.unless) if reading.unless else {},

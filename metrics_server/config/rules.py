@@ -81,7 +81,7 @@ class ContradictionConfig(Section):
     scale: Number = Field(
         1.0, gt=0, description="What a value is multiplied by to have the rule's unit."
     )
-    over: tuple[Family, ...] = Field(
+    divided_by: tuple[Family, ...] = Field(
         (), strict=False, description="Families of the same GPU whose sum divides the value."
     )
     where: dict[Label, str] = Field(
@@ -113,7 +113,7 @@ class ContradictionConfig(Section):
             minimum=self.minimum,
             maximum=self.maximum,
             scale=self.scale,
-            over=self.over,
+            divided_by=self.divided_by,
             where=tuple(self.where.items()),
             each=self.each,
             beside=self.beside,
@@ -135,7 +135,7 @@ class ReadingConfig(ContradictionConfig):
 
     def greatest(self) -> float:
         """The greatest value that it can give: of a share, the whole."""
-        return self.scale if self.over else self.maximum * self.scale
+        return self.scale if self.divided_by else self.maximum * self.scale
 
 
 def _not_empty(readings: tuple[ReadingConfig, ...]) -> tuple[ReadingConfig, ...]:

@@ -105,7 +105,7 @@ def _reading(metric: _Metric, use: Use, quantity: Quantity) -> Reading:
     return structs.replace(
         quantity.readings[0],
         scale=100 if use.share_of else _factor(quantity.unit, metric.unit),
-        over=use.share_of,
+        divided_by=use.share_of,
         where=use.where,
         unless=use.unless,
     )

@@ -26,9 +26,9 @@ class Reading(Struct, frozen=True):
         maximum: the greatest value on the page that is believed. What lies outside is missing,
             never clipped: DCGM's sentinels are huge, and garbage in between has been seen.
         scale: what a believed value is multiplied by to have the rule's unit.
-        over: families whose sum, for the same GPU and pod, divides the value: a share of memory is
-            what is used over what is used and what is free. Each of them must be believed too,
-            within the same minimum and maximum; with a sum of 0 the value is missing.
+        divided_by: families whose sum, for the same GPU and pod, divides the value: a share of
+            memory is what is used over what is used and what is free. Each of them must be
+            believed too, within the same minimum and maximum; with a sum of 0 the value is missing.
         where: further labels that a row must have, with just these values.
         each: labels that number the parts of one GPU, whose mean is the GPU's value.
         unless: what contradicts a value of 0: where this reading has a value for the same GPU and
@@ -41,7 +41,7 @@ class Reading(Struct, frozen=True):
     minimum: float
     maximum: float
     scale: float = 1
-    over: tuple[str, ...] = ()
+    divided_by: tuple[str, ...] = ()
     where: tuple[tuple[str, str], ...] = ()
     each: tuple[str, ...] = ()
     unless: "Reading | None" = None

@@ -338,6 +338,7 @@ async def test_unknown_names_do_not_grow_the_registry(client: Client) -> None:
 HTTP = b"HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("data", "code"),
     [

@@ -403,6 +403,7 @@ def spellings(path: str) -> Iterator[str]:
     yield path.title()
 
 
+@pytest.mark.slow
 async def test_what_is_served_is_what_was_authorized(server: Server) -> None:
     """However a path is spelled, it is either the same for both or not served at all."""
     server.reviews.decide = lambda _user, _attributes: {"allowed": True}

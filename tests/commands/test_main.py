@@ -33,6 +33,8 @@ from metrics_server.tls.certificates import client_context
 from tests.support.harness import Client as FrontProxyClient
 from tests.support.harness import eventually
 
+pytestmark = pytest.mark.slow
+
 METRIC = (
     "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
     "?labelSelector=app%3Dinference"

@@ -20,7 +20,8 @@ rules:
   - name: free_share
     unit: percent
     readings:
-      - {family: FREE, minimum: 0.5, maximum: 9, scale: 100, over: [USED, FREE], where: {kind: a}}
+      - {family: FREE, minimum: 0.5, maximum: 9, scale: 100, where: {kind: a},
+         dividedBy: [USED, FREE]}
     overPods: sum
 """
 

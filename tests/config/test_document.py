@@ -14,6 +14,8 @@ from metrics_server.config.file import load_config
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
 
+pytestmark = pytest.mark.slow
+
 # A billion words in two hundred bytes.
 BOMB = "a: &a [w, w, w, w, w, w, w, w, w]\n" + "".join(
     f"{after}: &{after} [{', '.join([f'*{before}'] * 9)}]\n"

@@ -39,7 +39,7 @@ rules:
         minimum: 1
         maximum: 3000
         scale: 0.05
-        over: [gpu_max_clock]
+        dividedBy: [gpu_max_clock]
         where: {clock_type: system}
         each: [clock_index]
     maximum: 100
@@ -60,7 +60,7 @@ rules:
                 1,
                 3000,
                 scale=0.05,
-                over=("gpu_max_clock",),
+                divided_by=("gpu_max_clock",),
                 where=(("clock_type", "system"),),
                 each=("clock_index",),
             ),
@@ -78,7 +78,7 @@ def test_a_rule_needs_little(tmp_path: Path) -> None:
     config = load(
         tmp_path,
         "rules: [{name: a, readings: [{family: X, maximum: 50, scale: 2}, "
-        "{family: Y, maximum: 9, scale: 300, over: [Y, Z]}]}]",
+        "{family: Y, maximum: 9, scale: 300, dividedBy: [Y, Z]}]}]",
     )
     rule = rules_of(config).find("a")
     assert (rule.maximum, rule.over_gpus, rule.over_pods) == (300, "avg", "avg")

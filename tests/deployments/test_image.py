@@ -32,6 +32,8 @@ from tests.deployments.manifests import (
     tool,
 )
 
+pytestmark = pytest.mark.slow
+
 DOCKERFILE = ROOT / "Dockerfile"
 STEPS = list(steps(DOCKERFILE.read_text(encoding="utf-8")))
 FINAL = STEPS[max(i for i, step in enumerate(STEPS) if step.instruction == "FROM") :]

@@ -28,6 +28,8 @@ from tests.deployments.manifests import (
     tool,
 )
 
+pytestmark = pytest.mark.slow
+
 OBJECTS = build("overlays/prometheus-operator")
 RULES = find(OBJECTS, "PrometheusRule", SERVER)
 ALERTS = [rule for group in items(RULES, "spec", "groups") for rule in items(group, "rules")]

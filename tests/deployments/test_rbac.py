@@ -39,6 +39,8 @@ from tests.deployments.manifests import (
 from tests.deployments.rbac import AccessControl, Grant, grants
 from tests.support.harness import PageExporter, eventually, page, pod, write_kubeconfig
 
+pytestmark = pytest.mark.slow
+
 ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
 RULES = read(DEPLOYMENTS / "rbac.yaml")
 GRANTED = tuple(grants(RULES, ACCOUNT))

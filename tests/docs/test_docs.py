@@ -96,7 +96,7 @@ def test_every_metric_served_is_explained(rule: MetricRule) -> None:
     for reading in rule.readings:
         # The names of dcgm-exporter 1.x are left to the command `rules`.
         if not reading.family.startswith("dcgm_"):
-            for family in (reading.family, *reading.over):
+            for family in (reading.family, *reading.divided_by):
                 assert f"`{family}`" in section or f"`{family}`" in names
 
 

@@ -303,7 +303,7 @@ def known_metrics() -> set[str]:
     names = {*rules.names(), *rules.gauges()}
     for rule in [*rules, *(rules.find(gauge) for gauge in rules.gauges())]:
         for reading in rule.readings:
-            names |= {reading.family, *reading.over, *(label for label, _ in reading.where)}
+            names |= {reading.family, *reading.divided_by, *(label for label, _ in reading.where)}
     registry = CollectorRegistry()
     monitor = Monitor(registry)
     monitor.answered("gpu_utilization", 200, 0.1)

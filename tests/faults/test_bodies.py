@@ -9,6 +9,8 @@ import pytest
 from tests.faults.process import Scene, scene
 from tests.support.peers import HOST, cut, trusting
 
+pytestmark = pytest.mark.slow
+
 LARGE = 200 * 1024
 
 

@@ -3,8 +3,12 @@
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.faults.process import CLOCK_CAN_BE_SET, scene
 from tests.support.harness import eventually, page
+
+pytestmark = pytest.mark.slow
 
 
 async def test_a_clock_that_is_set_back_makes_no_answer_old(tmp_path: Path) -> None:

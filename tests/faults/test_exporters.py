@@ -14,6 +14,8 @@ from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
 from tests.faults.raw import Census, Log, RawServer, census, logged, reset, settled
 from tests.support.harness import Answer, Cluster, cluster, configuration, eventually, page, pod
 
+pytestmark = pytest.mark.slow
+
 ASKED = 3
 """How often an HPA asks while the fault lasts."""
 

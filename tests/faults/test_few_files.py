@@ -14,6 +14,8 @@ from tests.faults.process import Scene, scene, server_process
 from tests.support.harness import Answer, Client, admin, eventually
 from tests.support.peers import HOST, cut, of_both_versions, trusting
 
+pytestmark = pytest.mark.slow
+
 FILES = 64
 FEW_FILES = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({FILES}, {FILES}))"
 

@@ -23,6 +23,8 @@ from tests.faults.api_proxy import Behind, behind_proxy
 from tests.faults.raw import census, logged, settled
 from tests.support.harness import Answer, Client, admin, client_of, configuration, eventually, pod
 
+pytestmark = pytest.mark.slow
+
 T = TypeVar("T")
 
 CONFIG = configuration({"exporters": {"maxAge": "1ms"}})

@@ -3,8 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
 from tests.faults.process import scene
 from tests.support.harness import eventually, page
+
+pytestmark = pytest.mark.slow
 
 # As long as a selector is that stands in a line of the log.
 SELECTOR = f"app=inference,x notin ({','.join(f'value-{n}' for n in range(400))})"

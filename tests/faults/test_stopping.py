@@ -10,6 +10,8 @@ from tests.faults.process import scene
 from tests.support.harness import eventually
 from tests.support.peers import HOST, cut, trusting
 
+pytestmark = pytest.mark.slow
+
 QUESTION = (
     b"GET /apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
     b"?labelSelector=app%3Dinference HTTP/1.1\r\nHost: here\r\nX-Remote-User: hpa\r\n\r\n"

@@ -89,7 +89,7 @@ def seeds(folder: Path) -> None:
             families = {
                 name.encode()
                 for reading in rule.readings
-                for name in (reading.family, *reading.over)
+                for name in (reading.family, *reading.divided_by)
             }
             lines = [
                 line

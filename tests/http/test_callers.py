@@ -24,6 +24,8 @@ from tests.support.harness import (
     pod,
 )
 
+pytestmark = pytest.mark.slow
+
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 GROUP = "/apis/external.metrics.k8s.io/v1beta1"
 METRIC = f"{GROUP}/namespaces/default/gpu_utilization"

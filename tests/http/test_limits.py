@@ -265,6 +265,7 @@ def test_what_is_under_way_is_finished_at_the_end(new_loop: LoopFactory) -> None
     run(new_loop, body())
 
 
+@pytest.mark.slow
 @on_both_loops
 def test_many_requests_at_once(new_loop: LoopFactory) -> None:
     """A thousand connections, each new, are all served."""

@@ -8,6 +8,7 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import TypeVar
 
+import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -26,6 +27,8 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import NODES, PODS, Object, metadata
 from tests.kube.conftest import connected, write_kubeconfig
 from tests.kube.test_reflector import PATH, running, until
+
+pytestmark = pytest.mark.slow
 
 T = TypeVar("T")
 

@@ -15,6 +15,8 @@ from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import MetricRule, Rules
 from tests.support.simulation import SYNC, Simulation
 
+pytestmark = pytest.mark.slow
+
 GUIDE = Path(__file__).parents[2] / "docs" / "hpa.md"
 MEAN = Rules(CATALOGUE).find("gpu_utilization")
 SUM = Rules(CATALOGUE).find("gpu_utilization_sum")

@@ -69,7 +69,7 @@ def test_every_rule_is_whole(rule: MetricRule) -> None:
     for reading in rule.readings:
         assert 0 <= reading.minimum < reading.maximum
         assert reading.scale > 0
-    greatest = [r.scale if r.over else r.maximum * r.scale for r in rule.readings]
+    greatest = [r.scale if r.divided_by else r.maximum * r.scale for r in rule.readings]
     assert max(greatest) <= rule.maximum * 1.02
     # Of a family there may be readings of parts of its range.
     assert all(

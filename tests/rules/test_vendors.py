@@ -89,7 +89,7 @@ def test_a_server_of_that_vendor_alone() -> None:
         Reading("acme_busy_v2", 0, 1, scale=100),
     )
     assert rules.find("gpu_memory_utilization").readings == (
-        Reading("acme_memory_used", 0, 10_000_000, scale=100, over=("acme_memory_total",)),
+        Reading("acme_memory_used", 0, 10_000_000, scale=100, divided_by=("acme_memory_total",)),
     )
     assert rules.find("gpu_power_usage").readings == (
         Reading("acme_core_watts", 0, 500, where=(("rail", "main"),), each=("core",)),

@@ -19,6 +19,8 @@ from structlog.testing import capture_logs
 from metrics_server.errors import ConfigurationError
 from metrics_server.simulator.demo.run import DemoOptions, FaultName, Tempo, demo
 
+pytestmark = pytest.mark.slow
+
 QUICK = Tempo(
     sync=0.03,
     stabilization=0.2,

@@ -18,6 +18,8 @@ from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
 from tests.support.harness import Answer, Cluster, cluster, configuration, eventually, page, pod
 
+pytestmark = pytest.mark.slow
+
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 _FIELD = "DCGM_FI_DEV_GPU_UTIL"
 HEALTHY = page({("default", "healthy"): [50]})

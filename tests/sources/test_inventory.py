@@ -20,7 +20,7 @@ SHARE = Reading(
     0,
     10_000,
     scale=100,
-    over=("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE"),
+    divided_by=("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE"),
 )
 DIES = Reading("gpu_gfx_busy_instantaneous", 1, 100, each=("xcc_index",))
 ACTIVITY = Reading("gpu_gfx_activity", 0, 100, unless=DIES)
@@ -264,6 +264,7 @@ def test_a_prefix_without_markers(family: str) -> None:
     assert values(two, Reading(family, 0, 10)) == {}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "page",
     [

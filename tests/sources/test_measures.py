@@ -12,7 +12,7 @@ from metrics_server.sources.exporters.pod_mapper import attribute
 from metrics_server.sources.exporters.sheet import Sheet
 
 USED, B = Reading("USED", 0, 100), Reading("B", 0, 100)
-SHARE = Reading("USED", 0, 100, scale=100, over=("USED", "FREE"))
+SHARE = Reading("USED", 0, 100, scale=100, divided_by=("USED", "FREE"))
 DEVICE = '{gpu="0",UUID="G"}'
 P, Q = (f'{{gpu="0",UUID="G",namespace="n",pod="{pod}"}}' for pod in "pq")
 
@@ -183,6 +183,7 @@ def test_company() -> None:
     assert (attribution.unattributed, attribution.ambiguous, attribution.rejected) == (1, 1, 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "labels",
     [

@@ -20,6 +20,8 @@ from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import StaticTargets
 from metrics_server.sources.pages.exposition import parse_labels
 
+pytestmark = pytest.mark.slow
+
 DATA = Path(__file__).parent.parent / "data"
 # Of a larger page some rows are left out, of all others each.
 LARGE_BYTES = 70_000
@@ -137,7 +139,7 @@ def is_read(line: bytes, rule: MetricRule) -> bool:
     """Whether a line is of a family that the rule reads."""
     family = line.partition(b"{")[0].decode()
     readings = [*rule.readings, *(one.unless for one in rule.readings if one.unless)]
-    read = {name for one in readings for name in (one.family, *one.over)}
+    read = {name for one in readings for name in (one.family, *one.divided_by)}
     return any(family.endswith(name) for name in read)
 
 

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterable, Mapping
 
+import pytest
 from aiohttp import web
 from pytest_aiohttp import AiohttpRawServer
 
@@ -27,6 +28,7 @@ class OneExporter:
         return dict.fromkeys(nodes, (self._url,))
 
 
+@pytest.mark.slow
 async def test_time_is_linear_in_the_pods_that_share_a_gpu(
     monitor: Monitor, aiohttp_raw_server: AiohttpRawServer
 ) -> None:

@@ -121,6 +121,7 @@ class World:
 turns = st.tuples(st.integers(0, 2), st.integers(1, 10), st.integers(1, 90))
 
 
+@pytest.mark.slow
 @settings(max_examples=12, deadline=None)
 @given(st.lists(turns, min_size=20, max_size=60))
 def test_what_is_served_verifies_through_the_years(drawn: list[tuple[int, int, int]]) -> None:

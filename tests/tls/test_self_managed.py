@@ -24,6 +24,8 @@ from metrics_server.tls.shared import API_SERVICE, SharedBundle
 from tests.kube.conftest import connected, write_kubeconfig
 from tests.support.peers import HOST, PATIENCE_SECONDS, server, trusting
 
+pytestmark = pytest.mark.slow
+
 SERVICE, NAMESPACE, SECRET = (
     "gpu-metrics-server",
     "gpu-monitoring",

@@ -208,6 +208,7 @@ async def test_only_the_configured_namespaces_are_watched() -> None:
         assert paths == {"/api/v1/namespaces/other/pods", "/api/v1/namespaces/more/pods"}
 
 
+@pytest.mark.slow
 async def test_the_fallback_chain_from_outside() -> None:
     """When exporters fail, the last value is told, then a simulated one, until they are back."""
     config = configuration(
@@ -476,6 +477,7 @@ async def is_refused(client: Client) -> bool:
     return False
 
 
+@pytest.mark.slow
 async def test_a_graceful_stop(tmp_path: Path) -> None:
     """On SIGTERM readiness fails first, then no connection is taken, then what runs is finished."""
     authority = Authority("from-disk")

@@ -42,6 +42,8 @@ from tests.support.harness import (
     serve_options,
 )
 
+pytestmark = pytest.mark.slow
+
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
 NOW = datetime.now(UTC)
 VALID = (NOW - timedelta(days=1), NOW + timedelta(days=1))

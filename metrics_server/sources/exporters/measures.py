@@ -84,11 +84,11 @@ class Reader:
             else by_pod
             for gpu, by_pod in table.items()
         }
-        if not reading.over:
+        if not reading.divided_by:
             return pods
         over = [
             (family, table if family == reading.family else self._table(family, reading))
-            for family in reading.over
+            for family in reading.divided_by
         ]
         return {
             gpu: {
