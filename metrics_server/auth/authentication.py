@@ -163,7 +163,7 @@ class Authenticator:
             return _in_group(user), "token"
         if peer is not None:
             self._log.info(
-                "a client certificate was refused", peer=address, reason=self._why_refused(peer)
+                "a client certificate was refused", peer=address, error=self._why_refused(peer)
             )
             raise UnauthorizedError
         return ANONYMOUS, "anonymous"

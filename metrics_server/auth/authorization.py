@@ -14,6 +14,7 @@ from metrics_server.auth.lookups import REVIEW_SECONDS, SharedLookups, unknown_c
 from metrics_server.auth.request_info import Attributes
 from metrics_server.auth.reviewing import Reviewing
 from metrics_server.auth.selectors import Requirement
+from metrics_server.common.outages import Outage
 from metrics_server.common.rates import Rate, Rates
 from metrics_server.errors import (
     ConfigurationError,
@@ -140,7 +141,7 @@ class Authorizer:
         self._unknown = unknown_callers(clock)
         each, total = _USERS
         self._users = Rates(each=each, total=total, clock=clock)
-        self._is_failing = False
+        self._outage = Outage(log, "access reviews fail", "access reviews work again")
 
     async def authorize(self, user: User, attributes: Attributes, address: str = "") -> None:
         """Return if the user may do that.
@@ -182,13 +183,9 @@ class Authorizer:
         try:
             decision = _decision(await self._ask(user, attributes))
         except ReviewError as error:
-            if not self._is_failing:
-                log.warning("access reviews fail", error=str(error))
-            self._is_failing = True
+            self._outage.failed(error)
             raise
-        if self._is_failing:
-            log.info("access reviews work again")
-        self._is_failing = False
+        self._outage.recovered()
         return decision
 
     async def _ask(self, user: User, attributes: Attributes) -> bytes:

@@ -14,6 +14,7 @@ from cryptography import x509
 from msgspec import Raw, Struct
 
 from metrics_server.auth.request_header import RequestHeaderConfig
+from metrics_server.common.outages import Outage
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.wire import Change
@@ -127,13 +128,22 @@ class DelegationStore:
 
     Attributes:
         value: what is known.
-        last_error: why it is not what the cluster has now, as a sentence; None while it is.
     """
 
     def __init__(self, value: DelegatedAuthentication) -> None:
         self.value = value
-        self.last_error: str | None = None
+        self._outage = Outage(
+            log,
+            "kept the trust of the cluster as it was known last",
+            "the trust of the cluster is known again",
+            each_error=True,
+        )
         self._listeners: list[Callable[[DelegatedAuthentication], None]] = []
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the value is not what the cluster has now, as a sentence; None while it is."""
+        return self._outage.error
 
     def subscribe(self, listener: Callable[[DelegatedAuthentication], None]) -> None:
         """Call a function now, and whenever the value has changed. It must not raise."""
@@ -144,7 +154,7 @@ class DelegationStore:
         """Take over what there is."""
         found = next((item for item in items if item.metadata.name == NAME), None)
         if found is None:
-            self._keep(f"{_WHERE} does not exist any more")
+            self._outage.failed(f"{_WHERE} does not exist any more")
         else:
             self._take(found)
 
@@ -153,7 +163,7 @@ class DelegationStore:
         if item.metadata.name != NAME:
             return
         if kind == "DELETED":
-            self._keep(f"{_WHERE} was deleted")
+            self._outage.failed(f"{_WHERE} was deleted")
         else:
             self._take(item)
 
@@ -162,21 +172,14 @@ class DelegationStore:
             value = delegated_authentication(item.data or {})
             _require_no_loss(self.value, value)
         except ValueError as error:
-            self._keep(f"{_WHERE} cannot be used: {error}")
+            self._outage.failed(f"{_WHERE} cannot be used: {error}")
             return
-        if self.last_error is not None:
-            log.info("the trust of the cluster is known again")
-        self.last_error = None
+        self._outage.recovered()
         if value != self.value:
             self.value = value
             log.info("took over the trust of the cluster as it has changed")
             for listener in self._listeners:
                 listener(value)
-
-    def _keep(self, error: str) -> None:
-        if error != self.last_error:
-            log.warning("kept the trust of the cluster as it was known last", error=error)
-        self.last_error = error
 
 
 def _require_no_loss(old: DelegatedAuthentication, new: DelegatedAuthentication) -> None:

@@ -8,13 +8,14 @@ from itertools import count
 
 from msgspec import Struct
 
+from metrics_server.common.backoff import Backoff
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient
 
 # After these, and no more, as the webhooks of k8s.io/apiserver do. A review changes nothing, so one
 # that may have been made already can be asked for again.
 _MAX_ATTEMPTS = 5
-_BACKOFF_SECONDS = 0.1
+_BACKOFF_SECONDS = 0.2
 
 
 class Reviewing:
@@ -59,11 +60,14 @@ class Reviewing:
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
+        backoff = Backoff(_BACKOFF_SECONDS, self._timeout, self._rand)
         for attempt in count(1):
             try:
                 return await self._once(review, deadline - clock())
             except KubernetesError as error:
-                pause = self._pause(attempt, error)
+                pause = backoff.pause()
+                if error.retry_after is not None:
+                    pause = error.retry_after
                 if (
                     not _is_worth_another(error)
                     or attempt == _MAX_ATTEMPTS
@@ -79,12 +83,6 @@ class Reviewing:
                 return await self._client.send("POST", self._path, review, timeout=left + 1)
         except TimeoutError:
             raise KubernetesError(f"it did not answer within {self._timeout:g} s") from None
-
-    def _pause(self, attempt: int, refusal: KubernetesError) -> float:
-        if refusal.retry_after is not None:
-            return refusal.retry_after
-        # Of many callers not all at the same moment.
-        return _BACKOFF_SECONDS * (1 << attempt) * (0.25 + self._rand() / 2)
 
 
 def _is_worth_another(refusal: KubernetesError) -> bool:

@@ -7,6 +7,7 @@ from pathlib import Path
 import structlog
 
 from metrics_server.auth.client_certificates import ClientCAs
+from metrics_server.common.outages import Outages
 from metrics_server.errors import ConfigurationError
 
 log = structlog.stdlib.get_logger(__name__)
@@ -39,7 +40,13 @@ class TrustFiles:
         self._files = files
         self._interval = interval
         self._sleep = sleep
-        self._refusals: dict[str, str] = {}
+        self._outages = Outages(
+            log,
+            "kept the authorities that a file held before",
+            "the authorities of a file can be used again",
+            key="flag",
+            each_error=True,
+        )
 
     async def load(self) -> None:
         """Read every file for the first time.
@@ -64,18 +71,12 @@ class TrustFiles:
             try:
                 self.content[flag] = await asyncio.to_thread(_read, flag, path)
             except ConfigurationError as error:
-                self._refuse(flag, str(error))
+                self._outages.failed(flag, error)
             else:
-                self._refusals.pop(flag, None)
+                self._outages.recovered(flag)
                 if self.content[flag] != before[flag]:
                     log.info("took over the authorities of a file as it has changed", flag=flag)
         return self.content != before
-
-    def _refuse(self, flag: str, why: str) -> None:
-        """Log a refusal once, not each time that the same file is read."""
-        if self._refusals.get(flag) != why:
-            log.error("kept the authorities that a file held before", flag=flag, error=why)
-        self._refusals[flag] = why
 
 
 def _read(flag: str, path: Path) -> bytes:

@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager, closing
 import structlog
 from aiohttp import web
 
+from metrics_server.common.outages import Outage
 from metrics_server.common.tasks import background
 from metrics_server.errors import ConfigurationError
 from metrics_server.http.places import Place
@@ -109,6 +110,9 @@ class _Door:
         self._listener = listener
         self._tls = tls
         self._handshakes: set[asyncio.Task[None]] = set()
+        self._outage = Outage(
+            log, "a connection could not be accepted", "connections are accepted again"
+        )
 
     async def accept(self) -> None:
         """Accept connections, until cancelled."""
@@ -117,9 +121,10 @@ class _Door:
             try:
                 connection, address = await loop.sock_accept(self._listener)
             except OSError as error:
-                log.warning("a connection could not be accepted", error=str(error))
+                self._outage.failed(error)
                 await asyncio.sleep(_PAUSE_SECONDS)
                 continue
+            self._outage.recovered()
             peer = str(address[0])
             task = asyncio.create_task(self._begin(connection, peer), name=f"handshake-{peer}")
             self._handshakes.add(task)

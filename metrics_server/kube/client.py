@@ -19,6 +19,7 @@ import structlog
 from kubernetes.aio.client.api_client import ApiClient
 from msgspec import Struct
 
+from metrics_server.common.outages import Outage
 from metrics_server.errors import KubernetesError
 from metrics_server.http.sockets import why
 from metrics_server.kube.credentials import UNUSABLE, load_credentials, told
@@ -90,6 +91,12 @@ class KubernetesClient:
         self._watching = watching
         self._load = load
         self._refresh_at = time.monotonic() + _REFRESH_SECONDS
+        self._outage = Outage(
+            log,
+            "kept the credentials, as they cannot be read anew",
+            "the credentials can be read again",
+            each_error=True,
+        )
 
     @property
     def host(self) -> str:
@@ -240,7 +247,9 @@ class KubernetesClient:
             await asyncio.to_thread(self._load)
         except UNUSABLE as error:
             # If they are not good any more, the API says so.
-            log.warning("kept the credentials, as they cannot be read anew", error=told(error))
+            self._outage.failed(told(error))
+        else:
+            self._outage.recovered()
 
     async def _refusal(self, response: aiohttp.ClientResponse) -> KubernetesError:
         if response.status == HTTPStatus.UNAUTHORIZED:

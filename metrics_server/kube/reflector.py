@@ -15,9 +15,10 @@ from typing import Generic, Protocol, TypeVar
 import structlog
 from msgspec import Raw
 
+from metrics_server.common.backoff import Backoff
+from metrics_server.common.outages import Outage
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient
-from metrics_server.kube.contact import Contact
 from metrics_server.kube.wire import (
     MALFORMED,
     Change,
@@ -38,6 +39,8 @@ PAGE_SIZE = 500
 _LIST_SECONDS = 60
 _BACKOFF_BASE_SECONDS = 0.5
 _BACKOFF_CAP_SECONDS = 30.0
+# An API that breaks every watch after a while is reported as often as this, not at each watch.
+_QUIET_SECONDS = 600
 # After these the version is as good as before, so the watch goes on from it. None: no answer.
 _WATCH_AGAIN = frozenset({None, HTTPStatus.TOO_MANY_REQUESTS})
 # A watch that lasted this long was a success, however it ended.
@@ -121,19 +124,21 @@ class Reflector(Generic[Item]):
         self._grace = grace
         self._sleep = sleep
         self._rand = rand
+        self._backoff = Backoff(_BACKOFF_BASE_SECONDS, _BACKOFF_CAP_SECONDS, rand)
         self._clock = clock
-        self._failures = 0
         self._lived = False
         self._heard_at = clock()
         self.stale_after = stale_after
         self._log = log.bind(path=path)
-        self._contact = Contact(self._log, clock)
+        self._outage = Outage(
+            self._log, "lost contact", "in contact again", quiet=_QUIET_SECONDS, clock=clock
+        )
         self._unreadable = (0, "")
 
     @property
     def last_error(self) -> str | None:
         """What went wrong last, as a sentence; None while all is well."""
-        return self._contact.last_error
+        return self._outage.error
 
     @property
     def silence(self) -> float:
@@ -240,17 +245,17 @@ class Reflector(Generic[Item]):
         async with self._client.watch(self._path, query, silence=silence) as lines:
             opened = self._clock()
             # That it was opened is not enough: it may break at once, as often as it is opened.
-            lasting = asyncio.get_running_loop().call_later(_BRIEF_SECONDS, self._contact.regained)
+            lasting = asyncio.get_running_loop().call_later(_BRIEF_SECONDS, self._outage.recovered)
             try:
                 async for line in lines:
                     self._take(line)
                     self._heard_at = self._clock()
-                    self._failures = 0
+                    self._backoff.reset()
             finally:
                 lasting.cancel()
                 self._lived = self._clock() - opened >= _BRIEF_SECONDS
                 if self._lived:
-                    self._failures = 0
+                    self._backoff.reset()
         if not self._lived:
             raise KubernetesError(f"a watch of {self._path} ended as soon as it had begun")
         self._heard_at = self._clock()
@@ -283,15 +288,13 @@ class Reflector(Generic[Item]):
         self.resource_version = version
 
     async def _back_off(self, error: KubernetesError) -> None:
-        """Wait, longer each time, for a random part of it: replicas must not come all at once."""
+        """Wait, longer each time, and as long as the API asked for."""
         if self._lived and error.code in _WATCH_AGAIN:
             # A proxy may cut every watch that is silent for a minute; contact is not lost by that.
             self._log.info("a watch was cut off", error=str(error), code=error.code)
-        elif self._failures or error.code != HTTPStatus.GONE:
+        elif self._backoff.failures or error.code != HTTPStatus.GONE:
             # A version may expire, and a list repairs that; not if it goes on.
-            self._contact.lost(error)
+            self._outage.failed(error, code=error.code)
         self._lived = False
-        longest = min(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS * 2 ** min(self._failures, 16))
-        self._failures += 1
         asked_for = min(_BACKOFF_CAP_SECONDS, error.retry_after or 0)
-        await self._sleep(max(asked_for, longest * self._rand()))
+        await self._sleep(max(asked_for, self._backoff.pause()))

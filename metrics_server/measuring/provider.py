@@ -171,5 +171,6 @@ class ExternalMetricsProvider:
                 metric=rule.name,
                 namespace=question.namespace,
                 selector=str(question.selector),
-                reason=str(missing),
+                reason=missing.label,
+                error=str(missing),
             )

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import structlog
 
+from metrics_server.common.outages import Outage
 from metrics_server.errors import ConfigurationError
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import KeyPair
@@ -47,7 +48,12 @@ class CertificateFiles:
         self._interval = interval
         self._sleep = sleep
         self._pair: KeyPair | None = None
-        self._refusal: str | None = None
+        self._outage = Outage(
+            log,
+            "kept the serving certificate, as the files hold no better",
+            "the files of the serving certificate can be used again",
+            each_error=True,
+        )
 
     async def load(self) -> None:
         """Take up what the files hold, if it is not in use already.
@@ -62,7 +68,7 @@ class CertificateFiles:
             self._monitor.certificate_used(end.timestamp())
             log.info("serving with the certificate of a file", expires=told(end))
             self._pair = pair
-        self._refusal = None
+        self._outage.recovered()
 
     async def run(self) -> None:
         """Follow the files, until cancelled; nothing that is in them ends it."""
@@ -71,11 +77,5 @@ class CertificateFiles:
             try:
                 await self.load()
             except ConfigurationError as error:
-                self._refuse(str(error))
-
-    def _refuse(self, why: str) -> None:
-        """Tell of a refusal once, and not each time that the same files are read."""
-        if why != self._refusal:
-            self._refusal = why
-            self._monitor.certificate_refused()
-            log.error("kept the serving certificate, as the files hold no better", error=why)
+                if self._outage.failed(error):
+                    self._monitor.certificate_refused()

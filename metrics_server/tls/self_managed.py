@@ -14,6 +14,8 @@ from http import HTTPStatus
 
 import structlog
 
+from metrics_server.common.backoff import Backoff
+from metrics_server.common.outages import Outage
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import KeyPair
@@ -63,10 +65,6 @@ class SelfManaged:
         sleep: waits for a number of seconds.
         rand: a number from 0 up to 1.
         clock: the present.
-
-    Attributes:
-        last_error: why the Secret could not be looked after, as a sentence; None while it is.
-        bundle_error: why clients cannot be given the bundle, as a sentence; None while they can.
     """
 
     def __init__(
@@ -84,8 +82,6 @@ class SelfManaged:
         rand: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
-        self.last_error: str | None = None
-        self.bundle_error: str | None = None
         self._secret = SharedSecret(kubernetes, namespace, secret)
         self._bundle = SharedBundle(kubernetes, namespace, service)
         self._policy = policy or Policy(names_of(service, namespace))
@@ -94,14 +90,32 @@ class SelfManaged:
         self._interval = interval
         self._sleep = sleep
         self._rand = rand
+        self._backoff = Backoff(_BACKOFF_BASE_SECONDS, _BACKOFF_CAP_SECONDS, rand)
+        self._outage = Outage(
+            log,
+            "the serving certificate could not be looked after",
+            "the serving certificate is looked after again",
+            each_error=True,
+        )
+        self._unpublished = Outage(
+            log,
+            "the bundle of authorities cannot be published",
+            "the bundle of authorities has a place again",
+            each_error=True,
+        )
         self._clock = clock
         self._serving: KeyPair | None = None
-        self._failures = 0
+
+    @property
+    def bundle_error(self) -> str | None:
+        """Why the bundle cannot be published to clients, as a sentence; None while it can."""
+        return self._unpublished.error
 
     def check(self) -> str | None:
         """Why there is no certificate to be relied on, as a sentence; None while there is one."""
         if self._serving is None:
-            return f"there is no serving certificate yet: {self.last_error or 'it is being made'}"
+            why = self._outage.error or "it is being made"
+            return f"there is no serving certificate yet: {why}"
         return validity(self._serving.certificate).complaint(self._clock())
 
     async def run(self) -> None:
@@ -110,9 +124,10 @@ class SelfManaged:
             try:
                 until = await self.settle()
             except KubernetesError as error:
-                await self._back_off(error)
+                self._outage.failed(error)
+                await self._sleep(self._backoff.pause())
                 continue
-            self._failures = 0
+            self._backoff.reset()
             left = (until - self._clock()).total_seconds()
             # Not all replicas at the same moment.
             await self._sleep(max(0.0, min(self._interval, left)) + self._rand())
@@ -150,11 +165,9 @@ class SelfManaged:
         except KubernetesError as error:
             if error.code not in _NO_PLACE:
                 raise
-            self._unpublished(error)
+            self._unpublished.failed(error)
             return None
-        if self.bundle_error is not None:
-            log.info("the bundle of authorities has a place again")
-        self.bundle_error = None
+        self._unpublished.recovered()
         return place
 
     async def _store(self, before: StoredSecret, state: State) -> None:
@@ -170,21 +183,15 @@ class SelfManaged:
             await self._bundle.write(before, bundle)
         except KubernetesError as error:
             if error.code in _NO_PLACE:
-                self._unpublished(error)
+                self._unpublished.failed(error)
                 return False
             if error.code != HTTPStatus.CONFLICT:
                 raise
         return True
 
-    def _unpublished(self, error: KubernetesError) -> None:
-        """Tell once that clients are not given the bundle; pairs are renewed all the same."""
-        if self.bundle_error != str(error):
-            self.bundle_error = str(error)
-            log.warning("the bundle of authorities cannot be published", error=str(error))
-
     async def _take_up(self, state: State) -> None:
         """Serve with what is shared, and only with that."""
-        self.last_error = None
+        self._outage.recovered()
         if state.serving == self._serving:
             return
         try:
@@ -195,12 +202,3 @@ class SelfManaged:
         end = validity(state.serving.certificate).end
         self._monitor.certificate_used(end.timestamp())
         log.info("serving with a certificate of our own", expires=told(end))
-
-    async def _back_off(self, error: KubernetesError) -> None:
-        """Wait, longer each time, for a random part of it: replicas must not come all at once."""
-        if self.last_error != str(error):
-            log.warning("the serving certificate could not be looked after", error=str(error))
-        self.last_error = str(error)
-        longest = min(_BACKOFF_CAP_SECONDS, _BACKOFF_BASE_SECONDS * 2 ** min(self._failures, 16))
-        self._failures += 1
-        await self._sleep(longest * self._rand())

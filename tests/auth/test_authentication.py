@@ -301,8 +301,8 @@ async def test_why_is_logged(authenticator: Authenticator) -> None:
         await authenticator.authenticate(shown(STRANGER), ROOT)
 
     (line,) = logs
-    assert '"stranger"' in line["reason"]
-    assert "front-proxy-client, aggregator" in line["reason"]
+    assert '"stranger"' in line["error"]
+    assert "front-proxy-client, aggregator" in line["error"]
 
 
 async def test_a_review_that_fails_is_no_answer(outcomes: list[Outcome], tmp_path: Path) -> None:

@@ -93,7 +93,11 @@ async def test_what_cannot_be_used_is_told_once(tmp_path: Path, content: bytes |
         await turns.read()
         assert turns.files.content == {FLAG: before, OTHER: after}
         path.write_bytes(after)
-        await turns.read()
+        with capture_logs() as logs:
+            await turns.read()
+        assert {"event": "the authorities of a file can be used again", "flag": FLAG}.items() <= (
+            logs[0].items()
+        )
         assert turns.files.content == {FLAG: after, OTHER: after}
         assert turns.changes == 2
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.kube.client import (
@@ -281,22 +282,27 @@ async def test_a_broken_kubeconfig_keeps_its_secret(tmp_path: Path) -> None:
 
 
 async def test_credentials_that_cannot_be_read_anew_are_kept(tmp_path: Path) -> None:
-    """While its kubeconfig is being replaced a client goes on with what it has."""
-    answers = iter([401, 200])
+    """While its kubeconfig is being replaced the client keeps what it has, and says so once."""
+    answers = iter([401, 401, 200])
 
-    async def refuse_once(_: web.Request) -> web.Response:
+    async def refuse_at_first(_: web.Request) -> web.Response:
         return web.Response(status=next(answers))
 
-    async with serving(refuse_once) as url:
+    async with serving(refuse_at_first) as url:
         kubeconfig = tmp_path / "k"
         token = tmp_path / "token"
         token.write_text("t")
         write_kubeconfig(kubeconfig, url, {"tokenFile": str(token)})
         async with connected(kubeconfig) as client:
             token.unlink()
-            with pytest.raises(KubernetesError):
-                await client.get("/version", {}, timeout=5)
-            assert await client.get("/version", {}, timeout=5) == b""
+            with capture_logs() as logs:
+                for _ in range(2):
+                    with pytest.raises(KubernetesError):
+                        await client.get("/version", {}, timeout=5)
+                assert await client.get("/version", {}, timeout=5) == b""
+            (line,) = logs
+            assert line["event"] == "kept the credentials, as they cannot be read anew"
+            assert str(token) in line["error"]
 
 
 async def test_a_missing_kubeconfig_is_told(tmp_path: Path) -> None:

@@ -231,7 +231,8 @@ async def test_a_missing_measurement_falls_back(
             "metric": "gpu_utilization",
             "namespace": "default",
             "selector": "app=a",
-            "reason": "0 of 1 pods have a measurement: "
+            "reason": "exporters-failed",
+            "error": "0 of 1 pods have a measurement: "
             "exporter http://10.0.0.1:9400/metrics answered HTTP 500",
         }
     ]

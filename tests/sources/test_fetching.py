@@ -173,7 +173,7 @@ async def test_what_answers_is_told_briefly(
     assert str(error).startswith(told)
     assert error.reason == reason
     assert "400" not in str(error)
-    for text in (str(error), str(logs[0]["reason"])):
+    for text in (str(error), str(logs[0]["error"])):
         assert text.isprintable()
         assert len(text) <= 200
 

@@ -202,6 +202,8 @@ async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serv
         ("exporter fails", "warning"),
         ("exporter has recovered", "info"),
     ]
+    assert (logs[0]["reason"], logs[0]["error"]) == ("http-status", "answered HTTP 500")
+    assert {entry["target"] for entry in logs} == {url}
 
 
 async def test_outcomes_are_counted(

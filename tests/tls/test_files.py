@@ -180,14 +180,16 @@ async def test_a_pair_that_cannot_be_used_is_refused_once(
         (told,) = logs
         assert why in told["error"]
         assert str(mount.certificate) in told["error"]
-        assert told["log_level"] == "error"
+        assert told["log_level"] == "warning"
         assert registry.get_sample_value(FAILURES) == 1
         if broken is not None:
             mount.empty()
             await follower.read()
             assert registry.get_sample_value(FAILURES) == 2
         mount.put(better)
-        await follower.read()
+        with capture_logs() as logs:
+            await follower.read()
+        assert logs[-1]["event"] == "the files of the serving certificate can be used again"
         assert used == [good, better]
 
 

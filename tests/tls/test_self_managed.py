@@ -179,6 +179,8 @@ async def test_a_failing_api_is_asked_again(
     assert slept[:4] == [1, 2, 4, 8]
     assert slept[4:] == [31]
     assert [one["error"] for one in logs if one["log_level"] == "warning"] == ["not now"]
+    events = [one["event"] for one in logs]
+    assert events.count("the serving certificate is looked after again") == 1
     assert managed.check() is None
 
 

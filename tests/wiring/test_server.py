@@ -238,7 +238,7 @@ async def test_the_fallback_chain_from_outside() -> None:
         assert made_up.metric_labels == {"source": "simulated"}
         warnings = [log for log in logs if log["event"] == "Failed to get real metrics"]
         assert warnings[0]["answered"] == "last-known"
-        assert f"exporter {exporter.url} answered HTTP 500" in warnings[0]["reason"]
+        assert f"exporter {exporter.url} answered HTTP 500" in warnings[0]["error"]
         # Only a percentage can be made up.
         power = await simulated.client.metric("default", "gpu_power_usage", "app=inference")
         assert power.error().code == 503

@@ -10,6 +10,7 @@ import structlog
 from cachetools import LRUCache
 from msgspec import Struct
 
+from metrics_server.common.outages import Outages
 from metrics_server.errors import ScrapeError
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
@@ -22,7 +23,7 @@ from metrics_server.sources.pages.fetching import PageLimits, exporter_session, 
 from metrics_server.sources.pages.lanes import Lane
 from metrics_server.telemetry.metrics import Monitor
 
-_MAX_FAILING_REMEMBERED = 10_000
+_MAX_HANGING_REMEMBERED = 10_000
 # Of the timeout, how long an exporter has before others are asked in its place; and of the
 # concurrency, how many are asked at once that did not answer the last time.
 _PATIENT_PART = 1 / 4
@@ -141,9 +142,9 @@ class Scraper:
         self._monitor = monitor
         self._clock = clock
         self._scrapes: dict[str, _Scrape] = {}
-        self._failing: LRUCache[str, None] = LRUCache(_MAX_FAILING_REMEMBERED)
+        self._outages = Outages(log, "exporter fails", "exporter has recovered", key="target")
         # Those that did not answer in time, and when they were asked last.
-        self._hanging: LRUCache[str, float] = LRUCache(_MAX_FAILING_REMEMBERED)
+        self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
 
     async def __aenter__(self) -> Self:
         self._session = exporter_session()
@@ -230,9 +231,12 @@ class Scraper:
         elif asked is not None:
             self._hanging[target] = asked
         seconds = time.perf_counter() - start
-        reason = outcome.reason if isinstance(outcome, ScrapeError) else "ok"
-        self._monitor.scraped(reason, seconds)
-        self._tell_turn(target, outcome)
+        if isinstance(outcome, ScrapeError):
+            self._monitor.scraped(outcome.reason, seconds)
+            self._outages.failed(target, outcome, reason=outcome.reason)
+        else:
+            self._monitor.scraped("ok", seconds)
+            self._outages.recovered(target)
         return outcome
 
     def _keeper(self, target: str) -> AccessKeeper:
@@ -243,13 +247,3 @@ class Scraper:
 
     def _lane_of(self, target: str) -> Lane:
         return self._hanging_lane if target in self._hanging else self._lane
-
-    def _tell_turn(self, target: str, outcome: Page | ScrapeError) -> None:
-        """Log an exporter when it begins to fail and when it has recovered, not at each scrape."""
-        if isinstance(outcome, ScrapeError):
-            if target not in self._failing:
-                log.warning("exporter fails", target=target, reason=str(outcome))
-            self._failing[target] = None
-        elif target in self._failing:
-            del self._failing[target]
-            log.info("exporter has recovered", target=target)

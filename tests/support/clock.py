@@ -1,0 +1,23 @@
+"""A clock that a test sets."""
+
+
+class Clock:
+    """Seconds that pass only when a test says so.
+
+    Args:
+        now: what it shows at first.
+
+    Attributes:
+        now: what it shows.
+    """
+
+    def __init__(self, now: float = 0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """The time."""
+        return self.now
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass."""
+        self.now += seconds
