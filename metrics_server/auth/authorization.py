@@ -10,10 +10,10 @@ import structlog
 from msgspec import Struct
 
 from metrics_server.auth.identity import ANONYMOUS, MASTERS, User
-from metrics_server.auth.lookups import REVIEW_SECONDS, SharedLookups, unknown_callers
 from metrics_server.auth.request_info import Attributes
-from metrics_server.auth.reviewing import Reviewing
+from metrics_server.auth.reviewing import REVIEW_SECONDS, Reviewing, unknown_callers
 from metrics_server.auth.selectors import Requirement
+from metrics_server.common.lookups import SharedLookups
 from metrics_server.common.outages import Outage
 from metrics_server.common.rates import Rate, Rates
 from metrics_server.errors import (

@@ -9,13 +9,25 @@ from itertools import count
 from msgspec import Struct
 
 from metrics_server.common.backoff import Backoff
+from metrics_server.common.rates import Rate, Rates
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient
+
+REVIEW_SECONDS = 4
+"""How long a review may take: less than the 5 s that kube-apiserver waits for discovery."""
 
 # After these, and no more, as the webhooks of k8s.io/apiserver do. A review changes nothing, so one
 # that may have been made already can be asked for again.
 _MAX_ATTEMPTS = 5
 _BACKOFF_SECONDS = 0.2
+
+
+def unknown_callers(clock: Callable[[], float]) -> Rates:
+    """How many reviews there may be because of callers that nobody knows, by address.
+
+    In all half of what client-go lets a server ask for in a second, so that they leave room.
+    """
+    return Rates(each=Rate(20, 40), total=Rate(100, 200), clock=clock)
 
 
 class Reviewing:

@@ -12,8 +12,8 @@ import structlog
 from msgspec import Struct
 
 from metrics_server.auth.identity import User
-from metrics_server.auth.lookups import REVIEW_SECONDS, SharedLookups, unknown_callers
-from metrics_server.auth.reviewing import Reviewing
+from metrics_server.auth.reviewing import REVIEW_SECONDS, Reviewing, unknown_callers
+from metrics_server.common.lookups import SharedLookups
 from metrics_server.errors import KubernetesError, TooManyReviewsError, UnauthorizedError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.telemetry.sparing import SparingLog

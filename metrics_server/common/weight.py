@@ -51,8 +51,7 @@ class BytesLRU(Generic[K, V]):
 
     def put(self, key: K, value: V, size: int) -> None:
         """Keep a value that takes so many bytes together with its key, by `weight`."""
-        _, old = self._entries.pop(key, (None, 0))
-        self._bytes -= old
+        self.pop(key)
         size += _ENTRY_BYTES
         if size * _LEAST_ENTRIES > self._max_bytes:
             return
@@ -61,6 +60,11 @@ class BytesLRU(Generic[K, V]):
             self._bytes -= gone
         self._entries[key] = (value, size)
         self._bytes += size
+
+    def pop(self, key: K) -> None:
+        """Forget the value for a key, if it is kept."""
+        _, old = self._entries.pop(key, (None, 0))
+        self._bytes -= old
 
     def clear(self) -> None:
         """Forget all of them."""

@@ -171,6 +171,6 @@ class ExternalMetricsProvider:
                 metric=rule.name,
                 namespace=question.namespace,
                 selector=str(question.selector),
-                reason=missing.label,
+                reason=missing.reason,
                 error=str(missing),
             )

@@ -11,7 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics_server.auth.identity import User
-from metrics_server.auth.lookups import REVIEW_SECONDS
+from metrics_server.auth.reviewing import REVIEW_SECONDS
 from tests.support.harness import (
     Answer,
     Client,

@@ -9,10 +9,13 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from metrics_server.common.lookups import SharedLookups
 from metrics_server.errors import ScrapeError
 
 # As often as client-go reads a projected token again.
 _REFRESH_SECONDS = 60
+# No token is as long as a sixteenth of it, which is the most that is kept.
+_MAX_BYTES = 1024 * 1024
 
 
 class AccessFiles(Struct, frozen=True):
@@ -62,10 +65,9 @@ class AccessKeeper:
         self, files: AccessFiles | None = None, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._files = files or AccessFiles()
-        self._clock = clock
-        self._access: Access | None = None
-        self._refresh_at = 0.0
-        self._lock = asyncio.Lock()
+        self._access: SharedLookups[None, Access] = SharedLookups(
+            ttl=_REFRESH_SECONDS, max_bytes=_MAX_BYTES, clock=clock
+        )
 
     async def current(self) -> Access:
         """The means of access as they are now.
@@ -73,15 +75,11 @@ class AccessKeeper:
         Raises:
             ScrapeError: a file cannot be read, or has not what it should.
         """
-        async with self._lock:
-            if self._access is None or self._clock() >= self._refresh_at:
-                self._access = await asyncio.to_thread(_read, self._files)
-                self._refresh_at = self._clock() + _REFRESH_SECONDS
-            return self._access
+        return await self._access.get(None, lambda: asyncio.to_thread(_read, self._files))
 
     def refused(self) -> None:
         """An exporter did not accept what was shown: it is read again for the next scrape."""
-        self._refresh_at = 0.0
+        self._access.forget(None)
 
 
 def _read(files: AccessFiles) -> Access:

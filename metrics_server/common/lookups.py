@@ -1,4 +1,4 @@
-"""Answers of another server: kept for a while, within bounds, and asked for once at a time."""
+"""Values from elsewhere: kept for a while, within bounds, and looked up once at a time."""
 
 import asyncio
 import time
@@ -7,22 +7,10 @@ from typing import Generic, TypeVar
 
 from msgspec import Struct
 
-from metrics_server.common.rates import Rate, Rates
 from metrics_server.common.weight import BytesLRU, weight
-
-REVIEW_SECONDS = 4
-"""How long a review may take: less than the 5 s that kube-apiserver waits for discovery."""
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
-
-
-def unknown_callers(clock: Callable[[], float]) -> Rates:
-    """How many reviews there may be because of callers that nobody knows, by address.
-
-    In all half of what client-go lets a server ask for in a second, so that they leave room.
-    """
-    return Rates(each=Rate(20, 40), total=Rate(100, 200), clock=clock)
 
 
 class _Kept(Struct, Generic[V], frozen=True):
@@ -86,8 +74,16 @@ class SharedLookups(Generic[K, V]):
                 if self._under_way.get(key) is under_way:
                     del self._under_way[key]
 
+    def forget(self, key: K) -> None:
+        """Look a key up again the next time, even if a look-up of it is under way now."""
+        self._kept.pop(key)
+        self._under_way.pop(key, None)
+
     async def _load(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
         began = self._clock()
         value = await load()
-        self._kept.put(key, _Kept(value, began + self._ttl), weight(key) + weight(value))
+        under_way = self._under_way.get(key)
+        # Not one that was forgotten meanwhile.
+        if under_way is not None and under_way.task is asyncio.current_task():
+            self._kept.put(key, _Kept(value, began + self._ttl), weight(key) + weight(value))
         return value

@@ -7,20 +7,10 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from metrics_server.auth.lookups import SharedLookups
+from metrics_server.common.lookups import SharedLookups
+from tests.support.clock import Clock
 
 TTL = 10.0
-
-
-class Clock:
-    """A time that moves only when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 class Source:
@@ -217,3 +207,18 @@ async def test_a_value_that_came_as_all_gave_up_is_no_surprise(
     task.cancel()
     await asyncio.wait([task])
     assert await lookups.get("a", source) in (1, 2)
+
+
+async def test_what_is_forgotten_is_looked_up_again(lookups: Lookups, source: Source) -> None:
+    """And a look-up that had begun before is not kept, though who waits for it has its value."""
+    assert await lookups.get("a", source) == 1
+    assert await lookups.get("b", source) == 2
+    lookups.forget("a")
+    lookups.forget("c")
+    (task,) = await begun(source, lookups.get("a", source))
+    lookups.forget("a")
+    source.may_answer.set()
+    assert await task == 3
+    assert await lookups.get("a", source) == 4
+    assert await lookups.get("a", source) == 4
+    assert await lookups.get("b", source) == 2
