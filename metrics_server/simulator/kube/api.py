@@ -14,16 +14,12 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 from aiohttp import web
 
-from metrics_server.api.status import Status, StatusDetails, status_of
-from metrics_server.errors import BadRequestError
 from metrics_server.simulator.kube.api_objects import (
     Selection,
-    StatusError,
     bookmark,
     document,
     line,
     list_of,
-    not_served,
     page_of,
     seen_as,
     selection_of,
@@ -38,6 +34,7 @@ from metrics_server.simulator.kube.objects import (
     Resource,
 )
 from metrics_server.simulator.kube.pod_table import table_of
+from metrics_server.simulator.kube.statuses import Status, StatusDetails, StatusError, not_served
 from metrics_server.simulator.kube.writes import written
 
 if TYPE_CHECKING:
@@ -195,8 +192,6 @@ class KubernetesAPI:
             return await self._route(request)
         except StatusError as error:
             return _json(error.status, error.status.code)
-        except BadRequestError as error:
-            return _json(status_of(error), error.code)
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
         parts = request.path.strip("/").split("/")

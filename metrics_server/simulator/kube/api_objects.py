@@ -9,8 +9,7 @@ from itertools import groupby
 import msgspec
 from msgspec import Struct
 
-from metrics_server.api.status import REASONS, Status, StatusDetails
-from metrics_server.kube.labels import Selector, parse_selector
+from metrics_server.simulator.kube.label_selectors import LabelSelector
 from metrics_server.simulator.kube.objects import (
     RESOURCES,
     Event,
@@ -23,6 +22,7 @@ from metrics_server.simulator.kube.objects import (
     labels,
     metadata,
 )
+from metrics_server.simulator.kube.statuses import Status, StatusError, not_served
 
 _CONTINUE_EXPIRED = (
     "The provided continue parameter is too old to display a consistent list result. "
@@ -32,35 +32,6 @@ _FIELDS = ("metadata.name", "metadata.namespace")
 # What Go writes of an object of which only the version is set.
 _ZEROES: Mapping[str, Object] = {"Pod": {"spec": {"containers": None}, "status": {}}}
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - it names the form of a token
-
-
-class StatusError(Exception):
-    """A request that is answered by a Status.
-
-    Attributes:
-        status: the answer.
-    """
-
-    def __init__(
-        self,
-        code: int,
-        message: str,
-        details: StatusDetails | None = None,
-        *,
-        reason: str = "",
-    ) -> None:
-        super().__init__(message)
-        self.status = Status(
-            message=message,
-            reason=reason or ({410: "Expired"} | dict(REASONS)).get(code, msgspec.UNSET),
-            details=details or msgspec.UNSET,
-            code=code,
-        )
-
-
-def not_served() -> StatusError:
-    """The answer to a path that is none."""
-    return StatusError(404, "the server could not find the requested resource")
 
 
 class Selection(Struct, frozen=True):
@@ -73,13 +44,13 @@ class Selection(Struct, frozen=True):
     """
 
     namespace: str | None
-    labels: Selector
+    labels: LabelSelector
     fields: tuple[tuple[str, bool, str], ...]
 
     @property
     def everything(self) -> bool:
         """Whether nothing is left out."""
-        return self.namespace is None and not self.labels.requirements and not self.fields
+        return self.namespace is None and self.labels.everything and not self.fields
 
     def matches(self, obj: Object | None) -> bool:
         """Whether there is an object, and it is meant."""
@@ -106,8 +77,7 @@ def selection_of(query: Mapping[str, str], namespace: str | None) -> Selection:
     """What a request's labelSelector and fieldSelector mean.
 
     Raises:
-        BadRequestError: the labelSelector is malformed.
-        StatusError: the fieldSelector is.
+        StatusError: one of them is malformed.
     """
     fields = []
     for term in filter(None, query.get("fieldSelector", "").split(",")):
@@ -118,7 +88,7 @@ def selection_of(query: Mapping[str, str], namespace: str | None) -> Selection:
         if field not in _FIELDS:
             raise StatusError(400, f"field label not supported: {field}")
         fields.append((field.removeprefix("metadata."), field == name, value.removeprefix("=")))
-    return Selection(namespace, parse_selector(query.get("labelSelector", "")), tuple(fields))
+    return Selection(namespace, LabelSelector(query.get("labelSelector", "")), tuple(fields))
 
 
 def page_of(
@@ -150,7 +120,7 @@ def page_of(
     meta: Object = {"resourceVersion": str(version)}
     if remaining := len(keys) - len(page):
         meta["continue"] = _token(version, keys[limit - 1])
-        if not selection.labels.requirements and not selection.fields:
+        if selection.labels.everything and not selection.fields:
             meta["remainingItemCount"] = remaining
     return meta, page
 

@@ -3,8 +3,6 @@
 import msgspec
 from aiohttp import web
 
-from metrics_server.api.status import StatusDetails
-from metrics_server.simulator.kube.api_objects import StatusError
 from metrics_server.simulator.kube.objects import (
     API_SERVICES,
     SECRETS,
@@ -14,6 +12,7 @@ from metrics_server.simulator.kube.objects import (
     Resource,
     metadata,
 )
+from metrics_server.simulator.kube.statuses import StatusDetails, StatusError
 
 # The others are the owner's to change, as their controllers would.
 WRITABLE = (SECRETS, API_SERVICES)

@@ -1,0 +1,76 @@
+"""The Statuses that a Kubernetes API answers failed requests with, as a real one writes them."""
+
+from msgspec import UNSET, Struct, UnsetType
+
+# metav1.StatusReason by HTTP status; some failures have one of their own.
+_REASONS = {
+    400: "BadRequest",
+    401: "Unauthorized",
+    403: "Forbidden",
+    404: "NotFound",
+    405: "MethodNotAllowed",
+    409: "Conflict",
+    410: "Expired",
+    415: "UnsupportedMediaType",
+    422: "Invalid",
+    429: "TooManyRequests",
+    500: "InternalError",
+    503: "ServiceUnavailable",
+    504: "Timeout",
+}
+
+
+class StatusDetails(Struct, frozen=True, omit_defaults=True):
+    """What a failure is about.
+
+    Attributes:
+        name: the object's name.
+        group: the API group of its resource.
+        kind: its resource, or its kind.
+    """
+
+    name: str = ""
+    group: str = ""
+    kind: str = ""
+
+
+class Status(Struct, frozen=True, rename="camel", kw_only=True):
+    """metav1.Status of a failure, in the order of fields that Go writes."""
+
+    kind: str = "Status"
+    api_version: str = "v1"
+    metadata: dict[str, str] = {}
+    status: str = "Failure"
+    message: str
+    reason: str | UnsetType = UNSET
+    details: StatusDetails | UnsetType = UNSET
+    code: int
+
+
+class StatusError(Exception):
+    """A request that is answered by a Status.
+
+    Attributes:
+        status: the answer.
+    """
+
+    def __init__(
+        self,
+        code: int,
+        message: str,
+        details: StatusDetails | None = None,
+        *,
+        reason: str = "",
+    ) -> None:
+        super().__init__(message)
+        self.status = Status(
+            message=message,
+            reason=reason or _REASONS.get(code, UNSET),
+            details=details or UNSET,
+            code=code,
+        )
+
+
+def not_served() -> StatusError:
+    """The answer to a path that does not exist."""
+    return StatusError(404, "the server could not find the requested resource")
