@@ -3,7 +3,7 @@
 It follows the podautoscaler controller of Kubernetes 1.36 (replica_calculator.go and
 horizontal.go in pkg/controller/podautoscaler), for one metric and for a behaviour in which only
 the scale-down stabilization window is chosen. All metric values are integers in thousandths
-("milli-values"), as they are there; `metrics_server.api.types.milli_value` makes one of a Quantity.
+("milli-values"), as they are there; `simulator.quantities` makes them from text.
 """
 
 from math import ceil

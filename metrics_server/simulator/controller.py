@@ -10,7 +10,6 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
-from metrics_server.api.types import GROUP_VERSION, milli_value
 from metrics_server.simulator import manifests
 from metrics_server.simulator.autoscaler import (
     Decision,
@@ -23,9 +22,11 @@ from metrics_server.simulator.autoscaler import (
 from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import AUTOSCALERS
+from metrics_server.simulator.quantities import milli_value_of
 
 # The HPA's client asks for protobuf, and takes what it is given.
 _ACCEPT = "application/vnd.kubernetes.protobuf, */*"
+_GROUP_VERSION = "external.metrics.k8s.io/v1beta1"
 
 
 class _Item(Struct, rename="camel"):
@@ -122,7 +123,7 @@ class Controller:
             return MetricUnavailable(_message(body)), "error"
         items = msgspec.json.decode(body, type=_List).items
         sources = {item.metric_labels.get("source", "") for item in items}
-        return tuple(milli_value(item.value) for item in items), ",".join(sorted(sources))
+        return tuple(milli_value_of(item.value) for item in items), ",".join(sorted(sources))
 
 
 def _message(body: bytes) -> str:
@@ -136,4 +137,4 @@ def _message(body: bytes) -> str:
 def metric_path(hpa: HorizontalPodAutoscaler) -> str:
     """The path and query of the question that an HPA asks."""
     query = f"labelSelector={quote_plus(hpa.selector)}"
-    return f"/apis/{GROUP_VERSION}/namespaces/{hpa.namespace}/{hpa.metric}?{query}"
+    return f"/apis/{_GROUP_VERSION}/namespaces/{hpa.namespace}/{hpa.metric}?{query}"

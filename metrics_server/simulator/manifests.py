@@ -1,6 +1,7 @@
 """The Kubernetes objects of the demo, in the shapes that a real cluster has them."""
 
-from metrics_server.api.types import format_timestamp
+from datetime import UTC, datetime
+
 from metrics_server.simulator.autoscaler import Decision, HorizontalPodAutoscaler, quantity
 from metrics_server.simulator.gpus.workload import SimulatedPod
 from metrics_server.simulator.kube.objects import Object
@@ -63,7 +64,8 @@ def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
         "labels": {"app": APP},
     }
     if deleted_at is not None:
-        metadata["deletionTimestamp"] = format_timestamp(deleted_at)
+        deleted = datetime.fromtimestamp(deleted_at, UTC)
+        metadata["deletionTimestamp"] = f"{deleted:%Y-%m-%dT%H:%M:%SZ}"
     ready = "True" if simulated.ready else "False"
     return {
         "kind": "Pod",

@@ -25,6 +25,7 @@ from tests.auth.test_client_certificates import (
     name,
 )
 from tests.auth.test_tokens import kubernetes
+from tests.support.reviews import caller_of
 
 Lines = list[tuple[str, str]]
 
@@ -80,7 +81,7 @@ class Clock:
 @pytest.fixture
 def reviews() -> Reviews:
     """The reviews of two users' tokens."""
-    return Reviews({"of-alice": ALICE, "of-bob": BOB})
+    return Reviews({"of-alice": caller_of(ALICE), "of-bob": caller_of(BOB)})
 
 
 @pytest.fixture

@@ -28,6 +28,7 @@ from metrics_server.kube.client import KubernetesClient, connect
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import AccessFault, Reviews
+from tests.support.reviews import access_of, caller_of
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 GROUP = "external.metrics.k8s.io"
@@ -180,8 +181,10 @@ async def test_the_simulated_answer_is_the_recorded_one(
 ) -> None:
     """What stands in for an API server here answers as a real one did, but for the time."""
     recorded = recording(name)
+    asking, attributes = RECORDED[name]
+    asked = caller_of(asking), access_of(attributes)
     reviews.decide = lambda user, attributes: (
-        recorded.told if (user, attributes) == RECORDED[name] else {"allowed": None}
+        recorded.told if (user, attributes) == asked else {"allowed": None}
     )
     request = recorded.request
     async with (
@@ -548,9 +551,8 @@ async def test_no_two_identities_share_a_decision(
     first, second = identities
     assume((first, requests[0]) != (second, requests[1]))
     authorizer = Authorizer(client)
-    reviews.decide = lambda user, attributes: {
-        "allowed": (user, attributes) == (first, requests[0])
-    }
+    allowed = caller_of(first), access_of(requests[0])
+    reviews.decide = lambda user, attributes: {"allowed": (user, attributes) == allowed}
     for _ in range(2):
         assert await is_allowed(authorizer, first, requests[0])
         assert not await is_allowed(authorizer, second, requests[1])

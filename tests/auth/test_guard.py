@@ -45,6 +45,7 @@ from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.peer import PeerCertificates
+from tests.support.reviews import access_of, caller_of
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
 ALICE = User("alice", groups=("dev", "system:authenticated"))
@@ -283,9 +284,8 @@ ASKED = [
 async def test_who_may_is_answered(server: Server, path: str) -> None:
     """Every path is served to whom the API allows it, and the API is asked about just that."""
     asked = attributes_of("GET", path, "")
-    server.reviews.decide = lambda user, attributes: {
-        "allowed": (user, attributes) == (ALICE, asked)
-    }
+    allowed = caller_of(ALICE), access_of(asked)
+    server.reviews.decide = lambda user, attributes: {"allowed": (user, attributes) == allowed}
     assert (await server.ask(path)).status == 200
     assert len(server.reviews.access_reviews) == 1
 

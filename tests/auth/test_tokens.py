@@ -19,6 +19,7 @@ from metrics_server.simulator.kube.api import Handler, KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import Reviews
 from tests.support.harness import kubernetes_api, write_kubeconfig
+from tests.support.reviews import caller_of
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 
@@ -104,7 +105,7 @@ async def client(door: Door, tmp_path: Path) -> AsyncIterator[KubernetesClient]:
 @pytest.fixture
 def door() -> Door:
     """What stands before reviews that know two tokens."""
-    return Door(Reviews({"of-alice": ALICE, "of-bob": BOB}).token_review)
+    return Door(Reviews({"of-alice": caller_of(ALICE), "of-bob": caller_of(BOB)}).token_review)
 
 
 @pytest.fixture
@@ -174,7 +175,7 @@ async def test_reviews_of_the_demo_are_as_recorded(recording: str, token: str) -
             ),
         ),
     )
-    reviews = Reviews({"(a service account token)": user})
+    reviews = Reviews({"(a service account token)": caller_of(user)})
     app = web.Application()
     app.router.add_post(TOKEN_REVIEWS, reviews.token_review)
     async with TestClient(TestServer(app)) as client:
@@ -205,7 +206,7 @@ async def test_each_token_has_its_user(door: Door, tokens: TokenReviews) -> None
         User("u", extra=(("a", ("v",)), ("b", ("w",)))),
         User("u", extra=(("a", ("w",)), ("b", ("v",)))),
     ]
-    door.answer = Reviews({f"t{n}": user for n, user in enumerate(users)}).token_review
+    door.answer = Reviews({f"t{n}": caller_of(user) for n, user in enumerate(users)}).token_review
 
     found = [await tokens.user(f"t{n}") for n in range(len(users))]
 

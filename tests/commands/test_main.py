@@ -18,7 +18,6 @@ from aiohttp.test_utils import unused_port
 from msgspec import Struct, structs
 
 from metrics_server import __version__
-from metrics_server.auth.identity import User
 from metrics_server.commands.main import build_parser, main
 from metrics_server.config.options import ServeOptions
 from metrics_server.simulator.cluster import Cluster
@@ -27,6 +26,7 @@ from metrics_server.simulator.gpus.exporters import Fault
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import API_SERVICES, SECRETS, Object
+from metrics_server.simulator.kube.reviews import Caller
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import client_context
@@ -217,7 +217,7 @@ def test_every_field_is_a_flag(command: str) -> None:
 async def api() -> AsyncIterator[KubernetesAPI]:
     """A Kubernetes API on loopback, in plain HTTP."""
     async with KubernetesAPI() as running:
-        SimulatedTrust(running, {"good": User("robot")})
+        SimulatedTrust(running, {"good": Caller("robot")})
         yield running
 
 

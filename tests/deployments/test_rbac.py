@@ -12,7 +12,6 @@ import aiohttp
 import pytest
 
 from metrics_server.api.types import GROUP
-from metrics_server.auth.identity import User
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import (
@@ -22,6 +21,7 @@ from metrics_server.simulator.kube.objects import (
     SECRETS,
     Object,
 )
+from metrics_server.simulator.kube.reviews import Caller
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.self_managed import names_of
 from tests.deployments.manifests import (
@@ -115,7 +115,7 @@ async def deployed(
     """
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(KubernetesAPI())
-        SimulatedTrust(api, {"of-the-user": User("user")})
+        SimulatedTrust(api, {"of-the-user": Caller("user")})
         exporter = await stack.enter_async_context(PageExporter(page({("default", "a"): [40, 60]})))
         api.apply(PODS, pod("a"))
         api.apply(ENDPOINT_SLICES, manifests.endpoint_slice("gpu-0", exporter.port))

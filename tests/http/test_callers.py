@@ -10,8 +10,8 @@ from urllib.parse import quote
 import pytest
 from structlog.testing import capture_logs
 
-from metrics_server.auth.identity import User
 from metrics_server.auth.reviewing import REVIEW_SECONDS
+from metrics_server.simulator.kube.reviews import Caller
 from tests.support.harness import (
     Answer,
     Client,
@@ -37,7 +37,7 @@ PATIENCE_OF_THE_AGGREGATOR = 5
 async def simulated() -> AsyncIterator[Cluster]:
     """A server that has a measurement; the HPA controller and robots may list metrics."""
     pages = {"gpu-0": page({("default", "a"): [40]})}
-    tokens = {"good": User("robot", groups=("robots",))}
+    tokens = {"good": Caller("robot", groups=("robots",))}
     async with cluster(pages, [pod("a")], tokens=tokens) as simulated:
         simulated.trust.reviews.decide = lambda user, attributes: {
             "allowed": user.name in (HPA, "robot") and attributes.verb == "list"

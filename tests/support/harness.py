@@ -28,12 +28,13 @@ from yarl import URL
 
 from metrics_server.api.status import Status
 from metrics_server.api.types import GROUP_VERSION, ExternalMetricValue, ExternalMetricValueList
-from metrics_server.auth.identity import MASTERS, User
+from metrics_server.auth.identity import MASTERS
 from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Object
+from metrics_server.simulator.kube.reviews import Caller
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.certificates import client_context, context_from_pair
@@ -294,7 +295,7 @@ async def cluster(
     pods: Iterable[Object] = (),
     config: Config | None = None,
     exporters: Sequence[str] = (),
-    tokens: Mapping[str, User] | None = None,
+    tokens: Mapping[str, Caller] | None = None,
 ) -> AsyncIterator[Cluster]:
     """A server that knows all that there is in its cluster, for as long as the context.
 

@@ -6,10 +6,10 @@ from datetime import timedelta
 import pytest
 from structlog.testing import capture_logs
 
-from metrics_server.auth.identity import ANONYMOUS, MASTERS, User
-from metrics_server.auth.request_info import Attributes
+from metrics_server.auth.identity import ANONYMOUS, MASTERS
 from metrics_server.errors import ConfigurationError
 from metrics_server.simulator.kube.objects import CONFIG_MAPS, Object
+from metrics_server.simulator.kube.reviews import Access, Caller
 from metrics_server.simulator.kube.trust import FRONT_PROXY, SimulatedTrust
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.wiring.server import running
@@ -29,12 +29,12 @@ from tests.support.harness import (
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
 DISCOVERY = "/apis/external.metrics.k8s.io/v1beta1"
-GOOD_TOKEN = User("robot", groups=("robots",))
+GOOD_TOKEN = Caller("robot", groups=("robots",))
 
 
-def only_hpa_and_robot(user: User, attributes: Attributes) -> Object:
+def only_hpa_and_robot(user: Caller, access: Access) -> Object:
     """RBAC that lets two users list metrics, and nobody do anything else."""
-    may = user.name in (HPA, "robot") and attributes.verb == "list"
+    may = user.name in (HPA, "robot") and access.verb == "list"
     return {"allowed": may, "reason": "" if may else "no rule"}
 
 

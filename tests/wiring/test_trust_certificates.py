@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from msgspec import structs
 
-from metrics_server.auth.identity import User
 from metrics_server.config.options import ServeOptions
 from metrics_server.simulator.kube.objects import CONFIG_MAPS
+from metrics_server.simulator.kube.reviews import Caller
 from metrics_server.simulator.kube.trust import FRONT_PROXY, SimulatedTrust
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.wiring.server import running
@@ -54,7 +54,7 @@ PROXY = name(FRONT_PROXY)
 async def simulated() -> AsyncIterator[Cluster]:
     """A server that has a measurement."""
     pages = {"gpu-0": page({("default", "a"): [40]})}
-    tokens = {"good": User("robot", groups=("robots",))}
+    tokens = {"good": Caller("robot", groups=("robots",))}
     async with cluster(pages, [pod("a")], tokens=tokens) as simulated:
         yield simulated
 

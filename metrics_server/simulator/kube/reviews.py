@@ -8,16 +8,103 @@ from typing import Literal
 
 import msgspec
 from aiohttp import web
+from msgspec import Struct
 
-from metrics_server.auth.authorization import SubjectAccessReviewSpec
-from metrics_server.auth.identity import User
-from metrics_server.auth.request_info import Attributes
 from metrics_server.simulator.kube.objects import Json, Object
+from metrics_server.simulator.kube.statuses import StatusError
 
-Decide = Callable[[User, Attributes], Object]
 AccessFault = Literal["500", "garbage", "hang"]
 
 _AUDIENCES = ["https://kubernetes.default.svc"]
+
+
+class Caller(Struct, frozen=True):
+    """A user, as authentication.k8s.io/v1 UserInfo has one.
+
+    Attributes:
+        name: the username.
+        uid: empty if there is none.
+        groups: all of them, in order.
+        extra: further attributes, each with its values.
+    """
+
+    name: str
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: Mapping[str, tuple[str, ...]] = {}
+
+
+class Requirement(Struct, frozen=True, forbid_unknown_fields=True):
+    """One requirement of a field or label selector."""
+
+    key: str
+    operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    values: tuple[str, ...] = ()
+
+
+class _Selector(Struct, forbid_unknown_fields=True):
+    requirements: tuple[Requirement, ...]
+
+
+class _ResourceAttributes(Struct, rename="camel", forbid_unknown_fields=True):
+    verb: str
+    resource: str
+    namespace: str = ""
+    group: str = ""
+    version: str = ""
+    name: str = ""
+    subresource: str = ""
+    field_selector: _Selector | None = None
+    label_selector: _Selector | None = None
+
+
+class _NonResourceAttributes(Struct, forbid_unknown_fields=True):
+    path: str
+    verb: str
+
+
+class _AccessSpec(Struct, rename="camel", forbid_unknown_fields=True):
+    user: str = ""
+    uid: str = ""
+    groups: tuple[str, ...] = ()
+    extra: dict[str, tuple[str, ...]] = {}
+    resource_attributes: _ResourceAttributes | None = None
+    non_resource_attributes: _NonResourceAttributes | None = None
+
+
+class _AccessReview(Struct, rename="camel", forbid_unknown_fields=True):
+    api_version: Literal["authorization.k8s.io/v1"]
+    kind: Literal["SubjectAccessReview"]
+    spec: _AccessSpec
+
+
+class Access(Struct, frozen=True):
+    """What a SubjectAccessReview asks about: either a resource, or a path.
+
+    Attributes:
+        verb: such as list for a resource, and get for a path.
+        namespace: of the resource.
+        group: of the resource.
+        version: of the group.
+        resource: its plural; empty for a path.
+        name: of one object; empty for all.
+        path: the path; empty for a resource.
+        fields: what a field selector requires.
+        labels: what a label selector requires.
+    """
+
+    verb: str
+    namespace: str = ""
+    group: str = ""
+    version: str = ""
+    resource: str = ""
+    name: str = ""
+    path: str = ""
+    fields: tuple[Requirement, ...] = ()
+    labels: tuple[Requirement, ...] = ()
+
+
+Decide = Callable[[Caller, Access], Object]
 
 
 class Reviews:
@@ -33,10 +120,10 @@ class Reviews:
         access_fault: how they fail: by HTTP 500, by an answer that is none, by no answer at all.
     """
 
-    def __init__(self, tokens: Mapping[str, User]) -> None:
+    def __init__(self, tokens: Mapping[str, Caller]) -> None:
         self._tokens = tokens
         self.token_reviews = 0
-        self.decide: Decide = lambda _user, _attributes: {"allowed": False}
+        self.decide: Decide = lambda _caller, _access: {"allowed": False}
         self.access_reviews: deque[Object] = deque(maxlen=1000)
         self.access_fault: AccessFault | None = None
 
@@ -67,12 +154,18 @@ class Reviews:
                 return web.json_response({"kind": "Status", "status": "Success"}, status=201)
             case "hang":
                 await asyncio.Event().wait()
-        told: Object = review["spec"]
-        spec = msgspec.convert(told, SubjectAccessReviewSpec)
-        user = User(spec.user, spec.uid, spec.groups, tuple(spec.extra.items()))
-        status = self.decide(user, _attributes(spec))
-        fields: Object = {f"f:{name}": _fields(value) for name, value in told.items()}
-        return _created("authorization.k8s.io/v1", "SubjectAccessReview", told, fields, status)
+        try:
+            spec = msgspec.convert(review, _AccessReview).spec
+            access = _access(spec)
+        except (ValueError, msgspec.ValidationError) as error:
+            status = StatusError(422, f"SubjectAccessReview is invalid: {error}").status
+            return web.Response(
+                body=msgspec.json.encode(status), status=422, content_type="application/json"
+            )
+        decision = self.decide(Caller(spec.user, spec.uid, spec.groups, spec.extra), access)
+        given: Object = review["spec"]
+        fields: Object = {f"f:{name}": _fields(value) for name, value in given.items()}
+        return _created("authorization.k8s.io/v1", "SubjectAccessReview", given, fields, decision)
 
 
 def _resources(group_version: str, name: str, kind: str) -> web.Response:
@@ -94,22 +187,26 @@ def _resources(group_version: str, name: str, kind: str) -> web.Response:
     )
 
 
-def _attributes(spec: SubjectAccessReviewSpec) -> Attributes:
-    match spec.resource_attributes, spec.non_resource_attributes:
-        case asked, None if asked is not None:
-            return Attributes(
-                asked.verb,
-                asked.namespace,
-                asked.group,
-                asked.version,
-                asked.resource,
-                name=asked.name,
-                fields=asked.field_selector.requirements if asked.field_selector else (),
-                labels=asked.label_selector.requirements if asked.label_selector else (),
-            )
-        case None, path if path is not None:
-            return Attributes(path.verb, path=path.path)
-    raise web.HTTPUnprocessableEntity(text="exactly one of the two kinds of attributes is needed")
+def _access(spec: _AccessSpec) -> Access:
+    resource, path = spec.resource_attributes, spec.non_resource_attributes
+    if not spec.user and not spec.groups:
+        raise ValueError("spec.user: at least one of user or group must be specified")
+    if resource is not None and path is None:
+        return Access(
+            resource.verb,
+            resource.namespace,
+            resource.group,
+            resource.version,
+            resource.resource,
+            resource.name,
+            fields=resource.field_selector.requirements if resource.field_selector else (),
+            labels=resource.label_selector.requirements if resource.label_selector else (),
+        )
+    if path is not None and resource is None:
+        return Access(path.verb, path=path.path)
+    raise ValueError(
+        "spec: exactly one of nonResourceAttributes or resourceAttributes must be specified"
+    )
 
 
 def _fields(value: Json) -> Object:
@@ -119,13 +216,13 @@ def _fields(value: Json) -> Object:
     return {".": {}, **{f"f:{name}": {} for name in value}}
 
 
-def _user(user: User) -> Object:
+def _user(user: Caller) -> Object:
     """A UserInfo, without what is empty."""
     told: Object = {
         "username": user.name,
         "uid": user.uid,
         "groups": [*user.groups],
-        "extra": {key: [*values] for key, values in user.extra},
+        "extra": {key: [*values] for key, values in user.extra.items()},
     }
     return {key: value for key, value in told.items() if value}
 

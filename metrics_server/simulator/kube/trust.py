@@ -3,12 +3,9 @@
 import json
 from collections.abc import Mapping
 
-from metrics_server.api.types import GROUP
-from metrics_server.auth.identity import User
-from metrics_server.auth.request_info import Attributes
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import CONFIG_MAPS, Object
-from metrics_server.simulator.kube.reviews import Reviews
+from metrics_server.simulator.kube.reviews import Access, Caller, Reviews
 from metrics_server.tls.authority import Authority, KeyPair
 
 FRONT_PROXY = "front-proxy-client"
@@ -27,7 +24,7 @@ class SimulatedTrust:
         reviews: decides; at first anybody may read metrics and paths.
     """
 
-    def __init__(self, api: KubernetesAPI, tokens: Mapping[str, User] | None = None) -> None:
+    def __init__(self, api: KubernetesAPI, tokens: Mapping[str, Caller] | None = None) -> None:
         self._api = api
         self.front_proxies = Authority("front-proxy-ca")
         self.clients = Authority("kubernetes-ca")
@@ -65,6 +62,6 @@ class SimulatedTrust:
         return self.front_proxies.issue_client(name)
 
 
-def _readers(_: User, attributes: Attributes) -> Object:
-    may = attributes.verb == "get" if attributes.path else attributes.group == GROUP
+def _readers(_: Caller, access: Access) -> Object:
+    may = access.verb == "get" if access.path else access.group == "external.metrics.k8s.io"
     return {"allowed": may, "reason": "simulated"}
