@@ -9,8 +9,8 @@ from typing import Self
 from msgspec import Struct, structs
 
 from metrics_server.simulator import manifests
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.exporters import (
-    Fault,
     Observation,
     SimulatedExporter,
     SimulatedNode,

@@ -309,7 +309,7 @@ async def test_why_is_logged(authenticator: Authenticator) -> None:
 async def test_a_review_that_fails_is_no_answer(outcomes: list[Outcome], tmp_path: Path) -> None:
     """While tokens cannot be reviewed their bearers are refused; that is counted apart."""
     async with kubernetes(tmp_path) as (api, made):
-        api.fail_next(500, "etcd is away", times=10)
+        api.faults.refuse_next(500, "etcd is away", times=10)
         authenticator = Authenticator(TokenReviews(made), outcomes.append)
 
         with capture_logs() as logs, pytest.raises(UnauthorizedError):

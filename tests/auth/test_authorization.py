@@ -25,9 +25,10 @@ from metrics_server.errors import (
     TooManyReviewsError,
 )
 from metrics_server.kube.client import KubernetesClient, connect
+from metrics_server.simulator.faults import Fault, FaultKind
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
-from metrics_server.simulator.kube.reviews import AccessFault, Reviews
+from metrics_server.simulator.kube.reviews import Reviews
 from tests.support.reviews import access_of, caller_of
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
@@ -259,7 +260,7 @@ async def test_a_refusal_is_in_the_words_of_the_api(
 
 async def test_masters_may_do_everything(authorizer: Authorizer, reviews: Reviews) -> None:
     """The aggregator's probe is one of them: it must pass even where no review can be had."""
-    reviews.access_fault = "500"
+    reviews.set_fault(Fault("error"))
     for attributes in (METRIC, PATH):
         assert await is_allowed(authorizer, User("u", groups=("a", MASTERS)), attributes)
     assert not reviews.access_reviews
@@ -359,21 +360,21 @@ async def test_a_decision_in_spite_of_an_error_counts(
     assert await is_allowed(authorizer, ALICE, METRIC) == allowed
 
 
-@pytest.mark.parametrize("fault", ["500", "garbage", "hang"])
+@pytest.mark.parametrize("fault", ["error", "garbage", "hang"])
 async def test_a_review_that_fails_is_no_yes(
     client: KubernetesClient,
     reviews: Reviews,
-    fault: AccessFault,
+    fault: FaultKind,
 ) -> None:
     """It is an error within the time limit, is not kept, and is logged when it turns."""
     authorizer = Authorizer(client, timeout=0.1 if fault == "hang" else 10)
-    reviews.access_fault = fault
+    reviews.set_fault(Fault(fault))
     with capture_logs() as logs:
         for _ in range(2):
             with pytest.raises(ReviewError, match="did not decide") as failed:
                 await authorizer.authorize(ALICE, METRIC)
             assert failed.value.code == 500
-        reviews.access_fault = None
+        reviews.set_fault(None)
         assert not await is_allowed(authorizer, ALICE, METRIC)
     assert [(line["log_level"], line["event"]) for line in logs] == [
         ("warning", "access reviews fail"),
@@ -420,7 +421,9 @@ async def test_a_server_that_may_not_ask_tells_what_to_do(
     api: KubernetesAPI, authorizer: Authorizer
 ) -> None:
     """The message names the role that is missing."""
-    api.fail_next(403, 'subjectaccessreviews is forbidden: User "x" cannot create resource')
+    api.faults.refuse_next(
+        403, 'subjectaccessreviews is forbidden: User "x" cannot create resource'
+    )
     with pytest.raises(ReviewError, match=r"cannot create resource.*ClusterRole system:auth-deleg"):
         await authorizer.authorize(ALICE, METRIC)
 
@@ -447,7 +450,7 @@ async def test_who_asks_the_same_at_once_shares_a_review(
 ) -> None:
     """A storm of one question is one review, also where it fails."""
     authorizer = Authorizer(client, timeout=0.1)
-    reviews.access_fault = "hang"
+    reviews.set_fault(Fault("hang"))
     asked = (authorizer.authorize(ALICE, METRIC) for _ in range(50))
     outcomes = await asyncio.gather(*asked, return_exceptions=True)
     assert {type(outcome) for outcome in outcomes} == {ReviewError}
@@ -459,7 +462,7 @@ async def test_reviews_leave_connections_for_others(
 ) -> None:
     """However many different questions are asked, the API is not asked too many at once."""
     authorizer = Authorizer(client, timeout=30)
-    reviews.access_fault = "hang"
+    reviews.set_fault(Fault("hang"))
     tasks = [
         asyncio.create_task(authorizer.authorize(ANONYMOUS, Attributes("get", path=f"/{number}")))
         for number in range(200)

@@ -177,7 +177,7 @@ async def test_reading_it_is_forbidden(
 ) -> None:
     """Who may not read it is told the command that lets them, word for word."""
     api, client = cluster
-    api.fail_next(
+    api.faults.refuse_next(
         403,
         f'configmaps "{NAME}" is forbidden: User "{user}" cannot get resource "configmaps" '
         'in API group "" in the namespace "kube-system"',
@@ -218,7 +218,7 @@ async def test_an_api_that_is_away_at_the_start(
 ) -> None:
     """An API that fails is no fault of the configuration: it may be there a moment later."""
     api, client = cluster
-    api.fail_next(503, "the server is shutting down")
+    api.faults.refuse_next(503, "the server is shutting down")
 
     with pytest.raises(KubernetesError, match="shutting down"):
         await read_delegation(client)

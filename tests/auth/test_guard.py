@@ -39,8 +39,9 @@ from metrics_server.measuring.samples import Collection, PodSample
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.simulator.faults import Fault, FaultKind
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.reviews import AccessFault, Reviews
+from metrics_server.simulator.kube.reviews import Reviews
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.context import ListeningContext
@@ -311,18 +312,18 @@ async def test_who_is_unknown_is_asked_to_say(server: Server, path: str, method:
     assert not server.reviews.access_reviews
 
 
-@pytest.mark.parametrize("fault", ["500", "garbage", "hang"])
+@pytest.mark.parametrize("fault", ["error", "garbage", "hang"])
 @pytest.mark.parametrize("path", [METRIC, "/metrics", "/apis", "/nowhere"])
 async def test_a_review_that_fails_lets_nobody_in(
-    server: Server, fault: AccessFault, path: str
+    server: Server, fault: FaultKind, path: str
 ) -> None:
     """It is a 500 with a Status, each time; when reviews work again, so does the answer."""
-    server.reviews.access_fault = fault
+    server.reviews.set_fault(Fault(fault))
     for _ in range(2):
         status = (await server.ask(path)).error()
         assert (status.code, status.reason) == (500, "InternalError")
         assert "did not decide whether this is allowed" in status.message
-    server.reviews.access_fault = None
+    server.reviews.set_fault(None)
     assert (await server.ask(path)).status == 403
     assert server.measured == Measured()
 
@@ -377,10 +378,10 @@ async def test_a_path_that_is_no_text_is_malformed(server: Server) -> None:
 async def test_decisions_are_counted(server: Server) -> None:
     """/metrics tells how many requests were allowed, denied and undecided."""
     await server.ask(METRIC)
-    server.reviews.access_fault = "500"
+    server.reviews.set_fault(Fault("error"))
     await server.ask("/apis")
     await server.ask("/apis")
-    server.reviews.access_fault = None
+    server.reviews.set_fault(None)
     server.reviews.decide = lambda _user, _attributes: {"allowed": True}
     lines = (await server.ask("/metrics")).body.decode().splitlines()
     for decision, count in (("allowed", 1.0), ("denied", 1.0), ("error", 2.0)):

@@ -337,7 +337,7 @@ async def test_an_api_that_is_away_is_an_error(tmp_path: Path) -> None:
     """A token is not good, and not bad either, while nobody can be asked."""
     async with kubernetes(tmp_path) as (api, client):
         tokens = TokenReviews(client)
-        api.fail_next(503, "the server is shutting down", times=10)
+        api.faults.refuse_next(503, "the server is shutting down", times=10)
 
         with pytest.raises(KubernetesError, match="shutting down"):
             await tokens.user("some-token")

@@ -19,7 +19,7 @@ from msgspec import Struct
 from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.simulator.cluster import Cluster
-from metrics_server.simulator.gpus.exporters import Fault
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.kubeconfig import kubeconfig_of

@@ -146,7 +146,7 @@ async def deployed(
         finally:
             if process.returncode is None:
                 process.terminate()
-            api.drop_watches()
+            api.faults.drop_watches()
             await process.wait()
             await reading
 

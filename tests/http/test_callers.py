@@ -11,6 +11,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics_server.auth.reviewing import REVIEW_SECONDS
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.reviews import Caller
 from tests.support.harness import (
     Answer,
@@ -117,7 +118,7 @@ async def test_an_identity_that_is_not_utf8(simulated: Cluster, proxy: Client, h
 
 async def test_reviews_that_hang_hold_nobody_for_long(simulated: Cluster, proxy: Client) -> None:
     """The HPA's question is answered before kube-apiserver gives up on us, and says what hangs."""
-    simulated.trust.reviews.access_fault = "hang"
+    simulated.trust.reviews.set_fault(Fault("hang"))
     began = time.monotonic()
     answers = await asyncio.gather(
         proxy.ask(METRIC, {"X-Remote-User": HPA}), proxy.ask(GROUP, {"X-Remote-User": "discovery"})

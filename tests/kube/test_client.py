@@ -130,7 +130,7 @@ async def test_an_endless_line_is_refused(tmp_path: Path) -> None:
 async def test_a_dropped_watch_is_told(client: KubernetesClient, api: KubernetesAPI) -> None:
     """A connection that breaks in the middle of a stream is no end of the stream."""
     async with client.watch("/api/v1/pods", {"watch": "true"}, silence=5) as lines:
-        api.drop_watches()
+        api.faults.drop_watches()
         with pytest.raises(
             KubernetesError, match=r"cannot be reached: it broke its answer off$"
         ) as caught:

@@ -146,7 +146,7 @@ async def test_recorded_lines_are_taken_as_they_are(
         api.apply(PODS, pod("first"))
         await until(lambda: names(store) == {"first"})
         for entry in entries:
-            api.inject(json.dumps(entry["event"]).encode() + b"\n")
+            api.faults.send_to_watches(json.dumps(entry["event"]).encode() + b"\n")
         wanted = {"wh9t7", "cflpp", "vj7gz", "79xlq", "27hqn"}
         await until(lambda: names(store) == {"first", *(f"inference-cb965885-{n}" for n in wanted)})
     assert reflector.relists == 0
@@ -208,7 +208,7 @@ async def test_a_dropped_watch_goes_on(
         api.apply(PODS, pod("before"))
         await until(lambda: names(store) == {"before"})
         naps.may_go_on.clear()
-        api.drop_watches()
+        api.faults.drop_watches()
         await until(lambda: len(naps.seconds) == 1)
         assert "cannot be reached" in (reflector.last_error or "")
         assert reflector.synced.is_set()
@@ -228,8 +228,8 @@ async def test_too_many_requests_is_waited_out(
         await until(lambda: api.open_watches == 1)
         api.apply(PODS, pod("before"))
         await until(lambda: names(store) == {"before"})
-        api.fail_next(429, "the server has received too many requests")
-        api.drop_watches()
+        api.faults.refuse_next(429, "the server has received too many requests")
+        api.faults.drop_watches()
         await until(lambda: len(watches(api)) == 3)
     assert (len(lists(api)), len(naps.seconds)) == (1, 2)
 
@@ -248,14 +248,14 @@ async def test_an_expired_version_is_listed_anew(
         api.apply(PODS, pod("old"))
         await until(lambda: names(store) == {"old"})
         naps.may_go_on.clear()
-        api.drop_watches()
+        api.faults.drop_watches()
         await until(lambda: len(naps.seconds) == 1)
         api.delete(PODS, "default", "old")
         api.apply(PODS, pod("new"))
         if inside:
-            api.compact()
+            api.faults.expire_versions()
         else:
-            api.fail_next(410, "too old resource version")
+            api.faults.refuse_next(410, "too old resource version")
         naps.may_go_on.set()
         await until(lambda: names(store) == {"new"} and reflector.last_error is None)
     assert [query["resourceVersion"] for query in lists(api)] == ["0", ""]
@@ -273,7 +273,7 @@ async def test_an_expired_page_starts_the_list_again(
     def decode_slowly(raw: Raw) -> Pod:
         if next(compactions, False):
             api.apply(PODS, pod("pod-999"))
-            api.compact()
+            api.faults.expire_versions()
         return decode(raw)
 
     reflector = Reflector(client, PATH, decode_slowly, store, first_version="", sleep=naps)
@@ -289,7 +289,7 @@ async def test_errors_are_waited_out_ever_longer(
 ) -> None:
     """Each failure doubles the wait up to its cap; meanwhile the error is told, and no sync."""
     told: list[str | None] = []
-    api.fail_next(500, "etcdserver: leader changed", times=9)
+    api.faults.refuse_next(500, "etcdserver: leader changed", times=9)
     async with running(reflector):
         await until(lambda: bool(naps.seconds))
         told.append(reflector.last_error)
@@ -305,12 +305,12 @@ async def test_success_resets_the_wait(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, naps: Naps
 ) -> None:
     """After an event the next failure is the first again."""
-    api.fail_next(500, "no", times=3)
+    api.faults.refuse_next(500, "no", times=3)
     async with running(reflector):
         await until(lambda: api.open_watches == 1)
         api.apply(PODS, pod("x"))
         await until(lambda: names(store) == {"x"})
-        api.drop_watches()
+        api.faults.drop_watches()
         await until(lambda: len(naps.seconds) == 4)
     assert naps.seconds == [0.5, 1, 2, 0.5]
 
@@ -321,7 +321,7 @@ async def test_the_wait_is_random(
     """The wait is anything from nothing to its greatest: replicas do not come all at once."""
     numbers = iter([0.0, 0.25, 0.5])
     reflector = Reflector(client, PATH, decode, store, sleep=naps, rand=lambda: next(numbers, 1))
-    api.fail_next(500, "no", times=3)
+    api.faults.refuse_next(500, "no", times=3)
     async with running(reflector):
         await until(reflector.synced.is_set)
     assert naps.seconds == [0, 0.25, 1]
@@ -346,7 +346,7 @@ async def test_a_bad_event_costs_a_list(
         await until(lambda: api.open_watches == 1)
         api.apply(PODS, pod("x"))
         await until(lambda: names(store) == {"x"})
-        api.inject(line)
+        api.faults.send_to_watches(line)
         await until(lambda: reflector.relists == 1)
         api.apply(PODS, pod("y"))
         await until(lambda: names(store) == {"x", "y"})
@@ -375,7 +375,7 @@ async def test_a_list_never_empties_the_store(client: KubernetesClient, api: Kub
         await until(lambda: api.open_watches == 1)
         api.apply(PODS, pod("d"))
         await until(lambda: len(store) == 4)
-        api.fail_watches(410, "too old resource version: 1 (2)")
+        api.faults.fail_watches(410, "too old resource version: 1 (2)")
         await until(lambda: reflector.relists == 1)
     assert sizes == [0, 0, 0, 3, 4, 4, 4, 4]
     assert replacements == [3, 4]
@@ -390,9 +390,9 @@ async def test_a_bookmark_moves_the_version(
         node = api.apply(NODES, {"metadata": {"name": "n"}})
         version = msgspec.to_builtins(node)["metadata"]["resourceVersion"]
         await until(lambda: reflector.resource_version == version)
-        api.compact()
+        api.faults.expire_versions()
         naps.may_go_on.clear()
-        api.drop_watches()
+        api.faults.drop_watches()
         await until(lambda: len(naps.seconds) == 1)
         naps.may_go_on.set()
         await until(lambda: len(watches(api)) == 2)
@@ -448,7 +448,7 @@ async def test_a_refusal_is_told_and_is_no_sync(
     """Without the right to list pods the server is not ready, and says why."""
     naps.may_go_on.clear()
     forbidden = 'pods is forbidden: User "u" cannot list resource "pods" in API group ""'
-    api.fail_next(403, forbidden)
+    api.faults.refuse_next(403, forbidden)
     async with running(reflector):
         await until(lambda: reflector.last_error == forbidden)
         assert not reflector.synced.is_set()

@@ -119,23 +119,23 @@ class Follows(RuleBasedStateMachine):
     @rule()
     def drop(self) -> None:
         """The connection of the watch breaks."""
-        self.api.drop_watches()
+        self.api.faults.drop_watches()
 
     @rule()
     def compact(self) -> None:
         """The history is lost, and with it the place of whoever is not at its end."""
-        self.api.compact()
-        self.api.drop_watches()
+        self.api.faults.expire_versions()
+        self.api.faults.drop_watches()
 
     @rule(code=CODES)
     def fail_inside(self, code: int) -> None:
         """The watch is told of an error."""
-        self.api.fail_watches(code, "an error")
+        self.api.faults.fail_watches(code, "an error")
 
     @rule(code=CODES, times=st.integers(1, 3))
     def fail_next(self, code: int, times: int) -> None:
         """The next requests are refused."""
-        self.api.fail_next(code, "a refusal", times=times)
+        self.api.faults.refuse_next(code, "a refusal", times=times)
 
     @rule(
         garbage=st.one_of(
@@ -154,7 +154,7 @@ class Follows(RuleBasedStateMachine):
     )
     def send_garbage(self, garbage: bytes) -> None:
         """A line comes that is none, or only half of one, or of long ago."""
-        self.api.inject(garbage + b"\n")
+        self.api.faults.send_to_watches(garbage + b"\n")
 
     @precondition(lambda self: self.history)
     @rule(data=st.data(), kind=st.sampled_from(["ADDED", "MODIFIED"]), times=st.integers(1, 2))
@@ -164,7 +164,7 @@ class Follows(RuleBasedStateMachine):
         self.do(until(lambda: self.api.open_watches == 1))
         line = json.dumps({"type": kind, "object": data.draw(st.sampled_from(self.history))})
         for _ in range(times):
-            self.api.inject(line.encode() + b"\n")
+            self.api.faults.send_to_watches(line.encode() + b"\n")
         self.do(asyncio.sleep(0.005))
 
     @rule(seconds=st.sampled_from([0, 0, 0.001, 0.02]))

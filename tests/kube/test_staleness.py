@@ -81,7 +81,7 @@ def reflector(
 async def cut_watch(api: KubernetesAPI, asked: int) -> None:
     """Cut the watch, once it is the one of that number."""
     await until(lambda: len(watches(api)) == asked and api.open_watches == 1)
-    api.drop_watches()
+    api.faults.drop_watches()
 
 
 async def test_silence_is_bound_by_bookmarks(client: KubernetesClient, store: PodStore) -> None:
@@ -128,7 +128,7 @@ async def test_a_watch_that_lived_is_a_success(  # noqa: PLR0917 - fixtures
         for number in range(1, 6):
             await until(lambda: len(opened) == number)  # noqa: B023 - it is waited for here
             clock.now += 59
-            quiet.drop_watches()
+            quiet.faults.drop_watches()
             await until(lambda: len(naps.seconds) == number)  # noqa: B023 - it is waited for here
     assert naps.seconds == [0.5] * 5
     # That is no loss of contact.
@@ -146,7 +146,7 @@ async def test_a_version_that_goes_back_costs_a_list(
         await until(lambda: quiet.open_watches == 1)
         quiet.delete(PODS, "default", "a")
         await until(lambda: names(store) == set())
-        quiet.inject(
+        quiet.faults.send_to_watches(
             b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"default",'
             b'"resourceVersion":"2"},"spec":{},"status":{}}}\n'
         )
@@ -166,10 +166,10 @@ async def test_an_event_told_twice_changes_nothing(
             b'{"type":"ADDED","object":{"metadata":{"name":"a","namespace":"default",'
             b'"resourceVersion":"7"},"spec":{},"status":{}}}\n'
         )
-        quiet.inject(added + added)
+        quiet.faults.send_to_watches(added + added)
         await until(lambda: names(store) == {"a"})
-        quiet.inject(added)
-        quiet.inject(added.replace(b'"a"', b'"b"').replace(b'"7"', b'"8"'))
+        quiet.faults.send_to_watches(added)
+        quiet.faults.send_to_watches(added.replace(b'"a"', b'"b"').replace(b'"7"', b'"8"'))
         await until(lambda: names(store) == {"a", "b"})
     assert reflector.relists == 0
 
@@ -179,7 +179,7 @@ async def test_pods_are_refused_before_they_are_listed(
 ) -> None:
     """No pod known is not "no pod there": it would be told as a wrong selector."""
     naps.may_go_on.clear()
-    quiet.fail_next(500, "not now")
+    quiet.faults.refuse_next(500, "not now")
     pods = WatchedPods(store, reflector)
     with pytest.raises(PodsUnknownError, match="are not known yet"):
         pods.in_namespace("default")
@@ -219,7 +219,7 @@ async def test_that_a_watch_is_opened_is_no_sign_of_life(
         await until(lambda: quiet.open_watches == 1)
         clock.now += 50
         naps.last = len(naps.seconds) + 1
-        quiet.drop_watches()
+        quiet.faults.drop_watches()
         await until(lambda: len(naps.seconds) == naps.last)
         naps.may_go_on.set()
         await until(lambda: len(watches(quiet)) == 2 and quiet.open_watches == 1)

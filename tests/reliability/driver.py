@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from metrics_server.auth.identity import MASTERS
 from metrics_server.simulator import manifests
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS
 from tests.faults.process import Scene, scene
 from tests.reliability.peers import METRIC, Peer
@@ -88,9 +89,9 @@ async def _at_work(peer: Peer, folder: Path, here: Scene) -> AsyncIterator[None]
         for number, port in enumerate(ports):
             here.api.apply(ENDPOINT_SLICES, manifests.endpoint_slice(f"sick-{number}", port))
         if peer.api == "reviews":
-            here.trust.reviews.access_fault = "hang"
+            here.trust.reviews.set_fault(Fault("hang"))
         if peer.api == "watches":
-            here.api.silence_watches()
+            here.api.faults.silence_watches()
         if ports or peer.api:
             asking = [asyncio.create_task(_ask_about_sick(here)) for _ in range(3)]
         yield

@@ -13,7 +13,7 @@ from metrics_server.measuring.samples import Collection
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.simulator import manifests
 from metrics_server.simulator.cluster import GPUS_PER_NODE, Cluster
-from metrics_server.simulator.gpus.exporters import Fault
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import (

@@ -9,9 +9,9 @@ import aiohttp
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.exporters import (
     FAMILIES,
-    Fault,
     Observation,
     PageFormat,
     SimulatedExporter,

@@ -251,7 +251,7 @@ async def test_an_expired_watch_is_refused_as_recorded(recordings: Recordings) -
     async with KubernetesAPI() as api, ClientSession(api.url) as plain:
         for name in "abcd":
             api.apply(PODS, {"metadata": {"name": name}})
-        api.compact()
+        api.faults.expire_versions()
         async with watching(plain, resourceVersion="1") as watch:
             assert await watch.next() == recorded_events(recordings, "pods-watch-expired")[0]
             with pytest.raises(StopAsyncIteration):
@@ -326,7 +326,7 @@ async def test_a_page_expires_with_its_history(api: KubernetesAPI, session: Clie
     """A token whose version is forgotten is 410 Expired, and no guess at the rest."""
     page = await listed(session, PODS_PATH, limit="3")
     api.apply(PODS, {"metadata": {"name": "aaa"}})
-    api.compact()
+    api.faults.expire_versions()
     answer = await get(
         session, PODS_PATH, limit="3", **{"continue": str(page.metadata["continue"])}
     )
@@ -439,7 +439,7 @@ async def test_health_and_version(session: ClientSession, recordings: Recordings
 
 async def test_faults_can_be_asked_for(api: KubernetesAPI, session: ClientSession) -> None:
     """As many requests as were said fail, and then no more."""
-    api.fail_next(500, "no", times=2)
+    api.faults.refuse_next(500, "no", times=2)
     assert [(await get(session, "/version")).status for _ in range(3)] == [500, 500, 200]
 
 

@@ -166,7 +166,7 @@ async def test_a_failing_api_is_asked_again(
         rand=lambda: 1.0,
         clock=clock,
     )
-    api.fail_next(failing, "not now", times=4)
+    api.faults.refuse_next(failing, "not now", times=4)
     assert managed.check() == "there is no serving certificate yet: it is being made"
     with capture_logs() as logs:
         task = asyncio.create_task(managed.run(), name="manage")

@@ -93,7 +93,7 @@ async def test_readiness_waits_for_the_first_list(tmp_path: Path, code: int, mes
     )
     async with AsyncExitStack() as apis:
         refusing = await apis.enter_async_context(KubernetesAPI())
-        refusing.fail_next(code, message, times=1000)
+        refusing.faults.refuse_next(code, message, times=1000)
         port = int(refusing.url.rpartition(":")[2])
         write_kubeconfig(path, refusing.url, b"")
         async with running(options, configuration()) as server, client_of(server) as client:
@@ -141,7 +141,7 @@ async def test_the_cluster_is_followed() -> None:
 async def test_a_watch_that_breaks_is_taken_up_again() -> None:
     """What happened while no watch was open is known afterwards; the server stays ready."""
     async with cluster({"gpu-0": page(UTILIZATION)}, [pod("a")]) as simulated:
-        simulated.api.drop_watches()
+        simulated.api.faults.drop_watches()
         simulated.api.apply(PODS, pod("b"))
         await eventually(lambda: ask(simulated), has_value("20", 2))
         assert (await simulated.client.ask("/readyz")).text == "ok"

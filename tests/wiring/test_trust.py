@@ -8,6 +8,7 @@ from structlog.testing import capture_logs
 
 from metrics_server.auth.identity import ANONYMOUS, MASTERS
 from metrics_server.errors import ConfigurationError
+from metrics_server.simulator.faults import Fault, FaultKind
 from metrics_server.simulator.kube.objects import CONFIG_MAPS, Object
 from metrics_server.simulator.kube.reviews import Access, Caller
 from metrics_server.simulator.kube.trust import FRONT_PROXY, SimulatedTrust
@@ -120,7 +121,7 @@ async def test_a_good_token_of_a_user_who_may_not(simulated: Cluster) -> None:
 
 async def test_token_reviews_are_down(simulated: Cluster) -> None:
     """Who cannot be known is refused, and it is logged, without the token."""
-    simulated.api.fail_next(503, "no leader", times=100)
+    simulated.api.faults.refuse_next(503, "no leader", times=100)
     with capture_logs() as logs:
         answer = await ask(simulated, None, {"Authorization": "Bearer good"})
     assert answer.error().code == 401
@@ -139,10 +140,10 @@ async def test_certificates_that_verify_under_no_authority(simulated: Cluster) -
         assert (status.code, status.reason) == (401, "Unauthorized")
 
 
-@pytest.mark.parametrize("fault", ["500", "garbage"])
-async def test_reviews_that_do_not_decide(simulated: Cluster, fault: str) -> None:
+@pytest.mark.parametrize("fault", ["error", "garbage"])
+async def test_reviews_that_do_not_decide(simulated: Cluster, fault: FaultKind) -> None:
     """No decision is an error of the server, and never a permission."""
-    simulated.trust.reviews.access_fault = "500" if fault == "500" else "garbage"
+    simulated.trust.reviews.set_fault(Fault(fault))
     answer = await ask(simulated, simulated.trust.front_proxy(), {"X-Remote-User": HPA})
     status = answer.error()
     assert (status.code, status.reason) == (500, "InternalError")

@@ -22,7 +22,7 @@ from metrics_server.simulator.autoscaler import HorizontalPodAutoscaler
 from metrics_server.simulator.cluster import GPUS_PER_NODE, Cluster
 from metrics_server.simulator.controller import Controller, Sync, metric_path
 from metrics_server.simulator.demo.screen import Moment, screen
-from metrics_server.simulator.gpus.exporters import Fault
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.front_proxy import FrontProxy

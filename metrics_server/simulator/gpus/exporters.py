@@ -4,7 +4,6 @@ A page has the form of dcgm-exporter 3.x or of 4.8.3 and later: the order of fam
 labels and their order, and the way numbers are written. Every HELP line says that it is simulated.
 """
 
-import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import Literal, Self
@@ -13,6 +12,7 @@ from uuid import UUID
 from aiohttp import web
 from msgspec import Struct
 
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.workload import GpuModel, GpuState, SimulatedPod
 
 PageFormat = Literal["3.x", "4.8.3+"]
@@ -82,19 +82,6 @@ class Observation(Struct, frozen=True):
 
     states: Mapping[str, GpuState]
     pods: Sequence[SimulatedPod]
-
-
-class Fault(Struct, frozen=True):
-    """What is wrong with an exporter.
-
-    Attributes:
-        kind: "down": connections are refused. "slow": the page comes late. "error": 500.
-            "garbage": bytes that are no text. "unlabelled": the page names no pods.
-        seconds: how late "slow" is.
-    """
-
-    kind: Literal["down", "slow", "error", "garbage", "unlabelled"]
-    seconds: float = 5
 
 
 def simulated_node(name: str, model: GpuModel, gpus: int) -> SimulatedNode:
@@ -242,8 +229,8 @@ class SimulatedExporter:
             return web.Response(status=500, text="simulated: the collection failed\n")
         if kind == "garbage":
             return web.Response(body=bytes(range(128, 256)) * 8, content_type="text/plain")
-        if self._fault is not None and kind == "slow":
-            await asyncio.sleep(self._fault.seconds)
+        if self._fault is not None:
+            await self._fault.delay()
         page = render_page(
             self.node, self._page_format, self._observe(), pod_labels=kind != "unlabelled"
         )

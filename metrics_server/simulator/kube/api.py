@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Self
 import msgspec
 from aiohttp import web
 
+from metrics_server.simulator.kube.api_faults import ApiFaults
 from metrics_server.simulator.kube.api_objects import (
     Selection,
     bookmark,
@@ -21,11 +22,9 @@ from metrics_server.simulator.kube.api_objects import (
     line,
     list_of,
     page_of,
-    seen_as,
     selection_of,
 )
 from metrics_server.simulator.kube.objects import (
-    PODS,
     RESOURCES,
     ExpiredError,
     Json,
@@ -35,55 +34,13 @@ from metrics_server.simulator.kube.objects import (
 )
 from metrics_server.simulator.kube.pod_table import table_of
 from metrics_server.simulator.kube.statuses import Status, StatusDetails, StatusError, not_served
+from metrics_server.simulator.kube.watches import Watch, wants_table
 from metrics_server.simulator.kube.writes import written
 
 if TYPE_CHECKING:
     from yarl import URL
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
-
-class _Watch:
-    """A watch that is open: what it is about, how far it is, and what is still to be written."""
-
-    def __init__(
-        self,
-        request: web.Request,
-        response: web.StreamResponse,
-        resource: Resource,
-        selection: Selection,
-    ) -> None:
-        self.request = request
-        self.response = response
-        self.resource = resource
-        self.selection = selection
-        self.version = int(request.query.get("resourceVersion") or "0")
-        self.wake = asyncio.Event()
-        self.injected: deque[bytes] = deque()
-        self._table = _wants_table(request, resource)
-
-    async def send(self, kind: str, obj: Object) -> None:
-        """Write one change."""
-        await self.response.write(line(kind, table_of([obj], {}) if self._table else obj))
-
-    async def begin(self, store: ObjectStore) -> None:
-        """Where no version was asked for, what there is comes first, as if it were added."""
-        if self.version == 0:
-            self.version = store.version
-            for obj in store.snapshot(self.resource, self.version).values():
-                if self.selection.matches(obj):
-                    await self.send("ADDED", obj)
-
-    async def catch_up(self, store: ObjectStore) -> None:
-        """Write all that has happened; an ExpiredError if not all of it is known any more."""
-        self.wake.clear()
-        now = store.version
-        for event in store.since(self.resource, self.version):
-            if kind := seen_as(event, self.selection):
-                await self.send(kind, event.object)
-        self.version = now
-        while self.injected:
-            await self.response.write(self.injected.popleft())
 
 
 class KubernetesAPI:
@@ -98,6 +55,7 @@ class KubernetesAPI:
     Attributes:
         store: what is served.
         requests: what was asked for last, oldest first.
+        faults: what is to go wrong.
     """
 
     def __init__(
@@ -114,9 +72,8 @@ class KubernetesAPI:
         self._port = port
         self._ssl_context = ssl_context
         self._bookmark_seconds = bookmark_seconds
-        self._failures: deque[StatusError] = deque()
-        self._watches: set[_Watch] = set()
-        self._silent = False
+        self._watches: set[Watch] = set()
+        self.faults = ApiFaults(self.store, self._watches)
         self._aggregated: dict[tuple[str, ...], Handler] = {}
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
@@ -130,7 +87,7 @@ class KubernetesAPI:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        self.drop_watches()
+        self.faults.drop_watches()
         await self._runner.cleanup()
 
     @property
@@ -152,34 +109,6 @@ class KubernetesAPI:
         """Take an object away; a KeyError if there is none."""
         self.store.delete(resource, namespace, name)
 
-    def compact(self) -> None:
-        """Let every version before the present one expire."""
-        self.store.compact()
-
-    def drop_watches(self) -> None:
-        """Break the connection of every watch."""
-        for watch in self._watches:
-            if watch.request.transport is not None:
-                watch.request.transport.abort()
-
-    def inject(self, text: bytes) -> None:
-        """Send a line to every open watch as it is."""
-        for watch in self._watches:
-            watch.injected.append(text)
-            watch.wake.set()
-
-    def silence_watches(self) -> None:
-        """From now on watches stay open, and say nothing."""
-        self._silent = True
-
-    def fail_watches(self, code: int, message: str) -> None:
-        """Send an ERROR event to every open watch."""
-        self.inject(line("ERROR", StatusError(code, message).status))
-
-    def fail_next(self, code: int, message: str, *, times: int = 1) -> None:
-        """Answer the next requests by a Status instead."""
-        self._failures.extend([StatusError(code, message)] * times)
-
     def aggregate(self, group: str, version: str, handler: Handler) -> None:
         """Hand every request under /apis/GROUP/VERSION over; discovery names the group."""
         self._aggregated[group, version] = handler
@@ -187,8 +116,7 @@ class KubernetesAPI:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.rel_url)
         try:
-            if self._failures:
-                raise self._failures.popleft()
+            self.faults.refuse()
             return await self._route(request)
         except StatusError as error:
             return _json(error.status, error.status.code)
@@ -233,12 +161,12 @@ class KubernetesAPI:
                 if obj is None:
                     details = StatusDetails(name=name, group=resource.group, kind=resource.name)
                     raise StatusError(404, f'{resource.qualified} "{name}" not found', details)
-                return _json(table_of([obj], {}) if _wants_table(request, resource) else obj)
+                return _json(table_of([obj], {}) if wants_table(request, resource) else obj)
         raise not_served()
 
     def _list(self, request: web.Request, resource: Resource, selection: Selection) -> web.Response:
         meta, objects = page_of(self.store, resource, selection, request.query)
-        if _wants_table(request, resource):
+        if wants_table(request, resource):
             return _json(table_of(objects, meta))
         return _json(list_of(resource, meta, objects))
 
@@ -247,7 +175,7 @@ class KubernetesAPI:
     ) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        watch = _Watch(request, response, resource, selection)
+        watch = Watch(request, response, resource, selection)
         unsubscribe = self.store.subscribe(watch.wake.set)
         self._watches.add(watch)
         try:
@@ -260,15 +188,14 @@ class KubernetesAPI:
             unsubscribe()
         return response
 
-    async def _stream(self, watch: _Watch) -> None:
+    async def _stream(self, watch: Watch) -> None:
         query = watch.request.query
         clock = asyncio.get_running_loop().time
         end = clock() + (float(query.get("timeoutSeconds") or 0) or 1800)
         due = clock() + self._bookmark_seconds
         await watch.begin(self.store)
         while True:
-            if self._silent:
-                await asyncio.Event().wait()
+            await self.faults.silence()
             await watch.catch_up(self.store)
             try:
                 async with asyncio.timeout_at(min(end, due)):
@@ -283,10 +210,6 @@ class KubernetesAPI:
                     )
                 if clock() >= end:
                     return
-
-
-def _wants_table(request: web.Request, resource: Resource) -> bool:
-    return resource == PODS and "as=Table" in request.headers.get("Accept", "")
 
 
 def _json(body: Mapping[str, Json] | Status, code: int = 200) -> web.Response:

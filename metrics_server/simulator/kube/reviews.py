@@ -1,6 +1,5 @@
 """The reviews that the Kubernetes API gives, for `KubernetesAPI.aggregate`."""
 
-import asyncio
 from collections import deque
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
@@ -10,10 +9,9 @@ import msgspec
 from aiohttp import web
 from msgspec import Struct
 
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.objects import Json, Object
 from metrics_server.simulator.kube.statuses import StatusError
-
-AccessFault = Literal["500", "garbage", "hang"]
 
 _AUDIENCES = ["https://kubernetes.default.svc"]
 
@@ -117,7 +115,6 @@ class Reviews:
         token_reviews: how many tokens were reviewed.
         decide: the status of a SubjectAccessReview; at first all are denied.
         access_reviews: the SubjectAccessReviews that were asked for last, oldest first.
-        access_fault: how they fail: by HTTP 500, by an answer that is none, by no answer at all.
     """
 
     def __init__(self, tokens: Mapping[str, Caller]) -> None:
@@ -125,13 +122,25 @@ class Reviews:
         self.token_reviews = 0
         self.decide: Decide = lambda _caller, _access: {"allowed": False}
         self.access_reviews: deque[Object] = deque(maxlen=1000)
-        self.access_fault: AccessFault | None = None
+        self._fault: Fault | None = None
+
+    def set_fault(self, fault: Fault | None) -> None:
+        """Let something be wrong with all reviews from now on, or nothing.
+
+        Raises:
+            ValueError: it is a fault of exporters only.
+        """
+        if fault is not None and fault.kind in ("down", "unlabelled"):
+            raise ValueError(f"reviews cannot be {fault.kind}")
+        self._fault = fault
 
     async def token_review(self, request: web.Request) -> web.Response:
         """The answer to POST /apis/authentication.k8s.io/v1/tokenreviews."""
         if request.method == "GET":
             return _resources("authentication.k8s.io/v1", "tokenreviews", "TokenReview")
         self.token_reviews += 1
+        if (failure := await self._failure()) is not None:
+            return failure
         spec = (await request.json())["spec"]
         user = self._tokens.get(spec["token"])
         status: Object = {"user": {}, "error": "invalid bearer token"}
@@ -147,13 +156,8 @@ class Reviews:
             )
         review = await request.json()
         self.access_reviews.append(review)
-        match self.access_fault:
-            case "500":
-                return web.json_response({"kind": "Status", "message": "no leader"}, status=500)
-            case "garbage":
-                return web.json_response({"kind": "Status", "status": "Success"}, status=201)
-            case "hang":
-                await asyncio.Event().wait()
+        if (failure := await self._failure()) is not None:
+            return failure
         try:
             spec = msgspec.convert(review, _AccessReview).spec
             access = _access(spec)
@@ -166,6 +170,18 @@ class Reviews:
         given: Object = review["spec"]
         fields: Object = {f"f:{name}": _fields(value) for name, value in given.items()}
         return _created("authorization.k8s.io/v1", "SubjectAccessReview", given, fields, decision)
+
+    async def _failure(self) -> web.Response | None:
+        """What is answered in place of a review while something is wrong."""
+        if self._fault is None:
+            return None
+        await self._fault.delay()
+        match self._fault.kind:
+            case "error":
+                return web.json_response({"kind": "Status", "message": "no leader"}, status=500)
+            case "garbage":
+                return web.json_response({"kind": "Status", "status": "Success"}, status=201)
+        return None
 
 
 def _resources(group_version: str, name: str, kind: str) -> web.Response:

@@ -1,0 +1,69 @@
+"""What can go wrong with the simulated Kubernetes API."""
+
+import asyncio
+from collections import deque
+from collections.abc import Set as AbstractSet
+
+from metrics_server.simulator.kube.api_objects import line
+from metrics_server.simulator.kube.objects import ObjectStore
+from metrics_server.simulator.kube.statuses import StatusError
+from metrics_server.simulator.kube.watches import Watch
+
+
+class ApiFaults:
+    """Each method lets something go wrong, once.
+
+    Args:
+        store: what the API serves.
+        watches: those that are open.
+    """
+
+    def __init__(self, store: ObjectStore, watches: AbstractSet[Watch]) -> None:
+        self._store = store
+        self._watches = watches
+        self._silent = False
+        self._refusals: deque[StatusError] = deque()
+
+    def refuse_next(self, code: int, message: str, *, times: int = 1) -> None:
+        """Answer the next requests by a Status instead."""
+        self._refusals.extend([StatusError(code, message)] * times)
+
+    def drop_watches(self) -> None:
+        """Break the connection of every watch."""
+        for watch in self._watches:
+            if watch.request.transport is not None:
+                watch.request.transport.abort()
+
+    def fail_watches(self, code: int, message: str) -> None:
+        """Send an ERROR event to every open watch."""
+        self.send_to_watches(line("ERROR", StatusError(code, message).status))
+
+    def send_to_watches(self, text: bytes) -> None:
+        """Send a line to every open watch as it is."""
+        for watch in self._watches:
+            watch.injected.append(text)
+            watch.wake.set()
+
+    def silence_watches(self) -> None:
+        """Send nothing to any watch from now on, and leave them all open."""
+        self._silent = True
+        for watch in self._watches:
+            watch.wake.set()
+
+    def expire_versions(self) -> None:
+        """Let every version before the present one expire."""
+        self._store.compact()
+
+    def refuse(self) -> None:
+        """For the API, at each request.
+
+        Raises:
+            StatusError: it is to be refused.
+        """
+        if self._refusals:
+            raise self._refusals.popleft()
+
+    async def silence(self) -> None:
+        """For the API, before it sends anything to a watch."""
+        if self._silent:
+            await asyncio.Event().wait()

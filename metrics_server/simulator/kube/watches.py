@@ -1,0 +1,58 @@
+"""A watch that is open at the simulated Kubernetes API."""
+
+import asyncio
+from collections import deque
+
+from aiohttp import web
+
+from metrics_server.simulator.kube.api_objects import Selection, line, seen_as
+from metrics_server.simulator.kube.objects import PODS, Object, ObjectStore, Resource
+from metrics_server.simulator.kube.pod_table import table_of
+
+
+class Watch:
+    """A watch that is open: what it is about, how far it is, and what is still to be written."""
+
+    def __init__(
+        self,
+        request: web.Request,
+        response: web.StreamResponse,
+        resource: Resource,
+        selection: Selection,
+    ) -> None:
+        self.request = request
+        self.response = response
+        self.resource = resource
+        self.selection = selection
+        self.version = int(request.query.get("resourceVersion") or "0")
+        self.wake = asyncio.Event()
+        self.injected: deque[bytes] = deque()
+        self._table = wants_table(request, resource)
+
+    async def send(self, kind: str, obj: Object) -> None:
+        """Write one change."""
+        await self.response.write(line(kind, table_of([obj], {}) if self._table else obj))
+
+    async def begin(self, store: ObjectStore) -> None:
+        """Where no version was asked for, what there is comes first, as if it were added."""
+        if self.version == 0:
+            self.version = store.version
+            for obj in store.snapshot(self.resource, self.version).values():
+                if self.selection.matches(obj):
+                    await self.send("ADDED", obj)
+
+    async def catch_up(self, store: ObjectStore) -> None:
+        """Write all that has happened; an ExpiredError if not all of it is known any more."""
+        self.wake.clear()
+        now = store.version
+        for event in store.since(self.resource, self.version):
+            if kind := seen_as(event, self.selection):
+                await self.send(kind, event.object)
+        self.version = now
+        while self.injected:
+            await self.response.write(self.injected.popleft())
+
+
+def wants_table(request: web.Request, resource: Resource) -> bool:
+    """Whether pods are asked for as kubectl prints them."""
+    return resource == PODS and "as=Table" in request.headers.get("Accept", "")
