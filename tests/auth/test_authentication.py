@@ -1,5 +1,5 @@
 from collections.abc import AsyncIterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -25,6 +25,7 @@ from tests.auth.test_client_certificates import (
     name,
 )
 from tests.auth.test_tokens import kubernetes
+from tests.support.clock import WallClock
 from tests.support.reviews import caller_of
 
 Lines = list[tuple[str, str]]
@@ -67,17 +68,6 @@ def shown(peer: Certified | None) -> PeerCertificates | None:
     return PeerCertificates((peer.der,)) if peer else None
 
 
-class Clock:
-    """A time that passes as it is told to."""
-
-    def __init__(self) -> None:
-        self.now = NOW
-
-    def __call__(self) -> datetime:
-        """The time."""
-        return self.now
-
-
 @pytest.fixture
 def reviews() -> Reviews:
     """The reviews of two users' tokens."""
@@ -99,13 +89,13 @@ def outcomes() -> list[Outcome]:
 
 
 @pytest.fixture
-def clock() -> Clock:
+def clock() -> WallClock:
     """What the authenticator tells the time by."""
-    return Clock()
+    return WallClock(NOW)
 
 
 @pytest.fixture
-def authenticator(tokens: TokenReviews, outcomes: list[Outcome], clock: Clock) -> Authenticator:
+def authenticator(tokens: TokenReviews, outcomes: list[Outcome], clock: WallClock) -> Authenticator:
     """What is tested; it trusts the two authorities."""
     made = Authenticator(tokens, outcomes.append, clock=clock)
     made.trust(TRUST)
@@ -359,7 +349,7 @@ async def test_a_bundle_that_cannot_be_read_changes_nothing(authenticator: Authe
     assert (await authenticator.authenticate(shown(ADMIN), [])).name == "admin"
 
 
-def test_a_peer_is_verified_once(authenticator: Authenticator, clock: Clock) -> None:
+def test_a_peer_is_verified_once(authenticator: Authenticator, clock: WallClock) -> None:
     """What a certificate is worth is known from its connection's first request on."""
     first = authenticator.peer(PeerCertificates((PROXY.der,)))
 
@@ -372,7 +362,7 @@ def test_a_peer_is_verified_once(authenticator: Authenticator, clock: Clock) -> 
 
 @pytest.mark.parametrize("peer", [PROXY, ADMIN])
 async def test_a_connection_outlives_no_certificate(
-    authenticator: Authenticator, clock: Clock, peer: Certified
+    authenticator: Authenticator, clock: WallClock, peer: Certified
 ) -> None:
     """A certificate that expires while its connection is open is refused from then on."""
     await authenticator.authenticate(shown(peer), ROOT)
@@ -385,7 +375,7 @@ async def test_a_connection_outlives_no_certificate(
         await authenticator.authenticate(shown(peer), ROOT)
 
 
-async def test_a_certificate_becomes_valid(authenticator: Authenticator, clock: Clock) -> None:
+async def test_a_certificate_becomes_valid(authenticator: Authenticator, clock: WallClock) -> None:
     """A refusal is not for ever: the clocks of two machines may differ by a little."""
     early = client(PROXIES, validity=(NOW + timedelta(seconds=5), NOW + DAY))
     with pytest.raises(UnauthorizedError):

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -29,7 +29,10 @@ from metrics_server.simulator.faults import Fault, FaultKind
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import Reviews
+from tests.support.clock import Clock
+from tests.support.harness import write_kubeconfig
 from tests.support.reviews import access_of, caller_of
+from tests.support.waiting import until
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 GROUP = "external.metrics.k8s.io"
@@ -81,17 +84,6 @@ def recording(name: str) -> Recording:
     return msgspec.json.decode((RECORDINGS / f"{name}.json").read_bytes(), type=Recording)
 
 
-class Clock:
-    """A time that moves only when it is told to."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-
 @pytest.fixture
 def reviews() -> Reviews:
     """What decides; at first it denies everything."""
@@ -109,20 +101,7 @@ async def api(reviews: Reviews) -> AsyncIterator[KubernetesAPI]:
 @pytest.fixture
 async def client(api: KubernetesAPI, tmp_path: Path) -> AsyncIterator[KubernetesClient]:
     """A client of that API."""
-    kubeconfig = tmp_path / "kubeconfig"
-    kubeconfig.write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "clusters": [{"name": "c", "cluster": {"server": api.url}}],
-                "users": [{"name": "u", "user": {}}],
-            }
-        )
-    )
-    made = await connect(kubeconfig)
+    made = await connect(write_kubeconfig(tmp_path / "kubeconfig", api.url))
     yield made
     await made.close()
 
@@ -146,13 +125,6 @@ async def is_allowed(authorizer: Authorizer, user: User, attributes: Attributes)
     except ForbiddenError:
         return False
     return True
-
-
-async def settled(holds: Callable[[], bool]) -> None:
-    """Wait until that holds."""
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - it is a server that is waited for
-            await asyncio.sleep(0.001)
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -467,13 +439,13 @@ async def test_reviews_leave_connections_for_others(
         asyncio.create_task(authorizer.authorize(ANONYMOUS, Attributes("get", path=f"/{number}")))
         for number in range(200)
     ]
-    await settled(lambda: len(reviews.access_reviews) >= 32)
+    await until(lambda: len(reviews.access_reviews) >= 32)
     assert await client.get("/version", {}, timeout=5)
     assert len(reviews.access_reviews) == 32
     for task in tasks:
         task.cancel()
     await asyncio.wait(tasks)
-    await settled(lambda: len(asyncio.all_tasks()) < len(tasks))
+    await until(lambda: len(asyncio.all_tasks()) < len(tasks))
 
 
 async def test_reviews_are_bounded(authorizer: Authorizer, reviews: Reviews) -> None:

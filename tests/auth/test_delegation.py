@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import CONFIG_MAPS, Object
 from tests.auth.test_client_certificates import authority
 from tests.auth.test_tokens import kubernetes
+from tests.support.waiting import until
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 RECORDED: Object = json.loads(
@@ -79,13 +80,6 @@ async def followed(client: KubernetesClient, store: DelegationStore) -> AsyncIte
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Return once a condition holds; fail if it does not come to hold."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for is anything that can be asked
-            await asyncio.sleep(0.001)
 
 
 @pytest.fixture

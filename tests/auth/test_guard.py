@@ -1,6 +1,5 @@
 """The guard before the API, over real TLS: nothing passes that was not decided on."""
 
-import json
 import ssl
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -46,6 +45,7 @@ from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.peer import PeerCertificates
+from tests.support.harness import write_kubeconfig
 from tests.support.reviews import access_of, caller_of
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
@@ -230,20 +230,7 @@ async def server(
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(KubernetesAPI())
         api.aggregate("authorization.k8s.io", "v1", reviews.subject_access_review)
-        kubeconfig = tmp_path / "kubeconfig"
-        kubeconfig.write_text(
-            json.dumps(
-                {
-                    "apiVersion": "v1",
-                    "kind": "Config",
-                    "current-context": "c",
-                    "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                    "clusters": [{"name": "c", "cluster": {"server": api.url}}],
-                    "users": [{"name": "u", "user": {}}],
-                }
-            )
-        )
-        client = await connect(kubeconfig)
+        client = await connect(write_kubeconfig(tmp_path / "kubeconfig", api.url))
         stack.push_async_callback(client.close)
         guard = Guard(callers, Authorizer(client, timeout=0.2), monitor)
         served = ApiServer(app_before(guard, measured, monitor))

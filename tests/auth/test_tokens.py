@@ -18,8 +18,10 @@ from metrics_server.kube.client import KubernetesClient, connect
 from metrics_server.simulator.kube.api import Handler, KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import Reviews
+from tests.support.clock import Clock
 from tests.support.harness import kubernetes_api, write_kubeconfig
 from tests.support.reviews import caller_of
+from tests.support.waiting import until
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 
@@ -70,9 +72,7 @@ class Door:
 
     async def asked(self, times: int) -> None:
         """Return once so many reviews were asked for."""
-        async with asyncio.timeout(5):
-            while len(self.bodies) < times:  # noqa: ASYNC110 - the door has nobody to call
-                await asyncio.sleep(0.001)
+        await until(lambda: len(self.bodies) >= times)
 
     def always(self, body: object, status: int = 201) -> None:
         """Answer everything by this."""
@@ -81,17 +81,6 @@ class Door:
             return web.json_response(body, status=status)
 
         self.answer = answer
-
-
-class Clock:
-    """Seconds that pass as they are told to."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 @pytest.fixture
@@ -111,7 +100,7 @@ def door() -> Door:
 @pytest.fixture
 def clock() -> Clock:
     """What the tokens' answers age by."""
-    return Clock()
+    return Clock(1000)
 
 
 @pytest.fixture

@@ -31,7 +31,7 @@ from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import client_context
 from tests.support.harness import Client as FrontProxyClient
-from tests.support.harness import eventually
+from tests.support.harness import eventually, write_kubeconfig
 
 pytestmark = pytest.mark.slow
 
@@ -79,18 +79,8 @@ FLAGS = {command: flags(command) for command in COMMANDS}
 
 
 def kubeconfig(folder: Path, url: str) -> Path:
-    """A kubeconfig of the API at a URL."""
-    path = folder / "kubeconfig"
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": "c",
-        "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-        "clusters": [{"name": "c", "cluster": {"server": url}}],
-        "users": [{"name": "u", "user": {}}],
-    }
-    path.write_text(json.dumps(document))
-    return path
+    """A kubeconfig of the API at a URL, in a folder."""
+    return write_kubeconfig(folder / "kubeconfig", url)
 
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
@@ -413,7 +403,12 @@ async def test_the_flags_of_trust_have_their_effect(
     (tmp_path / "proxies.crt").write_bytes(proxies.bundle)
     (tmp_path / "clients.crt").write_bytes(clients.bundle)
     line = (
-        *("--kubeconfig", str(kubeconfig(tmp_path, api.url)), "--secure-port", "0"),
+        *(
+            "--kubeconfig",
+            str(kubeconfig(tmp_path, api.url)),
+            "--secure-port",
+            "0",
+        ),
         *("--cert-dir", str(tmp_path), "--client-ca-file", str(tmp_path / "clients.crt")),
         *("--requestheader-client-ca-file", str(tmp_path / "proxies.crt")),
         *("--requestheader-allowed-names", "one,two"),
@@ -455,7 +450,12 @@ async def test_self_managed_certificates(
         assert isinstance(spec, dict)
         return base64.b64decode(str(spec.get("caBundle", "")))
 
-    line = ("--kubeconfig", str(kubeconfig(tmp_path, api.url)), "--secure-port", "0")
+    line = (
+        "--kubeconfig",
+        str(kubeconfig(tmp_path, api.url)),
+        "--secure-port",
+        "0",
+    )
     async with started("serve", "--self-managed-certs", *line) as process:
         told = await logged(process, "] serving kubernetes=")
         port = told.rsplit(":", 1)[1].split()[0]

@@ -3,12 +3,13 @@
 import asyncio
 import gc
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable
 
 import pytest
 
 from metrics_server.common.lookups import SharedLookups
 from tests.support.clock import Clock
+from tests.support.waiting import until
 
 TTL = 10.0
 
@@ -58,19 +59,12 @@ def source() -> Source:
     return Source()
 
 
-async def settled(holds: Callable[[], bool]) -> None:
-    """Let the event loop run until that holds."""
-    async with asyncio.timeout(5):
-        while not holds():  # noqa: ASYNC110 - tasks are waited for that set no event
-            await asyncio.sleep(0)
-
-
 async def begun(source: Source, *waiting: Awaitable[int]) -> list[asyncio.Task[int]]:
     """These, as tasks that all wait for a look-up that is under way."""
     asked = source.asked
     source.may_answer.clear()
     tasks = [asyncio.ensure_future(one) for one in waiting]
-    await settled(lambda: source.asked > asked)
+    await until(lambda: source.asked > asked)
     return tasks
 
 
@@ -195,7 +189,7 @@ async def test_the_last_that_gives_up_ends_it(lookups: Lookups, source: Source) 
     await asyncio.wait(tasks)
     source.may_answer.set()
     assert await lookups.get("a", source) == 2
-    await settled(lambda: source.cancelled == 1)
+    await until(lambda: source.cancelled == 1)
 
 
 async def test_a_value_that_came_as_all_gave_up_is_no_surprise(

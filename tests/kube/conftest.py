@@ -1,7 +1,7 @@
 """A Kubernetes API on loopback, a client of it, and what a real one answered."""
 
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -11,28 +11,12 @@ from aiohttp import web
 from metrics_server.kube.client import KubernetesClient, connect
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
+from tests.support.harness import write_kubeconfig
 
 Recording = Callable[[str], Object]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
-
-
-def write_kubeconfig(path: Path, server: str, user: Mapping[str, object] | None = None) -> Path:
-    """A kubeconfig of one cluster."""
-    path.write_text(
-        json.dumps(
-            {
-                "apiVersion": "v1",
-                "kind": "Config",
-                "current-context": "c",
-                "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
-                "clusters": [{"name": "c", "cluster": {"server": server}}],
-                "users": [{"name": "u", "user": user or {}}],
-            }
-        )
-    )
-    return path
 
 
 @asynccontextmanager

@@ -20,7 +20,8 @@ from metrics_server.kube.client import (
     keepalive_socket,
 )
 from metrics_server.simulator.kube.api import KubernetesAPI
-from tests.kube.conftest import connected, serving, write_kubeconfig
+from tests.kube.conftest import connected, serving
+from tests.support.harness import write_kubeconfig
 
 
 async def tell_authorization(request: web.Request) -> web.Response:
@@ -166,7 +167,7 @@ async def test_a_credential_is_sent_and_never_told(
 
     async with (
         serving(refuse_after_look) as url,
-        connected(write_kubeconfig(tmp_path / "k", url, {"token": "s3cret"})) as client,
+        connected(write_kubeconfig(tmp_path / "k", url, user={"token": "s3cret"})) as client,
     ):
         with pytest.raises(KubernetesError) as caught:
             await client.get("/version", {}, timeout=5)
@@ -186,7 +187,7 @@ async def test_a_rotated_token_is_read_anew(tmp_path: Path) -> None:
 
     kubeconfig = tmp_path / "k"
     async with serving(only_new) as url:
-        write_kubeconfig(kubeconfig, url, {"tokenFile": str(token)})
+        write_kubeconfig(kubeconfig, url, user={"tokenFile": str(token)})
         async with connected(kubeconfig) as client:
             token.write_text("new")
             with pytest.raises(KubernetesError) as caught:
@@ -207,7 +208,7 @@ async def test_a_credential_plugin_is_run(tmp_path: Path) -> None:
     plugin.chmod(stat.S_IRWXU)
     user = {"exec": {"apiVersion": credential["apiVersion"], "command": str(plugin)}}
     async with serving(tell_authorization) as url:
-        kubeconfig = write_kubeconfig(tmp_path / "k", url, user)
+        kubeconfig = write_kubeconfig(tmp_path / "k", url, user=user)
         async with connected(kubeconfig) as client:
             assert await client.get("/version", {}, timeout=5) == b"Bearer printed"
 
@@ -218,7 +219,7 @@ async def test_the_environment_names_the_kubeconfig(
     """Without a file named, $KUBECONFIG is used, of which some files may be missing."""
     user = {"username": "u", "password": "p"}
     async with serving(tell_authorization) as url:
-        kubeconfig = write_kubeconfig(tmp_path / "k", url, user)
+        kubeconfig = write_kubeconfig(tmp_path / "k", url, user=user)
         monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'missing'}:{kubeconfig}")
         async with connected(None) as client:
             assert client.host == url
@@ -274,7 +275,7 @@ async def test_a_broken_kubeconfig_keeps_its_secret(tmp_path: Path) -> None:
     """An error about a user's entry names the file, but does not repeat the entry."""
     kubeconfig = write_kubeconfig(tmp_path / "k", "http://127.0.0.1:1")
     config = json.loads(kubeconfig.read_text())
-    config["users"] = [{"name": "u", "token": "s3cret"}]
+    config["users"] = [{"name": "test", "token": "s3cret"}]
     kubeconfig.write_text(json.dumps(config))
     with pytest.raises(ConfigurationError, match="Expected key user") as caught:
         await connect(kubeconfig)
@@ -292,7 +293,7 @@ async def test_credentials_that_cannot_be_read_anew_are_kept(tmp_path: Path) -> 
         kubeconfig = tmp_path / "k"
         token = tmp_path / "token"
         token.write_text("t")
-        write_kubeconfig(kubeconfig, url, {"tokenFile": str(token)})
+        write_kubeconfig(kubeconfig, url, user={"tokenFile": str(token)})
         async with connected(kubeconfig) as client:
             token.unlink()
             with capture_logs() as logs:

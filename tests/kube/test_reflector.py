@@ -1,6 +1,6 @@
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
@@ -15,7 +15,9 @@ from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import NODES, PODS, Object
-from tests.kube.conftest import Recording, connected, serving, write_kubeconfig
+from tests.kube.conftest import Recording, connected, serving
+from tests.support.harness import write_kubeconfig
+from tests.support.waiting import until
 
 PATH = "/api/v1/pods"
 
@@ -34,13 +36,6 @@ def pod(name: str, gpus: str = "1") -> Object:
 def names(store: PodStore) -> set[str]:
     """The names of the pods of the default namespace."""
     return {found.name for found in store.in_namespace("default")}
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    """Return once a condition holds; fail if it does not come to hold."""
-    async with asyncio.timeout(5):
-        while not condition():  # noqa: ASYNC110 - what is waited for is anything that can be asked
-            await asyncio.sleep(0.001)
 
 
 class Naps:

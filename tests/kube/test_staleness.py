@@ -17,31 +17,19 @@ from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import PODS
-from tests.kube.conftest import connected, serving, write_kubeconfig
-from tests.kube.test_reflector import PATH, Naps, lists, names, pod, running, until, watches
+from tests.kube.conftest import connected, serving
+from tests.kube.test_reflector import PATH, Naps, lists, names, pod, running, watches
+from tests.support.clock import Clock
+from tests.support.harness import write_kubeconfig
+from tests.support.waiting import until
 
 decode = pod_decoder()
-
-
-class Clock:
-    """A clock that a test sets.
-
-    Attributes:
-        now: what it shows.
-    """
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
 
 
 @pytest.fixture
 def clock() -> Clock:
     """What the reflector goes by."""
-    return Clock()
+    return Clock(1000)
 
 
 @pytest.fixture

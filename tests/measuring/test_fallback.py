@@ -20,23 +20,13 @@ from metrics_server.measuring.samples import Answer, Question
 from metrics_server.measuring.selection import Selection
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import Rules
+from tests.support.clock import Clock
 
 UTILIZATION = Rules(CATALOGUE).find("gpu_utilization")
 MEMORY = Rules(CATALOGUE).find("gpu_memory_used")
 QUESTION = Question("default", "gpu_utilization", parse_selector("app=a"))
 MISSING = MeasurementMissingError("0 of 2 pods have a measurement", "exporters-failed")
 REAL = Answer(83.0, 0, 1000.0, "exporters", 2, 2)
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self, now: float) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        """The time it was set to."""
-        return self.now
 
 
 def chain(kinds: Sequence[FallbackKind], clock: Clock) -> FallbackChain:

@@ -1,7 +1,7 @@
 """Means over a window: what is measured in the background, for how long, and what comes of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 import pytest
 from hypothesis import given
@@ -16,6 +16,8 @@ from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import MetricRule
 from tests.support import harness
+from tests.support.clock import Clock
+from tests.support.waiting import until
 
 # Measured in the background each second, which no test takes that does not wait for it.
 WINDOWED = structs.replace(CATALOGUE[0], name="smooth", window=30)
@@ -25,17 +27,6 @@ MAX = structs.replace(WINDOWED, over_pods="max")
 QUICK = structs.replace(CATALOGUE[0], name="quick", window=1)
 QUESTION = Question("default", "smooth", parse_selector("app=a"))
 OTHER = Question("default", "smooth", parse_selector("app=b"))
-
-
-class Clock:
-    """A clock that a test sets."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        """The time it was set to."""
-        return self.now
 
 
 @pytest.fixture
@@ -76,15 +67,6 @@ def ask(
     answer = windows.mean(question, rule, measured(value, 1000 + now, pods), never)
     assert answer.timestamp == 1000 + now
     return answer.value
-
-
-async def eventually(holds: Callable[[], bool]) -> None:
-    """Wait until this holds."""
-
-    async def ask() -> bool:
-        return holds()
-
-    await harness.eventually(ask, bool)
 
 
 def background() -> list[str]:
@@ -166,13 +148,13 @@ async def test_a_question_is_measured_while_it_is_in_demand() -> None:
     async with Windows(period=0.001, linger=60, clock=clock) as windows:
         windows.mean(QUESTION, QUICK, values[0], measure)
         assert background() == ["window default/smooth"]
-        await eventually(lambda: len(values) >= 3)
+        await until(lambda: len(values) >= 3)
         values.append(measured(90, clock.now))
-        await eventually(lambda: len(values) >= 8)
+        await until(lambda: len(values) >= 8)
         answer = windows.mean(QUESTION, QUICK, values[-1], measure)
         assert 10 < answer.value < 90
         clock.now += 100
-        await eventually(lambda: not background())
+        await until(lambda: not background())
         count = len(values)
         assert windows.mean(QUESTION, QUICK, measured(90, 5), measure).value == 90, "a new window"
         assert len(values) == count
@@ -189,7 +171,7 @@ async def test_a_long_window_is_not_measured_more_often_than_30_times() -> None:
     async with Windows(period=0.001) as windows:
         windows.mean(QUESTION, WINDOWED, measured(1, 0), lambda: measure("long"))
         windows.mean(OTHER, QUICK, measured(1, 0), lambda: measure("quick"))
-        await eventually(lambda: counts["quick"] >= 7)
+        await until(lambda: counts["quick"] >= 7)
         assert counts["long"] <= 2
 
 
@@ -204,7 +186,7 @@ async def test_a_missing_measurement_is_a_gap() -> None:
 
     async with Windows(period=0.001) as windows:
         windows.mean(QUESTION, QUICK, measured(10, 0), measure)
-        await eventually(lambda: calls >= 3)
+        await until(lambda: calls >= 3)
         assert background()
 
 
@@ -217,7 +199,7 @@ async def test_an_error_in_the_background_is_logged_and_the_next_question_starts
     async with Windows(period=0.001) as windows:
         with capture_logs() as logs:
             windows.mean(QUESTION, QUICK, measured(10, 0), fail)
-            await eventually(lambda: not background())
+            await until(lambda: not background())
         assert [line["event"] for line in logs] == ["window stopped"]
         assert windows.mean(QUESTION, QUICK, measured(90, 1), fail).value == 90
 
@@ -248,7 +230,7 @@ async def test_the_number_of_windows_is_bounded() -> None:
         for n in range(1100):
             question = Question("default", "quick", parse_selector(f"app={n}"))
             windows.mean(question, QUICK, measured(1, 0), never)
-        await eventually(lambda: len(background()) <= 1000)
+        await until(lambda: len(background()) <= 1000)
         assert len(windows._windows) <= 1000
 
 
@@ -273,10 +255,10 @@ async def test_a_server_answers_with_the_mean_of_the_window() -> None:
         exporter = simulated.exporters["gpu-0"]
         item = (await simulated.client.metric("default", "smooth")).item()
         assert (item.value, item.window) == ("20", 2)
-        await eventually(lambda: exporter.scrapes >= 5)
+        await until(lambda: exporter.scrapes >= 5)
         exporter.page = harness.page({("default", "a"): [80.0]})
         scrapes = exporter.scrapes
-        await eventually(lambda: exporter.scrapes >= scrapes + 3)
+        await until(lambda: exporter.scrapes >= scrapes + 3)
         item = (await simulated.client.metric("default", "smooth")).item()
         assert 20 < int(item.value) < 80
         plain = (await simulated.client.metric("default", "gpu_utilization")).item()

@@ -28,6 +28,7 @@ from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import DiscoveredTargets, Way
 from metrics_server.sources.pages.access import AccessKeeper
 from metrics_server.telemetry.metrics import Monitor
+from tests.support.clock import Clock
 
 NODE_COUNT = 2
 CAPACITY = NODE_COUNT * GPUS_PER_NODE
@@ -41,20 +42,10 @@ UTILIZATION = MetricRule(
 )
 
 
-class Clock:
-    """A clock that the test sets."""
-
-    now = 1_700_000_000.0
-
-    def __call__(self) -> float:
-        """The time."""
-        return self.now
-
-
 @pytest.fixture
 def clock() -> Clock:
     """The clock of the cluster."""
-    return Clock()
+    return Clock(1_700_000_000)
 
 
 @pytest.fixture

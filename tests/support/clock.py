@@ -1,4 +1,6 @@
-"""A clock that a test sets."""
+"""Clocks that a test sets."""
+
+from datetime import datetime, timedelta
 
 
 class Clock:
@@ -21,3 +23,25 @@ class Clock:
     def advance(self, seconds: float) -> None:
         """Let so many seconds pass."""
         self.now += seconds
+
+
+class WallClock:
+    """The same, for the time of day.
+
+    Args:
+        now: what it shows at first.
+
+    Attributes:
+        now: what it shows.
+    """
+
+    def __init__(self, now: datetime) -> None:
+        self.now = now
+
+    def __call__(self) -> datetime:
+        """The time."""
+        return self.now
+
+    def advance(self, time: timedelta) -> None:
+        """Let so much time pass."""
+        self.now += time

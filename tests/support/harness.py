@@ -355,10 +355,22 @@ def admin(trust: SimulatedTrust) -> KeyPair:
     return trust.clients.issue_client("admin", [MASTERS])
 
 
-def write_kubeconfig(path: Path, url: str, bundle: bytes) -> None:
-    """A kubeconfig for a Kubernetes API that is verified by an authority, with a token."""
-    authority = path.with_suffix(".crt")
-    authority.write_bytes(bundle)
+def write_kubeconfig(
+    path: Path, url: str, bundle: bytes = b"", *, user: Mapping[str, object] | None = None
+) -> Path:
+    """Write a kubeconfig, and return its path.
+
+    Args:
+        path: of the file.
+        url: of the Kubernetes API.
+        bundle: the authorities that it is verified by, PEM; not needed over plain HTTP.
+        user: the user's credentials; a token if there is nothing else.
+    """
+    cluster = {"server": url}
+    if bundle:
+        authority = path.with_suffix(".crt")
+        authority.write_bytes(bundle)
+        cluster["certificate-authority"] = str(authority)
     # JSON is YAML, too.
     path.write_text(
         json.dumps(
@@ -367,13 +379,9 @@ def write_kubeconfig(path: Path, url: str, bundle: bytes) -> None:
                 "kind": "Config",
                 "current-context": "test",
                 "contexts": [{"name": "test", "context": {"cluster": "test", "user": "test"}}],
-                "clusters": [
-                    {
-                        "name": "test",
-                        "cluster": {"server": url, "certificate-authority": str(authority)},
-                    }
-                ],
-                "users": [{"name": "test", "user": {"token": "test"}}],
+                "clusters": [{"name": "test", "cluster": cluster}],
+                "users": [{"name": "test", "user": {"token": "test"} if user is None else user}],
             }
         )
     )
+    return path

@@ -21,7 +21,9 @@ from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.self_managed import SelfManaged
 from metrics_server.tls.shared import API_SERVICE, SharedBundle
-from tests.kube.conftest import connected, write_kubeconfig
+from tests.kube.conftest import connected
+from tests.support.clock import WallClock
+from tests.support.harness import write_kubeconfig
 from tests.support.peers import HOST, PATIENCE_SECONDS, server, trusting
 
 pytestmark = pytest.mark.slow
@@ -33,17 +35,6 @@ SERVICE, NAMESPACE, SECRET = (
 )
 NAME = f"{SERVICE}.{NAMESPACE}.svc"
 HOUR = timedelta(hours=1)
-
-
-class Clock:
-    """A clock that stands still until it is set."""
-
-    def __init__(self) -> None:
-        self.now = datetime.now(UTC)
-
-    def __call__(self) -> datetime:
-        """The present."""
-        return self.now
 
 
 def api_service(**spec: bool | str) -> Object:
@@ -92,7 +83,7 @@ async def client(api: KubernetesAPI, tmp_path: Path) -> AsyncIterator[Kubernetes
 class Replica:
     """One server's side: what it serves with."""
 
-    def __init__(self, client: KubernetesClient, clock: Clock) -> None:
+    def __init__(self, client: KubernetesClient, clock: WallClock) -> None:
         self.pairs: list[KeyPair] = []
         self.managed = SelfManaged(
             client,
@@ -112,7 +103,7 @@ class Replica:
 
 async def test_many_replicas_at_once_agree(client: KubernetesClient, api: KubernetesAPI) -> None:
     """Five that start at the same moment end with one authority and one pair, and publish it."""
-    clock = Clock()
+    clock = WallClock(datetime.now(UTC))
     replicas = [Replica(client, clock) for _ in range(5)]
     await asyncio.gather(*(one.managed.settle() for one in replicas))
     assert len({one.serving for one in replicas}) == 1
@@ -127,7 +118,7 @@ async def test_many_replicas_agree_through_a_change_of_the_authority(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
     """Whatever is due, one of them does it and all of them take it up."""
-    clock = Clock()
+    clock = WallClock(datetime.now(UTC))
     replicas = [Replica(client, clock) for _ in range(5)]
     until = max(await asyncio.gather(*(one.managed.settle() for one in replicas)))
     first = data(api)["ca.crt"]
@@ -144,7 +135,7 @@ async def test_a_failing_api_is_asked_again(
     client: KubernetesClient, api: KubernetesAPI, failing: int
 ) -> None:
     """Errors are told once, waited out, and none of them ends it."""
-    clock = Clock()
+    clock = WallClock(datetime.now(UTC))
     replica = Replica(client, clock)
     slept: list[float] = []
     resting = asyncio.Event()
@@ -189,7 +180,7 @@ async def test_a_pair_is_served_though_there_is_no_apiservice(
 ) -> None:
     """It is told once, and made good as soon as there is one."""
     api.delete(API_SERVICES, "", API_SERVICE)
-    replica = Replica(client, Clock())
+    replica = Replica(client, WallClock(datetime.now(UTC)))
     with capture_logs() as logs:
         for _ in range(3):
             await replica.managed.settle()
@@ -210,7 +201,7 @@ async def test_the_bundle_of_another_server_is_not_touched(
     theirs = api_service()
     theirs["spec"] = {"service": {"namespace": "keda", "name": "keda-metrics"}, "caBundle": "eA=="}
     api.apply(API_SERVICES, theirs)
-    replica = Replica(client, Clock())
+    replica = Replica(client, WallClock(datetime.now(UTC)))
     await replica.managed.settle()
     assert published(api) == b"x"
     assert "names the Service keda/keda-metrics" in (replica.managed.bundle_error or "")
@@ -232,7 +223,7 @@ async def test_no_bundle_is_written_over_a_newer_one(
 async def test_verification_is_not_skipped(client: KubernetesClient, api: KubernetesAPI) -> None:
     """An APIService that says not to verify is put right, and the rest of it is left as it is."""
     api.apply(API_SERVICES, api_service(insecureSkipTLSVerify=True))
-    await Replica(client, Clock()).managed.settle()
+    await Replica(client, WallClock(datetime.now(UTC))).managed.settle()
     obj = api.store.get(API_SERVICES, "", API_SERVICE)
     assert obj is not None
     spec = msgspec.convert(obj["spec"], dict[str, object])
@@ -246,7 +237,7 @@ async def test_nothing_is_written_while_nothing_changes(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
     """Replicas that look again leave no trace."""
-    replica = Replica(client, Clock())
+    replica = Replica(client, WallClock(datetime.now(UTC)))
     await replica.managed.settle()
     version = api.store.version
     for _ in range(3):
@@ -266,7 +257,7 @@ async def test_a_secret_made_beforehand_is_filled(
             "data": {"note": "eA=="},
         },
     )
-    await Replica(client, Clock()).managed.settle()
+    await Replica(client, WallClock(datetime.now(UTC))).managed.settle()
     obj = api.store.get(SECRETS, NAMESPACE, SECRET)
     assert obj is not None
     assert obj["type"] == "Opaque"
@@ -284,7 +275,7 @@ async def test_a_secret_of_somebody_else_is_not_overwritten(
         "data": msgspec.to_builtins({"tls.crt": pair.certificate, "tls.key": pair.key}),
     }
     api.apply(SECRETS, secret)
-    replica = Replica(client, Clock())
+    replica = Replica(client, WallClock(datetime.now(UTC)))
     with pytest.raises(KubernetesError, match=f"patch secret {SECRET}") as raised:
         await replica.managed.settle()
     assert "it has no ca.crt" in str(raised.value)
@@ -295,7 +286,7 @@ async def test_a_secret_of_somebody_else_is_not_overwritten(
 
 async def test_an_end_without_renewal_is_told(client: KubernetesClient) -> None:
     """When the Kubernetes API is away for so long, readiness says what is going to happen."""
-    clock = Clock()
+    clock = WallClock(datetime.now(UTC))
     replica = Replica(client, clock)
     await replica.managed.settle()
     assert replica.managed.check() is None
@@ -316,7 +307,7 @@ async def test_a_thousand_requests_through_all_changes(
     Two replicas listen; their client trusts the published bundle, as the aggregator does. A
     simulated year and a half passes meanwhile, with the times of the certificates as they are.
     """
-    clock = Clock()
+    clock = WallClock(datetime.now(UTC))
     contexts = [ListeningContext(Authority("before").issue([HOST])) for _ in range(2)]
     managed = [
         SelfManaged(
