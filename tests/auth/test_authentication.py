@@ -24,8 +24,8 @@ from tests.auth.test_client_certificates import (
     ec_key,
     name,
 )
-from tests.auth.test_tokens import kubernetes
 from tests.support.clock import WallClock
+from tests.support.kubernetes import kubernetes
 from tests.support.reviews import caller_of
 
 Lines = list[tuple[str, str]]

@@ -24,13 +24,14 @@ from metrics_server.errors import (
     ReviewError,
     TooManyReviewsError,
 )
-from metrics_server.kube.client import KubernetesClient, connect
+from metrics_server.kube.client import KubernetesClient
 from metrics_server.simulator.faults import Fault, FaultKind
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import Reviews
 from tests.support.clock import Clock
 from tests.support.harness import write_kubeconfig
+from tests.support.kubernetes import connected
 from tests.support.reviews import access_of, caller_of
 from tests.support.waiting import until
 
@@ -101,9 +102,8 @@ async def api(reviews: Reviews) -> AsyncIterator[KubernetesAPI]:
 @pytest.fixture
 async def client(api: KubernetesAPI, tmp_path: Path) -> AsyncIterator[KubernetesClient]:
     """A client of that API."""
-    made = await connect(write_kubeconfig(tmp_path / "kubeconfig", api.url))
-    yield made
-    await made.close()
+    async with connected(write_kubeconfig(tmp_path / "kubeconfig", api.url)) as made:
+        yield made
 
 
 @pytest.fixture

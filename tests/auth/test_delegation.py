@@ -27,7 +27,7 @@ from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import CONFIG_MAPS, Object
 from tests.auth.test_client_certificates import authority
-from tests.auth.test_tokens import kubernetes
+from tests.support.kubernetes import kubernetes
 from tests.support.waiting import until
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"

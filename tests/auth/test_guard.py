@@ -30,7 +30,6 @@ from metrics_server.auth.identity import ANONYMOUS, User
 from metrics_server.auth.request_info import Attributes, attributes_of
 from metrics_server.errors import UnauthorizedError
 from metrics_server.http.listener import listening
-from metrics_server.kube.client import connect
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, Simulated
 from metrics_server.measuring.provider import ExternalMetricsProvider
@@ -46,6 +45,7 @@ from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.peer import PeerCertificates
 from tests.support.harness import write_kubeconfig
+from tests.support.kubernetes import connected
 from tests.support.reviews import access_of, caller_of
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
@@ -230,8 +230,8 @@ async def server(
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(KubernetesAPI())
         api.aggregate("authorization.k8s.io", "v1", reviews.subject_access_review)
-        client = await connect(write_kubeconfig(tmp_path / "kubeconfig", api.url))
-        stack.push_async_callback(client.close)
+        kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", api.url)
+        client = await stack.enter_async_context(connected(kubeconfig))
         guard = Guard(callers, Authorizer(client, timeout=0.2), monitor)
         served = ApiServer(app_before(guard, measured, monitor))
         host, port = await stack.enter_async_context(listening(served, "127.0.0.1", 0, context))

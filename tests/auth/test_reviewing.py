@@ -16,7 +16,7 @@ from metrics_server.auth.reviewing import Reviewing
 from metrics_server.auth.tokens import TokenReviews
 from metrics_server.errors import KubernetesError, ReviewError
 from metrics_server.kube.client import KubernetesClient
-from tests.auth.test_tokens import kubernetes
+from tests.support.kubernetes import kubernetes
 
 ALICE = User("alice")
 METRIC = Attributes("list", "default", "external.metrics.k8s.io", "v1beta1", "gpu_utilization")

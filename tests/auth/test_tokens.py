@@ -1,7 +1,6 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -14,12 +13,12 @@ from structlog.testing import capture_logs
 from metrics_server.auth.identity import User
 from metrics_server.auth.tokens import TOKEN_REVIEWS, TokenReviews, bearer_token
 from metrics_server.errors import KubernetesError, UnauthorizedError
-from metrics_server.kube.client import KubernetesClient, connect
-from metrics_server.simulator.kube.api import Handler, KubernetesAPI
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.simulator.kube.api import Handler
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import Reviews
 from tests.support.clock import Clock
-from tests.support.harness import kubernetes_api, write_kubeconfig
+from tests.support.kubernetes import kubernetes
 from tests.support.reviews import caller_of
 from tests.support.waiting import until
 
@@ -33,19 +32,6 @@ def recorded(recording: str) -> tuple[Object, Object]:
     """The body of a recorded request, and that of its answer."""
     found = json.loads((RECORDINGS / f"tokenreview-{recording}.json").read_bytes())
     return found["request"]["body"], found["response"]["body"]
-
-
-@asynccontextmanager
-async def kubernetes(folder: Path) -> AsyncIterator[tuple[KubernetesAPI, KubernetesClient]]:
-    """A Kubernetes API, and a client of it."""
-    async with kubernetes_api() as (api, authority):
-        kubeconfig = folder / "kubeconfig"
-        write_kubeconfig(kubeconfig, api.url, authority.bundle)
-        client = await connect(kubeconfig)
-        try:
-            yield api, client
-        finally:
-            await client.close()
 
 
 class Door:

@@ -20,8 +20,8 @@ from metrics_server.kube.client import (
     keepalive_socket,
 )
 from metrics_server.simulator.kube.api import KubernetesAPI
-from tests.kube.conftest import connected, serving
 from tests.support.harness import write_kubeconfig
+from tests.support.kubernetes import connected, serving
 
 
 async def tell_authorization(request: web.Request) -> web.Response:

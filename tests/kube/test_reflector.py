@@ -15,8 +15,9 @@ from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import NODES, PODS, Object
-from tests.kube.conftest import Recording, connected, serving
+from tests.kube.conftest import Recording
 from tests.support.harness import write_kubeconfig
+from tests.support.kubernetes import connected, serving
 from tests.support.waiting import until
 
 PATH = "/api/v1/pods"

@@ -21,9 +21,9 @@ from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.self_managed import SelfManaged
 from metrics_server.tls.shared import API_SERVICE, SharedBundle
-from tests.kube.conftest import connected
 from tests.support.clock import WallClock
 from tests.support.harness import write_kubeconfig
+from tests.support.kubernetes import connected
 from tests.support.peers import HOST, PATIENCE_SECONDS, server, trusting
 
 pytestmark = pytest.mark.slow

@@ -1,0 +1,48 @@
+"""Clients of a Kubernetes API, and servers that stand in for one."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+from metrics_server.kube.client import KubernetesClient, connect
+from metrics_server.simulator.kube.api import KubernetesAPI
+from tests.support.harness import kubernetes_api, write_kubeconfig
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+@asynccontextmanager
+async def serving(handler: Handler) -> AsyncIterator[str]:
+    """A server that answers everything by a handler."""
+    app = web.Application()
+    app.router.add_get("/{path:.*}", handler)
+    runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        host, port = runner.addresses[0]
+        yield f"http://{host}:{port}"
+    finally:
+        await runner.cleanup()
+
+
+@asynccontextmanager
+async def connected(kubeconfig: Path | None) -> AsyncIterator[KubernetesClient]:
+    """A client that is closed after use."""
+    client = await connect(kubeconfig)
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def kubernetes(folder: Path) -> AsyncIterator[tuple[KubernetesAPI, KubernetesClient]]:
+    """A Kubernetes API behind TLS, and a client of it."""
+    async with (
+        kubernetes_api() as (api, authority),
+        connected(write_kubeconfig(folder / "kubeconfig", api.url, authority.bundle)) as client,
+    ):
+        yield api, client
