@@ -1,0 +1,47 @@
+"""Runs the soak, prints its report, and exits with 1 if anything speaks against the server."""
+
+import argparse
+import re
+import secrets
+import sys
+from pathlib import Path
+
+from tests.bench import uvloop_runner
+from tests.soak.report import text
+from tests.soak.run import Plan, soak
+
+_UNITS = {"s": 1, "m": 60, "h": 3600}
+
+
+def main() -> int:
+    """Run it."""
+    parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    parser.add_argument("--duration", type=_seconds, default=3600, help="such as 90s, 5m, 1h")
+    parser.add_argument("--seed", type=int, default=None, help="repeats a run")
+    parser.add_argument("--rate", type=float, default=12, help="questions a second")
+    parser.add_argument("--report", type=Path, help="also write the report to this file")
+    parser.add_argument(
+        "--log", type=Path, default=Path("soak-server.log"), help="where the server's log goes"
+    )
+    given = parser.parse_args()
+    seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
+    sys.stdout.write(f"seed {seed}\n")
+    sys.stdout.flush()
+    with uvloop_runner() as runner:
+        record = runner.run(soak(Plan(given.duration, seed, given.rate), given.log))
+    told = text(record)
+    sys.stdout.write(told)
+    if given.report:
+        given.report.write_text(told)
+    return 1 if record.failures else 0
+
+
+def _seconds(given: str) -> float:
+    found = re.fullmatch(r"(\d+)([smh])", given)
+    if found is None:
+        raise argparse.ArgumentTypeError("a number and a unit: 90s, 5m, 1h")
+    return int(found[1]) * _UNITS[found[2]]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

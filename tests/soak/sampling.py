@@ -1,0 +1,144 @@
+"""What the server's process takes, and what it logs."""
+
+import os
+import signal
+from collections import Counter
+from pathlib import Path
+from typing import IO
+
+import msgspec
+from msgspec import Struct
+
+# Runs before the server: a signal has it write down what only it can count.
+PREAMBLE = """
+import asyncio, gc, json, os, signal, sys
+from collections import Counter
+def count(*_):
+    tasks = asyncio.all_tasks()
+    names = Counter(task.get_coro().__qualname__ for task in tasks)
+    told = json.dumps({{"tasks": len(tasks), "objects": len(gc.get_objects()), "names": names}})
+    with open({path!r} + ".new", "w") as file:
+        file.write(told)
+    os.replace({path!r} + ".new", {path!r})
+signal.signal(signal.SIGUSR2, count)
+"""
+
+_TICKS = os.sysconf("SC_CLK_TCK")
+_PAGE = os.sysconf("SC_PAGE_SIZE")
+# Events of level "error" that a fault of ours explains.
+_EXPLAINED = frozenset({"kept the serving certificate, as the files hold no better"})
+_MOST_KEPT = 20
+
+
+class Inside(Struct):
+    """What the process counts itself.
+
+    Attributes:
+        tasks: asyncio's.
+        objects: those that the garbage collector knows.
+        names: how many tasks run each coroutine.
+    """
+
+    tasks: int = 0
+    objects: int = 0
+    names: dict[str, int] = {}
+
+
+class Sample(Struct, frozen=True):
+    """The process at one moment; `cpu` is in seconds since its start."""
+
+    at: float
+    resident: int
+    descriptors: int
+    threads: int
+    cpu: float
+    tasks: int
+    objects: int
+
+
+class Process:
+    """The server's process, seen from outside.
+
+    Args:
+        pid: of it.
+        inside: the file that it writes its own counts to.
+    """
+
+    def __init__(self, pid: int, inside: Path) -> None:
+        self._pid = pid
+        self._inside = inside
+
+    def inside(self) -> Inside:
+        """Its own counts at the signal before; the signal for the next is sent."""
+        os.kill(self._pid, signal.SIGUSR2)
+        try:
+            return msgspec.json.decode(self._inside.read_bytes(), type=Inside)
+        except FileNotFoundError:
+            return Inside()
+
+    def sample(self, at: float) -> Sample:
+        """What it takes now; a ProcessLookupError or a FileNotFoundError if it is gone."""
+        proc = Path("/proc", str(self._pid))
+        inside = self.inside()
+        stat = (proc / "stat").read_text().rpartition(")")[2].split()
+        return Sample(
+            at,
+            int((proc / "statm").read_text().split()[1]) * _PAGE,
+            sum(1 for _ in (proc / "fd").iterdir()),
+            int(stat[17]),
+            (int(stat[11]) + int(stat[12])) / _TICKS,
+            inside.tasks,
+            inside.objects,
+        )
+
+
+class _Line(Struct):
+    event: str
+    level: str = ""
+    url: str = ""
+
+
+class Log:
+    """The server's log, in a file that is read as it grows.
+
+    Args:
+        file: its end is written to by the server.
+
+    Attributes:
+        levels: how many lines of each level.
+        events: how many of each level and event.
+        bad: lines that no fault explains: errors, tracebacks, "unexpected".
+        url: where the server says that it serves.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.levels: Counter[str] = Counter()
+        self.events: Counter[tuple[str, str]] = Counter()
+        self.bad: list[str] = []
+        self.url = ""
+        self._file = file
+        self._rest = b""
+
+    def read(self) -> None:
+        """Take what is new."""
+        *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
+        for text in lines:
+            self._take(text)
+
+    def _take(self, text: bytes) -> None:
+        try:
+            line = msgspec.json.decode(text, type=_Line)
+        except msgspec.DecodeError:
+            self._blame(text)  # such as a line of a traceback
+            return
+        self.levels[line.level] += 1
+        self.events[line.level, line.event] += 1
+        if line.event == "serving":
+            self.url = line.url
+        wrong = line.level in ("error", "critical") and line.event not in _EXPLAINED
+        if wrong or "unexpected" in line.event or b"Traceback" in text:
+            self._blame(text)
+
+    def _blame(self, text: bytes) -> None:
+        if len(self.bad) < _MOST_KEPT:
+            self.bad.append(text[:1000].decode(errors="replace"))

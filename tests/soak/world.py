@@ -1,0 +1,230 @@
+"""The pods of the simulated cluster, and so what is the right answer to each question."""
+
+from collections import defaultdict
+from contextlib import AsyncExitStack
+from decimal import ROUND_HALF_UP, Decimal
+from random import Random
+from statistics import fmean
+from time import monotonic
+from typing import Self
+
+from msgspec import Struct, field, structs
+
+from metrics_server.demo import manifests
+from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS
+from tests.harness import pod as pod_object
+from tests.soak.api import FaultyAPI
+from tests.soak.exporter import Exporter
+
+NODES = 8
+NAMESPACES = ("team-a", "team-b", "team-c")
+APPS = ("train", "serve")
+FEWEST_PODS, PODS_AT_FIRST, MOST_PODS = 4, 7, 9
+# Each application has values of its own, so that a sample of another one's pod would be seen.
+BAND = 6
+
+
+class App(Struct, frozen=True):
+    """An application: what one HPA asks about."""
+
+    namespace: str
+    name: str
+    low: int
+
+    @property
+    def high(self) -> int:
+        """The greatest value that one of its GPUs may have."""
+        return self.low + BAND - 2
+
+
+class SimulatedPod(Struct, frozen=True):
+    """A pod with its GPUs."""
+
+    app: App
+    name: str
+    node: str
+    gpus: tuple[int, ...]
+    ready: bool = True
+    terminating: bool = False
+    works: bool = True
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Its namespace and name."""
+        return self.app.namespace, self.name
+
+
+class Past(Struct):
+    """What was true of an application since the last quiet phase.
+
+    Attributes:
+        lowest, highest: of its pods' values.
+        fewest, most: of its Ready pods.
+        changed: when it last changed, by the monotonic clock.
+    """
+
+    lowest: float
+    highest: float
+    fewest: int
+    most: int
+    changed: float
+
+
+class World:
+    """The nodes and pods; an asynchronous context manager.
+
+    Args:
+        api: the Kubernetes API that tells of them.
+        seed: makes the pods.
+
+    Attributes:
+        apps: those that are asked about.
+        exporters: by node.
+        past: of each application.
+    """
+
+    def __init__(self, api: FaultyAPI, seed: str) -> None:
+        self.apps = [
+            App(namespace, name, 4 + BAND * (len(APPS) * i + j))
+            for i, namespace in enumerate(NAMESPACES)
+            for j, name in enumerate(APPS)
+        ]
+        self.exporters: dict[str, Exporter] = {}
+        self.past: dict[App, Past] = {}
+        self._api = api
+        self._rng = Random(seed)
+        self._pods: dict[tuple[str, str], SimulatedPod] = {}
+        self._stack = AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        for number in range(NODES):
+            node = f"gpu-{number}"
+            exporter = Exporter(lambda value, node=node: self._page(node, value))
+            self.exporters[node] = await self._stack.enter_async_context(exporter)
+            self.announce(node)
+        for app in self.apps:
+            for number in range(PODS_AT_FIRST):
+                self.put(self.new(app, f"{app.name}-{number}"))
+        self.forget()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._stack.aclose()
+
+    def announce(self, node: str) -> None:
+        """Publish where the exporter of a node is."""
+        self._api.apply(
+            ENDPOINT_SLICES, manifests.endpoint_slice(node, self.exporters[node].port)
+        )
+
+    def withdraw(self, node: str) -> None:
+        """Let the exporter of a node be gone."""
+        name = f"{manifests.EXPORTER_SERVICE}-{node}"
+        if self._api.store.get(ENDPOINT_SLICES, manifests.EXPORTER_NAMESPACE, name):
+            self._api.delete(ENDPOINT_SLICES, manifests.EXPORTER_NAMESPACE, name)
+
+    def new(self, app: App, name: str) -> SimulatedPod:
+        """A pod, somewhere."""
+        gpus = tuple(self._value(app) for _ in range(self._rng.choice((1, 1, 2))))
+        return SimulatedPod(app, name, f"gpu-{self._rng.randrange(NODES)}", gpus)
+
+    def reloaded(self, pod: SimulatedPod) -> SimulatedPod:
+        """The pod under another load."""
+        return structs.replace(pod, gpus=tuple(self._value(pod.app) for _ in pod.gpus))
+
+    def put(self, pod: SimulatedPod) -> None:
+        """Create or change a pod."""
+        self._pods[pod.key] = pod
+        self._api.apply(
+            PODS,
+            pod_object(
+                pod.name,
+                namespace=pod.app.namespace,
+                labels={"app": pod.app.name},
+                node=pod.node,
+                gpus=len(pod.gpus),
+                ready=pod.ready,
+                deleted=pod.terminating,
+            ),
+        )
+        self._note(pod.app)
+
+    def remove(self, pod: SimulatedPod) -> None:
+        """Let a pod be gone."""
+        if self._pods.pop(pod.key, None) is not None:
+            self._api.delete(PODS, *pod.key)
+            self._note(pod.app)
+
+    def of(self, app: App) -> list[SimulatedPod]:
+        """Its pods."""
+        return [pod for pod in self._pods.values() if pod.app == app]
+
+    def settle(self) -> None:
+        """Bring every application to a number of pods within bounds, all Ready and at work."""
+        for app in self.apps:
+            for pod in self.of(app):
+                if pod.terminating or not pod.works:
+                    self.remove(pod)
+                elif not pod.ready:
+                    self.put(structs.replace(pod, ready=True))
+            names = {pod.name for pod in self.of(app)}
+            free = (name for n in range(99) if (name := f"{app.name}-{n}") not in names)
+            while len(self.of(app)) < FEWEST_PODS:
+                self.put(self.new(app, next(free)))
+            for pod in self.of(app)[MOST_PODS:]:
+                self.remove(pod)
+
+    def forget(self) -> None:
+        """Forget the past: only the present explains an answer from here on."""
+        self.past.clear()
+        for app in self.apps:
+            self._note(app, changed=self.past[app].changed if app in self.past else 0)
+
+    def right(self, app: App) -> tuple[str, str]:
+        """The exact answer while nothing drains: the value, and how many pods it covers."""
+        values = [fmean(pod.gpus) for pod in self.of(app) if pod.ready]
+        mean = Decimal(repr(fmean(values))).quantize(Decimal(1), ROUND_HALF_UP)
+        return str(mean), f"{len(values)}/{len(values)}"
+
+    def _value(self, app: App) -> int:
+        return self._rng.randint(app.low, app.high)
+
+    def _note(self, app: App, changed: float | None = None) -> None:
+        """Widen what may explain an answer by the present."""
+        pods = [pod for pod in self.of(app) if pod.ready]
+        # A pod that drains counts as 0 once its work has gone.
+        values = [fmean(pod.gpus) if not pod.terminating else 0 for pod in pods]
+        values += [fmean(pod.gpus) for pod in pods]
+        low, high = min(values, default=app.low), max(values, default=app.high)
+        before = self.past.get(app) or Past(low, high, len(pods), len(pods), 0)
+        self.past[app] = Past(
+            min(before.lowest, low),
+            max(before.highest, high),
+            min(before.fewest, len(pods)),
+            max(before.most, len(pods)),
+            monotonic() if changed is None else changed,
+        )
+
+    def _page(self, node: str, value: float | None) -> str:
+        """What the exporter of a node serves."""
+        families: defaultdict[str, list[str]] = defaultdict(list)
+        number = 0
+        for pod in self._pods.values():
+            if pod.node != node or not pod.works:
+                continue
+            for gpu in pod.gpus:
+                told = gpu if value is None else value
+                labels = (
+                    f'gpu="{number}",UUID="GPU-{node}-{number}",modelName="simulated",'
+                    f'Hostname="{node}",container="server",'
+                    f'namespace="{pod.app.namespace}",pod="{pod.name}"'
+                )
+                families["DCGM_FI_DEV_GPU_UTIL"].append(f"{{{labels}}} {told}\n")
+                families["DCGM_FI_DEV_FB_USED"].append(f"{{{labels}}} {1000 + 10 * told}\n")
+                families["DCGM_FI_DEV_GPU_TEMP"].append(f"{{{labels}}} {40 + told % 40}\n")
+                number += 1
+        return "".join(
+            f"# HELP {family} simulated\n# TYPE {family} gauge\n"
+            + "".join(family + row for row in rows)
+            for family, rows in families.items()
+        )
