@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from tests.bench import uvloop_runner
-from tests.soak.report import text
+from tests.soak.report import Record, text
 from tests.soak.run import Plan, soak
 
 _UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -27,12 +27,15 @@ def main() -> int:
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
     sys.stdout.write(f"seed {seed}\n")
     sys.stdout.flush()
+
+    def tell(record: Record) -> None:
+        if given.report:
+            given.report.write_text(text(record))
+
     with uvloop_runner() as runner:
-        record = runner.run(soak(Plan(given.duration, seed, given.rate), given.log))
-    told = text(record)
-    sys.stdout.write(told)
-    if given.report:
-        given.report.write_text(told)
+        record = runner.run(soak(Plan(given.duration, seed, given.rate), given.log, tell))
+    tell(record)
+    sys.stdout.write(text(record))
     return 1 if record.failures else 0
 
 

@@ -35,6 +35,16 @@ class FaultyAPI(KubernetesAPI):
             self.fault = ""
             self._over.set()
 
+    def expire_watches(self) -> None:
+        """Break every watch, and forget what happened since."""
+        self.compact()
+        self.drop_watches()
+
+    def halve_an_event(self) -> None:
+        """Break every watch in the middle of an event."""
+        self.inject(b'{"type":"MODIFIED","object":{"kind":"Pod","meta')
+        asyncio.get_running_loop().call_later(0.05, self.drop_watches)
+
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self.fault and any(part in request.path for part in self.hit):
             match self.fault:

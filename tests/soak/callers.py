@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from time import monotonic
@@ -10,21 +10,23 @@ from typing import Self
 
 import aiohttp
 import msgspec
-from aiohttp import hdrs
 from msgspec import Struct, field
+from multidict import CIMultiDict
 from yarl import URL
 
 from metrics_server.api.types import GROUP_VERSION, ExternalMetricValueList
 from metrics_server.demo.trust import SimulatedTrust
 from metrics_server.serving.authority import KeyPair
 from metrics_server.serving.certificates import client_context
+from tests.harness import Headers
 from tests.soak.world import App, World
 
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 TOKEN = "prometheus"  # noqa: S105 - of the simulated cluster
 
-# kube-controller-manager has five workers for HPAs.
-_WORKERS = 5
+# How many questions each caller has under way at most, and skips the next: kube-controller-manager
+# has five workers for HPAs.
+_WORKERS = {"hpa": 5, "kubectl": 2, "probe": 10, "prometheus": 1, "admin": 1}
 _PATIENCE_SECONDS = 20
 _LIVEZ_SECONDS = 5
 # From then on a change of the pods must be in an answer that was measured in whole.
@@ -77,7 +79,6 @@ class Callers:
         wrong: answers that nothing explains, as sentences.
         wrongs: how many there were.
         quiet: whether every answer must be exactly right.
-        api_failed: whether the pods may be known late, since the last quiet phase.
     """
 
     def __init__(
@@ -96,7 +97,6 @@ class Callers:
         self.wrong: list[str] = []
         self.wrongs = 0
         self.quiet = False
-        self.api_failed = False
         self._url = url
         self._bundle = bundle
         self._trust = trust
@@ -104,16 +104,16 @@ class Callers:
         self._rate = rate
         self._rng = Random(seed)
         self._stack = AsyncExitStack()
-        self._asking: set[asyncio.Task[None]] = set()
+        self._asking: dict[asyncio.Task[None], str] = {}
 
     async def __aenter__(self) -> Self:
         trust = self._trust
         admin = trust.clients.issue_client("admin", ["system:masters"])
-        self._proxy = await self._session(trust.front_proxy(), _WORKERS)
-        self._admin = await self._session(admin, 1)
-        self._token = await self._session(None, 1)
+        self._proxy = await self._session(trust.front_proxy())
+        self._admin = await self._session(admin)
+        self._token = await self._session(None)
         # The kubelet's probes come on connections of their own.
-        self._nobody = await self._session(None, 0, force_close=True)
+        self._nobody = await self._session(None, force_close=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -123,10 +123,10 @@ class Callers:
         await self._stack.aclose()
 
     async def _session(
-        self, pair: KeyPair | None, most: int, *, force_close: bool = False
+        self, pair: KeyPair | None, *, force_close: bool = False
     ) -> aiohttp.ClientSession:
         context = await asyncio.to_thread(client_context, self._bundle, pair)
-        connector = aiohttp.TCPConnector(ssl=context, limit=most, force_close=force_close)
+        connector = aiohttp.TCPConnector(ssl=context, limit=0, force_close=force_close)
         timeout = aiohttp.ClientTimeout(total=_PATIENCE_SECONDS)
         session = aiohttp.ClientSession(connector=connector, timeout=timeout)
         return await self._stack.enter_async_context(session)
@@ -136,7 +136,7 @@ class Callers:
         loop = asyncio.get_running_loop()
         due = loop.time()
         kinds, weights = [*_SHARES], [*_SHARES.values()]
-        asks: dict[str, Callable[[], Awaitable[None]]] = {
+        asks: dict[str, Callable[[], Coroutine[None, None, None]]] = {
             "hpa": self._ask_as_hpa,
             "kubectl": self._ask_as_kubectl,
             "probe": self._probe,
@@ -148,9 +148,17 @@ class Callers:
             await asyncio.sleep(due - loop.time())
             self.tally.lag = max(self.tally.lag, loop.time() - due)
             (kind,) = self._rng.choices(kinds, weights)
-            task = asyncio.ensure_future(asks[kind]())
-            self._asking.add(task)
-            task.add_done_callback(self._asking.discard)
+            if [*self._asking.values()].count(kind) >= _WORKERS[kind]:
+                self.answered[f"{kind} skipped"] += 1
+                continue
+            task = asyncio.create_task(asks[kind]())
+            self._asking[task] = kind
+            task.add_done_callback(self._asked)
+
+    def _asked(self, task: asyncio.Task[None]) -> None:
+        del self._asking[task]
+        if not task.cancelled() and (error := task.exception()):
+            self._check(f"what was answered could not be read: {error!r}")
 
     async def is_well(self) -> str:
         """Nothing if the server is Ready and every answer is exactly right; else what is not."""
@@ -184,7 +192,7 @@ class Callers:
             self._check(f"/livez answered {status} after {taken:.1f} s")
 
     async def _scrape(self) -> None:
-        headers = {hdrs.AUTHORIZATION: f"Bearer {TOKEN}"}
+        headers = {"Authorization": f"Bearer {TOKEN}"}
         status, body = await self._get("prometheus", self._token, "/metrics", headers)
         if status == 200 and b"gpu_metrics_server" not in body:
             self._check("/metrics has none of the server's metrics")
@@ -203,17 +211,19 @@ class Callers:
         headers = {
             "X-Remote-User": HPA,
             "X-Remote-Group": "system:serviceaccounts",
-            hdrs.ACCEPT: "application/vnd.kubernetes.protobuf, */*",
+            "Accept": "application/vnd.kubernetes.protobuf, */*",
         }
         return await self._get("hpa", self._proxy, path, headers)
 
     async def _get(
-        self, kind: str, session: aiohttp.ClientSession, path: str, headers: dict[str, str]
+        self, kind: str, session: aiohttp.ClientSession, path: str, headers: Headers
     ) -> tuple[int, bytes]:
         """The status, 0 where no answer came, and the body."""
         began = monotonic()
         try:
-            async with session.get(URL(self._url + path, encoded=True), headers=headers) as told:
+            async with session.get(
+                URL(self._url + path, encoded=True), headers=CIMultiDict(headers)
+            ) as told:
                 status, body = told.status, await told.read()
         except (aiohttp.ClientError, OSError) as error:
             status, body = 0, repr(error).encode()
@@ -262,10 +272,11 @@ class Callers:
                 f"{app.namespace}/{app.name}: {told} of {pods} from {source}, but pods were "
                 f"between {past.lowest} and {past.highest}"
             )
-        if source == "exporters" and not self.api_failed:
+        if source == "exporters" and self._world.pods_known:
             if not past.fewest <= int(asked) <= past.most:
                 return f"{app.namespace}/{app.name}: {pods} pods, of {past.fewest} to {past.most}"
-            if covered == asked and past.changed < began - _SETTLED_SECONDS:
+            settled = past.changed < began - _SETTLED_SECONDS and not self._world.drains(app)
+            if covered == asked and settled:
                 return self._exactly(app, 200, body)
         return ""
 

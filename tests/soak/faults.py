@@ -29,7 +29,7 @@ class Stage:
     """What faults act upon.
 
     Attributes:
-        pods_known: whether the server cannot but know the pods, since the last quiet phase.
+        counts: how often each fault was injected.
     """
 
     world: World
@@ -41,7 +41,6 @@ class Stage:
     port: int
     anonymous: ssl.SSLContext
     proxy: ssl.SSLContext
-    pods_known: bool = True
     counts: dict[str, int] = field(default_factory=dict)
 
 
@@ -131,7 +130,7 @@ async def pods_change(stage: Stage, rng: Random) -> AsyncIterator[str]:
 @asynccontextmanager
 async def api_fails(stage: Stage, rng: Random) -> AsyncIterator[str]:
     """Every request to the Kubernetes API fails in one way, and watches end."""
-    stage.pods_known = False
+    stage.world.pods_known = False
     fault = rng.choice(api_faults.FAULTS)
     stage.api.fail(fault, revived=rng.random() < 0.5)
     stage.api.drop_watches()
@@ -155,16 +154,13 @@ async def reviews_fail(stage: Stage, rng: Random) -> AsyncIterator[str]:
 @asynccontextmanager
 async def watches_fail(stage: Stage, rng: Random) -> AsyncIterator[str]:
     """Watches are dropped, expire, or carry what cannot be read, again and again."""
-    stage.pods_known = False
+    stage.world.pods_known = False
     api = stage.api
     kinds: dict[str, Callable[[], None]] = {
         "dropped": api.drop_watches,
         "expired (410)": lambda: api.fail_watches(410, "too old resource version"),
-        "expired after compaction": lambda: (api.compact(), api.drop_watches())[0],
-        "given half an event": lambda: (
-            api.inject(b'{"type":"MODIFIED","object":{"kind":"Pod","meta'),
-            api.drop_watches(),
-        )[0],
+        "expired after compaction": api.expire_watches,
+        "given half an event": api.halve_an_event,
         "given garbage": lambda: api.inject(b"\x00\xff}{ garbage\n"),
         "given an error 500": lambda: api.fail_watches(500, "etcdserver: leader changed"),
     }

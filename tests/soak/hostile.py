@@ -129,7 +129,9 @@ class Stranger:
         """Selectors that are new each time, some of them long."""
 
         async def attack() -> None:
-            values = ",".join(f"v{self._rng.getrandbits(64)}" for _ in range(self._rng.choice((1, 300))))
+            values = ",".join(
+                f"v{self._rng.getrandbits(64)}" for _ in range(self._rng.choice((1, 300)))
+            )
             path = f"{METRIC}?labelSelector=app+notin+({values})"
             await self.request(self._proxy, path, "X-Remote-User: tenant")
 

@@ -1,8 +1,8 @@
 """The soak from its start to its verdict."""
 
 import asyncio
-import os
 import tempfile
+import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -21,7 +21,7 @@ from tests.soak.api import FaultyAPI
 from tests.soak.callers import TOKEN, Callers, Tally
 from tests.soak.faults import Stage, inject
 from tests.soak.report import MORE_DESCRIPTORS, MORE_TASKS, Minute, Record, judge
-from tests.soak.sampling import PREAMBLE, Log, Process
+from tests.soak.sampling import PREAMBLE, Log, Process, Sample
 from tests.soak.world import World
 
 # An exporter that is only late, on a machine that others use, is no fault.
@@ -56,21 +56,33 @@ class Failed(Exception):  # noqa: N818 - the soak has, not the program
     """The run need not go on."""
 
 
-async def soak(plan: Plan, log_file: Path) -> Record:
-    """Run it, and say what was seen; the server's log goes to a file."""
+async def soak(plan: Plan, log_file: Path, told: Callable[[Record], None]) -> Record:
+    """Run it, and say what was seen.
+
+    Args:
+        plan: how.
+        log_file: where the server's log goes.
+        told: called each minute with what was seen so far.
+    """
     record = Record(plan.seed)
     try:
         async with AsyncExitStack() as stack:
-            run = await stack.enter_async_context(_running(plan, log_file, record))
+            run = await stack.enter_async_context(_running(plan, log_file, record, told))
             await run.all_of_it()
     except Failed as failed:
         record.failures.append(str(failed))
+    except Exception as error:  # noqa: BLE001 - what an hour has shown is not thrown away
+        traceback.print_exc()
+        record.failures.append(f"the soak itself failed: {error!r}")
+    record.ended = True
     judge(record)
     return record
 
 
 @asynccontextmanager
-async def _running(plan: Plan, log_file: Path, record: Record) -> AsyncIterator["_Run"]:
+async def _running(
+    plan: Plan, log_file: Path, record: Record, told: Callable[[Record], None]
+) -> AsyncIterator["_Run"]:
     """A server process in its cluster, with all that acts on it."""
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -105,15 +117,14 @@ async def _running(plan: Plan, log_file: Path, record: Record) -> AsyncIterator[
         anonymous = await asyncio.to_thread(client_context, serving.bundle)
         proxy = await asyncio.to_thread(client_context, serving.bundle, trust.front_proxy())
         host, _, port = log.url.removeprefix("https://").partition(":")
-        stage = Stage(
-            world, api, trust, folder, serving, host, int(port), anonymous, proxy
-        )
+        stage = Stage(world, api, trust, folder, serving, host, int(port), anonymous, proxy)
         callers = await stack.enter_async_context(
             Callers(
                 log.url, serving.bundle, trust, world, rate=plan.rate, seed=f"{plan.seed}-callers"
             )
         )
-        yield _Run(plan, record, server, Process(server.process.pid, inside), log, stage, callers)
+        process = Process(server.process.pid, inside)
+        yield _Run(plan, record, told, server, process, log, stage, callers)
 
 
 class _Run:
@@ -121,13 +132,15 @@ class _Run:
         self,
         plan: Plan,
         record: Record,
+        told: Callable[[Record], None],
         server: ServerProcess,
         process: Process,
         log: Log,
         stage: Stage,
         callers: Callers,
     ) -> None:
-        self._plan, self._record = plan, record
+        self._plan, self._record, self._told = plan, record, told
+        self._spent = process_time()
         self._server, self._process, self._log = server, process, log
         self._stage, self._callers = stage, callers
         self._began = monotonic()
@@ -137,17 +150,11 @@ class _Run:
 
     async def all_of_it(self) -> None:
         """Warm up, then cycles of faults, recovery and quiet, then the end."""
-        spent = process_time()
         try:
             await self._within_a_sampled_run()
         finally:
             self._turn_minute()
             record, callers = self._record, self._callers
-            record.seconds = monotonic() - self._began
-            record.driver_cpu = process_time() - spent
-            record.faults = self._stage.counts
-            record.kinds, record.answered = callers.kinds, dict(callers.answered)
-            record.events = dict(self._log.events)
             record.failures += [
                 f"{callers.wrongs} answers that nothing explains, such as: {wrong}"
                 for wrong in callers.wrong[:1]
@@ -174,30 +181,30 @@ class _Run:
     async def _cycles(self) -> None:
         plan, rng = self._plan, Random(f"{self._plan.seed}-faults")
         await self._recover("the start")
-        await self._quiet()
         end = monotonic() + plan.duration
         self._record.baseline = await self._settled()
         while (left := end - monotonic()) > 0:
             await inject(self._stage, rng, min(plan.faults, left))
             await self._recover(f"the faults so far ({self._stage.counts})")
-            await self._quiet()
         await self._return_to_baseline()
 
     async def _recover(self, after: str) -> None:
-        """Wait until all is well again."""
-        self._callers.api_failed |= not self._stage.pods_known
+        """Wait until all is well again, and let it stay so for a while."""
         began = monotonic()
 
         async def well() -> str:
             return await self._callers.is_well()
 
-        await self._until(well, f"all was not well {{within}} after {after}")
+        try:
+            await self._until(well, f"all was not well {{within}} after {after}")
+        except Failed as failed:
+            self._record.failures.append(str(failed))
+            return  # and see whether the next faults are recovered from
         self._record.recoveries.append(monotonic() - began)
+        await self._quiet()
 
     async def _quiet(self) -> None:
         self._stage.world.forget()
-        self._stage.pods_known = True
-        self._callers.api_failed = False
         before = self._callers.answered["hpa 200"]
         self._callers.quiet = True
         await asyncio.sleep(self._plan.quiet)
@@ -205,7 +212,7 @@ class _Run:
         self._record.quiet_seconds += self._plan.quiet
         self._record.quiet_answers += self._callers.answered["hpa 200"] - before
 
-    async def _settled(self) -> "object":
+    async def _settled(self) -> Sample:
         """A sample of the process while it does little."""
         self._process.inside()
         await asyncio.sleep(0.2)
@@ -245,6 +252,7 @@ class _Run:
             self._log.read()
             if at // _MINUTE >= len(self._record.minutes) + 1:
                 self._turn_minute()
+                self._told(self._record)
             await asyncio.sleep(1)
 
     def _turn_minute(self) -> None:
@@ -255,6 +263,12 @@ class _Run:
         self._record.minutes.append(self._minute)
         self._callers.tally = Tally()
         self._minute = Minute([], self._callers.tally, {}, 0)
+        record, callers = self._record, self._callers
+        record.seconds = monotonic() - self._began
+        record.driver_cpu = process_time() - self._spent
+        record.faults = self._stage.counts
+        record.kinds, record.answered = callers.kinds, dict(callers.answered)
+        record.events = dict(self._log.events)
 
     async def _stop(self) -> None:
         """Let the server end as it does in a cluster."""

@@ -3,12 +3,13 @@
 from collections import defaultdict
 from contextlib import AsyncExitStack
 from decimal import ROUND_HALF_UP, Decimal
+from functools import partial
 from random import Random
 from statistics import fmean
 from time import monotonic
 from typing import Self
 
-from msgspec import Struct, field, structs
+from msgspec import Struct, structs
 
 from metrics_server.demo import manifests
 from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS
@@ -81,6 +82,7 @@ class World:
         apps: those that are asked about.
         exporters: by node.
         past: of each application.
+        pods_known: whether the server cannot but know the pods, since the last quiet phase.
     """
 
     def __init__(self, api: FaultyAPI, seed: str) -> None:
@@ -91,6 +93,7 @@ class World:
         ]
         self.exporters: dict[str, Exporter] = {}
         self.past: dict[App, Past] = {}
+        self.pods_known = True
         self._api = api
         self._rng = Random(seed)
         self._pods: dict[tuple[str, str], SimulatedPod] = {}
@@ -99,7 +102,7 @@ class World:
     async def __aenter__(self) -> Self:
         for number in range(NODES):
             node = f"gpu-{number}"
-            exporter = Exporter(lambda value, node=node: self._page(node, value))
+            exporter = Exporter(partial(self._page, node))
             self.exporters[node] = await self._stack.enter_async_context(exporter)
             self.announce(node)
         for app in self.apps:
@@ -113,9 +116,7 @@ class World:
 
     def announce(self, node: str) -> None:
         """Publish where the exporter of a node is."""
-        self._api.apply(
-            ENDPOINT_SLICES, manifests.endpoint_slice(node, self.exporters[node].port)
-        )
+        self._api.apply(ENDPOINT_SLICES, manifests.endpoint_slice(node, self.exporters[node].port))
 
     def withdraw(self, node: str) -> None:
         """Let the exporter of a node be gone."""
@@ -177,8 +178,13 @@ class World:
     def forget(self) -> None:
         """Forget the past: only the present explains an answer from here on."""
         self.past.clear()
+        self.pods_known = True
         for app in self.apps:
-            self._note(app, changed=self.past[app].changed if app in self.past else 0)
+            self._note(app, changed=0)
+
+    def drains(self, app: App) -> bool:
+        """Whether one of its pods is terminating."""
+        return any(pod.terminating for pod in self.of(app))
 
     def right(self, app: App) -> tuple[str, str]:
         """The exact answer while nothing drains: the value, and how many pods it covers."""
