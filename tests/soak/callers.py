@@ -2,35 +2,31 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack
 from random import Random
 from time import monotonic
 from typing import Self
 
 import aiohttp
-import msgspec
 from msgspec import Struct, field
 from multidict import CIMultiDict
 from yarl import URL
 
-from metrics_server.api.types import GROUP_VERSION, ExternalMetricValueList
-from metrics_server.demo.trust import SimulatedTrust
+from metrics_server.api.types import GROUP_VERSION
 from metrics_server.serving.authority import KeyPair
 from metrics_server.serving.certificates import client_context
-from tests.harness import Headers
-from tests.soak.world import App, World
+from tests.harness import Headers, admin
+from tests.soak.checking import exactly, plausibly
+from tests.soak.stage import TOKEN, Stage
+from tests.soak.world import App
 
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
-TOKEN = "prometheus"  # noqa: S105 - of the simulated cluster
 
 # How many questions each caller has under way at most, and skips the next: kube-controller-manager
 # has five workers for HPAs.
 _WORKERS = {"hpa": 5, "kubectl": 2, "probe": 10, "prometheus": 1, "admin": 1}
 _PATIENCE_SECONDS = 20
 _LIVEZ_SECONDS = 5
-# From then on a change of the pods must be in an answer that was measured in whole.
-_SETTLED_SECONDS = 10
 _MOST_KEPT = 30
 
 # How often who asks, in parts of all questions.
@@ -55,10 +51,18 @@ _STATUSES = {
 
 
 class Tally(Struct):
-    """What callers saw in some time; `seconds` are those of each answer."""
+    """What callers saw in some time.
+
+    Attributes:
+        seconds: how long each answer took.
+        statuses: how many answers had each status.
+        wrong: how many nothing explains.
+        lag: how late a question was at most, as this process was busy.
+    """
 
     seconds: list[float] = field(default_factory=list)
     statuses: Counter[str] = field(default_factory=Counter)
+    wrong: int = 0
     lag: float = 0
 
 
@@ -66,54 +70,38 @@ class Callers:
     """Asks steadily; an asynchronous context manager.
 
     Args:
-        url: of the server.
-        bundle: to verify the server by.
-        trust: gives the callers' certificates.
-        world: knows the right answers.
+        stage: has the server.
         rate: questions a second.
         seed: of what is asked when.
 
     Attributes:
         tally: what was seen since it was last replaced.
-        kinds: the seconds of all answers, by who asked.
-        wrong: answers that nothing explains, as sentences.
-        wrongs: how many there were.
+        seconds: how long each answer took, by who asked.
+        answered: how many answers there were, by who asked and status.
         quiet: whether every answer must be exactly right.
     """
 
-    def __init__(
-        self,
-        url: str,
-        bundle: bytes,
-        trust: SimulatedTrust,
-        world: World,
-        *,
-        rate: float,
-        seed: str,
-    ) -> None:
+    def __init__(self, stage: Stage, *, rate: float, seed: str) -> None:
         self.tally = Tally()
-        self.kinds: dict[str, list[float]] = {kind: [] for kind in _SHARES}
+        self.seconds: dict[str, list[float]] = {kind: [] for kind in _SHARES}
         self.answered: Counter[str] = Counter()
-        self.wrong: list[str] = []
-        self.wrongs = 0
         self.quiet = False
-        self._url = url
-        self._bundle = bundle
-        self._trust = trust
-        self._world = world
+        self._stage = stage
+        self._world = stage.world
         self._rate = rate
-        self._rng = Random(seed)
+        self._rng = Random(seed)  # noqa: S311 - nothing is to be secret
+        self._wrong: list[str] = []
+        self._wrongs = 0
         self._stack = AsyncExitStack()
         self._asking: dict[asyncio.Task[None], str] = {}
 
     async def __aenter__(self) -> Self:
-        trust = self._trust
-        admin = trust.clients.issue_client("admin", ["system:masters"])
+        trust = self._stage.trust
         self._proxy = await self._session(trust.front_proxy())
-        self._admin = await self._session(admin)
-        self._token = await self._session(None)
+        self._admin = await self._session(admin(trust))
+        self._token = await self._session()
         # The kubelet's probes come on connections of their own.
-        self._nobody = await self._session(None, force_close=True)
+        self._nobody = await self._session(force_close=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -123,9 +111,9 @@ class Callers:
         await self._stack.aclose()
 
     async def _session(
-        self, pair: KeyPair | None, *, force_close: bool = False
+        self, pair: KeyPair | None = None, *, force_close: bool = False
     ) -> aiohttp.ClientSession:
-        context = await asyncio.to_thread(client_context, self._bundle, pair)
+        context = await asyncio.to_thread(client_context, self._stage.authority.bundle, pair)
         connector = aiohttp.TCPConnector(ssl=context, limit=0, force_close=force_close)
         timeout = aiohttp.ClientTimeout(total=_PATIENCE_SECONDS)
         session = aiohttp.ClientSession(connector=connector, timeout=timeout)
@@ -136,13 +124,6 @@ class Callers:
         loop = asyncio.get_running_loop()
         due = loop.time()
         kinds, weights = [*_SHARES], [*_SHARES.values()]
-        asks: dict[str, Callable[[], Coroutine[None, None, None]]] = {
-            "hpa": self._ask_as_hpa,
-            "kubectl": self._ask_as_kubectl,
-            "probe": self._probe,
-            "prometheus": self._scrape,
-            "admin": self._ask_as_admin,
-        }
         while True:
             due += self._rng.expovariate(self._rate)
             await asyncio.sleep(due - loop.time())
@@ -151,9 +132,22 @@ class Callers:
             if [*self._asking.values()].count(kind) >= _WORKERS[kind]:
                 self.answered[f"{kind} skipped"] += 1
                 continue
-            task = asyncio.create_task(asks[kind]())
+            task = asyncio.create_task(self._ask(kind))
             self._asking[task] = kind
             task.add_done_callback(self._asked)
+
+    async def _ask(self, kind: str) -> None:
+        match kind:
+            case "hpa":
+                await self._ask_as_hpa()
+            case "kubectl":
+                await self._ask_as_kubectl()
+            case "probe":
+                await self._probe()
+            case "prometheus":
+                await self._scrape()
+            case _:
+                await self._ask_as_admin()
 
     def _asked(self, task: asyncio.Task[None]) -> None:
         del self._asking[task]
@@ -167,18 +161,24 @@ class Callers:
             return f"/readyz: {status} {body.decode(errors='replace')[:500]}"
         for app in self._world.apps:
             status, body = await self._question(app)
-            if failing := self._exactly(app, status, body):
+            if failing := exactly(self._world, app, status, body):
                 return failing
         return ""
+
+    def failures(self) -> list[str]:
+        """The answers that nothing explains, as sentences."""
+        if not self._wrongs:
+            return []
+        return [f"nothing explains {self._wrongs} answers, of which the first are:", *self._wrong]
 
     async def _ask_as_hpa(self) -> None:
         app = self._rng.choice(self._world.apps)
         quiet, began = self.quiet, monotonic()
         status, body = await self._question(app)
         if quiet and self.quiet:
-            self._check(self._exactly(app, status, body))
+            self._check(exactly(self._world, app, status, body))
         elif status == 200:
-            self._check(self._plausibly(app, body, began))
+            self._check(plausibly(self._world, app, body, began))
 
     async def _ask_as_kubectl(self) -> None:
         path = self._rng.choice(_KUBECTL)
@@ -222,7 +222,7 @@ class Callers:
         began = monotonic()
         try:
             async with session.get(
-                URL(self._url + path, encoded=True), headers=CIMultiDict(headers)
+                URL(self._stage.log.url + path, encoded=True), headers=CIMultiDict(headers)
             ) as told:
                 status, body = told.status, await told.read()
         except (aiohttp.ClientError, OSError) as error:
@@ -231,7 +231,7 @@ class Callers:
         self.tally.seconds.append(taken)
         self.tally.statuses[str(status or "none")] += 1
         self.answered[f"{kind} {status or 'none'}"] += 1
-        self.kinds[kind].append(taken)
+        self.seconds[kind].append(taken)
         if status not in _STATUSES[kind] or (self.quiet and status != 200):
             told_here = body.decode(errors="replace")[:300]
             self._check(f"{kind} {path} answered {status or 'nothing'}: {told_here}")
@@ -239,50 +239,7 @@ class Callers:
 
     def _check(self, failing: str) -> None:
         if failing:
-            self.wrongs += 1
-            if len(self.wrong) < _MOST_KEPT:
-                phase = "quiet" if self.quiet else "faults"
-                self.wrong.append(f"[{phase}] {failing}")
-
-    def _exactly(self, app: App, status: int, body: bytes) -> str:
-        """Nothing if the answer is what it must be while all is well."""
-        if status != 200:
-            return f"{app.namespace}/{app.name}: {status} {body.decode(errors='replace')[:500]}"
-        value, source, pods = _item(body)
-        right = self._world.right(app)
-        if (value, pods, source) == (*right, "exporters"):
-            return ""
-        return (
-            f"{app.namespace}/{app.name}: {value} of {pods} from {source}, not {right[0]} of "
-            f"{right[1]}"
-        )
-
-    def _plausibly(self, app: App, body: bytes, began: float) -> str:
-        """Nothing if what is and lately was true explains the value."""
-        told, source, pods = _item(body)
-        value = float(told[:-1]) / 1000 if told.endswith("m") else float(told)
-        covered, _, asked = pods.partition("/")
-        past = self._world.past[app]
-        low, high = past.lowest - 1, past.highest + 1
-        scaled = past.most / max(1, past.fewest)
-        if source != "exporters" or told.endswith("m"):
-            low, high = low / scaled, high * scaled
-        if not low <= value <= high:
-            return (
-                f"{app.namespace}/{app.name}: {told} of {pods} from {source}, but pods were "
-                f"between {past.lowest} and {past.highest}"
-            )
-        if source == "exporters" and self._world.pods_known:
-            if not past.fewest <= int(asked) <= past.most:
-                return f"{app.namespace}/{app.name}: {pods} pods, of {past.fewest} to {past.most}"
-            settled = past.changed < began - _SETTLED_SECONDS and not self._world.drains(app)
-            if covered == asked and settled:
-                return self._exactly(app, 200, body)
-        return ""
-
-
-def _item(body: bytes) -> tuple[str, str, str]:
-    """The value of an answer's one item, its source, and the pods that it covers."""
-    (item,) = msgspec.json.decode(body, type=ExternalMetricValueList).items
-    labels = item.metric_labels
-    return item.value, labels["source"], labels["pods"]
+            self._wrongs += 1
+            self.tally.wrong += 1
+            if len(self._wrong) < _MOST_KEPT:
+                self._wrong.append(f"[{'quiet' if self.quiet else 'faults'}] {failing}")

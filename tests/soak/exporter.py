@@ -1,56 +1,122 @@
 """An exporter on a socket of its own that can misbehave in every way."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
-from typing import Self
+from itertools import repeat
+from typing import Literal, Self
 
-# Stands on pages that must not be believed: no pod ever has it.
+from msgspec import Struct
+
 POISON = 97
-
-BEHAVIOURS = (
-    "refuses",
-    "hangs",
-    "hangs in the body",
-    "drips",
-    "resets",
-    "cuts its page",
-    "lies about its length",
-    "sends no length",
-    "compresses",
-    "answers 500",
-    "redirects",
-    "sends garbage",
-    "sends HTML",
-    "sends 100 Continue for ever",
-    "sends a page without end",
-    "sends sentinels",
-    "names GPUs twice",
-    "sends an empty page",
-    "sends a long page",
-)
+"""A value on pages that must not be believed; no pod ever has it."""
 
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-_FIELD = "DCGM_FI_DEV_GPU_UTIL"
+_SENTINEL = 4294967295
+_PAUSE_SECONDS = 0.02
+_MANY_ROWS = "".join(
+    f'DCGM_FI_DEV_GPU_UTIL{{gpu="{n}",UUID="GPU-x-{n}",namespace="other",pod="p{n}"}} {POISON}\n'
+    for n in range(5000)
+).encode()
+
+# A RuntimeError is how uvloop tells that one writes to a connection that is closed.
+CUT_OFF = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, RuntimeError)
+"""What is raised to whoever talks to somebody that has closed the connection."""
+
+Page = Callable[[float | None], str]
+"""Renders the exporter's page; with a value, that is every GPU's."""
+
+
+class Behaviour(Struct, frozen=True):
+    """What an exporter does when it is asked.
+
+    Attributes:
+        pieces: what it sends, with a pause after each.
+        then: what it does once it has sent them.
+    """
+
+    pieces: Callable[[Page], Iterable[bytes]]
+    then: Literal["goes on", "closes", "resets", "hangs"] = "goes on"
+
+
+def _response(body: bytes, *, head: bytes = _HEAD, length: int | None = None) -> bytes:
+    return head + b"Content-Length: %d\r\n\r\n" % (len(body) if length is None else length) + body
+
+
+def _poisoned(page: Page) -> bytes:
+    return page(POISON).encode()
+
+
+def _endless(page: Page) -> Iterable[bytes]:
+    piece = _poisoned(page) * 20
+    yield _HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
+    yield from repeat(b"%x\r\n%b\r\n" % (len(piece), piece))
+
+
+def _drops(page: Page) -> Iterable[bytes]:
+    whole = _response(_poisoned(page))
+    return (whole[n : n + 1] for n in range(len(whole)))
+
+
+def _half(page: Page) -> Iterable[bytes]:
+    whole = _response(_poisoned(page))
+    return [whole[: len(whole) // 2]]
+
+
+_WELL = Behaviour(lambda page: [_response(page(None).encode())])
+_REFUSES = "refuses"
+BEHAVIOURS = {
+    _REFUSES: Behaviour(lambda _: (), "resets"),
+    "hangs": Behaviour(lambda _: (), "hangs"),
+    "hangs in the body": Behaviour(_half, "hangs"),
+    "drips": Behaviour(_drops),
+    "resets": Behaviour(lambda _: (), "resets"),
+    "cuts its page": Behaviour(
+        lambda page: [_response(_poisoned(page), length=len(_poisoned(page)) + 1000)], "closes"
+    ),
+    "lies about its length": Behaviour(
+        lambda page: [_response(_poisoned(page), length=len(_poisoned(page)) - 5)]
+    ),
+    "sends no length": Behaviour(lambda page: [_HEAD + b"\r\n" + _poisoned(page)], "closes"),
+    "compresses": Behaviour(
+        lambda page: [_response(_poisoned(page), head=_HEAD + b"Content-Encoding: gzip\r\n")]
+    ),
+    "answers 500": Behaviour(
+        lambda page: [_response(_poisoned(page), head=_HEAD.replace(b"200 OK", b"500 No"))]
+    ),
+    "redirects": Behaviour(
+        lambda _: [_response(b"", head=b"HTTP/1.1 302 Found\r\nLocation: /metrics\r\n")]
+    ),
+    "sends garbage": Behaviour(lambda _: [bytes(range(256)) * 20 + b"\r\n\r\n"], "closes"),
+    "sends HTML": Behaviour(
+        lambda page: [_response(_poisoned(page), head=_HEAD.replace(b"plain", b"html"))]
+    ),
+    "sends 100 Continue for ever": Behaviour(
+        lambda _: repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 20)
+    ),
+    "sends a page without end": Behaviour(_endless),
+    "sends sentinels": Behaviour(lambda page: [_response(page(_SENTINEL).encode())]),
+    "names GPUs twice": Behaviour(lambda page: [_response(page(None).encode() + _poisoned(page))]),
+    "sends an empty page": Behaviour(lambda _: [_response(b"")]),
+    "sends a long page": Behaviour(lambda page: [_response(page(None).encode() + _MANY_ROWS)]),
+}
+"""By name, every way in which an exporter can misbehave."""
 
 
 class Exporter:
     """The exporter of one node; an asynchronous context manager.
 
     Args:
-        page: renders its page; with a value, that is every GPU's.
+        page: renders its page.
 
     Attributes:
-        behaviour: one of BEHAVIOURS; empty while it is well.
-        scrapes: how many times it was asked.
         port: where it serves; another one after each `move`.
     """
 
-    def __init__(self, page: Callable[[float | None], str]) -> None:
-        self._page = page
-        self.behaviour = ""
-        self.scrapes = 0
+    def __init__(self, page: Page) -> None:
         self.port = 0
+        self._page = page
+        self._behaviour = ""
         self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
 
     async def __aenter__(self) -> Self:
@@ -61,18 +127,19 @@ class Exporter:
         await self._close()
 
     async def behave(self, behaviour: str) -> None:
-        """Do this from now on, on connections that are open too."""
-        was, self.behaviour = self.behaviour, behaviour
-        if behaviour == "refuses":
+        """Do this from now on, one of BEHAVIOURS; "" is well. Open connections are reset."""
+        was, self._behaviour = self._behaviour, behaviour
+        if (was == _REFUSES) == (behaviour == _REFUSES):
+            self._reset()
+        elif behaviour == _REFUSES:
             await self._close()
-        elif was == "refuses":
-            await self._listen(self.port)
         else:
-            self._drop()
+            await self._listen(self.port)
 
     async def move(self) -> None:
         """Come back at another port."""
         await self._close()
+        self._behaviour = ""
         await self._listen()
 
     async def _listen(self, port: int = 0) -> None:
@@ -81,100 +148,36 @@ class Exporter:
 
     async def _close(self) -> None:
         self._server.close()
-        tasks = self._drop()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._reset(), return_exceptions=True)
 
-    def _drop(self) -> list[asyncio.Task[None]]:
-        """Reset every connection."""
-        tasks = [*self._open]
+    def _reset(self) -> list[asyncio.Task[None]]:
+        """Reset every connection; the tasks that end by it."""
         for task, writer in self._open.items():
             writer.transport.abort()
             task.cancel()
-        return tasks
+        return [*self._open]
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = writer
-        # A cancelled handler of a stream would be reported by asyncio as an error.
-        with suppress(OSError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            while True:
-                await reader.readuntil(b"\r\n\r\n")
-                self.scrapes += 1
-                if not await self._answer(writer):
-                    break
-        self._open.pop(task, None)
-        writer.transport.abort() if self.behaviour == "resets" else writer.close()
+        # asyncio would report it as an error if this ended by being cancelled.
+        with suppress(*CUT_OFF, asyncio.CancelledError):
+            while await self._answer(reader, writer):
+                pass
+        del self._open[task]
+        writer.close()
 
-    async def _answer(self, writer: asyncio.StreamWriter) -> bool:
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         """Answer one request; whether the connection goes on."""
-        well = self._page(None).encode()
-        poisoned = self._page(POISON).encode()
-        whole = _HEAD + b"Content-Length: %d\r\n\r\n"
-        match self.behaviour:
-            case "hangs":
-                await asyncio.Event().wait()
-            case "hangs in the body":
-                writer.write(whole % len(poisoned) + poisoned[: len(poisoned) // 2])
-                await asyncio.Event().wait()
-            case "drips":
-                for byte in whole % len(poisoned) + poisoned:
-                    writer.write(bytes([byte]))
-                    await asyncio.sleep(0.05)
-            case "resets":
-                return False
-            case "cuts its page":
-                writer.write(whole % (len(poisoned) + 1000) + poisoned)
-                return False
-            case "lies about its length":
-                writer.write(whole % (len(poisoned) - 5) + poisoned)
-            case "sends no length":
-                writer.write(_HEAD + b"\r\n" + poisoned)
-                return False
-            case "compresses":
-                head = b"Content-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
-                writer.write(_HEAD + head % len(poisoned) + poisoned)
-            case "answers 500":
-                head = b"HTTP/1.1 500 No\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n\r\n"
-                writer.write(head % len(poisoned) + poisoned)
-            case "redirects":
-                head = b"HTTP/1.1 302 Found\r\nLocation: http://127.0.0.1:%d/metrics\r\n"
-                writer.write(head % self.port + b"Content-Length: 0\r\n\r\n")
-            case "sends garbage":
-                writer.write(bytes(range(256)) * 20 + b"\r\n\r\n")
-                return False
-            case "sends HTML":
-                html = b"<html>\n%d</html>\n" % POISON
-                writer.write(whole.replace(b"plain", b"html") % len(html) + html)
-            case "sends 100 Continue for ever":
-                while True:
-                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 20)
-                    await writer.drain()
-                    await asyncio.sleep(0.02)
-            case "sends a page without end":
-                writer.write(_HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
-                chunk = poisoned * (1 + 65536 // (len(poisoned) + 1))
-                while True:
-                    writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-                    await writer.drain()
-                    await asyncio.sleep(0.02)
-            case "sends sentinels":
-                self._write(writer, self._page(4294967295))
-            case "names GPUs twice":
-                self._write(writer, well.decode() + poisoned.decode())
-            case "sends an empty page":
-                self._write(writer, "")
-            case "sends a long page":
-                more = "".join(
-                    f'{_FIELD}{{gpu="{n}",UUID="GPU-x-{n}",namespace="other",pod="p{n}"}} {POISON}\n'
-                    for n in range(5000)
-                )
-                self._write(writer, well.decode() + more)
-            case _:
-                self._write(writer, well.decode())
-        await writer.drain()
-        return True
-
-    def _write(self, writer: asyncio.StreamWriter, page: str) -> None:
-        body = page.encode()
-        writer.write(_HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
+        await reader.readuntil(b"\r\n\r\n")
+        behaviour = BEHAVIOURS.get(self._behaviour, _WELL)
+        for number, piece in enumerate(behaviour.pieces(self._page)):
+            await asyncio.sleep(_PAUSE_SECONDS * (number > 0))
+            writer.write(piece)
+            await writer.drain()
+        if behaviour.then == "hangs":
+            await asyncio.Event().wait()
+        if behaviour.then == "resets":
+            writer.transport.abort()
+        return behaviour.then == "goes on"

@@ -4,44 +4,19 @@ A fault is an asynchronous context manager: it lasts as long as the context, and
 """
 
 import asyncio
-import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, field
-from pathlib import Path
 from random import Random
 
 from msgspec import structs
 
-from metrics_server.demo.trust import SimulatedTrust
-from metrics_server.serving.authority import Authority
 from tests.soak import api as api_faults
-from tests.soak.api import FaultyAPI
 from tests.soak.exporter import BEHAVIOURS
 from tests.soak.hostile import ATTACKS, Stranger
-from tests.soak.world import MOST_PODS, World
+from tests.soak.stage import Stage
+from tests.soak.world import MOST_PODS
 
 _LEAST_SECONDS, _MOST_SECONDS = 3.0, 20.0
-
-
-@dataclass
-class Stage:
-    """What faults act upon.
-
-    Attributes:
-        counts: how often each fault was injected.
-    """
-
-    world: World
-    api: FaultyAPI
-    trust: SimulatedTrust
-    folder: Path
-    authority: Authority
-    host: str
-    port: int
-    anonymous: ssl.SSLContext
-    proxy: ssl.SSLContext
-    counts: dict[str, int] = field(default_factory=dict)
 
 
 Fault = Callable[[Stage, Random], AbstractAsyncContextManager[str]]
@@ -50,7 +25,7 @@ Fault = Callable[[Stage, Random], AbstractAsyncContextManager[str]]
 @asynccontextmanager
 async def exporters_fail(stage: Stage, rng: Random) -> AsyncIterator[str]:
     """Some exporters misbehave in one way."""
-    behaviour = rng.choice(BEHAVIOURS)
+    behaviour = rng.choice(sorted(BEHAVIOURS))
     nodes = rng.sample(sorted(stage.world.exporters), rng.choice((1, 1, 2, 4, 8)))
     for node in nodes:
         await stage.world.exporters[node].behave(behaviour)
@@ -80,7 +55,7 @@ async def exporter_flaps(stage: Stage, rng: Random) -> AsyncIterator[str]:
 
     async def flap() -> None:
         while True:
-            await exporter.behave(rng.choice(BEHAVIOURS))
+            await exporter.behave(rng.choice(sorted(BEHAVIOURS)))
             await asyncio.sleep(rng.random())
             await exporter.behave("")
             await asyncio.sleep(rng.random())
@@ -193,7 +168,7 @@ async def pair_rotates(stage: Stage, _: Random) -> AsyncIterator[str]:
 async def caller_attacks(stage: Stage, rng: Random) -> AsyncIterator[str]:
     """Somebody attacks."""
     name = rng.choice(sorted(ATTACKS))
-    stranger = Stranger(stage.host, stage.port, stage.anonymous, stage.proxy, rng)
+    stranger = Stranger(stage.log.url, stage.anonymous, stage.proxy, rng)
     async with _meanwhile(ATTACKS[name](stranger)):
         yield f"caller: {name}"
 
@@ -218,19 +193,19 @@ async def inject(stage: Stage, rng: Random, seconds: float) -> None:
         length = min(seconds, rng.uniform(_LEAST_SECONDS, _MOST_SECONDS))
         await asyncio.sleep(rng.random() * (seconds - length) * (number > 0))
         async with rng.choice(FAULTS)(stage, rng) as name:
-            stage.counts[name] = stage.counts.get(name, 0) + 1
+            stage.injected[name] += 1
             await asyncio.sleep(length)
 
     async with asyncio.TaskGroup() as group:
         for number in range(rng.randint(2, 7)):
-            group.create_task(one(number, Random(rng.random())))
+            own = Random(rng.random())  # noqa: S311 - nothing is to be secret
+            group.create_task(one(number, own))
     stage.world.settle()
 
 
 @asynccontextmanager
-async def _meanwhile(doing: object) -> AsyncIterator[None]:
+async def _meanwhile(doing: Coroutine[None, None, None]) -> AsyncIterator[None]:
     """Have something done for as long as the context."""
-    assert asyncio.iscoroutine(doing)
     task = asyncio.create_task(doing)
     try:
         yield

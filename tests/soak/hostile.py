@@ -2,11 +2,12 @@
 
 import asyncio
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from random import Random
 
 from metrics_server.api.types import GROUP_VERSION
+from tests.soak.exporter import CUT_OFF
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/team-a/gpu_utilization"
 
@@ -15,8 +16,7 @@ class Stranger:
     """Opens connections to the server from one address.
 
     Args:
-        host: of the server.
-        port: of the server.
+        url: of the server.
         anonymous: for TLS without a certificate.
         proxy: for TLS as the front proxy: for what a user behind kube-apiserver can do.
         rng: decides what is decided.
@@ -24,13 +24,12 @@ class Stranger:
 
     def __init__(
         self,
-        host: str,
-        port: int,
+        url: str,
         anonymous: ssl.SSLContext,
         proxy: ssl.SSLContext,
         rng: Random,
     ) -> None:
-        self._host, self._port = host, port
+        self._host, _, self._port = url.removeprefix("https://").partition(":")
         self._anonymous, self._proxy = anonymous, proxy
         self._rng = rng
         self._address = f"127.0.{rng.randint(1, 200)}.{rng.randint(2, 200)}"
@@ -40,13 +39,13 @@ class Stranger:
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         """A connection; an OSError if it is refused or reset."""
         return await asyncio.open_connection(
-            self._host, self._port, ssl=context, local_addr=(self._address, 0)
+            self._host, int(self._port), ssl=context, local_addr=(self._address, 0)
         )
 
     async def again(self, pause: float, attack: Callable[[], Awaitable[None]]) -> None:
         """Attack again and again; being cut off is what one expects."""
         while True:
-            with suppress(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            with suppress(*CUT_OFF):
                 await attack()
             await asyncio.sleep(pause)
 
@@ -65,7 +64,7 @@ class Stranger:
         writers: list[asyncio.StreamWriter] = []
         try:
             for _ in range(connections):
-                with suppress(OSError):
+                with suppress(*CUT_OFF):
                     _, writer = await self.open(context)
                     writers.append(writer)
                     writer.write(data)
@@ -192,7 +191,7 @@ class Stranger:
         await self.again(0.5, attack)
 
 
-ATTACKS: dict[str, Callable[[Stranger], Awaitable[None]]] = {
+ATTACKS: dict[str, Callable[[Stranger], Coroutine[None, None, None]]] = {
     "idle connections": Stranger.idle,
     "idle connections in TLS": Stranger.idle_in_tls,
     "slow heads": Stranger.slow_heads,

@@ -1,7 +1,8 @@
 """What was seen, minute by minute, and what speaks against it."""
 
 from collections import Counter
-from statistics import median, quantiles
+from collections.abc import Mapping, Sequence
+from statistics import linear_regression, median, quantiles
 
 from msgspec import Struct, field
 
@@ -19,38 +20,53 @@ MORE_TASKS, MORE_DESCRIPTORS = 10, 20
 
 
 class Minute(Struct):
-    """A minute of the run."""
+    """A minute of the run.
 
-    samples: list[Sample]
+    Attributes:
+        tally: what callers saw.
+        samples: of the process.
+        levels: how many lines of each level it logged.
+    """
+
     tally: Tally
-    levels: dict[str, int]
-    wrong: int
+    samples: list[Sample] = field(default_factory=list)
+    levels: Mapping[str, int] = field(default_factory=dict)
 
 
 class Record(Struct):
     """What the run has shown.
 
     Attributes:
+        seed: of the run.
+        minutes: one after the other.
+        seconds: how long it has gone on.
+        driver_cpu: seconds of a processor that this process took.
         recoveries: how many seconds each recovery took.
         quiet_seconds: how long every answer had to be exactly right.
-        baseline: before the first fault.
+        quiet_answers: how many HPAs were given then.
+        faults: how often each was injected.
+        seconds_by_caller: how long each answer took.
+        answered: how many answers there were, by caller and status.
+        events: how many lines were logged, by level and event.
+        baseline: the process before the first fault.
         final: after the last.
         failures: what speaks against the server, as sentences.
+        ended: whether this is all.
     """
 
     seed: int
     minutes: list[Minute] = field(default_factory=list)
+    seconds: float = 0
+    driver_cpu: float = 0
     recoveries: list[float] = field(default_factory=list)
     quiet_seconds: float = 0
     quiet_answers: int = 0
-    faults: dict[str, int] = field(default_factory=dict)
-    kinds: dict[str, list[float]] = field(default_factory=dict)
-    answered: dict[str, int] = field(default_factory=dict)
-    events: dict[tuple[str, str], int] = field(default_factory=dict)
+    faults: Mapping[str, int] = field(default_factory=dict)
+    seconds_by_caller: Mapping[str, list[float]] = field(default_factory=dict)
+    answered: Mapping[str, int] = field(default_factory=dict)
+    events: Mapping[tuple[str, str], int] = field(default_factory=dict)
     baseline: Sample | None = None
     final: Sample | None = None
-    driver_cpu: float = 0
-    seconds: float = 0
     failures: list[str] = field(default_factory=list)
     ended: bool = False
 
@@ -59,112 +75,105 @@ class Record(Struct):
         """All of them, in order."""
         return [sample for minute in self.minutes for sample in minute.samples]
 
+    @property
+    def second_half(self) -> list[Sample]:
+        """Those in which a server that leaks grows, and another has all that it needs."""
+        return self.samples[len(self.samples) // 2 :]
 
-def slope(samples: list[Sample]) -> float:
-    """How much resident memory grows, in MiB an hour, by least squares."""
+
+def slope(samples: Sequence[Sample]) -> float:
+    """How much resident memory grows, in MiB an hour."""
     if len(samples) < 2:
         return 0
-    at = [sample.at for sample in samples]
-    memory = [sample.resident / MIB for sample in samples]
-    middle, mean = sum(at) / len(at), sum(memory) / len(memory)
-    spread = sum((x - middle) ** 2 for x in at)
-    both = sum((x - middle) * (y - mean) for x, y in zip(at, memory, strict=True))
-    return both / spread * 3600 if spread else 0
+    hours = [sample.at / 3600 for sample in samples]
+    return linear_regression(hours, [sample.resident / MIB for sample in samples]).slope
 
 
 def judge(record: Record) -> None:
-    """Add what the figures say to the failures."""
-    samples = record.samples
-    peak = max((sample.resident for sample in samples), default=0) / MIB
+    """Add what the samples say to the failures."""
+    peak = max((sample.resident for sample in record.samples), default=0) / MIB
     if peak > MOST_RESIDENT_MIB:
         record.failures.append(f"memory reached {peak:.0f} MiB, over {MOST_RESIDENT_MIB}")
-    half = samples[len(samples) // 2 :]
-    grows = slope(half)
-    long = bool(half) and half[-1].at - half[0].at >= LEAST_SECONDS_FOR_SLOPE
-    if long and grows > MOST_SLOPE_MIB_PER_HOUR:
+    half = record.second_half
+    if not half or half[-1].at - half[0].at < LEAST_SECONDS_FOR_SLOPE:
+        return
+    if (grows := slope(half)) > MOST_SLOPE_MIB_PER_HOUR:
         record.failures.append(
-            f"memory grew by {grows:.1f} MiB an hour in the second half, more than "
-            f"{MOST_SLOPE_MIB_PER_HOUR:.0f}"
+            f"in the second half memory grew by {grows:.1f} MiB an hour, over "
+            f"{MOST_SLOPE_MIB_PER_HOUR}"
         )
 
 
 def text(record: Record) -> str:
     """The report."""
     samples = record.samples
-    half = samples[len(samples) // 2 :]
-    resident = [sample.resident / MIB for sample in samples] or [0]
-    cores = (samples[-1].cpu - samples[0].cpu) / max(1, samples[-1].at - samples[0].at)
-    cores_driver = record.driver_cpu / max(1, record.seconds)
-    questions = sum(record.answered.values())
-    lines = [
-        f"Soak of {record.seconds:.0f} s, seed {record.seed}: "
-        + ("FAILED" if record.failures else "passed" if record.ended else "not at its end yet"),
-        *(f"  - {failure}" for failure in record.failures),
-        "",
-        f"{questions} answers, {questions / max(1, record.seconds):.1f} a second; "
-        f"{len(record.recoveries)} cycles of faults; {record.quiet_answers} HPA answers in "
-        f"{record.quiet_seconds:.0f} s of quiet phases were exactly right.",
-        f"Recovery after the last fault of a cycle: median {_median(record.recoveries):.1f} s, "
-        f"longest {max(record.recoveries, default=0):.1f} s.",
-        f"Memory: {resident[0]:.0f} MiB at first, median {median(resident):.0f}, "
-        f"peak {max(resident):.0f}, last {resident[-1]:.0f}; "
-        f"slope of the second half {slope(half):+.1f} MiB an hour.",
-        f"CPU: server {cores:.0%} of a core, driver {cores_driver:.0%}.",
-        _change("Tasks", "tasks", record),
-        _change("Descriptors", "descriptors", record),
-        _change("Threads", "threads", record),
-        _change("Objects of the garbage collector", "objects", record),
-        "",
-        "Answers by caller and status: "
-        + ", ".join(f"{kind} × {count}" for kind, count in sorted(record.answered.items())),
-        "Seconds by caller (p50 / p99 / longest): "
-        + "; ".join(f"{kind} {_seconds(times)}" for kind, times in sorted(record.kinds.items())),
-        "",
-        "Faults: " + ", ".join(f"{name} × {n}" for name, n in sorted(record.faults.items())),
-        "",
-        "Log: "
-        + ", ".join(
-            f"{level} {event!r} × {count}"
-            for (level, event), count in sorted(record.events.items())
-        ),
-        "",
-        "minute  MiB  fds tasks thr  answers (200/5xx/other/none)  wrong  p50/p99/max ms  "
-        "driver lag ms  log info/warning/error",
-        *(_row(number, minute) for number, minute in enumerate(record.minutes)),
-    ]
-    return "\n".join(lines) + "\n"
+    resident = [sample.resident / MIB for sample in samples] or [0.0]
+    cpu = samples[-1].cpu - samples[0].cpu if samples else 0
+    seconds = max(1, record.seconds)
+    answers = sum(len(times) for times in record.seconds_by_caller.values())
+    verdict = "FAILED" if record.failures else "passed" if record.ended else "not at its end yet"
+    failures = "".join(f"  - {failure}\n" for failure in record.failures)
+    return f"""Soak of {seconds:.0f} s, seed {record.seed}: {verdict}
+{failures}
+{answers} answers, {answers / seconds:.1f} a second. {len(record.recoveries)} recoveries: \
+median {_median(record.recoveries):.1f} s, longest {max(record.recoveries, default=0):.1f} s.
+In {record.quiet_seconds:.0f} s of quiet phases {
+        record.quiet_answers
+    } answers to HPAs had to be exactly right.
+Memory: {resident[0]:.0f} MiB at first, median {median(resident):.0f}, peak {max(resident):.0f}, \
+last {resident[-1]:.0f}; slope of the second half {slope(record.second_half):+.1f} MiB an hour.
+CPU: server {cpu / seconds:.1%} of a core, driver {record.driver_cpu / seconds:.1%}.
+{_change("Tasks", "tasks", record)}
+{_change("Descriptors", "descriptors", record)}
+{_change("Threads", "threads", record)}
+{_change("Objects of the garbage collector", "objects", record)}
+
+Answers by caller and status: {_counts(record.answered)}
+Seconds by caller (p50/p99/longest): {
+        ", ".join(f"{kind} {_spread(times)}" for kind, times in record.seconds_by_caller.items())
+    }
+Faults: {_counts(record.faults)}
+Log: {_counts({f"{level} {event!r}": n for (level, event), n in record.events.items()})}
+
+By minute: the most MiB, descriptors, tasks and threads; answers (200/5xx/other/none); of these \
+wrong; p50/p99/longest ms; how late the driver was, in ms; lines of the log (info/warning/error)
+{"".join(_row(number, minute) for number, minute in enumerate(record.minutes))}"""
 
 
 def _row(number: int, minute: Minute) -> str:
-    def most(name: str) -> int:
-        return max((getattr(sample, name) for sample in minute.samples), default=0)
-
-    tally, groups = minute.tally, Counter[str]()
+    tally = minute.tally
+    kinds = Counter[str]()
     for status, count in tally.statuses.items():
-        known = {"2": "200", "5": "5xx"}.get(status[0], "other")
-        groups["none" if status == "none" else known] += count
-    statuses = "/".join(str(groups[name]) for name in ("200", "5xx", "other", "none"))
+        kinds[{"2": "200", "5": "5xx", "n": "none"}.get(status[0], "other")] += count
+    statuses = "/".join(str(kinds[name]) for name in ("200", "5xx", "other", "none"))
     levels = "/".join(str(minute.levels.get(name, 0)) for name in ("info", "warning", "error"))
+    most = {
+        name: max((getattr(sample, name) for sample in minute.samples), default=0)
+        for name in ("resident", "descriptors", "tasks", "threads")
+    }
     return (
-        f"{number:6} {most('resident') / MIB:4.0f} {most('descriptors'):4} {most('tasks'):5} "
-        f"{most('threads'):3}  {len(tally.seconds):7} ({statuses})  {minute.wrong:5}  "
-        f"{_seconds(tally.seconds, 1000)}  {tally.lag * 1000:.0f}  {levels}"
+        f"{number:4} {most['resident'] / MIB:5.0f} {most['descriptors']:4} {most['tasks']:4} "
+        f"{most['threads']:3}  {len(tally.seconds):4} ({statuses})  {tally.wrong}  "
+        f"{_spread(tally.seconds, 1000)}  {tally.lag * 1000:.0f}  {levels}\n"
     )
 
 
-def _seconds(seconds: list[float], scale: float = 1) -> str:
+def _spread(seconds: Sequence[float], scale: float = 1) -> str:
     if len(seconds) < 2:
-        return "/".join(f"{one * scale:.3g}" for one in seconds) or "none"
-    p99 = quantiles(seconds, n=100)[-1]
-    return "/".join(f"{x * scale:.3g}" for x in (median(seconds), p99, max(seconds)))
+        return "-"
+    figures = median(seconds), quantiles(seconds, n=100, method="inclusive")[-1], max(seconds)
+    return "/".join(f"{figure * scale:.3g}" for figure in figures)
 
 
-def _median(values: list[float]) -> float:
+def _counts(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{name}: {count}" for name, count in sorted(counts.items()))
+
+
+def _median(values: Sequence[float]) -> float:
     return median(values) if values else 0
 
 
 def _change(title: str, name: str, record: Record) -> str:
-    before = getattr(record.baseline, name, 0)
-    after = getattr(record.final, name, 0)
+    before, after = (getattr(sample, name, "?") for sample in (record.baseline, record.final))
     most = max((getattr(sample, name) for sample in record.samples), default=0)
-    return f"{title}: {before} before the first fault, at most {most}, {after} at the end."
+    return f"{title}: {before} before the first fault, at most {most}, {after} after the last."

@@ -32,6 +32,9 @@ class App(Struct, frozen=True):
     name: str
     low: int
 
+    def __str__(self) -> str:
+        return f"{self.namespace}/{self.name}"
+
     @property
     def high(self) -> int:
         """The greatest value that one of its GPUs may have."""
@@ -95,7 +98,7 @@ class World:
         self.past: dict[App, Past] = {}
         self.pods_known = True
         self._api = api
-        self._rng = Random(seed)
+        self._rng = Random(seed)  # noqa: S311 - nothing is to be secret
         self._pods: dict[tuple[str, str], SimulatedPod] = {}
         self._stack = AsyncExitStack()
 

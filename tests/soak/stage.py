@@ -1,0 +1,122 @@
+"""A server in a process of its own, and the simulated cluster around it."""
+
+import asyncio
+import ssl
+import tempfile
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+from metrics_server.auth.identity import User
+from metrics_server.demo.trust import SimulatedTrust
+from metrics_server.serving.authority import Authority
+from metrics_server.serving.certificates import client_context, context_from_pair
+from tests.faults.process import ServerProcess, server_process
+from tests.harness import write_kubeconfig
+from tests.soak.api import FaultyAPI
+from tests.soak.sampling import PREAMBLE, Log, Process
+from tests.soak.world import World
+
+TOKEN = "prometheus"  # noqa: S105 - of the simulated cluster
+
+# On a machine that is busy with other work, a late exporter is not a fault.
+_CONFIG = "exporters: {timeout: 3s}\nfallback: {chain: [last-known, error]}\n"
+_START_SECONDS = 60
+
+
+class Failed(Exception):  # noqa: N818 - the soak has, not the program
+    """The server does not hold, and why."""
+
+
+@dataclass
+class Stage:
+    """The server, and what faults act on.
+
+    Attributes:
+        server: its process.
+        process: the same, to be sampled.
+        log: what it logs.
+        world: the exporters and pods.
+        api: the Kubernetes API.
+        trust: whom the cluster trusts.
+        folder: has the server's files.
+        authority: signs serving pairs.
+        anonymous: TLS of a client without a certificate.
+        proxy: TLS of the front proxy.
+        injected: how often each fault was injected.
+    """
+
+    server: ServerProcess
+    process: Process
+    log: Log
+    world: World
+    api: FaultyAPI
+    trust: SimulatedTrust
+    folder: Path
+    authority: Authority
+    anonymous: ssl.SSLContext
+    proxy: ssl.SSLContext
+    injected: Counter[str] = field(default_factory=Counter)
+
+
+@asynccontextmanager
+async def staged(seed: int, log_file: Path, preamble: str) -> AsyncIterator[Stage]:
+    """A stage whose server serves.
+
+    Args:
+        seed: of the pods.
+        log_file: where the server's log goes.
+        preamble: code that the server's process runs first.
+
+    Raises:
+        Failed: the server does not start.
+    """
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        kubernetes, serving = Authority("kubernetes"), Authority("serving")
+        context = await asyncio.to_thread(context_from_pair, kubernetes.issue(["127.0.0.1"]))
+        api = await stack.enter_async_context(FaultyAPI(ssl_context=context))
+        trust = SimulatedTrust(api, {TOKEN: User(TOKEN, groups=("monitoring",))})
+        world = await stack.enter_async_context(World(api, f"{seed}-world"))
+        pair = serving.issue(["127.0.0.1"])
+        (folder / "tls.crt").write_bytes(pair.certificate)
+        (folder / "tls.key").write_bytes(pair.key)
+        (folder / "config.yaml").write_text(_CONFIG)
+        write_kubeconfig(folder / "kubeconfig", api.url, kubernetes.bundle)
+        written = stack.enter_context(log_file.open("wb"))
+        log = Log(stack.enter_context(log_file.open("rb")))
+        counts = folder / "counts.json"
+        server = await stack.enter_async_context(
+            server_process(
+                *("--kubeconfig", folder / "kubeconfig", "--config", folder / "config.yaml"),
+                *("--cert-dir", folder),
+                preamble=PREAMBLE.format(path=str(counts)) + preamble,
+                stderr=written.fileno(),
+            )
+        )
+        await _serving(server, log)
+        yield Stage(
+            server,
+            Process(server.process.pid, counts),
+            log,
+            world,
+            api,
+            trust,
+            folder,
+            serving,
+            await asyncio.to_thread(client_context, serving.bundle),
+            await asyncio.to_thread(client_context, serving.bundle, trust.front_proxy()),
+        )
+
+
+async def _serving(server: ServerProcess, log: Log) -> None:
+    """Wait until the server logs where it serves."""
+    end = monotonic() + _START_SECONDS
+    while not log.url:
+        log.read()
+        if server.process.returncode is not None or monotonic() > end:
+            raise Failed(f"the server did not start: {log.bad}")
+        await asyncio.sleep(0.05)
