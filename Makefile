@@ -4,7 +4,7 @@ PYTHONS ?= 3.11 3.12 3.13 3.14
 VENV   := .venv
 BIN    := $(VENV)/bin
 
-.PHONY: help demo check test coverage pythons cluster lint typecheck format bench reliability docs lock clean
+.PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench reliability docs lock clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -37,6 +37,9 @@ cluster: $(VENV)/installed ## install on a real control plane, whose programs ar
 	@test -n "$(CONTROL_PLANE)" || { echo "CONTROL_PLANE: name the folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler"; exit 2; }
 	CONTROL_PLANE=$(abspath $(CONTROL_PLANE)) unshare --map-root-user --net --mount \
 		sh -c 'ip link set lo up && exec "$$@"' sh $(BIN)/pytest tests/cluster $(ARGS)
+
+soak: $(VENV)/installed ## run a server for DURATION=1h while everything around it fails; ARGS="--seed N" repeats a run
+	$(BIN)/python -m tests.soak --duration $(DURATION) $(ARGS)
 
 lint: $(VENV)/installed ## style, formatting, spelling, generated tables, and the direction of imports
 	$(BIN)/ruff check .

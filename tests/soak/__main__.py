@@ -4,6 +4,7 @@ import argparse
 import re
 import secrets
 import sys
+import tempfile
 from pathlib import Path
 
 from tests.bench import uvloop_runner
@@ -16,16 +17,15 @@ _UNITS = {"s": 1, "m": 60, "h": 3600}
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
+    folder = Path(tempfile.gettempdir())
     parser.add_argument("--duration", type=_seconds, default=3600, help="such as 90s, 5m, 1h")
-    parser.add_argument("--seed", type=int, default=None, help="repeats a run")
+    parser.add_argument("--seed", type=int, help="repeats the faults of a run")
     parser.add_argument("--rate", type=float, default=12, help="questions a second")
-    parser.add_argument("--report", type=Path, help="also write the report to this file")
-    parser.add_argument(
-        "--log", type=Path, default=Path("soak-server.log"), help="where the server's log goes"
-    )
+    parser.add_argument("--report", type=Path, help="a file for the report, written each minute")
+    parser.add_argument("--log", type=Path, default=folder / "soak.log", help="the server's log")
     given = parser.parse_args()
     seed = secrets.randbelow(1_000_000) if given.seed is None else given.seed
-    sys.stdout.write(f"seed {seed}\n")
+    sys.stdout.write(f"Seed {seed}; the server's log is in {given.log}.\n")
     sys.stdout.flush()
 
     def tell(record: Record) -> None:

@@ -138,12 +138,13 @@ class _Run:
 
         async def left_over() -> str:
             self._record.final = now = await self._counted()
+            over: list[str] = []
             if now.tasks > baseline.tasks + MORE_TASKS:
                 names = self._stage.process.inside().names
-                return f"{now.tasks} tasks, {baseline.tasks} before the faults: {names}"
+                over.append(f"{now.tasks} tasks, {baseline.tasks} before the faults: {names}")
             if now.descriptors > baseline.descriptors + MORE_DESCRIPTORS:
-                return f"{now.descriptors} descriptors, {baseline.descriptors} before the faults"
-            return ""
+                over.append(f"{now.descriptors} descriptors, {baseline.descriptors} before")
+            return "; ".join(over)
 
         await self._until(left_over, "something was left over {within} after the last fault")
 

@@ -1,0 +1,82 @@
+"""The soak itself, for a few seconds: `make soak` is the same for as long as one likes."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.soak.callers import Tally
+from tests.soak.report import MIB, Minute, Record, judge, text
+from tests.soak.run import Plan, soak
+from tests.soak.sampling import Sample
+
+_LEAKS_AND_COMPLAINS = """
+import asyncio, logging, os
+from metrics_server import provider
+answer, leaked = provider.ExternalMetricsProvider.answer, []
+async def and_leak(self, question):
+    leaked.append(asyncio.create_task(asyncio.Event().wait()))
+    os.open("/dev/null", os.O_RDONLY)
+    logging.getLogger("somewhere").error("unforeseen")
+    return await answer(self, question)
+provider.ExternalMetricsProvider.answer = and_leak
+"""
+_ANSWERS_WRONGLY = """
+from metrics_server import aggregation
+aggregation._AGGREGATIONS["avg"] = max
+"""
+_DIES = """
+import os, threading
+threading.Timer(2, os._exit, [3]).start()
+"""
+
+
+def _plan(*, duration: float, recovery: float, preamble: str = "") -> Plan:
+    return Plan(duration, 4, rate=40, quiet=0.5, recovery=recovery, preamble=preamble)
+
+
+async def _soak(plan: Plan, folder: Path) -> Record:
+    return await soak(plan, folder / "server.log", lambda _: None)
+
+
+async def test_a_server_that_holds_passes(tmp_path: Path) -> None:
+    """Faults were injected, answers were checked, and nothing speaks against the server."""
+    record = await _soak(_plan(duration=2, recovery=60), tmp_path)
+    assert record.failures == []
+    assert record.faults
+    assert record.quiet_answers > 10
+    assert len(record.recoveries) == 2
+    assert "seed 4: passed\n" in text(record)
+
+
+@pytest.mark.parametrize(
+    ("preamble", "said"),
+    [
+        (_LEAKS_AND_COMPLAINS, ["'Event.wait': ", " descriptors, ", "unforeseen"]),
+        (_ANSWERS_WRONGLY, ["all was not well within 1 s after the start: team-a/train: "]),
+        (_DIES, ["the server ended with 3"]),
+    ],
+    ids=["leaks and complains", "answers wrongly", "dies"],
+)
+async def test_a_server_that_does_not_hold_fails(
+    tmp_path: Path, preamble: str, said: Sequence[str]
+) -> None:
+    """Whatever goes wrong, the report says so."""
+    record = await _soak(_plan(duration=1, recovery=1, preamble=preamble), tmp_path)
+    for words in said:
+        assert any(words in failure for failure in record.failures), record.failures
+    assert "seed 4: FAILED\n" in text(record)
+
+
+def test_memory_that_grows_fails() -> None:
+    """By its slope, once there is enough of it to be judged."""
+    for seconds, failures in ((600, 0), (1800, 1)):
+        record = Record(4)
+        record.minutes = [Minute(Tally(), [_sample(at) for at in range(seconds)])]
+        judge(record)
+        assert len(record.failures) == failures
+
+
+def _sample(at: int) -> Sample:
+    """A process that grows by 20 MiB an hour."""
+    return Sample(at, round((100 + 20 * at / 3600) * MIB), 0, 0, 0, 0, 0)
