@@ -60,6 +60,18 @@ def configure(level: LogLevel = "info", form: LogFormat = "text") -> None:
     root.setLevel(level.upper())
     # aiohttp tells each broken connection of a client; none of that is ours to mend.
     logging.getLogger("aiohttp").setLevel(logging.ERROR)
+    logging.getLogger("asyncio").addFilter(_is_no_closed_connection)
+
+
+def _is_no_closed_connection(record: logging.LogRecord) -> bool:
+    """Whether a line of the event loop's tells more than that a TLS connection was closed.
+
+    uvloop reports it as a fatal error if it still had to answer the peer's TLS at that moment.
+    Whoever uses the connection is told by an exception, and says which connection it was.
+    """
+    error = record.exc_info[1] if record.exc_info else None
+    closed = isinstance(error, RuntimeError) and "the handler is closed" in str(error)
+    return not (closed and record.getMessage().startswith("Fatal error on SSL protocol"))
 
 
 def dropped() -> int:

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 from aiohttp import web
 
-from metrics_server.demo.kubernetes_api import KubernetesAPI
+from metrics_server.simulator.kube.api import KubernetesAPI
 
 FAULTS = ("hangs", "answers 429", "answers 500", "resets", "sends garbage")
 REVIEWS = ("tokenreviews", "subjectaccessreviews")

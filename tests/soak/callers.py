@@ -13,12 +13,12 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from metrics_server.api.types import GROUP_VERSION
-from metrics_server.serving.authority import KeyPair
-from metrics_server.serving.certificates import client_context
-from tests.harness import Headers, admin
+from metrics_server.tls.authority import KeyPair
+from metrics_server.tls.certificates import client_context
 from tests.soak.checking import exactly, plausibly
 from tests.soak.stage import TOKEN, Stage
 from tests.soak.world import App
+from tests.support.harness import Headers, admin
 
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 

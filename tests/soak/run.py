@@ -84,17 +84,21 @@ class _Run:
 
     async def run(self) -> None:
         """Let callers ask while cycles of faults go by, and then have the server stop."""
-        cycles = asyncio.create_task(self._cycles())
+        ended = asyncio.create_task(self._ended())
         tasks = [
-            cycles,
+            ended,
+            asyncio.create_task(self._cycles()),
             asyncio.create_task(self._callers.run()),
             asyncio.create_task(self._sample()),
         ]
         try:
-            # The others end only by failing.
+            # All but the cycles end only by failing.
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
+        except (ProcessLookupError, FileNotFoundError):
+            await ended  # sampling has found it first
+            raise
         finally:
             for task in tasks:
                 task.cancel()
@@ -163,12 +167,13 @@ class _Run:
         await asyncio.sleep(0.2)
         return self._stage.process.sample(monotonic() - self._began)
 
+    async def _ended(self) -> None:
+        """Wait for the server's end, which must not come."""
+        raise Failed(f"the server ended with {await self._stage.server.process.wait()}")
+
     async def _sample(self) -> None:
         """Sample once a second, until cancelled."""
         while True:
-            status = self._stage.server.process.returncode
-            if status is not None:
-                raise Failed(f"the server ended with {status}")
             at = monotonic() - self._began
             self._minute.samples.append(self._stage.process.sample(at))
             self._stage.log.read()

@@ -11,14 +11,14 @@ from pathlib import Path
 from time import monotonic
 
 from metrics_server.auth.identity import User
-from metrics_server.demo.trust import SimulatedTrust
-from metrics_server.serving.authority import Authority
-from metrics_server.serving.certificates import client_context, context_from_pair
+from metrics_server.simulator.kube.trust import SimulatedTrust
+from metrics_server.tls.authority import Authority
+from metrics_server.tls.certificates import client_context, context_from_pair
 from tests.faults.process import ServerProcess, server_process
-from tests.harness import write_kubeconfig
 from tests.soak.api import FaultyAPI
 from tests.soak.sampling import PREAMBLE, Log, Process
 from tests.soak.world import World
+from tests.support.harness import write_kubeconfig
 
 TOKEN = "prometheus"  # noqa: S105 - of the simulated cluster
 

@@ -11,11 +11,11 @@ from typing import Self
 
 from msgspec import Struct, structs
 
-from metrics_server.demo import manifests
-from metrics_server.demo.object_store import ENDPOINT_SLICES, PODS
-from tests.harness import pod as pod_object
+from metrics_server.simulator import manifests
+from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS
 from tests.soak.api import FaultyAPI
 from tests.soak.exporter import Exporter
+from tests.support.harness import pod as pod_object
 
 NODES = 8
 NAMESPACES = ("team-a", "team-b", "team-c")

@@ -1,5 +1,6 @@
 """Logs: one line a fact."""
 
+import asyncio
 import json
 import logging
 from collections.abc import Iterator
@@ -122,6 +123,25 @@ def test_an_exception_in_json_is_a_line(capsys: pytest.CaptureFixture[str]) -> N
         found = json.loads(line)
         assert found["error"] == r"ValueError: invalid literal for int() with base 10: 'two\nlines'"
         assert "exception" not in found
+
+
+def test_a_tls_connection_that_was_closed_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """It is reported as a fatal error; any other error of a connection is one."""
+    logs.configure("info", "json")
+    loop = asyncio.new_event_loop()
+    closed = "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
+    for message, error in (
+        ("Fatal error on SSL protocol", RuntimeError(closed)),
+        ("Fatal error on SSL protocol", RuntimeError("another")),
+        ("Fatal error on transport", RuntimeError(closed)),
+    ):
+        loop.call_exception_handler({"message": message, "exception": error})
+    loop.close()
+    told = [json.loads(line) for line in lines(capsys)]
+    assert [(one["level"], one["error"]) for one in told] == [
+        ("error", "RuntimeError: another"),
+        ("error", f"RuntimeError: {closed}"),
+    ]
 
 
 def test_an_exception_that_is_handed_over(capsys: pytest.CaptureFixture[str]) -> None:
