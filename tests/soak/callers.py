@@ -219,7 +219,7 @@ class Callers:
         self, kind: str, session: aiohttp.ClientSession, path: str, headers: Headers
     ) -> tuple[int, bytes]:
         """The status, 0 where no answer came, and the body."""
-        began = monotonic()
+        began, quiet = monotonic(), self.quiet
         try:
             async with session.get(
                 URL(self._stage.log.url + path, encoded=True), headers=CIMultiDict(headers)
@@ -232,7 +232,7 @@ class Callers:
         self.tally.statuses[str(status or "none")] += 1
         self.answered[f"{kind} {status or 'none'}"] += 1
         self.seconds[kind].append(taken)
-        if status not in _STATUSES[kind] or (self.quiet and status != 200):
+        if status not in _STATUSES[kind] or (quiet and self.quiet and status != 200):
             told_here = body.decode(errors="replace")[:300]
             self._check(f"{kind} {path} answered {status or 'nothing'}: {told_here}")
         return status, body
