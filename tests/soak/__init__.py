@@ -1,15 +1,16 @@
-"""The soak: a server in a process of its own is asked for an hour while everything around it fails.
+"""The soak: a server answers for an hour while everything around it fails.
 
-`python -m tests.soak --duration 1h` starts a cluster of simulated exporters, pods and a Kubernetes
-API in this process, and the server in another. Callers ask at a steady rate. A seeded random
-process injects faults in cycles: some faults at once, then none until every answer is exactly right
-again, then a quiet phase in which every answer must stay so.
+`python -m tests.soak --duration 1h` runs the server in a process of its own, and in this one the
+exporters, the Kubernetes API and the callers of a simulated cluster. Callers ask at a steady rate.
+Faults come in cycles, at random but from a seed: several at once, then none until every answer is
+exactly right again, then a quiet phase in which every answer must stay exactly right.
 
-- `world`: the pods, and so the right answers.
-- `exporter`, `api`, `hostile`: the exporters, the Kubernetes API and the callers that misbehave.
-- `faults`: every kind of fault.
-- `callers`: those who behave, and what they check.
-- `sampling`: what the server's process takes, and what it logs.
-- `report`: what was seen, and the verdict.
-- `run`: puts them together.
+- `world`: nodes and pods, and so the right answers.
+- `exporter`, `api`, `hostile`: exporters, a Kubernetes API and callers that can misbehave.
+- `stage`: the server with all of that around it.
+- `faults`: every kind of fault, and when each is injected.
+- `callers`, `checking`: the callers that behave, and whether their answers are right.
+- `sampling`: memory, descriptors, tasks and the log of the server's process.
+- `report`: the figures, and the verdict.
+- `run`: the soak from start to verdict.
 """

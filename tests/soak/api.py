@@ -25,7 +25,8 @@ class FaultyAPI(KubernetesAPI):
     revived = True
 
     def fail(self, fault: str, hit: tuple[str, ...] = ("",), *, revived: bool = True) -> None:
-        """Fail from now on."""
+        """Fail from now on, in this way only."""
+        self.recover()
         self.fault, self.hit, self.revived = fault, hit, revived
         self._over = asyncio.Event()
 
@@ -36,9 +37,14 @@ class FaultyAPI(KubernetesAPI):
             self._over.set()
 
     def expire_watches(self) -> None:
-        """Break every watch, and forget what happened since."""
+        """Break every watch, so that none can go on from where it was."""
         self.compact()
         self.drop_watches()
+
+    def silence_watches(self) -> None:
+        """Leave every watch open and send nothing on it, but for one more event."""
+        for watch in self._watches:
+            watch.wake = asyncio.Event()
 
     def halve_an_event(self) -> None:
         """Break every watch in the middle of an event."""

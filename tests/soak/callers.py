@@ -1,4 +1,4 @@
-"""The callers who behave: HPAs, kubectl, probes, Prometheus. What they are answered is checked."""
+"""The callers that behave: HPAs, kubectl, probes, Prometheus. Their answers are checked."""
 
 import asyncio
 from collections import Counter
@@ -22,14 +22,14 @@ from tests.support.harness import Headers, admin
 
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 
-# How many questions each caller has under way at most, and skips the next: kube-controller-manager
-# has five workers for HPAs.
+# How many requests each caller has in flight at most; beyond that it skips one.
+# kube-controller-manager has five workers for HPAs.
 _WORKERS = {"hpa": 5, "kubectl": 2, "probe": 10, "prometheus": 1, "admin": 1}
 _PATIENCE_SECONDS = 20
 _LIVEZ_SECONDS = 5
 _MOST_KEPT = 30
 
-# How often who asks, in parts of all questions.
+# Each caller's share of the requests, in percent.
 _SHARES = {"hpa": 70, "kubectl": 10, "probe": 12, "prometheus": 4, "admin": 4}
 _KUBECTL = (
     "/apis",
@@ -40,7 +40,7 @@ _KUBECTL = (
     "/version",
 )
 _PROBES = ("/livez", "/livez", "/readyz", "/healthz")
-# What an HPA may be answered while something fails: a value, or an error that says what.
+# The statuses that are right while something fails.
 _STATUSES = {
     "hpa": {200, 500, 503},
     "kubectl": {200, 500, 503},
@@ -51,13 +51,13 @@ _STATUSES = {
 
 
 class Tally(Struct):
-    """What callers saw in some time.
+    """What callers saw during some time.
 
     Attributes:
         seconds: how long each answer took.
         statuses: how many answers had each status.
-        wrong: how many nothing explains.
-        lag: how late a question was at most, as this process was busy.
+        wrong: how many answers nothing explains.
+        lag: by how much this process was late with a request, at most.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -120,7 +120,7 @@ class Callers:
         return await self._stack.enter_async_context(session)
 
     async def run(self) -> None:
-        """Ask, until cancelled: at its times, however long answers take."""
+        """Ask until cancelled, at a rate that does not depend on how long answers take."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         kinds, weights = [*_SHARES], [*_SHARES.values()]
@@ -152,10 +152,10 @@ class Callers:
     def _asked(self, task: asyncio.Task[None]) -> None:
         del self._asking[task]
         if not task.cancelled() and (error := task.exception()):
-            self._check(f"what was answered could not be read: {error!r}")
+            self._check(f"an answer could not be read: {error!r}")
 
     async def is_well(self) -> str:
-        """Nothing if the server is Ready and every answer is exactly right; else what is not."""
+        """What is not as it must be without a fault; an empty string if all is well."""
         status, body = await self._get("probe", self._nobody, "/readyz", {})
         if status != 200:
             return f"/readyz: {status} {body.decode(errors='replace')[:500]}"
@@ -203,7 +203,7 @@ class Callers:
         await self._get("admin", self._admin, path, {})
 
     async def _question(self, app: App) -> tuple[int, bytes]:
-        """What an HPA is answered."""
+        """The status and body of an HPA's answer."""
         path = (
             f"/apis/{GROUP_VERSION}/namespaces/{app.namespace}/gpu_utilization"
             f"?labelSelector=app%3D{app.name}"
@@ -218,7 +218,7 @@ class Callers:
     async def _get(
         self, kind: str, session: aiohttp.ClientSession, path: str, headers: Headers
     ) -> tuple[int, bytes]:
-        """The status, 0 where no answer came, and the body."""
+        """The status and body of an answer; the status is 0 where none came."""
         began, quiet = monotonic(), self.quiet
         try:
             async with session.get(

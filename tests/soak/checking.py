@@ -5,12 +5,12 @@ import msgspec
 from metrics_server.api.types import ExternalMetricValueList
 from tests.soak.world import App, World
 
-# By then a change of the pods is in every answer that was measured in whole.
+# After this long a change must be in every answer that covers all pods.
 _SETTLED_SECONDS = 10
 
 
 def exactly(world: World, app: App, status: int, body: bytes) -> str:
-    """Nothing if an answer is just what it must be while all is well; else what is wrong."""
+    """What is wrong with an answer that must be exact; an empty string if nothing is."""
     if status != 200:
         return f"{app}: {status} {body.decode(errors='replace')[:500]}"
     given, right = _item(body), world.right(app)
@@ -20,10 +20,10 @@ def exactly(world: World, app: App, status: int, body: bytes) -> str:
 
 
 def plausibly(world: World, app: App, body: bytes, asked_at: float) -> str:
-    """Nothing if what is and lately was true explains the value; else what is wrong.
+    """What is wrong with a value that the present or the recent past must explain.
 
     Args:
-        world: has what is and was true.
+        world: has the present and the past.
         app: what was asked about.
         body: of the answer, a value.
         asked_at: when it was asked for, by the monotonic clock.

@@ -18,7 +18,6 @@ from tests.soak.world import MOST_PODS
 
 _LEAST_SECONDS, _MOST_SECONDS = 3.0, 20.0
 
-
 Fault = Callable[[Stage, Random], AbstractAsyncContextManager[str]]
 
 
@@ -152,8 +151,19 @@ async def watches_fail(stage: Stage, rng: Random) -> AsyncIterator[str]:
 
 
 @asynccontextmanager
+async def watches_are_silent(stage: Stage, _: Random) -> AsyncIterator[str]:
+    """Watches stay open, but report no changes."""
+    stage.world.pods_known = False
+    stage.api.silence_watches()
+    try:
+        yield "watches silent"
+    finally:
+        stage.api.drop_watches()
+
+
+@asynccontextmanager
 async def pair_rotates(stage: Stage, _: Random) -> AsyncIterator[str]:
-    """The serving pair is broken for a while, and then a new one."""
+    """The files of the serving pair are broken for a while, and then hold a new one."""
     certificate = stage.folder / "tls.crt"
     await asyncio.to_thread(certificate.write_bytes, b"-----BEGIN CERTIFICATE-----\nbroken\n")
     try:
@@ -166,14 +176,14 @@ async def pair_rotates(stage: Stage, _: Random) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def caller_attacks(stage: Stage, rng: Random) -> AsyncIterator[str]:
-    """Somebody attacks."""
+    """A hostile caller is at work."""
     name = rng.choice(sorted(ATTACKS))
     stranger = Stranger(stage.log.url, stage.anonymous, stage.proxy, rng)
     async with _meanwhile(ATTACKS[name](stranger)):
         yield f"caller: {name}"
 
 
-# Each as often as the others, but for the kinds that have many within them.
+# Drawn from at random; those that come in many kinds are in it more often.
 FAULTS: Sequence[Fault] = (
     *(exporters_fail,) * 4,
     *(caller_attacks,) * 4,
@@ -181,15 +191,16 @@ FAULTS: Sequence[Fault] = (
     *(api_fails, reviews_fail, watches_fail) * 2,
     exporter_leaves,
     exporter_flaps,
+    watches_are_silent,
     pair_rotates,
 )
 
 
 async def inject(stage: Stage, rng: Random, seconds: float) -> None:
-    """Inject some faults within so many seconds, and wait until all are cleared."""
+    """Inject several faults; all are cleared again after this many seconds."""
 
     async def one(number: int, rng: Random) -> None:
-        # The first faults overlap, so that combinations come about.
+        # The first begins at once; the others overlap with it and each other.
         length = min(seconds, rng.uniform(_LEAST_SECONDS, _MOST_SECONDS))
         await asyncio.sleep(rng.random() * (seconds - length) * (number > 0))
         async with rng.choice(FAULTS)(stage, rng) as name:
@@ -205,7 +216,7 @@ async def inject(stage: Stage, rng: Random, seconds: float) -> None:
 
 @asynccontextmanager
 async def _meanwhile(doing: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Have something done for as long as the context."""
+    """Run a coroutine for as long as the context."""
     task = asyncio.create_task(doing)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Callers who mean harm. Each goes on until it is cancelled, from an address of its own."""
+"""Hostile callers. Each has an address of its own, and goes on until it is cancelled."""
 
 import asyncio
 import ssl
@@ -19,7 +19,7 @@ class Stranger:
         url: of the server.
         anonymous: for TLS without a certificate.
         proxy: for TLS as the front proxy: for what a user behind kube-apiserver can do.
-        rng: decides what is decided.
+        rng: makes what is random.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Stranger:
         )
 
     async def again(self, pause: float, attack: Callable[[], Awaitable[None]]) -> None:
-        """Attack again and again; being cut off is what one expects."""
+        """Attack again and again; to be cut off is no surprise."""
         while True:
             with suppress(*CUT_OFF):
                 await attack()

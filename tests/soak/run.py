@@ -2,7 +2,7 @@
 
 import asyncio
 import traceback
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from pathlib import Path
 from random import Random
 from time import monotonic, process_time
@@ -27,8 +27,8 @@ class Plan(Struct, frozen=True):
         seed: of everything that is random.
         rate: questions a second.
         faults: how long each cycle injects faults.
-        quiet: how long everything must then be exactly right.
-        recovery: how long it may take until it is.
+        quiet: how long every answer must stay exactly right after each.
+        recovery: how long it may take until every answer is exactly right again.
         preamble: code that the server's process runs first.
     """
 
@@ -42,12 +42,15 @@ class Plan(Struct, frozen=True):
 
 
 async def soak(plan: Plan, log_file: Path, tell: Callable[[Record], None]) -> Record:
-    """Run it; what was seen.
+    """Run the soak.
 
     Args:
         plan: how.
         log_file: where the server's log goes.
-        tell: called each minute with what was seen so far.
+        tell: is given the record each minute, as far as it goes.
+
+    Returns:
+        The record, with what speaks against the server.
     """
     record = Record(plan.seed)
     try:
@@ -58,7 +61,9 @@ async def soak(plan: Plan, log_file: Path, tell: Callable[[Record], None]) -> Re
             await _Run(plan, record, tell, stage, callers).run()
     except Failed as failed:
         record.failures.append(str(failed))
-    except Exception as error:  # noqa: BLE001 - what an hour has shown is not thrown away
+    except asyncio.CancelledError:  # by Ctrl-C
+        record.failures.append("it was interrupted")
+    except Exception as error:  # noqa: BLE001 - an hour's figures are not thrown away
         traceback.print_exc()
         record.failures.append(f"the soak itself failed: {error!r}")
     record.ended = True
@@ -67,7 +72,7 @@ async def soak(plan: Plan, log_file: Path, tell: Callable[[Record], None]) -> Re
 
 
 class _Run:
-    """A run on a stage that is ready."""
+    """A soak whose server serves."""
 
     def __init__(
         self,
@@ -83,11 +88,21 @@ class _Run:
         self._minute = Minute(tally=callers.tally)
 
     async def run(self) -> None:
-        """Let callers ask while cycles of faults go by, and then have the server stop."""
+        """Go through the cycles while callers ask, and then stop the server."""
+        try:
+            await self._while_asked(self._cycles())
+            await self._stop()
+        finally:
+            self._stage.log.read()
+            self._turn_minute()
+            self._record.failures += self._callers.failures()
+            self._record.failures += [f"a line of the log: {one}" for one in self._stage.log.bad]
+
+    async def _while_asked(self, cycles: Coroutine[None, None, None]) -> None:
         ended = asyncio.create_task(self._ended())
         tasks = [
             ended,
-            asyncio.create_task(self._cycles()),
+            asyncio.create_task(cycles),
             asyncio.create_task(self._callers.run()),
             asyncio.create_task(self._sample()),
         ]
@@ -97,16 +112,12 @@ class _Run:
             for task in done:
                 task.result()
         except (ProcessLookupError, FileNotFoundError):
-            await ended  # sampling has found it first
+            await ended  # the sampling noticed first
             raise
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._turn_minute()
-            self._record.failures += self._callers.failures()
-            self._record.failures += [f"a line of the log: {one}" for one in self._stage.log.bad]
-        await self._stop()
 
     async def _cycles(self) -> None:
         plan, record = self._plan, self._record
@@ -121,13 +132,13 @@ class _Run:
         await self._return_to_baseline(record.baseline)
 
     async def _recover(self, after: str) -> None:
-        """Wait until all is well again, and see that it stays so for a while."""
+        """Wait until all is well again, and check that it stays so for a while."""
         began = monotonic()
         try:
             await self._until(self._callers.is_well, f"all was not well {{within}} after {after}")
         except Failed as failed:
             self._record.failures.append(str(failed))
-            return  # and see whether the next faults are recovered from
+            return  # it may recover from the next faults
         self._record.recoveries.append(monotonic() - began)
         self._stage.world.forget()
         before = self._callers.answered["hpa 200"]
@@ -153,7 +164,7 @@ class _Run:
         await self._until(left_over, "something was left over {within} after the last fault")
 
     async def _until(self, ask: Callable[[], Awaitable[str]], otherwise: str) -> None:
-        """Ask until there is nothing to say; Failed if that takes too long."""
+        """Ask until the answer is empty; Failed if that takes too long."""
         end = monotonic() + self._plan.recovery
         while failing := await ask():
             if monotonic() > end:
@@ -162,13 +173,13 @@ class _Run:
             await asyncio.sleep(0.25)
 
     async def _counted(self) -> Sample:
-        """A sample whose counts from inside are of now."""
+        """A sample whose counts from inside the process are current."""
         self._stage.process.inside()
         await asyncio.sleep(0.2)
         return self._stage.process.sample(monotonic() - self._began)
 
     async def _ended(self) -> None:
-        """Wait for the server's end, which must not come."""
+        """Fail when the server ends by itself."""
         raise Failed(f"the server ended with {await self._stage.server.process.wait()}")
 
     async def _sample(self) -> None:
@@ -183,7 +194,7 @@ class _Run:
             await asyncio.sleep(1)
 
     def _turn_minute(self) -> None:
-        """Put the minute into the record, with what was seen in all, and begin another."""
+        """Bring the record up to date, and begin another minute."""
         record, callers, log = self._record, self._callers, self._stage.log
         self._minute.levels, log.levels = log.levels, type(log.levels)()
         record.minutes.append(self._minute)
@@ -196,10 +207,12 @@ class _Run:
         record.events = log.events
 
     async def _stop(self) -> None:
-        """Have the server end as it does in a cluster."""
+        """Stop the server as a kubelet does."""
         process = self._stage.server.process
         process.terminate()
-        async with asyncio.timeout(_STOP_SECONDS):
-            status = await process.wait()
+        try:
+            status = await asyncio.wait_for(process.wait(), _STOP_SECONDS)
+        except TimeoutError:
+            raise Failed(f"the server did not stop within {_STOP_SECONDS} s") from None
         if status != 0:
-            raise Failed(f"told to stop, the server ended with {status}")
+            raise Failed(f"the server stopped with {status}")

@@ -1,4 +1,4 @@
-"""What the server's process takes, and what it logs."""
+"""Memory, descriptors, tasks and the log of the server's process."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ from typing import IO
 import msgspec
 from msgspec import Struct
 
-# Runs before the server: a signal has it write down what only it can count.
+# Runs in the server's process first. On a signal it writes down what only it can count.
 PREAMBLE = """
 import asyncio, gc, json, os, signal, sys
 from collections import Counter
@@ -25,7 +25,7 @@ signal.signal(signal.SIGUSR2, count)
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
-# Events of level "error" that a fault of ours explains.
+# Errors that an injected fault explains.
 _EXPLAINED = frozenset({"kept the serving certificate, as the files hold no better"})
 _MOST_KEPT = 20
 
@@ -77,7 +77,12 @@ class Process:
             return Inside()
 
     def sample(self, at: float) -> Sample:
-        """What it takes now; a ProcessLookupError or a FileNotFoundError if it is gone."""
+        """The process now.
+
+        Raises:
+            ProcessLookupError: it is gone.
+            FileNotFoundError: likewise.
+        """
         proc = Path("/proc", str(self._pid))
         inside = self.inside()
         stat = (proc / "stat").read_text().rpartition(")")[2].split()
@@ -102,12 +107,12 @@ class Log:
     """The server's log, in a file that is read as it grows.
 
     Args:
-        file: its end is written to by the server.
+        file: the server appends to it.
 
     Attributes:
         levels: how many lines of each level.
         events: how many of each level and event.
-        bad: lines that no fault explains: errors, tracebacks, "unexpected".
+        bad: lines that no injected fault explains: errors, tracebacks, "unexpected".
         url: where the server says that it serves.
     """
 
@@ -120,7 +125,7 @@ class Log:
         self._rest = b""
 
     def read(self) -> None:
-        """Take what is new."""
+        """Read what is new."""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         for text in lines:
             self._take(text)

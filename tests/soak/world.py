@@ -1,4 +1,4 @@
-"""The pods of the simulated cluster, and so what is the right answer to each question."""
+"""Nodes and pods of the simulated cluster, and so the right answer to each question."""
 
 from collections import defaultdict
 from contextlib import AsyncExitStack
@@ -62,8 +62,10 @@ class Past(Struct):
     """What was true of an application since the last quiet phase.
 
     Attributes:
-        lowest, highest: of its pods' values.
-        fewest, most: of its Ready pods.
+        lowest: of its pods' values.
+        highest: likewise.
+        fewest: how many Ready pods it had.
+        most: likewise.
         changed: when it last changed, by the monotonic clock.
     """
 
@@ -78,14 +80,14 @@ class World:
     """The nodes and pods; an asynchronous context manager.
 
     Args:
-        api: the Kubernetes API that tells of them.
-        seed: makes the pods.
+        api: the Kubernetes API that has them.
+        seed: of the pods.
 
     Attributes:
         apps: those that are asked about.
         exporters: by node.
         past: of each application.
-        pods_known: whether the server cannot but know the pods, since the last quiet phase.
+        pods_known: whether the Kubernetes API has told of every change since the last quiet phase.
     """
 
     def __init__(self, api: FaultyAPI, seed: str) -> None:
@@ -122,7 +124,7 @@ class World:
         self._api.apply(ENDPOINT_SLICES, manifests.endpoint_slice(node, self.exporters[node].port))
 
     def withdraw(self, node: str) -> None:
-        """Let the exporter of a node be gone."""
+        """Take back where the exporter of a node is."""
         name = f"{manifests.EXPORTER_SERVICE}-{node}"
         if self._api.store.get(ENDPOINT_SLICES, manifests.EXPORTER_NAMESPACE, name):
             self._api.delete(ENDPOINT_SLICES, manifests.EXPORTER_NAMESPACE, name)
@@ -154,7 +156,7 @@ class World:
         self._note(pod.app)
 
     def remove(self, pod: SimulatedPod) -> None:
-        """Let a pod be gone."""
+        """Delete a pod, if it is still there."""
         if self._pods.pop(pod.key, None) is not None:
             self._api.delete(PODS, *pod.key)
             self._note(pod.app)
@@ -199,7 +201,7 @@ class World:
         return self._rng.randint(app.low, app.high)
 
     def _note(self, app: App, changed: float | None = None) -> None:
-        """Widen what may explain an answer by the present."""
+        """Add the present to what explains an answer."""
         pods = [pod for pod in self.of(app) if pod.ready]
         # A pod that drains counts as 0 once its work has gone.
         values = [fmean(pod.gpus) if not pod.terminating else 0 for pod in pods]
