@@ -117,10 +117,12 @@ class Stranger:
 
         async def attack() -> None:
             _, writer = await self.open(self._proxy)
-            writer.write(_head(METRIC, "X-Remote-User: leaver"))
-            await writer.drain()
-            await asyncio.sleep(self._rng.random() / 50)
-            writer.transport.abort()
+            try:
+                writer.write(_head(METRIC, "X-Remote-User: leaver"))
+                await writer.drain()
+                await asyncio.sleep(self._rng.random() / 50)
+            finally:
+                writer.transport.abort()
 
         await self.again(0.2, attack)
 
