@@ -21,6 +21,7 @@ from metrics_server.sources.exporters.sheet import Sheet
 from metrics_server.sources.pages.access import AccessKeeper
 from metrics_server.sources.pages.fetching import PageLimits, exporter_session, fetch
 from metrics_server.sources.pages.lanes import Lane
+from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.telemetry.metrics import Monitor
 
 _MAX_HANGING_REMEMBERED = 10_000
@@ -28,6 +29,8 @@ _MAX_HANGING_REMEMBERED = 10_000
 # concurrency, how many are asked at once that did not answer the last time.
 _PATIENT_PART = 1 / 4
 _HANGING_PART = 1 / 4
+# How many of the largest pages there is room for at a time, beside any number of ordinary ones.
+_LARGEST_PAGES = 8
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -97,6 +100,7 @@ class _Scrape(Struct, frozen=True):
     began: float
     lane: Lane
     turn: asyncio.Future[None]
+    room: PageRoom
 
 
 class Scraper:
@@ -136,6 +140,7 @@ class Scraper:
         self._lane = Lane(max_concurrency, patience)
         self._hanging_lane = Lane(max(1, int(max_concurrency * _HANGING_PART)), patience)
         self._limits = limits or PageLimits()
+        self._room = Room(_LARGEST_PAGES * self._limits.bytes)
         self._dialects = dialects
         anonymous = AccessKeeper()
         self._access = access or (lambda _: anonymous)
@@ -187,8 +192,10 @@ class Scraper:
         if scrape is None:
             loop = asyncio.get_running_loop()
             began, lane, turn = self._clock(), self._lane_of(target), loop.create_future()
-            task = loop.create_task(self._read(target, began, lane, turn), name=f"scrape {target}")
-            scrape = self._scrapes[target] = _Scrape(task, began, lane, turn)
+            room = PageRoom(self._room)
+            reading = self._read(target, began, lane, turn, room)
+            task = loop.create_task(reading, name=f"scrape {target}")
+            scrape = self._scrapes[target] = _Scrape(task, began, lane, turn, room)
             # A page is let go with its age, so that memory follows the questions, not the cluster.
             loop.call_later(self._max_age, self._expire, target, scrape)
         if not scrape.turn.done():
@@ -197,12 +204,21 @@ class Scraper:
 
     def _expire(self, target: str, scrape: _Scrape) -> None:
         if scrape.task.done():
-            del self._scrapes[target]
+            self._let_go(target, scrape)
         else:
-            scrape.task.add_done_callback(lambda _: self._scrapes.pop(target, None))
+            scrape.task.add_done_callback(lambda _: self._let_go(target, scrape))
+
+    def _let_go(self, target: str, scrape: _Scrape) -> None:
+        del self._scrapes[target]
+        scrape.room.release()
 
     async def _read(
-        self, target: str, began: float, lane: Lane, turn: asyncio.Future[None]
+        self,
+        target: str,
+        began: float,
+        lane: Lane,
+        turn: asyncio.Future[None],
+        room: PageRoom,
     ) -> Page | ScrapeError:
         start = time.perf_counter()
         asked: float | None = None
@@ -212,13 +228,16 @@ class Scraper:
             # The deadline is around all of it: the turn, the files of access, and each byte.
             async with asyncio.timeout(self._timeout), lane.place(turn):
                 asked = time.monotonic()
-                body = await fetch(self._session, target, self._keeper(target), self._limits)
+                body = await fetch(self._session, target, self._keeper(target), self._limits, room)
             outcome = Page(target, body, began, self._dialects)
             if outcome.lines > self._limits.lines:
                 told = f"sent more than {self._limits.lines} lines (exporters.maxPageLines)"
                 outcome = ScrapeError(told, "too-large")
         except ScrapeError as error:
-            outcome = error
+            # It is kept for a while. What was read of the page hangs on its traceback, and on that
+            # of the error before it.
+            outcome = error.with_traceback(None)
+            outcome.__context__ = None
         except TimeoutError:
             if asked is None:
                 told = f"was not asked within {self._timeout:g} s: too many others do not answer"
@@ -226,6 +245,8 @@ class Scraper:
                 told = f"did not answer within {self._timeout:g} s"
             outcome = ScrapeError(told, "timeout")
             hangs = True
+        if isinstance(outcome, ScrapeError):
+            room.release()
         if not hangs:
             self._hanging.pop(target, None)
         elif asked is not None:

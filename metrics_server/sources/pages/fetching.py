@@ -10,6 +10,7 @@ from metrics_server.errors import ScrapeError
 from metrics_server.http.sockets import why
 from metrics_server.sources.pages.access import AccessKeeper
 from metrics_server.sources.pages.connection import BoundedConnector
+from metrics_server.sources.pages.room import PageRoom
 
 # Far above a GPU's labels with all labels of its pod. One line is read in one piece.
 _MOST_LINE_BYTES = 64 * 1024
@@ -49,7 +50,11 @@ def exporter_session() -> aiohttp.ClientSession:
 
 
 async def fetch(
-    session: aiohttp.ClientSession, url: str, keeper: AccessKeeper, limits: PageLimits
+    session: aiohttp.ClientSession,
+    url: str,
+    keeper: AccessKeeper,
+    limits: PageLimits,
+    room: PageRoom,
 ) -> bytes:
     """The page at a URL.
 
@@ -58,12 +63,13 @@ async def fetch(
         url: of the page.
         keeper: how it is reached.
         limits: how much the page may be.
+        room: what it takes of the room for all pages.
 
     Raises:
         ScrapeError: there is no whole page, and why.
     """
     try:
-        return await _get(session, url, keeper, limits)
+        return await _get(session, url, keeper, limits, room)
     except aiohttp.ClientPayloadError:
         raise ScrapeError("cut its page short", "cut-short") from None
     except aiohttp.ServerDisconnectedError:
@@ -78,7 +84,11 @@ async def fetch(
 
 
 async def _get(
-    session: aiohttp.ClientSession, url: str, keeper: AccessKeeper, limits: PageLimits
+    session: aiohttp.ClientSession,
+    url: str,
+    keeper: AccessKeeper,
+    limits: PageLimits,
+    room: PageRoom,
 ) -> bytes:
     access = await keeper.current()
     if access.headers and not url.lower().startswith("https:"):
@@ -108,16 +118,22 @@ async def _get(
                 "sent a page without its length, of which a part would look like the whole",
                 "cut-short",
             )
-        return await _read(response.content, limits)
+        return await _read(response.content, limits, room)
 
 
-async def _read(content: aiohttp.StreamReader, limits: PageLimits) -> bytes:
+async def _read(content: aiohttp.StreamReader, limits: PageLimits, room: PageRoom) -> bytes:
     body = bytearray()
     async for chunk in content.iter_any():
         body += chunk
         if len(body) > limits.bytes:
             raise ScrapeError(
                 f"sent more than {limits.bytes} bytes (exporters.maxPageBytes)", "too-large"
+            )
+        if not room.grow(len(body)):
+            raise ScrapeError(
+                "sent a long page while the pages of others took all the memory that there is for "
+                "long pages",
+                "too-large",
             )
     if b"\0" in body:
         raise ScrapeError("sent bytes that are not text", "not-text")
