@@ -1,6 +1,6 @@
 """The soak itself, for a few seconds: `make soak` is the same for as long as one likes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -74,15 +74,23 @@ async def test_a_server_that_does_not_hold_fails(
     assert "seed 4: FAILED\n" in text(record)
 
 
-def test_memory_that_grows_fails() -> None:
-    """By its slope, once there is enough of it to be judged."""
-    for seconds, failures in ((600, 0), (1800, 1)):
-        record = Record(4)
-        record.minutes = [Minute(Tally(), [_sample(at) for at in range(seconds)])]
-        judge(record)
-        assert len(record.failures) == failures
-
-
-def _sample(at: int) -> Sample:
-    """A process that grows by 20 MiB an hour."""
-    return Sample(at, round((100 + 20 * at / 3600) * MIB), 0, 0, 0, 0, 0)
+@pytest.mark.parametrize(
+    ("memory", "seconds", "failures"),
+    [
+        (lambda at: 100 + 20 * at / 3600, 1800, 1),
+        # Too short to be judged, and a step.
+        (lambda at: 100 + 20 * at / 3600, 600, 0),
+        (lambda at: 100 if at < 1600 else 180, 1800, 0),
+        (lambda at: 100 if at < 10 else 401, 1800, 1),
+    ],
+    ids=["leak", "short", "step", "peak"],
+)
+def test_memory_that_grows_fails(
+    memory: Callable[[float], float], seconds: int, failures: int
+) -> None:
+    """By how much it grows in the second half, and by how much there is at its peak."""
+    record = Record(4)
+    samples = [Sample(at, round(memory(at) * MIB), 0, 0, 0, 0, 0) for at in range(seconds)]
+    record.minutes = [Minute(Tally(), samples)]
+    judge(record)
+    assert len(record.failures) == failures
