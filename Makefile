@@ -39,7 +39,7 @@ cluster: $(VENV)/installed ## install on a real control plane, whose programs ar
 		sh -c 'ip link set lo up && exec "$$@"' sh $(BIN)/pytest tests/cluster $(ARGS)
 
 soak: $(VENV)/installed ## run a server for DURATION=1h while everything around it fails; ARGS="--seed N" repeats a run
-	$(BIN)/python -m tests.soak --duration $(DURATION) $(ARGS)
+	$(BIN)/python -m tests.soak --duration $(or $(DURATION),1h) $(ARGS)
 
 lint: $(VENV)/installed ## style, formatting, spelling, generated tables, and the direction of imports
 	$(BIN)/ruff check .

@@ -38,8 +38,8 @@ class FaultyAPI(KubernetesAPI):
 
     def expire_watches(self) -> None:
         """Break every watch, so that none can go on from where it was."""
-        self.compact()
-        self.drop_watches()
+        self.faults.expire_versions()
+        self.faults.drop_watches()
 
     def silence_watches(self) -> None:
         """Leave every watch open and send nothing on it, but for one more event."""
@@ -48,8 +48,8 @@ class FaultyAPI(KubernetesAPI):
 
     def halve_an_event(self) -> None:
         """Break every watch in the middle of an event."""
-        self.inject(b'{"type":"MODIFIED","object":{"kind":"Pod","meta')
-        asyncio.get_running_loop().call_later(0.05, self.drop_watches)
+        self.faults.send_to_watches(b'{"type":"MODIFIED","object":{"kind":"Pod","meta')
+        asyncio.get_running_loop().call_later(0.05, self.faults.drop_watches)
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         if self.fault and any(part in request.path for part in self.hit):

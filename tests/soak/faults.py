@@ -107,7 +107,7 @@ async def api_fails(stage: Stage, rng: Random) -> AsyncIterator[str]:
     stage.world.pods_known = False
     fault = rng.choice(api_faults.FAULTS)
     stage.api.fail(fault, revived=rng.random() < 0.5)
-    stage.api.drop_watches()
+    stage.api.faults.drop_watches()
     try:
         yield f"Kubernetes API {fault}"
     finally:
@@ -131,12 +131,12 @@ async def watches_fail(stage: Stage, rng: Random) -> AsyncIterator[str]:
     stage.world.pods_known = False
     api = stage.api
     kinds: dict[str, Callable[[], None]] = {
-        "dropped": api.drop_watches,
-        "expired (410)": lambda: api.fail_watches(410, "too old resource version"),
+        "dropped": api.faults.drop_watches,
+        "expired (410)": lambda: api.faults.fail_watches(410, "too old resource version"),
         "expired after compaction": api.expire_watches,
         "given half an event": api.halve_an_event,
-        "given garbage": lambda: api.inject(b"\x00\xff}{ garbage\n"),
-        "given an error 500": lambda: api.fail_watches(500, "etcdserver: leader changed"),
+        "given garbage": lambda: api.faults.send_to_watches(b"\x00\xff}{ garbage\n"),
+        "given an error 500": lambda: api.faults.fail_watches(500, "etcdserver: leader changed"),
     }
     kind = rng.choice(sorted(kinds))
     pause = rng.choice((0.2, 1, 3))
@@ -158,7 +158,7 @@ async def watches_are_silent(stage: Stage, _: Random) -> AsyncIterator[str]:
     try:
         yield "watches silent"
     finally:
-        stage.api.drop_watches()
+        stage.api.faults.drop_watches()
 
 
 @asynccontextmanager

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from time import monotonic
 
-from metrics_server.auth.identity import User
+from metrics_server.simulator.kube.reviews import Caller
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import client_context, context_from_pair
@@ -79,7 +79,7 @@ async def staged(seed: int, log_file: Path, preamble: str) -> AsyncIterator[Stag
         kubernetes, serving = Authority("kubernetes"), Authority("serving")
         context = await asyncio.to_thread(context_from_pair, kubernetes.issue(["127.0.0.1"]))
         api = await stack.enter_async_context(FaultyAPI(ssl_context=context))
-        trust = SimulatedTrust(api, {TOKEN: User(TOKEN, groups=("monitoring",))})
+        trust = SimulatedTrust(api, {TOKEN: Caller(TOKEN, groups=("monitoring",))})
         world = await stack.enter_async_context(World(api, f"{seed}-world"))
         pair = serving.issue(["127.0.0.1"])
         (folder / "tls.crt").write_bytes(pair.certificate)

@@ -45,6 +45,7 @@ async def _soak(plan: Plan, folder: Path) -> Record:
     return await soak(plan, folder / "server.log", lambda _: None)
 
 
+@pytest.mark.slow
 async def test_a_server_that_holds_passes(tmp_path: Path) -> None:
     """Faults were injected, answers were checked, and nothing speaks against the server."""
     record = await _soak(_plan(duration=2, recovery=60), tmp_path)
@@ -55,6 +56,7 @@ async def test_a_server_that_holds_passes(tmp_path: Path) -> None:
     assert "seed 4: passed\n" in text(record)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("preamble", "said"),
     [
