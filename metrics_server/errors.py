@@ -6,20 +6,20 @@ MetricsServerError
 ├── ScrapeError                   one exporter gave no usable page
 └── RequestError                  a request gets this as its answer
     ├── BadRequestError           400: the question is malformed
-    ├── UnauthorizedError         401: the credentials that came with it are not good
+    ├── UnauthorizedError         401: its credentials are not valid
     ├── ForbiddenError            403: the user may not do that
-    ├── TooManyReviewsError       429: too many reviews were asked for because of the caller
-    ├── ReviewError               500: whether the user may do that could not be found out
+    ├── TooManyReviewsError       429: the caller causes too many reviews
+    ├── ReviewError               500: the Kubernetes API did not decide whether they may do that
     ├── NotFoundError             404: nothing is served at that path
     ├── MethodNotAllowedError     405: the method, or the watch, is not offered there
     ├── NotAcceptableError        406: no form that the client accepts is offered
     ├── UnknownMetricError        404: no rule has that name
     ├── CounterAskedError         400: an exporter has that name, but as a counter
-    ├── PodsUnknownError          503: the pods are not known, or not known any more
-    ├── NoPodMatchesError         404: the selector names no pod
-    ├── NoGpuRequestedError       404: the pods it names request no GPU
-    ├── NoPodMeasurableError      503: its GPU pods are not Running, or not Ready
-    └── MeasurementMissingError   503: pods, but no measurement; the only one to fall back
+    ├── PodsUnknownError          503: the pods are not known yet, or no longer
+    ├── NoPodMatchesError         404: the selector matches no pod
+    ├── NoGpuRequestedError       404: the selected pods do not request a GPU
+    ├── NoPodMeasurableError      503: the selected GPU pods are not Running, or not Ready
+    └── MeasurementMissingError   503: no measurement of the pods; the only error with a fallback
 
 A message is a sentence for a person: what happened, to what, and what to do. The message of a
 RequestError reaches `kubectl describe hpa` word for word.
@@ -39,7 +39,7 @@ class MetricsServerError(Exception):
 
 
 class ConfigurationError(MetricsServerError):
-    """A setting, a flag or a file is wrong; the message lists every problem found, one a line."""
+    """A setting, a flag or a file is wrong; the message lists every problem, one per line."""
 
 
 class KubernetesError(MetricsServerError):
@@ -47,7 +47,7 @@ class KubernetesError(MetricsServerError):
 
     Attributes:
         code: the HTTP status, or None where no answer came.
-        retry_after: how long the API asks to be left alone, in seconds; None where it does not.
+        retry_after: the Retry-After of the answer, in seconds; None without one.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class ScrapeError(MetricsServerError):
     """
 
     def __init__(self, message: str, reason: str) -> None:
-        # What answers at an exporter's address may be anything, and may have put words in here.
+        # Anything may answer at an exporter's address, and its words may be in the message.
         super().__init__(printable(message))
         self.reason = reason
 
@@ -98,7 +98,7 @@ class BadRequestError(RequestError):
 class UnauthorizedError(RequestError):
     """The credentials are not valid.
 
-    Its message is this one word always, as a Go server's is: what was wrong is for the log alone.
+    The message is always this one word, as in Go servers; the log says what was wrong.
     """
 
     code = 401
@@ -175,7 +175,7 @@ class NotAcceptableError(RequestError):
 
 
 class UnknownMetricError(RequestError):
-    """No metric has that name; the message has the nearest names, and those there are."""
+    """No metric has that name; the message lists the nearest names, and all metrics."""
 
     code = 404
     reason = "unknown-metric"
@@ -195,7 +195,7 @@ class CounterAskedError(RequestError):
 
 
 class PodsUnknownError(RequestError):
-    """The pods are not listed yet, or nothing was heard of them for three minutes."""
+    """The pods are not listed yet, or there was no news of them for three minutes."""
 
     code = 503
     reason = "pods-unknown"
@@ -225,7 +225,7 @@ class NoPodMeasurableError(RequestError):
 class MeasurementMissingError(RequestError):
     """There are pods to measure, but too few of them have a measurement.
 
-    The only error that the fallback chain may replace by a value.
+    The only error that the fallback chain may replace with a value.
 
     Attributes:
         reason: which gap is the widest:

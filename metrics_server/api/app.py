@@ -40,13 +40,13 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class App:
-    """Answers every request of the API; to be handed to an aiohttp web server.
+    """Answers every request of the API; a handler for an aiohttp web server.
 
-    Each path is served with and without a slash at its end: any redirect would be a 502 at
-    kube-apiserver's aggregator.
+    Each path is served with and without a trailing slash: kube-apiserver's aggregator turns a
+    redirect into a 502.
 
     Args:
-        admit: called with each request before anything is answered; what it raises is the answer.
+        admit: called with each request before it is answered; an error it raises is the answer.
         external_metrics: answers metric requests.
         discovery: the discovery documents.
         openapi: the OpenAPI documents.
@@ -87,7 +87,7 @@ class App:
         }
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
-        """The answer to a request, whatever happens."""
+        """Answer a request, whatever happens."""
         try:
             await self._admit(request)
             return await self._answer(request)
@@ -98,12 +98,12 @@ class App:
             return _status_response(status_of(error))
         except Exception:  # noqa: BLE001 - it is logged, though sparingly
             self._log.exception(
-                "a request failed by a fault of the server",
+                "internal error",
                 peer=request.remote or "",
                 path=request.path,
             )
             return _status_response(
-                failure(500, "a fault of gpu-metrics-server: its log tells more")
+                failure(500, "internal error of gpu-metrics-server: see its log")
             )
 
     async def _answer(self, request: web.BaseRequest) -> web.Response:
@@ -149,9 +149,9 @@ class App:
 
 def _without_namespace(metric: str) -> BadRequestError:
     return BadRequestError(
-        "one namespace must be named: an answer is about the pods of one. Ask for "
-        f"{_NAMESPACES}NAMESPACE/{printable(decoded(metric))}, or with kubectl get -n NAMESPACE in "
-        "place of -A; an HPA asks in its own namespace"
+        "a namespace is required: an answer covers the pods of one namespace. Use "
+        f"{_NAMESPACES}NAMESPACE/{printable(decoded(metric))}, or kubectl get -n NAMESPACE instead "
+        "of -A; an HPA asks in its own namespace"
     )
 
 
@@ -165,9 +165,7 @@ def _pairs(request: web.BaseRequest) -> list[tuple[str, str]]:
 
 def _require_get(request: web.BaseRequest) -> None:
     if request.method != hdrs.METH_GET:
-        raise MethodNotAllowedError(
-            f"{request.method} is not allowed: what is served here can only be read, by GET"
-        )
+        raise MethodNotAllowedError(f"{request.method} is not allowed: only GET is")
 
 
 def _document(request: web.BaseRequest, documents: Mapping[Offer, Document]) -> web.Response:
@@ -184,7 +182,7 @@ def _document(request: web.BaseRequest, documents: Mapping[Offer, Document]) -> 
 
 
 def _is_known(tags: str, document: Document) -> bool:
-    """Whether the client has a document already, by the entity tags that it sends."""
+    """Whether the client already has a document, by the entity tags it sends."""
     if len(tags) > _MAX_TAGS_LENGTH:
         return False
     known = {tag.strip().removeprefix("W/") for tag in tags.split(",")}
@@ -192,7 +190,7 @@ def _is_known(tags: str, document: Document) -> bool:
 
 
 def _status_response(status: Status) -> web.Response:
-    # No Retry-After: on it the HPA's client sleeps and asks again, holding one of its workers.
+    # No Retry-After: the HPA's client would sleep and retry, blocking one of its workers.
     headers = {hdrs.CONTENT_TYPE: _JSON}
     if status.code == MethodNotAllowedError.code:
         headers[hdrs.ALLOW] = hdrs.METH_GET
@@ -200,7 +198,7 @@ def _status_response(status: Status) -> web.Response:
 
 
 class ApiRequestHandler(LimitedHandler):
-    """One connection, on which what is no HTTP gets a Status, too, and never a traceback."""
+    """One connection; even what is not HTTP is answered by a Status, never by a traceback."""
 
     __slots__ = ()
 
@@ -211,11 +209,11 @@ class ApiRequestHandler(LimitedHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """The answer to a request that could not be read."""
-        # After the first colon aiohttp goes on with the bytes that it could not read.
+        """Answer a request that could not be parsed."""
+        # After the first colon, aiohttp continues with the bytes it could not parse.
         why = re.split(r":\s", message or repr(exc), maxsplit=1)[0]
-        self.commons.log.info("a request could not be read", peer=request.remote or "", error=why)
-        response = _status_response(failure(status, f"the request could not be read: {why}"))
+        self.commons.log.info("request could not be parsed", peer=request.remote or "", error=why)
+        response = _status_response(failure(status, f"the request could not be parsed: {why}"))
         response.force_close()
         return response
 

@@ -1,11 +1,11 @@
 """The discovery documents: which group, which version, which metrics; built once from the rules.
 
 Each metric is listed with its own name as its kind, though every answer is an
-ExternalMetricValueList: kubectl finds a resource by way of its kind, and where several share one,
-`kubectl get gpu_utilization.external.metrics.k8s.io` asks for whichever is listed last.
+ExternalMetricValueList: kubectl finds a resource through its kind, and where several share one,
+`kubectl get gpu_utilization.external.metrics.k8s.io` requests whichever is listed last.
 
 The types are those of k8s.io/apimachinery (pkg/apis/meta/v1, pkg/version) and of
-k8s.io/api/apidiscovery (v2 and v2beta1), with the fields that are in use here.
+k8s.io/api/apidiscovery (v2 and v2beta1), with the fields used here.
 """
 
 import platform
@@ -39,18 +39,18 @@ MEDIA_TYPES: dict[DiscoveryVersion, str] = {
     ).content_type
     for version in get_args(DiscoveryVersion)
 }
-"""By which a client asks for aggregated discovery, and recognizes it."""
+"""How a client requests aggregated discovery, and recognizes it."""
 
 
 class GroupVersionForDiscovery(Struct, frozen=True, rename="camel"):
-    """A version of a group, in full and alone."""
+    """A version of a group, with and without the group."""
 
     group_version: str
     version: str
 
 
 class APIGroup(Struct, frozen=True, rename="camel", kw_only=True):
-    """A meta/v1 APIGroup; kind and apiVersion are set where it is a document of its own."""
+    """A meta/v1 APIGroup; kind and apiVersion are set where it is a document by itself."""
 
     kind: str | UnsetType = UNSET
     api_version: str | UnsetType = UNSET
@@ -143,8 +143,8 @@ class VersionInfo(Struct, frozen=True, rename="camel"):
         git_version: "v" and the package's version.
         git_commit: "", since a package does not know it.
         git_tree_state: "", likewise.
-        build_date: the epoch, as Kubernetes has it where the date is not known.
-        go_version: the language and its version: "python3.11.7", there being no Go here.
+        build_date: the epoch, as in Kubernetes where the date is unknown.
+        go_version: the language and its version, such as "python3.11.7".
         compiler: the implementation of Python.
         platform: the operating system and the machine, as "linux/x86_64".
     """
@@ -202,13 +202,13 @@ def build_discovery(metrics: Iterable[str]) -> Discovery:
     """Every discovery document, for the metrics of these names.
 
     Raises:
-        ConfigurationError: there is no metric. A group version without a resource counts as stale,
-            and one stale group version blocks the deletion of every namespace in the cluster.
+        ConfigurationError: there is no metric. A group version without resources counts as stale,
+            and a stale group version blocks the deletion of every namespace in the cluster.
     """
-    # client-go lowercases the names that it asks for, and compares with what is listed here.
+    # client-go lowercases the names it requests and compares them with this list.
     names = tuple(sorted({metric.lower() for metric in metrics}))
     if not names:
-        raise ConfigurationError("there is no rule in force: at least one metric must be served")
+        raise ConfigurationError("no rule is in effect: at least one metric must be served")
     version = GroupVersionForDiscovery(GROUP_VERSION, VERSION)
     group = APIGroup(name=GROUP, versions=(version,), preferred_version=version)
     aggregated = {

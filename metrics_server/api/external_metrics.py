@@ -35,10 +35,10 @@ _PLAIN = Offer()
 _TABLE = Offer(kind="Table", group=TABLE_GROUP, version=TABLE_VERSION)
 _OFFERS = (_PLAIN, _TABLE)
 
-# What metav1.ListOptions has as a number; accepted, checked, and without effect here.
+# The numbers of metav1.ListOptions; accepted and checked, but without effect here.
 _NUMBERS = ("limit", "timeoutSeconds")
 _MAX_PARAMETERS = 64
-# As proxies count a request whose client has not waited for the answer.
+# What proxies use for a request whose client did not wait for the answer.
 _CLIENT_GONE = 499
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _FIELD_REQUIREMENT = re.compile(r"\s*([^=!,\s]+)\s*(==|=|!=)([^=!,]*)")
@@ -48,9 +48,9 @@ class ExternalMetrics:
     """Answers metric requests.
 
     Args:
-        provider: answers the question in them.
-        metrics: the names of the metrics that there are, listed in discovery or not.
-        monitor: counts the requests, and the errors they are answered by.
+        provider: answers the questions.
+        metrics: the names of all metrics, listed in discovery or not.
+        monitor: counts requests and errors.
     """
 
     def __init__(
@@ -63,19 +63,19 @@ class ExternalMetrics:
     async def answer(
         self, namespace: str, metric: str, query: str, accept: str | None
     ) -> tuple[bytes, str]:
-        """The body of the answer, and its content type.
+        """The body and content type of the answer.
 
         Args:
             namespace: from the path, decoded.
             metric: from the path, decoded.
-            query: the URL's query, as it was sent.
+            query: the URL's query, as sent.
             accept: the Accept header.
 
         Raises:
-            RequestError: the request is refused, or it has no answer.
+            RequestError: the request is rejected, or has no answer.
         """
         start = time.perf_counter()
-        # A name that no rule has is the client's choice: as a label it would grow without bound.
+        # An unknown name is the client's choice: as a label, it would grow without bound.
         label = name if (name := metric.lower()) in self._metrics else ""
         code = 500
         try:
@@ -105,7 +105,7 @@ class ExternalMetrics:
         return _encoded(metric, namespace, answer, offer)
 
 
-# The questions of HPAs, and within maxAge their answers, are the same again and again.
+# HPAs repeat the same questions, and within maxAge the answers are the same.
 @lru_cache(maxsize=1024)
 def _encoded(metric: str, namespace: str, answer: Answer, offer: Offer) -> tuple[bytes, str]:
     values = _values(metric, answer)
@@ -114,7 +114,7 @@ def _encoded(metric: str, namespace: str, answer: Answer, offer: Offer) -> tuple
 
 
 def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
-    """One item: the HPA adds up all that it is given."""
+    """One item, because the HPA adds up the items."""
     labels: dict[str, str] = {"source": answer.origin}
     if answer.asked:
         labels["pods"] = f"{answer.covered}/{answer.asked}"
@@ -134,7 +134,7 @@ def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
 
 
 def _question(namespace: str, metric: str, query: str) -> Question:
-    """The question of a request whose query is valid."""
+    """The question in a request."""
     selector = parse_selector(_selector_in(query, metric, namespace) if query else "")
     return Question(namespace, metric.lower(), selector)
 
@@ -143,7 +143,7 @@ _known_question = lru_cache(maxsize=1024)(_question)
 
 
 def _selector_in(query: str, metric: str, namespace: str) -> str:
-    """The label selector of a query whose other parameters, metav1.ListOptions, are valid."""
+    """The label selector of a query, after checking the other metav1.ListOptions."""
     try:
         pairs = parse_qsl(
             query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
@@ -152,12 +152,12 @@ def _selector_in(query: str, metric: str, namespace: str) -> str:
         raise BadRequestError(f"the query is not form-encoded UTF-8: {error}") from error
     except ValueError:
         raise BadRequestError(f"the query has more than {_MAX_PARAMETERS} parameters") from None
-    # As in Go's url.Values, the first of a parameter's values counts.
+    # As in Go's url.Values, a parameter's first value counts.
     parameters = dict(reversed(pairs))
     if parameters.get("watch", "false").lower() not in ("false", "0"):
         raise MethodNotAllowedError(
             f"watch is not supported on resources of kind {printable(metric)}.{GROUP}: it has a "
-            "value only at the moment of asking"
+            "value only at the time of the request"
         )
     for name in _NUMBERS:
         text = parameters.get(name, "")
@@ -168,12 +168,12 @@ def _selector_in(query: str, metric: str, namespace: str) -> str:
 
 
 def _check_field_selector(text: str, namespace: str) -> None:
-    """Refuse what would be without effect: an answer for all pods is not one for the pod named."""
+    """Reject selectors without effect: an answer for all pods is not one for the pod named."""
     for requirement in filter(None, text.split(",")):
         parts = _FIELD_REQUIREMENT.fullmatch(requirement)
         if parts is None:
             raise BadRequestError(
-                f'fieldSelector: "{printable(requirement)}" is not of the form name=value'
+                f'fieldSelector: "{printable(requirement)}" does not have the form name=value'
             )
         field, operator, value = parts.groups()
         if field == "metadata.name":

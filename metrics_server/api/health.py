@@ -1,7 +1,7 @@
 """Health checks by name, answered as Kubernetes answers /livez, /readyz and /healthz.
 
-The format is that of k8s.io/apiserver (pkg/server/healthz), but for one thing: where Kubernetes
-says "reason withheld", the reason is given, because a person who asks needs it.
+The format is that of k8s.io/apiserver (pkg/server/healthz), except that the reason of a failure is
+given where Kubernetes says "reason withheld", because whoever looks needs it.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -13,11 +13,11 @@ Endpoint = Literal["livez", "readyz", "healthz"]
 
 
 class HealthCheck(Struct, frozen=True):
-    """One thing that must be well.
+    """One condition of health.
 
     Attributes:
         name: what it is called in the output and in the path, such as "pods-synced".
-        check: None if all is well, else what is wrong, as a phrase.
+        check: None if healthy, else what is wrong, as a phrase.
     """
 
     name: str
@@ -37,18 +37,18 @@ class HealthAnswer(Struct, frozen=True):
 
 
 PING = HealthCheck("ping", lambda: None)
-"""Well whenever an answer comes at all."""
+"""Passes whenever the server answers at all."""
 
 
 class HealthChecks:
     """The checks of a server.
 
     Args:
-        live: what a restart would mend. They make up /livez and /healthz, after `ping`.
-        ready: what must be well, besides, to be sent requests. /readyz has these and the live ones.
+        live: fail if a restart would help. They make up /livez and /healthz, after `ping`.
+        ready: fail if no requests should be sent. /readyz has these and the live ones.
 
     Raises:
-        ValueError: two checks have one name, so one of them could never be asked for.
+        ValueError: two checks have the same name.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class HealthChecks:
         }
         names = [check.name for check in self._checks["readyz"]]
         if len(set(names)) != len(names):
-            raise ValueError(f"two health checks have one name: {', '.join(sorted(names))}")
+            raise ValueError(f"two health checks have the same name: {', '.join(sorted(names))}")
 
     def answer(
         self, endpoint: Endpoint, name: str = "", query: Iterable[tuple[str, str]] = ()
@@ -71,7 +71,7 @@ class HealthChecks:
 
         Args:
             endpoint: the first part of the path.
-            name: the rest of the path, without slashes around it: "" asks for all checks.
+            name: the rest of the path, without slashes around it; "" for all checks.
             query: the query's parameters. `verbose` lists every check; `exclude`, which can be
                 repeated, leaves a check out.
         """

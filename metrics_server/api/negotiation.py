@@ -1,7 +1,7 @@
-"""Which form an answer is given in: HTTP's Accept header, as the Kubernetes API reads it.
+"""Content negotiation: HTTP's Accept header, as the Kubernetes API reads it.
 
-Kubernetes asks for another kind of object through the parameters of a media type, such as
-`application/json;as=Table;v=v1;g=meta.k8s.io`, and names what it can do with instead behind it.
+Kubernetes clients request another kind of object through the parameters of a media type, such as
+`application/json;as=Table;v=v1;g=meta.k8s.io`, and list their alternatives after it.
 """
 
 import re
@@ -24,11 +24,11 @@ MAX_RANGES = 64
 
 
 class Offer(Struct, frozen=True, cache_hash=True):
-    """A form that an answer can be given in.
+    """A form in which an answer can be sent.
 
     Attributes:
         media_type: such as application/json, in lower case.
-        kind: the kind of object, where it is not the plain one; the parameter `as`.
+        kind: the kind of object, unless it is the plain one; the parameter `as`.
         group: the API group of that kind; the parameter `g`.
         version: its version; the parameter `v`.
     """
@@ -40,7 +40,7 @@ class Offer(Struct, frozen=True, cache_hash=True):
 
     @property
     def content_type(self) -> str:
-        """The Content-Type header for an answer in this form."""
+        """The Content-Type header of an answer in this form."""
         parameters = {"g": self.group, "v": self.version, "as": self.kind}
         return self.media_type + "".join(f";{k}={v}" for k, v in parameters.items() if v)
 
@@ -64,14 +64,14 @@ class _Range(Struct, frozen=True):
 
 
 def negotiate(accept: str | None, offers: Sequence[Offer]) -> Offer | None:
-    """The offer that suits the client best; None where none does, which is 406 in HTTP.
+    """The offer that suits the client best; None if none does (HTTP 406).
 
-    An entry with `as`, `g` or `v` asks for an offer with just these; one without, wildcards too,
-    for a plain offer. The client's order decides where its qualities are equal. Other parameters
-    are ignored, and so is an entry that is malformed.
+    An entry with `as`, `g` or `v` matches an offer with exactly these; one without, including
+    wildcards, matches a plain offer. Where qualities are equal, the client's order decides. Other
+    parameters and malformed entries are ignored.
 
     Args:
-        accept: the Accept header's value; None or an empty one accepts anything.
+        accept: the Accept header's value; None or "" accepts anything.
         offers: in order of preference.
 
     Raises:
@@ -92,7 +92,7 @@ def _negotiate(accept: str, offers: tuple[Offer, ...]) -> Offer | None:
     if not accept.strip():
         return next(iter(offers), None)
     ranges = [parsed for entry in accept.split(",") if (parsed := _parse(entry))]
-    # What a client refuses by its name, a wildcard does not bring back.
+    # A wildcard does not override a type that the client rejects by name.
     refused = [r for r in ranges if not r.quality and "*" not in r.media_type]
     left = [offer for offer in offers if not any(r.covers(offer) for r in refused)]
     wanted = sorted((r for r in ranges if r.quality), key=lambda r: -r.quality)
@@ -103,12 +103,12 @@ def _negotiate(accept: str, offers: tuple[Offer, ...]) -> Offer | None:
     return None
 
 
-# Kubernetes' own clients send a handful of headers; the bound is for memory.
+# Kubernetes' own clients send a handful of different headers; the bound is for memory.
 _known = lru_cache(maxsize=256)(_negotiate)
 
 
 def _parse(entry: str) -> _Range | None:
-    """An entry of an Accept header; None where it is malformed."""
+    """An entry of an Accept header; None if it is malformed."""
     media_range, *parameters = (part.strip() for part in entry.split(";"))
     if media_range == "*":  # as java.net.HttpURLConnection sends it
         media_range = "*/*"

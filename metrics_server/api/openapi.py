@@ -1,10 +1,10 @@
 """What is served, as OpenAPI 2.0 and 3.0: one description, written out in both.
 
-The schemas are made from the very types that are encoded into answers. kube-apiserver merges the
-version 2 documents of all API servers into one, and there a kind may stand only once: a second
-definition of, say, /v1 Kind=Status breaks each client that builds a type converter from it
-(kubernetes/kubernetes#103597). Therefore only our own kinds are marked by
-x-kubernetes-group-version-kind, and every schema has a name that nobody else uses.
+The schemas are made from the types that answers are encoded from. kube-apiserver merges the
+version 2 documents of all API servers into one, in which a kind may occur only once: a second
+definition of, say, /v1 Kind=Status breaks every client that builds a type converter from it
+(kubernetes/kubernetes#103597). Only our own kinds are therefore marked with
+x-kubernetes-group-version-kind, and every schema has a unique name.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -37,13 +37,13 @@ _SCHEMA_PREFIX = "gpu-metrics-server."
 _OWN_KINDS = (ExternalMetricValue.__name__, ExternalMetricValueList.__name__)
 _ERRORS = {
     400: "A parameter is malformed.",
-    401: "It is not known who asks.",
-    403: "Who asks may not have the answer.",
-    404: "There is no such metric, or the selector names no pod that requests a GPU.",
+    401: "The request is not authenticated.",
+    403: "The caller is not authorized.",
+    404: "The metric does not exist, or the selector matches no pod that requests a GPU.",
     405: "Watching is not supported.",
-    406: "None of the media types that are accepted is served.",
-    500: "The server failed, or could not find out who may ask.",
-    503: "The metric cannot be measured now.",
+    406: "None of the accepted media types is available.",
+    500: "The server failed, or could not authorize the caller.",
+    503: "The metric cannot be measured at the moment.",
 }
 
 
@@ -68,12 +68,12 @@ class Operation(Struct, frozen=True):
     """A GET request.
 
     Attributes:
-        path: with the parameters in braces. It is served without the last slash, too.
+        path: with the parameters in braces. It is also served without the trailing slash.
         operation_id: unique in a document.
         description: what it answers.
         answers: the type of the answer by media type, the usual one first.
         parameters: those in the path and in the query.
-        errors: the HTTP statuses that come with a Status.
+        errors: the HTTP statuses whose body is a Status.
         extensions: its x-kubernetes-… fields.
     """
 
@@ -97,7 +97,7 @@ class Schema(
         "kinds": "x-kubernetes-group-version-kind",
     },
 ):
-    """A schema, of what JSON Schema and both versions of OpenAPI have in common."""
+    """A schema, limited to what JSON Schema and both versions of OpenAPI share."""
 
     ref: str = ""
     type: str = ""
@@ -150,12 +150,12 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         _GROUP_PATH + "namespaces/{namespace}/{metric}",
         "listExternalMetricsV1beta1NamespacedExternalMetricValue",
-        "The value of a metric for those pods of a namespace that a selector names.",
+        "The value of a metric over the pods of a namespace that a selector matches.",
         {JSON: ExternalMetricValueList, TABLE: Table},
         (
             Parameter("namespace", "path", "string", "The namespace of the pods."),
-            Parameter("metric", "path", "string", "The name of the metric, in any case."),
-            Parameter("labelSelector", "query", "string", "Which pods; all, if it is left out."),
+            Parameter("metric", "path", "string", "The name of the metric; case does not matter."),
+            Parameter("labelSelector", "query", "string", "Which pods; all by default."),
             Parameter("fieldSelector", "query", "string", "metadata.name or metadata.namespace."),
             Parameter("limit", "query", "integer", "Accepted and ignored."),
             Parameter("continue", "query", "string", "Accepted and ignored."),
@@ -237,7 +237,7 @@ def _operation(
     answer: Callable[[str, Mapping[str, type[Struct]]], Json],
     parameter_type: Callable[[Parameter], dict[str, Json]],
 ) -> dict[str, Json]:
-    """An operation, given how a version of OpenAPI writes answers and the types of parameters."""
+    """An operation, in the form of one version of OpenAPI."""
     return {
         "operationId": operation.operation_id,
         "description": operation.description,
@@ -260,7 +260,7 @@ def _operation(
 
 
 def _schemas(operations: Iterable[Operation], at: str) -> dict[str, Schema]:
-    """The schemas that operations refer to, by name, for a document that keeps them there."""
+    """The schemas that operations refer to, by name."""
     types = [type_ for operation in operations for type_ in operation.answers.values()]
     _, components = msgspec.json.schema_components([*types, Status], ref_template=at + "{name}")
     kinds = {name: (GroupVersionKind(name),) for name in _OWN_KINDS}
@@ -271,7 +271,7 @@ def _schemas(operations: Iterable[Operation], at: str) -> dict[str, Schema]:
 
 
 def _common(schema: Schema) -> Schema:
-    """A schema without what OpenAPI 2.0 and 3.0 lack: null, which is never sent but left out."""
+    """A schema without null, which OpenAPI 2.0 and 3.0 lack and which is never sent."""
     if schema.any_of:
         return _common(next(s for s in schema.any_of if s.type != "null"))
     return structs.replace(

@@ -1,4 +1,4 @@
-"""metav1.Status: how an error looks to Kubernetes, and to who asks with kubectl."""
+"""metav1.Status: how errors look to Kubernetes and to kubectl."""
 
 from collections.abc import Mapping
 
@@ -69,8 +69,8 @@ class Status(Struct, frozen=True, rename="camel", kw_only=True):
         metadata: empty.
         status: Failure.
         message: a sentence for a person; `kubectl describe hpa` shows it word for word.
-        reason: a metav1.StatusReason; left out where none fits the code.
-        details: what the error is about; left out where there is nothing to tell.
+        reason: a metav1.StatusReason; omitted if none fits the code.
+        details: what the error is about; omitted if there is nothing to add.
         code: the HTTP status.
     """
 
@@ -91,14 +91,14 @@ def failure(code: int, message: str, details: StatusDetails | UnsetType = UNSET)
 
 
 def status_of(error: RequestError, details: StatusDetails | UnsetType = UNSET) -> Status:
-    """The Status for an error that a request is answered by."""
+    """The Status that answers a request with an error."""
     return failure(error.code, str(error), details)
 
 
 def _encodable(text: str) -> str:
-    """A text that may quote a header, whose bytes that are no UTF-8 are lone surrogates in it.
+    """A text as UTF-8, even if it quotes a header with lone surrogates.
 
-    What it quotes may be long, too: the end of it is left out.
+    It is truncated if it is long.
     """
     if len(text) > MAX_MESSAGE_LENGTH:
         text = f"{text[:MAX_MESSAGE_LENGTH]}…"

@@ -1,7 +1,7 @@
 """The meta.k8s.io/v1 Table of external metric values, from which `kubectl get` prints columns.
 
-Without it `kubectl get gpu_utilization.external.metrics.k8s.io` fails, because kubectl has no
-columns of its own for a kind that it does not know.
+Without it, `kubectl get gpu_utilization.external.metrics.k8s.io` fails, because kubectl has no
+built-in columns for a kind that it does not know.
 """
 
 from msgspec import Struct
@@ -97,8 +97,8 @@ def table_of(values: ExternalMetricValueList, namespace: str) -> Table:
     """The values as a Table.
 
     Args:
-        values: what would be answered as it is; the labels "source" and "pods" have a column.
-        namespace: the one that was asked about.
+        values: the answer as a list; the labels "source" and "pods" become columns.
+        namespace: the namespace of the pods.
     """
     return Table(rows=tuple(_row(value, namespace) for value in values.items))
 

@@ -15,12 +15,12 @@ VERSION = "v1beta1"
 GROUP_VERSION = f"{GROUP}/{VERSION}"
 
 QUANTITY_LIMIT = 9.2e15
-"""From here on a value's milli-units overflow the 64 bits that the HPA controller has for them."""
+"""From here on, a value's milli-units overflow the HPA controller's 64 bits."""
 
 _MAX_DECIMALS = 3
 _MILLI_SUFFIXES = ("m", "", "k", "M", "G", "T", "P")
 
-# The grammar stands at k8s.io/apimachinery/pkg/api/resource.Quantity.
+# The grammar is documented at k8s.io/apimachinery/pkg/api/resource.Quantity.
 _QUANTITY = re.compile(
     r"(?P<sign>[+-]?)(?P<number>[0-9]+\.?[0-9]*|\.[0-9]+)"
     r"(?:[eE](?P<exponent>[+-]?[0-9]{1,3})|(?P<suffix>[numkMGTPE]|[KMGTPE]i)?)",
@@ -35,7 +35,7 @@ _INT64_LIMIT = 2**63
 
 
 class ListMeta(Struct, frozen=True):
-    """metav1.ListMeta, which is empty here: nothing is paged, and nothing has a version."""
+    """metav1.ListMeta, always empty: nothing is paginated or versioned."""
 
 
 class ExternalMetricValue(Struct, frozen=True, rename="camel", omit_defaults=True, kw_only=True):
@@ -43,9 +43,9 @@ class ExternalMetricValue(Struct, frozen=True, rename="camel", omit_defaults=Tru
 
     Attributes:
         metric_name: the metric's name.
-        metric_labels: what a person may want to know of the value.
+        metric_labels: details of the value, for people.
         timestamp: when it was read, as `format_timestamp` writes it.
-        window: over how many seconds it was taken; None leaves it out.
+        window: over how many seconds it was taken; None omits it.
         value: a resource.Quantity, as `format_quantity` writes it.
     """
 
@@ -63,7 +63,7 @@ class ExternalMetricValueList(Struct, frozen=True, rename="camel", kw_only=True)
         kind: ExternalMetricValueList.
         api_version: the group and version.
         metadata: empty.
-        items: the values. The HPA adds them up, and takes an empty list for an error.
+        items: the values. The HPA adds them up, and treats an empty list as an error.
     """
 
     kind: str = "ExternalMetricValueList"
@@ -83,11 +83,11 @@ def encode(answer: Struct) -> bytes:
 def format_quantity(value: float, decimals: int) -> str:
     """A value as a resource.Quantity in canonical form: "84", "83500m", "1500", "12M", "0".
 
-    Canonical is an integer with the largest suffix that it can have.
+    Canonical means an integer with the largest suffix possible.
 
     Args:
-        value: from 0 up to, not including, `QUANTITY_LIMIT`. Beyond that a Quantity is valid, but
-            the HPA takes a negative one and one that overflows for the largest of all.
+        value: from 0 up to, not including, `QUANTITY_LIMIT`. Other Quantities are valid, but the
+            HPA takes a negative or overflowing one for the largest possible.
         decimals: to how many places it is rounded, half up; from 0 to 3.
 
     Raises:
@@ -95,12 +95,12 @@ def format_quantity(value: float, decimals: int) -> str:
     """
     if not isfinite(value) or not 0 <= value < QUANTITY_LIMIT:
         raise ValueError(
-            f"{value} is no quantity for an HPA: it must be a number from 0 up to {QUANTITY_LIMIT}"
+            f"{value} is not a quantity for an HPA: it must be a number from 0 to {QUANTITY_LIMIT}"
         )
     if not 0 <= decimals <= _MAX_DECIMALS:
         raise ValueError(f"{decimals} decimal places: there can be 0 to {_MAX_DECIMALS}")
-    # By way of the shortest decimal that is this float: 0.285 is to round up, though the float
-    # lies a little below it.
+    # From the shortest decimal of the float: 0.285 should round up, though the float is slightly
+    # below it.
     exact = Decimal(repr(float(value)))
     amount = int(exact.quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP).scaleb(3))
     if amount == 0:
@@ -119,11 +119,13 @@ def milli_value(quantity: str) -> int:
         quantity: any form that Kubernetes documents: "84", "83500m", "1.5", "1k", "2Gi", "1e3".
 
     Raises:
-        ValueError: it is no quantity, or its thousandths do not fit in 64 bits.
+        ValueError: it is not a quantity, or its thousandths do not fit in 64 bits.
     """
     parts = _QUANTITY.fullmatch(quantity)
     if parts is None:
-        raise ValueError(f'"{quantity}" is no quantity: write it like 84, 83500m, 1.5, 1k or 2Gi')
+        raise ValueError(
+            f'"{quantity}" is not a quantity: write it like 84, 83500m, 1.5, 1k or 2Gi'
+        )
     exponent = parts["exponent"]
     unit = Fraction(10) ** int(exponent) if exponent else _SUFFIXES[parts["suffix"] or ""]
     thousandths = ceil(Fraction(parts["number"]) * unit * 1000)
@@ -136,7 +138,7 @@ def format_timestamp(seconds: float) -> str:
     """A time in RFC 3339, UTC, in whole seconds: "2026-11-24T08:32:41Z".
 
     Args:
-        seconds: since the epoch. What is less than a second is cut off, so that a value never
-            seems newer than it is.
+        seconds: since the epoch. Fractions are cut off, so that a value never seems newer than it
+            is.
     """
     return f"{datetime.fromtimestamp(floor(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -134,7 +134,7 @@ class DelegationStore:
         self.value = value
         self._outage = Outage(
             log,
-            "kept the trust of the cluster as it was known last",
+            "kept the last known trust of the cluster",
             "the trust of the cluster is known again",
             each_error=True,
         )

@@ -39,7 +39,7 @@ class Reviewing:
     refusal is the answer at once.
 
     Args:
-        client: the door to the Kubernetes API.
+        client: of the Kubernetes API.
         path: where reviews of this kind are made.
         timeout: how long a review may take with all its attempts, in seconds.
         under_way: how many may be asked for at once; a pause takes no place.

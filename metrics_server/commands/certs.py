@@ -26,7 +26,7 @@ class CertsOptions(Struct, frozen=True):
     Attributes:
         service: the Service that the APIService names.
         namespace: its namespace.
-        out: the folder to write to; it is made if it does not exist.
+        out: the folder to write to; created if it does not exist.
         days: how long the pair is valid.
     """
 
@@ -37,7 +37,7 @@ class CertsOptions(Struct, frozen=True):
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the command, and what runs it."""
+    """Add the command's flags, and the function that runs it."""
     parser.set_defaults(run=_run)
     parser.add_argument(
         "--service",
@@ -75,10 +75,10 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def write_certificates(options: CertsOptions) -> str:
-    """Write ca.crt, tls.crt and tls.key, and tell a person what to do with them.
+    """Write ca.crt, tls.crt and tls.key, and return instructions.
 
-    The key of the authority is kept nowhere: nobody can sign with it, and another pair comes
-    with another authority.
+    The authority's key is not kept, so nobody can sign with it; another pair comes with another
+    authority.
 
     Raises:
         ConfigurationError: a file exists already, or cannot be written.
@@ -89,8 +89,8 @@ def write_certificates(options: CertsOptions) -> str:
     paths = {options.out / name: content for name, content in files.items()}
     if existing := [str(path) for path in paths if path.exists()]:
         raise ConfigurationError(
-            f"{', '.join(existing)} would be overwritten; name another folder by --out, or move "
-            "what is there away"
+            f"{', '.join(existing)} would be overwritten; choose another folder with --out, or "
+            "move these files away"
         )
     try:
         options.out.mkdir(parents=True, exist_ok=True)
@@ -114,7 +114,7 @@ def _what_to_do(options: CertsOptions, bundle: bytes, end: datetime) -> str:
     return f"""\
 Wrote {folder}/ca.crt, {folder}/tls.crt and {folder}/tls.key, valid until {told(end)}.
 
-1. Give the pair to the server, which takes it up with `--cert-dir` where the Secret is mounted:
+1. Give the pair to the server, which reads it with `--cert-dir` from where the Secret is mounted:
 
    kubectl -n {namespace} create secret tls {secret} --cert={folder}/tls.crt --key={folder}/tls.key
 
@@ -123,6 +123,6 @@ Wrote {folder}/ca.crt, {folder}/tls.crt and {folder}/tls.key, valid until {told(
    kubectl patch apiservice {API_SERVICE} --type=merge \\
      -p '{{"spec":{{"insecureSkipTLSVerify":null,"caBundle":"{encoded}"}}}}'
 
-3. Do it again within {days} days, into another folder, the bundle first: nothing renews this pair.
-   `serve --self-managed-certs` and cert-manager do.
+3. Repeat this within {days} days, with another folder, the bundle first: nothing renews this pair.
+   `serve --self-managed-certs` and cert-manager renew theirs.
 """

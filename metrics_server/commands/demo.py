@@ -12,13 +12,13 @@ _DEFAULTS = DemoOptions()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the command, and what runs it."""
+    """Add the command's flags, and the function that runs it."""
     parser.set_defaults(run=_run)
     parser.add_argument(
         "--duration",
         type=flags.duration,
         metavar="DURATION",
-        help="end by itself after this time (default: run until interrupted)",
+        help="stop after this time (default: run until interrupted)",
     )
     parser.add_argument(
         "--nodes",
@@ -32,17 +32,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.port,
         default=_DEFAULTS.port,
         metavar="PORT",
-        help="the port of the server; 0 takes a free one (default: %(default)s)",
+        help="the server's port; 0 picks a free one (default: %(default)s)",
     )
     parser.add_argument(
         "--fault",
         choices=get_args(FaultName),
-        help="what goes wrong with every exporter in the middle of the demo (default: nothing)",
+        help="what fails on every exporter in the middle of the demo (default: nothing)",
     )
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    # The demo's own table shows what the server's warnings would.
+    # The demo's table shows what the server's warnings would.
     logs.configure("error")
     run(demo(options_of(DemoOptions, arguments)))
     return 0

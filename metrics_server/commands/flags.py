@@ -1,4 +1,4 @@
-"""The values of flags: each reads one from its text, or says what is wrong with it."""
+"""Values of flags, parsed from their text."""
 
 import argparse
 import re
@@ -11,22 +11,22 @@ _MAX_DAYS = 3650
 
 
 def port(text: str) -> int:
-    """A port; 0 is any that is free."""
+    """A port; 0 for any free one."""
     return _whole(text, 0, 65535)
 
 
 def nodes(text: str) -> int:
-    """How many nodes a demo has."""
+    """A demo's number of nodes."""
     return _whole(text, 1, _MAX_DEMO_NODES)
 
 
 def days(text: str) -> int:
-    """How many days a certificate is valid."""
+    """A certificate's lifetime in days."""
     return _whole(text, 1, _MAX_DAYS)
 
 
 def names(text: str) -> tuple[str, ...]:
-    """What stands between commas."""
+    """Values separated by commas."""
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
@@ -47,7 +47,7 @@ def dns_label(text: str) -> str:
 
 
 def paths(text: str) -> tuple[str, ...]:
-    """The paths between commas."""
+    """Paths separated by commas."""
     found = names(text)
     for path in found:
         if not path.startswith("/"):
@@ -56,7 +56,7 @@ def paths(text: str) -> tuple[str, ...]:
 
 
 def duration(text: str) -> float:
-    """Seconds of a duration such as 2s."""
+    """A duration such as 2s, in seconds."""
     try:
         return parse_duration(text)
     except ValueError as error:

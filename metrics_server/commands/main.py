@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line, from which the documents are checked."""
+    """The parser of the whole command line; docs/reference.md is generated from it."""
     parser = argparse.ArgumentParser(
         prog="gpu-metrics-server",
         description="GPU utilization for the native Kubernetes HorizontalPodAutoscaler.",

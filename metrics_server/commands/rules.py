@@ -1,4 +1,4 @@
-"""The command `rules`: the metrics that a configuration serves, for a person or as its YAML."""
+"""The command `rules`: the metrics that a configuration serves, as a table or as YAML."""
 
 import argparse
 import re
@@ -13,21 +13,24 @@ from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.rules.model import MetricRule, Reading, Rules
 
-_GAUGES = "Gauges that can be asked for by their own names (Value), and as NAME_sum (AverageValue):"
+_GAUGES = "Gauges available under their own names (Value), and as NAME_sum (AverageValue):"
 _HEADINGS = ("NAME", "UNIT", "TARGET", "GPUS", "PODS", "WINDOW", "READ FROM, IN THIS ORDER")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the command, and what runs it."""
+    """Add the command's flags, and the function that runs it."""
     parser.set_defaults(run=_run)
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="the configuration file; without it, defaults"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the configuration file (default: the defaults of all settings)",
     )
     parser.add_argument(
         "--output",
         choices=("table", "yaml"),
         default="table",
-        help="a table, or what could stand in a configuration file (default: %(default)s)",
+        help="a table, or YAML for a configuration file (default: %(default)s)",
     )
 
 
@@ -49,7 +52,7 @@ def _as_table(rules: Rules) -> str:
 
 
 def _read_like(rule: MetricRule, rules: Rules) -> str:
-    """The mean whose sum or greatest a rule is, read alike; "" where there is none."""
+    """The mean that a rule is the sum or maximum of, with the same readings; "" if none."""
     base = re.sub("_(sum|max)$", "", rule.name)
     alike = any(one.name == base and one.readings == rule.readings for one in rules)
     return base if alike and base != rule.name else ""
@@ -93,7 +96,7 @@ def _rule(rule: MetricRule) -> dict[str, object]:
 
 
 def _reading(reading: Reading) -> dict[str, object]:
-    """The reading as `config.rules.ReadingConfig` reads it, without what it does not use."""
+    """The reading as `config.rules.ReadingConfig` reads it, without unused fields."""
     told: dict[str, object] = {
         "family": reading.family,
         "minimum": _number(reading.minimum),
@@ -109,5 +112,5 @@ def _reading(reading: Reading) -> dict[str, object]:
 
 
 def _number(value: float) -> float | int:
-    """The number without a decimal point that it does not need."""
+    """The number, as an integer if it is one."""
     return int(value) if value == int(value) else value

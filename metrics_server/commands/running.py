@@ -1,4 +1,4 @@
-"""What commands share: their flags as a value, and the event loop that they run in."""
+"""What commands share: their flags as a value, and their event loop."""
 
 import argparse
 import asyncio
@@ -15,12 +15,12 @@ Options = TypeVar("Options", bound=Struct)
 
 
 def options_of(kind: type[Options], arguments: argparse.Namespace) -> Options:
-    """The flags of a command as its struct, whose fields have the flags' names."""
+    """A command's flags as a struct whose fields have the flags' names."""
     return msgspec.convert(vars(arguments), kind, from_attributes=True)
 
 
 def run(command: Coroutine[object, object, None]) -> None:
-    """Run a command to its end in an event loop of its own."""
+    """Run a command in a new event loop."""
     allow_open_files()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(command)

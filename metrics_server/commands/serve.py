@@ -16,16 +16,19 @@ _DEFAULTS = ServeOptions()
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """The flags of the command, and what runs it."""
+    """Add the command's flags, and the function that runs it."""
     parser.set_defaults(run=_run)
     parser.add_argument(
-        "--config", type=Path, metavar="FILE", help="the configuration file; without it, defaults"
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the configuration file (default: the defaults of all settings)",
     )
     parser.add_argument(
         "--kubeconfig",
         type=Path,
         metavar="FILE",
-        help="how to reach the Kubernetes API (default: as kubectl does, or the pod's own account)",
+        help="how to reach the Kubernetes API (default: as kubectl does, or as the pod's account)",
     )
     parser.add_argument(
         "--bind-address",
@@ -39,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.port,
         default=_DEFAULTS.secure_port,
         metavar="PORT",
-        help="the port to listen on; 0 takes a free one (default: %(default)s)",
+        help="the port to listen on; 0 picks a free one (default: %(default)s)",
     )
     parser.add_argument(
         "--tls-cert-file",
         type=Path,
         metavar="FILE",
-        help="the serving certificate, with its chain, PEM; read anew when it changes",
+        help="the serving certificate with its chain, PEM; reloaded when it changes",
     )
     parser.add_argument(
         "--tls-private-key-file", type=Path, metavar="FILE", help="the certificate's key, PEM"
@@ -54,40 +57,39 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--cert-dir",
         type=Path,
         metavar="DIR",
-        help="a folder with both, as tls.crt and tls.key; they are read anew when they change",
+        help="a folder with both, as tls.crt and tls.key; reloaded when they change",
     )
     parser.add_argument(
         "--self-managed-certs",
         action="store_true",
-        help="make and renew the certificate, and keep the APIService's caBundle in step",
+        help="issue and renew the certificate, and keep the APIService's caBundle up to date",
     )
     parser.add_argument(
         "--client-ca-file",
         type=Path,
         metavar="FILE",
-        help="authorities of users' client certificates, PEM; followed as it changes "
-        "(default: as the cluster has them)",
+        help="authorities of users' client certificates, PEM; reloaded when it changes "
+        "(default: the cluster's)",
     )
     parser.add_argument(
         "--requestheader-client-ca-file",
         type=Path,
         metavar="FILE",
-        help="authorities of front proxies, PEM; followed as it changes "
-        "(default: as the cluster has them)",
+        help="authorities of front proxies, PEM; reloaded when it changes (default: the cluster's)",
     )
     parser.add_argument(
         "--requestheader-allowed-names",
         type=flags.names,
         default=_DEFAULTS.requestheader_allowed_names,
         metavar="NAMES",
-        help="common names of front proxies, with commas between; goes with the file above",
+        help="common names of front proxies, separated by commas; requires the file above",
     )
     parser.add_argument(
         "--requestheader-uid-headers",
         type=flags.names,
         default=_DEFAULTS.requestheader_uid_headers,
         metavar="NAMES",
-        help="headers with a user's UID, such as X-Remote-Uid (default: as the cluster has them)",
+        help="headers with a user's UID, such as X-Remote-Uid (default: the cluster's)",
     )
     parser.add_argument(
         "--authorization-always-allow-paths",
@@ -95,7 +97,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=_DEFAULTS.always_allow_paths,
         dest="always_allow_paths",
         metavar="PATHS",
-        help="paths that anyone may ask for (default: /healthz,/livez,/readyz)",
+        help="paths that need no authorization (default: /healthz,/livez,/readyz)",
     )
     parser.add_argument(
         "--exporter",
@@ -104,7 +106,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.exporter_url,
         dest="exporters",
         metavar="URL",
-        help="an exporter's page, instead of discovery; can be repeated",
+        help="URL of an exporter's page, instead of discovery; repeatable",
     )
     parser.add_argument(
         "--shutdown-delay-duration",
@@ -119,13 +121,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--log-level",
         choices=get_args(logs.LogLevel),
         default=_DEFAULTS.log_level,
-        help="the least that is logged (default: %(default)s)",
+        help="the lowest level logged (default: %(default)s)",
     )
     parser.add_argument(
         "--log-format",
         choices=get_args(logs.LogFormat),
         default=_DEFAULTS.log_format,
-        help="one line a fact (default: %(default)s)",
+        help="format of the log, one line per event (default: %(default)s)",
     )
 
 

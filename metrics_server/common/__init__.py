@@ -1,1 +1,1 @@
-"""Small parts that any other may use."""
+"""Small parts that any module may use."""

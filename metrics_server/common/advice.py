@@ -1,7 +1,7 @@
-"""What to ask for instead: hints in errors about names of metrics and about selectors.
+"""Hints in errors about metric names and selectors: what to use instead.
 
-Whatever a caller sent is cut to a length and escaped before it goes into a message, and no hint
-takes long to find.
+What a caller sent is truncated and escaped before it goes into a message, and no hint takes long to
+find.
 """
 
 import re
@@ -11,9 +11,9 @@ from functools import lru_cache
 
 from metrics_server.common.text import printable
 
-# Characters of Google's names that are looked at.
+# Characters of Google's names that are examined.
 _MAX_GOOGLE = 200
-# Names that are compared with one that is not known, and of how many characters each.
+# Names that are compared with an unknown one, and the most characters of each.
 _MAX_COMPARED = 500
 _MAX_NAME = 64
 _NEAREST = 3
@@ -23,15 +23,15 @@ _MAX_LISTED = 280
 # s0-prometheus, s1-prometheus-DCGM_FI_DEV_GPU_UTIL: a trigger of a ScaledObject.
 _KEDA = re.compile(r"s[0-9]{1,3}-.*")
 _DATADOG = re.compile(r"datadogmetric@.*")
-# What Google's metrics call what is measured here too.
+# Google's names for metrics that are served here.
 _GOOGLE = {
     "duty_cycle": "gpu_utilization",
     "memory_used": "gpu_memory_used",
     "memory_total": "gpu_memory_utilization",
 }
 
-# Labels that Prometheus, exporters and Google's adapter put on series. A pod may have a label that
-# is called so; but they are looked at only when no pod matches.
+# Labels that Prometheus, exporters and Google's adapter put on series. A pod may have such a label
+# too, but they are examined only when no pod matches.
 _SERIES_LABELS = re.compile(
     r"exported_.*|(resource|metric|metadata)\.(labels|user_labels|system_labels)\..*"
     r"|pod|pod_name|pod_namespace|namespace|container|container_name|Hostname|hostname|node"
@@ -44,35 +44,35 @@ _GPU_FRACTION = "gpu-fraction"
 
 @lru_cache(maxsize=256)
 def unknown_metric(metric: str, names: tuple[str, ...], gauges: tuple[str, ...]) -> str:
-    """Why there is no metric of a name, and what to ask for.
+    """Why a metric does not exist, and what to use instead.
 
     Args:
         metric: the name.
         names: the metrics that are served.
-        gauges: the gauges that can be asked for by their own names.
+        gauges: the gauges available under their own names.
     """
     missing = f'there is no metric "{printable(metric)}"'
     return f"{missing}{_foreign(metric, (*names, *gauges)) or _listed(metric, names, gauges)}"
 
 
 def _foreign(metric: str, known: Sequence[str]) -> str:
-    """What to do with a name that another external metrics server gives; "" for any other."""
+    """What to do with a name of another external metrics server; "" for any other name."""
     if _KEDA.fullmatch(metric):
         return (
-            ": KEDA names the triggers of its ScaledObjects so, and its own server answers them. "
-            "An HPA of KEDA's (keda-hpa-…) needs KEDA's APIService; an HPA of your own asks for "
+            ": this is how KEDA names triggers of ScaledObjects, which its own server answers. "
+            "KEDA's HPAs (keda-hpa-…) need KEDA's APIService; your own HPA uses "
             "gpu_utilization"
         )
     if _DATADOG.fullmatch(metric):
         return (
-            ": Datadog names its DatadogMetrics so, and its cluster agent answers them. An HPA of "
-            "your own asks here for gpu_utilization"
+            ": this is how Datadog names DatadogMetrics, which its cluster agent answers. Your own "
+            "HPA uses gpu_utilization"
         )
     if "|" not in metric:
         return ""
     here = _of_google(metric[:_MAX_GOOGLE], known)
     return (
-        f': Google names its metrics so, with "|" in them. Here it is {here} with type: Value, or '
+        f': this is how Google names metrics, with "|". Here it is {here} with type: Value, or '
         f"{here}_sum with type: AverageValue, and the selector matches the labels of pods"
     )
 
@@ -99,13 +99,13 @@ def _listed(metric: str, names: Sequence[str], gauges: Sequence[str]) -> str:
         (f"; the nearest names are {', '.join(near)}" if near else "")
         + f". The metrics served here are: {', '.join(told)}{more}; most of them also as NAME_sum "
         "(for AverageValue) and NAME_max"
-        + ("; and gauges of the exporters by their own names" if gauges else "")
+        + ("; and the exporters' gauges under their own names" if gauges else "")
         + " (gpu-metrics-server rules lists all)"
     )
 
 
 def _derived(name: str, names: Sequence[str]) -> bool:
-    """Whether it is the sum or the greatest of another."""
+    """Whether it is the sum or maximum of another."""
     base = re.sub("_(sum|max)$", "", name)
     return base != name and base in names
 
@@ -117,25 +117,25 @@ def _nearest(metric: str, known: Sequence[str]) -> list[str]:
 
 
 def series_labels(keys: Iterable[str]) -> str:
-    """What to say of a selector that no pod matches, if its keys are labels of series; else ""."""
+    """A hint if the keys of a selector without matching pods are labels of series; else ""."""
     found = [key for key in dict.fromkeys(keys) if _SERIES_LABELS.fullmatch(key)]
     if not found:
         return ""
     told = " and ".join(f'"{printable(key, _MAX_NAME)}"' for key in found[:_LABELS_SHOWN])
     return (
-        f". {told}: labels of series, it seems. Here a selector matches the labels of pods, such "
+        f". {told}: probably labels of series. Here a selector matches the labels of pods, such "
         "as the matchLabels of their Deployment"
     )
 
 
 def other_resources(names: Iterable[str]) -> str:
-    """What to say of pods that request no GPU, but extended resources of these names; or ""."""
+    """A hint for pods that request these extended resources but no GPU; "" without one."""
     found = sorted(dict.fromkeys(names))
     if not found:
         return ""
     if _GPU_FRACTION in found:
         return (
-            ". They have an annotation for a scheduler of fractional GPUs: their GPU belongs to a "
+            ". They have an annotation of a fractional-GPU scheduler: their GPU belongs to a "
             "reservation pod of the scheduler, and no exporter reports a pod's part of it"
         )
     told = ", ".join(printable(name, _MAX_NAME) for name in found[:_NEAREST])

@@ -1,17 +1,16 @@
-"""Pauses between attempts that grow, so that what fails is not asked all the time."""
+"""Growing pauses between attempts."""
 
 from collections.abc import Callable
 from random import random
 
-# 2 to the power of this is beyond any cap.
+# 2 to this power exceeds any cap.
 _MAX_DOUBLINGS = 16
 
 
 class Backoff:
     """Exponential backoff with full jitter.
 
-    Each pause is a random part of one that doubles, so that replicas do not all come back at the
-    same moment.
+    Each pause is a random part of one that doubles, so that replicas do not all retry at once.
 
     Args:
         base: the longest first pause, in seconds.
@@ -19,7 +18,7 @@ class Backoff:
         rand: a number from 0 up to 1.
 
     Attributes:
-        failures: how many pauses there were since the last success.
+        failures: how many pauses since the last success.
     """
 
     def __init__(self, base: float, cap: float, rand: Callable[[], float] = random) -> None:
@@ -35,5 +34,5 @@ class Backoff:
         return longest * self._rand()
 
     def reset(self) -> None:
-        """It worked: the next pause is a short one again."""
+        """An attempt succeeded; the next pause is short again."""
         self.failures = 0

@@ -1,12 +1,12 @@
-"""Moments on a clock that never goes back, and the time of day that goes with one.
+"""Monotonic time, and the time of day that corresponds to it.
 
-Ages, freshness and deadlines are differences of `time.monotonic`. The system's own clock may be set
-while the server runs, in either direction, so it is read only where a time is shown.
+Ages, freshness and deadlines are differences of `time.monotonic`. The system clock may be set while
+the server runs, in either direction, so it is read only where a time is shown.
 """
 
 import time
 
 
 def time_of_day(moment: float) -> float:
-    """When a moment of `time.monotonic` is, in seconds since the epoch, as the clock is set now."""
+    """A moment of `time.monotonic`, in seconds since the epoch by the system clock of now."""
     return time.time() - (time.monotonic() - moment)

@@ -1,4 +1,4 @@
-"""Values from elsewhere: kept for a while, within bounds, and looked up once at a time."""
+"""Look-ups with a time to live: bounded, and one at a time for each key."""
 
 import asyncio
 import time
@@ -26,14 +26,13 @@ class _UnderWay(Struct, Generic[V]):
 class SharedLookups(Generic[K, V]):
     """Values that are looked up elsewhere, by key.
 
-    A value is kept for `ttl`, counted from when it began to be looked up, so that none is ever
-    older. Look-ups of one key that come while one is under way share it, be its end a value or an
-    error. An error is raised to all who share it, and not kept.
+    A value is kept for `ttl`, counted from the start of its look-up, so none is ever older. Callers
+    who ask for a key while it is being looked up share the result, be it a value or an error.
+    Errors are not kept.
 
     Args:
         ttl: how long a value is kept, in seconds.
-        max_bytes: how many bytes keys and values may have together; the value that was used the
-            longest ago is dropped.
+        max_bytes: of keys and values together; the least recently used are dropped.
         clock: seconds that never run backwards.
     """
 
@@ -50,8 +49,8 @@ class SharedLookups(Generic[K, V]):
 
         Args:
             key: all that the value depends on.
-            load: looks it up; it should have a time limit of its own. Called only if no value is
-                kept and no look-up of the key is under way; cancelled when all who wait for it are.
+            load: looks it up, and should have a time limit. Called only if no value is kept and no
+                look-up of the key is under way; cancelled when all its callers are.
 
         Raises:
             Exception: whatever `load` raises.
@@ -65,7 +64,7 @@ class SharedLookups(Generic[K, V]):
             under_way = self._under_way[key] = _UnderWay(task)
         under_way.waiting += 1
         try:
-            # One that gives up leaves the look-up to the others.
+            # A caller that gives up leaves the look-up to the others.
             return await asyncio.shield(under_way.task)
         finally:
             under_way.waiting -= 1
@@ -75,7 +74,7 @@ class SharedLookups(Generic[K, V]):
                     del self._under_way[key]
 
     def forget(self, key: K) -> None:
-        """Look a key up again the next time, even if a look-up of it is under way now."""
+        """Look a key up again next time, even if a look-up is under way now."""
         self._kept.pop(key)
         self._under_way.pop(key, None)
 
@@ -83,7 +82,7 @@ class SharedLookups(Generic[K, V]):
         began = self._clock()
         value = await load()
         under_way = self._under_way.get(key)
-        # Not one that was forgotten meanwhile.
+        # Unless it was forgotten meanwhile.
         if under_way is not None and under_way.task is asyncio.current_task():
             self._kept.put(key, _Kept(value, began + self._ttl), weight(key) + weight(value))
         return value

@@ -1,4 +1,4 @@
-"""Outages in the log: one line when something begins to fail, and one when it has recovered."""
+"""Outages in the log: one line when something starts to fail, and one when it recovers."""
 
 import time
 from collections.abc import Callable
@@ -10,15 +10,15 @@ _MAX_FAILING = 10_000
 
 
 class Outage:
-    """Whether one thing works; logged when that changes, however often it is tried.
+    """Whether something works; logged when that changes, not at every attempt.
 
     Args:
         log: where to.
-        failing: the event of the warning when it begins to fail.
+        failing: the event of the warning when it starts to fail.
         recovered: the event when it works again.
-        each_error: whether a failure with another error is a warning of its own. Not for errors
-            that differ from one attempt to the next, such as those that name a caller.
-        quiet: for how many seconds after a warning another outage is information only.
+        each_error: whether a failure with another error is logged again. Not for errors that
+            differ between attempts, such as those that name a caller.
+        quiet: for how many seconds after a warning another outage is logged at level info only.
         clock: seconds that never run backwards.
 
     Attributes:
@@ -45,7 +45,7 @@ class Outage:
         self._quiet_until: float | None = None
 
     def failed(self, error: object, **values: object) -> bool:
-        """It does not work; returns whether that was news, and logged.
+        """It does not work; return whether that was new, and logged.
 
         Args:
             error: why, as a sentence.
@@ -71,15 +71,15 @@ class Outage:
 
 
 class Outages:
-    """The same for many things of one kind, by name.
+    """The same for several things of a kind, by name.
 
     Args:
         log: where to.
         failing: as for `Outage`.
         recovered: as for `Outage`.
-        key: the key in the log under which a thing's name is.
+        key: the log key of a thing's name.
         each_error: as for `Outage`.
-        most: how many that fail are remembered; the one that failed the longest ago is forgotten.
+        most: how many failing ones are remembered; the least recently failed is forgotten first.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Outages:
         self._outages: LRUCache[str, Outage] = LRUCache(most)
 
     def failed(self, name: str, error: object, **values: object) -> bool:
-        """One of them does not work; returns whether that was news, and logged."""
+        """One of them does not work; return whether that was new, and logged."""
         outage = self._outages.get(name)
         if outage is None:
             outage = self._outages[name] = Outage(

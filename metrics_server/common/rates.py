@@ -1,4 +1,4 @@
-"""How often something may happen: for each peer that causes it, and for all of them together."""
+"""Rate limits, per peer and in total."""
 
 import time
 from collections.abc import Callable, Hashable
@@ -6,7 +6,7 @@ from collections.abc import Callable, Hashable
 from cachetools import LRUCache
 from msgspec import Struct
 
-# A peer that is forgotten starts with a full bucket; the bucket of all is never forgotten.
+# A forgotten peer starts with a full bucket again; the total is never forgotten.
 _MAX_PEERS = 1024
 
 
@@ -14,8 +14,8 @@ class Rate(Struct, frozen=True):
     """A token bucket's size and refill.
 
     Attributes:
-        per_second: how many are allowed a second in the long run.
-        burst: how many are allowed at once after a quiet time.
+        per_second: how many are allowed per second in the long run.
+        burst: how many are allowed at once after a pause.
     """
 
     per_second: float
@@ -43,8 +43,8 @@ class Rates:
     """Token buckets, one for each peer and one for all.
 
     Args:
-        each: what one peer may cause.
-        total: what all of them may cause together.
+        each: the limit of each peer.
+        total: the limit of all peers together.
         clock: seconds that never run backwards.
     """
 
@@ -57,7 +57,7 @@ class Rates:
         self._buckets: LRUCache[Hashable, _Bucket] = LRUCache(_MAX_PEERS)
 
     def allow(self, peer: Hashable) -> bool:
-        """Whether it may happen once more, because of this peer; if so, it is counted."""
+        """Whether a peer may cause another event; if so, it is counted."""
         now = self._clock()
         bucket = self._buckets.get(peer)
         if bucket is None:

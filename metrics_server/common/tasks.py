@@ -1,4 +1,4 @@
-"""Background tasks, none of which may end unnoticed."""
+"""Background tasks that do not end unnoticed."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -13,7 +13,7 @@ log = structlog.stdlib.get_logger(__name__)
 async def background(
     name: str, run: Callable[[], Coroutine[object, object, None]]
 ) -> AsyncIterator[asyncio.Task[None]]:
-    """A task that runs for as long as the context; if it ends earlier, the log says why."""
+    """Run a task while the context lasts; if it ends earlier, log why."""
     task = asyncio.create_task(run(), name=name)
     task.add_done_callback(_log_end)
     try:
@@ -25,4 +25,4 @@ async def background(
 
 def _log_end(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
-        log.error("a background task has ended", task=task.get_name(), exc_info=task.exception())
+        log.error("background task ended", task=task.get_name(), exc_info=task.exception())

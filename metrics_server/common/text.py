@@ -1,19 +1,19 @@
-"""Text from elsewhere, made fit to stand in a message or a line of the log."""
+"""Text of unknown origin, made safe for messages and log lines."""
 
 _MOST = 200
 
 
 def printable(text: str, most: int = _MOST) -> str:
-    """A text on one line, of so many characters at most.
+    """A text on one line, truncated.
 
-    What is not printable is escaped: line feeds, the escape codes of terminals, and characters
-    that turn the direction of what follows. What is cut off is marked by an ellipsis.
+    Unprintable characters are escaped: line feeds, terminal escape codes, and characters that
+    change the writing direction. An ellipsis marks what is cut off.
 
     Args:
-        text: as somebody else wrote it.
-        most: how long it may be, the ellipsis included.
+        text: what somebody else wrote.
+        most: the most characters, including the ellipsis.
     """
-    # What lies beyond is not even looked at: a peer may send megabytes.
+    # The rest is not even examined: a peer may send megabytes.
     shown = text[: most + 1]
     if not shown.isprintable():
         shown = "".join(map(_escaped, shown))

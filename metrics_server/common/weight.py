@@ -1,4 +1,4 @@
-"""Caches that hold so many bytes, for what callers send: a count alone bounds no memory."""
+"""Caches bounded by bytes, for what callers send: a count alone does not bound memory."""
 
 import sys
 from collections import OrderedDict
@@ -11,38 +11,38 @@ K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 MAX_KEPT_CHARACTERS = 256
-"""Longer texts of callers are answered and not kept, where a cache counts its entries."""
+"""Longer texts are answered but not cached, where a cache is bounded by count."""
 
-# What the cache itself takes for an entry: its place in two dictionaries, and their objects.
+# The cache's own memory per entry: its place in two dictionaries, and their objects.
 _ENTRY_BYTES = 512
 _LEAST_ENTRIES = 16
 
 
 class BytesLRU(Generic[K, V]):
-    """Values by key; the one that was used the longest ago goes when the bytes run out.
+    """Values by key; the least recently used are dropped when the bytes run out.
 
     Args:
-        max_bytes: of all keys and values together. What takes more than a sixteenth of it is not
-            kept, so that one does not push out all others.
+        max_bytes: of all keys and values together. Entries above a sixteenth of it are not kept,
+            so that one does not evict all others.
     """
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
         self._bytes = 0
-        # With their sizes, in the order of use.
+        # With their sizes, in order of use.
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
 
     def __len__(self) -> int:
-        """How many there are."""
+        """How many entries there are."""
         return len(self._entries)
 
     @property
     def bytes(self) -> int:
-        """How many bytes they are counted as."""
+        """How many bytes they take."""
         return self._bytes
 
     def get(self, key: K) -> V | None:
-        """The value for a key, if it is kept."""
+        """The value for a key, if there is one."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -50,7 +50,7 @@ class BytesLRU(Generic[K, V]):
         return entry[0]
 
     def put(self, key: K, value: V, size: int) -> None:
-        """Keep a value that takes so many bytes together with its key, by `weight`."""
+        """Keep a value; `size` is its `weight` plus that of its key."""
         self.pop(key)
         size += _ENTRY_BYTES
         if size * _LEAST_ENTRIES > self._max_bytes:
@@ -62,20 +62,20 @@ class BytesLRU(Generic[K, V]):
         self._bytes += size
 
     def pop(self, key: K) -> None:
-        """Forget the value for a key, if it is kept."""
+        """Remove the value for a key, if there is one."""
         _, old = self._entries.pop(key, (None, 0))
         self._bytes -= old
 
     def clear(self) -> None:
-        """Forget all of them."""
+        """Remove all entries."""
         self._entries.clear()
         self._bytes = 0
 
 
 def weight(value: object) -> int:
-    """The bytes of a value and of all that it holds: structs, tuples, sets and mappings.
+    """The bytes of a value and of everything it contains: structs, tuples, sets and mappings.
 
-    What is shared is counted each time, so that it is never too little.
+    Shared objects are counted each time, so the result is never too small.
     """
     total = 0
     pending = [value]
@@ -84,7 +84,7 @@ def weight(value: object) -> int:
         total += sys.getsizeof(one)
         if isinstance(one, Struct):
             pending += [getattr(one, name) for name in one.__struct_fields__]
-            # What is computed once and kept beside the fields.
+            # Values cached beside the fields.
             pending += getattr(one, "__dict__", {}).values()
         elif isinstance(one, dict):
             pending += [*one.keys(), *one.values()]

@@ -1,4 +1,4 @@
-"""What all connections share: places, and bytes that they may hold together."""
+"""What all connections share: places, and a budget of bytes."""
 
 from typing import Protocol
 
@@ -15,22 +15,22 @@ class Holder(Protocol):
 
     @property
     def is_verified(self) -> bool:
-        """Whether its peer is verified: others go first."""
+        """Whether its peer is verified; others are dropped first."""
         ...
 
     def give_up(self) -> None:
-        """Release what is held, and close."""
+        """Release the bytes, and close."""
         ...
 
 
 class Budget:
-    """Counts bytes of one kind; when they are used up, the connection that holds the most goes.
+    """Counts bytes of one kind; when they run out, the connection that holds the most is dropped.
 
     Args:
-        limit: how many there may be.
+        limit: how many bytes may be in use.
 
     Attributes:
-        used: how many there are.
+        used: how many are in use.
     """
 
     def __init__(self, limit: int) -> None:
@@ -39,7 +39,7 @@ class Budget:
         self._held: dict[Holder, int] = {}
 
     def take(self, holder: Holder, count: int) -> None:
-        """A connection holds so many bytes more. It may be given up for that, or another."""
+        """A connection holds more bytes; it, or another, may be dropped for that."""
         self._held[holder] = self._held.get(holder, 0) + count
         self.used += count
         while self.used > self._limit:
@@ -48,7 +48,7 @@ class Budget:
             largest.give_up()
 
     def release(self, holder: Holder) -> None:
-        """A connection holds none any more."""
+        """A connection holds no more bytes."""
         self.used -= self._held.pop(holder, 0)
 
 
@@ -56,15 +56,15 @@ class Commons:
     """What the connections of a server share.
 
     Args:
-        limits: of each, and of all together.
+        limits: of each connection, and of all together.
         monitor: counts the connections that are dropped.
 
     Attributes:
         limits: as given.
         places: of all connections.
         heads: bytes of the heads of requests.
-        answers: bytes of answers that are not taken.
-        log: for lines that any client can cause.
+        answers: bytes of answers that clients have not read.
+        log: for events that any client can cause.
     """
 
     def __init__(self, limits: Limits, monitor: Monitor | None) -> None:
@@ -79,6 +79,6 @@ class Commons:
 
     def drop(self, why: Dropped, peer: str) -> None:
         """Count a connection that is dropped, and log it."""
-        self.log.info("dropped a connection", peer=peer, reason=why)
+        self.log.info("connection dropped", peer=peer, reason=why)
         if self._monitor is not None:
             self._monitor.dropped(why)

@@ -1,9 +1,9 @@
-"""One connection of a client: the time that it has, and the size of what it may send.
+"""One client connection: how long it may take, and how much it may send.
 
 A connection is in one of three states. It *waits* for a head, whose bytes go to the parser as they
-come. Once a head is complete it is *busy* until the answer is taken: what comes meanwhile is held,
-and reading is paused. After an answer to a request with a body that nobody has read it *drains*
-the rest of it, so that the client sees the answer and not a reset, and closes.
+arrive. With a complete head it is *busy* until the client has read the answer: what arrives
+meanwhile is held, and reading is paused. After answering a request with an unread body, it *drains*
+the rest, so that the client sees the answer and not a reset, and closes.
 """
 
 import asyncio
@@ -17,19 +17,18 @@ from metrics_server.http.commons import Commons
 from metrics_server.http.places import Place
 from metrics_server.telemetry.metrics import Dropped
 
-# Of the request's own line: a selector may have 8192 characters, each of which may be three in a
-# URL.
+# Of the request line: a selector may have 8192 characters, each up to three in a URL.
 _MAX_LINE_BYTES = 32 * 1024
 _HEAD_END = b"\r\n\r\n"
-# What comes as a whole and is no longer than that is not counted: there are so many connections.
+# A head that arrives whole and is not longer is not counted: connections bound these.
 _SHORT_HEAD_BYTES = 8 * 1024
-# An answer that is longer is written in pieces, each when the one before is on its way.
+# A longer answer is written in pieces, each after the one before is sent.
 _PIECE_BYTES = 64 * 1024
 _NOT_LET_IN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class _BufferedTransport(Protocol):
-    """What TLS transports can do besides, on both loops."""
+    """What TLS transports of both event loops also have."""
 
     def set_read_buffer_limits(self, high: int) -> None: ...
 
@@ -91,9 +90,9 @@ class LimitedHandler(web.RequestHandler):
         self._dropped = False
         self._busy = self._draining = self._paused_reading = self._counted = False
         self._head_bytes = self._body_bytes = 0
-        # The end of what the parser has of a head that is not complete.
+        # The last bytes that the parser has of an incomplete head.
         self._last = b""
-        # What came while a request was being answered.
+        # What arrived while a request was being answered.
         self._held = b""
         self._timer: asyncio.TimerHandle | None = None
         self._taking_timer: asyncio.TimerHandle | None = None
@@ -104,18 +103,18 @@ class LimitedHandler(web.RequestHandler):
         return self.place.verified
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """The handshake is done: the first request is due."""
+        """The handshake is done; the first request is due."""
         self._wire = cast("asyncio.Transport", transport)
-        # As soon as the kernel takes no more. Zero would be always, on one of the loops.
+        # As soon as the kernel's buffer is full. Zero would mean always, on one of the loops.
         self._wire.set_write_buffer_limits(high=1, low=0)
         if hasattr(transport, "set_read_buffer_limits"):
-            # Of bytes that are still encrypted, while reading is paused.
+            # For bytes that are still encrypted, while reading is paused.
             cast("_BufferedTransport", transport).set_read_buffer_limits(high=_MAX_LINE_BYTES)
         super().connection_made(transport)
         self._expect()
 
     def data_received(self, data: bytes) -> None:
-        """Some bytes have come."""
+        """Some bytes have arrived."""
         if self._dropped:
             return
         if self._draining or not data:
@@ -130,7 +129,7 @@ class LimitedHandler(web.RequestHandler):
             self._read_head(data)
 
     def pause_writing(self) -> None:
-        """The client does not take its answer as fast as it is written."""
+        """The client does not read its answer as fast as it is written."""
         super().pause_writing()
         loop = asyncio.get_running_loop()
         self._taking_timer = loop.call_later(self._limits.taking, self._drop, "answer-not-taken")
@@ -138,21 +137,21 @@ class LimitedHandler(web.RequestHandler):
             self.commons.answers.take(self, self._wire.get_write_buffer_size())
 
     def resume_writing(self) -> None:
-        """The client has taken it."""
+        """The client has read it."""
         self._has_taken()
         super().resume_writing()
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
-        """Send a response, until the client has taken it; after it the connection may be idle."""
+        """Send a response, and wait until the client has read it."""
         if not self._may_stay(request, resp):
             resp.force_close()
         body = getattr(resp, "body", None)
         if isinstance(body, bytes) and len(body) > _PIECE_BYTES:
             cast("web.Response", resp).body = io.BytesIO(body)
         try:
-            # It waits while writing is paused.
+            # Waits while writing is paused.
             return await super().finish_response(request, resp, start_time)
         finally:
             self._go_on(stays=bool(resp.keep_alive), body=not request.content.at_eof())
@@ -165,18 +164,18 @@ class LimitedHandler(web.RequestHandler):
         self.commons.places.leave(self.place)
 
     def give_up(self) -> None:
-        """Close, as others need what it takes."""
+        """Close, because others need the bytes it holds."""
         self._drop("too-much-held")
 
     def give_way(self) -> None:
-        """Close, as another needs its place."""
+        """Close, because another connection needs its place."""
         self._drop("idle-longest")
 
     def _may_stay(self, request: web.BaseRequest, response: web.StreamResponse) -> bool:
         """Whether the connection is kept after an answer.
 
-        A request's body is never read, so the next request could not be told from it. And who is
-        nobody has no reason to keep a connection.
+        A request's body is never read, so the next request could not be told apart from it. And
+        unknown peers have no reason to keep a connection.
         """
         if request.body_exists:
             return False
@@ -186,9 +185,9 @@ class LimitedHandler(web.RequestHandler):
         )
 
     def _read_head(self, data: bytes) -> None:
-        """Hand the parser what belongs to the next head; hold what comes after it."""
+        """Pass what belongs to the next head to the parser; hold what follows it."""
         if not self._head_bytes:
-            # As servers do, empty lines before a request are passed over.
+            # Like other servers, skip empty lines before a request.
             data = data.lstrip(b"\r\n")
             self._last = b""
         end = (self._last + data).find(_HEAD_END)
@@ -209,7 +208,7 @@ class LimitedHandler(web.RequestHandler):
             self._hold(rest)
 
     def _count(self, head: bytes) -> bool:
-        """Count what belongs to a head; False if the connection had to be dropped for it."""
+        """Count the bytes of a head; False if the connection had to be dropped for it."""
         self._head_bytes += len(head)
         limits = self._limits
         most = limits.verified_head_bytes if self.place.verified else limits.head_bytes
@@ -221,7 +220,7 @@ class LimitedHandler(web.RequestHandler):
         return not self._dropped
 
     def _hold(self, data: bytes) -> None:
-        """Keep what came while a request is being answered, and read no more until it is."""
+        """Hold what arrives while a request is being answered, and read no more until then."""
         if not self._paused_reading and self._wire is not None:
             self._paused_reading = True
             self._wire.pause_reading()
@@ -230,7 +229,7 @@ class LimitedHandler(web.RequestHandler):
         self.commons.heads.take(self, len(data))
 
     def _go_on(self, *, stays: bool, body: bool) -> None:
-        """A request has its answer: go on with what was held, and what is yet to come."""
+        """A request is answered: continue with what was held and what is yet to arrive."""
         if self._counted:
             self.commons.heads.release(self)
             self._counted = False

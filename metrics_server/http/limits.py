@@ -1,34 +1,34 @@
-"""What one client, and all of them together, may cost: values."""
+"""Limits on what one client, and all of them together, may cost."""
 
 from msgspec import Struct
 
 
 class Limits(Struct, frozen=True):
-    """What one client, and all of them, may cost; times are in seconds.
+    """Limits of one client, and of all together; times are in seconds.
 
-    A verified peer is one whose client certificate an authority of the cluster vouches for, such as
-    kube-apiserver. It sends each group of a user in a line of its own, and some users have
-    thousands; Go's servers take up to 1 MiB of head.
+    A verified peer is one whose client certificate was issued by an authority of the cluster, such
+    as kube-apiserver. It sends each group of a user in a separate line, and some users have
+    thousands; Go servers accept up to 1 MiB of head.
 
     Attributes:
-        handshake: how long TLS may take to begin.
-        head: how long the head of a request may take to come: the first from the end of the
-            handshake, another from its first byte. The default is kube-apiserver's own
+        handshake: how long the TLS handshake may take.
+        head: how long the head of a request may take: the first from the end of the handshake,
+            another from its first byte. The default is kube-apiserver's own
             (ReadHeaderTimeout in k8s.io/apiserver/pkg/server/secure_serving.go).
-        head_bytes: how long it may be.
-        head_lines: how many lines it may have.
+        head_bytes: the most bytes in it.
+        head_lines: the most lines in it.
         verified_head_bytes: the same for verified peers.
-        verified_head_lines: likewise.
-        heads: bytes of all heads, until they are answered, and of what is sent meanwhile.
-        body: bytes of a request's body, which nothing here takes, that are read and discarded.
+        verified_head_lines: the same for verified peers.
+        heads: bytes of all heads until they are answered, and of what is sent meanwhile.
+        body: how many bytes of a request's body are read and discarded; no request needs one.
         taking: how long a client may leave an answer unread.
-        answers: bytes of all answers that wait to be read.
+        answers: bytes of all answers that clients have not read.
         keepalive: how long a connection may be idle between requests. kube-apiserver's aggregator
             keeps its own for 90 seconds: ours must not be closed first.
-        unverified: connections of all peers that are not verified, or not yet.
-        per_peer: those of them from one address.
+        unverified: connections of all peers that are not, or not yet, verified.
+        per_peer: how many of these may come from one address.
         verified: connections of all verified peers.
-        drain: how long requests under way may take at the end: more than a scrape does.
+        drain: how long requests may take to finish when the server stops; longer than a scrape.
     """
 
     handshake: float = 10

@@ -1,7 +1,7 @@
-"""The listening socket: how many connections it lets in, and how long TLS may take to begin.
+"""The listener: accepts connections and gives each a place and a time for its TLS handshake.
 
-Who gets a place when there are too many connections is for `http.places`, and what a connection
-may cost once it is made for `http.connection`.
+`http.places` decides who gets a place when there are too many connections, and `http.connection`
+limits what a connection may cost.
 """
 
 import asyncio
@@ -21,9 +21,9 @@ from metrics_server.http.server import LimitedServer
 
 _BACKLOG = 1024
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - it is asked for
-# After an error such as too many open files; the connection waits in the backlog meanwhile.
+# After an error such as too many open files; connections wait in the backlog meanwhile.
 _PAUSE_SECONDS = 0.5
-# What the kernel buffers for a connection, either way; it doubles this for its own bookkeeping.
+# The kernel's buffers of a connection, in either direction; it doubles this for its bookkeeping.
 _KERNEL_BYTES = 32 * 1024
 
 log = structlog.stdlib.get_logger(__name__)
@@ -36,7 +36,7 @@ async def listening(
     port: int,
     tls: ssl.SSLContext,
 ) -> AsyncIterator[tuple[str, int]]:
-    """Serve on a TCP port for as long as the context; at its end, what is under way is finished.
+    """Serve on a TCP port while the context lasts; at its end, finish the requests under way.
 
     Args:
         server: whose connections it accepts.
@@ -45,10 +45,10 @@ async def listening(
         tls: the TLS side of every connection.
 
     Yields:
-        The address and the port that were really taken.
+        The address and port in use.
 
     Raises:
-        ConfigurationError: it cannot be listened there.
+        ConfigurationError: the address cannot be bound.
     """
     runner = web.ServerRunner(server, shutdown_timeout=server.commons.limits.drain)
     with closing(await _bound(host, port)) as listener:
@@ -65,7 +65,7 @@ async def listening(
 
 
 async def _bound(host: str, port: int) -> socket.socket:
-    # As Kubernetes' own servers have it, either is every address of both families.
+    # As in Kubernetes' own servers, either means every address of both families.
     every = "::" if socket.has_dualstack_ipv6() else "0.0.0.0"  # noqa: S104 - it is asked for
     try:
         infos = await asyncio.get_running_loop().getaddrinfo(
@@ -80,8 +80,7 @@ async def _bound(host: str, port: int) -> socket.socket:
         )
     except OSError as error:
         raise ConfigurationError(
-            f"--bind-address {host} --secure-port {port} cannot be listened on: "
-            f"{error.strerror or error}"
+            f"--bind-address {host} --secure-port {port}: cannot listen: {error.strerror or error}"
         ) from error
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         listener.setsockopt(socket.SOL_SOCKET, option, _KERNEL_BYTES)
@@ -90,7 +89,7 @@ async def _bound(host: str, port: int) -> socket.socket:
 
 
 class _Doorway(asyncio.Protocol):
-    """Stands in for a connection until its handshake is done, and it is known who its peer is."""
+    """Represents a connection until its handshake is done and its peer is known."""
 
     def __init__(self, server: LimitedServer, place: Place) -> None:
         self._server = server
@@ -103,7 +102,7 @@ class _Doorway(asyncio.Protocol):
 
 
 class _Door:
-    """Lets connections in, each only as far as the limits allow."""
+    """Accepts connections within the limits."""
 
     def __init__(self, server: LimitedServer, listener: socket.socket, tls: ssl.SSLContext) -> None:
         self._server = server
@@ -111,7 +110,7 @@ class _Door:
         self._tls = tls
         self._handshakes: set[asyncio.Task[None]] = set()
         self._outage = Outage(
-            log, "a connection could not be accepted", "connections are accepted again"
+            log, "accepting connections fails", "accepting connections works again"
         )
 
     async def accept(self) -> None:
@@ -131,7 +130,7 @@ class _Door:
             task.add_done_callback(self._handshakes.discard)
 
     async def close(self) -> None:
-        """Give up the handshakes that are under way."""
+        """Cancel the handshakes under way."""
         for task in self._handshakes:
             task.cancel()
         if self._handshakes:
@@ -158,8 +157,8 @@ class _Door:
             )
             began = True
         except OSError as error:
-            # Of TLS, too. Not louder: a scan of ports must not fill a log.
-            log.debug("a handshake failed", peer=peer, error=str(error))
+            # Includes TLS errors. At debug level, so that a port scan does not fill the log.
+            log.debug("TLS handshake failed", peer=peer, error=str(error))
         finally:
             if not began:
                 commons.places.leave(place)

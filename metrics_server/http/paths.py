@@ -1,4 +1,4 @@
-"""Segments of a URL's path, read alike by what authorizes them and by what serves them."""
+"""Segments of a URL's path, decoded the same way for authorization and for serving."""
 
 from urllib.parse import unquote
 

@@ -1,9 +1,9 @@
-"""How many connections there may be, and which one gives way when there are too many.
+"""How many connections there may be, and which is dropped when there are too many.
 
-A peer is unknown until its certificate is verified, and there are few places for the unknown: when
-they are taken, the connection that has been idle the longest goes, of the address that has the
-most. So a probe gets in however many connections others keep open, a handshake is not pushed out by
-a flood of others from elsewhere, and the places of verified peers can be taken by nobody else.
+A peer is unknown until its certificate is verified, and there are few places for unknown peers:
+when they run out, the address with the most connections loses the one that has been idle longest.
+So probes get in however many connections others keep open, a flood from elsewhere does not evict a
+handshake, and nobody else can take the places of verified peers.
 """
 
 from collections import Counter
@@ -14,10 +14,10 @@ class Place:
     """A connection's place.
 
     Attributes:
-        peer: the address of the other side.
+        peer: the address of the peer.
         verified: whether its certificate was verified.
-        busy: whether it is being answered.
-        give_up: called if the place is needed for another.
+        busy: whether a request is being answered.
+        give_up: called when the place is needed for another connection.
     """
 
     __slots__ = ("busy", "give_up", "peer", "verified")
@@ -42,7 +42,7 @@ class Places:
         self._max_unverified = unverified
         self._max_per_peer = per_peer
         self._max_verified = verified
-        # Both in the order of use, the one that has been idle the longest first.
+        # Both in order of use, the longest idle first.
         self._unverified: dict[Place, None] = {}
         self._verified: dict[Place, None] = {}
         self._per_peer: Counter[str] = Counter()
@@ -52,11 +52,11 @@ class Places:
         return len(self._unverified) + len(self._verified)
 
     def enter(self, peer: str, give_up: Callable[[], None]) -> Place:
-        """A place for a new connection, of which only the address is known."""
+        """A place for a new connection from an address."""
         if self._per_peer[peer] >= self._max_per_peer:
             self._evict(one for one in self._unverified if one.peer == peer)
         elif len(self._unverified) >= self._max_unverified:
-            # An address of few connections, such as kube-apiserver's, keeps its own.
+            # An address with few connections, such as kube-apiserver's, keeps them.
             (most, _), *_ = self._per_peer.most_common(1)
             self._evict(one for one in self._unverified if one.peer == most)
         place = Place(peer, give_up)
@@ -65,7 +65,7 @@ class Places:
         return place
 
     def verify(self, place: Place) -> bool:
-        """The peer's certificate is verified; False if there is no place for one more."""
+        """The peer's certificate is verified; False if there is no place for another."""
         if len(self._verified) >= self._max_verified:
             idle = next((one for one in self._verified if not one.busy), None)
             if idle is None:
@@ -78,7 +78,7 @@ class Places:
         return True
 
     def rest(self, place: Place) -> None:
-        """The connection was answered just now."""
+        """A request of the connection was answered just now."""
         place.busy = False
         places = self._verified if place.verified else self._unverified
         if place in places:
@@ -90,7 +90,7 @@ class Places:
         self._remove(place)
 
     def _evict(self, candidates: Iterator[Place]) -> None:
-        """Take a place from one of the unknown: an idle one, if there is any."""
+        """Evict one of the unknown connections, preferably an idle one."""
         first = next(candidates)
         victim = first
         if first.busy:

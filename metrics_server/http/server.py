@@ -1,4 +1,4 @@
-"""An HTTP server whose connections keep to limits."""
+"""An HTTP server with limits on its connections."""
 
 import asyncio
 import ssl
@@ -16,11 +16,11 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 
 class LimitedServer(web.Server):
-    """An aiohttp web server whose connections keep to limits.
+    """An aiohttp web server with limits on its connections.
 
     Args:
-        handler: answers a request, without waiting for its body, which is read after the answer
-            only to be discarded. It is cancelled when the client has gone away.
+        handler: answers a request without its body, which is read after the answer and discarded.
+            Cancelled when the client disconnects.
         limits: of every connection, and of all together.
         monitor: counts the connections that are dropped.
 
@@ -43,9 +43,9 @@ class LimitedServer(web.Server):
 
     def connection(self, place: Place, tls: ssl.SSLObject | None) -> LimitedHandler:
         """The handler of a connection whose handshake is done."""
-        # It tells of a certificate only if that is vouched for.
+        # It returns a certificate only if that verifies.
         if tls is not None and tls.getpeercert(binary_form=True) is not None:
-            # Where there is no place for one more, it is served as those that are not verified.
+            # Without a place for another, it is treated as unverified.
             self.commons.places.verify(place)
         loop = asyncio.get_running_loop()
         handler = self.handler_type(self, loop=loop, commons=self.commons, place=place)

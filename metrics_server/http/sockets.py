@@ -1,4 +1,4 @@
-"""Connections: how many there can be, and why one failed."""
+"""Sockets: how many there can be, and why one failed."""
 
 import os
 import resource
@@ -9,24 +9,24 @@ import aiohttp
 
 
 def allow_open_files() -> None:
-    """Have as many open files as the system allows, as programs in Go do.
+    """Raise the limit of open files to what the system allows, as Go programs do.
 
-    A connection to every exporter is kept, and containers often begin with a limit of 1024.
+    Connections to all exporters are kept, and containers often start with a limit of 1024.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    # macOS says that there is no limit, and refuses to set none.
+    # macOS reports no limit, and refuses to set that.
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def why(error: Exception) -> str:
-    """The cause of an error of aiohttp, in words for a person, without the objects it mentions."""
+    """The cause of an aiohttp error in plain words, without the objects it mentions."""
     cause: Exception = error
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
     elif isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
-    # Of TLS and of names, the numbers are no errno.
+    # For TLS and name resolution, the number is not an errno.
     if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError):
         number = cause.errno or 0
         if number > 0:

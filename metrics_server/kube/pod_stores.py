@@ -22,7 +22,7 @@ class PodStore:
         return self._namespaces.get(namespace, {}).get(name)
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """Every pod of a namespace: the same object for as long as none of them has changed."""
+        """Every pod of a namespace: the same tuple until one of them changes."""
         pods = self._listed.get(namespace)
         if pods is None:
             pods = tuple(self._namespaces.get(namespace, {}).values())
@@ -58,7 +58,7 @@ class NamespacePods(Protocol):
     def __len__(self) -> int: ...
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """Every pod of a namespace: the same object for as long as none of them has changed."""
+        """Every pod of a namespace: the same tuple until one of them changes."""
 
 
 class PodStores:

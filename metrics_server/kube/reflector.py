@@ -69,7 +69,7 @@ class Reflector(Generic[Item]):
     """Keeps a store in step with one resource.
 
     Args:
-        client: the door to the Kubernetes API.
+        client: of the Kubernetes API.
         path: of the collection, such as /api/v1/pods.
         decode: makes one object, as bytes of JSON, into an item of the store. It raises
             msgspec.DecodeError or ValueError at what it cannot read.

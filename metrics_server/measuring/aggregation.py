@@ -1,4 +1,4 @@
-"""From a collection of samples to the one number: over each pod's GPUs first, then over pods."""
+"""From a collection of samples to one number: first over each pod's GPUs, then over pods."""
 
 from collections.abc import Callable, Sequence
 from decimal import ROUND_HALF_UP, Decimal
@@ -11,13 +11,13 @@ from metrics_server.measuring.samples import Answer, Collection, Measurement, Po
 from metrics_server.rules.model import Aggregation, MetricRule
 
 EXACT = 3
-"""The decimal places of a value that stands for the same work however many pods there are."""
+"""Decimal places of a mean that must represent the same work for any number of pods."""
 
 
 def _p95(values: Sequence[float]) -> float:
     """The 95th percentile by nearest rank: the least value that 95 % are not above.
 
-    It is always one of the values, and of fewer than 20 the greatest.
+    It is always one of the values; of fewer than 20, the greatest.
     """
     rank = (95 * len(values) + 99) // 100
     return sorted(values)[rank - 1]
@@ -30,30 +30,29 @@ _AGGREGATIONS: dict[Aggregation, Callable[[Sequence[float]], float]] = {
     "sum": sum,
     "p95": _p95,
 }
-# How many names a sentence lists before it says how many more there are.
+# How many names a sentence lists before it counts the rest.
 _NAMES_TOLD = 3
 
 
 def aggregate(
     rule: MetricRule, collection: Collection, min_coverage: float, leaving: int = 0
 ) -> Measurement:
-    """What a collection comes to under a rule.
+    """Aggregate a collection by a rule.
 
-    A mean and a sum stand for all pods that were asked about. Those that have drained count as 0:
-    the HPA still counts them as Ready, and Ready x mean must be the work that there is. Those
-    without a sample count as the mean of those that have one: left out of a sum they would count
-    as idle, and the HPA would take their replicas away. An extreme or a percentile is of the pods
-    that have a sample.
+    A mean and a sum represent all selected pods. Drained pods count as 0: the HPA still counts them
+    as Ready, and Ready x mean must equal the total work. Pods without a sample count as the mean
+    of those with one: left out of a sum they would count as idle, and the HPA would remove their
+    replicas. An extreme or a percentile covers only the pods with a sample.
 
     Args:
         rule: how GPUs and pods are aggregated.
         collection: what was measured, of at least one pod.
-        min_coverage: the share, from 0 to 1, of the pods that have not drained that must have a
-            sample.
-        leaving: how many of the pods that were asked about are terminating.
+        min_coverage: the share of the pods that have not drained that must have a sample, from 0
+            to 1.
+        leaving: how many of the selected pods are terminating.
 
     Raises:
-        MeasurementMissingError: no pod has a sample, or too few have.
+        MeasurementMissingError: no pod has a sample, or too few do.
     """
     samples, working = collection.samples, collection.asked - collection.drained
     if not samples or len(samples) < min_coverage * working:
@@ -75,11 +74,11 @@ def aggregate(
 
 
 def answer_of(rule: MetricRule, measured: Measurement) -> Answer:
-    """The answer to a question that was measured.
+    """The answer for a measurement.
 
-    While pods drain, the HPA multiplies a mean by more pods than will stay. The mean is then that
-    of all the work on the pods that stay, rounded as it will be once the others are gone, spread
-    over all of them. So the HPA computes the same replicas throughout.
+    While pods drain, the HPA multiplies a mean by more pods than will remain. The mean is then
+    computed over the remaining pods, rounded as it will be once the others are gone, and spread
+    over all of them, so that the HPA computes the same replicas throughout.
     """
     value, decimals = measured.value, rule.decimals
     if rule.over_pods == "avg" and measured.leaving:
@@ -99,18 +98,18 @@ def answer_of(rule: MetricRule, measured: Measurement) -> Answer:
 
 
 def rounded(value: float, decimals: int) -> float:
-    """A value as it is answered: rounded half up, by way of the shortest decimal that is it."""
+    """A value as reported: rounded half up, from the shortest decimal that represents it."""
     return float(Decimal(repr(value)).quantize(Decimal(1).scaleb(-decimals), ROUND_HALF_UP))
 
 
 def spread(mean: float, over: int, pods: int) -> float:
-    """The mean over `pods` of the work that gives `over` pods a mean.
+    """The mean over `pods` pods of the work behind a mean over `over` pods.
 
-    It is rounded down to the thousandths that the HPA reads: if pods x mean were more than the work
-    by the least bit, the HPA might round that up to one more replica.
+    Rounded down to thousandths, which the HPA reads: if pods x mean exceeded the work by the
+    slightest amount, the HPA might add a replica.
     """
     thousandths = mean * over / pods * 1000
-    # A whole number that floating point has put a little too low stays what it is.
+    # A whole number that floating point makes slightly too low must not lose a thousandth.
     return floor(thousandths + 1e-6) / 1000
 
 
@@ -120,9 +119,9 @@ def pod_value(rule: MetricRule, sample: PodSample) -> float:
 
 
 def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingError:
-    """Say which pods have no measurement, and why, for a person who reads `describe hpa`."""
+    """Which pods have no measurement and why, for `kubectl describe hpa`."""
     gaps: list[str] = []
-    # The label names the gap that, once mended, tells whether there is another behind it.
+    # The reason names the gap to fix first; another may be behind it.
     label = "no-sample"
     if collection.pods_without_sample:
         gaps.append(
@@ -151,7 +150,7 @@ def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingE
 
 
 def _within(start: str, gaps: Sequence[str]) -> str:
-    """The sentence with as many of the gaps as the HPA's event has room for, one at least."""
+    """The sentence with as many gaps as the HPA's event has room for, and at least one."""
     message = start
     for number, gap in enumerate(gaps):
         more = f"; {gap}" if number else printable(gap, MAX_MESSAGE - len(start))

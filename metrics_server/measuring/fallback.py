@@ -1,8 +1,8 @@
-"""What is answered without a measurement: the last one, a simulated one, or the error.
+"""What replaces a missing measurement: the last one, a simulated one, or the error.
 
-Either value stands for work, not for intensity. The HPA multiplies a mean by the count of Ready
-pods, so that a repeated 90 % would grow the workload again with each pod that it adds. Scaled by
-(pods then / pods now) it asks for the same replicas each time.
+Either value represents work, not intensity. The HPA multiplies a mean by the number of Ready
+pods, so a repeated 90 % would grow the workload again with every pod it adds. Scaled by
+(pods then / pods now), it yields the same replicas each time.
 """
 
 import time
@@ -22,9 +22,9 @@ from metrics_server.rules.model import MetricRule
 
 FallbackKind = Literal["last-known", "simulated", "error"]
 
-# Questions remembered at most: far above the number of HPAs of the largest clusters.
+# The most questions remembered: far more than the HPAs of the largest clusters.
 _MAX_REMEMBERED = 10_000
-# For how long a question is remembered that nobody asks. An HPA asks every 15 s.
+# How long an unasked question is remembered. An HPA asks every 15 s.
 _FORGOTTEN_AFTER = 600.0
 
 
@@ -36,15 +36,15 @@ class Simulated(Struct, frozen=True):
 
 
 class _Memory(Struct, frozen=True):
-    """What is known of a question when it has no measurement.
+    """What is remembered of a question, for when it has no measurement.
 
     Attributes:
-        ready: how many Ready pods it had when it was last measured. Where it never was, those of
-            when it was first asked, but for pods added of late: another replica of the server,
-            which was asked before, may have moved the workload already.
-        replicas: how many it had then, Ready or not.
+        ready: how many Ready pods it had when it was last measured. If it never was, when it was
+            first asked, without pods added recently: another replica of the server may have
+            answered earlier and scaled the workload already.
+        replicas: how many pods it had then, Ready or not.
         measured: the last measurement; None if there was none.
-        measured_at: when that was, by the monotonic clock.
+        measured_at: when, by the monotonic clock.
     """
 
     ready: int
@@ -54,13 +54,13 @@ class _Memory(Struct, frozen=True):
 
 
 class FallbackChain:
-    """Tries one kind of fallback after the other; where none has an answer, the error stands.
+    """Tries the kinds of fallback in order; without an answer from any, the error remains.
 
     Args:
         kinds: which, in order; "error" ends the chain.
         last_known_max_age: how old a measurement may be to be repeated, in seconds.
         simulated: the range of simulated values.
-        clock: seconds, on a clock that never goes back.
+        clock: seconds, on a monotonic clock.
     """
 
     def __init__(
@@ -80,12 +80,12 @@ class FallbackChain:
         )
 
     def remember(self, question: Question, answer: Answer, pods: Selection) -> None:
-        """Keep a measurement, for a time when the same question has none.
+        """Remember a measurement for when the same question has none.
 
         Args:
-            question: as it was asked.
+            question: the question.
             answer: the measurement.
-            pods: what it was about.
+            pods: the pods it covers.
         """
         self._memory[question.digest] = _Memory(pods.ready, pods.replicas, answer, self._clock())
 
@@ -96,16 +96,16 @@ class FallbackChain:
         pods: Selection,
         missing: MeasurementMissingError,
     ) -> Answer:
-        """The first answer that the chain has for a question without a measurement.
+        """The first answer in the chain for a question without a measurement.
 
         Args:
-            question: as it was asked.
-            rule: of its metric.
-            pods: what it is about now.
+            question: the question.
+            rule: the metric's rule.
+            pods: the pods selected now.
             missing: why there is no measurement.
 
         Raises:
-            MeasurementMissingError: `missing` itself, where the chain has no answer.
+            MeasurementMissingError: `missing` itself, if the chain has no answer.
         """
         memory = self._memory.get(question.digest) or _Memory(
             *pods.settled(time_of_day(self._clock()))
@@ -122,14 +122,14 @@ class FallbackChain:
                     return answer
             raise missing
         finally:
-            # Stored again with each question, it lasts for as long as the question is asked.
+            # Stored again each time, so it lasts as long as the question is asked.
             self._memory[question.digest] = memory
 
     def _repeat(self, memory: _Memory, rule: MetricRule, ready: int) -> Answer | None:
-        """The last measurement, with the time of its samples; None where it is too old.
+        """The last measurement, with the time of its samples; None if it is too old.
 
-        A sum is work already. A mean is scaled; an extreme or a percentile cannot be, and so it
-        holds only while no pods were added that it would be multiplied by.
+        A sum already is work. A mean is scaled. An extreme or a percentile cannot be scaled, so it
+        is valid only as long as no pods are added that it would be multiplied by.
         """
         known = memory.measured
         if known is None or self._clock() - memory.measured_at > self._max_age:
@@ -146,12 +146,12 @@ class FallbackChain:
     def _simulate(
         self, memory: _Memory, question: Question, rule: MetricRule, pods: Selection
     ) -> Answer | None:
-        """A simulated value, drawn for the pods there were when the measurement was lost.
+        """A simulated value for the pods that existed when the measurement was lost.
 
-        Where scaling takes it out of the range of simulated values, there is none: the error keeps
-        the replicas. Pods that are not Ready yet are reckoned with too: the HPA has already asked
-        for them. Nor is there one where the workload was scaled since its last measurement: it has
-        moved, and an outage moves a workload once. Only a percentage of one GPU can be simulated.
+        None if scaling takes it out of the range of simulated values: the error keeps the
+        replicas. Pods that are not Ready yet count too, because the HPA has already requested
+        them. None either if the workload was scaled since its last measurement: an outage moves a
+        workload only once. Only a percentage of one GPU can be simulated.
         """
         if rule.unit != "percent" or rule.over_gpus == "sum":
             return None
@@ -178,8 +178,8 @@ class FallbackChain:
 
 
 def _draw(question: Question) -> float:
-    """A number from 0 up to 1 that is the same for a question whenever and wherever it is drawn.
+    """A number from 0 up to 1 that is the same for a question at any time, in any replica.
 
-    Requests reach any replica of the server, and two draws would move a workload twice.
+    Requests reach any replica of the server; two different draws would move a workload twice.
     """
     return int.from_bytes(question.digest[:6]) / 2**48

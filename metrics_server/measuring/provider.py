@@ -1,14 +1,14 @@
 """The product on one page: an HPA's question in, the GPU utilization of its pods out.
 
 1. `rules` says where the metric is read and how it is aggregated.
-2. `selection` says which pods are meant, as the HPA controller counts them: Running, Ready, and
-   requesting a GPU. `kube.pods`, kept in step with the cluster by `kube.reflector`, has them.
+2. `selection` picks the pods, as the HPA controller counts them: Running, Ready, and requesting a
+   GPU. They come from `kube.pods`, which `kube.reflector` keeps in sync with the cluster.
 3. `sources.exporters` measures them now: its `source` finds the exporters on their nodes
    (`targets`), scrapes them (`scraper`), and attributes the samples on their pages to pods
    (`pod_mapper`).
-4. `aggregation` makes the samples into one number; `windows` averages it over time, for the rules
-   that have a window.
-5. Where too few pods have a sample, `fallback` has the last word.
+4. `aggregation` turns the samples into one number; `windows` averages it over time, for rules
+   with a window.
+5. If too few pods have a sample, `fallback` decides.
 """
 
 import time
@@ -30,7 +30,7 @@ from metrics_server.measuring.windows import Windows
 from metrics_server.rules.model import MetricRule, Rules
 from metrics_server.telemetry.metrics import Monitor
 
-# Of the answers that are kept: far above what the HPAs of the largest clusters need.
+# For the cached answers: far more than the HPAs of the largest clusters need.
 _MAX_KNOWN_BYTES = 32 * 1024 * 1024
 _MAX_QUESTION_BYTES = 16 * 1024
 _POINTER_BYTES = 8
@@ -39,15 +39,15 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Pods(Protocol):
-    """The pods of the cluster, as far as they are known here."""
+    """The pods of the cluster."""
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """Every pod of a namespace: the same object for as long as none of them has changed."""
+        """Every pod of a namespace: the same tuple until one of them changes."""
         ...
 
 
 class _Known(Struct, frozen=True):
-    """An answer that would come out the same again, as long as these are the pods."""
+    """A cached answer, valid as long as these are the pods."""
 
     answer: Answer
     pods: tuple[Pod, ...]
@@ -66,9 +66,9 @@ class ExternalMetricsProvider:
         source: where a pod's measurement comes from.
         min_coverage: the share of the selected pods that must have a sample, from 0 to 1.
         windows: averages the answers of rules that have a window.
-        fallback: what answers in place of a measurement that is missing.
-        monitor: counts what was answered and how.
-        clock: seconds, on a clock that never goes back.
+        fallback: replaces a missing measurement.
+        monitor: counts answers, by how they came about.
+        clock: seconds, on a monotonic clock.
     """
 
     def __init__(
@@ -96,7 +96,7 @@ class ExternalMetricsProvider:
         self._known: BytesLRU[Question, _Known] = BytesLRU(_MAX_KNOWN_BYTES)
 
     def __len__(self) -> int:
-        """How many answers are kept."""
+        """How many answers are cached."""
         return len(self._known)
 
     async def answer(self, question: Question) -> Answer:
@@ -104,10 +104,10 @@ class ExternalMetricsProvider:
 
         Raises:
             UnknownMetricError: no rule has the metric's name.
-            CounterAskedError: it is the name of a counter of an exporter.
-            NoPodMatchesError: the selector names no pod of the namespace.
-            NoGpuRequestedError: none of the pods it names requests a GPU.
-            NoPodMeasurableError: none of its GPU pods is Running and Ready, but for terminating
+            CounterAskedError: the name is that of an exporter's counter.
+            NoPodMatchesError: the selector matches no pod of the namespace.
+            NoGpuRequestedError: none of the matching pods requests a GPU.
+            NoPodMeasurableError: none of the GPU pods is Running and Ready, apart from terminating
                 ones.
             MeasurementMissingError: too few of those have a sample, and no fallback answers.
         """
@@ -134,19 +134,19 @@ class ExternalMetricsProvider:
         return answer
 
     def _keep(self, question: Question, known: _Known) -> None:
-        """Keep an answer, unless its selector is longer than any HPA's."""
+        """Cache an answer, unless its selector is longer than any HPA's."""
         if (size := weight(question)) <= _MAX_QUESTION_BYTES:
-            # The pods are those of now, or are kept by this alone.
+            # The cluster's present pods, or pods that only this entry keeps alive.
             size += weight(known.answer) + _POINTER_BYTES * len(known.pods)
             self._known.put(question, known, size)
 
     async def _measurement(self, rule: MetricRule, selection: Selection) -> Measurement:
-        """What these pods come to now."""
+        """The measurement of these pods now."""
         collection = await self._source.collect(rule, selection.pods)
         return aggregate(rule, collection, self._min_coverage, selection.leaving)
 
     async def _measurement_again(self, question: Question, rule: MetricRule) -> Measurement:
-        """The same at a later time, of the pods that there are by then, for a window."""
+        """A later measurement, of the pods selected by then, for a window."""
         pods = self._pods.in_namespace(question.namespace)
         return await self._measurement(rule, select(question, pods, self._measure))
 

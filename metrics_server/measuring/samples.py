@@ -20,7 +20,7 @@ class Question(Struct, frozen=True, cache_hash=True):
     Attributes:
         namespace: where its pods are.
         metric: the name of the external metric, in lower case.
-        selector: which pods of the namespace are meant.
+        selector: which pods of the namespace.
     """
 
     namespace: str
@@ -29,7 +29,7 @@ class Question(Struct, frozen=True, cache_hash=True):
 
     @property
     def digest(self) -> bytes:
-        """What stands for it where it is kept long: as short for a long selector as for another."""
+        """A short key for long-lived caches, whatever the length of the selector."""
         parts = (self.namespace, self.metric, str(self.selector))
         return sha256(msgspec.json.encode(parts)).digest()
 
@@ -41,8 +41,8 @@ class PodSample(Struct, frozen=True, gc=False):
         pod: its name.
         gpus: one value for each GPU of the pod, in the rule's unit; never empty.
         timestamp: when the oldest of them was read, by `time.monotonic`.
-        shared: whether a pod that was not asked about has one of these GPUs too, so that its work
-            may be in the values.
+        shared: whether a pod that was not selected uses one of these GPUs too, so that the values
+            may include its work.
     """
 
     pod: str
@@ -64,19 +64,19 @@ class TargetFailure(Struct, frozen=True, gc=False):
 
 
 class Collection(Struct, frozen=True):
-    """What a source found for the pods that it was asked about.
+    """What a source found for the selected pods.
 
     Attributes:
-        asked: how many pods it was asked about.
+        asked: how many pods were selected.
         samples: one for each pod that is covered.
-        drained: how many other pods are terminating and hold no GPU any more, by the pages of all
+        drained: how many other pods are terminating and no longer hold a GPU according to all
             exporters of their nodes: their work is known to be 0.
         nodes_without_exporter: nodes of uncovered pods on which no exporter is known.
-        no_exporter_hint: what is known of why, as a clause for a person.
+        no_exporter_hint: a possible cause, as a clause for a person.
         failures: exporters on the nodes of uncovered pods that gave no usable page.
         pods_without_sample: uncovered pods whose exporters all answered, but without a value.
-        hints: what the exporters' pages tell of why, each a clause for a person.
-        fresh_until: until when the source would tell the same again, by `time.monotonic`.
+        hints: possible causes found on the exporters' pages, each a clause for a person.
+        fresh_until: until when the source would report the same, by `time.monotonic`.
     """
 
     asked: int
@@ -91,17 +91,17 @@ class Collection(Struct, frozen=True):
 
 
 class Measurement(Struct, frozen=True):
-    """What was measured of the pods of a question, as one number.
+    """The measurement of a question's pods, as one number.
 
     Attributes:
-        value: the pods' values as the rule aggregates them, not rounded yet; a mean is over all
-            the pods that were selected.
+        value: the pods' values as the rule aggregates them, not rounded yet; a mean covers all
+            selected pods.
         timestamp: when its oldest sample was read, in seconds since the epoch.
-        covered: for how many of the selected pods there is a value.
+        covered: how many of the selected pods have a value.
         asked: how many pods were selected.
         leaving: how many of these are terminating.
-        shared: whether pods that were not selected have some of the GPUs too.
-        fresh_until: until when it would come out the same, in seconds since the epoch.
+        shared: whether pods that were not selected use some of the GPUs too.
+        fresh_until: until when it would be the same, in seconds since the epoch.
     """
 
     value: float
@@ -114,17 +114,17 @@ class Measurement(Struct, frozen=True):
 
 
 class Answer(Struct, frozen=True, cache_hash=True):
-    """The one number that a question gets.
+    """The one number that answers a question.
 
     Attributes:
         value: in the rule's unit, finite, from 0 to the rule's maximum.
-        decimals: how many decimal places of it are told.
+        decimals: how many decimal places are reported.
         timestamp: when its oldest sample was read, by `time.monotonic`.
         origin: where it came from.
         covered: how many of the selected pods have a sample.
         asked: how many pods were selected.
-        shared: whether pods that were not selected have some of the GPUs too.
-        window: over how many seconds before the timestamp the value is a mean; 0 if it is not one.
+        shared: whether pods that were not selected use some of the GPUs too.
+        window: the seconds before the timestamp that the value is a mean over; 0 if it is not one.
     """
 
     value: float
@@ -138,11 +138,11 @@ class Answer(Struct, frozen=True, cache_hash=True):
 
 
 class MetricSource(Protocol):
-    """Where measurements come from: GPU exporters, or whatever else can tell a pod's value."""
+    """Where measurements come from: GPU exporters, or anything else that knows a pod's value."""
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """Measure these pods, all of one namespace, now.
 
-        What cannot be measured is told in the collection, never raised and never a zero.
+        What cannot be measured is reported in the collection, never raised and never a zero.
         """
         ...

@@ -1,4 +1,4 @@
-"""Which pods a question is about: as the HPA controller counts them."""
+"""Which pods a question selects, as the HPA controller counts them."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -15,9 +15,9 @@ from metrics_server.rules.presets import GPU_RESOURCES
 
 Measure = Literal["ready", "running"]
 
-# Pods that were created within so many seconds were created together.
+# Pods created within this many seconds were created together.
 _TOGETHER = 5
-# Pods that were created less than so many seconds ago were added of late.
+# Pods created less than this many seconds ago were added recently.
 _LATE = 86_400
 
 
@@ -29,7 +29,7 @@ class Selection(Struct, frozen=True):
         ready: how many of them are Running and Ready, terminating or not. For a target of type
             Value the HPA controller multiplies the answer by this count
             (getReadyPodsCount in pkg/controller/podautoscaler/replica_calculator.go).
-        staying: all GPU pods, Ready or not, but for those that are terminating or have finished;
+        staying: all GPU pods, Ready or not, except those that are terminating or have finished;
             never empty.
     """
 
@@ -39,7 +39,7 @@ class Selection(Struct, frozen=True):
 
     @property
     def replicas(self) -> int:
-        """How many pods stay: what the workload was last scaled to."""
+        """How many pods remain: what the workload was last scaled to."""
         return len(self.staying)
 
     @property
@@ -48,9 +48,9 @@ class Selection(Struct, frozen=True):
         return sum(pod.terminating for pod in self.pods)
 
     def settled(self, now: float) -> tuple[int, int]:
-        """How many pods are Ready, and how many replicas there are, but for pods added of late.
+        """The number of Ready pods and of replicas, without pods added recently.
 
-        Those that are nearly as old as the oldest were not added, and count however new they are.
+        Pods nearly as old as the oldest were not added, and count however new they are.
 
         Args:
             now: in seconds since the epoch.
@@ -62,14 +62,14 @@ class Selection(Struct, frozen=True):
 
 
 def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selection:
-    """The pods to measure, of those in the question's namespace.
+    """Select the pods to measure from those in the question's namespace.
 
-    That no Ready pod will stay is not a missing measurement but an error, whatever the fallback.
-    With no Ready pod the HPA would compute 0 replicas from any number, and it would shrink a
+    If no Ready pod remains, that is an error and not a missing measurement, whatever the fallback:
+    with no Ready pod the HPA would compute 0 replicas from any number, and it would shrink a
     workload that is being replaced as a whole, whose last pods have no work left.
 
     Args:
-        question: what is asked.
+        question: the question.
         pods: every pod of its namespace.
         measure: "ready" takes the Ready pods; "running" also those that are Running but not Ready,
             unless they are terminating.
@@ -77,7 +77,7 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
     Raises:
         NoPodMatchesError: the selector matches no pod.
         NoGpuRequestedError: none of the matching pods requests a GPU.
-        NoPodMeasurableError: none of the GPU pods is Running and Ready, but for terminating ones.
+        NoPodMeasurableError: no GPU pod is Running and Ready, apart from terminating ones.
     """
     selector = question.selector
     matching = [pod for pod in pods if selector.matches(pod.labels)]

@@ -1,12 +1,12 @@
-"""Means over a window of time, for the rules that ask for one.
+"""Means over a window of time, for rules that have one.
 
-An HPA asks every 15 seconds, and a mean of what it happens to see would be one of two or three
-values. So a question about a rule with a window is measured again and again in the background for
-as long as it is in demand, and what was measured is kept for the window.
+An HPA asks every 15 seconds, so a mean of what it happens to see would average two or three values.
+A question about a rule with a window is therefore measured repeatedly in the background while it is
+in demand, and the measurements are kept for the length of the window.
 
-For a mean or a sum over pods, what is averaged is the work of all pods together. A mean over each
-pod's own window would give the first seconds of a new pod the weight of a whole window, and would
-lose the work of a pod that is gone: the HPA would overshoot either way.
+For a mean or a sum over pods, the work of all pods together is averaged. A mean over each pod's own
+window would give the first seconds of a new pod the weight of a whole window and lose the work of a
+pod that is gone; the HPA would overshoot either way.
 """
 
 import asyncio
@@ -27,11 +27,11 @@ from metrics_server.errors import RequestError
 from metrics_server.measuring.samples import Measurement, Question
 from metrics_server.rules.model import MetricRule
 
-# How many times a window is measured in the background: it bounds the memory of a question.
+# How many times a window is measured in the background; bounds a question's memory.
 _TIMES = 30
-# Of all questions with a window: hundreds. Beyond that the one asked longest ago starts over.
+# For all questions with a window: hundreds. Beyond that, the least recently asked starts over.
 _MAX_BYTES = 8 * 1024 * 1024
-# What one takes besides its question, with its task.
+# What a window takes besides its question, including its task.
 _WINDOW_BYTES = 8 * 1024
 
 Measure = Callable[[], Awaitable[Measurement]]
@@ -40,18 +40,18 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Windows:
-    """Makes measurements of now into means over their rule's window; an async context manager.
+    """Turns measurements into means over their rule's window; an async context manager.
 
     The window ends with the newest measurement, whose timestamp is the answer's, and begins
     `rule.window` seconds before it (k8s.io/metrics, ExternalMetricValue.WindowSeconds). Until it
-    has filled, the mean is of what there is: the first answer is the value of now.
+    has filled, the mean covers what is there: the first answer is the present value.
 
     Args:
-        period: how often a question in demand is measured at most, in seconds. A window is
-            measured 30 times at most, so that a longer one is not measured as often.
-        linger: how long after it was asked a question stays in demand, in seconds, besides one
+        period: the shortest time between two measurements of a question, in seconds. A window is
+            measured at most 30 times, so longer windows are measured less often.
+        linger: how long a question stays in demand after it was asked, in seconds, besides one
             period.
-        clock: seconds, on a clock that never goes back.
+        clock: seconds, on a monotonic clock.
     """
 
     def __init__(
@@ -80,13 +80,13 @@ class Windows:
     def mean(
         self, question: Question, rule: MetricRule, now: Measurement, measure: Measure
     ) -> Measurement:
-        """The measurement of now, with its value averaged over the rule's window.
+        """The present measurement, with its value averaged over the rule's window.
 
         Args:
-            question: as it was asked.
-            rule: of its metric; it has a window.
-            now: what was measured at this moment.
-            measure: measures the question again, for as long as it is in demand.
+            question: the question.
+            rule: the metric's rule, which has a window.
+            now: the present measurement.
+            measure: measures the question again, while it is in demand.
         """
         window = self._windows.get(question)
         if window is None:
@@ -110,7 +110,7 @@ class Windows:
                 try:
                     window.record(await measure(), self._clock(), spacing)
                 except RequestError:
-                    # The next question gets it as its own error; here it is a gap in the window.
+                    # The next question gets its own error; here it is a gap in the window.
                     continue
         except Exception:
             # The next question starts another window; it has its own answer, and its own error.
@@ -128,13 +128,13 @@ def _size(window: "_Window") -> int:
 
 
 class _Window:
-    """What was measured for one question.
+    """The measurements for one question.
 
     Attributes:
-        rule: of its metric.
+        rule: the metric's rule.
         until: until when it is in demand, by the monotonic clock.
-        timestamp: when the newest of it was read, by the same clock.
-        size: how many bytes it takes, with its question.
+        timestamp: when the newest was read, by the same clock.
+        size: its bytes, including the question's.
     """
 
     __slots__ = ("_times", "_values", "rule", "size", "timestamp", "until")
@@ -144,14 +144,14 @@ class _Window:
         self.size = size + _WINDOW_BYTES
         self.until = 0.0
         self.timestamp = 0.0
-        # In the order of time, of equal length.
+        # In order of time, of equal length.
         self._times = array("d")
         self._values = array("d")
 
     def record(self, measured: Measurement, now: float, spacing: float) -> None:
-        """Keep a measurement that comes at least half that many seconds after the last.
+        """Keep a measurement that comes at least half a step after the last.
 
-        One scrape may be reported many times over, and questions come in between: so each stretch
+        One scrape may be reported several times, and questions come in between: so each stretch
         of time counts about once.
         """
         times, values = self._times, self._values
@@ -164,7 +164,7 @@ class _Window:
         del times[:old], values[:old]
 
     def mean(self, now: Measurement) -> Measurement:
-        """The mean over the window, for the pods of now."""
+        """The mean over the window, for the present pods."""
         value = fmean(self._values) / self._multiplier(now)
         limit = max(self.rule.maximum, now.value)
         return structs.replace(
@@ -174,5 +174,5 @@ class _Window:
         )
 
     def _multiplier(self, measured: Measurement) -> int:
-        """What makes a mean over pods their work; a sum is work already, an extreme is none."""
+        """The factor from a mean over pods to their work; 1 for what is work already, or never."""
         return measured.asked if self.rule.over_pods == "avg" else 1

@@ -1,6 +1,6 @@
-"""Writes lines of the log in a thread, so that nobody waits for whoever is to read them.
+"""Writes log lines in a thread, so that the server never waits for their reader.
 
-A pipe that is full, a terminal that is stopped and a disk that hangs block the one who writes.
+A full pipe, a stopped terminal and a hanging disk block the writer.
 """
 
 import os
@@ -14,16 +14,16 @@ _FLUSH_SECONDS = 1.0
 
 
 class LogWriter:
-    """Takes lines at once, and writes them in the order in which they came.
+    """Accepts lines without blocking, and writes them in order.
 
-    What does not fit is left out and counted, as is what the system refuses to write.
+    Lines that do not fit, or cannot be written, are dropped and counted.
 
     Args:
         stream: where to.
         limit: how much may be waiting, in bytes.
 
     Attributes:
-        dropped: how many lines were left out.
+        dropped: how many lines were dropped.
     """
 
     def __init__(self, stream: TextIO, limit: int = _MAX_BYTES) -> None:
@@ -38,7 +38,7 @@ class LogWriter:
         self._thread.start()
 
     def write(self, line: str) -> bool:
-        """Take a line, without its end; whether there was room for it."""
+        """Accept a line without its line break; return whether there was room."""
         data = f"{line}\n".encode("utf-8", "backslashreplace")
         with self._changed:
             if self._size + len(data) > self._limit:
@@ -50,7 +50,7 @@ class LogWriter:
         return True
 
     def flush(self) -> None:
-        """Wait until all is written, but not for long."""
+        """Wait a short time until everything is written."""
         with self._changed:
             self._changed.wait_for(lambda: not self._size, _FLUSH_SECONDS)
 
@@ -87,14 +87,14 @@ class LogWriter:
                 # could not end.
                 line = line[os.write(number, line) :]
             except BlockingIOError:
-                # Who has the other end has made it one that does not block.
+                # Another holder of the pipe has made it non-blocking.
                 time.sleep(0.05)
             except OSError:
                 return False
         return True
 
     def _put_in_memory(self, line: bytes) -> bool:
-        """Write a line to a stream that is no file; whether it was written."""
+        """Write a line to a stream that is not a file; return whether it was written."""
         try:
             self._stream.write(line.decode())
         except ValueError:

@@ -1,4 +1,4 @@
-"""Logs: one line a fact, as text or JSON."""
+"""Logging: one line per event, as text or JSON."""
 
 import logging
 import sys
@@ -15,14 +15,14 @@ LogLevel = Literal["debug", "info", "warning", "error"]
 
 
 def configure(level: LogLevel = "info", form: LogFormat = "text") -> None:
-    """Send the logs of this product, and of the libraries below it, to stderr in one form.
+    """Send the logs of the product and its libraries to stderr in one format.
 
-    Lines are written in a thread: whoever logs never waits for whoever reads.
-    An exception is told by its message and its place: a traceback is for the level "debug".
+    Lines are written in a thread, so logging never waits for a reader. An exception is reported by
+    its message and place, with a traceback only at level "debug".
 
     Args:
-        level: the least that is logged, by the product and by the libraries.
-        form: "text" is for a person, "json" for a machine: always one object a line.
+        level: the lowest level logged.
+        form: "text" for people, "json" for machines: one object per line.
     """
     processors: list[Processor] = [
         structlog.stdlib.add_log_level,
@@ -58,16 +58,16 @@ def configure(level: LogLevel = "info", form: LogFormat = "text") -> None:
             former.close()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # aiohttp tells each broken connection of a client; none of that is ours to mend.
+    # aiohttp logs every broken client connection, which nobody here can fix.
     logging.getLogger("aiohttp").setLevel(logging.ERROR)
     logging.getLogger("asyncio").addFilter(_is_no_closed_connection)
 
 
 def _is_no_closed_connection(record: logging.LogRecord) -> bool:
-    """Whether a line of the event loop's tells more than that a TLS connection was closed.
+    """Whether a log record of the event loop says more than that a TLS connection was closed.
 
-    uvloop reports it as a fatal error if it still had to answer the peer's TLS at that moment.
-    Whoever uses the connection is told by an exception, and says which connection it was.
+    uvloop logs a fatal error if it still had to answer the peer's TLS at that moment. The user of
+    the connection gets an exception and logs which connection it was.
     """
     error = record.exc_info[1] if record.exc_info else None
     closed = isinstance(error, RuntimeError) and "the handler is closed" in str(error)
@@ -75,12 +75,12 @@ def _is_no_closed_connection(record: logging.LogRecord) -> bool:
 
 
 def dropped() -> int:
-    """How many lines were left out, as nobody took them."""
+    """How many lines were dropped because nobody read them."""
     return sum(one.dropped for one in logging.getLogger().handlers if isinstance(one, _Handler))
 
 
 class _Handler(logging.Handler):
-    """Hands lines to a writer, and tells once there is room again how many were left out."""
+    """Passes lines to a writer; logs how many were dropped once there is room again."""
 
     def __init__(self, writer: LogWriter) -> None:
         super().__init__()
@@ -96,7 +96,7 @@ class _Handler(logging.Handler):
             taken = self._writer.write(self.format(record))
             if taken and self.dropped > self._told:
                 count, self._told = self.dropped - self._told, self.dropped
-                told = {"msg": "lines of the log were left out", "levelno": logging.WARNING}
+                told = {"msg": "log lines dropped", "levelno": logging.WARNING}
                 said = logging.makeLogRecord(
                     {**told, "levelname": "WARNING", "name": __name__, "n": count}
                 )
@@ -113,7 +113,7 @@ class _Handler(logging.Handler):
 
 
 def _exception_in_brief(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Put an exception's type, message and place where a traceback would be."""
+    """Log an exception's type, message and place instead of a traceback."""
     given = event.pop("exc_info", None)
     if not given:
         return event
@@ -129,6 +129,6 @@ def _exception_in_brief(_: WrappedLogger, __: str, event: EventDict) -> EventDic
 
 
 def _event_on_one_line(_: WrappedLogger, __: str, event: EventDict) -> EventDict:
-    """Escape the line breaks of an event; those of its other values are escaped anyway."""
+    """Escape line breaks in an event; other values are always escaped."""
     event["event"] = r"\n".join(str(event["event"]).splitlines())
     return event

@@ -1,4 +1,4 @@
-"""What the server counts of itself, on a registry that it is given."""
+"""The server's own metrics, on a given registry."""
 
 from collections.abc import Callable, Iterable, Mapping
 from functools import cache
@@ -33,16 +33,16 @@ class Monitor:
     """The server's own metrics, under the prefix gpu_metrics_server_.
 
     Args:
-        registry: where they are registered, so that two servers in one process do not meet.
+        registry: where to register them; one for each server in a process.
     """
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        # What requests have added and the metrics do not have yet. In a request each of their
-        # updates costs several times as much as in a row with others: nothing of them is in the
-        # processor's caches then.
+        # Updates that requests have made and the metrics do not have yet. Within a request, each
+        # update would cost several times as much as in a row, because nothing of the metrics is
+        # in the processor's caches.
         self._pending: list[tuple[Callable[[float], None], float]] = []
-        # Before all metrics, so that each is complete when it is collected.
+        # Registered first, so that every metric is complete when it is collected.
         registry.register(_Settling(self._settle))
         self._requests = Histogram(
             f"{_PREFIX}_request_duration_seconds",
@@ -60,73 +60,73 @@ class Monitor:
         )
         self._age = Histogram(
             f"{_PREFIX}_sample_age_seconds",
-            "Age of the oldest sample of a measured answer, when it was given.",
+            "Age of the oldest sample in a measured answer when it was sent.",
             buckets=_AGES,
             registry=registry,
         )
         pods = Counter(
             f"{_PREFIX}_question_pods",
-            "Pods of the questions measured: selected, and covered by a sample.",
+            "Pods in measured questions: selected, and covered by a sample.",
             ("state",),
             registry=registry,
         )
         self._selected, self._covered = pods.labels("selected").inc, pods.labels("covered").inc
         self._errors = Counter(
             f"{_PREFIX}_errors",
-            "Questions answered by an error, by reason.",
+            "Questions answered with an error, by reason.",
             ("reason",),
             registry=registry,
         )
         self._missing = Counter(
             f"{_PREFIX}_measurements_missing",
-            "Questions without a measurement, by reason, whether or not a fallback answered.",
+            "Questions without a measurement, by reason, with or without a fallback.",
             ("reason",),
             registry=registry,
         )
         self._fallbacks = Counter(
             f"{_PREFIX}_fallback_answers",
-            "Questions answered by a fallback in place of a measurement, by its kind.",
+            "Questions answered by a fallback, by kind.",
             ("kind",),
             registry=registry,
         )
         self._authentications = Counter(
             f"{_PREFIX}_authentications",
-            "Requests by how their sender was identified, or why not.",
+            "Requests by how the caller was authenticated, or why not.",
             ("outcome",),
             registry=registry,
         )
         authorizations = Counter(
             f"{_PREFIX}_authorizations",
-            "Requests by whether their sender may make them.",
+            "Requests by authorization decision.",
             ("decision",),
             registry=registry,
         )
         self._authorizations = {one: authorizations.labels(one).inc for one in get_args(Decided)}
         dropped = Counter(
             f"{_PREFIX}_connections_dropped",
-            "Connections of clients that were dropped, by reason.",
+            "Client connections dropped, by reason.",
             ("reason",),
             registry=registry,
         )
         self._dropped = {one: dropped.labels(one) for one in get_args(Dropped)}
-        # With a label, since a gauge without one says 0 before anything is known.
+        # With a label, because a gauge without one is 0 before it is set.
         self._certificate_expiry = Gauge(
             f"{_PREFIX}_certificate_expiration_timestamp_seconds",
-            "When the certificate that is served with expires, in seconds since 1970.",
+            "When the serving certificate expires, in seconds since 1970.",
             ("certificate",),
             registry=registry,
         )
         self._certificate_failures = Counter(
             f"{_PREFIX}_certificate_reload_failures",
-            "Serving pairs that were refused in favour of the one in use.",
+            "Serving pairs that were rejected; the previous one stays in use.",
             registry=registry,
         )
-        # What counts each request is found once: to find it costs as much as to count.
+        # Looked up once: the lookup costs as much as the update.
         self._request = cache(lambda metric, code: self._requests.labels(metric, str(code)).observe)
         self._authentication = cache(lambda outcome: self._authentications.labels(outcome).inc)
         Gauge(
             f"{_PREFIX}_build_info",
-            "Always 1; the label tells the version.",
+            "Always 1; the label has the version.",
             ("version",),
             registry=registry,
         ).labels(__version__).set(1)
@@ -158,11 +158,11 @@ class Monitor:
         self._scrapes.labels(outcome).observe(seconds)
 
     def authenticated(self, outcome: str) -> None:
-        """The sender of a request was identified in a way, or for a reason was not."""
+        """The caller of a request was authenticated in some way, or was not for some reason."""
         self._add(self._authentication(outcome), 1)
 
     def authorized(self, decision: Decided) -> None:
-        """A request was decided on; "error" means that there was no decision."""
+        """A request was authorized or denied; "error" means that there was no decision."""
         self._add(self._authorizations[decision], 1)
 
     def dropped(self, reason: Dropped) -> None:
@@ -170,15 +170,15 @@ class Monitor:
         self._dropped[reason].inc()
 
     def certificate_used(self, expires: float) -> None:
-        """A certificate is served with, which expires at a time, in seconds since 1970."""
+        """A serving certificate is in use; `expires` is in seconds since 1970."""
         self._certificate_expiry.labels("serving").set(expires)
 
     def certificate_refused(self) -> None:
-        """A serving pair was refused, and the one before kept."""
+        """A serving pair was rejected; the previous one stays in use."""
         self._certificate_failures.inc()
 
     def follow_watches(self, restarts: Mapping[str, Callable[[], int]]) -> None:
-        """Tell, for each resource that is watched, how many times its watch began anew."""
+        """Report how many times the watch of each resource restarted."""
         self._registry.register(_WatchCollector(restarts))
 
     def follow_sizes(self, sizes: Mapping[str, Callable[[], int]]) -> None:
@@ -193,7 +193,7 @@ class Monitor:
             objects.labels(kind).set_function(size)
 
     def follow_log(self, dropped: Callable[[], int]) -> None:
-        """Tell how many lines of the log were left out."""
+        """Report how many log lines were dropped."""
         self._registry.register(_LogCollector(dropped))
 
     def exposition(self) -> bytes:
@@ -206,14 +206,14 @@ class Monitor:
             self._settle()
 
     def _settle(self) -> None:
-        """Take over into the metrics what requests have added."""
+        """Apply the pending updates to the metrics."""
         for update, amount in self._pending:
             update(amount)
         self._pending.clear()
 
 
 class _Settling(Collector):
-    """Has no metric; called before the others are collected."""
+    """Has no metrics; called before the others are collected."""
 
     def __init__(self, settle: Callable[[], None]) -> None:
         self._settle = settle
@@ -230,7 +230,7 @@ class _LogCollector(Collector):
     def collect(self) -> Iterable[CounterMetricFamily]:
         yield CounterMetricFamily(
             f"{_PREFIX}_log_lines_dropped",
-            "Lines of the log that were left out, as nobody took them.",
+            "Log lines dropped because nobody read them.",
             value=self._dropped(),
         )
 
@@ -242,7 +242,7 @@ class _WatchCollector(Collector):
     def collect(self) -> Iterable[CounterMetricFamily]:
         family = CounterMetricFamily(
             f"{_PREFIX}_watch_restarts",
-            "Times that the watch of a resource of the Kubernetes API began anew, by resource.",
+            "Restarts of watches of the Kubernetes API, by resource.",
             labels=("resource",),
         )
         for resource, count in self._restarts.items():

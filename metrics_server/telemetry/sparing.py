@@ -1,4 +1,4 @@
-"""A log for lines that anybody can cause: only so many a minute, for each peer and in all."""
+"""A log for events that anybody can cause: rate-limited per peer and in total."""
 
 import time
 from collections.abc import Callable
@@ -14,7 +14,7 @@ _MAX_CHARACTERS = 256
 
 
 class SparingLog:
-    """Writes a line unless there were too many; the next one says how many were left out.
+    """Writes a line unless there were too many; the next one says how many were dropped.
 
     Args:
         log: where lines go.
@@ -27,17 +27,17 @@ class SparingLog:
         self._left_out = 0
 
     def info(self, event: str, *, peer: str, **values: str | int | None) -> None:
-        """Log at level info, because of a peer; values are escaped and cut short."""
+        """Log an event caused by a peer at level info; values are escaped and truncated."""
         if self._counts(peer):
             self._log.info(event, peer=peer, **self._with_left_out(values))
 
     def warning(self, event: str, *, peer: str, **values: str | int | None) -> None:
-        """Log at level warning, likewise."""
+        """Log an event caused by a peer at level warning; values are escaped and truncated."""
         if self._counts(peer):
             self._log.warning(event, peer=peer, **self._with_left_out(values))
 
     def exception(self, event: str, *, peer: str, **values: str | int | None) -> None:
-        """Log the exception that is being handled, likewise."""
+        """Log the exception being handled; values are escaped and truncated."""
         if self._counts(peer):
             self._log.exception(event, peer=peer, **self._with_left_out(values))
 

@@ -1,4 +1,4 @@
-"""The part of the server that measures, made as the configuration says."""
+"""The part of the server that measures, built from the configuration."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -56,14 +56,14 @@ async def providing(
     rules: Rules,
     monitor: Monitor,
 ) -> AsyncIterator[tuple[ExternalMetricsProvider, Mapping[str, Watch]]]:
-    """A provider, and the watches that it needs to be kept up.
+    """A provider, and the watches it depends on.
 
     Args:
-        client: the door to the Kubernetes API.
+        client: of the Kubernetes API.
         config: the configuration file.
         urls: URLs of exporters from the command line.
         rules: the metrics that can be asked for.
-        monitor: counts what is done.
+        monitor: counts what happens.
     """
     pods, pod_watches = _pods(client, config.pods)
     targets, endpoint_watches = _targets(client, config, urls)
@@ -99,14 +99,14 @@ async def providing(
 
 
 def check_exporters(config: ExportersConfig, urls: Sequence[str]) -> None:
-    """Refuse what is wrong only together with the flags.
+    """Check the configuration together with the flags.
 
     Args:
         config: of the file.
         urls: URLs of exporters from the command line.
 
     Raises:
-        ConfigurationError: nothing names an exporter, or secrets would be sent in the clear.
+        ConfigurationError: no exporter is configured, or secrets would be sent in the clear.
     """
     if not (config.services or config.urls or urls):
         raise ConfigurationError(
@@ -121,7 +121,7 @@ def check_exporters(config: ExportersConfig, urls: Sequence[str]) -> None:
 
 
 def dialects_in_force(user: Sequence[DialectConfig]) -> tuple[Dialect, ...]:
-    """The dialects of a user, and then those built-in ones that they do not replace by name."""
+    """The user's dialects, then the built-in ones that they do not replace by name."""
     if not user:
         return DIALECTS
     own = [
@@ -143,7 +143,7 @@ def dialects_in_force(user: Sequence[DialectConfig]) -> tuple[Dialect, ...]:
 def _pods(
     client: KubernetesClient, config: PodsConfig
 ) -> tuple[WatchedPods | PodStores, Mapping[str, Watch]]:
-    """The pods that can be selected, and what keeps them in step with the cluster."""
+    """The pods that can be selected, and what keeps them in sync with the cluster."""
     decode = pod_decoder(config.gpu_resources)
 
     def watched(path: str) -> tuple[WatchedPods, Reflector[Pod]]:
@@ -167,7 +167,7 @@ def _pods(
 def _targets(
     client: KubernetesClient, config: Config, urls: tuple[str, ...]
 ) -> tuple[DiscoveredTargets | StaticTargets, Mapping[str, Watch]]:
-    """Where exporters are, and what keeps that in step with the cluster."""
+    """Where exporters are, and what keeps that in sync with the cluster."""
     exporters = config.exporters
     keepers: dict[AccessFiles, AccessKeeper] = {}
 
@@ -188,7 +188,7 @@ def _targets(
     endpoints = EndpointStore(ways, nodes)
     watches: dict[str, Watch] = {}
     if nodes is not None:
-        # In pages, as a Node is large.
+        # In pages, because a Node is large.
         watches["nodes"] = Reflector(client, "/api/v1/nodes", decode_node, nodes, first_version="")
 
     def watch(
@@ -201,7 +201,7 @@ def _targets(
     if not config.pods.namespaces:
         watches["endpointslices"] = watch(f"{group}/endpointslices", ways, endpoints)
     else:
-        # A server of some namespaces has rights in these alone.
+        # A server for some namespaces has rights only in these.
         for namespace in dict.fromkeys(one.namespace for one in ways):
             watches[f"endpointslices-{namespace}"] = watch(
                 f"{group}/namespaces/{namespace}/endpointslices",

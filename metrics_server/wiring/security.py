@@ -1,4 +1,4 @@
-"""The part of the server that is trusted and that trusts: certificates, and who may ask."""
+"""The part of the server about trust: its certificates, and who may call it."""
 
 import asyncio
 from collections.abc import Callable, Coroutine, Mapping
@@ -40,13 +40,13 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Certificates(Struct, frozen=True):
-    """What is served with.
+    """What connections are served with.
 
     Attributes:
-        tls: the context of the listening socket.
-        run: what keeps it up to date; None where nothing has to.
-        check: what is wrong with it; None while all is well.
-        bundle: the authority of a certificate that was made for this run only, PEM.
+        tls: the listener's context.
+        run: keeps it up to date; None if nothing has to.
+        check: what is wrong with it; None while it is valid.
+        bundle: the authority of a certificate made for this run only, PEM.
     """
 
     tls: ListeningContext
@@ -58,17 +58,17 @@ class Certificates(Struct, frozen=True):
 async def certificates(
     options: ServeOptions, config: CertificatesConfig, client: KubernetesClient, monitor: Monitor
 ) -> Certificates:
-    """The serving certificate, from where the flags say.
+    """The serving certificate that the flags select.
 
     Raises:
-        ConfigurationError: the flags contradict each other, or the files cannot be used.
+        ConfigurationError: the flags contradict each other, or a file cannot be used.
     """
     files = _certificate_files(options)
     if files and options.self_managed_certs:
         raise ConfigurationError(
             "--self-managed-certs and files of certificates exclude each other"
         )
-    # What is there until the first real pair is, and is never served with where one is to come.
+    # A placeholder until the first real pair; never used to serve where one is to come.
     authority = Authority("gpu-metrics-server")
     local = dict.fromkeys(["localhost", "127.0.0.1", "::1", options.bind_address])
     tls = await asyncio.to_thread(ListeningContext, authority.issue(list(local)))
@@ -94,12 +94,12 @@ async def certificates(
 
 
 class Trust(Struct, frozen=True):
-    """Who may ask, and what keeps that in step with the cluster.
+    """Who may call the server, and what keeps that up to date.
 
     Attributes:
-        guard: stands before every answer.
-        watch: follows whom the cluster trusts; None where the flags say all of it.
-        run: follows the files that flags name; None where there are none.
+        guard: checks every request.
+        watch: follows whom the cluster trusts; None if the flags say it all.
+        run: follows the files that flags name; None without any.
     """
 
     guard: Guard
@@ -114,10 +114,10 @@ _REQUEST_HEADER_CA = "--requestheader-client-ca-file"
 async def trust(
     options: ServeOptions, client: KubernetesClient, tls: ListeningContext, monitor: Monitor
 ) -> Trust:
-    """Whom the cluster trusts, and the flags, which come first; both are followed.
+    """Whom to trust, by the flags and by the cluster, which are both followed.
 
     Raises:
-        ConfigurationError: the cluster does not tell, or a file cannot be used.
+        ConfigurationError: the cluster does not publish it, or a file cannot be used.
         KubernetesError: the API cannot be reached.
     """
     named = {
@@ -141,7 +141,7 @@ async def trust(
         try:
             authenticator.trust(_in_force(store.value, files.content, options))
         except ValueError:
-            log.exception("kept the trust of the cluster as it was known last")
+            log.exception("kept the last known trust of the cluster")
 
     await asyncio.to_thread(authenticator.trust, _in_force(cluster, files.content, options))
     store.subscribe(lambda _: take_over())
@@ -157,7 +157,7 @@ async def trust(
 def _in_force(
     cluster: DelegatedAuthentication, files: Mapping[str, bytes], options: ServeOptions
 ) -> DelegatedAuthentication:
-    """Whom to trust: as the flags say, and where they say nothing as the cluster does."""
+    """Whom to trust: as the flags say, and otherwise as the cluster does."""
     request_header = cluster.request_header
     if _REQUEST_HEADER_CA in files:
         request_header = RequestHeaderConfig(

@@ -32,12 +32,12 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class RunningServer(Struct, frozen=True):
-    """A server that listens.
+    """A running server.
 
     Attributes:
-        url: where, with the port that was really taken.
-        bundle: the authority to verify it by, PEM, if its certificate was made for this run.
-        stopping: to be set when it is about to stop: readiness fails from then on.
+        url: where it listens, with the port in use.
+        bundle: the authority to verify it with, PEM, if its certificate was made for this run.
+        stopping: set it when the server is about to stop; readiness fails from then on.
         synced: for each watched resource, set once it is known.
     """
 
@@ -48,11 +48,10 @@ class RunningServer(Struct, frozen=True):
 
 
 async def serve(options: ServeOptions, config: Config) -> None:
-    """Serve until SIGTERM or SIGINT, then end in good order.
+    """Serve until SIGTERM or SIGINT, then shut down gracefully.
 
-    Readiness fails first, so that no new request is sent here; after the shutdown delay no
-    connection is accepted any more, and what is under way is finished. A second signal ends the
-    delay.
+    Readiness fails first, so that no new requests are sent here. After the shutdown delay, no
+    connections are accepted, and requests under way are finished. A second signal ends the delay.
 
     Raises:
         ConfigurationError: a setting cannot be used.
@@ -78,7 +77,7 @@ async def serve(options: ServeOptions, config: Config) -> None:
 
 @asynccontextmanager
 async def running(options: ServeOptions, config: Config) -> AsyncIterator[RunningServer]:
-    """A server that runs for as long as the context.
+    """Run a server while the context lasts.
 
     Raises:
         ConfigurationError: a setting cannot be used.
@@ -127,7 +126,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         async def answer(request: web.BaseRequest) -> web.Response:
             response = await app(request)
             if stopping.is_set():
-                # Whoever keeps connections is to open the next one to another replica.
+                # Clients should open their next connection to another replica.
                 response.force_close()
             return response
 
@@ -147,7 +146,7 @@ Watched = Watch | Reflector[ConfigMap]
 
 def _runs(task: asyncio.Task[None]) -> HealthCheck:
     return HealthCheck(
-        task.get_name(), lambda: "it has ended; the log says why" if task.done() else None
+        task.get_name(), lambda: "the task has ended; see the log" if task.done() else None
     )
 
 
@@ -163,7 +162,7 @@ def _current(name: str, watch: Watch) -> HealthCheck:
         if not watch.synced.is_set() or not watch.is_stale:
             return None
         why = watch.last_error or "its watch is open but silent"
-        return f"nothing was heard from the Kubernetes API for {watch.silence:.0f} s: {why}"
+        return f"no news from the Kubernetes API for {watch.silence:.0f} s: {why}"
 
     return HealthCheck(f"{name}-current", check)
 

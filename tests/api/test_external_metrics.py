@@ -274,7 +274,7 @@ async def test_no_acceptable_form(client: Client, accept: str) -> None:
                 ("metadata.namespace%3D", "metadata.namespace="),
             )
         ),
-        ("fieldSelector=x", 'fieldSelector: "x" is not of the form name=value'),
+        ("fieldSelector=x", 'fieldSelector: "x" does not have the form name=value'),
     ],
 )
 async def test_a_malformed_query(

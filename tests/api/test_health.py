@@ -128,5 +128,5 @@ def test_a_check_is_asked_anew_each_time() -> None:
 def test_no_two_checks_have_one_name() -> None:
     """The second could never be asked for by its name."""
     check = HealthCheck("certificate", lambda: None)
-    with pytest.raises(ValueError, match="one name: certificate"):
+    with pytest.raises(ValueError, match="the same name: certificate"):
         HealthChecks(live=[check], ready=[check])

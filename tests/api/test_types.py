@@ -89,7 +89,7 @@ def test_quantities_are_canonical(value: float, decimals: int, quantity: str) ->
 @pytest.mark.parametrize("value", [-1, -0.0001, nan, inf, -inf, QUANTITY_LIMIT, 1e300])
 def test_what_an_hpa_would_misread_is_refused(value: float) -> None:
     """The HPA takes a negative value and one that overflows for the largest of all."""
-    with pytest.raises(ValueError, match="is no quantity for an HPA"):
+    with pytest.raises(ValueError, match="is not a quantity for an HPA"):
         format_quantity(value, 0)
 
 
@@ -159,7 +159,7 @@ def test_every_form_of_quantity_is_read(quantity: str, milli: int) -> None:
 )
 def test_what_is_no_quantity_is_refused(quantity: str) -> None:
     """Kubernetes refuses each of these too."""
-    with pytest.raises(ValueError, match="is no quantity"):
+    with pytest.raises(ValueError, match="is not a quantity"):
         milli_value(quantity)
 
 

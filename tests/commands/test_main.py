@@ -496,7 +496,7 @@ async def test_a_port_that_is_taken(api: KubernetesAPI, tmp_path: Path) -> None:
     ):
         _, err = await process.communicate()
     assert process.returncode == 2
-    assert f"--secure-port {port} cannot be listened on: " in err.decode().splitlines()[-1]
+    assert f"--secure-port {port}: cannot listen: " in err.decode().splitlines()[-1]
     assert b"Traceback" not in err
 
 

@@ -59,7 +59,7 @@ def test_near_names_come_first(name: str, near: str) -> None:
     nearest = message.split("are ", 1)[1].split(".", 1)[0].split(", ")
     assert near in nearest
     assert len(nearest) <= 3
-    assert "gauges of the exporters by their own names" in message
+    assert "the exporters' gauges under their own names" in message
     assert_fit(message)
 
 
@@ -77,8 +77,8 @@ def test_a_name_like_none_is_answered_by_those_there_are() -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("s0-prometheus", ("KEDA names the triggers", "asks for gpu_utilization")),
-        ("s1-prometheus-DCGM_FI_DEV_GPU_UTIL", ("KEDA names", "needs KEDA's APIService")),
+        ("s0-prometheus", ("KEDA names triggers", "uses gpu_utilization")),
+        ("s1-prometheus-DCGM_FI_DEV_GPU_UTIL", ("KEDA names", "need KEDA's APIService")),
         (
             "kubernetes.io|container|accelerator|duty_cycle",
             ("Here it is gpu_utilization with type: Value", "gpu_utilization_sum with"),
@@ -92,7 +92,7 @@ def test_a_name_like_none_is_answered_by_those_there_are() -> None:
             ("Here it is DCGM_FI_DEV_GPU_UTIL with", "DCGM_FI_DEV_GPU_UTIL_sum"),
         ),
         ("custom.googleapis.com|what|ever", ("Here it is gpu_utilization with",)),
-        ("datadogmetric@default:gpu-util", ("Datadog names its DatadogMetrics so",)),
+        ("datadogmetric@default:gpu-util", ("Datadog names DatadogMetrics",)),
     ],
 )
 def test_a_name_of_another_server_is_recognized(name: str, says: tuple[str, ...]) -> None:
@@ -152,7 +152,7 @@ def test_no_error_says_more_than_an_event_holds(text: str) -> None:
 def test_labels_of_series_are_recognized(keys: list[str], told: str) -> None:
     """The keys are named, two at most, and it is said whose labels are meant here."""
     advice = series_labels(keys)
-    assert advice.startswith(f". {told}: labels of series")
+    assert advice.startswith(f". {told}: probably labels of series")
     assert "the labels of pods" in advice
 
 
@@ -183,7 +183,7 @@ async def test_a_selector_of_series_labels_through_a_server() -> None:
         'no pods in namespace "default" match "Hostname=gpu-0,exported_pod=a"'
     )
     assert message.endswith(
-        '"Hostname" and "exported_pod": labels of series, it seems. Here a selector matches the '
+        '"Hostname" and "exported_pod": probably labels of series. Here a selector matches the '
         "labels of pods, such as the matchLabels of their Deployment"
     )
 
@@ -230,4 +230,4 @@ async def test_the_vendors_own_names_are_gpus(resource: str) -> None:
 
 def test_fractions_of_gpus_are_explained() -> None:
     """Nothing can be added to pods.gpuResources for them."""
-    assert "fractional GPUs" in other_resources(["gpu-fraction"])
+    assert "fractional-GPU" in other_resources(["gpu-fraction"])

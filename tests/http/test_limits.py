@@ -288,7 +288,7 @@ async def test_an_address_in_use_is_a_configuration_error() -> None:
     """It names the flags, and what is wrong."""
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(ConfigurationError, match=f"--secure-port {port} .*in use"):
+        with pytest.raises(ConfigurationError, match=f"--secure-port {port}: .*in use"):
             async with listening(server(), HOST, port, context()):
                 pass
 

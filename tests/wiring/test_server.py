@@ -398,9 +398,7 @@ async def test_a_port_that_is_taken(kubeconfig: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         message = await refusal(ServeOptions(kubeconfig=kubeconfig, secure_port=port))
-    assert message.startswith(
-        f"--bind-address 127.0.0.1 --secure-port {port} cannot be listened on: "
-    )
+    assert message.startswith(f"--bind-address 127.0.0.1 --secure-port {port}: cannot listen: ")
     assert "address already in use" in message.lower()
 
 

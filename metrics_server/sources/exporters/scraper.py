@@ -119,7 +119,7 @@ class Scraper:
         dialects: how the labels of its rows are read, in order of preference.
         monitor: counts the scrapes and their outcomes.
         access: how an exporter is reached, by its URL; None shows nothing to any.
-        clock: seconds, on a clock that never goes back.
+        clock: seconds, on a monotonic clock.
     """
 
     def __init__(
