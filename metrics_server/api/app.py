@@ -210,6 +210,9 @@ class ApiRequestHandler(LimitedHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """Answer a request that could not be parsed."""
+        if exc is not None:
+            # Its frames hold the exception itself, and with it the connection and the bytes.
+            exc.__traceback__ = None
         # After the first colon, aiohttp continues with the bytes it could not parse.
         why = re.split(r":\s", message or repr(exc), maxsplit=1)[0]
         self.commons.log.info("request could not be parsed", peer=request.remote or "", error=why)

@@ -162,6 +162,10 @@ class LimitedHandler(web.RequestHandler):
         self._forget()
         super().connection_lost(exc)
         self.commons.places.leave(self.place)
+        # Without reference cycles, the buffers of TLS are freed now: a flood of connections would
+        # otherwise fill the memory before the garbage collector runs.
+        self._wire = None
+        self.place.give_up = _nothing
 
     def give_up(self) -> None:
         """Close, because others need the bytes it holds."""
@@ -274,3 +278,7 @@ class LimitedHandler(web.RequestHandler):
             self.commons.drop(why, self.place.peer)
             if self._wire is not None:
                 self._wire.abort()
+
+
+def _nothing() -> None:
+    """Nothing is left to give up."""
