@@ -306,7 +306,7 @@ async def test_a_review_that_fails_is_no_answer(outcomes: list[Outcome], tmp_pat
             await authenticator.authenticate(None, bearer("of-alice"))
 
     assert outcomes == ["review-failed"]
-    assert [line["error"] for line in logs] == ["no TokenReview: etcd is away"]
+    assert [line["error"] for line in logs] == ["the TokenReview failed: etcd is away"]
 
 
 async def test_at_first_nobody_is_trusted(tokens: TokenReviews, outcomes: list[Outcome]) -> None:

@@ -349,8 +349,8 @@ async def test_a_review_that_fails_is_no_yes(
         reviews.set_fault(None)
         assert not await is_allowed(authorizer, ALICE, METRIC)
     assert [(line["log_level"], line["event"]) for line in logs] == [
-        ("warning", "access reviews fail"),
-        ("info", "access reviews work again"),
+        ("warning", "access reviews failing"),
+        ("info", "access reviews recovered"),
     ]
 
 

@@ -265,7 +265,7 @@ async def test_the_last_good_value_is_kept(
     assert told == [good, store.value]
 
 
-async def test_it_is_gone_when_it_is_listed_anew(
+async def test_it_is_gone_when_it_is_listed_again(
     cluster: tuple[KubernetesAPI, KubernetesClient],
 ) -> None:
     """A list without it is a deletion, and one that has it malformed is no better."""
@@ -273,7 +273,7 @@ async def test_it_is_gone_when_it_is_listed_anew(
     store = DelegationStore(delegated_authentication(DATA))
 
     async with followed(client, store):
-        assert "does not exist" in (store.last_error or "")
+        assert "no longer exists" in (store.last_error or "")
 
         api.apply(CONFIG_MAPS, config_map(requestheader_uid_headers="["))
         await until(lambda: "requestheader-uid-headers" in (store.last_error or ""))

@@ -248,7 +248,7 @@ async def test_a_failure_is_shared_and_not_kept(door: Door, tokens: TokenReviews
 
     failures = await asyncio.gather(*asking, return_exceptions=True)
 
-    assert [str(failure) for failure in failures] == ["no TokenReview: etcd is away"] * 5
+    assert [str(failure) for failure in failures] == ["the TokenReview failed: etcd is away"] * 5
     assert {failure.code for failure in failures if isinstance(failure, KubernetesError)} == {500}
     door.answer = answer
     assert await tokens.user("of-alice") == ALICE
@@ -285,7 +285,7 @@ async def test_a_review_has_a_time_limit(door: Door, client: KubernetesClient) -
     door.open.clear()
     tokens = TokenReviews(client, timeout=0.05)
 
-    with pytest.raises(KubernetesError, match="no TokenReview"):
+    with pytest.raises(KubernetesError, match="the TokenReview failed"):
         await tokens.user("of-alice")
 
     door.open.set()
