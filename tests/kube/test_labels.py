@@ -171,7 +171,7 @@ def test_a_selector_that_is_too_long_is_refused() -> None:
     longest = "a in (" + ",".join(["b"] * ((MAX_SELECTOR_LENGTH - 7) // 2)) + ")"
     longest += " " * (MAX_SELECTOR_LENGTH - len(longest))
     assert parse_selector(longest).matches({"a": "b"})
-    with pytest.raises(BadRequestError, match=f"at most {MAX_SELECTOR_LENGTH} are accepted"):
+    with pytest.raises(BadRequestError, match=f"at most {MAX_SELECTOR_LENGTH} are allowed"):
         parse_selector(longest + " ")
 
 

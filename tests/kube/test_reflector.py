@@ -467,7 +467,7 @@ async def test_a_proxy_in_between_is_no_busy_loop(
         naps.last = 4
         async with running(reflector):
             await until(lambda: len(naps.seconds) == 4)
-            assert "ended as soon as it had begun" in (reflector.last_error or "")
+            assert "ended as soon as it was opened" in (reflector.last_error or "")
     assert naps.seconds == [0.5, 1, 2, 4]
 
 

@@ -191,7 +191,9 @@ async def test_pods_are_refused_once_they_are_too_old(
         clock.now += 180
         assert len(pods.in_namespace("default")) == 1
         clock.now += 1
-        with pytest.raises(PodsUnknownError, match="nothing about them for 181 seconds") as raised:
+        with pytest.raises(
+            PodsUnknownError, match="heard nothing from the Kubernetes API for 181 seconds"
+        ) as raised:
             pods.in_namespace("default")
         assert raised.value.code == 503
         quiet.apply(PODS, pod("b"))
