@@ -141,7 +141,7 @@ class Authenticator:
             self._peers.put(peer.digest, known, weight(known))
         return known
 
-    def vouches_for(self, peer: PeerCertificates) -> bool:
+    def verifies(self, peer: PeerCertificates) -> bool:
         """Whether a peer's certificate verifies under any of the trusted CAs."""
         identity = self.peer(peer)
         return identity.front_proxy is not None or identity.client is not None

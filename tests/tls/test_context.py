@@ -213,13 +213,13 @@ async def test_tls_1_1_is_refused() -> None:
     assert "unsupported protocol" in logs[0]["error"]
 
 
-def test_a_certificate_about_to_expire_is_a_complaint() -> None:
+def test_a_certificate_about_to_expire_is_a_problem() -> None:
     """Its last tenth is told, and its end; before there is nothing to tell."""
     now = datetime.now(UTC)
     authority = Authority("server", timedelta(days=100))
     context = ListeningContext(authority.issue([HOST], timedelta(days=10)))
-    assert context.complaint(now) is None
-    assert context.complaint(now + timedelta(days=8.9)) is None
-    assert "was not renewed" in (context.complaint(now + timedelta(days=9.1)) or "")
-    assert "expired at" in (context.complaint(now + timedelta(days=10.1)) or "")
+    assert context.problem(now) is None
+    assert context.problem(now + timedelta(days=8.9)) is None
+    assert "was not renewed" in (context.problem(now + timedelta(days=9.1)) or "")
+    assert "expired at" in (context.problem(now + timedelta(days=10.1)) or "")
     assert now + timedelta(days=9) < context.expires < now + timedelta(days=11)

@@ -147,7 +147,7 @@ def _no_key(authority: Authority) -> KeyPair:
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (_mixed, "the key is not that of the certificate"),
+        (_mixed, "the key does not match the certificate"),
         (_expired, "the certificate expired at 20"),
         (_not_yet_valid, "the certificate is not valid before 20"),
         (_half_written, "the certificate is not PEM"),
@@ -189,7 +189,7 @@ async def test_a_pair_that_cannot_be_used_is_refused_once(
         mount.put(better)
         with capture_logs() as logs:
             await follower.read()
-        assert logs[-1]["event"] == "the files of the serving certificate can be used again"
+        assert logs[-1]["event"] == "serving certificate files usable again"
         assert used == [good, better]
 
 

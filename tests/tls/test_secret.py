@@ -42,8 +42,8 @@ def test_all_keys_are_tried() -> None:
     [
         ("2026-11-24T00:00:00", "has no time zone"),
         ("2026-11-24", "has no time zone"),
-        ("9999-12-31T23:59:59Z", "is of the year 9999"),
-        ("0001-01-01T00:00:00+14:00", "is of the year 1"),
+        ("9999-12-31T23:59:59Z", "is in the year 9999"),
+        ("0001-01-01T00:00:00+14:00", "is in the year 1"),
         ("soon", "soon"),
     ],
 )

@@ -158,7 +158,7 @@ async def test_a_failing_api_is_asked_again(
         clock=clock,
     )
     api.faults.refuse_next(failing, "not now", times=4)
-    assert managed.check() == "there is no serving certificate yet: it is being made"
+    assert managed.check() == "there is no serving certificate yet: it is being created"
     with capture_logs() as logs:
         task = asyncio.create_task(managed.run(), name="manage")
         try:
@@ -171,7 +171,7 @@ async def test_a_failing_api_is_asked_again(
     assert slept[4:] == [31]
     assert [one["error"] for one in logs if one["log_level"] == "warning"] == ["not now"]
     events = [one["event"] for one in logs]
-    assert events.count("the serving certificate is looked after again") == 1
+    assert events.count("certificate renewal recovered") == 1
     assert managed.check() is None
 
 
