@@ -141,7 +141,7 @@ async def trust(
         try:
             authenticator.trust(_in_force(store.value, files.content, options))
         except ValueError:
-            log.exception("kept the last known trust of the cluster")
+            log.exception("cluster CAs unavailable, keeping the last known")
 
     await asyncio.to_thread(authenticator.trust, _in_force(cluster, files.content, options))
     store.subscribe(lambda _: take_over())

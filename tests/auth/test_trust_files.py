@@ -71,7 +71,7 @@ async def test_a_change_is_taken_over_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", None])
-async def test_what_cannot_be_used_is_told_once(tmp_path: Path, content: bytes | None) -> None:
+async def test_an_unusable_file_is_logged_once(tmp_path: Path, content: bytes | None) -> None:
     """What was trusted stays so, the other file is followed still, and a good file is taken."""
     path, other = tmp_path / "ca.crt", tmp_path / "other.crt"
     before, after = Authority("a").bundle, Authority("b").bundle

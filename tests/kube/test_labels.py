@@ -167,7 +167,7 @@ def test_the_real_api_refuses_in_the_same_words() -> None:
 
 
 def test_a_selector_that_is_too_long_is_refused() -> None:
-    """The bound is exact, and the message tells it."""
+    """The limit is exact, and the message names it."""
     longest = "a in (" + ",".join(["b"] * ((MAX_SELECTOR_LENGTH - 7) // 2)) + ")"
     longest += " " * (MAX_SELECTOR_LENGTH - len(longest))
     assert parse_selector(longest).matches({"a": "b"})

@@ -61,7 +61,7 @@ def test_a_plain_line() -> None:
     )
 
 
-def test_no_value_is_no_zero() -> None:
+def test_a_missing_value_is_not_shown_as_zero() -> None:
     """Where there is no value, the line says so."""
     out = StringIO()
     with screen(out) as show:

@@ -100,7 +100,7 @@ def authority() -> Authority:
 async def test_a_swapped_pair_is_served(
     mount: Mount, authority: Authority, monitor: Monitor, registry: CollectorRegistry
 ) -> None:
-    """The kubelet's swap reaches new connections, and the metric tells the new expiry."""
+    """The kubelet's swap reaches new connections, and the metric has the new expiry."""
     first = authority.issue([HOST], timedelta(days=5))
     second = authority.issue([HOST], timedelta(days=50))
     mount.put(first)
@@ -164,7 +164,7 @@ async def test_a_pair_that_cannot_be_used_is_refused_once(
     broken: Callable[[Authority], KeyPair] | None,
     why: str,
 ) -> None:
-    """The pair before stays, the log tells it once, and a good pair after it is taken up."""
+    """The current pair stays in use, which is logged once, and the next good pair is loaded."""
     used: list[KeyPair] = []
     good, better = authority.issue([HOST]), authority.issue([HOST])
     mount.put(good)

@@ -55,7 +55,7 @@ def test_times_that_cannot_be_meant(key: str, time: str, why: str) -> None:
 
 @pytest.mark.parametrize("key", ["ca.key", "tls.key", "next-ca.key"])
 def test_encrypted_keys_are_refused(key: str) -> None:
-    """A key that cannot be read is told, whichever it is."""
+    """The error names the malformed key, whichever it is."""
     encrypted = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
