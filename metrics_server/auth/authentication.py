@@ -191,7 +191,7 @@ class Authenticator:
         if peer.front_proxy is None:
             if peer.client is not None:
                 return "its subject has no common name"
-            return "it is not signed by a trusted CA"
+            return "it does not verify under any trusted CA"
         name = peer.front_proxy.common_name
         if self._request_header.allows(name):
             return f'the front proxy "{name}" sent no user name'
