@@ -1,1 +1,1 @@
-"""Who asks, and whether they may: trust as the Kubernetes API machinery has it."""
+"""Authentication and authorization, by the rules of the Kubernetes API machinery."""

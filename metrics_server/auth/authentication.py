@@ -1,4 +1,4 @@
-"""Who asks: the credentials of a request, tried in the order that Go servers try them."""
+"""Authentication: a request's credentials, tried in the order that Go servers try them."""
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
@@ -39,18 +39,18 @@ Outcome = Literal[
 
 _MAX_PEERS_BYTES = 4 * 1024 * 1024
 _MAX_USERS_BYTES = 8 * 1024 * 1024
-# A certificate that is refused now may be good later, when it has become valid.
-_REFUSAL_LASTS = timedelta(minutes=1)
+# A certificate that is rejected now may be accepted later, once its validity begins.
+_REJECTION_LASTS = timedelta(minutes=1)
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class PeerIdentity(Struct, frozen=True):
-    """What the certificate of a connection's peer is worth.
+    """What the certificate of a connection's peer proves.
 
     Attributes:
-        front_proxy: as verified under the authorities of front proxies; None where they refuse it.
-        client: as verified under the authorities of users; None likewise.
+        front_proxy: the certificate as verified under the CAs of front proxies; None if it fails.
+        client: the certificate as verified under the CAs of users; None if it fails.
         expires: when to verify it again.
     """
 
@@ -60,14 +60,14 @@ class PeerIdentity(Struct, frozen=True):
 
 
 class Authenticator:
-    """Tells who asks.
+    """Authenticates the callers of requests.
 
-    To be told whom to trust by `trust`, at first and whenever that changes.
+    Call `trust` before the first request, and again whenever the trusted CAs change.
 
     Args:
         tokens: reviews bearer tokens.
-        count: told the outcome for each request.
-        clock: the time, with its zone.
+        count: called with the outcome of each request.
+        clock: returns the current time, with its zone.
     """
 
     def __init__(
@@ -87,10 +87,10 @@ class Authenticator:
         self.trust(DelegatedAuthentication())
 
     def trust(self, delegated: DelegatedAuthentication) -> None:
-        """Trust these authorities from now on, and forget what those before vouched for.
+        """Trust these CAs from now on, and drop every identity verified under the previous ones.
 
         Raises:
-            ValueError: a bundle holds no certificate, or one that cannot be read.
+            ValueError: a bundle contains no certificate, or one that cannot be parsed.
         """
         front_proxies = _authorities(delegated.request_header_ca)
         clients = _authorities(delegated.client_ca)
@@ -102,25 +102,25 @@ class Authenticator:
     async def authenticate(
         self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]], address: str = ""
     ) -> User:
-        """The user who asks; a group that says that they are authenticated is added.
+        """Return the caller, with the group system:authenticated added.
 
-        As in a union of Go's authenticators, one that fails leaves it to the next, and the request
-        is refused if none succeeds and one has failed. So a front proxy that is not allowed is
-        refused, unless it brings a token of its own, and what it says of others is not listened to.
+        As in a union of Go's authenticators, when one fails the next is tried, and the request is
+        rejected if none succeeds and at least one has failed. So a front proxy that is not allowed
+        is rejected, unless it sends a token of its own; its identity headers are ignored.
 
         Args:
-            peer: the certificates that the connection's peer showed; None where it showed none.
-            headers: all of the request, line by line, in the order they came.
-            address: where the request came from, to which its reviews are charged.
+            peer: the certificates that the connection's peer presented; None without any.
+            headers: every header line of the request, in the order received.
+            address: the address of the peer, whose quota of reviews the request uses.
 
         Raises:
-            UnauthorizedError: there are credentials, and none of them is good.
-            TooManyReviewsError: too many new tokens came from there.
+            UnauthorizedError: the request has credentials, but none of them is valid.
+            TooManyReviewsError: too many new tokens came from this address.
         """
         try:
             user, outcome = await self._identify(peer, tuple(headers), address)
         except KubernetesError as error:
-            self._log.warning("a token could not be reviewed", peer=address, error=str(error))
+            self._log.warning("token review failed", peer=address, error=str(error))
             self._count("review-failed")
             raise UnauthorizedError from None
         except UnauthorizedError:
@@ -133,7 +133,7 @@ class Authenticator:
         return user
 
     def peer(self, peer: PeerCertificates) -> PeerIdentity:
-        """What a peer's certificate is worth; verified once, until that expires."""
+        """Return what a peer's certificate proves; the result is cached until it expires."""
         now = self._clock()
         known = self._peers.get(peer.digest)
         if known is None or now > known.expires:
@@ -141,8 +141,8 @@ class Authenticator:
             self._peers.put(peer.digest, known, weight(known))
         return known
 
-    def vouches_for(self, peer: PeerCertificates) -> bool:
-        """Whether a peer's certificate verifies under any of the authorities that are trusted."""
+    def verifies(self, peer: PeerCertificates) -> bool:
+        """Whether a peer's certificate verifies under any of the trusted CAs."""
         identity = self.peer(peer)
         return identity.front_proxy is not None or identity.client is not None
 
@@ -163,13 +163,13 @@ class Authenticator:
             return _in_group(user), "token"
         if peer is not None:
             self._log.info(
-                "a client certificate was refused", peer=address, error=self._why_refused(peer)
+                "client certificate rejected", peer=address, error=self._why_rejected(peer)
             )
             raise UnauthorizedError
         return ANONYMOUS, "anonymous"
 
     def _proxied(self, peer: PeerIdentity, headers: Sequence[tuple[str, str]]) -> User | None:
-        """Whom a front proxy asks for; None where the peer is none, or names nobody."""
+        """Return the user that a front proxy names; None if it names none or isn't allowed to."""
         if peer.front_proxy is None or not self._request_header.allows(
             peer.front_proxy.common_name
         ):
@@ -185,16 +185,18 @@ class Authenticator:
         front_proxy = self._front_proxies.verify(peer.chain, now) if self._front_proxies else None
         client = self._clients.verify(peer.chain, now) if self._clients else None
         ends = [one.expires for one in (front_proxy, client) if one is not None]
-        return PeerIdentity(front_proxy, client, min(ends, default=now + _REFUSAL_LASTS))
+        return PeerIdentity(front_proxy, client, min(ends, default=now + _REJECTION_LASTS))
 
-    def _why_refused(self, peer: PeerIdentity) -> str:
+    def _why_rejected(self, peer: PeerIdentity) -> str:
         if peer.front_proxy is None:
-            return "its subject has no common name" if peer.client else "no authority vouches"
+            if peer.client is not None:
+                return "its subject has no common name"
+            return "it does not verify under any trusted CA"
         name = peer.front_proxy.common_name
         if self._request_header.allows(name):
-            return f'the front proxy "{name}" names no user'
+            return f'the front proxy "{name}" sent no user name'
         allowed = ", ".join(self._request_header.allowed_names)
-        return f'"{name}" is none of the front proxies that are allowed: {allowed}'
+        return f'"{name}" is not an allowed front proxy; allowed: {allowed}'
 
 
 def _authorities(pem: bytes | None) -> ClientCAs | None:
@@ -202,9 +204,9 @@ def _authorities(pem: bytes | None) -> ClientCAs | None:
 
 
 def _in_group(user: User) -> User:
-    """The user with the group of all who are authenticated, as Go's AuthenticatedGroupAdder.
+    """Return the user with system:authenticated added, as Go's AuthenticatedGroupAdder does.
 
-    Not one whom a front proxy has taken for anonymous: that stays what it is.
+    A user that a front proxy reports as anonymous is returned unchanged.
     """
     if user.name == ANONYMOUS.name or not {AUTHENTICATED, UNAUTHENTICATED}.isdisjoint(user.groups):
         return user

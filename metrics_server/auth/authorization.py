@@ -1,4 +1,4 @@
-"""Whether a user may do what a request asks for: the Kubernetes API decides."""
+"""Authorization: the Kubernetes API decides whether a user may make a request."""
 
 import json
 import time
@@ -26,17 +26,17 @@ from metrics_server.errors import (
 from metrics_server.kube.client import KubernetesClient
 
 ALWAYS_ALLOW_PATHS = ("/healthz", "/livez", "/readyz")
-"""The default of --authorization-always-allow-paths, as servers built on k8s.io/apiserver have."""
+"""The default of --authorization-always-allow-paths, as in servers built on k8s.io/apiserver."""
 
 _PATH = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
-# As long as these servers keep a decision, be it an allow or a denial.
+# These servers cache a decision for as long, whether it allows or denies.
 _TTL_SECONDS = 10
 _MAX_KEPT_BYTES = 16 * 1024 * 1024
-# Of one user, in as many namespaces as the largest clusters have; in all as client-go has it.
+# For one user, enough for the namespaces of the largest clusters; in total as much as client-go's.
 _USERS = (Rate(100, 400), Rate(200, 800))
-# Anyone can ask for anything: what reviews it must leave connections for the watches.
+# Anyone can send requests: reviews must leave connections for the watches.
 _MAX_UNDER_WAY = 32
-# What is longer is no metric and no path that is served: it is reviewed, but not kept.
+# Anything longer is neither a metric nor a path served here: it is reviewed, but not cached.
 _MAX_KEPT_CHARACTERS = 1024
 
 log = structlog.stdlib.get_logger(__name__)
@@ -69,7 +69,7 @@ class NonResourceAttributes(Struct, frozen=True):
 
 
 class SubjectAccessReviewSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """authorization.k8s.io/v1 SubjectAccessReviewSpec: who, and one of the two forms of what."""
+    """authorization.k8s.io/v1 SubjectAccessReviewSpec: a user and one kind of target."""
 
     user: str
     uid: str = ""
@@ -80,7 +80,7 @@ class SubjectAccessReviewSpec(Struct, frozen=True, rename="camel", omit_defaults
 
 
 class SubjectAccessReview(Struct, frozen=True, rename="camel", kw_only=True):
-    """authorization.k8s.io/v1 SubjectAccessReview, as it is sent."""
+    """authorization.k8s.io/v1 SubjectAccessReview, as sent."""
 
     api_version: str = "authorization.k8s.io/v1"
     kind: str = "SubjectAccessReview"
@@ -111,18 +111,18 @@ class Authorizer:
     """Decides as servers built on k8s.io/apiserver do.
 
     The group system:masters may do everything, and everyone may read the paths that are always
-    allowed. On all else the Kubernetes API is asked, by a SubjectAccessReview. Its decision holds
-    for 10 s for this very user and request; those who ask for the same meanwhile share it.
+    allowed. For anything else the Kubernetes API decides, by a SubjectAccessReview. Its decision
+    is cached for 10 s for the same user and request; identical concurrent requests share a review.
 
     Args:
-        client: asks the Kubernetes API.
-        always_allow_paths: paths that anyone may ask for, without a slash at the end; a path that
-            ends in * stands for all that begin so.
-        timeout: how long a review may take with all its attempts, in seconds.
-        clock: seconds that never run backwards.
+        client: the client of the Kubernetes API.
+        always_allow_paths: paths that anyone may read, without a trailing slash; a path that ends
+            in * matches by prefix.
+        timeout: how long a review may take, including retries, in seconds.
+        clock: monotonic seconds.
 
     Raises:
-        ConfigurationError: a path has a * elsewhere than at its end.
+        ConfigurationError: a path has a * before its end.
     """
 
     def __init__(
@@ -141,19 +141,19 @@ class Authorizer:
         self._unknown = unknown_callers(clock)
         each, total = _USERS
         self._users = Rates(each=each, total=total, clock=clock)
-        self._outage = Outage(log, "access reviews fail", "access reviews work again")
+        self._outage = Outage(log, "access reviews failing", "access reviews recovered")
 
     async def authorize(self, user: User, attributes: Attributes, address: str = "") -> None:
-        """Return if the user may do that.
+        """Return if the user may make the request.
 
         Args:
-            user: who asks.
-            attributes: what for.
-            address: where from; to it the reviews are charged of a user who is anonymous.
+            user: the caller.
+            attributes: the request.
+            address: where it came from; an anonymous user's reviews count against this address.
 
         Raises:
             ForbiddenError: the user may not.
-            TooManyReviewsError: too many reviews were needed because of the user.
+            TooManyReviewsError: the user caused too many reviews.
             ReviewError: the Kubernetes API did not decide.
         """
         if MASTERS in user.groups or self._is_always_allowed(attributes):
@@ -168,12 +168,12 @@ class Authorizer:
             raise _forbidden(user, attributes, decision.reason)
 
     def _is_always_allowed(self, attributes: Attributes) -> bool:
-        # A resource has no path, and what is configured begins with a slash always.
+        # A request for a resource has an empty path; configured paths always begin with a slash.
         path = attributes.path
         return path in self._allowed_paths or path.startswith(self._allowed_prefixes)
 
     async def _review(self, user: User, attributes: Attributes, address: str) -> _Decision:
-        """Ask the Kubernetes API; whatever it answers but a decision is an error."""
+        """Have the Kubernetes API decide; any answer other than a decision is an error."""
         if not (
             self._unknown.allow(address)
             if user.name == ANONYMOUS.name
@@ -181,14 +181,14 @@ class Authorizer:
         ):
             raise TooManyReviewsError
         try:
-            decision = _decision(await self._ask(user, attributes))
+            decision = _decision(await self._send(user, attributes))
         except ReviewError as error:
             self._outage.failed(error)
             raise
         self._outage.recovered()
         return decision
 
-    async def _ask(self, user: User, attributes: Attributes) -> bytes:
+    async def _send(self, user: User, attributes: Attributes) -> bytes:
         review = SubjectAccessReview(spec=_spec(user, attributes))
         try:
             return await self._reviews.send(review)
@@ -202,13 +202,13 @@ class Authorizer:
 
 
 def _patterns(always_allow_paths: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...]]:
-    """The paths to match whole, and those to match the beginning of."""
+    """Return the paths to match exactly, and the prefixes."""
     whole, prefixes = set(), set()
     for given in always_allow_paths:
         path = "/" + given.removeprefix("/")
         if "*" in path[:-1]:
             raise ConfigurationError(
-                f"--authorization-always-allow-paths {given}: a * can stand at the end only"
+                f"--authorization-always-allow-paths {given}: a * is allowed only at the end"
             )
         if path.endswith("*"):
             prefixes.add(path[:-1])
@@ -243,7 +243,7 @@ def _decision(answer: bytes) -> _Decision:
     try:
         status = _decoder.decode(answer).status
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise _undecided(f"its answer is no SubjectAccessReview: {error}") from error
+        raise _undecided(f"its answer is not a SubjectAccessReview: {error}") from error
     if status.allowed and status.denied:
         raise _undecided("it both allowed and denied")
     if status.evaluation_error and not (status.allowed or status.denied):
@@ -256,7 +256,7 @@ def _undecided(why: str) -> ReviewError:
 
 
 def _forbidden(user: User, attributes: Attributes, reason: str) -> ForbiddenError:
-    """In the words of k8s.io/apiserver, which people know and look for."""
+    """Word the error as k8s.io/apiserver does, since people recognize and search for that."""
     who, verb = _quoted(user.name), attributes.verb
     because = f": {reason}" if reason else ""
     if not attributes.resource:
@@ -272,5 +272,5 @@ def _forbidden(user: User, attributes: Attributes, reason: str) -> ForbiddenErro
 
 
 def _quoted(text: str) -> str:
-    """In quotes, and on one line whatever is in it."""
+    """Quote a text, on one line whatever it contains."""
     return json.dumps(text, ensure_ascii=False)

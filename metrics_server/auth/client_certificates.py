@@ -1,9 +1,9 @@
-"""Verification of client certificates under a bundle of authorities: pure, the time is given.
+"""Verification of client certificates against a bundle of CAs: pure, with the time as a parameter.
 
 OpenSSL builds the chain and checks signatures, validity, path lengths, name constraints and
-critical extensions. The rules of Go's crypto/x509 that it does not check by itself are checked
-here: what an authority is, what its key may do, and what each certificate may be used for. Where
-several authorities have the same subject each is tried, as in Go; OpenSSL alone would take one.
+critical extensions. The rules of Go's crypto/x509 that it does not check by default are checked
+here: what counts as a CA, key usage, and extended key usage. Where several CAs have the same
+subject, each is tried, as in Go; OpenSSL alone would try only one.
 """
 
 from collections.abc import Sequence
@@ -27,8 +27,8 @@ from OpenSSL import crypto
 
 Extension = TypeVar("Extension", bound=x509.ExtensionType)
 
-# What is raised at a certificate that is refused, or cannot be read.
-_REFUSED = (
+# Raised for a certificate that fails verification, or cannot be parsed.
+_REJECTED = (
     crypto.X509StoreContextError,
     crypto.Error,
     ValueError,
@@ -37,8 +37,8 @@ _REFUSED = (
     x509.InvalidVersion,
     x509.DuplicateExtension,
 )
-# Of the certificates that a peer sends beside its own. Real chains have one or two; each more costs
-# a signature.
+# How many of the certificates that a peer sends beyond its own are used. Real chains have one or
+# two; each additional one costs a signature check.
 _MAX_INTERMEDIATES = 8
 _MIN_RSA_BITS = 2048
 _CURVES = (SECP256R1, SECP384R1, SECP521R1)
@@ -48,12 +48,12 @@ _CLIENT_USES = frozenset(
 
 
 class VerifiedCertificate(Struct, frozen=True):
-    """What a client certificate that was verified says.
+    """The contents of a verified client certificate.
 
     Attributes:
-        common_name: CN of its subject, the user; "" where it has none.
-        organizations: each O of its subject, the groups, in order.
-        expires: when it, or the first of the authorities that vouch for it, ceases to be valid.
+        common_name: the CN of its subject, which is the user; "" without one.
+        organizations: each O of its subject, in order: the groups.
+        expires: when the first certificate of its chain expires.
     """
 
     common_name: str
@@ -62,14 +62,14 @@ class VerifiedCertificate(Struct, frozen=True):
 
 
 class ClientCAs:
-    """Authorities that vouch for clients.
+    """CAs that sign client certificates.
 
     Args:
-        pem: their certificates, in any order; one that is expired vouches for nobody and does
-            not harm the others.
+        pem: their certificates, in any order; an expired one verifies nothing and does not affect
+            the others.
 
     Raises:
-        ValueError: it holds no certificate, or one that cannot be read.
+        ValueError: there is no certificate in it, or one that cannot be parsed.
     """
 
     def __init__(self, pem: bytes) -> None:
@@ -79,21 +79,21 @@ class ClientCAs:
         ]
 
     def verify(self, chain: Sequence[bytes], now: datetime) -> VerifiedCertificate | None:
-        """What a peer's own certificate says.
+        """Verify a peer's certificate, and return its contents.
 
         Args:
-            chain: the certificates that the peer sent, its own first; what comes after it is
-                trusted only as far as an authority vouches for it.
+            chain: the certificates that the peer sent, its own first; the rest are untrusted
+                intermediates.
             now: when they must be valid; with a time zone.
 
         Returns:
-            None where it cannot be read, or none of the authorities vouches for it.
+            None if it cannot be parsed, or does not verify under any of the CAs.
         """
         try:
             sent = [x509.load_der_x509_certificate(der) for der in chain[: _MAX_INTERMEDIATES + 1]]
             issuers = {one.issuer for one in sent}
             opaque = [crypto.X509.from_cryptography(one) for one in sent]
-        except _REFUSED:
+        except _REJECTED:
             return None
         for subject, authority in self._authorities:
             if subject in issuers and (verified := _verified(opaque, authority, now)) is not None:
@@ -104,10 +104,10 @@ class ClientCAs:
 def _verified(
     sent: Sequence[crypto.X509], authority: crypto.X509, now: datetime
 ) -> VerifiedCertificate | None:
-    """What a certificate says, if this one authority vouches for it."""
+    """Return the contents of a certificate if it verifies under this one CA."""
     store = crypto.X509Store()
     store.add_cert(authority)
-    # As in Go: what is listed is trusted by itself, be it a root or not.
+    # As in Go: every listed certificate is a trust anchor, whether or not it is a root.
     store.set_flags(crypto.X509StoreFlags.PARTIAL_CHAIN)
     store.set_time(now.astimezone(UTC))
     leaf, *intermediates = sent
@@ -117,10 +117,10 @@ def _verified(
         if not _is_allowed(chain):
             return None
         subject = chain[0].subject
-    except _REFUSED:
+    except _REJECTED:
         return None
     return VerifiedCertificate(
-        # Go takes the last where there are several.
+        # Go uses the last where there are several.
         common_name=(_values(subject, NameOID.COMMON_NAME) or ("",))[-1],
         organizations=_values(subject, NameOID.ORGANIZATION_NAME),
         expires=min(one.not_valid_after_utc for one in chain),
@@ -128,17 +128,17 @@ def _verified(
 
 
 def _is_allowed(chain: Sequence[x509.Certificate]) -> bool:
-    """Whether a chain keeps the rules that OpenSSL leaves to us, from the client to the authority.
+    """Whether a chain, from client to CA, follows the rules that OpenSSL does not check.
 
     Raises:
-        ValueError: an extension cannot be read.
+        ValueError: an extension cannot be parsed.
     """
     leaf, *issuers = chain
     return (
         bool(issuers)
-        and not _says_it_is_an_authority(leaf)
+        and not _declares_itself_a_ca(leaf)
         and all(map(_may_sign, issuers))
-        # A version 1 certificate cannot say what it is, so only one that is listed is an authority.
+        # A version 1 certificate cannot declare itself a CA, so it counts only if it is listed.
         and all(one.version is x509.Version.v3 for one in issuers[:-1])
         and all(map(_is_for_clients, chain))
         and all(map(_has_a_strong_key, chain))
@@ -148,17 +148,17 @@ def _is_allowed(chain: Sequence[x509.Certificate]) -> bool:
 
 def _may_sign(issuer: x509.Certificate) -> bool:
     usage = _extension(issuer, x509.KeyUsage)
-    is_authority = issuer.version is x509.Version.v1 or _says_it_is_an_authority(issuer)
+    is_authority = issuer.version is x509.Version.v1 or _declares_itself_a_ca(issuer)
     return is_authority and (usage is None or usage.key_cert_sign)
 
 
-def _says_it_is_an_authority(certificate: x509.Certificate) -> bool:
+def _declares_itself_a_ca(certificate: x509.Certificate) -> bool:
     basic = _extension(certificate, x509.BasicConstraints)
     return basic is not None and basic.ca
 
 
 def _is_for_clients(certificate: x509.Certificate) -> bool:
-    """Whether it may be used for clients, or by them: one that does not say is for anything."""
+    """Whether it may be used for client authentication; without the extension it may."""
     uses = _extension(certificate, x509.ExtendedKeyUsage)
     return uses is None or not _CLIENT_USES.isdisjoint(uses)
 

@@ -1,6 +1,6 @@
-"""Whom the cluster trusts, as kube-apiserver publishes it for the servers that it hands on to.
+"""The CAs that the cluster trusts, as kube-apiserver publishes them for aggregated API servers.
 
-It is the ConfigMap kube-system/extension-apiserver-authentication:
+They are in the ConfigMap kube-system/extension-apiserver-authentication:
 https://kubernetes.io/docs/tasks/extend-kubernetes/configure-aggregation-layer/
 """
 
@@ -21,7 +21,7 @@ from metrics_server.kube.wire import Change
 
 NAMESPACE = "kube-system"
 NAME = "extension-apiserver-authentication"
-# What to watch: the Role allows to list and to watch only what this selects.
+# What to watch: the Role allows listing and watching only what this selects.
 COLLECTION = f"/api/v1/namespaces/{NAMESPACE}/configmaps"
 QUERY: Mapping[str, str] = {"fieldSelector": f"metadata.name={NAME}"}
 
@@ -33,12 +33,12 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class DelegatedAuthentication(Struct, frozen=True):
-    """Whom the cluster trusts to tell who asks.
+    """The cluster's settings for authenticating callers.
 
     Attributes:
-        client_ca: the authorities of users' client certificates, PEM; None where there are none.
-        request_header_ca: the authorities of front proxies' certificates, PEM; None likewise.
-        request_header: how front proxies tell identities; None without `request_header_ca`.
+        client_ca: the CAs of users' client certificates, PEM; None without any.
+        request_header_ca: the CAs of front proxies' certificates, PEM; None without any.
+        request_header: how front proxies send identities; None without `request_header_ca`.
     """
 
     client_ca: bytes | None = None
@@ -51,7 +51,7 @@ class _Metadata(Struct):
 
 
 class ConfigMap(Struct):
-    """The part of a core/v1 ConfigMap that is needed here."""
+    """The fields of a core/v1 ConfigMap that are needed here."""
 
     metadata: _Metadata
     data: dict[str, str] | None = None
@@ -61,16 +61,16 @@ _decode = msgspec.json.Decoder(ConfigMap).decode
 
 
 def decode_config_map(raw: Raw | bytes) -> ConfigMap:
-    """A ConfigMap from its JSON.
+    """Decode a ConfigMap from JSON.
 
     Raises:
-        msgspec.DecodeError: it is none.
+        msgspec.DecodeError: it is not a ConfigMap.
     """
     return _decode(raw)
 
 
 def delegated_authentication(data: Mapping[str, str]) -> DelegatedAuthentication:
-    """What the ConfigMap's data says.
+    """Parse the ConfigMap's data.
 
     Raises:
         ValueError: it is malformed; the message names the key.
@@ -91,10 +91,11 @@ def delegated_authentication(data: Mapping[str, str]) -> DelegatedAuthentication
 
 
 async def read_delegation(client: KubernetesClient) -> DelegatedAuthentication:
-    """What the ConfigMap says, for the start of the server.
+    """Read the ConfigMap, when the server starts.
 
     Raises:
-        ConfigurationError: it is missing or malformed, or may not be read; it tells what to do.
+        ConfigurationError: it is missing or malformed, or reading it is forbidden; the message
+            says what to do.
         KubernetesError: the API cannot be reached, or refused for another reason.
     """
     try:
@@ -103,13 +104,15 @@ async def read_delegation(client: KubernetesClient) -> DelegatedAuthentication:
     except KubernetesError as error:
         if error.code == HTTPStatus.FORBIDDEN:
             raise ConfigurationError(
-                f"{_WHERE} may not be read, so nobody could be authenticated: {error}; run:\n"
+                f"not allowed to read {_WHERE}, without which no caller can be authenticated: "
+                f"{error}; run:\n"
                 f"{_remedy(str(error))}"
             ) from None
         if error.code == HTTPStatus.NOT_FOUND:
             raise ConfigurationError(
-                f"{_WHERE} does not exist, so nobody could be authenticated; kube-apiserver "
-                "makes it at its start: is this the cluster's own API? To let it be read, run:\n"
+                f"{_WHERE} does not exist, and without it no caller can be authenticated; "
+                "kube-apiserver creates it when it starts: is this the cluster's own API? To "
+                "allow reading it, run:\n"
                 f"{_remedy(str(error))}"
             ) from None
         raise
@@ -118,48 +121,48 @@ async def read_delegation(client: KubernetesClient) -> DelegatedAuthentication:
 
 
 class DelegationStore:
-    """Holds whom the cluster trusts; a reflector of the ConfigMap fills it.
+    """The CAs that the cluster trusts; a reflector of the ConfigMap updates them.
 
-    What was known last is kept where the ConfigMap is deleted, becomes malformed or no more names
-    an authority that it named before: an accident there must not lock everybody out.
+    The last known CAs stay in use if the ConfigMap is deleted, becomes malformed or loses one of
+    its CA bundles: an accident there must not lock everybody out.
 
     Args:
-        value: what is known at first.
+        value: the initial value.
 
     Attributes:
-        value: what is known.
+        value: the last good value.
     """
 
     def __init__(self, value: DelegatedAuthentication) -> None:
         self.value = value
         self._outage = Outage(
             log,
-            "kept the last known trust of the cluster",
-            "the trust of the cluster is known again",
+            "cluster CAs unavailable, keeping the last known",
+            "cluster CAs available again",
             each_error=True,
         )
         self._listeners: list[Callable[[DelegatedAuthentication], None]] = []
 
     @property
     def last_error(self) -> str | None:
-        """Why the value is not what the cluster has now, as a sentence; None while it is."""
+        """Why the value is not the cluster's current one, as a sentence; None while it is."""
         return self._outage.error
 
     def subscribe(self, listener: Callable[[DelegatedAuthentication], None]) -> None:
-        """Call a function now, and whenever the value has changed. It must not raise."""
+        """Call a function now, and after every change of the value. It must not raise."""
         self._listeners.append(listener)
         listener(self.value)
 
     def replace(self, items: Iterable[ConfigMap]) -> None:
-        """Take over what there is."""
+        """Use the ConfigMap of a list."""
         found = next((item for item in items if item.metadata.name == NAME), None)
         if found is None:
-            self._outage.failed(f"{_WHERE} does not exist any more")
+            self._outage.failed(f"{_WHERE} no longer exists")
         else:
             self._take(found)
 
     def apply(self, kind: Change, item: ConfigMap) -> None:
-        """Take over one change."""
+        """Apply one change."""
         if item.metadata.name != NAME:
             return
         if kind == "DELETED":
@@ -177,7 +180,7 @@ class DelegationStore:
         self._outage.recovered()
         if value != self.value:
             self.value = value
-            log.info("took over the trust of the cluster as it has changed")
+            log.info("cluster CAs reloaded")
             for listener in self._listeners:
                 listener(value)
 
@@ -196,29 +199,29 @@ def _bundle(data: Mapping[str, str], key: str) -> bytes | None:
     try:
         x509.load_pem_x509_certificates(pem.encode())
     except ValueError as error:
-        raise ValueError(f"{key} holds no PEM certificates: {error}") from None
+        raise ValueError(f"{key} does not contain PEM certificates: {error}") from None
     return pem.encode() + b"\n"
 
 
 def _strings(data: Mapping[str, str], key: str) -> tuple[str, ...]:
-    """A list of strings in JSON; none where there is no such key, or Go's nil."""
+    """Parse a JSON array of strings; empty if the key is missing, or null (Go's nil)."""
     try:
         return msgspec.json.decode(data.get(key) or "[]", type=tuple[str, ...] | None) or ()
     except (msgspec.DecodeError, ValueError) as error:
-        raise ValueError(f"{key} is no JSON array of strings: {error}") from None
+        raise ValueError(f"{key} is not a JSON array of strings: {error}") from None
 
 
 def _headers(data: Mapping[str, str], key: str) -> tuple[str, ...]:
     names = _strings(data, key)
     if not all(name.strip() for name in names):
-        raise ValueError(f"{key} has an empty name")
+        raise ValueError(f"{key} contains an empty name")
     return names
 
 
 def _remedy(refusal: str) -> str:
-    """The command that lets the user of this server read the ConfigMap."""
-    told = _FORBIDDEN_USER.search(refusal)
-    user = told[1] if told else "system:serviceaccount:NAMESPACE:NAME"
+    """Return the command that lets this server's user read the ConfigMap."""
+    named = _FORBIDDEN_USER.search(refusal)
+    user = named[1] if named else "system:serviceaccount:NAMESPACE:NAME"
     account = user.removeprefix("system:serviceaccount:")
     subject = f"--user={user}" if account == user else f"--serviceaccount={account}"
     return (

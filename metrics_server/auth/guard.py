@@ -1,4 +1,4 @@
-"""What stands in front of the API: nothing is answered before who asks is known, and may."""
+"""The guard of the API: authenticates and authorizes each request before it is answered."""
 
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol
@@ -17,31 +17,31 @@ if TYPE_CHECKING:
 
 
 class Authenticator(Protocol):
-    """Finds out who sends a request."""
+    """Authenticates the caller of a request."""
 
     async def authenticate(
         self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]], address: str = ""
     ) -> User:
-        """The sender.
+        """Return the caller.
 
         Args:
-            peer: the certificates that the client showed; None if it showed none. It has proved to
-                hold the key of the first. What that is worth is for the authenticator to decide.
-            headers: all of the request, line by line, in the order they came.
-            address: where the request came from, to which its reviews are charged.
+            peer: the certificates that the client presented; None without any. The client has
+                proved that it has the key of the first, but none of them is verified yet.
+            headers: every header line of the request, in the order received.
+            address: the address of the peer, whose quota of reviews the request uses.
 
         Raises:
-            UnauthorizedError: the credentials are not good.
-            TooManyReviewsError: too many new ones came from there.
+            UnauthorizedError: the credentials are not valid.
+            TooManyReviewsError: too many new credentials came from this address.
         """
 
 
 class Guard:
-    """Lets a request pass, or raises what it is answered by.
+    """Lets a request pass, or raises the error to answer it with.
 
     Args:
-        authenticator: finds out who asks.
-        authorizer: decides whether they may.
+        authenticator: authenticates the caller.
+        authorizer: decides whether the caller may make the request.
         monitor: counts the decisions.
     """
 
@@ -56,11 +56,11 @@ class Guard:
         """Return if the request may be answered.
 
         Raises:
-            UnauthorizedError: its credentials are not good.
-            ForbiddenError: its sender may not do that.
-            BadRequestError: it cannot be told what it asks for.
-            ReviewError: whether they may could not be found out.
-            TooManyReviewsError: their reviews are too many.
+            UnauthorizedError: its credentials are not valid.
+            ForbiddenError: the caller may not make it.
+            BadRequestError: its path or headers are malformed.
+            ReviewError: the Kubernetes API did not decide.
+            TooManyReviewsError: the caller caused too many reviews.
         """
         address = request.remote or ""
         user = await self._authenticator.authenticate(
@@ -83,6 +83,6 @@ class Guard:
 
 
 def _peer(request: web.BaseRequest) -> PeerCertificates | None:
-    """What the client showed; none where there is no TLS, or no connection any more."""
+    """Return the client's certificates; None without TLS, or if the connection is closed."""
     tls: ServerTls | None = request.get_extra_info("ssl_object")
     return None if tls is None else tls.peer

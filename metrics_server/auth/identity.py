@@ -1,4 +1,4 @@
-"""Who asks."""
+"""The identity of a caller."""
 
 from msgspec import Struct
 
@@ -8,14 +8,14 @@ MASTERS = "system:masters"
 
 
 class User(Struct, frozen=True, cache_hash=True):
-    """An authenticated user, as user.Info of k8s.io/apiserver tells one.
+    """An authenticated user, like user.Info of k8s.io/apiserver.
 
     Attributes:
         name: such as system:serviceaccount:kube-system:horizontal-pod-autoscaler.
-        uid: "" where none is told.
-        groups: in the order they were told.
-        extra: by key, in the order they were told; every part of an identity counts when it is
-            compared, so all of it is here, and it is hashable.
+        uid: "" if unknown.
+        groups: in the order received.
+        extra: by key, in the order received; two identities are equal only if every part of them
+            is, so all of it is kept, in a hashable form.
     """
 
     name: str

@@ -1,7 +1,7 @@
-"""Identities that a front proxy tells in headers: pure reading of them.
+"""The identities that a front proxy sends in headers: pure parsing.
 
-The rules are those of k8s.io/apiserver's pkg/authentication/request/headerrequest. Whether the
-peer may tell identities is asked elsewhere, before.
+The rules are those of k8s.io/apiserver's pkg/authentication/request/headerrequest. The caller
+checks first that the peer is allowed to send identities.
 """
 
 from collections import defaultdict
@@ -17,17 +17,17 @@ from metrics_server.errors import BadRequestError
 _HEX = frozenset("0123456789abcdef")
 
 Lines = tuple[tuple[str, str], ...]
-"""Headers: names in lower case, and values, in the order they came."""
+"""Headers: lower-case names, and values, in the order received."""
 
 
 class RequestHeaderConfig(Struct, frozen=True, dict=True):
-    """Which headers tell an identity, and who may send them; header names in any case.
+    """Which headers carry an identity, and who may send them; header names in any case.
 
     Attributes:
-        username_headers: --requestheader-username-headers; the first that is not empty counts.
-        group_headers: --requestheader-group-headers; all count.
+        username_headers: --requestheader-username-headers; the first non-empty one counts.
+        group_headers: --requestheader-group-headers; all of them count.
         extra_headers_prefixes: --requestheader-extra-headers-prefix.
-        uid_headers: --requestheader-uid-headers; the first that is not empty counts.
+        uid_headers: --requestheader-uid-headers; the first non-empty one counts.
         allowed_names: --requestheader-allowed-names: the common names of the front proxies'
             certificates; empty allows any.
     """
@@ -40,7 +40,7 @@ class RequestHeaderConfig(Struct, frozen=True, dict=True):
 
     @cached_property
     def read(self) -> tuple[str, ...]:
-        """What the names of the headers that are read begin with, in lower case."""
+        """The prefixes of the names of the headers to read, in lower case."""
         names = (
             *self.username_headers,
             *self.group_headers,
@@ -50,37 +50,37 @@ class RequestHeaderConfig(Struct, frozen=True, dict=True):
         return tuple(name.lower() for name in names)
 
     def allows(self, common_name: str) -> bool:
-        """Whether a peer whose certificate has this common name may tell identities."""
+        """Whether a peer whose certificate has this common name may send identities."""
         return not self.allowed_names or common_name in self.allowed_names
 
 
 def identity_lines(config: RequestHeaderConfig, headers: Iterable[tuple[str, str]]) -> Lines:
-    """The headers that can tell an identity.
+    """Return the headers that can carry an identity.
 
     Args:
         config: which headers to read.
-        headers: all of a request, line by line, in the order they came.
+        headers: every header line of a request, in the order received.
     """
     read = config.read
-    # White space around a value is not part of it (RFC 9110, section 5.5).
+    # Whitespace around a value is not part of it (RFC 9110, section 5.5).
     return tuple([(low, v.strip(" \t")) for n, v in headers if (low := n.lower()).startswith(read)])
 
 
 def user_from_lines(config: RequestHeaderConfig, lines: Lines) -> User | None:
-    """The user that headers name.
+    """Return the user that the headers name.
 
-    A header of several values is several lines: a comma belongs to the value.
+    A header with several values takes several lines: a comma is part of a value.
 
     Args:
         config: which headers to read.
         lines: as `identity_lines` returns them.
 
     Returns:
-        The user; None where no username is given. Groups are in the order of `group_headers`, then
-        of the lines; the extra is sorted by key.
+        The user; None without a user name. Groups are in the order of `group_headers`, then of the
+        lines; extra is sorted by key.
 
     Raises:
-        BadRequestError: it is not UTF-8.
+        BadRequestError: a header is not UTF-8.
     """
     username = _first(lines, config.username_headers)
     if not username:
@@ -100,21 +100,21 @@ def user_from_lines(config: RequestHeaderConfig, lines: Lines) -> User | None:
 
 
 def _require_text(lines: Lines) -> None:
-    """Refuse what no review could be asked about as it is: bytes that are not UTF-8."""
+    """Reject bytes that are not UTF-8, as a review could not contain them."""
     for name, value in lines:
         if not value.isascii():
             try:
                 value.encode()
             except UnicodeEncodeError:
                 raise BadRequestError(
-                    f"the header {name} is not UTF-8: no review could tell who the user is"
+                    f"the header {name} is not UTF-8, so the user in it cannot be authorized"
                 ) from None
 
 
 def _first(lines: Lines, wanted: tuple[str, ...]) -> str:
-    """The first value that is not empty; of a header that is repeated, only the first line counts.
+    """Return the first non-empty value; of a repeated header, only the first line counts.
 
-    As Go's Header.Get has it.
+    Go's Header.Get does the same.
     """
     firsts = dict(reversed(lines))
     return next(filter(None, (firsts.get(name.lower()) for name in wanted)), "")
@@ -131,11 +131,11 @@ def _extra(lines: Lines, prefixes: tuple[str, ...]) -> tuple[tuple[str, tuple[st
 
 
 def _extra_key(encoded: str) -> str:
-    """A key with its escapes decoded; as it is where one of them is malformed."""
+    """Decode the escapes of a key; return it unchanged if one of them is malformed."""
     if any(len(rest) < 2 or not _HEX.issuperset(rest[:2]) for rest in encoded.split("%")[1:]):  # noqa: PLR2004 - an escape's digits
         return encoded
     try:
         return unquote_to_bytes(encoded).decode()
     except UnicodeError:
-        # Go keeps such bytes; they are no text, so no review could be told of them.
+        # Go keeps such bytes; they are not UTF-8, so a review could not contain them.
         return encoded

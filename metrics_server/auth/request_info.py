@@ -1,4 +1,4 @@
-"""What a request asks for, as RequestInfo of k8s.io/apiserver tells it."""
+"""The verb and target of a request, as RequestInfo of k8s.io/apiserver derives them."""
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
@@ -31,18 +31,18 @@ _PARAMETERS = ("watch", "fieldSelector", "labelSelector")
 
 
 class Attributes(Struct, frozen=True, dict=True, cache_hash=True):
-    """What is to be authorized, as authorizer.Attributes of k8s.io/apiserver has it.
+    """What to authorize, like authorizer.Attributes of k8s.io/apiserver.
 
-    A request for a metric has a resource and no path; any other has a path alone.
+    A request for a metric has a resource and no path; any other has only a path.
 
     Attributes:
-        verb: of RBAC, for a metric; else the HTTP method in lower case.
+        verb: the RBAC verb for a metric; else the HTTP method in lower case.
         namespace: the namespace.
         group: the API group.
         version: the API group's version.
         resource: the metric, in lower case.
-        path: the path, without slashes at its end.
-        name: the one object that is selected by its name; "" for all.
+        path: the path, without trailing slashes.
+        name: the one object that is selected by name; "" for all.
         fields: what the field selector requires.
         labels: what the label selector requires.
     """
@@ -59,7 +59,7 @@ class Attributes(Struct, frozen=True, dict=True, cache_hash=True):
 
     @cached_property
     def characters(self) -> int:
-        """How long all of it is."""
+        """The length of all the text in it."""
         words = [self.verb, self.namespace, self.group, self.version, self.resource, self.path]
         words.append(self.name)
         for one in (*self.fields, *self.labels):
@@ -68,16 +68,16 @@ class Attributes(Struct, frozen=True, dict=True, cache_hash=True):
 
 
 def attributes_of(method: str, path: str, query: str) -> Attributes:
-    """What a request asks for.
+    """Return the attributes of a request.
 
-    All spellings that the API serves as one are one here: a slash at the end makes no difference,
-    nor does the case of a metric, nor how its name and its namespace are percent-encoded. All
-    other parts of a path count as they were sent, because only so are they served.
+    Spellings that the API treats as the same are the same here: a trailing slash, the case of a
+    metric, and the percent-encoding of its name and namespace make no difference. All other parts
+    of a path count exactly as sent, since they are served only so.
 
     Args:
-        method: of HTTP, in capitals.
-        path: the URL's, still percent-encoded.
-        query: the URL's, still encoded.
+        method: the HTTP method, in capitals.
+        path: the path of the URL, still percent-encoded.
+        query: the query of the URL, still encoded.
 
     Raises:
         BadRequestError: the path is not percent-encoded UTF-8.
@@ -92,7 +92,7 @@ def _attributes_of(method: str, path: str, query: str) -> Attributes:
         raise BadRequestError(f"the path must be percent-encoded UTF-8: {path!a}")
     path = path.rstrip("/") or "/"
     match path.split("/"):
-        # A part that is empty would stand for every namespace, or for none.
+        # An empty part would mean every namespace, or none.
         case ["", "apis", group, version, "namespaces", namespace, metric] if (
             group and version and namespace and metric
         ):
@@ -117,14 +117,14 @@ _known_attributes_of = lru_cache(maxsize=512)(_attributes_of)
 
 
 def _verb(method: str, parameters: Mapping[str, str]) -> str:
-    """The verb for a metric. A GET without a name is a list, or a watch, never a get."""
+    """Return the verb for a metric. A GET without a name is a list or a watch, never a get."""
     verb = _VERBS.get(method, method.lower())
     watches = parameters.get("watch", "false").lower() not in ("false", "0")
     return "watch" if verb == "list" and watches else verb
 
 
 def _parameters(query: str) -> Mapping[str, str]:
-    """Those that are read here; as in Go's url.Values, the first of a parameter's values counts."""
+    """Parse the parameters that matter here; the first value counts, as in Go's url.Values."""
     found: dict[str, str] = {}
     for pair in query.split("&"):
         encoded, _, value = pair.partition("=")

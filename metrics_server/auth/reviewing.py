@@ -1,4 +1,4 @@
-"""Asks the Kubernetes API for a review, again where it is worth it, within one deadline."""
+"""Requests reviews from the Kubernetes API, with retries within one deadline."""
 
 import asyncio
 import random
@@ -16,16 +16,16 @@ from metrics_server.kube.client import KubernetesClient
 REVIEW_SECONDS = 4
 """How long a review may take: less than the 5 s that kube-apiserver waits for discovery."""
 
-# After these, and no more, as the webhooks of k8s.io/apiserver do. A review changes nothing, so one
-# that may have been made already can be asked for again.
+# As many as the webhooks of k8s.io/apiserver make. A review changes nothing, so one that may have
+# succeeded can be retried.
 _MAX_ATTEMPTS = 5
 _BACKOFF_SECONDS = 0.2
 
 
 def unknown_callers(clock: Callable[[], float]) -> Rates:
-    """How many reviews there may be because of callers that nobody knows, by address.
+    """Return the rates of reviews allowed for unknown callers, per address and in total.
 
-    In all half of what client-go lets a server ask for in a second, so that they leave room.
+    The total is half the rate that client-go allows a server, to leave room for known callers.
     """
     return Rates(each=Rate(20, 40), total=Rate(100, 200), clock=clock)
 
@@ -33,18 +33,18 @@ def unknown_callers(clock: Callable[[], float]) -> Rates:
 class Reviewing:
     """Sends reviews of one kind.
 
-    kube-apiserver answers 429 when it is busy, and 5xx while a replica of it starts or stops. One
-    such answer must not cost a caller theirs, so the review is asked for again: after what
-    Retry-After says, or else after a pause that doubles. If the deadline would pass meanwhile, the
-    refusal is the answer at once.
+    kube-apiserver answers 429 when it is busy, and 5xx while one of its replicas starts or stops.
+    One such answer must not fail the caller's request, so the review is retried: after the
+    Retry-After, or else with exponential backoff. If the deadline would pass before the retry, the
+    error is raised at once.
 
     Args:
-        client: of the Kubernetes API.
-        path: where reviews of this kind are made.
-        timeout: how long a review may take with all its attempts, in seconds.
-        under_way: how many may be asked for at once; a pause takes no place.
+        client: the client of the Kubernetes API.
+        path: where to post reviews of this kind.
+        timeout: how long a review may take, including retries, in seconds.
+        under_way: how many reviews may be in flight at once; one that waits to retry doesn't count.
         sleep: waits for a number of seconds.
-        rand: a number from 0 up to 1.
+        rand: returns a number in [0, 1).
     """
 
     def __init__(
@@ -65,10 +65,10 @@ class Reviewing:
         self._rand = rand
 
     async def send(self, review: Struct | Mapping[str, object]) -> bytes:
-        """The body of the answer.
+        """Send a review, and return the body of the answer.
 
         Raises:
-            KubernetesError: it is not a 2xx, or none came within the deadline.
+            KubernetesError: the answer is not a 2xx, or none came before the deadline.
         """
         clock = asyncio.get_running_loop().time
         deadline = clock() + self._timeout
@@ -81,7 +81,7 @@ class Reviewing:
                 if error.retry_after is not None:
                     pause = error.retry_after
                 if (
-                    not _is_worth_another(error)
+                    not _is_retryable(error)
                     or attempt == _MAX_ATTEMPTS
                     or clock() + pause >= deadline
                 ):
@@ -97,9 +97,9 @@ class Reviewing:
             raise KubernetesError(f"it did not answer within {self._timeout:g} s") from None
 
 
-def _is_worth_another(refusal: KubernetesError) -> bool:
-    code = refusal.code
-    # Without a code no answer came at all, as when the connection was reset.
+def _is_retryable(error: KubernetesError) -> bool:
+    code = error.code
+    # Without a code, no answer came at all, as when the connection was reset.
     return (
         code is None
         or code == HTTPStatus.TOO_MANY_REQUESTS

@@ -1,7 +1,7 @@
-"""What a request selects by, as a SubjectAccessReview has it (Kubernetes: AuthorizeWithSelectors).
+"""A request's selectors, as a SubjectAccessReview has them (Kubernetes: AuthorizeWithSelectors).
 
-An authorizer may allow less to who selects less. Selectors only narrow: one that cannot be read is
-left out, and the request is authorized as if it asked for everything.
+An authorizer may allow a request only because of its selectors. They can only narrow it: one that
+cannot be parsed is left out, and the request is authorized as if it selected everything.
 """
 
 import re
@@ -26,7 +26,7 @@ _LABEL_OPERATORS: Mapping[LabelOperator, Operator] = {
     "!": "DoesNotExist",
 }
 _NAME_FIELD = "metadata.name"
-# What stands between commas; a comma after a backslash is part of it.
+# The text between commas; a comma after a backslash is part of it.
 _TERM = re.compile(r"(?:\\.|[^\\,])+", re.DOTALL)
 _PARTS = re.compile(r"(?P<field>.*?)(?P<operator>!=|==|=)(?P<value>.*)", re.DOTALL)
 _VALUE = re.compile(r"(?:\\[\\,=]|[^\\,=])*", re.DOTALL)
@@ -38,8 +38,8 @@ class Requirement(Struct, frozen=True, omit_defaults=True):
 
     Attributes:
         key: the field or the label.
-        operator: how its value is compared.
-        values: what it is compared with; none for Exists and DoesNotExist.
+        operator: how to compare its value.
+        values: what to compare it with; empty for Exists and DoesNotExist.
     """
 
     key: str
@@ -48,7 +48,7 @@ class Requirement(Struct, frozen=True, omit_defaults=True):
 
 
 def label_requirements(selector: str) -> tuple[Requirement, ...]:
-    """What a label selector requires; nothing where it cannot be read."""
+    """Return the requirements of a label selector; empty if it cannot be parsed."""
     try:
         parsed = parse_selector(selector)
     except BadRequestError:
@@ -61,7 +61,7 @@ def label_requirements(selector: str) -> tuple[Requirement, ...]:
 
 
 def field_requirements(selector: str) -> tuple[Requirement, ...]:
-    """What a field selector requires; nothing where it cannot be read."""
+    """Return the requirements of a field selector; empty if it cannot be parsed."""
     try:
         return tuple(sorted(_field_requirements(selector), key=lambda one: (one.key, one.values)))
     except ValueError:
@@ -69,17 +69,17 @@ def field_requirements(selector: str) -> tuple[Requirement, ...]:
 
 
 def name_of(fields: tuple[Requirement, ...]) -> str:
-    """The one name that fields select; "" where they do not."""
+    """Return the one name that field requirements select; "" if they don't."""
     for one in fields:
         if one.key == _NAME_FIELD and one.operator == "In":
             (name,) = one.values
-            # What is no segment of a path is no name, as in Go's IsPathSegmentName.
+            # A name must be a valid path segment, as in Go's IsPathSegmentName.
             return "" if name in (".", "..") or "/" in name or "%" in name else name
     return ""
 
 
 def _field_requirements(selector: str) -> Iterator[Requirement]:
-    selector.encode()  # what is no text could not be sent
+    selector.encode()  # lone surrogates could not be sent
     if _TERM.sub("", selector).strip(","):
         raise ValueError("it ends within an escape")
     for term in _TERM.findall(selector):

@@ -1,4 +1,4 @@
-"""Bearer tokens, by TokenReview: the Kubernetes API tells whom a token stands for."""
+"""Bearer tokens: the Kubernetes API identifies their users, by TokenReview."""
 
 import hmac
 import secrets
@@ -20,10 +20,10 @@ from metrics_server.telemetry.sparing import SparingLog
 
 TOKEN_REVIEWS = "/apis/authentication.k8s.io/v1/tokenreviews"  # noqa: S105 - a path
 
-# As Go servers have them: short enough to forget a revoked token soon, long enough for a storm.
+# As in Go servers: short enough to drop a revoked token soon, long enough for bursts.
 _TTL_SECONDS = 10
 _MAX_REMEMBERED_BYTES = 8 * 1024 * 1024
-# Anyone can send a token: what reviews them must leave connections for what the server lives by.
+# Anyone can send a token: reviews must leave connections for the watches.
 _MAX_UNDER_WAY = 32
 
 log = structlog.stdlib.get_logger(__name__)
@@ -51,7 +51,7 @@ _decode = msgspec.json.Decoder(_TokenReview).decode
 
 
 def bearer_token(headers: Iterable[tuple[str, str]]) -> str | None:
-    """The token that a request brings; None where it brings none, or credentials of another kind.
+    """Return a request's bearer token; None without one, or with another kind of credentials.
 
     Only the first Authorization header counts, as in a Go server.
     """
@@ -64,17 +64,17 @@ def bearer_token(headers: Iterable[tuple[str, str]]) -> str | None:
 
 
 class TokenReviews:
-    """Tells whom a bearer token stands for.
+    """Identifies the users of bearer tokens.
 
-    An answer is kept for 10 s under a hash of the token, with a key that only this process has;
-    the token itself is neither kept nor logged. Requests with one token that come while it is
-    reviewed share the review.
+    An answer is cached for 10 s under a hash of the token, keyed with a secret of this process;
+    the token itself is neither stored nor logged. Concurrent requests with the same token share
+    one review.
 
     Args:
-        client: the door to the Kubernetes API; its user needs the ClusterRole
+        client: the client of the Kubernetes API; its user needs the ClusterRole
             system:auth-delegator.
-        timeout: how long a review may take with all its attempts, in seconds.
-        clock: seconds that never run backwards.
+        timeout: how long a review may take, including retries, in seconds.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -93,16 +93,16 @@ class TokenReviews:
         self._log = SparingLog(log, clock=clock)
 
     async def user(self, token: str, address: str = "") -> User | None:
-        """Whom a token stands for; None where it stands for nobody.
+        """Return the user of a token; None if it has no user.
 
         Args:
-            token: as it was sent.
-            address: where it came from, to which its review is charged.
+            token: as sent.
+            address: the address of the peer, whose quota of reviews the token uses.
 
         Raises:
-            TooManyReviewsError: too many new tokens came from there, or in all.
-            UnauthorizedError: the review told an error: mostly, that the token is not good.
-            KubernetesError: the review failed, or its answer cannot be read.
+            TooManyReviewsError: too many new tokens came from this address, or in total.
+            UnauthorizedError: the review returned an error, mostly because the token is invalid.
+            KubernetesError: the review failed, or its answer cannot be parsed.
         """
         key = hmac.digest(self._key, token.encode(errors="surrogateescape"), "sha256")
         return await self._users.get(key, partial(self._review, token, address))
@@ -118,14 +118,12 @@ class TokenReviews:
         try:
             body = await self._reviews.send(review)
         except KubernetesError as error:
-            told = _without(token, str(error))
-            raise KubernetesError(f"no TokenReview: {told}", error.code) from None
+            message = f"the TokenReview failed: {_without(token, str(error))}"
+            raise KubernetesError(message, error.code) from None
         status = _status(body)
         if status.authenticated:
             return _user(status)
-        self._log.info(
-            "a token was refused", peer=address, error=_without(token, status.error) or None
-        )
+        self._log.info("token rejected", peer=address, error=_without(token, status.error) or None)
         if status.error:
             raise UnauthorizedError
         return None
@@ -139,18 +137,18 @@ def _status(body: bytes) -> _Status:
     try:
         return _decode(body).status
     except (msgspec.DecodeError, ValueError) as error:
-        raise KubernetesError(f"a TokenReview cannot be read: {error}") from None
+        raise KubernetesError(f"the TokenReview's answer is malformed: {error}") from None
 
 
 def _user(status: _Status) -> User:
     if status.user is None or not status.user.username:
-        raise KubernetesError("a TokenReview accepts a token, but names no user")
-    told = status.user
+        raise KubernetesError("the TokenReview accepted a token without naming a user")
+    user = status.user
     return User(
-        told.username,
-        uid=told.uid,
-        groups=tuple(told.groups or ()),
+        user.username,
+        uid=user.uid,
+        groups=tuple(user.groups or ()),
         extra=tuple(
-            (key, tuple(values or ())) for key, values in sorted((told.extra or {}).items())
+            (key, tuple(values or ())) for key, values in sorted((user.extra or {}).items())
         ),
     )

@@ -1,4 +1,4 @@
-"""Authorities that flags name by files, followed for as long as the server runs."""
+"""CA bundles in files that flags name, reloaded when they change."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,19 +14,19 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class TrustFiles:
-    """Follows the content of files of authorities.
+    """Reloads files of CA certificates when they change.
 
-    Content is compared, not the time of a change, as for serving certificates. A file that cannot
-    be used any more (it is gone, empty or garbled) changes nothing: an accident there must not
-    lock everybody out. To stop trusting an authority, take it out of its file.
+    The contents are compared, not modification times, as for serving certificates. A file that
+    becomes unusable (missing, empty or malformed) changes nothing: an accident there must not lock
+    everybody out. To stop trusting a CA, remove it from its file.
 
     Args:
-        files: by the flag that names it.
-        interval: how often the files are read, in seconds.
+        files: by the flag that names them.
+        interval: how often to read the files, in seconds.
         sleep: waits for a number of seconds.
 
     Attributes:
-        content: by flag, the PEM that is trusted.
+        content: the trusted PEM, by flag.
     """
 
     def __init__(
@@ -42,8 +42,8 @@ class TrustFiles:
         self._sleep = sleep
         self._outages = Outages(
             log,
-            "kept the authorities that a file held before",
-            "the authorities of a file can be used again",
+            "CA file unusable, keeping its last good content",
+            "CA file usable again",
             key="flag",
             each_error=True,
         )
@@ -65,7 +65,7 @@ class TrustFiles:
                 changed()
 
     async def _read_again(self) -> bool:
-        """Read every file; whether any of them has changed."""
+        """Read every file again, and return whether any of them has changed."""
         before = dict(self.content)
         for flag, path in self._files.items():
             try:
@@ -75,7 +75,7 @@ class TrustFiles:
             else:
                 self._outages.recovered(flag)
                 if self.content[flag] != before[flag]:
-                    log.info("took over the authorities of a file as it has changed", flag=flag)
+                    log.info("CA file reloaded", flag=flag)
         return self.content != before
 
 

@@ -13,7 +13,7 @@ from metrics_server.commands.running import options_of
 from metrics_server.config.sections import CertificatesConfig
 from metrics_server.errors import ConfigurationError
 from metrics_server.tls.authority import Authority
-from metrics_server.tls.pairs import told, validity
+from metrics_server.tls.pairs import utc_text, validity
 from metrics_server.tls.self_managed import names_of
 from metrics_server.tls.shared import API_SERVICE
 
@@ -112,7 +112,7 @@ def _what_to_do(options: CertsOptions, bundle: bytes, end: datetime) -> str:
     encoded = base64.b64encode(bundle).decode()
     days = (end - datetime.now(UTC)).days
     return f"""\
-Wrote {folder}/ca.crt, {folder}/tls.crt and {folder}/tls.key, valid until {told(end)}.
+Wrote {folder}/ca.crt, {folder}/tls.crt and {folder}/tls.key, valid until {utc_text(end)}.
 
 1. Give the pair to the server, which reads it with `--cert-dir` from where the Secret is mounted:
 

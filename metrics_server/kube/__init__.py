@@ -1,1 +1,1 @@
-"""The Kubernetes API as this product sees it: pods, exporters' endpoints, label selectors."""
+"""The Kubernetes API as this product uses it: pods, exporters' endpoints, label selectors."""

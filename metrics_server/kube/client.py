@@ -1,6 +1,6 @@
-"""The door to the Kubernetes API: bytes of JSON in, errors as sentences out.
+"""The client of the Kubernetes API: returns bytes of JSON, and raises errors that people can read.
 
-The names of the official client carry no types; they end here and in `kube.credentials`.
+The official client is untyped, so it is used only here and in `kube.credentials`.
 """
 
 import asyncio
@@ -22,20 +22,20 @@ from msgspec import Struct
 from metrics_server.common.outages import Outage
 from metrics_server.errors import KubernetesError
 from metrics_server.http.sockets import why
-from metrics_server.kube.credentials import UNUSABLE, load_credentials, told
+from metrics_server.kube.credentials import UNUSABLE, load_credentials, printed
 
-# A watch event holds one object and etcd takes none above 1.5 MiB by default; above this, what
-# comes is no event.
+# A watch event contains one object, and etcd limits those to 1.5 MiB by default; anything above
+# this is not an event.
 MAX_EVENT_BYTES = 16 * 1024 * 1024
 
 _CONNECT_SECONDS = 10
-# A watch is answered at once; only what happens in the cluster is waited for.
+# A watch is answered at once; only its events take time.
 _OPEN_SECONDS = 30
-# Apart from watches, which have a pool of their own: neither can take the other's connections.
+# Watches have a separate pool, so that neither can use up the other's connections.
 _MAX_CONNECTIONS = 100
-# As often as client-go reads a projected token anew (k8s.io/client-go/transport/token_source.go).
+# As often as client-go reloads a projected token (k8s.io/client-go/transport/token_source.go).
 _REFRESH_SECONDS = 60
-# More would be no time that anybody waits for.
+# A Retry-After with more digits is nonsense.
 _MAX_DIGITS = 6
 _UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
 
@@ -47,14 +47,14 @@ class _Status(msgspec.Struct):
 
 
 async def connect(kubeconfig: Path | None) -> "KubernetesClient":
-    """A client for the cluster that the configuration names; nothing is asked of it yet.
+    """Return a client for the cluster that the configuration names, without sending a request.
 
     Args:
-        kubeconfig: the file to use; without it $KUBECONFIG (or else ~/.kube/config) where it
-            exists, else the service account of the pod that this runs in.
+        kubeconfig: the file to use; without it $KUBECONFIG (or else ~/.kube/config) if it exists,
+            else the service account of the pod that this runs in.
 
     Raises:
-        ConfigurationError: no configuration was found, or the one found cannot be used.
+        ConfigurationError: no configuration was found, or the one found is unusable.
     """
     api, load = await asyncio.to_thread(load_credentials, kubeconfig)
     api.rest_client.pool_manager = _session(api, _MAX_CONNECTIONS)
@@ -65,9 +65,9 @@ async def connect(kubeconfig: Path | None) -> "KubernetesClient":
 
 
 def _session(api: ApiClient, connections: int) -> aiohttp.ClientSession:
-    """A pool of at most so many connections; 0 is no bound.
+    """Return a pool of at most this many connections; 0 means no limit.
 
-    The official client's own would not notice a peer that is gone.
+    The official client's own pool would not notice a dead peer.
     """
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
@@ -78,12 +78,12 @@ def _session(api: ApiClient, connections: int) -> aiohttp.ClientSession:
 
 
 class KubernetesClient:
-    """Asks the Kubernetes API. Made by `connect`; to be closed.
+    """A client of the Kubernetes API. Create it with `connect`, and close it.
 
     Args:
         api: the official client.
-        watching: the same, with a pool of connections for watches alone.
-        load: reads the credentials anew; it may block.
+        watching: the same, with a connection pool for watches only.
+        load: reloads the credentials; it may block.
     """
 
     def __init__(self, api: ApiClient, watching: ApiClient, load: Callable[[], None]) -> None:
@@ -93,8 +93,8 @@ class KubernetesClient:
         self._refresh_at = time.monotonic() + _REFRESH_SECONDS
         self._outage = Outage(
             log,
-            "kept the credentials, as they cannot be read anew",
-            "the credentials can be read again",
+            "credentials not reloaded, keeping the current ones",
+            "credentials reloaded",
             each_error=True,
         )
 
@@ -108,12 +108,12 @@ class KubernetesClient:
         await self._watching.close()
         await self._api.close()
 
-    async def get(self, path: str, query: Mapping[str, str], *, timeout: float) -> bytes:  # noqa: ASYNC109 - it is handed on to aiohttp, which tells what timed out
-        """The body of the answer to a GET.
+    async def get(self, path: str, query: Mapping[str, str], *, timeout: float) -> bytes:  # noqa: ASYNC109 - aiohttp applies it, and says what timed out
+        """Send a GET, and return the body of the answer.
 
         Args:
             path: from the root, such as /api/v1/pods.
-            query: its parameters, not yet encoded.
+            query: the parameters, not yet encoded.
             timeout: for the whole answer, in seconds.
 
         Raises:
@@ -131,12 +131,12 @@ class KubernetesClient:
         *,
         timeout: float,  # noqa: ASYNC109 - as for `get`
     ) -> bytes:
-        """The body of the answer to a request that writes, or that asks for a review.
+        """Send a write or a review, and return the body of the answer.
 
         Args:
-            method: PATCH is a JSON merge patch (RFC 7386).
+            method: PATCH sends a JSON merge patch (RFC 7386).
             path: as for `get`.
-            body: what is sent, as JSON.
+            body: the body, which is sent as JSON.
             timeout: as for `get`.
 
         Raises:
@@ -151,12 +151,12 @@ class KubernetesClient:
     async def watch(
         self, path: str, query: Mapping[str, str], *, silence: float
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """A stream of lines, each one watch event, as bytes of JSON.
+        """Open a watch: a stream of lines, each of them one watch event, as bytes of JSON.
 
         Args:
             path: as for `get`.
             query: as for `get`; with watch=true.
-            silence: how long nothing may come before the connection counts as lost, in seconds.
+            silence: how long the stream may be silent before it counts as lost, in seconds.
 
         Raises:
             KubernetesError: the answer is not a 2xx, or none came; while reading: the connection
@@ -218,7 +218,7 @@ class KubernetesClient:
             try:
                 answer = await api.call_api(*request, _request_timeout=limits)
             except aiohttp.ServerDisconnectedError:
-                # A connection that the API had closed as idle: once more, on another.
+                # The API had closed the connection as idle: retry once, on another.
                 answer = await api.call_api(*request, _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
         except _UNREACHABLE as error:
@@ -228,7 +228,7 @@ class KubernetesClient:
                 raise await self._refusal(response)
             yield response
         finally:
-            # A connection whose answer was read whole has gone back to the pool already.
+            # Once the answer was read completely, its connection is already back in the pool.
             response.close()
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
@@ -238,7 +238,7 @@ class KubernetesClient:
             raise self._unreachable(error) from error
 
     async def _refresh(self) -> None:
-        """Read the credentials anew when it is time; meanwhile other calls use what there is."""
+        """Reload the credentials when due; meanwhile other calls use the current ones."""
         now = time.monotonic()
         if now < self._refresh_at:
             return
@@ -246,8 +246,8 @@ class KubernetesClient:
         try:
             await asyncio.to_thread(self._load)
         except UNUSABLE as error:
-            # If they are not good any more, the API says so.
-            self._outage.failed(told(error))
+            # If they are no longer valid, the API says so.
+            self._outage.failed(printed(error))
         else:
             self._outage.recovered()
 
@@ -258,31 +258,31 @@ class KubernetesClient:
             message = msgspec.json.decode(await response.read(), type=_Status).message
         except (*_UNREACHABLE, msgspec.DecodeError):
             message = ""
-        told = message or f"{self.host} answered {response.status} {response.reason}"
-        return KubernetesError(told, response.status, _retry_after(response))
+        text = message or f"{self.host} answered {response.status} {response.reason}"
+        return KubernetesError(text, response.status, _retry_after(response))
 
     def _unreachable(self, error: Exception) -> KubernetesError:
         match error:
             case TimeoutError():
-                told = "it did not answer in time"
+                text = "it did not answer in time"
             case aiohttp.ClientPayloadError():
-                told = "it broke its answer off"
+                text = "the connection closed before the end of the answer"
             case _:
-                told = why(error)
-        return KubernetesError(f"the Kubernetes API at {self.host} cannot be reached: {told}")
+                text = why(error)
+        return KubernetesError(f"the Kubernetes API at {self.host} cannot be reached: {text}")
 
 
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    """Seconds, as the Kubernetes API tells them; a date is nothing that it sends."""
-    told = response.headers.get("Retry-After", "")
-    return float(told) if told.isascii() and told.isdigit() and len(told) <= _MAX_DIGITS else None
+    """Return the Retry-After in seconds; the Kubernetes API never sends a date."""
+    text = response.headers.get("Retry-After", "")
+    return float(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """A socket that notices within a minute that its peer is gone.
+    """Return a socket that notices a dead peer within a minute.
 
-    A watch only listens, so without probes a peer that vanished is waited for as long as the
-    watch lasts, and the pods known here grow old. client-go has HTTP/2 pings for this.
+    A watch sends nothing, so without keepalive probes it would not notice a dead peer before its
+    own timeout, and the pods would become stale. client-go uses HTTP/2 pings for this.
     """
     family, kind, protocol, *_ = address
     made = socket.socket(family, kind, protocol)

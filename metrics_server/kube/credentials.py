@@ -1,7 +1,7 @@
-"""Finding the way to a cluster, and the credentials for it, by the official client.
+"""Finding the address of a cluster, and the credentials for it, with the official client.
 
-It is used for what is hard to get right and changes with the platform: kubeconfig files, TLS,
-credential plugins, tokens that rotate. All of it reads files, so all of it belongs in a thread.
+It does what is hard to get right and depends on the platform: kubeconfig files, TLS, credential
+plugins, token rotation. All of it reads files, so all of it must run in a thread.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ from metrics_server.errors import ConfigurationError
 
 Loaded = TypeVar("Loaded")
 
-# The last four are what the client raises at a file that is no kubeconfig.
+# The last four are what the client raises for a file that is not a kubeconfig.
 UNUSABLE = (
     ConfigException,
     yaml.YAMLError,
@@ -34,13 +34,15 @@ UNUSABLE = (
 
 
 def load_credentials(kubeconfig: Path | None) -> tuple[ApiClient, Callable[[], None]]:
-    """The official client, configured, and what reads its credentials anew; both block.
+    """Return the official client, configured, and a function that reloads its credentials.
+
+    Both block.
 
     Args:
         kubeconfig: as for `kube.client.connect`.
 
     Raises:
-        ConfigurationError: no configuration was found, or the one found cannot be used.
+        ConfigurationError: no configuration was found, or the one found is unusable.
     """
     configuration = Configuration()
     source, load = _source(configuration, kubeconfig)
@@ -48,7 +50,7 @@ def load_credentials(kubeconfig: Path | None) -> tuple[ApiClient, Callable[[], N
         reload = load()
         api = ApiClient(configuration)
     except UNUSABLE as error:
-        raise ConfigurationError(f"{source} cannot be used: {told(error)}") from None
+        raise ConfigurationError(f"{source} cannot be used: {printed(error)}") from None
     api.user_agent = "gpu-metrics-server"
     return api, reload
 
@@ -56,7 +58,7 @@ def load_credentials(kubeconfig: Path | None) -> tuple[ApiClient, Callable[[], N
 def _source(
     configuration: Configuration, kubeconfig: Path | None
 ) -> tuple[str, Callable[[], Callable[[], None]]]:
-    """Where the configuration comes from, in words, and what loads it."""
+    """Return where the configuration comes from, in words, and a function that loads it."""
     # $KUBECONFIG can name several files, which are merged.
     files = str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
     if any(Path(file).expanduser().exists() for file in files.split(os.pathsep) if file):
@@ -65,8 +67,8 @@ def _source(
         raise ConfigurationError(f"the kubeconfig {kubeconfig} does not exist")
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise ConfigurationError(
-            f"no way to a Kubernetes API: {files} does not exist, and this is no pod of a cluster "
-            "(KUBERNETES_SERVICE_HOST is not set); give --kubeconfig FILE or set KUBECONFIG"
+            f"no Kubernetes API configured: {files} does not exist, and this does not run in a pod "
+            "(KUBERNETES_SERVICE_HOST is not set); set --kubeconfig FILE or KUBECONFIG"
         )
     return "the service account of this pod", lambda: _from_service_account(configuration)
 
@@ -79,7 +81,7 @@ def _from_kubeconfig(configuration: Configuration, files: str) -> Callable[[], N
 
 
 def _run_in_this_thread(loading: Coroutine[object, object, Loaded]) -> Loaded:
-    """Run what reads files, and may run a credential plugin, apart from the server's event loop."""
+    """Run a coroutine that blocks (on files, or a credential plugin) outside the server's loop."""
     return asyncio.run(loading)
 
 
@@ -91,6 +93,6 @@ def _from_service_account(configuration: Configuration) -> Callable[[], None]:
     return load
 
 
-def told(error: Exception) -> str:
-    """What an error says, without the part of a kubeconfig that the client may put into it."""
+def printed(error: Exception) -> str:
+    """Return an error's message, without the part of a kubeconfig that the client may quote."""
     return str(error).partition("{")[0]

@@ -1,7 +1,7 @@
-"""Where the exporters of a node are, as the EndpointSlices of their Services tell it.
+"""The addresses of each node's exporters, from the EndpointSlices of their Services.
 
-Whatever a slice has in it, it is decoded or refused as a whole, and never raises later: one odd
-endpoint must not cost the others.
+Whatever a slice contains, it is either decoded or rejected as a whole, and never raises later: one
+odd endpoint must not affect the others.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ class ServiceRef(Struct, frozen=True):
     Attributes:
         namespace: metadata.namespace.
         name: metadata.name.
-        port: the name of the port that serves metrics; None where it goes without saying.
+        port: the name of the port that serves metrics; None to choose it by its usual names.
     """
 
     namespace: str
@@ -41,8 +41,8 @@ class Endpoint(Struct, frozen=True):
     Attributes:
         node: the node that it runs on.
         host: its IP address, IPv4 or IPv6, without brackets.
-        port: the number of its port.
-        service: the Service that it belongs to; of two, the first in order.
+        port: its port number.
+        service: the Service that it belongs to; of several, the first in order.
     """
 
     node: str
@@ -52,7 +52,7 @@ class Endpoint(Struct, frozen=True):
 
 
 class Unplaced(Struct, frozen=True):
-    """A ready endpoint of which it is not known which node it reports on.
+    """A ready endpoint whose node is unknown.
 
     Attributes:
         service: the Service that it belongs to.
@@ -95,7 +95,7 @@ class _Metadata(Struct):
 
 
 class EndpointSlice(Struct, rename="camel"):
-    """The part of a discovery.k8s.io/v1 EndpointSlice that is needed here."""
+    """The fields of a discovery.k8s.io/v1 EndpointSlice that are needed here."""
 
     metadata: _Metadata
     address_type: str
@@ -107,27 +107,27 @@ _decode = msgspec.json.Decoder(EndpointSlice).decode
 
 
 def decode_endpoint_slice(raw: Raw | bytes) -> EndpointSlice:
-    """An EndpointSlice from its JSON.
+    """Decode an EndpointSlice from JSON.
 
     Raises:
-        msgspec.DecodeError: it is none.
+        msgspec.DecodeError: it is not an EndpointSlice.
     """
     return _decode(raw)
 
 
 def service_selector(services: Iterable[ServiceRef]) -> str:
-    """The label selector of the slices of all these Services, in any namespace."""
+    """Return the label selector of the slices of all these Services, in any namespace."""
     names = sorted({service.name for service in services})
     return f"{SERVICE_NAME_LABEL} in ({','.join(names)})"
 
 
 class EndpointStore:
-    """The exporters of each node, as far as they are known here.
+    """The known exporters of each node.
 
     Args:
-        services: whose endpoints are exporters. Slices of any other Service are passed over.
-        nodes: tells the node of an endpoint that does not name it, by its address; None if that
-            is not to be found out.
+        services: the Services whose endpoints are exporters. Other slices are ignored.
+        nodes: finds the node of an endpoint that does not name it, by its address; None to skip
+            such endpoints.
     """
 
     def __init__(self, services: Iterable[ServiceRef], nodes: NodeStore | None = None) -> None:
@@ -142,8 +142,8 @@ class EndpointStore:
         return sum(map(len, self.by_node().values()))
 
     def by_node(self) -> Mapping[str, tuple[Endpoint, ...]]:
-        """The exporters on each node that are ready: the same object until one changes."""
-        # Made when asked for: a roll-out of the exporters changes the slices once a node.
+        """Return the ready exporters of each node: the same object until one changes."""
+        # Built on demand: a rollout of the exporters changes the slices once per node.
         addresses = _UNKNOWN if self._node_store is None else self._node_store.by_address()
         if self._by_node is None or addresses is not self._addresses:
             self._addresses = addresses
@@ -151,12 +151,12 @@ class EndpointStore:
         return self._by_node
 
     def unplaced(self) -> Sequence[Unplaced]:
-        """The ready endpoints whose nodes are not known, in order."""
+        """Return the ready endpoints whose nodes are unknown, in order."""
         self.by_node()
         return self._unplaced
 
     def replace(self, items: Iterable[EndpointSlice], namespace: str | None = None) -> None:
-        """Hold exactly these slices from now on; of one namespace, or of all."""
+        """Replace all slices, of one namespace or of all."""
         others = {
             key: item
             for key, item in self._slices.items()
@@ -166,7 +166,7 @@ class EndpointStore:
         self._by_node = None
 
     def apply(self, kind: Literal["ADDED", "MODIFIED", "DELETED"], item: EndpointSlice) -> None:
-        """Take over one change."""
+        """Apply one change."""
         if kind != "DELETED" and self._service(item):
             self._slices[_key(item)] = item
         else:
@@ -181,7 +181,7 @@ class EndpointStore:
         nodes: dict[str, list[Endpoint]] = {}
         unplaced: list[Unplaced] = []
         seen: set[tuple[str | TargetRef, int]] = set()
-        # IPv4 before IPv6: of a pod that has both, one is enough.
+        # IPv4 before IPv6: one is enough for a pod that has both.
         for item in sorted(self._slices.values(), key=lambda s: (s.address_type, *_key(s))):
             service = self._service(item)
             port = _metrics_port(item.ports or (), service.port if service else None)
@@ -204,11 +204,11 @@ class EndpointStore:
 
 
 class NamespacedEndpoints:
-    """The part of a store that the slices of one namespace fill.
+    """The part of a store for the slices of one namespace.
 
     Args:
-        store: the whole.
-        namespace: whose slices these are.
+        store: the whole store.
+        namespace: the namespace.
     """
 
     def __init__(self, store: EndpointStore, namespace: str) -> None:
@@ -216,11 +216,11 @@ class NamespacedEndpoints:
         self._namespace = namespace
 
     def replace(self, items: Iterable[EndpointSlice]) -> None:
-        """Hold exactly these slices of the namespace from now on."""
+        """Replace all slices of the namespace."""
         self._store.replace(items, self._namespace)
 
     def apply(self, kind: Literal["ADDED", "MODIFIED", "DELETED"], item: EndpointSlice) -> None:
-        """Take over one change."""
+        """Apply one change."""
         self._store.apply(kind, item)
 
 
@@ -229,7 +229,7 @@ def _key(item: EndpointSlice) -> tuple[str, str]:
 
 
 def _host(endpoint: _Endpoint) -> str | None:
-    """Where an endpoint is to be asked; None if it is not ready, or has no IP address."""
+    """Return the address of an endpoint; None if it is not ready, or has no IP address."""
     if endpoint.conditions is not None and endpoint.conditions.ready is False:
         return None
     # "Clients are expected to use the first address."
@@ -237,13 +237,13 @@ def _host(endpoint: _Endpoint) -> str | None:
 
 
 def _pod(endpoint: _Endpoint) -> TargetRef | None:
-    """The pod behind an endpoint, if it names one."""
+    """Return the pod behind an endpoint, if it names one."""
     pod = endpoint.target_ref
     return pod if pod is not None and pod.name else None
 
 
 def _metrics_port(ports: Sequence[_Port | None], wanted: str | None) -> int | None:
-    """The port that serves metrics: the wanted, the only, the one so named, or the first."""
+    """Return the port that serves metrics: the wanted, a usual name, or the first."""
     usable = {
         port.name or "": port.port
         for port in ports

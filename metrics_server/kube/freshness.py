@@ -1,4 +1,4 @@
-"""Pods, for as long as they are known to be those of the cluster."""
+"""Pods that are known to be up to date."""
 
 from metrics_server.errors import PodsUnknownError
 from metrics_server.kube.pod_stores import PodStore
@@ -7,11 +7,11 @@ from metrics_server.kube.reflector import Reflector
 
 
 class WatchedPods:
-    """The pods of a store, refused while what keeps it in step has lost touch with the cluster.
+    """The pods of a store, for as long as its reflector is in contact with the cluster.
 
     Args:
-        store: holds the pods.
-        reflector: keeps it in step.
+        store: the pods.
+        reflector: keeps the store in sync.
     """
 
     def __init__(self, store: PodStore, reflector: Reflector[Pod]) -> None:
@@ -22,20 +22,19 @@ class WatchedPods:
         return len(self._store)
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """Every pod of a namespace: the same object for as long as none of them has changed.
+        """Return every pod of a namespace: the same object until one of them changes.
 
         Raises:
-            PodsUnknownError: they have not been listed yet, or may have changed unnoticed.
+            PodsUnknownError: they have not been listed yet, or may be out of date.
         """
         if not self._reflector.synced.is_set():
             raise PodsUnknownError(
-                "the pods of the cluster are not known yet: the server has just started, or the "
-                "Kubernetes API does not list them to it; /readyz and its log say which"
+                "the pods of the cluster are not known yet: the server has just started, or it "
+                "cannot list them from the Kubernetes API; /readyz and its log say which"
             )
         if self._reflector.is_stale:
             raise PodsUnknownError(
-                "the pods may have changed unnoticed: the Kubernetes API has told the server "
-                f"nothing about them for {self._reflector.silence:.0f} seconds; /readyz and its "
-                "log say why"
+                "the pods may be out of date: the server has heard nothing from the Kubernetes "
+                f"API for {self._reflector.silence:.0f} seconds; /readyz and its log say why"
             )
         return self._store.in_namespace(namespace)

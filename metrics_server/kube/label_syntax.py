@@ -1,4 +1,4 @@
-"""What a label's key and value may look like, in the words of k8s.io/apimachinery's validation."""
+"""Validation of labels' keys and values, with the messages of k8s.io/apimachinery."""
 
 import re
 from collections.abc import Iterable
@@ -31,7 +31,7 @@ _SUBDOMAIN_SYNTAX = (
 
 
 def key_problems(key: str) -> list[str]:
-    """What is wrong with a label's key, as validation.IsQualifiedName tells it."""
+    """Return what is wrong with a label's key, as validation.IsQualifiedName words it."""
     *prefixes, name = key.split("/")
     if len(prefixes) > 1:
         return [f"a qualified name {_NAME_SYNTAX} {_OPTIONAL_PREFIX}"]
@@ -46,7 +46,7 @@ def key_problems(key: str) -> list[str]:
 
 
 def value_problems(value: str) -> list[str]:
-    """What is wrong with a label's value, as validation.IsValidLabelValue tells it."""
+    """Return what is wrong with a label's value, as validation.IsValidLabelValue words it."""
     return list(_syntax_problems(value, _MAX_NAME_LENGTH, _VALUE, _VALUE_SYNTAX))
 
 

@@ -1,11 +1,11 @@
 """Label selectors, parsed and matched as the Kubernetes API does (k8s.io/apimachinery/pkg/labels).
 
-A selector is requirements joined by commas, and all must hold:
+A selector is a list of requirements joined by commas, all of which must be met:
 
     app=web   app==web   app!=web   tier in (gpu,accel)   tier notin (cpu)   app   !app   n>1   n<9
 
-`!=` and `notin` match a pod too that has no such label; `>` and `<` compare 64-bit integers.
-The words of a refusal are the API's own, so that they mean here what they mean to kubectl.
+`!=` and `notin` also match a pod without the label; `>` and `<` compare 64-bit integers.
+Error messages are the API's own, so that they read as they do from kubectl.
 """
 
 import json
@@ -21,9 +21,9 @@ from metrics_server.errors import BadRequestError
 from metrics_server.kube.label_syntax import key_problems, value_problems
 
 MAX_SELECTOR_LENGTH = 8192
-"""Characters in a selector: more than a URL carries through most proxies."""
+"""Characters in a selector: more than most proxies allow in a URL."""
 
-# The spellings of k8s.io/apimachinery/pkg/selection; "==" is told as "=", which means the same.
+# The spellings of k8s.io/apimachinery/pkg/selection; "==" becomes "=", which means the same.
 Operator = Literal["=", "!=", "in", "notin", "exists", "!", "gt", "lt"]
 
 _OPERATORS: Mapping[str, Operator] = {
@@ -42,17 +42,17 @@ _NOT_A_WORD = frozenset({_END, "==", "!=", *"=!(),<>"})
 
 _ABSENT: frozenset[str | None] = frozenset({None})
 _INT64 = range(-(2**63), 2**63)
-# A label's value has at most 63 characters; a longer run of digits is none.
+# A label's value has at most 63 characters; a longer run of digits cannot be one.
 _INTEGER = re.compile(r"[+-]?[0-9]{1,63}")
 
 
 class Requirement(Struct, frozen=True, order=True):
-    """One condition on one label, as `parse_selector` makes it.
+    """One condition on one label, as parsed by `parse_selector`.
 
     Attributes:
         key: the label's name, with its prefix.
-        operator: how its value is compared.
-        values: what it is compared with, sorted: none for "exists" and "!", one or more for "in"
+        operator: how to compare its value.
+        values: what to compare it with, sorted: empty for "exists" and "!", one or more for "in"
             and "notin", one for the others. The empty string is a value.
     """
 
@@ -74,18 +74,18 @@ class Requirement(Struct, frozen=True, order=True):
 
 
 class Selector(Struct, frozen=True, dict=True, cache_hash=True):
-    """Which labels are meant; with no requirement, all are.
+    """A label selector; without requirements, it matches everything.
 
-    `str()` gives the canonical form, which parses back to an equal selector.
+    `str()` returns the canonical form, which parses back to an equal selector.
 
     Attributes:
-        requirements: all of these must hold; sorted, each once.
+        requirements: all must be met; sorted, without duplicates.
     """
 
     requirements: tuple[Requirement, ...] = ()
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether every requirement holds for these labels."""
+        """Whether these labels meet every requirement."""
         for key, values, inside in self._memberships:
             if (labels.get(key) in values) is not inside:
                 return False
@@ -98,8 +98,8 @@ class Selector(Struct, frozen=True, dict=True, cache_hash=True):
     def __str__(self) -> str:
         return ",".join(map(str, self.requirements))
 
-    # A request asks of thousands of pods, so what can be known beforehand is made once. Every
-    # operator but two asks if the value, None where the label is absent, is in a set or is not.
+    # One request checks thousands of pods, so whatever can be precomputed is computed once. Every
+    # operator but two checks whether the value (None for an absent label) is in a set, or is not.
     @cached_property
     def _memberships(self) -> tuple[tuple[str, frozenset[str | None], bool], ...]:
         return tuple(
@@ -118,11 +118,11 @@ class Selector(Struct, frozen=True, dict=True, cache_hash=True):
 
 
 MAX_REQUIREMENTS = 64
-"""Requirements in a selector: each of them is asked of every pod of the namespace."""
+"""Requirements in a selector: each of them is checked for every pod of the namespace."""
 
 
 def parse_selector(text: str) -> Selector:
-    """The selector that a labelSelector parameter, already form-decoded, is written for.
+    """Parse the value of a labelSelector parameter, already form-decoded.
 
     Raises:
         BadRequestError: it is malformed, longer than `MAX_SELECTOR_LENGTH`, or has more than
@@ -133,17 +133,17 @@ def parse_selector(text: str) -> Selector:
     if len(text) > MAX_SELECTOR_LENGTH:
         raise BadRequestError(
             f"the label selector has {len(text)} characters, "
-            f"but at most {MAX_SELECTOR_LENGTH} are accepted: select by fewer labels or values"
+            f"but at most {MAX_SELECTOR_LENGTH} are allowed: select by fewer labels or values"
         )
     return _parse(text)
 
 
 def _parse(text: str) -> Selector:
-    # A lone surrogate is in no valid label, and could not be sent back in the error.
+    # A valid label has no lone surrogates, and they could not be sent back in the error.
     return _Parser(text.encode(errors="backslashreplace").decode()).selector()
 
 
-# As many selectors as the HPAs of a large cluster have; the bound is for memory.
+# As many selectors as the HPAs of a large cluster have; bounded to limit memory.
 _known = lru_cache(maxsize=512)(_parse)
 
 
@@ -182,7 +182,7 @@ class _Parser:
             self._take()
         key = self._word()
         if problems := key_problems(key):
-            # Here the API prints the field that is at fault, and it has none to name.
+            # Here the API prints the invalid field, and there is none to name.
             raise ValueError(_invalid("<nil>", key, problems))
         if negated:
             return Requirement(key, "!")
@@ -198,9 +198,9 @@ class _Parser:
         return "" if self._peek() in (_END, ",") else self._word()
 
     def _value_set(self) -> set[str]:
-        """What stands in parentheses; nothing before, between or after commas is an empty value.
+        """Parse the values in parentheses; nothing before, between or after commas is a "" value.
 
-        As in the API's parser, an even run of commas may not stand before the closing one.
+        As in the API's parser, an even run of commas must not precede the closing parenthesis.
         """
         if (opening := self._take()) != "(":
             raise ValueError(f"found '{opening}' expected: '('")
@@ -250,7 +250,7 @@ def _invalid(field: str, value: str, problems: Iterable[str]) -> str:
 
 
 def _checked(key: str, operator: Operator, values: Iterable[str]) -> tuple[str, ...]:
-    """The values, sorted; a ValueError if one is no label's value, or no integer where it must."""
+    """Return the values, sorted; a ValueError for an invalid value, or a bound not an integer."""
     ordered = tuple(sorted(values))
     for index, value in enumerate(ordered):
         if operator in ("gt", "lt") and _int64(value) is None:
@@ -262,7 +262,7 @@ def _checked(key: str, operator: Operator, values: Iterable[str]) -> tuple[str, 
 
 
 def _int64(text: str | None) -> int | None:
-    """The integer that strconv.ParseInt(text, 10, 64) reads; None where it reads none."""
+    """Parse an integer as strconv.ParseInt(text, 10, 64) does; None if it is not one."""
     if text is None or not _INTEGER.fullmatch(text):
         return None
     number = int(text)

@@ -1,4 +1,4 @@
-"""Which node has which address, for exporters whose EndpointSlices do not name their nodes."""
+"""Nodes by address, for exporters whose EndpointSlices do not name their nodes."""
 
 from collections.abc import Iterable, Mapping
 from ipaddress import ip_address
@@ -41,20 +41,20 @@ _decode = msgspec.json.Decoder(_Node).decode
 
 
 def decode_node(raw: Raw | bytes) -> Node:
-    """A Node from its JSON.
+    """Decode a Node from JSON.
 
     Raises:
-        msgspec.DecodeError: it is not one.
+        msgspec.DecodeError: it is not a Node.
     """
     node = _decode(raw)
-    told = (node.status and node.status.addresses) or ()
-    # A node's host names are addresses too, to Kubernetes; an endpoint's are not.
-    found = (parse_address(one.address or "") for one in told)
+    listed = (node.status and node.status.addresses) or ()
+    # Kubernetes also lists a node's host names as addresses; an endpoint has none.
+    found = (parse_address(one.address or "") for one in listed)
     return Node(node.metadata.name, tuple(sorted({one for one in found if one is not None})))
 
 
 def parse_address(text: str) -> str | None:
-    """An IP address in its shortest form; None for anything else, one with a zone included."""
+    """Return an IP address in its shortest form; None for anything else, or one with a zone."""
     try:
         return None if "%" in text else str(ip_address(text))
     except ValueError:
@@ -62,7 +62,7 @@ def parse_address(text: str) -> str | None:
 
 
 class NodeStore:
-    """The nodes of the cluster by their addresses."""
+    """The nodes of the cluster by address."""
 
     def __init__(self) -> None:
         self._nodes: dict[str, Node] = {}
@@ -72,9 +72,9 @@ class NodeStore:
         return len(self._nodes)
 
     def by_address(self) -> Mapping[str, str]:
-        """The name of the node at each address: the same object until an address changes.
+        """Return the name of the node at each address: the same object until an address changes.
 
-        An address that two nodes claim is left out: it does not tell which of them is meant.
+        An address that two nodes claim is ambiguous, and left out.
         """
         if self._by_address is None:
             names: dict[str, str | None] = {}
@@ -87,12 +87,12 @@ class NodeStore:
         return self._by_address
 
     def replace(self, items: Iterable[Node]) -> None:
-        """Hold exactly these nodes from now on."""
+        """Replace all nodes."""
         self._nodes = {item.name: item for item in items}
         self._by_address = None
 
     def apply(self, kind: Literal["ADDED", "MODIFIED", "DELETED"], item: Node) -> None:
-        """Take over one change. A kubelet reports each few minutes, mostly nothing new."""
+        """Apply one change. A kubelet reports every few minutes, mostly without any change."""
         if kind == "DELETED":
             if self._nodes.pop(item.name, None) is not None:
                 self._by_address = None

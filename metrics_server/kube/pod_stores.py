@@ -8,7 +8,7 @@ from metrics_server.kube.pods import Pod
 
 
 class PodStore:
-    """The pods of the cluster by namespace, as far as they are known here."""
+    """The known pods of the cluster by namespace."""
 
     def __init__(self) -> None:
         self._namespaces: dict[str, dict[str, Pod]] = {}
@@ -18,11 +18,11 @@ class PodStore:
         return sum(map(len, self._namespaces.values()))
 
     def get(self, namespace: str, name: str) -> Pod | None:
-        """The pod of that name, if it is known."""
+        """Return the pod of that name, if it is known."""
         return self._namespaces.get(namespace, {}).get(name)
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """Every pod of a namespace: the same tuple until one of them changes."""
+        """Return every pod of a namespace: the same object until one of them changes."""
         pods = self._listed.get(namespace)
         if pods is None:
             pods = tuple(self._namespaces.get(namespace, {}).values())
@@ -31,7 +31,7 @@ class PodStore:
         return pods
 
     def replace(self, items: Iterable[Pod]) -> None:
-        """Hold exactly these pods from now on."""
+        """Replace all pods."""
         namespaces: dict[str, dict[str, Pod]] = {}
         for pod in items:
             namespaces.setdefault(pod.namespace, {})[pod.name] = pod
@@ -39,11 +39,11 @@ class PodStore:
         self._listed = {}
 
     def apply(self, kind: Literal["ADDED", "MODIFIED", "DELETED"], item: Pod) -> None:
-        """Take over one change."""
+        """Apply one change."""
         pods = self._namespaces.setdefault(item.namespace, {})
         if kind != "DELETED":
             if pods.get(item.name) == item:
-                return  # what has changed of the pod is nothing that is kept here
+                return  # the change affects no field that is kept here
             pods[item.name] = item
         else:
             pods.pop(item.name, None)
@@ -58,11 +58,11 @@ class NamespacePods(Protocol):
     def __len__(self) -> int: ...
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """Every pod of a namespace: the same tuple until one of them changes."""
+        """Return every pod of a namespace: the same object until one of them changes."""
 
 
 class PodStores:
-    """The pods of some namespaces only, each kept in a store of its own."""
+    """The pods of some namespaces only, with one store for each."""
 
     def __init__(self, stores: Mapping[str, NamespacePods]) -> None:
         self._stores = stores
@@ -71,15 +71,15 @@ class PodStores:
         return sum(map(len, self._stores.values()))
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """Every pod of a namespace.
+        """Return every pod of a namespace.
 
         Raises:
-            NoPodMatchesError: the namespace is not one of those.
+            NoPodMatchesError: the namespace is not watched.
         """
         store = self._stores.get(namespace)
         if store is None:
             raise NoPodMatchesError(
-                f'namespace "{namespace}" is not watched: the setting pods.namespaces of '
-                "gpu-metrics-server leaves it out"
+                f'namespace "{namespace}" is not watched: it is not in the setting pods.namespaces '
+                "of gpu-metrics-server"
             )
         return store.in_namespace(namespace)

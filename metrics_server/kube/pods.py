@@ -1,4 +1,4 @@
-"""Pods, as slim records: what it takes to select and to measure them, and nothing more."""
+"""Pods as small records: only what is needed to select and to measure them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
@@ -12,9 +12,9 @@ from msgspec import Raw, Struct, field
 from metrics_server.rules.presets import GPU_RESOURCES, SHARED_SUFFIXES
 
 GPU_FRACTION = "gpu-fraction"
-"""The annotation by which schedulers of fractional GPUs are asked for a part of one."""
+"""The annotation that requests a fraction of a GPU from schedulers that support it."""
 
-# How many resources of a pod without a GPU are known by name.
+# How many resources of a pod without a GPU are kept by name.
 _MAX_OTHER_RESOURCES = 4
 
 # k8s.io/apimachinery/pkg/api/resource, suffix.go.
@@ -26,7 +26,7 @@ _SUFFIXES = {"m": Decimal("0.001"), "k": Decimal(1000), "Ki": Decimal(1024)} | {
 
 
 class Pod(Struct, frozen=True, gc=False):
-    """A pod, as a core/v1 Pod tells it.
+    """A pod, from a core/v1 Pod.
 
     Attributes:
         namespace: metadata.namespace.
@@ -36,14 +36,14 @@ class Pod(Struct, frozen=True, gc=False):
         phase: status.phase.
         ready: whether the condition Ready is True.
         terminating: whether metadata.deletionTimestamp is set.
-        gpus: how many GPUs it requests, counted as Kubernetes counts a pod's effective requests;
-            each of its ResourceClaims counts as one more, for the pod does not tell which device
-            a claim is for.
-        shareable: how many of these may be on one GPU: ResourceClaims, and resources that are
-            shares of a GPU by their name.
-        other_resources: of a pod without a GPU, names of the extended resources that it requests,
-            so that an error can name them, a few at most; or `GPU_FRACTION`.
-        created: metadata.creationTimestamp, in seconds since the epoch; 0 if it has none.
+        gpus: how many GPUs it requests, by Kubernetes' rule for a pod's effective requests; each of
+            its ResourceClaims counts as one more, as the pod does not say which device a claim is
+            for.
+        shareable: how many of these may share one GPU: ResourceClaims, and resources whose names
+            mark them as shares of a GPU.
+        other_resources: if it requests no GPU, the names of a few of the extended resources that
+            it requests, for error messages; or `GPU_FRACTION`.
+        created: metadata.creationTimestamp, in seconds since the epoch; 0 without one.
     """
 
     namespace: str
@@ -60,7 +60,7 @@ class Pod(Struct, frozen=True, gc=False):
 
 
 class Container(Struct, frozen=True, rename="camel"):
-    """The part of a core/v1 Container that says what it requests.
+    """The fields of a core/v1 Container that define its requests.
 
     Attributes:
         resources: resources.requests and resources.limits.
@@ -71,7 +71,7 @@ class Container(Struct, frozen=True, rename="camel"):
     restart_policy: str | None = None
 
     def request(self, resource: str) -> int:
-        """How much of an extended resource it requests; its limit stands in for its request."""
+        """Return how much of an extended resource it requests; its limit is the default."""
         if self.resources is None:
             return 0
         for amounts in (self.resources.requests, self.resources.limits):
@@ -88,7 +88,7 @@ class Resources(Struct, frozen=True):
 
 
 class _Annotations(Struct):
-    # https://github.com/NVIDIA/KAI-Scheduler: a part of a GPU, or so many MiB of its memory.
+    # https://github.com/NVIDIA/KAI-Scheduler: a fraction of a GPU, or MiB of its memory.
     fraction: str = field(name=GPU_FRACTION, default="")
     memory: str = field(name="gpu-memory", default="")
 
@@ -129,12 +129,12 @@ _decode_object = msgspec.json.Decoder(_Object).decode
 
 
 def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw | bytes], Pod]:
-    """A function that makes a core/v1 Pod, as bytes of JSON, into its record.
+    """Return a function that decodes a core/v1 Pod, from bytes of JSON.
 
-    It raises msgspec.DecodeError at what is no Pod, and ValueError at a quantity that is none.
+    It raises a msgspec.DecodeError for anything but a Pod, and a ValueError for a bad quantity.
 
     Args:
-        gpu_resources: the names of the resources that count as GPUs, as shell patterns.
+        gpu_resources: shell patterns for the names of the resources that count as GPUs.
     """
 
     @lru_cache(maxsize=1024)
@@ -180,10 +180,10 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
 def effective_request(
     containers: Iterable[Container], init_containers: Iterable[Container], resource: str
 ) -> int:
-    """How much of a resource the scheduler sets aside for a pod.
+    """Return how much of a resource the scheduler reserves for a pod.
 
-    What runs at the end, or what runs while one of its init containers does, if that is more.
-    Sidecars, once started, run beside all that comes after them
+    That is the total of its containers, or what is needed while an init container runs, whichever
+    is greater. Sidecars, once started, run alongside everything that starts after them
     (k8s.io/component-helpers/resource, PodRequests).
     """
     sidecars = starting = 0
@@ -196,7 +196,7 @@ def effective_request(
 
 
 def _count(quantity: str | float) -> int:
-    """A whole number told as a Quantity, such as "1" or "2k"."""
+    """Parse a whole number written as a Quantity, such as "1" or "2k"."""
     try:
         return int(quantity)
     except ValueError:
@@ -206,21 +206,21 @@ def _count(quantity: str | float) -> int:
     try:
         return int(Decimal(digits) * _SUFFIXES.get(text[len(digits) :], 1))
     except InvalidOperation as error:
-        raise ValueError(f'"{text}" is no quantity') from error
+        raise ValueError(f'"{text}" is not a quantity') from error
 
 
 def _extended(
     requested: Iterable[str], is_gpu: Callable[[str], bool], annotations: _Annotations | None
 ) -> tuple[str, ...]:
-    """The extended resources among those requested: their names have a slash."""
+    """Return the extended resources among those requested: their names contain a slash."""
     if annotations is not None and (annotations.fraction or annotations.memory):
         return (GPU_FRACTION,)
     names = [name for name in requested if "/" in name and not is_gpu(name)]
     return _shared_names(tuple(sorted(names)[:_MAX_OTHER_RESOURCES])) if names else ()
 
 
-# Pods repeat their texts: all that come from one template share their labels, and all of a node
-# its name. Only so many are remembered, as names come and go for as long as the cluster lives.
+# Pods repeat their strings: all pods of one template share their labels, and all pods of a node its
+# name. The caches are bounded, as names come and go over the lifetime of a cluster.
 _NO_LABELS: Mapping[str, str] = {}
 
 

@@ -1,7 +1,7 @@
-"""Keeps a store in step with a resource of the cluster: list once, then watch for ever.
+"""Keeps a store in sync with a resource of the cluster: lists it once, then watches it.
 
-It is split by how long each part lasts: `run` is for ever, `_follow` for one list, `_watch` for
-one stream. The protocol: https://kubernetes.io/docs/reference/using-api/api-concepts/, under
+It is split by how long each part lasts: `run` until cancelled, `_follow` for one list, `_watch`
+for one stream. The protocol: https://kubernetes.io/docs/reference/using-api/api-concepts/, under
 "Efficient detection of changes".
 """
 
@@ -35,13 +35,13 @@ Item_contra = TypeVar("Item_contra", contravariant=True)
 
 PAGE_SIZE = 500
 
-# kube-apiserver ends every request but a watch after this time (--request-timeout).
+# kube-apiserver ends every request except watches after this time (--request-timeout).
 _LIST_SECONDS = 60
 _BACKOFF_BASE_SECONDS = 0.5
 _BACKOFF_CAP_SECONDS = 30.0
-# An API that breaks every watch after a while is reported as often as this, not at each watch.
+# An API that keeps breaking watches is reported this often, not for every watch.
 _QUIET_SECONDS = 600
-# After these the version is as good as before, so the watch goes on from it. None: no answer.
+# After these the version is still valid, so the next watch continues from it. None: no answer.
 _WATCH_AGAIN = frozenset({None, HTTPStatus.TOO_MANY_REQUESTS})
 # A watch that lasted this long was a success, however it ended.
 _BRIEF_SECONDS = 1
@@ -54,43 +54,43 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Store(Protocol[Item_contra]):
-    """What a reflector fills."""
+    """The store that a reflector keeps in sync."""
 
     def replace(self, items: Iterable[Item_contra]) -> None:
-        """Hold exactly these from now on."""
+        """Replace all items."""
         ...
 
     def apply(self, kind: Change, item: Item_contra) -> None:
-        """Take over one change; it may be one that is known already."""
+        """Apply one change; it may have been applied before."""
         ...
 
 
 class Reflector(Generic[Item]):
-    """Keeps a store in step with one resource.
+    """Keeps a store in sync with one resource.
 
     Args:
-        client: of the Kubernetes API.
+        client: the client of the Kubernetes API.
         path: of the collection, such as /api/v1/pods.
-        decode: makes one object, as bytes of JSON, into an item of the store. It raises
-            msgspec.DecodeError or ValueError at what it cannot read.
-        store: what is kept in step.
+        decode: decodes one object, from bytes of JSON, to an item of the store. It raises a
+            msgspec.DecodeError or ValueError if it cannot.
+        store: the store to keep in sync.
         query: further parameters of every list and watch, such as labelSelector.
         first_version: the resourceVersion of the first list. "0" is answered from the API
             server's cache, in one piece, however large; "" from etcd, in pages.
-        watch_seconds: the least and the greatest length of one watch.
-        grace: how many seconds a watch may be silent beyond its length, or beyond the time
-            between two bookmarks where that is shorter, before it is dropped.
+        watch_seconds: the minimum and maximum duration of one watch.
+        grace: how many seconds a watch may be silent beyond its duration, or beyond the interval
+            between bookmarks if that is shorter, before it is dropped.
         stale_after: how many seconds after the last sign of life the store is out of date.
         sleep: waits for a number of seconds.
-        rand: a number from 0 up to 1.
-        clock: seconds, from any start.
+        rand: returns a number in [0, 1).
+        clock: monotonic seconds.
 
     Attributes:
-        synced: set once the store holds what the cluster holds; a later loss of contact leaves
-            it set, as the store goes on to hold the last that was known.
-        resource_version: which version of the cluster the store is at.
-        relists: how many times everything was listed anew because track was lost.
-        restarts: how many times a watch was opened again where the one before had ended.
+        synced: set once the store matches the cluster; it stays set if contact is lost later, as
+            the store keeps what was known last.
+        resource_version: the version of the cluster that the store is at.
+        relists: how many times everything was listed again after the watch fell behind.
+        restarts: how many times a watch was reopened after the previous one had ended.
         stale_after: as given.
     """
 
@@ -131,31 +131,31 @@ class Reflector(Generic[Item]):
         self.stale_after = stale_after
         self._log = log.bind(path=path)
         self._outage = Outage(
-            self._log, "lost contact", "in contact again", quiet=_QUIET_SECONDS, clock=clock
+            self._log, "lost contact", "contact restored", quiet=_QUIET_SECONDS, clock=clock
         )
         self._unreadable = (0, "")
 
     @property
     def last_error(self) -> str | None:
-        """What went wrong last, as a sentence; None while all is well."""
+        """The last error, as a sentence; None while everything works."""
         return self._outage.error
 
     @property
     def silence(self) -> float:
-        """For how many seconds nothing was heard of the cluster.
+        """How many seconds ago the cluster last gave a sign of life.
 
-        A complete list, an event, a bookmark, and the clean end of a watch are signs of life; that
-        a watch was opened is not, for it may stay silent.
+        A complete list, an event, a bookmark, and the clean end of a watch are signs of life; the
+        opening of a watch is not, as it may stay silent.
         """
         return self._clock() - self._heard_at
 
     @property
     def is_stale(self) -> bool:
-        """Whether the store may no longer be what the cluster holds."""
+        """Whether the store may be out of date."""
         return self.silence > self.stale_after
 
     async def run(self) -> None:
-        """Keep the store in step, until cancelled; no error of the cluster's ends it."""
+        """Keep the store in sync until cancelled; no error of the cluster ends it."""
         while True:
             try:
                 await self._list()
@@ -164,24 +164,24 @@ class Reflector(Generic[Item]):
                 await self._back_off(error)
 
     async def _list(self) -> None:
-        """List everything, page by page, and put it into the store at once."""
+        """List everything, page by page, and replace the store's content at once."""
         items: list[Item] = []
         unreadable: list[str] = []
         began = self._clock()
         start = {"resourceVersion": self._list_version}
-        # Only the first list may be answered from a cache: a later one could lead back in time.
+        # Only the first list may be answered from a cache: a later one could go back in time.
         page = await self._page(start)
         while True:
             for number, raw in enumerate(page.items or ()):
                 try:
                     items.append(self._decode(raw))
                 except MALFORMED as error:
-                    unreadable.append(str(error))  # one must not cost all the others
+                    unreadable.append(str(error))  # one must not affect the others
                 if number % PAGE_SIZE == PAGE_SIZE - 1:
-                    await asyncio.sleep(0)  # an answer in one piece must not hold up the others
+                    await asyncio.sleep(0)  # a huge list must not block the event loop
             if not page.metadata.next:
                 break
-            # The token holds the version; the API refuses to be told both.
+            # The token includes the version; the API rejects a request with both.
             page = await self._page({"continue": page.metadata.next})
         self._store.replace(items)
         self._report(unreadable)
@@ -205,19 +205,19 @@ class Reflector(Generic[Item]):
                 self._list_version = ""
             raise
         except MALFORMED as error:
-            raise KubernetesError(f"{self._path} gave no list: {error}", HTTPStatus.OK) from error
+            raise KubernetesError(f"{self._path} sent no list: {error}", HTTPStatus.OK) from error
 
     def _report(self, unreadable: list[str]) -> None:
-        """Log how many objects of a list are left out, unless the list before had the same."""
-        told = len(unreadable), next(iter(unreadable), "")
-        if unreadable and told != self._unreadable:
-            self._log.warning("left out objects that cannot be read", n=told[0], error=told[1])
-        self._unreadable = told
+        """Log how many objects of a list are skipped, unless the previous list had the same."""
+        found = len(unreadable), next(iter(unreadable), "")
+        if unreadable and found != self._unreadable:
+            self._log.warning("malformed objects skipped", n=found[0], error=found[1])
+        self._unreadable = found
 
     async def _follow(self) -> None:
-        """Watch, and watch again, for as long as the version is good to go on from.
+        """Watch, again and again, for as long as watches can continue from the version.
 
-        Where nothing is heard for long, whatever the reason, only a list shows what was missed.
+        After a long silence, whatever the reason, only a list shows what was missed.
         """
         overdue = min(self._watch_seconds[1], _BOOKMARK_SECONDS) + self._grace / 2
         while self.silence < overdue:
@@ -230,7 +230,7 @@ class Reflector(Generic[Item]):
             self.restarts += 1
 
     async def _watch(self) -> None:
-        """One stream, to its end."""
+        """Read one stream to its end."""
         least, greatest = self._watch_seconds
         seconds = round(least + (greatest - least) * self._rand())
         query = {
@@ -244,7 +244,7 @@ class Reflector(Generic[Item]):
         self._lived = False
         async with self._client.watch(self._path, query, silence=silence) as lines:
             opened = self._clock()
-            # That it was opened is not enough: it may break at once, as often as it is opened.
+            # Opening it is not enough: it may break at once, every time.
             lasting = asyncio.get_running_loop().call_later(_BRIEF_SECONDS, self._outage.recovered)
             try:
                 async for line in lines:
@@ -257,14 +257,14 @@ class Reflector(Generic[Item]):
                 if self._lived:
                     self._backoff.reset()
         if not self._lived:
-            raise KubernetesError(f"a watch of {self._path} ended as soon as it had begun")
+            raise KubernetesError(f"a watch of {self._path} ended as soon as it was opened")
         self._heard_at = self._clock()
 
     def _take(self, line: bytes) -> None:
-        """Take over one watch event.
+        """Apply one watch event.
 
         Raises:
-            KubernetesError: it tells of an error, or cannot be read.
+            KubernetesError: it is an error, or cannot be decoded.
         """
         try:
             event = decode_event(line)
@@ -282,18 +282,18 @@ class Reflector(Generic[Item]):
                 self._store.apply(event.type, self._decode(event.object))
         except MALFORMED as error:
             raise KubernetesError(
-                f"a watch of {self._path} sent an event that cannot be read: {error}",
+                f"a watch of {self._path} sent a malformed event: {error}",
                 HTTPStatus.OK,
             ) from error
         self.resource_version = version
 
     async def _back_off(self, error: KubernetesError) -> None:
-        """Wait, longer each time, and as long as the API asked for."""
+        """Wait, longer each time, and at least as long as the API asked for."""
         if self._lived and error.code in _WATCH_AGAIN:
-            # A proxy may cut every watch that is silent for a minute; contact is not lost by that.
-            self._log.info("a watch was cut off", error=str(error), code=error.code)
+            # A proxy may cut off every watch that is silent for a minute; that is not an outage.
+            self._log.info("watch cut off", error=str(error), code=error.code)
         elif self._backoff.failures or error.code != HTTPStatus.GONE:
-            # A version may expire, and a list repairs that; not if it goes on.
+            # A version may expire, which a new list fixes; if it keeps expiring, log it.
             self._outage.failed(error, code=error.code)
         self._lived = False
         asked_for = min(_BACKOFF_CAP_SECONDS, error.retry_after or 0)

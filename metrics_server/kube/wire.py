@@ -1,4 +1,4 @@
-"""Lists and watches of the Kubernetes API on the wire, as far as a reflector reads them."""
+"""The wire format of the Kubernetes API's lists and watches, as far as a reflector needs it."""
 
 from typing import Literal
 
@@ -7,12 +7,12 @@ from msgspec import Raw, Struct
 
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
 
-# Text that is not UTF-8 is a ValueError to msgspec.
+# msgspec raises a ValueError for text that is not UTF-8.
 MALFORMED = (msgspec.DecodeError, ValueError)
 
 
 class ListMeta(Struct, rename="camel"):
-    """The metadata of a list; `next` is the token of the page that follows."""
+    """The metadata of a list; `next` is the token of the next page."""
 
     resource_version: str
     next: str = msgspec.field(default="", name="continue")

@@ -1,1 +1,1 @@
-"""A simulated GPU cluster on loopback, to demonstrate and to test with."""
+"""A simulated GPU cluster on loopback, for the demo and for tests."""

@@ -1,9 +1,9 @@
 """The arithmetic of the HorizontalPodAutoscaler for an External metric, as pure functions.
 
 It follows the podautoscaler controller of Kubernetes 1.36 (replica_calculator.go and
-horizontal.go in pkg/controller/podautoscaler), for one metric and for a behaviour in which only
-the scale-down stabilization window is chosen. All metric values are integers in thousandths
-("milli-values"), as they are there; `simulator.quantities` makes them from text.
+horizontal.go in pkg/controller/podautoscaler), for one metric and for a behavior that sets only
+the scale-down stabilization window. As in Kubernetes, all metric values are integers in
+thousandths ("milli-values"); `simulator.quantities` parses them from text.
 """
 
 from math import ceil
@@ -14,20 +14,20 @@ from msgspec import Struct, structs
 Status = Literal["True", "False"]
 
 TOLERANCE = 0.1
-"""--horizontal-pod-autoscaler-tolerance: a ratio this near to 1 changes nothing."""
+"""--horizontal-pod-autoscaler-tolerance: a ratio this close to 1 changes nothing."""
 
 SCALE_UP_PERIOD = 15.0
 SCALE_UP_PERCENT = 100
 SCALE_UP_PODS = 4
-"""The policies that autoscaling/v2 fills in for behavior.scaleUp, the larger of the two holding.
+"""The default policies of autoscaling/v2 for behavior.scaleUp, of which the larger one applies.
 
-An HPA without any `behavior` is held to max(2 x replicas, 4) instead. The one policy filled in for
-scaleDown, 100 % in 15 s, forbids nothing, and so it has no number here.
+An HPA without any `behavior` is limited to max(2 x replicas, 4) instead. The default policy for
+scaleDown, 100 % in 15 s, forbids nothing, so it has no number here.
 """
 
 
 class HorizontalPodAutoscaler(Struct, frozen=True, kw_only=True):
-    """What an autoscaling/v2 HorizontalPodAutoscaler with one External metric specifies.
+    """The spec of an autoscaling/v2 HorizontalPodAutoscaler with one External metric.
 
     Attributes:
         namespace: metadata.namespace.
@@ -51,11 +51,11 @@ class HorizontalPodAutoscaler(Struct, frozen=True, kw_only=True):
 
 
 class Scale(Struct, frozen=True):
-    """The state of what is scaled.
+    """The state of the scale target.
 
     Attributes:
-        spec_replicas: how many replicas are asked for now.
-        status_replicas: how many pods there are.
+        spec_replicas: the requested number of replicas.
+        status_replicas: the number of pods.
         ready_pods: how many pods are Running and Ready, terminating or not.
     """
 
@@ -75,7 +75,7 @@ class MetricUnavailable(Struct, frozen=True):
 
 
 class History(Struct, frozen=True):
-    """What the controller remembers of earlier decisions; times are in seconds.
+    """The controller's record of earlier decisions; times are in seconds.
 
     Attributes:
         recommendations: (time, replicas) as computed from the metric, before any limit.
@@ -87,7 +87,7 @@ class History(Struct, frozen=True):
 
 
 class Condition(Struct, frozen=True):
-    """A HorizontalPodAutoscalerCondition, in the controller's words."""
+    """A HorizontalPodAutoscalerCondition, worded as the controller does."""
 
     type: Literal["AbleToScale", "ScalingActive", "ScalingLimited"]
     status: Status
@@ -96,15 +96,15 @@ class Condition(Struct, frozen=True):
 
 
 class Decision(Struct, frozen=True):
-    """What the controller does.
+    """A decision of the controller.
 
     Attributes:
-        replicas: how many replicas are asked for from now on.
+        replicas: the new number of replicas.
         reason: why, as one sentence.
-        current: the milli-value that `kubectl get hpa` has before the target; it shows None as
-            <unknown>. For AverageValue it is the value for each pod.
+        current: the milli-value that `kubectl get hpa` shows before the target; it shows None as
+            <unknown>. For AverageValue it is the value per pod.
         conditions: the conditions that this decision sets.
-        history: what to hand in with the next question.
+        history: the history for the next decision.
     """
 
     replicas: int
@@ -124,10 +124,10 @@ def decide(
     """Decide on the number of replicas, as the controller does at each sync.
 
     Args:
-        autoscaler: what is wanted.
-        scale: what is there.
+        autoscaler: the HPA's spec.
+        scale: the state of the scale target.
         answer: the milli-value of every item that the external metrics API returned, or its error.
-        history: what the last decision remembered; an empty one at first.
+        history: the history of the last decision; an empty one at first.
         now: in seconds, on the clock of the history.
     """
     current = scale.spec_replicas
@@ -176,13 +176,13 @@ def decide(
 
 
 def quantity(milli_value: int) -> str:
-    """A milli-value for a person, in whole units or thousandths: "91", "37500m"."""
+    """Format a milli-value for people, in whole units or thousandths: "91", "37500m"."""
     whole, rest = divmod(milli_value, 1000)
     return f"{milli_value}m" if rest else str(whole)
 
 
 def _propose(autoscaler: HorizontalPodAutoscaler, scale: Scale, usage: int) -> tuple[int, str]:
-    """The replicas that the metric alone calls for, and why."""
+    """Return the number of replicas that the metric alone calls for, and why."""
     shown, wanted = quantity(usage), quantity(autoscaler.target)
     if autoscaler.target_type == "Value":
         ratio = usage / autoscaler.target
@@ -201,7 +201,7 @@ def _propose(autoscaler: HorizontalPodAutoscaler, scale: Scale, usage: int) -> t
         )
     is_tolerated = 1 - TOLERANCE <= ratio <= 1 + TOLERANCE
     if is_tolerated and (scale.spec_replicas or autoscaler.target_type == "AverageValue"):
-        near = f"{measured}, within {TOLERANCE:.0%} of the target of {bound}: {unchanged} stay"
+        near = f"{measured}, within {TOLERANCE:.0%} of the target of {bound}: stays at {unchanged}"
         return unchanged, near
     direction = "above" if ratio > 1 else "below"
     return (
@@ -213,7 +213,7 @@ def _propose(autoscaler: HorizontalPodAutoscaler, scale: Scale, usage: int) -> t
 def _outside_bounds(
     autoscaler: HorizontalPodAutoscaler, current: int
 ) -> tuple[int, str, tuple[Condition, ...]] | None:
-    """The decision that is taken without looking at the metric, if there is one."""
+    """Return the decision that does not depend on the metric, if there is one."""
     if current == 0 and autoscaler.min_replicas > 0:
         message = "scaling is disabled since the replica count of the target is zero"
         return 0, message, (Condition("ScalingActive", "False", "ScalingDisabled", message),)
@@ -227,7 +227,7 @@ def _outside_bounds(
 def _stabilize(
     autoscaler: HorizontalPodAutoscaler, proposal: int, current: int, history: History, now: float
 ) -> tuple[int, Condition]:
-    """Scale down no further than to the highest recommendation in the window."""
+    """Limit a scale-down to the highest recommendation in the window."""
     oldest = now - autoscaler.stabilization_window
     highest = max((n for time, n in history.recommendations if time > oldest), default=proposal)
     stabilized = proposal if proposal >= current else min(current, max(proposal, highest))
@@ -244,7 +244,7 @@ def _stabilize(
 def _limit(
     autoscaler: HorizontalPodAutoscaler, wanted: int, current: int, history: History, now: float
 ) -> tuple[int, Condition]:
-    """What the bounds and the scale-up policies leave of the replicas wanted."""
+    """Apply the bounds and the scale-up policies to the wanted number of replicas."""
     changed = sum(n for time, n in history.scalings if time > now - SCALE_UP_PERIOD)
     start = current - changed
     fastest = max(ceil(start * (1 + SCALE_UP_PERCENT / 100)), start + SCALE_UP_PODS, current)
@@ -265,7 +265,7 @@ def _limit(
 
 
 def _remember(history: History, now: float, current: int, replicas: int) -> History:
-    """The history with this change of replicas, and without those that no longer matter."""
+    """Return the history with this change of replicas, and without those that no longer matter."""
     recent = tuple(s for s in history.scalings if s[0] > now - SCALE_UP_PERIOD)
     change = () if replicas == current else ((now, replicas - current),)
     return structs.replace(history, scalings=recent + change)
@@ -274,14 +274,14 @@ def _remember(history: History, now: float, current: int, replicas: int) -> Hist
 def _unable(
     autoscaler: HorizontalPodAutoscaler, current: int, cause: str, history: History
 ) -> Decision:
-    """Keep the replicas, since the metric is not to be had."""
+    """Keep the replicas, since the metric is unavailable."""
     message = (
         "the HPA was unable to compute the replica count: unable to get external metric "
         f"{autoscaler.namespace}/{autoscaler.metric}/{autoscaler.selector}: {cause}"
     )
     return Decision(
         replicas=current,
-        reason=f"{current} stay: {message}",
+        reason=f"stays at {current}: {message}",
         current=None,
         conditions=(Condition("ScalingActive", "False", "FailedGetExternalMetric", message),),
         history=history,

@@ -30,13 +30,13 @@ class _Replica(Struct, frozen=True):
 
 
 class Cluster:
-    """The cluster; an asynchronous context manager that has its exporters listen.
+    """The cluster; an asynchronous context manager, in which its exporters listen.
 
     Args:
-        api: where its objects are told.
+        api: the Kubernetes API for its objects.
         nodes: how many nodes it has, each with `GPUS_PER_NODE` GPUs.
         load: the demand on the Deployment.
-        loading_seconds: how long a new pod is Running but not Ready: it loads its model.
+        loading_seconds: how long a new pod is Running but not Ready, while it loads its model.
         deleting_seconds: how long a deleted pod is terminating.
         clock: seconds since the epoch.
     """
@@ -62,7 +62,7 @@ class Cluster:
             SimulatedExporter(node, "4.8.3+", self._observer(node)) for node in self._nodes
         ]
         self._wanted = 0
-        self._told: tuple[int, int, int] | None = None
+        self._published: tuple[int, int, int] | None = None
         self._replicas: list[_Replica] = []
         self._names = (f"{manifests.APP}-{number:04d}" for number in count(1))
         self._stack = AsyncExitStack()
@@ -80,12 +80,12 @@ class Cluster:
 
     @property
     def capacity(self) -> int:
-        """How many GPUs there are, and so how many pods can be."""
+        """The number of GPUs, and so the maximum number of pods."""
         return len(self._nodes) * GPUS_PER_NODE
 
     @property
     def replicas(self) -> int:
-        """How many pods the Deployment asks for."""
+        """The Deployment's spec.replicas."""
         return self._wanted
 
     @property
@@ -95,34 +95,34 @@ class Cluster:
 
     @property
     def exporter_urls(self) -> Sequence[str]:
-        """Where the exporters' pages are."""
+        """The URLs of the exporters' pages."""
         return [exporter.url for exporter in self._exporters]
 
     @property
     def ready_pods(self) -> int:
-        """How many pods are Ready; a terminating one is, until it is gone."""
+        """How many pods are Ready; a terminating pod counts until it is gone."""
         return sum(replica.pod.ready for replica in self._replicas)
 
     @property
     def demand(self) -> float:
-        """The demand now, in GPU-percent."""
+        """The current demand, in GPU-percent."""
         return self._load.demand(self._clock() - self._began)
 
     def scale(self, replicas: int, *, ready: bool = False) -> None:
-        """Let the Deployment ask for this many pods: the newest go first.
+        """Scale the Deployment; the newest pods are deleted first.
 
         Args:
             replicas: how many.
-            ready: whether new ones serve at once, as if they had been there for long.
+            ready: whether new pods are Ready at once.
         """
         self._wanted = replicas
         for replica in [r for r in self._replicas if r.deleted_at is None][replicas:]:
             self._change(replica, structs.replace(replica, deleted_at=self._clock()))
         self._create_missing(ready=ready)
-        self._tell_deployment()
+        self._publish_deployment()
 
     def step(self) -> None:
-        """Let time pass: pods become ready, those that were deleted go, others take their GPUs."""
+        """Advance: pods become Ready, deleted pods go away, and new ones get their GPUs."""
         now = self._clock()
         for replica in tuple(self._replicas):
             if replica.deleted_at is not None:
@@ -133,17 +133,17 @@ class Cluster:
                 ready = structs.replace(replica.pod, ready=True)
                 self._change(replica, structs.replace(replica, pod=ready))
         self._create_missing(ready=False)
-        self._tell_deployment()
+        self._publish_deployment()
 
     async def set_fault(self, fault: Fault | None) -> None:
-        """Let something be wrong with every exporter from now on, or nothing."""
+        """Set a fault on every exporter, or remove it with None."""
         for exporter in self._exporters:
             await exporter.set_fault(fault)
 
     def _create_missing(self, *, ready: bool) -> None:
-        """Create the pods that are asked for, as far as there are GPUs.
+        """Create the missing pods, as far as there are free GPUs.
 
-        A terminating pod holds its GPUs until it is gone.
+        A terminating pod keeps its GPUs until it is gone.
         """
         taken = {uuid for replica in self._replicas for uuid in replica.pod.gpus}
         for _ in range(self._wanted - len(self.pods)):
@@ -167,10 +167,10 @@ class Cluster:
             self._replicas.append(_Replica(pod, ready_at=self._clock() + self._loading_seconds))
             self._api.apply(PODS, manifests.pod(pod, None))
 
-    def _tell_deployment(self) -> None:
+    def _publish_deployment(self) -> None:
         state = self._wanted, len(self.pods), self.ready_pods
-        if state != self._told:
-            self._told = state
+        if state != self._published:
+            self._published = state
             self._api.apply(DEPLOYMENTS, manifests.deployment(*state))
 
     def _change(self, replica: _Replica, changed: _Replica) -> None:

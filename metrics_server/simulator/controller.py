@@ -1,4 +1,4 @@
-"""The HPA controller of the demo: asks the API as the real one does, decides, and scales."""
+"""The HPA controller of the demo: queries the API as the real one does, decides, and scales."""
 
 import ssl
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import AUTOSCALERS
 from metrics_server.simulator.quantities import milli_value_of
 
-# The HPA's client asks for protobuf, and takes what it is given.
+# The HPA's client prefers protobuf, and accepts anything.
 _ACCEPT = "application/vnd.kubernetes.protobuf, */*"
 _GROUP_VERSION = "external.metrics.k8s.io/v1beta1"
 
@@ -43,13 +43,13 @@ class _Status(Struct):
 
 
 class Sync(Struct, frozen=True):
-    """What one sync found and did.
+    """The result of one sync.
 
     Attributes:
-        replicas: how many were asked for before it.
-        value: the metric, in milli-units; None where there was an error.
-        source: where it came from, as its metricLabels say; "error" where there was one.
-        decision: what followed from it.
+        replicas: spec.replicas before it.
+        value: the metric, in milli-units; None after an error.
+        source: where it came from, from its metricLabels; "error" after an error.
+        decision: the controller's decision.
     """
 
     replicas: int
@@ -59,13 +59,13 @@ class Sync(Struct, frozen=True):
 
 
 class Controller:
-    """Keeps one HorizontalPodAutoscaler; an asynchronous context manager.
+    """Runs one HorizontalPodAutoscaler; an asynchronous context manager.
 
     Args:
-        hpa: what is wanted.
-        cluster: what is scaled.
-        api: the Kubernetes API, whose aggregator hands the question on.
-        bundle: the authority that the API's certificate is verified by, PEM.
+        hpa: the HPA.
+        cluster: the cluster with the Deployment to scale.
+        api: the Kubernetes API, whose aggregator forwards the request.
+        bundle: the CA to verify the API's certificate with, PEM.
         clock: in seconds.
     """
 
@@ -101,8 +101,8 @@ class Controller:
         await self._session.close()
 
     async def sync(self) -> Sync:
-        """Ask for the metric, decide, and scale."""
-        answer, source = await self._ask()
+        """Get the metric, decide, and scale."""
+        answer, source = await self._get()
         replicas = self._cluster.replicas
         scale = Scale(replicas, len(self._cluster.pods), self._cluster.ready_pods)
         decision = decide(self._hpa, scale, answer, self._history, self._clock())
@@ -113,7 +113,7 @@ class Controller:
         value = None if isinstance(answer, MetricUnavailable) else sum(answer)
         return Sync(replicas, value, source, decision)
 
-    async def _ask(self) -> tuple[tuple[int, ...] | MetricUnavailable, str]:
+    async def _get(self) -> tuple[tuple[int, ...] | MetricUnavailable, str]:
         try:
             async with self._session.get(self._url) as response:
                 body = await response.read()
@@ -127,7 +127,7 @@ class Controller:
 
 
 def _message(body: bytes) -> str:
-    """What an error tells: the message of its Status, or the text of a proxy on the way."""
+    """Return the message of an error's Status, or the text of a proxy in between."""
     try:
         return msgspec.json.decode(body, type=_Status).message
     except (msgspec.DecodeError, UnicodeDecodeError):
@@ -135,6 +135,6 @@ def _message(body: bytes) -> str:
 
 
 def metric_path(hpa: HorizontalPodAutoscaler) -> str:
-    """The path and query of the question that an HPA asks."""
+    """Return the path and query of an HPA's request."""
     query = f"labelSelector={quote_plus(hpa.selector)}"
     return f"/apis/{_GROUP_VERSION}/namespaces/{hpa.namespace}/{hpa.metric}?{query}"

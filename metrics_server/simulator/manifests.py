@@ -1,4 +1,4 @@
-"""The Kubernetes objects of the demo, in the shapes that a real cluster has them."""
+"""The Kubernetes objects of the demo, as a real cluster has them."""
 
 from datetime import UTC, datetime
 
@@ -13,7 +13,7 @@ EXPORTER_SERVICE = "dcgm-exporter"
 
 
 def node(name: str, gpus: int) -> Object:
-    """A core/v1 Node with GPUs."""
+    """Return a core/v1 Node with GPUs."""
     return {
         "kind": "Node",
         "apiVersion": "v1",
@@ -26,9 +26,9 @@ def node(name: str, gpus: int) -> Object:
 
 
 def endpoint_slice(node_name: str, port: int) -> Object:
-    """The discovery.k8s.io/v1 EndpointSlice of one node's exporter.
+    """Return the discovery.k8s.io/v1 EndpointSlice of one node's exporter.
 
-    A slice has one port for all its endpoints, and here each exporter has a port of its own.
+    A slice has one port for all its endpoints, and here each exporter has a different port.
     """
     return {
         "kind": "EndpointSlice",
@@ -56,7 +56,7 @@ def endpoint_slice(node_name: str, port: int) -> Object:
 
 
 def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
-    """A core/v1 Pod that requests GPUs; terminating, if it is deleted."""
+    """Return a core/v1 Pod that requests GPUs; terminating, if it has been deleted."""
     gpus = {"nvidia.com/gpu": str(len(simulated.gpus))}
     metadata: Object = {
         "name": simulated.name,
@@ -90,7 +90,7 @@ def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
 
 
 def deployment(wanted: int, replicas: int, ready: int) -> Object:
-    """The apps/v1 Deployment that is scaled: what is asked for, what there is, what serves."""
+    """Return the apps/v1 Deployment, with its spec.replicas, pods, and Ready pods."""
     return {
         "kind": "Deployment",
         "apiVersion": "apps/v1",
@@ -105,7 +105,7 @@ def deployment(wanted: int, replicas: int, ready: int) -> Object:
 
 
 def horizontal_pod_autoscaler(hpa: HorizontalPodAutoscaler, decision: Decision | None) -> Object:
-    """The autoscaling/v2 HorizontalPodAutoscaler, with what it decided last."""
+    """Return the autoscaling/v2 HorizontalPodAutoscaler, with its last decision."""
     metric: Object = {"name": hpa.metric, "selector": {"matchLabels": {"app": APP}}}
     obj: Object = {
         "kind": "HorizontalPodAutoscaler",

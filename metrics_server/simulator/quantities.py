@@ -1,4 +1,4 @@
-"""Quantities as the HPA controller reads them, by the simulator's own reading of their grammar.
+"""Quantities as the HPA controller parses them, implemented separately from the product.
 
 https://kubernetes.io/docs/reference/kubernetes-api/common-definitions/quantity/
 """
@@ -14,7 +14,7 @@ _MAX_MILLI = (1 << 63) - 1
 
 
 def milli_value_of(quantity: str) -> int:
-    """A quantity in thousandths, rounded up away from zero as Quantity.MilliValue does.
+    """Return a quantity in thousandths, rounded away from zero as Quantity.MilliValue does.
 
     Raises:
         ValueError: it is not a quantity, or too large.

@@ -1,1 +1,1 @@
-"""Serving certificates."""
+"""Serving certificates, and the TLS of the listener."""

@@ -1,4 +1,4 @@
-"""A certificate authority of our own, and the serving pairs that it signs."""
+"""Our own certificate authority, and the pairs that it signs."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from msgspec import Struct
 
-# Clocks of clients may run a little behind ours.
+# Clients' clocks may be a little behind ours.
 BACKDATED = timedelta(hours=1)
 
 _YEAR = timedelta(days=365)
@@ -34,7 +34,7 @@ class Authority:
     Args:
         name: its common name.
         lifetime: how long it is valid.
-        now: when it is made; the present by default.
+        now: when it is created; the current time by default.
     """
 
     def __init__(
@@ -54,10 +54,10 @@ class Authority:
 
     @classmethod
     def load(cls, pair: KeyPair) -> Self:
-        """The authority of a pair that `pair` gave once.
+        """Load an authority from a pair that `pair` returned.
 
         Raises:
-            ValueError: it is no certificate and key of an authority of ours.
+            ValueError: it is not the certificate and key of one of our authorities.
         """
         try:
             key = serialization.load_pem_private_key(pair.key, None)
@@ -67,19 +67,19 @@ class Authority:
         if not isinstance(key, ec.EllipticCurvePrivateKey) or (
             certificate.public_key() != key.public_key()
         ):
-            raise ValueError("the key of the authority is not that of its certificate")
+            raise ValueError("the key of the authority does not match its certificate")
         loaded = cls.__new__(cls)
-        loaded._key, loaded._certificate = key, certificate  # noqa: SLF001 - of its own class
+        loaded._key, loaded._certificate = key, certificate  # noqa: SLF001 - of this class
         return loaded
 
     @property
     def bundle(self) -> bytes:
-        """The authority's own certificate, PEM: what a client is given to trust."""
+        """The authority's own certificate, PEM, for clients to trust."""
         return self._certificate.public_bytes(serialization.Encoding.PEM)
 
     @property
     def pair(self) -> KeyPair:
-        """The authority itself, to be kept where nobody else reads."""
+        """The authority's certificate and key, to be stored where nobody else can read."""
         return KeyPair(self.bundle, _pem(self._key))
 
     def issue(
@@ -89,12 +89,12 @@ class Authority:
         *,
         now: datetime | None = None,
     ) -> KeyPair:
-        """A serving pair.
+        """Issue a serving pair.
 
         Args:
             names: DNS names and IP addresses that it is valid for; the first is its common name.
-            lifetime: how long it is valid; never longer than the authority, which is the default.
-            now: when it is made; the present by default.
+            lifetime: how long it is valid; at most, and by default, as long as the authority.
+            now: when it is issued; the current time by default.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         made = now or datetime.now(UTC)
@@ -108,7 +108,7 @@ class Authority:
         return self._signed(builder, key, ExtendedKeyUsageOID.SERVER_AUTH)
 
     def issue_client(self, user: str, groups: Sequence[str] = ()) -> KeyPair:
-        """A client's pair, in the form that Kubernetes reads an identity from.
+        """Issue a client's pair, with its identity in the form that Kubernetes reads.
 
         Args:
             user: its common name.
@@ -192,7 +192,7 @@ def _usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _common_name(name: str) -> x509.Name:
-    # X.520 allows a common name 64 characters; clients read the alternative names.
+    # X.520 limits a common name to 64 characters; clients read the alternative names.
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
 
 

@@ -1,15 +1,15 @@
-"""How a serving pair and its authority are renewed, without any client that ceases to verify.
+"""Renewal of the serving pair and its authority, such that clients can verify it at every moment.
 
-A `State` is what replicas share, in one Secret. `next_step` tells what is to be done about it, one
-step at a time; whoever does the step looks again before the next one. The steps of a change of
-the authority:
+Replicas share a `State`, in one Secret. `next_step` returns the next step, one at a time; the
+caller performs it and reads the state again before the next one. An authority is rotated in these
+steps:
 
-1. The next authority is made, and kept beside the present one.
-2. The bundle is published with both. When that was done is kept, too.
-3. After a grace period, in which every client has taken up the bundle, the next authority becomes
-   the present one and signs a serving pair. The bundle still has the authority before.
-4. When the last serving pair that it had signed has expired, so that no replica, however long it
-   was cut off, can serve with it any more, the authority before leaves the bundle.
+1. Create the next authority, and store it beside the current one.
+2. Publish a bundle of both, and store when that was done.
+3. After a grace period, in which every client has loaded the bundle, the next authority becomes
+   the current one and signs a serving pair. The previous authority stays in the bundle.
+4. Remove the previous authority from the bundle once the last serving pair that it signed has
+   expired, since then no replica, however long it was cut off, can still be using it.
 """
 
 from collections.abc import Sequence
@@ -26,14 +26,14 @@ _AUTHORITY_NAME = "gpu-metrics-server-ca"
 
 
 class Policy(Struct, frozen=True):
-    """What is wanted.
+    """The names and lifetimes of certificates.
 
     Attributes:
         names: DNS names that the serving pair must be valid for; the first is its common name.
         authority_lifetime: of an authority.
-        serving_lifetime: of a serving pair; it ends with its authority at the latest.
+        serving_lifetime: of a serving pair, which expires with its authority at the latest.
         grace: how long the next authority is published before it signs: longer than any client
-            takes to take up a new bundle.
+            takes to load a new bundle.
     """
 
     names: Sequence[str]
@@ -47,7 +47,7 @@ class NextAuthority(Struct, frozen=True):
 
     Attributes:
         pair: its certificate and key.
-        published: since when clients are given it; None while they are not.
+        published: when it was published to clients; None if it is not.
     """
 
     pair: KeyPair
@@ -55,10 +55,10 @@ class NextAuthority(Struct, frozen=True):
 
 
 class PreviousAuthority(Struct, frozen=True):
-    """An authority that does not sign any more.
+    """An authority that no longer signs.
 
     Attributes:
-        certificate: its certificate, PEM; the key is gone.
+        certificate: its certificate, PEM; the key was deleted.
         until: when the last serving pair that it signed expires.
     """
 
@@ -67,13 +67,13 @@ class PreviousAuthority(Struct, frozen=True):
 
 
 class State(Struct, frozen=True):
-    """What replicas share.
+    """The state that replicas share.
 
     Attributes:
         authority: the one that signs.
-        serving: what every replica serves with.
-        next: the authority that is going to sign, during a change.
-        previous: the authority that signed before, while pairs of its may be in use.
+        serving: the pair that every replica serves with.
+        next: the authority that will sign next, during a rotation.
+        previous: the authority that signed before, while its pairs may still be in use.
     """
 
     authority: KeyPair
@@ -83,7 +83,7 @@ class State(Struct, frozen=True):
 
     @property
     def bundle(self) -> bytes:
-        """What clients must trust, PEM: the certificates of up to three authorities."""
+        """The CA bundle for clients, PEM: the certificates of up to three authorities."""
         certificates = [self.authority.certificate]
         if self.next is not None:
             certificates.append(self.next.pair.certificate)
@@ -93,19 +93,19 @@ class State(Struct, frozen=True):
 
 
 class Store(Struct, frozen=True):
-    """Share this state, if nobody else has changed it meanwhile."""
+    """Store this state, unless it has been changed meanwhile."""
 
     state: State
 
 
 class Publish(Struct, frozen=True):
-    """Give clients this bundle, if nobody else has changed it meanwhile."""
+    """Publish this bundle to clients, unless it has been changed meanwhile."""
 
     bundle: bytes
 
 
 class Rest(Struct, frozen=True):
-    """Nothing is to be done until then, unless somebody changes something."""
+    """Do nothing until then, unless something is changed from outside."""
 
     until: datetime
 
@@ -114,13 +114,13 @@ Step: TypeAlias = Store | Publish | Rest
 
 
 def next_step(state: State | None, published: bytes | None, now: datetime, policy: Policy) -> Step:
-    """What is to be done next.
+    """Return the next step.
 
     Args:
-        state: what is shared; None if nothing is yet.
-        published: the bundle that clients are given; None if there is no place to publish it.
-        now: the present.
-        policy: what is wanted.
+        state: the shared state; None if there is none yet.
+        published: the published bundle; None if it cannot be published.
+        now: the current time.
+        policy: the names and lifetimes.
     """
     if state is None or validity(state.authority.certificate).end <= now:
         return Store(_replaced(state, now, policy))
@@ -130,7 +130,7 @@ def next_step(state: State | None, published: bytes | None, now: datetime, polic
         and following.published is not None
         and (published is None or following.pair.certificate not in published)
     ):
-        # Somebody took it away from clients: the grace period begins anew.
+        # Something removed it from the bundle: the grace period starts again.
         return Store(replace(state, next=NextAuthority(following.pair)))
     if published is not None and published != state.bundle:
         return Publish(state.bundle)
@@ -139,14 +139,14 @@ def next_step(state: State | None, published: bytes | None, now: datetime, polic
 
 
 def _renewed(state: State, published: bytes | None, now: datetime, policy: Policy) -> State | None:
-    """The state that is due by now, where the bundle is published; None while none is."""
+    """Return the state that is due by now, if the bundle is published; None if none is due."""
     following, previous = state.next, state.previous
     if previous is not None and previous.until <= now:
         return replace(state, previous=None)
     if _is_serving_due(state, now, policy):
         return replace(state, serving=_serving(state.authority, now, policy))
     if following is None:
-        # One change at a time: the bundle has room for one authority before.
+        # One rotation at a time: the bundle has room for one previous authority.
         if previous is None and validity(state.authority.certificate).renewal <= now:
             return replace(state, next=NextAuthority(_authority(now, policy)))
     elif following.published is None:
@@ -164,7 +164,7 @@ def _renewed(state: State, published: bytes | None, now: datetime, policy: Polic
 
 
 def _replaced(state: State | None, now: datetime, policy: Policy) -> State:
-    """A state without anything of the one before, which no client verifies any more."""
+    """Return a new state, without anything of the old one, which clients can no longer verify."""
     following = None if state is None else state.next
     if following is not None and validity(following.pair.certificate).end > now:
         authority = following.pair
@@ -180,12 +180,12 @@ def _is_serving_due(state: State, now: datetime, policy: Policy) -> bool:
     ):
         return True
     serving = validity(certificate)
-    # Another pair that ends with its authority, too, would be no gain.
+    # Another pair that also expires with its authority would gain nothing.
     return serving.renewal <= now and serving.end < validity(state.authority.certificate).end
 
 
 def _next_time(state: State, policy: Policy) -> datetime:
-    """When `next_step` has something to do again, if nobody changes anything."""
+    """Return when the next step is due, if nothing is changed from outside."""
     authority, serving = validity(state.authority.certificate), validity(state.serving.certificate)
     times = [authority.end]
     if serving.end < authority.end:
@@ -200,7 +200,7 @@ def _next_time(state: State, policy: Policy) -> datetime:
 
 
 def _authority(now: datetime, policy: Policy) -> KeyPair:
-    # Two authorities of one name would be hard to tell apart, for clients and for people.
+    # Two authorities with the same name would be hard to tell apart, for clients and for people.
     name = f"{_AUTHORITY_NAME}-{now:%Y%m%d%H%M%S}"
     return Authority(name, policy.authority_lifetime, now=now).pair
 

@@ -1,4 +1,4 @@
-"""Serving pairs from files, and contexts of `ssl` for clients and for simulated servers."""
+"""Serving pairs from files, and `ssl` contexts for clients and for simulated servers."""
 
 import os
 import ssl
@@ -15,15 +15,15 @@ from metrics_server.tls.pairs import check_pair
 
 
 def read_pair(certificate: Path, key: Path) -> KeyPair:
-    """The pair of two PEM files; it blocks.
+    """Read a pair from two PEM files; it blocks.
 
     Raises:
-        ConfigurationError: a file cannot be read or does not parse, the two do not match, or the
+        ConfigurationError: a file cannot be read or parsed, the two do not match, or the
             certificate is not valid now.
     """
     try:
         pair = KeyPair(certificate.read_bytes(), key.read_bytes())
-        # A kubelet, or a person, may change the one while the other is being read.
+        # One file may be replaced while the other is being read.
         while (again := KeyPair(certificate.read_bytes(), key.read_bytes())) != pair:
             pair = again
         check_pair(pair, datetime.now(UTC))
@@ -36,18 +36,18 @@ def read_pair(certificate: Path, key: Path) -> KeyPair:
 
 
 def context_from_pair(pair: KeyPair) -> ssl.SSLContext:
-    """A serving context for a pair in memory, for servers that need no client certificate.
+    """Return a server context for a pair in memory, for servers without client certificates.
 
-    The metrics server itself is served by `tls.context`.
+    The metrics server itself uses `tls.context`.
 
     Raises:
-        ConfigurationError: the pair cannot be used.
+        ConfigurationError: the pair is unusable.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         with _as_file(pair.certificate) as certificate, _as_file(pair.key) as key:
-            # A function, so that an encrypted key is an error and never a prompt.
+            # A function, so that an encrypted key is an error rather than a prompt.
             context.load_cert_chain(certificate, key, password=_no_passphrase)
     except (OSError, ssl.SSLError) as error:
         raise ConfigurationError(f"the serving pair cannot be used: {error}") from error
@@ -55,11 +55,11 @@ def context_from_pair(pair: KeyPair) -> ssl.SSLContext:
 
 
 def client_context(bundle: bytes, pair: KeyPair | None = None) -> ssl.SSLContext:
-    """A client's context.
+    """Return a client's context.
 
     Args:
-        bundle: the authorities that servers are verified by, PEM.
-        pair: what the client proves itself by; None where it has nothing to show.
+        bundle: the CAs to verify servers with, PEM.
+        pair: the client's own certificate and key, if any.
     """
     context = ssl.create_default_context(cadata=bundle.decode())
     if pair is not None:
@@ -70,10 +70,10 @@ def client_context(bundle: bytes, pair: KeyPair | None = None) -> ssl.SSLContext
 
 @contextmanager
 def _as_file(content: bytes) -> Iterator[str]:
-    """A file, for as long as the context: OpenSSL's interface in Python loads from files only.
+    """Return the path of a temporary file, as Python's `ssl` can load certificates only from files.
 
-    On Linux it lies in memory, so that a key reaches no disk, and a container needs no place to
-    write to.
+    On Linux the file is in memory, so that no key is written to a disk, and the container needs no
+    writable file system.
     """
     if sys.platform == "linux":
         with os.fdopen(os.memfd_create("pem"), "wb", buffering=0) as file:
@@ -88,5 +88,5 @@ def _as_file(content: bytes) -> Iterator[str]:
 
 def _no_passphrase() -> str:
     raise ConfigurationError(
-        "the key of the serving pair is encrypted: the server has nobody to ask for the passphrase"
+        "the key of the serving pair is encrypted: the server needs a key without a passphrase"
     )

@@ -1,4 +1,4 @@
-"""The TLS context of the listening socket, whose certificate changes while it listens."""
+"""The TLS context of the listener, whose certificate can be replaced while it runs."""
 
 import ssl
 from datetime import datetime
@@ -7,7 +7,7 @@ from typing import Self
 from OpenSSL import SSL
 
 from metrics_server.tls.authority import KeyPair
-from metrics_server.tls.openssl import ServerTls, Vouched, server_context
+from metrics_server.tls.openssl import ServerTls, Verifier, server_context
 from metrics_server.tls.pairs import Validity, validity
 from metrics_server.tls.peer import PeerCertificates
 from metrics_server.tls.rehearsal import rehearse
@@ -16,59 +16,59 @@ from metrics_server.tls.rehearsal import rehearse
 class ListeningContext(ssl.SSLContext):
     """A context for a server's socket that serves each new connection with the current pair.
 
-    Event loops ask it for the TLS side of each connection (`wrap_bio`), and get a `ServerTls` of
-    the current inner context. A new pair makes a new inner context, so nothing of the old one
-    reaches a new connection. Connections that are open stay as they are.
+    Event loops call `wrap_bio` for the TLS side of each connection, and get a `ServerTls` of the
+    current inner context. A new pair gets a new inner context, so new connections see nothing of
+    the old one. Open connections are not affected.
 
     Args:
-        pair: what is served with, at first.
+        pair: the initial pair.
 
     Raises:
-        ConfigurationError: the pair cannot be used.
+        ConfigurationError: the pair is unusable.
     """
 
     _current: SSL.Context
     _validity: Validity
-    _vouched: Vouched
+    _verifies: Verifier
 
     def __new__(cls, pair: KeyPair) -> Self:
-        """A context that is no part of any connection."""
+        """Create the context, which cannot be done in `__init__`."""
         made = super().__new__(cls, ssl.PROTOCOL_TLS_SERVER)
-        made._vouched = _nobody_vouches
+        made._verifies = _none_verifies
         made.use_pair(pair)
         return made
 
     def __init__(self, pair: KeyPair) -> None:
-        """All is done in `__new__`, as in every SSLContext."""
+        """Do nothing: like every SSLContext, it is created in `__new__`."""
 
     @property
     def expires(self) -> datetime:
-        """When the serving certificate is valid no more."""
+        """When the serving certificate expires."""
         return self._validity.end
 
     def use_pair(self, pair: KeyPair) -> None:
-        """Serve new connections with another pair, once a handshake with it has succeeded.
+        """Serve new connections with another pair, after testing a handshake with it.
 
-        It takes some milliseconds, and may be called in a thread.
+        It takes a few milliseconds, and may be called in a thread.
 
         Raises:
-            ConfigurationError: it cannot be used; the one before stays.
+            ConfigurationError: the pair is unusable; the current one stays in use.
         """
         context = server_context(pair)
         rehearse(context)
         self._validity = validity(pair.certificate)
         self._current = context
 
-    def use_verifier(self, vouched: Vouched) -> None:
-        """Let a function say which clients' certificates verify; until then none does.
+    def use_verifier(self, verifies: Verifier) -> None:
+        """Set the function that verifies clients' certificates; until then none verifies.
 
-        It decides nothing but what `getpeercert` returns: no certificate ends a handshake.
+        It affects only what `getpeercert` returns: no certificate fails a handshake.
         """
-        self._vouched = vouched
+        self._verifies = verifies
 
-    def complaint(self, now: datetime) -> str | None:
-        """What is wrong with the serving certificate at a time; None while all is well."""
-        return self._validity.complaint(now)
+    def problem(self, now: datetime) -> str | None:
+        """Return what is wrong with the serving certificate at a time; None if nothing is."""
+        return self._validity.problem(now)
 
     def wrap_bio(
         self,
@@ -78,9 +78,9 @@ class ListeningContext(ssl.SSLContext):
         server_hostname: str | bytes | None = None,  # noqa: ARG002
         session: ssl.SSLSession | None = None,  # noqa: ARG002
     ) -> ssl.SSLObject:
-        """The TLS side of a new connection."""
-        return ServerTls(self._current, incoming, outgoing, self._vouched)
+        """Return the TLS side of a new connection."""
+        return ServerTls(self._current, incoming, outgoing, self._verifies)
 
 
-def _nobody_vouches(_: PeerCertificates) -> bool:
+def _none_verifies(_: PeerCertificates) -> bool:
     return False

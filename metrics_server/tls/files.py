@@ -1,4 +1,4 @@
-"""Serving pairs from files that somebody else renews: a kubelet, cert-manager, a person."""
+"""Serving pairs from files that are renewed by others: a kubelet, cert-manager, a person."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,23 +11,23 @@ from metrics_server.errors import ConfigurationError
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.certificates import read_pair
-from metrics_server.tls.pairs import told, validity
+from metrics_server.tls.pairs import utc_text, validity
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 class CertificateFiles:
-    """Follows the content of two files.
+    """Reloads a pair of files when their content changes.
 
-    Content, and not the time of a change: a kubelet swaps a symbolic link somewhere above the
-    files, and some file systems tell no time that can be trusted.
+    It compares contents rather than modification times: a kubelet swaps a symbolic link somewhere
+    above the files, and some file systems have unreliable times.
 
     Args:
         certificate: the certificate (chain), PEM.
         key: its key, PEM.
-        use: takes up a pair, in a thread; it may raise a ConfigurationError.
-        monitor: told of pairs taken up and refused.
-        interval: how often the files are read, in seconds.
+        use: serves with a pair; called in a thread; it may raise a ConfigurationError.
+        monitor: counts failures, and records when the certificate expires.
+        interval: how often to read the files, in seconds.
         sleep: waits for a number of seconds.
     """
 
@@ -50,28 +50,28 @@ class CertificateFiles:
         self._pair: KeyPair | None = None
         self._outage = Outage(
             log,
-            "kept the serving certificate, as the files hold no better",
-            "the files of the serving certificate can be used again",
+            "serving certificate not reloaded, keeping the current one",
+            "serving certificate files usable again",
             each_error=True,
         )
 
     async def load(self) -> None:
-        """Take up what the files hold, if it is not in use already.
+        """Serve with the pair in the files, if it is not in use already.
 
         Raises:
-            ConfigurationError: they cannot be used; the pair before stays in use.
+            ConfigurationError: the files are unusable; the current pair stays in use.
         """
         pair = await asyncio.to_thread(read_pair, self._certificate, self._key)
         if pair != self._pair:
             await asyncio.to_thread(self._use, pair)
             end = validity(pair.certificate).end
             self._monitor.certificate_used(end.timestamp())
-            log.info("serving with the certificate of a file", expires=told(end))
+            log.info("serving certificate loaded from files", expires=utc_text(end))
             self._pair = pair
         self._outage.recovered()
 
     async def run(self) -> None:
-        """Follow the files, until cancelled; nothing that is in them ends it."""
+        """Reload the files when they change, until cancelled; bad content does not end it."""
         while True:
             await self._sleep(self._interval)
             try:

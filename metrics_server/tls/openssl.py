@@ -1,11 +1,11 @@
-"""The TLS side of one connection, by pyOpenSSL: it takes any client certificate.
+"""The TLS side of one connection, with pyOpenSSL, which can accept any client certificate.
 
-Servers built on k8s.io/apiserver ask for a certificate, take whatever is shown, and decide later
-what it is worth. Python's own `ssl` cannot do that: it verifies during the handshake and ends the
-connection when that fails, so a client with a good token and an unknown certificate never gets to
-show the token, and OpenSSL alone decides which of two authorities of the same name it tries.
-pyOpenSSL lets us accept the certificate here; `auth.client_certificates` verifies it afterwards.
-The handshake still proves that the client holds the certificate's key.
+Servers built on k8s.io/apiserver request a certificate, accept any, and verify it later. Python's
+own `ssl` cannot do that: it verifies during the handshake and closes the connection on failure, so
+a client with a valid token and an unknown certificate never gets to send the token, and OpenSSL
+alone decides which of two CAs of the same name it tries. pyOpenSSL lets us accept the certificate
+here; `auth.client_certificates` verifies it afterwards. The handshake still proves that the client
+has the certificate's key.
 """
 
 import ssl
@@ -20,13 +20,13 @@ from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.pairs import signing_key
 from metrics_server.tls.peer import PeerCertificates
 
-# Forward secrecy and authenticated encryption only; TLS 1.3 has nothing else.
+# Only forward secrecy and authenticated encryption; TLS 1.3 has nothing else.
 _TLS_1_2_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _PROTOCOL = b"http/1.1"
-# OpenSSL follows a chain this far when it looks at a client's certificate; its verdict is ignored,
-# but the signatures cost time.
+# How long a chain OpenSSL follows to verify a client's certificate: the result is ignored, but the
+# signatures cost time.
 _MAX_DEPTH = 8
-# Of a TLS record: what it begins with, its header's size, what it may carry, its size in all.
+# A TLS record: its content types, major version, size of the header, of the data, and in total.
 _KINDS = range(20, 24)
 _MAJOR_VERSION = 3
 _HEADER_BYTES = 5
@@ -35,17 +35,17 @@ _RECORD_BYTES = _HEADER_BYTES + _DATA_BYTES + 2048
 # What encryption adds to a write, in the worst case.
 _OVERHEAD_BYTES = 1024
 
-Vouched = Callable[[PeerCertificates], bool]
+Verifier = Callable[[PeerCertificates], bool]
 """Whether a peer's certificates verify now."""
 
 
 def server_context(pair: KeyPair) -> SSL.Context:
-    """The context of new connections that are served with a pair.
+    """Return the context of new connections that are served with a pair.
 
-    No session is ever resumed: every connection shows its certificate again.
+    Sessions are never resumed: every connection presents its certificate again.
 
     Raises:
-        ConfigurationError: the pair cannot be used.
+        ConfigurationError: the pair is unusable.
     """
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_min_proto_version(SSL.TLS1_2_VERSION)
@@ -63,8 +63,8 @@ def server_context(pair: KeyPair) -> SSL.Context:
         context.use_privatekey(signing_key(pair))
         context.check_privatekey()
     except (SSL.Error, ValueError) as error:
-        told = _reason(error) if isinstance(error, SSL.Error) else str(error)
-        raise ConfigurationError(f"the serving pair cannot be used: {told}") from error
+        text = _text(error) if isinstance(error, SSL.Error) else str(error)
+        raise ConfigurationError(f"the serving pair cannot be used: {text}") from error
     return context
 
 
@@ -72,10 +72,10 @@ class ServerTls(ssl.SSLObject):
     """The server's side of one connection, as event loops use an `ssl.SSLObject`.
 
     Args:
-        context: as `server_context` makes it.
-        incoming: what the peer sends.
-        outgoing: what is sent to the peer.
-        vouched: whether a peer's certificates verify, so that `getpeercert` may return the first.
+        context: as returned by `server_context`.
+        incoming: bytes received from the peer.
+        outgoing: bytes to send to the peer.
+        verifies: whether a peer's certificates verify, so that `getpeercert` may return the first.
     """
 
     def __init__(
@@ -83,45 +83,45 @@ class ServerTls(ssl.SSLObject):
         context: SSL.Context,
         incoming: ssl.MemoryBIO,
         outgoing: ssl.MemoryBIO,
-        vouched: Vouched,
+        verifies: Verifier,
     ) -> None:
         self._incoming = incoming
         self._outgoing = outgoing
-        self._vouched = vouched
+        self._verifies = verifies
         self._tls = SSL.Connection(context, None)
         self._tls.set_accept_state()
         self._peer: PeerCertificates | None = None
         self._is_peer_known = False
-        # What came and is not yet OpenSSL's, from an offset on: the begin of a record, mostly.
+        # Bytes received but not yet passed to OpenSSL, from an offset on: mostly part of a record.
         self._rest = b""
         self._offset = 0
-        # Whether OpenSSL may have something to read without being fed.
+        # Whether OpenSSL may have something to read before it is fed again.
         self._is_fed = False
-        # Whether there may be more to read though nothing is left in `incoming`.
+        # Whether there may be more to read although `incoming` is empty.
         self._has_more = False
 
     @property
     def peer(self) -> PeerCertificates | None:
-        """What the peer showed; None where it showed no certificate. Nobody has verified it."""
+        """The certificates that the peer presented, unverified; None without any."""
         if not self._is_peer_known:
             self._is_peer_known = True
             own = self._tls.get_peer_certificate()
             if own is not None:
-                shown = [own, *(self._tls.get_peer_cert_chain() or ())]
-                ders = [crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in shown]
+                chain = [own, *(self._tls.get_peer_cert_chain() or ())]
+                ders = [crypto.dump_certificate(crypto.FILETYPE_ASN1, one) for one in chain]
                 self._peer = PeerCertificates(tuple(dict.fromkeys(ders)))
         return self._peer
 
     def getpeercert(self, binary_form: bool = False) -> bytes | None:  # type: ignore[override] # noqa: FBT001, FBT002 - as in SSLObject
-        """The peer's own certificate, DER; None where it showed none, or none that verifies.
+        """Return the peer's own certificate, DER; None without one, or if it does not verify.
 
-        So whoever asks in the standard way is never handed a certificate that anybody can make.
+        So callers of the standard method never get a certificate that anybody could have made.
         """
         peer = self.peer
-        return peer.chain[0] if binary_form and peer and self._vouched(peer) else None
+        return peer.chain[0] if binary_form and peer and self._verifies(peer) else None
 
     def do_handshake(self) -> None:
-        """Go on with the handshake as far as what has come allows."""
+        """Continue the handshake as far as the received bytes allow."""
         try:
             while True:
                 try:
@@ -130,7 +130,7 @@ class ServerTls(ssl.SSLObject):
                     if not self._feed():
                         raise
                 else:
-                    # The first request may have come with the end of the handshake.
+                    # The first request may have arrived with the end of the handshake.
                     self._has_more = True
                     return
         except SSL.Error as error:
@@ -139,7 +139,7 @@ class ServerTls(ssl.SSLObject):
             self._flush()
 
     def read(self, len: int = 1024, buffer: bytearray | None = None) -> bytes | int:  # type: ignore[override] # noqa: A002 - as in SSLObject
-        """What the peer has sent, up to a number of bytes; nothing once it has said goodbye."""
+        """Return what the peer has sent, up to `len` bytes; b"" after its close_notify."""
         data = self._receive(len)
         if buffer is None:
             return data
@@ -148,7 +148,7 @@ class ServerTls(ssl.SSLObject):
         return size
 
     def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
-        """Send some of the data, and tell how much."""
+        """Send some of the data, and return how many bytes."""
         try:
             sent = self._tls.send(data)
         except SSL.Error as error:
@@ -158,7 +158,7 @@ class ServerTls(ssl.SSLObject):
         return sent
 
     def unwrap(self) -> None:
-        """Say goodbye, and wait for the peer to do so."""
+        """Send a close_notify, and wait for the peer's."""
         try:
             while not self._tls.shutdown():
                 if not self._feed():
@@ -169,23 +169,23 @@ class ServerTls(ssl.SSLObject):
             self._flush()
 
     def pending(self) -> int:
-        """Whether there may be more to read though nothing is left in `incoming`: 1 or 0."""
+        """Return 1 if there may be more to read although `incoming` is empty, else 0."""
         return int(self._has_more)
 
     def cipher(self) -> tuple[str, str, int] | None:
-        """The cipher in use: its name, the version of TLS that defines it, its secret bits."""
+        """Return the cipher in use: its name, the TLS version that defines it, its secret bits."""
         name, version = self._tls.get_cipher_name(), self._tls.get_cipher_version()
         return (name, version, self._tls.get_cipher_bits() or 0) if name and version else None
 
     def compression(self) -> None:
-        """None: there is never any."""
+        """Return None: compression is never used."""
 
     def version(self) -> str:
-        """The version of TLS."""
+        """Return the TLS version."""
         return self._tls.get_protocol_version_name()
 
     def selected_alpn_protocol(self) -> str | None:
-        """The protocol that was agreed on."""
+        """Return the negotiated protocol."""
         return self._tls.get_alpn_proto_negotiated().decode() or None
 
     def _receive(self, size: int) -> bytes:
@@ -204,13 +204,13 @@ class ServerTls(ssl.SSLObject):
             except SSL.ZeroReturnError:
                 if not chunks:
                     return b""
-                break  # the next call finds the same
+                break  # the next call gets the same error
             except SSL.Error as error:
                 if not chunks:
                     self._flush()
                     _translate(error)
                 break  # likewise
-            # Most records are read whole, so OpenSSL is not asked in vain whether it has more.
+            # Most records are read completely, which saves asking OpenSSL in vain for more.
             self._is_fed = len(chunk) == most
             chunks.append(chunk)
             size -= len(chunk)
@@ -219,10 +219,10 @@ class ServerTls(ssl.SSLObject):
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def _feed(self) -> bool:
-        """Hand the next TLS record to OpenSSL; False where none is complete.
+        """Pass the next TLS record to OpenSSL; return False if none is complete.
 
-        Not all that has come: OpenSSL's own buffer would grow, and is kept as long as the
-        connection.
+        It does not pass everything at once, as OpenSSL's own buffer would grow, and stays that
+        large for as long as the connection is open.
         """
         if self._incoming.pending:
             self._rest = self._rest[self._offset :] + self._incoming.read()
@@ -233,7 +233,7 @@ class ServerTls(ssl.SSLObject):
             return False
         size = _HEADER_BYTES + (rest[begin + 3] << 8 | rest[begin + 4])
         if size > _RECORD_BYTES or rest[begin] not in _KINDS or rest[begin + 1] != _MAJOR_VERSION:
-            size = left  # it is not a record, and OpenSSL says so at once
+            size = left  # it is not a record, so OpenSSL raises an error at once
         if left < size:
             return False
         if left == size:
@@ -245,7 +245,7 @@ class ServerTls(ssl.SSLObject):
         return True
 
     def _flush(self, size: int = _DATA_BYTES) -> None:
-        """Take from OpenSSL what is to be sent."""
+        """Move the bytes to send from OpenSSL to `outgoing`."""
         try:
             while len(piece := self._tls.bio_read(size)) > 0:
                 self._outgoing.write(piece)
@@ -266,7 +266,7 @@ def _choose_protocol(
 
 
 def _translate(error: SSL.Error) -> NoReturn:
-    """Raise what `ssl` raises in such a case, as event loops know that alone."""
+    """Raise the corresponding error of `ssl`, as event loops handle only those."""
     match error:
         case SSL.WantReadError():
             raise ssl.SSLWantReadError(ssl.SSL_ERROR_WANT_READ, "want to read") from None
@@ -275,14 +275,16 @@ def _translate(error: SSL.Error) -> NoReturn:
         case SSL.ZeroReturnError():
             raise ssl.SSLZeroReturnError(ssl.SSL_ERROR_ZERO_RETURN, "closed by the peer") from None
         case SSL.SysCallError():
-            raise ssl.SSLEOFError(ssl.SSL_ERROR_EOF, "the connection broke off") from None
-    failure = ssl.SSLError(ssl.SSL_ERROR_SSL, _reason(error))
-    failure.library, failure.reason = "SSL", _reason(error)
+            raise ssl.SSLEOFError(
+                ssl.SSL_ERROR_EOF, "the connection was closed without close_notify"
+            ) from None
+    failure = ssl.SSLError(ssl.SSL_ERROR_SSL, _text(error))
+    failure.library, failure.reason = "SSL", _text(error)
     raise failure from None
 
 
-def _reason(error: SSL.Error) -> str:
-    """Why OpenSSL refused something: the last of what it says."""
+def _text(error: SSL.Error) -> str:
+    """Return the last message of an OpenSSL error."""
     match error.args:
         case ([*_, (_, _, str(reason))],):
             return reason

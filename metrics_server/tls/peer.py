@@ -1,4 +1,4 @@
-"""What the other end of a connection showed of itself."""
+"""The certificates that a peer presents."""
 
 from functools import cached_property
 from hashlib import sha256
@@ -7,17 +7,17 @@ from msgspec import Struct
 
 
 class PeerCertificates(Struct, frozen=True, dict=True):
-    """What a peer showed in the handshake; it holds the key of the first certificate.
+    """The certificates that a peer presented in the handshake; it has the key of the first.
 
     Attributes:
-        chain: DER, the peer's own first. Nothing in it is verified yet.
+        chain: DER, the peer's own first. None of them is verified yet.
     """
 
     chain: tuple[bytes, ...]
 
     @cached_property
     def digest(self) -> bytes:
-        """What stands for these certificates wherever results about them are kept."""
+        """A hash of the certificates, as the key of caches."""
         digest = sha256()
         for der in self.chain:
             digest.update(len(der).to_bytes(8))

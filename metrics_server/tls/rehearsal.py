@@ -1,4 +1,4 @@
-"""A handshake in memory, to find out whether clients can use a serving pair before they have to."""
+"""A handshake in memory, to find out whether clients can use a serving pair before they try."""
 
 import ssl
 
@@ -7,15 +7,15 @@ from OpenSSL import SSL
 from metrics_server.errors import ConfigurationError
 from metrics_server.tls.openssl import ServerTls
 
-# More than any handshake takes, so that two sides that wait for each other are noticed.
+# More than any handshake takes, to detect two sides that wait for each other.
 _MAX_TURNS = 10
 
 
 def rehearse(context: SSL.Context) -> None:
-    """Shake hands with a client that verifies nothing.
+    """Test a handshake with a client that verifies nothing.
 
-    A pair may load though no client can be served with it: its key may be of a curve that TLS does
-    not offer, or its chain longer than clients read.
+    A pair may load although no client can connect with it: its key may use a curve that TLS does
+    not offer, or its chain may be longer than clients accept.
 
     Raises:
         ConfigurationError: the handshake fails; the message says why.
@@ -35,14 +35,14 @@ def rehearse(context: SSL.Context) -> None:
 
 def _client() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    # What is found out is whether the pair works in TLS at all; whose it is, clients verify.
+    # This tests only whether the pair works in TLS at all; clients verify the identity.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
 
 
 def _is_done(side: ssl.SSLObject) -> bool:
-    """Go on with one side; whether it has finished."""
+    """Continue one side of the handshake, and return whether it has finished."""
     try:
         side.do_handshake()
     except ssl.SSLWantReadError:

@@ -1,11 +1,11 @@
-"""How a `State` lies in the data of a Secret."""
+"""The encoding of a `State` in the data of a Secret."""
 
 from collections.abc import Mapping
 from datetime import datetime
 
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.bundle import NextAuthority, PreviousAuthority, State
-from metrics_server.tls.pairs import check_match, told, validity
+from metrics_server.tls.pairs import check_match, utc_text, validity
 
 _AUTHORITY = ("ca.crt", "ca.key")
 _SERVING = ("tls.crt", "tls.key")
@@ -13,30 +13,30 @@ _NEXT = ("next-ca.crt", "next-ca.key")
 _NEXT_PUBLISHED = "next-ca.published"
 _PREVIOUS = "previous-ca.crt"
 _PREVIOUS_UNTIL = "previous-ca.until"
-# Of times that can be meant: each has a neighbour in every zone, and hours can be added to it.
+# Plausible times: they can be converted to any time zone, and hours can be added to them.
 _FIRST_YEAR, _LAST_YEAR = 1970, 9000
 
 KEYS = frozenset({*_AUTHORITY, *_SERVING, *_NEXT, _NEXT_PUBLISHED, _PREVIOUS, _PREVIOUS_UNTIL})
 
 
 def to_data(state: State) -> dict[str, bytes]:
-    """A state as the data of a Secret: of the KEYS, those that there is something for."""
+    """Encode a state as the data of a Secret: those of the KEYS that have a value."""
     data = {**_of_pair(_AUTHORITY, state.authority), **_of_pair(_SERVING, state.serving)}
     if state.next is not None:
         data |= _of_pair(_NEXT, state.next.pair)
         if state.next.published is not None:
-            data[_NEXT_PUBLISHED] = told(state.next.published).encode()
+            data[_NEXT_PUBLISHED] = utc_text(state.next.published).encode()
     if state.previous is not None:
         data[_PREVIOUS] = state.previous.certificate
-        data[_PREVIOUS_UNTIL] = told(state.previous.until).encode()
+        data[_PREVIOUS_UNTIL] = utc_text(state.previous.until).encode()
     return data
 
 
 def from_data(data: Mapping[str, bytes]) -> State | None:
-    """The state in the data of a Secret; None where there is nothing of it.
+    """Decode the state in the data of a Secret; None if it has none of the KEYS.
 
     Raises:
-        ValueError: there is something, but it is no state; the message is the rest of a sentence.
+        ValueError: it is not a valid state; the message is the rest of a sentence.
     """
     if not any(data.get(key) for key in KEYS):
         return None
@@ -75,5 +75,5 @@ def _time(data: Mapping[str, bytes], key: str) -> datetime:
     if time.tzinfo is None:
         raise ValueError(f"{key} has no time zone")
     if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
-        raise ValueError(f"{key} is of the year {time.year}")
+        raise ValueError(f"{key} is in the year {time.year}")
     return time

@@ -1,9 +1,9 @@
-"""A serving certificate that needs nobody: `--self-managed-certs`.
+"""A serving certificate that the server manages itself: `--self-managed-certs`.
 
-All replicas share one Secret, and keep the caBundle of the APIService in step with it. What is to
-be done, and when, `tls.bundle` decides; here it is done, through the Kubernetes API. Each
-write holds only if nobody else wrote meanwhile: of several replicas one is first, and the others
-read again and find it done.
+All replicas share one Secret, and keep the caBundle of the APIService in sync with it. `tls.bundle`
+decides what to do, and when; this module does it, through the Kubernetes API. Each write succeeds
+only if nobody else has written meanwhile: one of several replicas is first, and the others read
+again and find it done.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.bundle import Policy, Publish, Rest, State, Store, next_step
-from metrics_server.tls.pairs import told, validity
+from metrics_server.tls.pairs import utc_text, validity
 from metrics_server.tls.shared import (
     Kubernetes,
     SharedBundle,
@@ -29,19 +29,19 @@ from metrics_server.tls.shared import (
     StoredSecret,
 )
 
-# So many in a row are enough for any change; more are a dispute with somebody else who writes.
+# Any change needs fewer steps in a row; more mean that somebody else keeps writing.
 _MAX_STEPS = 10
 _BACKOFF_BASE_SECONDS = 1.0
 _BACKOFF_CAP_SECONDS = 30.0
 
-# There is no APIService, or it is not ours, or we may not write it: till somebody mends that.
+# The APIService does not exist, is not ours, or we may not write it: someone has to fix that.
 _NO_PLACE = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 log = structlog.stdlib.get_logger(__name__)
 
 
 def names_of(service: str, namespace: str) -> list[str]:
-    """The DNS names of a Service; the first is the one that kube-apiserver verifies."""
+    """Return the DNS names of a Service; the first is the one that kube-apiserver verifies."""
     return [
         f"{service}.{namespace}.svc",
         service,
@@ -51,20 +51,20 @@ def names_of(service: str, namespace: str) -> list[str]:
 
 
 class SelfManaged:
-    """Keeps a server in a valid serving pair, and its clients in a bundle that verifies it.
+    """Provides a server with a valid serving pair, and its clients with a bundle to verify it.
 
     Args:
-        kubernetes: the door to the Kubernetes API.
+        kubernetes: the client of the Kubernetes API.
         service: the Service that the APIService names.
-        namespace: the namespace of it, and of the Secret.
+        namespace: the namespace of the Service and the Secret.
         secret: the name of the Secret.
-        use: takes up a serving pair, in a thread.
-        monitor: told of pairs taken up.
-        policy: what is wanted, if not the default.
-        interval: how often it is looked whether another replica has changed something, in seconds.
+        use: serves with a pair; called in a thread.
+        monitor: records when the certificate expires.
+        policy: the names and lifetimes, if not the default.
+        interval: how often to check whether another replica has changed something, in seconds.
         sleep: waits for a number of seconds.
-        rand: a number from 0 up to 1.
-        clock: the present.
+        rand: returns a number in [0, 1).
+        clock: returns the current time.
     """
 
     def __init__(
@@ -93,14 +93,14 @@ class SelfManaged:
         self._backoff = Backoff(_BACKOFF_BASE_SECONDS, _BACKOFF_CAP_SECONDS, rand)
         self._outage = Outage(
             log,
-            "the serving certificate could not be looked after",
-            "the serving certificate is looked after again",
+            "certificate renewal failing",
+            "certificate renewal recovered",
             each_error=True,
         )
         self._unpublished = Outage(
             log,
-            "the bundle of authorities cannot be published",
-            "the bundle of authorities has a place again",
+            "CA bundle not published",
+            "CA bundle can be published again",
             each_error=True,
         )
         self._clock = clock
@@ -108,18 +108,18 @@ class SelfManaged:
 
     @property
     def bundle_error(self) -> str | None:
-        """Why the bundle cannot be published to clients, as a sentence; None while it can."""
+        """Why the CA bundle cannot be published, as a sentence; None while it can."""
         return self._unpublished.error
 
     def check(self) -> str | None:
-        """Why there is no certificate to be relied on, as a sentence; None while there is one."""
+        """Return what is wrong with the serving certificate, as a sentence; None if nothing is."""
         if self._serving is None:
-            why = self._outage.error or "it is being made"
+            why = self._outage.error or "it is being created"
             return f"there is no serving certificate yet: {why}"
-        return validity(self._serving.certificate).complaint(self._clock())
+        return validity(self._serving.certificate).problem(self._clock())
 
     async def run(self) -> None:
-        """Keep everything in step, until cancelled; no error of the cluster's ends it."""
+        """Keep everything in sync until cancelled; no error of the cluster ends it."""
         while True:
             try:
                 until = await self.settle()
@@ -129,24 +129,24 @@ class SelfManaged:
                 continue
             self._backoff.reset()
             left = (until - self._clock()).total_seconds()
-            # Not all replicas at the same moment.
+            # Jitter, so that replicas do not act at the same moment.
             await self._sleep(max(0.0, min(self._interval, left)) + self._rand())
 
     async def settle(self) -> datetime:
-        """Do what there is to do, and tell when to look again at the latest.
+        """Do everything that is due, and return when to check again at the latest.
 
         Raises:
-            KubernetesError: the Kubernetes API refused something or could not be reached, or what
-                it holds is not ours.
+            KubernetesError: the Kubernetes API refused something or could not be reached, or the
+                Secret contains something else.
         """
         publishable = True
         for _ in range(_MAX_STEPS):
-            # The bundle first: what is then read of the Secret is at least as new, so that no
-            # bundle of an older state is written over that of a newer one.
+            # Read the bundle first: the Secret is then at least as new, so the bundle of a newer
+            # state is never overwritten with that of an older one.
             place = await self._read_bundle() if publishable else None
             secret = await self._secret.read()
             if secret.state is not None:
-                await self._take_up(secret.state)
+                await self._serve_with(secret.state)
             published = None if place is None else place.bundle
             step = next_step(secret.state, published, self._clock(), self._policy)
             match step:
@@ -156,10 +156,10 @@ class SelfManaged:
                     publishable = await self._publish(place, bundle)
                 case Rest(until):
                     return until
-        raise KubernetesError("something else changes the Secret or the APIService all the time")
+        raise KubernetesError("something else keeps changing the Secret or the APIService")
 
     async def _read_bundle(self) -> StoredBundle | None:
-        """The bundle that clients are given; None where there is no place for it."""
+        """Read the published bundle; None if it cannot be published."""
         try:
             place = await self._bundle.read()
         except KubernetesError as error:
@@ -178,7 +178,7 @@ class SelfManaged:
                 raise
 
     async def _publish(self, before: StoredBundle, bundle: bytes) -> bool:
-        """Publish a bundle, and tell whether that can be done at all."""
+        """Publish a bundle, and return whether that is possible at all."""
         try:
             await self._bundle.write(before, bundle)
         except KubernetesError as error:
@@ -189,16 +189,18 @@ class SelfManaged:
                 raise
         return True
 
-    async def _take_up(self, state: State) -> None:
-        """Serve with what is shared, and only with that."""
+    async def _serve_with(self, state: State) -> None:
+        """Serve with the shared pair, and only with that."""
         self._outage.recovered()
         if state.serving == self._serving:
             return
         try:
             await asyncio.to_thread(self._use, state.serving)
         except ConfigurationError as error:
-            raise KubernetesError(f"the serving pair of the Secret is refused: {error}") from error
+            raise KubernetesError(
+                f"the serving pair in the Secret cannot be used: {error}"
+            ) from error
         self._serving = state.serving
         end = validity(state.serving.certificate).end
         self._monitor.certificate_used(end.timestamp())
-        log.info("serving with a certificate of our own", expires=told(end))
+        log.info("self-managed serving certificate loaded", expires=utc_text(end))

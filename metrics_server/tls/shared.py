@@ -21,10 +21,10 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Kubernetes(Protocol):
-    """Of `kube.client.KubernetesClient`, what is needed here."""
+    """The methods of `kube.client.KubernetesClient` that are needed here."""
 
-    async def get(self, path: str, query: Mapping[str, str], *, timeout: float) -> bytes:  # noqa: ASYNC109 - it is that of the client
-        """The body of the answer to a GET; a KubernetesError where there is none."""
+    async def get(self, path: str, query: Mapping[str, str], *, timeout: float) -> bytes:  # noqa: ASYNC109 - as in the client
+        """Return the body of the answer to a GET, or raise a KubernetesError."""
         ...
 
     async def send(
@@ -35,16 +35,16 @@ class Kubernetes(Protocol):
         *,
         timeout: float,  # noqa: ASYNC109 - as for `get`
     ) -> bytes:
-        """The body of the answer to a write; a KubernetesError where there is none."""
+        """Return the body of the answer to a write, or raise a KubernetesError."""
         ...
 
 
 class StoredSecret(Struct, frozen=True):
-    """The Secret as it was read.
+    """The Secret as read.
 
     Attributes:
-        object: all of it, as JSON has it; None where there is none.
-        state: what is in it; None where there is nothing.
+        object: the whole object, from JSON; None if there is no Secret.
+        state: the state in it; None without one.
     """
 
     object: Mapping[str, object] | None
@@ -52,11 +52,11 @@ class StoredSecret(Struct, frozen=True):
 
 
 class SharedSecret:
-    """The Secret that holds a `State`.
+    """The Secret with the `State`.
 
     Args:
-        kubernetes: the door to the Kubernetes API.
-        namespace: where it is.
+        kubernetes: the client of the Kubernetes API.
+        namespace: its namespace.
         name: its name.
     """
 
@@ -67,10 +67,10 @@ class SharedSecret:
         self._collection = f"/api/v1/namespaces/{namespace}/secrets"
 
     async def read(self) -> StoredSecret:
-        """The Secret as it is now.
+        """Read the Secret.
 
         Raises:
-            KubernetesError: it cannot be read, or it holds something else.
+            KubernetesError: it cannot be read, or it contains something else.
         """
         try:
             body = await self._kubernetes.get(
@@ -85,16 +85,17 @@ class SharedSecret:
             return StoredSecret(stored, from_data(_data(stored)))
         except (msgspec.DecodeError, ValueError) as error:
             raise KubernetesError(
-                f"the Secret {self._namespace}/{self._name} is no certificate of ours: {error}; "
+                f"the Secret {self._namespace}/{self._name} was not written by this server: "
+                f"{error}; to have it replaced, run "
                 f"`kubectl -n {self._namespace} patch secret {self._name} --type=merge "
-                """-p '{"data":null}'` lets another be made"""
+                """-p '{"data":null}'`"""
             ) from error
 
     async def write(self, before: StoredSecret, state: State) -> None:
-        """Put a state into the Secret.
+        """Write a state into the Secret.
 
         Raises:
-            KubernetesError: it cannot be written; with code 409 if it is not as it was before.
+            KubernetesError: it cannot be written; with code 409 if it has changed since `before`.
         """
         if before.object is None:
             made = {
@@ -112,17 +113,17 @@ class SharedSecret:
                 {**before.object, "data": {**kept, **to_data(state)}},
                 timeout=_SECONDS,
             )
-        log.info("shared a certificate", secret=f"{self._namespace}/{self._name}")
+        log.info("certificate stored", secret=f"{self._namespace}/{self._name}")
 
     async def _create(self, made: Mapping[str, object]) -> None:
-        """Make the Secret, where nobody has. The manifests do, so that this right is not needed."""
+        """Create the Secret. The manifests create it too, so that this right is not needed."""
         try:
             await self._kubernetes.send("POST", self._collection, made, timeout=_SECONDS)
         except KubernetesError as error:
             if error.code != HTTPStatus.FORBIDDEN:
                 raise
             raise KubernetesError(
-                f"there is no Secret {self._namespace}/{self._name}, and it may not be made: "
+                f"there is no Secret {self._namespace}/{self._name}, and creating it is forbidden: "
                 f"{error}; apply the manifests again, or run "
                 f"`kubectl -n {self._namespace} create secret generic {self._name}`",
                 error.code,
@@ -150,11 +151,11 @@ class _ApiService(Struct):
 
 
 class StoredBundle(Struct, frozen=True):
-    """The caBundle as it was read.
+    """The caBundle as read.
 
     Attributes:
         version: the resourceVersion of the APIService.
-        bundle: PEM; empty where there is none, or where clients are told not to verify.
+        bundle: PEM; empty if there is none, or if insecureSkipTLSVerify is set.
     """
 
     version: str
@@ -162,12 +163,12 @@ class StoredBundle(Struct, frozen=True):
 
 
 class SharedBundle:
-    """The caBundle of the APIService, which kube-apiserver verifies every replica by.
+    """The caBundle of the APIService, which kube-apiserver uses to verify every replica.
 
     Args:
-        kubernetes: the door to the Kubernetes API.
+        kubernetes: the client of the Kubernetes API.
         namespace: of the Service.
-        service: the Service that the APIService must name; another's bundle is not touched.
+        service: the Service that the APIService must name; if it names another, it is not changed.
     """
 
     def __init__(self, kubernetes: Kubernetes, namespace: str, service: str) -> None:
@@ -175,46 +176,46 @@ class SharedBundle:
         self._service = _Service(namespace, service)
 
     async def read(self) -> StoredBundle:
-        """The caBundle as it is now.
+        """Read the caBundle.
 
         Raises:
-            KubernetesError: it cannot be read; with code 404 where there is no APIService, and
-                with code 403 where it is another's.
+            KubernetesError: it cannot be read; with code 404 if there is no APIService, and with
+                code 403 if it names another Service.
         """
         body = await self._kubernetes.get(_API_SERVICE_PATH, {}, timeout=_SECONDS)
         try:
             found = msgspec.json.decode(body, type=_ApiService)
         except (msgspec.DecodeError, ValueError) as error:
-            raise KubernetesError(f"the APIService {API_SERVICE} is none: {error}") from error
+            raise KubernetesError(f"the APIService {API_SERVICE} is malformed: {error}") from error
         service = found.spec.service
         if service != self._service:
-            whose = "kube-apiserver itself" if service is None else _told(service)
+            named = "kube-apiserver itself" if service is None else _printed(service)
             raise KubernetesError(
-                f"the APIService {API_SERVICE} names {whose}, not {_told(self._service)}: "
-                "its caBundle is not ours to write",
+                f"the APIService {API_SERVICE} names {named}, not {_printed(self._service)}, so "
+                "its caBundle is not changed",
                 HTTPStatus.FORBIDDEN,
             )
         bundle = b"" if found.spec.insecure else found.spec.bundle
         return StoredBundle(found.metadata.resource_version, bundle)
 
     async def write(self, before: StoredBundle, bundle: bytes) -> None:
-        """Put a bundle into the APIService.
+        """Write a bundle into the APIService.
 
         Raises:
-            KubernetesError: it cannot be written; with code 409 if it is not as it was before.
+            KubernetesError: it cannot be written; with code 409 if it has changed since `before`.
         """
         patch = {
             "metadata": {"resourceVersion": before.version},
-            # The API takes no bundle beside a wish not to verify.
+            # The API rejects a bundle together with insecureSkipTLSVerify.
             "spec": {"caBundle": bundle, "insecureSkipTLSVerify": None},
         }
         await self._kubernetes.send("PATCH", _API_SERVICE_PATH, patch, timeout=_SECONDS)
-        log.info("published the bundle of authorities", apiservice=API_SERVICE)
+        log.info("CA bundle published", apiservice=API_SERVICE)
 
 
 def _data(secret: Mapping[str, object]) -> dict[str, bytes]:
     return msgspec.convert(secret.get("data") or {}, dict[str, bytes])
 
 
-def _told(service: _Service) -> str:
+def _printed(service: _Service) -> str:
     return f"the Service {service.namespace}/{service.name}"

@@ -75,7 +75,7 @@ async def certificates(
     if files:
         followed = CertificateFiles(*files, use=tls.use_pair, monitor=monitor)
         await followed.load()
-        return Certificates(tls, followed.run, lambda: tls.complaint(datetime.now(UTC)))
+        return Certificates(tls, followed.run, lambda: tls.problem(datetime.now(UTC)))
     if options.self_managed_certs:
         managed = SelfManaged(
             client,
@@ -132,7 +132,7 @@ async def trust(
     guard = Guard(
         authenticator, Authorizer(client, always_allow_paths=options.always_allow_paths), monitor
     )
-    tls.use_verifier(authenticator.vouches_for)
+    tls.use_verifier(authenticator.verifies)
     is_told_all = len(files.content) == len(named)
     cluster = DelegatedAuthentication() if is_told_all else await read_delegation(client)
     store = DelegationStore(cluster)
@@ -141,7 +141,7 @@ async def trust(
         try:
             authenticator.trust(_in_force(store.value, files.content, options))
         except ValueError:
-            log.exception("kept the last known trust of the cluster")
+            log.exception("cluster CAs unavailable, keeping the last known")
 
     await asyncio.to_thread(authenticator.trust, _in_force(cluster, files.content, options))
     store.subscribe(lambda _: take_over())

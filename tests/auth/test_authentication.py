@@ -90,7 +90,7 @@ def outcomes() -> list[Outcome]:
 
 @pytest.fixture
 def clock() -> WallClock:
-    """What the authenticator tells the time by."""
+    """The authenticator's clock."""
     return WallClock(NOW)
 
 
@@ -202,7 +202,7 @@ def authenticator(tokens: TokenReviews, outcomes: list[Outcome], clock: WallCloc
         ),
     ],
 )
-async def test_who_asks(
+async def test_callers_are_identified(
     *,
     authenticator: Authenticator,
     outcomes: list[Outcome],
@@ -211,7 +211,7 @@ async def test_who_asks(
     user: User,
     outcome: Outcome,
 ) -> None:
-    """The first credentials that are good tell the user; what the peer may not tell is ignored."""
+    """The first valid credentials identify the user; headers that a peer may not send do not."""
     assert await authenticator.authenticate(shown(peer), headers) == user
     assert outcomes == [outcome]
 
@@ -243,7 +243,7 @@ async def test_who_is_refused(
     peer: Certified | None,
     headers: Lines,
 ) -> None:
-    """Credentials of which none is good are refused by 401, and never taken for anonymous."""
+    """A request without any valid credentials gets a 401, and never counts as anonymous."""
     with capture_logs() as logs, pytest.raises(UnauthorizedError) as raised:
         await authenticator.authenticate(shown(peer), headers)
 
@@ -287,7 +287,7 @@ async def test_other_headers_name_other_users(authenticator: Authenticator) -> N
 
 
 async def test_why_is_logged(authenticator: Authenticator) -> None:
-    """The log tells which front proxy was refused, and which would be allowed."""
+    """The log says which front proxy was rejected, and which are allowed."""
     with capture_logs() as logs, pytest.raises(UnauthorizedError):
         await authenticator.authenticate(shown(STRANGER), ROOT)
 
@@ -296,7 +296,7 @@ async def test_why_is_logged(authenticator: Authenticator) -> None:
     assert "front-proxy-client, aggregator" in line["error"]
 
 
-async def test_a_review_that_fails_is_no_answer(outcomes: list[Outcome], tmp_path: Path) -> None:
+async def test_a_failed_review_is_unauthorized(outcomes: list[Outcome], tmp_path: Path) -> None:
     """While tokens cannot be reviewed their bearers are refused; that is counted apart."""
     async with kubernetes(tmp_path) as (api, made):
         api.faults.refuse_next(500, "etcd is away", times=10)
@@ -306,11 +306,11 @@ async def test_a_review_that_fails_is_no_answer(outcomes: list[Outcome], tmp_pat
             await authenticator.authenticate(None, bearer("of-alice"))
 
     assert outcomes == ["review-failed"]
-    assert [line["error"] for line in logs] == ["no TokenReview: etcd is away"]
+    assert [line["error"] for line in logs] == ["the TokenReview failed: etcd is away"]
 
 
 async def test_at_first_nobody_is_trusted(tokens: TokenReviews, outcomes: list[Outcome]) -> None:
-    """Until it is told whom to trust, no certificate is good; a token is, and anonymous is."""
+    """Before any CA is set, no certificate is accepted; tokens and anonymous callers are."""
     authenticator = Authenticator(tokens, outcomes.append)
 
     for peer in (PROXY, ADMIN):
@@ -322,7 +322,7 @@ async def test_at_first_nobody_is_trusted(tokens: TokenReviews, outcomes: list[O
 
 
 async def test_a_rotation_counts_at_once(authenticator: Authenticator) -> None:
-    """New authorities vouch at once, and old ones no more, be a connection open already."""
+    """New CAs are trusted at once, and old ones no longer, even on open connections."""
     new = authority("front-proxy-ca")
     renewed = client(new)
 
@@ -341,7 +341,7 @@ async def test_a_rotation_counts_at_once(authenticator: Authenticator) -> None:
 
 
 async def test_a_bundle_that_cannot_be_read_changes_nothing(authenticator: Authenticator) -> None:
-    """Whom to trust is taken over whole or not at all."""
+    """New CAs are applied completely, or not at all."""
     with pytest.raises(ValueError, match=r"."):
         authenticator.trust(DelegatedAuthentication(b"nonsense", None, None))
 
@@ -376,7 +376,7 @@ async def test_a_connection_outlives_no_certificate(
 
 
 async def test_a_certificate_becomes_valid(authenticator: Authenticator, clock: WallClock) -> None:
-    """A refusal is not for ever: the clocks of two machines may differ by a little."""
+    """A rejection expires: the clocks of two machines may differ a little."""
     early = client(PROXIES, validity=(NOW + timedelta(seconds=5), NOW + DAY))
     with pytest.raises(UnauthorizedError):
         await authenticator.authenticate(shown(early), ROOT)

@@ -171,8 +171,8 @@ async def test_the_simulated_answer_is_the_recorded_one(
     assert timeless(body) == timeless(recorded.response.body)
 
 
-async def test_the_whole_identity_is_told(authorizer: Authorizer, reviews: Reviews) -> None:
-    """The uid and the extra are part of who asks."""
+async def test_the_whole_identity_is_sent(authorizer: Authorizer, reviews: Reviews) -> None:
+    """The uid and the extra are part of the identity."""
     user = User("u", "id-1", ("g",), (("scopes/a b", ("x", "y")), ("z", ("",))))
     assert not await is_allowed(authorizer, user, METRIC)
     assert reviews.access_reviews[0]["spec"] == {
@@ -221,7 +221,7 @@ async def test_a_refusal_is_in_the_words_of_the_api(
     reason: str,
     message: str,
 ) -> None:
-    """A person sees what is missing as every API server tells it, with the review's reason."""
+    """The error is worded as every API server does, with the review's reason."""
     reviews.decide = lambda _user, _attributes: {"allowed": False, "reason": reason}
     with pytest.raises(ForbiddenError) as refused:
         await authorizer.authorize(user, attributes)
@@ -306,7 +306,7 @@ UNDECIDED: dict[str, Object] = {
 
 
 @pytest.mark.parametrize("status", UNDECIDED.values(), ids=UNDECIDED)
-async def test_what_is_no_decision_is_no_yes(
+async def test_anything_but_a_decision_does_not_allow(
     authorizer: Authorizer, reviews: Reviews, status: Object
 ) -> None:
     """It is an error, and is not kept: the next one to ask gets the API's next answer."""
@@ -333,7 +333,7 @@ async def test_a_decision_in_spite_of_an_error_counts(
 
 
 @pytest.mark.parametrize("fault", ["error", "garbage", "hang"])
-async def test_a_review_that_fails_is_no_yes(
+async def test_a_failed_review_does_not_allow(
     client: KubernetesClient,
     reviews: Reviews,
     fault: FaultKind,
@@ -349,8 +349,8 @@ async def test_a_review_that_fails_is_no_yes(
         reviews.set_fault(None)
         assert not await is_allowed(authorizer, ALICE, METRIC)
     assert [(line["log_level"], line["event"]) for line in logs] == [
-        ("warning", "access reviews fail"),
-        ("info", "access reviews work again"),
+        ("warning", "access reviews failing"),
+        ("info", "access reviews recovered"),
     ]
 
 
@@ -369,7 +369,7 @@ async def test_a_review_that_fails_is_no_yes(
         b'{"kind": "SubjectAccessReview", "status": {"allowed": true, "reason": "\xff"}}',
     ],
 )
-async def test_an_answer_that_is_no_review_is_no_yes(
+async def test_a_malformed_review_does_not_allow(
     api: KubernetesAPI, authorizer: Authorizer, body: bytes
 ) -> None:
     """Whatever a 201 brings, only a SubjectAccessReview decides."""
@@ -382,7 +382,7 @@ async def test_an_answer_that_is_no_review_is_no_yes(
         await authorizer.authorize(ALICE, METRIC)
 
 
-async def test_no_connection_is_no_yes(api: KubernetesAPI, authorizer: Authorizer) -> None:
+async def test_a_lost_connection_does_not_allow(api: KubernetesAPI, authorizer: Authorizer) -> None:
     """Nobody is let in because the API is gone."""
     await api.__aexit__()
     with pytest.raises(ReviewError, match="cannot be reached"):
@@ -417,7 +417,7 @@ async def test_a_change_of_rbac_is_seen_after_10_s(
     assert len(reviews.access_reviews) == 2
 
 
-async def test_who_asks_the_same_at_once_shares_a_review(
+async def test_identical_concurrent_requests_share_a_review(
     client: KubernetesClient, reviews: Reviews
 ) -> None:
     """A storm of one question is one review, also where it fails."""
@@ -449,7 +449,7 @@ async def test_reviews_leave_connections_for_others(
 
 
 async def test_reviews_are_bounded(authorizer: Authorizer, reviews: Reviews) -> None:
-    """A user who asks for ever new things leaves room for others, and anonymous ones leave more."""
+    """A user whose requests are always new leaves room for others; anonymous users leave more."""
 
     async def ask(user: User, times: int, address: str = "") -> int:
         before = len(reviews.access_reviews)

@@ -99,7 +99,7 @@ def test_an_intermediate_that_is_sent_leads_to_the_root() -> None:
 
 
 def test_what_is_sent_is_not_trusted() -> None:
-    """A root that the peer brings along vouches for nothing."""
+    """A root that the peer sends is not trusted."""
     theirs = authority("root")
     made = client(theirs)
 
@@ -174,7 +174,7 @@ def test_validity_ends_with_the_first_of_the_chain() -> None:
 
 @pytest.mark.parametrize("make_key", [rsa_key, ec_key])
 def test_authorities_of_one_name_without_key_identifiers(make_key: Callable[[int], Key]) -> None:
-    """In a rotation both vouch, in either order: the name alone does not tell which has signed."""
+    """In a rotation both are trusted, in either order: they have the same name."""
     old, new = (
         certify(name("front-proxy-ca"), key, [(basic(ca=True), True)])
         for key in (make_key(0), make_key(1))
@@ -223,8 +223,8 @@ def test_version_1_makes_no_intermediate() -> None:
     assert ClientCAs(root.pem).verify([made.der, middle.der], NOW) is None
 
 
-def test_a_client_of_version_1_is_no_authority_beside_the_bundle() -> None:
-    """A user's certificate of version 1 does not vouch for others."""
+def test_a_client_of_version_1_is_not_a_ca_outside_the_bundle() -> None:
+    """A user's certificate of version 1 cannot sign others."""
     root = version_1(name("root"), ec_key(0))
     user = version_1(name("user"), ec_key(0), root)
     made = certify(name("admin", "system:masters"), ec_key(0), [(CLIENT, False)], user)
@@ -235,7 +235,7 @@ def test_a_client_of_version_1_is_no_authority_beside_the_bundle() -> None:
 def _signed_with_sha1() -> tuple[Certified, Certified]:
     issuer = authority()
     made = client(issuer)
-    # The digest is told by the object identifier of the algorithm, inside and outside.
+    # The algorithm's object identifier, inside and outside, says which digest it is.
     body = made.certificate.tbs_certificate_bytes.replace(
         bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06072a8648ce3d0401")
     )
@@ -289,7 +289,7 @@ def test_a_long_chain_costs_little() -> None:
     assert process_time() - began < 0.05
 
 
-def test_chains_are_told_apart() -> None:
+def test_chains_are_distinguished() -> None:
     """Results are kept by a digest of all that was shown, in its order."""
     a, b = PeerCertificates((b"a", b"b")), PeerCertificates((b"ab",))
     assert len({a.digest, b.digest, PeerCertificates((b"b", b"a")).digest}) == 3

@@ -228,7 +228,7 @@ def test_what_is_in_use_verifies(
 
 
 def test_the_subject_is_read_as_go_reads_it() -> None:
-    """Every organization is told, in order, and of several common names the last."""
+    """Every organization is returned, in order, and the last of several common names."""
     issuer = authority()
     attributes = [
         x509.NameAttribute(NameOID.ORGANIZATION_NAME, "b"),
@@ -280,7 +280,7 @@ def test_the_time_has_a_zone() -> None:
 
 
 def test_a_bundle_of_several() -> None:
-    """Any authority of a bundle vouches, also beside one that is expired or has the same name."""
+    """Any CA of a bundle is trusted, even next to an expired one or one of the same name."""
     old, expired = authority(), authority(validity=(NOW - 2 * DAY, NOW - DAY))
     new, other = authority(), authority("other")
     cas = ClientCAs(b"# comments may be there\n".join(c.pem for c in (expired, old, other, new)))
@@ -396,7 +396,7 @@ CAS = ClientCAs(ISSUER.pem)
 DER = client(ISSUER).der
 
 
-# A serial number that is made negative is told by a warning.
+# A negative serial number causes a warning.
 @pytest.mark.filterwarnings("ignore::cryptography.utils.CryptographyDeprecationWarning")
 @given(st.integers(0, len(DER) - 1), st.integers(1, 255))
 @example(len(DER) - len(x509.load_der_x509_certificate(DER).signature) - 1, 1)
@@ -420,7 +420,7 @@ def is_unread(place: int) -> bool:
 
 
 @given(st.binary())
-def test_what_is_no_certificate_is_refused(der: bytes) -> None:
+def test_a_malformed_certificate_is_rejected(der: bytes) -> None:
     """Any bytes are answered."""
     assert CAS.verify([der], NOW) is None
 

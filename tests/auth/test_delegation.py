@@ -169,7 +169,7 @@ async def test_reading_it(cluster: tuple[KubernetesAPI, KubernetesClient]) -> No
 async def test_reading_it_is_forbidden(
     cluster: tuple[KubernetesAPI, KubernetesClient], user: str, subject: str
 ) -> None:
-    """Who may not read it is told the command that lets them, word for word."""
+    """If reading is forbidden, the error has the exact command that allows it."""
     api, client = cluster
     api.faults.refuse_next(
         403,
@@ -188,7 +188,7 @@ async def test_reading_it_is_forbidden(
 
 
 async def test_it_does_not_exist(cluster: tuple[KubernetesAPI, KubernetesClient]) -> None:
-    """A cluster without it is told what is missing, and the binding that it needs."""
+    """In a cluster without it, the error says what is missing, and which binding is needed."""
     with pytest.raises(ConfigurationError, match=f"kube-system/{NAME} does not exist") as raised:
         await read_delegation(cluster[1])
 
@@ -210,7 +210,7 @@ async def test_it_is_malformed_at_the_start(
 async def test_an_api_that_is_away_at_the_start(
     cluster: tuple[KubernetesAPI, KubernetesClient],
 ) -> None:
-    """An API that fails is no fault of the configuration: it may be there a moment later."""
+    """A failing API is not a configuration error: it may work a moment later."""
     api, client = cluster
     api.faults.refuse_next(503, "the server is shutting down")
 
@@ -219,7 +219,7 @@ async def test_an_api_that_is_away_at_the_start(
 
 
 async def test_a_change_is_taken_over(cluster: tuple[KubernetesAPI, KubernetesClient]) -> None:
-    """New authorities are known as soon as the cluster has them; just changes are told."""
+    """New CAs are used as soon as the cluster has them; listeners are called only on changes."""
     api, client = cluster
     api.apply(CONFIG_MAPS, RECORDED)
     api.apply(CONFIG_MAPS, {"metadata": {"name": "other", "namespace": "kube-system"}})
@@ -265,15 +265,15 @@ async def test_the_last_good_value_is_kept(
     assert told == [good, store.value]
 
 
-async def test_it_is_gone_when_it_is_listed_anew(
+async def test_it_is_gone_when_it_is_listed_again(
     cluster: tuple[KubernetesAPI, KubernetesClient],
 ) -> None:
-    """A list without it is a deletion, and one that has it malformed is no better."""
+    """A list without it counts as a deletion; a malformed one is ignored too."""
     api, client = cluster
     store = DelegationStore(delegated_authentication(DATA))
 
     async with followed(client, store):
-        assert "does not exist" in (store.last_error or "")
+        assert "no longer exists" in (store.last_error or "")
 
         api.apply(CONFIG_MAPS, config_map(requestheader_uid_headers="["))
         await until(lambda: "requestheader-uid-headers" in (store.last_error or ""))
@@ -282,7 +282,7 @@ async def test_it_is_gone_when_it_is_listed_anew(
 
 
 @pytest.mark.parametrize("key", BUNDLES)
-def test_an_authority_that_is_taken_away_is_kept(key: str) -> None:
+def test_a_ca_bundle_that_disappears_is_kept(key: str) -> None:
     """A ConfigMap that lost an authority is an accident; one that never had it is not."""
     store = DelegationStore(delegated_authentication(DATA))
 
@@ -310,7 +310,7 @@ def test_other_config_maps_are_passed_over() -> None:
 
 
 def test_what_is_wrong_is_logged_once() -> None:
-    """A ConfigMap that stays malformed through its changes is no news; its recovery is."""
+    """A ConfigMap that stays malformed is not logged again; its recovery is."""
     store = DelegationStore(delegated_authentication(DATA))
 
     with capture_logs() as logs:

@@ -65,7 +65,7 @@ class Measured:
         return (Pod(namespace, "a", {}, "gpu-0", "Running", ready=True, terminating=False, gpus=1),)
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """A sample of each pod that is no more fresh when the next question comes."""
+        """A sample of each pod that is no longer fresh at the next request."""
         self.metric = rule.name
         return Collection(
             asked=len(pods), samples=tuple(PodSample(pod.name, (50,), 0) for pod in pods)
@@ -74,7 +74,7 @@ class Measured:
 
 @dataclass
 class Callers:
-    """Finds out who asks as it is told to, and remembers what it was shown."""
+    """Returns the configured user, and records what it was called with."""
 
     user: User | None = ALICE
     peers: list[PeerCertificates | None] = field(default_factory=list)
@@ -99,7 +99,7 @@ class Answer(msgspec.Struct):
     body: bytes
 
     def error(self) -> Status:
-        """The Status that an error is told by."""
+        """The Status of an error."""
         status = msgspec.json.decode(self.body, type=Status)
         assert (status.kind, status.status, status.code) == ("Status", "Failure", self.status)
         return status
@@ -270,7 +270,7 @@ ASKED = [
 
 @pytest.mark.parametrize("path", SERVED)
 async def test_who_may_is_answered(server: Server, path: str) -> None:
-    """Every path is served to whom the API allows it, and the API is asked about just that."""
+    """Every path is served to users whom the API allows, and each review is about that path."""
     asked = attributes_of("GET", path, "")
     allowed = caller_of(ALICE), access_of(asked)
     server.reviews.decide = lambda user, attributes: {"allowed": (user, attributes) == allowed}
@@ -280,7 +280,7 @@ async def test_who_may_is_answered(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize(("path", "method"), ASKED)
 async def test_who_may_not_is_refused(server: Server, path: str, method: str) -> None:
-    """A 403 in the words of the API, before it is told whether there is anything at all."""
+    """A 403 worded as the API does, which does not reveal whether the path exists."""
     answer = await server.ask(path, method)
     status = answer.error()
     assert (status.code, status.reason) == (403, "Forbidden")
@@ -326,7 +326,7 @@ async def test_no_kubernetes_api_lets_nobody_in(server: Server) -> None:
 
 
 async def test_a_certificate_is_shown_once_a_connection(server: Server) -> None:
-    """The peer's own certificate is what who asks is told by, for each request."""
+    """Each request is authenticated by the peer's own certificate."""
     async with server.connected(server.certified) as client:
         for _ in range(3):
             await client.ask("/healthz")
@@ -346,7 +346,7 @@ async def test_a_certificate_is_that_of_its_connection(server: Server) -> None:
     assert server.callers.peers == [shown, None, shown, None, None]
 
 
-async def test_all_header_lines_are_told(server: Server) -> None:
+async def test_all_header_lines_are_passed_on(server: Server) -> None:
     """In their order, and a header that is there twice as two: groups come so."""
     lines = [("X-Remote-Group", "b"), ("X-Remote-User", "u"), ("X-Remote-Group", "a, c")]
     async with server.connected() as client:
@@ -355,7 +355,7 @@ async def test_all_header_lines_are_told(server: Server) -> None:
     assert told == lines
 
 
-async def test_a_path_that_is_no_text_is_malformed(server: Server) -> None:
+async def test_a_path_that_is_not_utf8_is_malformed(server: Server) -> None:
     """It is refused before anybody is asked about something else."""
     status = (await server.ask(f"/apis/{GROUP_VERSION}/namespaces/default/%FF")).error()
     assert (status.code, status.reason) == (400, "BadRequest")
@@ -363,7 +363,7 @@ async def test_a_path_that_is_no_text_is_malformed(server: Server) -> None:
 
 
 async def test_decisions_are_counted(server: Server) -> None:
-    """/metrics tells how many requests were allowed, denied and undecided."""
+    """/metrics counts the requests that were allowed, denied and undecided."""
     await server.ask(METRIC)
     server.reviews.set_fault(Fault("error"))
     await server.ask("/apis")
@@ -378,7 +378,7 @@ async def test_decisions_are_counted(server: Server) -> None:
 def spellings(path: str) -> Iterator[str]:
     """What might be taken for a path, and is or is not."""
     for index, letter in enumerate(path):
-        # Without its first slash it is no target.
+        # Without its first slash it is not a target.
         if index:
             yield path[:index] + f"%{ord(letter):02X}" + path[index + 1 :]
         yield path[:index] + letter.swapcase() + path[index + 1 :]
@@ -397,7 +397,7 @@ async def test_what_is_served_is_what_was_authorized(server: Server) -> None:
     server.reviews.decide = lambda _user, _attributes: {"allowed": True}
     reviewed: set[Attributes] = set()
     async with server.connected() as client:
-        # The two whose answer differs from time to time cannot be told by it.
+        # The answers of these two differ from time to time.
         canonical = [path for path in (*SERVED, *PROBES) if path not in (METRIC, "/metrics")]
         known = {(await client.ask(path)).body: path for path in canonical[:-3]}
         for path in [*canonical, METRIC]:

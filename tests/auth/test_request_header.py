@@ -53,7 +53,7 @@ def user_from_headers(
 
 
 def told(user: User) -> Lines:
-    """The headers by which kube-apiserver's aggregator tells a user."""
+    """The headers in which kube-apiserver's aggregator sends a user."""
     return [
         ("X-Remote-User", user.name),
         *([("X-Remote-Uid", user.uid)] if user.uid else []),
@@ -84,7 +84,7 @@ def test_no_two_users_are_taken_for_one(one: User, other: User) -> None:
 def test_case_and_other_headers_do_not_matter(
     user: User, case: Callable[[str], str], others: Lines
 ) -> None:
-    """Header names are read in any case; what is no identity header changes nothing."""
+    """Header names are read in any case; other headers change nothing."""
     lines = [(case(name), value) for name, value in told(user)]
 
     assert user_from_headers(CONFIG, [*others, *lines, *others]) == user
@@ -119,8 +119,8 @@ def test_a_list_in_one_line_is_one_group(one: list[str], other: list[str]) -> No
         ([], None),
     ],
 )
-def test_the_first_username_that_is_told_counts(lines: Lines, expected: str | None) -> None:
-    """Headers are asked in the order of the configuration; without a username there is no user."""
+def test_the_first_username_counts(lines: Lines, expected: str | None) -> None:
+    """Headers are tried in the order of the configuration; without a user name there is no user."""
     config = RequestHeaderConfig(username_headers=("X-Remote-User", "X-Other-User"))
 
     user = user_from_headers(config, lines)

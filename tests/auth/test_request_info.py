@@ -56,7 +56,7 @@ def test_verbs_of_a_metric(method: str, verb: str) -> None:
         ("labelSelector=app%3Da%26watch%3Dtrue", "list"),
     ],
 )
-def test_a_watch_is_told_from_a_list(query: str, verb: str) -> None:
+def test_watches_are_distinguished_from_lists(query: str, verb: str) -> None:
     """The first `watch` counts, as in Go, and is true for all but false and 0."""
     assert attributes_of("GET", METRIC, query).verb == verb
     assert attributes_of("POST", METRIC, query) == metric("create")
@@ -143,13 +143,13 @@ def test_a_slash_at_the_end_makes_no_difference(spelled: str, path: str) -> None
     "path",
     [f"{PREFIX}/default/%FF", f"{PREFIX}/%C3%28/gpu_utilization", "/caf\u00e9", "/\udcff"],
 )
-def test_what_is_no_text_is_refused(path: str) -> None:
-    """Bytes that a review could not be told of are asked of nobody."""
+def test_a_path_that_is_not_utf8_is_rejected(path: str) -> None:
+    """Bytes that a review could not contain are rejected without a review."""
     with pytest.raises(BadRequestError, match="UTF-8"):
         attributes_of("GET", path, "")
 
 
-# A lone surrogate is no text: it has no UTF-8.
+# A lone surrogate cannot be encoded as UTF-8.
 texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=10)
 
 
@@ -162,7 +162,7 @@ def test_any_name_can_be_asked_for(namespace: str, name: str) -> None:
 
 @given(path=st.text(st.sampled_from("/%2Ffaé.~*?"), max_size=20), method=st.sampled_from(["GET"]))
 def test_it_is_a_metric_or_a_path(path: str, method: str) -> None:
-    """Whatever comes is told as exactly one of the two, or refused."""
+    """Every request has exactly one of the two, or is rejected."""
     for spelled in (f"/{path}", f"{PREFIX}/{path}"):
         try:
             told = attributes_of(method, spelled, "")

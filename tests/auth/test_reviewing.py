@@ -87,7 +87,7 @@ async def test_one_failed_review_costs_nobody_an_answer(
 
 @pytest.mark.parametrize("code", [400, 401, 403, 404, 422])
 async def test_a_refusal_that_stays_is_not_asked_again(tmp_path: Path, code: int) -> None:
-    """What another attempt would not change is told at once."""
+    """An error that a retry would not change is raised at once."""
     reviewer = Reviewer(*[refusal(code, "0")] * 5)
     async with reviewed(tmp_path, reviewer) as client:
         with pytest.raises(ReviewError, match=f"refused by {code}"):
@@ -95,7 +95,7 @@ async def test_a_refusal_that_stays_is_not_asked_again(tmp_path: Path, code: int
     assert reviewer.asked == 1
 
 
-async def test_it_is_not_asked_for_ever(tmp_path: Path) -> None:
+async def test_retries_end(tmp_path: Path) -> None:
     """After five attempts the last refusal is the answer."""
     reviewer = Reviewer(*[refusal(429, "0")] * 100)
     async with reviewed(tmp_path, reviewer) as client:

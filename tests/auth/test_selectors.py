@@ -82,13 +82,13 @@ def test_field_selectors(selector: str, requirements: list[Requirement]) -> None
     ],
 )
 def test_the_name_that_fields_select(selector: str, name: str) -> None:
-    """One object by its name is told as that; what is no name of anything is not."""
+    """One object selected by name is reported by name; an invalid name is not."""
     assert name_of(field_requirements(selector)) == name
 
 
 @given(st.text(st.sampled_from("ab=!,\\ .é\udcff()")))
 def test_any_selector_is_read_or_left_out(selector: str) -> None:
-    """Whatever comes, what is told of it can be sent."""
+    """Whatever the input, the result can be sent."""
     for one in (*field_requirements(selector), *label_requirements(selector)):
         assert isinstance("".join((one.key, *one.values)).encode(), bytes)
 

@@ -166,7 +166,7 @@ async def test_reviews_of_the_demo_are_as_recorded(recording: str, token: str) -
 
 
 async def test_each_token_has_its_user(door: Door, tokens: TokenReviews) -> None:
-    """Every part of a user is told; users that differ in any one of them are not mixed up."""
+    """Every part of a user is kept; users that differ in any part are not mixed up."""
     users = [
         User("u"),
         User("U"),
@@ -238,7 +238,7 @@ async def test_reviews_of_one_token_are_shared(door: Door, tokens: TokenReviews)
 
 
 async def test_a_failure_is_shared_and_not_kept(door: Door, tokens: TokenReviews) -> None:
-    """All who wait are told of a failure; the next who comes has a review of their own."""
+    """A failure reaches all who wait; the next caller gets a new review."""
     door.open.clear()
     asking = [asyncio.create_task(tokens.user("of-alice")) for _ in range(5)]
     await door.asked(1)
@@ -248,7 +248,7 @@ async def test_a_failure_is_shared_and_not_kept(door: Door, tokens: TokenReviews
 
     failures = await asyncio.gather(*asking, return_exceptions=True)
 
-    assert [str(failure) for failure in failures] == ["no TokenReview: etcd is away"] * 5
+    assert [str(failure) for failure in failures] == ["the TokenReview failed: etcd is away"] * 5
     assert {failure.code for failure in failures if isinstance(failure, KubernetesError)} == {500}
     door.answer = answer
     assert await tokens.user("of-alice") == ALICE
@@ -267,7 +267,7 @@ async def test_a_failure_is_shared_and_not_kept(door: Door, tokens: TokenReviews
         {"kind": "TokenReview", "status": {"authenticated": True, "user": {"groups": "g"}}},
     ],
 )
-async def test_what_is_no_review_is_an_error(
+async def test_a_malformed_token_review_is_an_error(
     door: Door, tokens: TokenReviews, body: object
 ) -> None:
     """An answer that cannot be read makes nobody a user, and is not kept."""
@@ -281,11 +281,11 @@ async def test_what_is_no_review_is_an_error(
 
 
 async def test_a_review_has_a_time_limit(door: Door, client: KubernetesClient) -> None:
-    """A review that does not come is given up, and asked for anew by the next."""
+    """A review without an answer times out, and the next caller starts a new one."""
     door.open.clear()
     tokens = TokenReviews(client, timeout=0.05)
 
-    with pytest.raises(KubernetesError, match="no TokenReview"):
+    with pytest.raises(KubernetesError, match="the TokenReview failed"):
         await tokens.user("of-alice")
 
     door.open.set()
@@ -326,7 +326,7 @@ async def test_an_api_that_is_away_is_an_error(tmp_path: Path) -> None:
         ({"secret-token": True}, 201),
     ],
 )
-async def test_a_token_is_never_told(
+async def test_a_token_is_never_logged(
     door: Door, tokens: TokenReviews, body: object, status: int
 ) -> None:
     """Not even what a server repeats of a token comes into a log, an error or what is kept."""

@@ -71,7 +71,7 @@ async def test_a_change_is_taken_over_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", None])
-async def test_what_cannot_be_used_is_told_once(tmp_path: Path, content: bytes | None) -> None:
+async def test_an_unusable_file_is_logged_once(tmp_path: Path, content: bytes | None) -> None:
     """What was trusted stays so, the other file is followed still, and a good file is taken."""
     path, other = tmp_path / "ca.crt", tmp_path / "other.crt"
     before, after = Authority("a").bundle, Authority("b").bundle
@@ -86,7 +86,7 @@ async def test_what_cannot_be_used_is_told_once(tmp_path: Path, content: bytes |
             await turns.read()
             await turns.read()
         assert [(one["event"], one["flag"]) for one in logs] == [
-            ("kept the authorities that a file held before", FLAG)
+            ("CA file unusable, keeping its last good content", FLAG)
         ]
         assert str(path) in logs[0]["error"]
         other.write_bytes(after)
@@ -95,9 +95,7 @@ async def test_what_cannot_be_used_is_told_once(tmp_path: Path, content: bytes |
         path.write_bytes(after)
         with capture_logs() as logs:
             await turns.read()
-        assert {"event": "the authorities of a file can be used again", "flag": FLAG}.items() <= (
-            logs[0].items()
-        )
+        assert {"event": "CA file usable again", "flag": FLAG}.items() <= (logs[0].items())
         assert turns.files.content == {FLAG: after, OTHER: after}
         assert turns.changes == 2
 

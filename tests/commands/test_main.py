@@ -512,5 +512,5 @@ async def test_every_flag_of_demo_has_its_effect() -> None:
     assert f"serving at https://127.0.0.1:{port}:" in text
     assert "2 nodes with 8 GPUs" in text
     assert "every exporter has a fault: no-pod-labels" in text
-    assert "It ends after 0.3 s" in text
-    assert "The HPA asked once; the answers: 1 from exporters." in text
+    assert "The demo ends after 0.3 s" in text
+    assert "The HPA requested the metric once; answers: 1 from exporters." in text

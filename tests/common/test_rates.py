@@ -50,13 +50,13 @@ def test_what_is_left_out_of_a_log_is_counted() -> None:
     log = SparingLog(get_logger(), clock=lambda: now)
     with capture_logs() as lines:
         for _ in range(1000):
-            log.info("a token was refused", peer="10.0.0.1")
+            log.info("token rejected", peer="10.0.0.1")
         assert len(lines) == 10
         for n in range(1000):
-            log.info("a token was refused", peer=f"10.0.1.{n}", error="x" * 10_000)
+            log.info("token rejected", peer=f"10.0.1.{n}", error="x" * 10_000)
         assert len(lines) == 60
         now = 60.0
-        log.warning("a token was refused", peer="10.0.0.1")
+        log.warning("token rejected", peer="10.0.0.1")
     assert lines[10]["left_out"] == 990
     assert lines[-1]["left_out"] == 950
     assert max(len(str(line)) for line in lines) < 500

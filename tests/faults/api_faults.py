@@ -180,12 +180,12 @@ HALF = b'{"type":"MODIFIED","object":{"metadata":{"name":"a","names'
 
 UNREACHABLE = "the Kubernetes API at URL cannot be reached: "
 UNKNOWN = (
-    "503 the pods of the cluster are not known yet: the server has just started, or the Kubernetes "
-    "API does not list them to it; /readyz and its log say which"
+    "503 the pods of the cluster are not known yet: the server has just started, or it cannot list "
+    "them from the Kubernetes API; /readyz and its log say which"
 )
 OLD = (
-    "503 the pods may have changed unnoticed: the Kubernetes API has told the server nothing about "
-    "them for N seconds; /readyz and its log say why"
+    "503 the pods may be out of date: the server has heard nothing from the Kubernetes API for "
+    "N seconds; /readyz and its log say why"
 )
 
 
@@ -305,7 +305,7 @@ FAULTS = (
         lists_odd_objects,
         at_start="50",
         answer="80",
-        besides=("left out objects that cannot be read",),
+        besides=("malformed objects skipped",),
     ),
     ApiFault(
         "expired-page",

@@ -158,7 +158,7 @@ async def test_while_it_runs(
             costs = Counter(dict.fromkeys(fault.logged, 1))
             assert log.by_path("lost contact") == costs, log.lines("lost contact")
             await eventually(
-                _awaited(lambda: log.by_path("in contact again").keys()),
+                _awaited(lambda: log.by_path("contact restored").keys()),
                 lambda paths: paths == costs.keys(),
             )
             # Each error of an HPA's question is counted, and none of them is logged besides.

@@ -66,7 +66,7 @@ async def test_a_refusal_without_a_status_names_the_server(tmp_path: Path) -> No
 
 
 async def test_no_answer_has_no_code(tmp_path: Path, unused_tcp_port: int) -> None:
-    """A refused connection is told with the server's address, and without a status."""
+    """The error of a refused connection has the server's address, and no status."""
     kubeconfig = write_kubeconfig(tmp_path / "k", f"http://127.0.0.1:{unused_tcp_port}")
     async with connected(kubeconfig) as client:
         with pytest.raises(KubernetesError, match=f"{unused_tcp_port} cannot be reached") as caught:
@@ -128,25 +128,26 @@ async def test_an_endless_line_is_refused(tmp_path: Path) -> None:
                 pass
 
 
-async def test_a_dropped_watch_is_told(client: KubernetesClient, api: KubernetesAPI) -> None:
-    """A connection that breaks in the middle of a stream is no end of the stream."""
+async def test_a_dropped_watch_is_reported(client: KubernetesClient, api: KubernetesAPI) -> None:
+    """A connection that breaks in the middle of a stream does not end the stream cleanly."""
     async with client.watch("/api/v1/pods", {"watch": "true"}, silence=5) as lines:
         api.faults.drop_watches()
         with pytest.raises(
-            KubernetesError, match=r"cannot be reached: it broke its answer off$"
+            KubernetesError,
+            match=r"cannot be reached: the connection closed before the end of the answer$",
         ) as caught:
             await anext(lines)
     assert caught.value.code is None
 
 
-async def test_a_silent_watch_is_told(client: KubernetesClient) -> None:
+async def test_a_silent_watch_is_reported(client: KubernetesClient) -> None:
     """A connection on which nothing comes for longer than agreed counts as lost."""
     async with client.watch("/api/v1/pods", {"watch": "true"}, silence=0.05) as lines:
         with pytest.raises(KubernetesError, match=r"cannot be reached: it did not answer in time$"):
             await anext(lines)
 
 
-async def test_a_refused_watch_is_told(client: KubernetesClient) -> None:
+async def test_a_refused_watch_is_reported(client: KubernetesClient) -> None:
     """A watch that is answered by an error raises before there is a stream."""
     query = {"watch": "true", "labelSelector": "a ==="}
     with pytest.raises(KubernetesError, match="unable to parse requirement") as caught:
@@ -155,7 +156,7 @@ async def test_a_refused_watch_is_told(client: KubernetesClient) -> None:
     assert caught.value.code == 400
 
 
-async def test_a_credential_is_sent_and_never_told(
+async def test_a_credential_is_sent_and_never_logged(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The token of a kubeconfig reaches the server, but neither a log nor an error."""
@@ -175,7 +176,7 @@ async def test_a_credential_is_sent_and_never_told(
     assert "s3cret" not in f"{caught.value}{caplog.text}{capfd.readouterr()}"
 
 
-async def test_a_rotated_token_is_read_anew(tmp_path: Path) -> None:
+async def test_a_rotated_token_is_reloaded(tmp_path: Path) -> None:
     """A token that is refused is read from its file again for the next call."""
     token = tmp_path / "token"
     token.write_text("old")
@@ -239,7 +240,7 @@ async def test_the_home_directory_has_a_kubeconfig(
         assert client.host == "http://127.0.0.1:1"
 
 
-async def test_nothing_to_connect_by_is_told(
+async def test_a_missing_configuration_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Where there is no configuration, the error says what was tried and what to set."""
@@ -251,7 +252,7 @@ async def test_nothing_to_connect_by_is_told(
         assert part in str(caught.value)
 
 
-async def test_a_pod_without_its_token_is_told(
+async def test_a_pod_without_its_token_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """In a cluster without a mounted service account, the error says so."""
@@ -263,8 +264,8 @@ async def test_a_pod_without_its_token_is_told(
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{", "clusters: 3", "current-context: none"])
-async def test_a_kubeconfig_that_is_none_is_told(tmp_path: Path, content: str) -> None:
-    """A file that is no kubeconfig is refused by name, whatever stands in it."""
+async def test_a_malformed_kubeconfig_is_reported(tmp_path: Path, content: str) -> None:
+    """The error for a file that is not a kubeconfig names it, whatever it contains."""
     kubeconfig = tmp_path / "k"
     kubeconfig.write_text(content)
     with pytest.raises(ConfigurationError, match=f"kubeconfig {kubeconfig} cannot be used"):
@@ -282,7 +283,7 @@ async def test_a_broken_kubeconfig_keeps_its_secret(tmp_path: Path) -> None:
     assert "s3cret" not in str(caught.value)
 
 
-async def test_credentials_that_cannot_be_read_anew_are_kept(tmp_path: Path) -> None:
+async def test_credentials_that_cannot_be_reloaded_are_kept(tmp_path: Path) -> None:
     """While its kubeconfig is being replaced the client keeps what it has, and says so once."""
     answers = iter([401, 401, 200])
 
@@ -302,11 +303,11 @@ async def test_credentials_that_cannot_be_read_anew_are_kept(tmp_path: Path) -> 
                         await client.get("/version", {}, timeout=5)
                 assert await client.get("/version", {}, timeout=5) == b""
             (line,) = logs
-            assert line["event"] == "kept the credentials, as they cannot be read anew"
+            assert line["event"] == "credentials not reloaded, keeping the current ones"
             assert str(token) in line["error"]
 
 
-async def test_a_missing_kubeconfig_is_told(tmp_path: Path) -> None:
+async def test_a_missing_kubeconfig_is_reported(tmp_path: Path) -> None:
     """A file that was named but is not there is not passed over for another."""
     with pytest.raises(ConfigurationError, match="missing does not exist"):
         await connect(tmp_path / "missing")

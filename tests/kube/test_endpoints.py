@@ -190,7 +190,7 @@ def test_a_slice_can_leave_its_service() -> None:
 
 
 def test_one_selector_covers_all_services() -> None:
-    """One watch is enough for every configured Service; names are told once."""
+    """One watch is enough for every configured Service; names are not repeated."""
     services = [
         DCGM,
         ServiceRef("gpu-operator", "nvidia-dcgm-exporter"),

@@ -167,11 +167,11 @@ def test_the_real_api_refuses_in_the_same_words() -> None:
 
 
 def test_a_selector_that_is_too_long_is_refused() -> None:
-    """The bound is exact, and the message tells it."""
+    """The limit is exact, and the message names it."""
     longest = "a in (" + ",".join(["b"] * ((MAX_SELECTOR_LENGTH - 7) // 2)) + ")"
     longest += " " * (MAX_SELECTOR_LENGTH - len(longest))
     assert parse_selector(longest).matches({"a": "b"})
-    with pytest.raises(BadRequestError, match=f"at most {MAX_SELECTOR_LENGTH} are accepted"):
+    with pytest.raises(BadRequestError, match=f"at most {MAX_SELECTOR_LENGTH} are allowed"):
         parse_selector(longest + " ")
 
 

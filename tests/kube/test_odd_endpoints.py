@@ -70,7 +70,7 @@ def test_an_odd_endpoint_costs_no_other(odd: Json) -> None:
 
 
 @pytest.mark.parametrize("reference", [{}, {"kind": "Pod", "namespace": None, "name": None}])
-def test_a_reference_to_nothing_is_no_pod(reference: Json) -> None:
+def test_an_empty_reference_is_not_a_pod(reference: Json) -> None:
     """Two endpoints that name no pod behind them are two exporters, not one."""
     store = EndpointStore([SERVICE])
     store.replace(

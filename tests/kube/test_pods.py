@@ -28,7 +28,7 @@ decode = pod_decoder()
 def pod_json(
     containers: Sequence[Object] = (), init_containers: Sequence[Object] = (), **status: Json
 ) -> bytes:
-    """A Pod as the API tells it."""
+    """A Pod as the API returns it."""
     return json.dumps(
         {
             "metadata": {"name": "p", "namespace": "n"},
@@ -172,17 +172,17 @@ def test_the_default_resources_are_those_of_the_configuration() -> None:
 
 
 @pytest.mark.parametrize("raw", [b"", b"{", b"[]", b"{}", b'{"metadata": {}}', b"\xff", b'"\xff"'])
-def test_what_is_no_pod_is_refused(raw: bytes) -> None:
+def test_a_malformed_pod_is_rejected(raw: bytes) -> None:
     """What cannot be read raises an error that a reflector expects."""
     with pytest.raises((msgspec.DecodeError, ValueError)):
         decode(raw)
 
 
 @pytest.mark.parametrize("quantity", ["", "many", "1X"])
-def test_what_is_no_quantity_is_refused(quantity: str) -> None:
-    """A request that cannot be read is no zero."""
+def test_malformed_quantities_are_rejected(quantity: str) -> None:
+    """A malformed request does not count as zero."""
     raw = pod_json([{"resources": {"limits": {GPU: quantity}}}])
-    with pytest.raises(ValueError, match="no quantity"):
+    with pytest.raises(ValueError, match="not a quantity"):
         decode(raw)
 
 

@@ -231,7 +231,7 @@ async def test_too_many_requests_is_waited_out(
 
 
 @pytest.mark.parametrize("inside", [True, False], ids=["in the stream", "as the HTTP status"])
-async def test_an_expired_version_is_listed_anew(
+async def test_an_expired_version_causes_a_new_list(
     api: KubernetesAPI,
     reflector: Reflector[Pod],
     store: PodStore,
@@ -261,7 +261,7 @@ async def test_an_expired_version_is_listed_anew(
 async def test_an_expired_page_starts_the_list_again(
     client: KubernetesClient, api: KubernetesAPI, store: PodStore, naps: Naps
 ) -> None:
-    """A list that takes longer than the history is kept begins anew, and nothing is missing."""
+    """A list that outlasts the history starts again, and nothing is missing."""
     for number in range(600):
         api.apply(PODS, pod(f"pod-{number:03}"))
     compactions = iter([True])
@@ -283,7 +283,7 @@ async def test_an_expired_page_starts_the_list_again(
 async def test_errors_are_waited_out_ever_longer(
     api: KubernetesAPI, reflector: Reflector[Pod], naps: Naps
 ) -> None:
-    """Each failure doubles the wait up to its cap; meanwhile the error is told, and no sync."""
+    """Each failure doubles the wait up to its cap; the error is reported, and it is not synced."""
     told: list[str | None] = []
     api.faults.refuse_next(500, "etcdserver: leader changed", times=9)
     async with running(reflector):
@@ -337,7 +337,7 @@ async def test_the_wait_is_random(
 async def test_a_bad_event_costs_a_list(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, line: bytes
 ) -> None:
-    """What cannot be understood may have been a change: everything is listed again, and told."""
+    """A malformed event may have been a change: everything is listed again, and it is logged."""
     async with running(reflector):
         await until(lambda: api.open_watches == 1)
         api.apply(PODS, pod("x"))
@@ -401,7 +401,7 @@ async def test_a_bookmark_moves_the_version(
 async def test_a_watch_that_ends_is_opened_again(
     client: KubernetesClient, api: KubernetesAPI, store: PodStore, naps: Naps
 ) -> None:
-    """The end of a watch is no error: the next follows at once, from the last version."""
+    """The end of a watch is not an error: the next one starts at once, from the last version."""
     reflector = Reflector(client, PATH, decode, store, watch_seconds=(1, 1), sleep=naps)
     async with running(reflector):
         await until(lambda: reflector.restarts == 1)
@@ -438,7 +438,7 @@ async def test_an_object_that_cannot_be_read_costs_no_other(
     assert names(store) == {"good"}
 
 
-async def test_a_refusal_is_told_and_is_no_sync(
+async def test_a_refusal_is_reported_and_not_synced(
     api: KubernetesAPI, reflector: Reflector[Pod], naps: Naps
 ) -> None:
     """Without the right to list pods the server is not ready, and says why."""
@@ -450,7 +450,7 @@ async def test_a_refusal_is_told_and_is_no_sync(
         assert not reflector.synced.is_set()
 
 
-async def test_a_proxy_in_between_is_no_busy_loop(
+async def test_a_proxy_in_between_causes_no_busy_loop(
     store: PodStore, naps: Naps, tmp_path: Path
 ) -> None:
     """Broken lists, and watches that end as soon as they begin, are waited out like errors."""
@@ -467,7 +467,7 @@ async def test_a_proxy_in_between_is_no_busy_loop(
         naps.last = 4
         async with running(reflector):
             await until(lambda: len(naps.seconds) == 4)
-            assert "ended as soon as it had begun" in (reflector.last_error or "")
+            assert "ended as soon as it was opened" in (reflector.last_error or "")
     assert naps.seconds == [0.5, 1, 2, 4]
 
 

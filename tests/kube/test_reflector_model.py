@@ -131,7 +131,7 @@ class Follows(RuleBasedStateMachine):
 
     @rule(code=CODES)
     def fail_inside(self, code: int) -> None:
-        """The watch is told of an error."""
+        """The watch gets an ERROR event."""
         self.api.faults.fail_watches(code, "an error")
 
     @rule(code=CODES, times=st.integers(1, 3))

@@ -119,9 +119,9 @@ async def test_a_watch_that_lived_is_a_success(  # noqa: PLR0917 - fixtures
             quiet.faults.drop_watches()
             await until(lambda: len(naps.seconds) == number)  # noqa: B023 - it is waited for here
     assert naps.seconds == [0.5] * 5
-    # That is no loss of contact.
+    # Contact is not lost by that.
     assert reflector.last_error is None
-    # What is silent for two minutes is listed, as nothing else would tell of a change.
+    # After two minutes of silence it lists, as nothing else would show a change.
     assert len(lists(quiet)) == 3
 
 
@@ -144,10 +144,10 @@ async def test_a_version_that_goes_back_costs_a_list(
     assert names(store) == set()
 
 
-async def test_an_event_told_twice_changes_nothing(
+async def test_a_repeated_event_changes_nothing(
     quiet: KubernetesAPI, reflector: Reflector[Pod], store: PodStore
 ) -> None:
-    """An ADDED of what is there already is no second pod, and costs no list."""
+    """An ADDED of a known pod does not add a second one, and causes no list."""
     async with running(reflector):
         await until(lambda: quiet.open_watches == 1)
         added = (
@@ -165,7 +165,7 @@ async def test_an_event_told_twice_changes_nothing(
 async def test_pods_are_refused_before_they_are_listed(
     quiet: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, naps: Naps
 ) -> None:
-    """No pod known is not "no pod there": it would be told as a wrong selector."""
+    """Unknown pods are not "no pods": that would be reported as a wrong selector."""
     naps.may_go_on.clear()
     quiet.faults.refuse_next(500, "not now")
     pods = WatchedPods(store, reflector)
@@ -191,7 +191,9 @@ async def test_pods_are_refused_once_they_are_too_old(
         clock.now += 180
         assert len(pods.in_namespace("default")) == 1
         clock.now += 1
-        with pytest.raises(PodsUnknownError, match="nothing about them for 181 seconds") as raised:
+        with pytest.raises(
+            PodsUnknownError, match="heard nothing from the Kubernetes API for 181 seconds"
+        ) as raised:
             pods.in_namespace("default")
         assert raised.value.code == 503
         quiet.apply(PODS, pod("b"))
@@ -199,7 +201,7 @@ async def test_pods_are_refused_once_they_are_too_old(
         assert len(pods.in_namespace("default")) == 2
 
 
-async def test_that_a_watch_is_opened_is_no_sign_of_life(
+async def test_opening_a_watch_is_not_a_sign_of_life(
     quiet: KubernetesAPI, reflector: Reflector[Pod], naps: Naps, clock: Clock
 ) -> None:
     """It may be as silent as the one before."""

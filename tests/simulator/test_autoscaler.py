@@ -129,7 +129,7 @@ def test_average_value_compares_with_the_pods_that_there_are() -> None:
     assert replicas == {674_999: 9, 675_000: 10, 825_000: 10, 825_001: 12}
 
 
-def test_scaling_up_is_held_to_the_larger_of_double_and_four_more() -> None:
+def test_scaling_up_is_limited_to_the_larger_of_double_and_four_more() -> None:
     """From 1 to 5 at most, from 6 to 12 at most, in the 15 seconds of the policies."""
     wide = structs.replace(VALUE, max_replicas=100)
     one = at_once(wide, all_ready(1), 7_500_000)

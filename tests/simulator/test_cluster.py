@@ -1,4 +1,4 @@
-"""The simulated cluster: what its Deployment does, and what the Kubernetes API is told of it."""
+"""The simulated cluster: what its Deployment does, and the objects that it publishes."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -50,7 +50,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def api() -> KubernetesAPI:
-    """The Kubernetes API that the cluster tells its objects."""
+    """The Kubernetes API with the objects of the cluster."""
     return KubernetesAPI()
 
 
@@ -100,7 +100,7 @@ def deployment(api: KubernetesAPI) -> tuple[int, int, int]:
     return found.spec.replicas, found.status.replicas, found.status.ready_replicas
 
 
-async def test_its_nodes_and_exporters_are_told(api: KubernetesAPI, cluster: Cluster) -> None:
+async def test_its_nodes_and_exporters_are_published(api: KubernetesAPI, cluster: Cluster) -> None:
     """The API has every node, and for each the address that its exporter really listens at."""
     service = ServiceRef(manifests.EXPORTER_NAMESPACE, manifests.EXPORTER_SERVICE)
     endpoints = EndpointStore([service])
@@ -115,7 +115,7 @@ async def test_its_nodes_and_exporters_are_told(api: KubernetesAPI, cluster: Clu
 async def test_a_pod_is_ready_after_loading(
     api: KubernetesAPI, cluster: Cluster, clock: Clock
 ) -> None:
-    """A new pod is Running but not Ready until its model is loaded; the API is told when."""
+    """A new pod is Running but not Ready until its model is loaded, also in the API."""
     cluster.scale(1)
     (pod,) = told_pods(api)
     assert (pod.phase, pod.ready, pod.gpus) == ("Running", False, 1)
@@ -193,7 +193,9 @@ async def test_a_terminating_pod_holds_its_gpu(cluster: Cluster, clock: Clock) -
     assert cluster.ready_pods == CAPACITY - 2
 
 
-async def test_what_has_not_changed_is_not_told_again(api: KubernetesAPI, cluster: Cluster) -> None:
+async def test_unchanged_objects_are_not_published_again(
+    api: KubernetesAPI, cluster: Cluster
+) -> None:
     """Time that passes without an event makes no version in the API."""
     cluster.scale(2, ready=True)
     before = api.store.version

@@ -30,7 +30,7 @@ HPA = HorizontalPodAutoscaler(
 
 
 class MetricsApi:
-    """Answers as it is told, and remembers what it was asked."""
+    """Returns configured answers, and records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None]] = []
@@ -62,7 +62,7 @@ class MetricsApi:
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    """Whom the controller trusts."""
+    """The CA that the controller trusts."""
     return Authority("kubernetes")
 
 
@@ -157,7 +157,7 @@ async def test_it_scales_on_a_value(
 async def test_several_items_are_one_sum(
     api: KubernetesAPI, metrics: MetricsApi, authority: Authority
 ) -> None:
-    """The HPA sums what it gets; the value is told in thousandths, with its source."""
+    """The HPA sums what it gets; the value is reported in thousandths, with its source."""
     metrics.tell("20", "30500m", source="last-known")
     async with controlling(api, authority.bundle, 2) as (controller, _):
         sync = await controller.sync()
@@ -178,7 +178,7 @@ def assert_kept(sync: Sync, cluster: Cluster, api: KubernetesAPI, message: str) 
 async def test_it_keeps_replicas_on_an_error(
     api: KubernetesAPI, metrics: MetricsApi, authority: Authority
 ) -> None:
-    """An error is told word for word in the HPA's conditions; replicas stay until a value comes."""
+    """An error is in the HPA's conditions word for word; replicas stay until there is a value."""
     async with controlling(api, authority.bundle, 3) as (controller, cluster):
         metrics.fail("3 pods, but no measurement")
         for _ in range(3):
@@ -188,7 +188,7 @@ async def test_it_keeps_replicas_on_an_error(
         assert cluster.replicas == 4
 
 
-async def test_it_keeps_replicas_on_an_error_that_is_no_status(
+async def test_it_keeps_replicas_on_an_error_without_a_status(
     api: KubernetesAPI, metrics: MetricsApi, authority: Authority
 ) -> None:
     """The aggregator's own error is plain text."""

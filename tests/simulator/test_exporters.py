@@ -177,7 +177,7 @@ async def test_the_page_is_served(
     assert exporter.scrapes == 1
 
 
-async def test_each_scrape_observes_anew() -> None:
+async def test_each_scrape_observes_again() -> None:
     """The page moves with what there is to see."""
     moments = iter([0.0, 60.0])
     async with (
@@ -220,7 +220,7 @@ async def test_slow_answers_late(
 
 
 async def test_closing_does_not_wait_for_a_slow_answer(client: aiohttp.ClientSession) -> None:
-    """A demo ends when it is told to."""
+    """A demo ends on request."""
     exporter = SimulatedExporter(NODE, "3.x", observe)
     await exporter.start()
     await exporter.set_fault(Fault("slow", seconds=600))

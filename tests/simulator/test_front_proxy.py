@@ -20,7 +20,7 @@ PREFIX = f"/apis/{GROUP}/{VERSION}"
 
 
 class Upstream:
-    """An API server that answers as it is told, and remembers what it was asked."""
+    """An API server with configured answers, which records its requests."""
 
     def __init__(self) -> None:
         self.asked: list[web.BaseRequest] = []
@@ -116,8 +116,8 @@ async def test_path_and_query_pass_as_they_were_sent(
     assert [request.raw_path for request in upstream.asked] == [f"{PREFIX}{path}"]
 
 
-async def test_what_is_accepted_and_who_asks_are_told(url: str, upstream: Upstream) -> None:
-    """The client's Accept is passed on; the proxy says for whom it asks, whatever he says."""
+async def test_accept_and_user_are_forwarded(url: str, upstream: Upstream) -> None:
+    """The client's Accept is passed on; the proxy sends the user, whatever the client sent."""
     accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
     await get(f"{url}{PREFIX}", **{"Accept": accept, "X-Remote-User": "system:admin"})
     (request,) = upstream.asked

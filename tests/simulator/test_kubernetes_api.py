@@ -152,7 +152,7 @@ class Watched:
             return [decode(line) async for line in self._lines]
 
     async def change(self) -> tuple[object, object]:
-        """The type and the name of the next event that is no bookmark."""
+        """The type and the name of the next event except bookmarks."""
         while (event := await self.next())["type"] == "BOOKMARK":
             pass
         return event["type"], _metadata(as_object(event["object"]))["name"]
@@ -353,7 +353,7 @@ async def test_a_list_at_version_0_heeds_no_limit(session: ClientSession) -> Non
 
 
 async def test_a_token_and_a_version_exclude_each_other(session: ClientSession) -> None:
-    """A client that sends both is told so, as by a real API server."""
+    """A client that sends both gets an error, as from a real API server."""
     page = await listed(session, PODS_PATH, limit="3")
     token = str(page.metadata["continue"])
     answer = await get(session, PODS_PATH, resourceVersion="5", **{"continue": token})
@@ -414,7 +414,7 @@ async def test_other_field_selectors_are_refused(
 async def test_what_is_not_there_is_not_found(
     session: ClientSession, path: str, message: str
 ) -> None:
-    """A missing object, and a missing resource, are told apart in the API's own words."""
+    """A missing object and a missing resource have different errors, worded as the API does."""
     answer = await get(session, path)
     assert (answer.status, answer.body["message"]) == (404, message)
     assert (answer.body["kind"], answer.body["reason"]) == ("Status", "NotFound")
@@ -606,7 +606,7 @@ def test_the_history_is_bounded() -> None:
 
 
 def test_the_store_keeps_its_own_copy() -> None:
-    """What an owner does to an object afterwards changes nothing that was told."""
+    """What an owner does to an object afterwards does not change what was stored."""
     store = ObjectStore()
     labels: Json = {"a": "1"}
     pod: Object = {"metadata": {"name": "x", "labels": labels}}

@@ -69,11 +69,14 @@ async def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str], temporary: 
     introduction, rows, summary = text.split("\n\n  kubectl")[0], sources(text), text[-200:]
     assert "gpu-metrics-server is serving at https://127.0.0.1:" in introduction
     assert "Simulated: a Kubernetes API; 2 nodes with 8 GPUs" in introduction
-    assert "It ends after 0.6 s or by Ctrl-C." in introduction
+    assert "The demo ends after 0.6 s or on Ctrl-C." in introduction
     assert "fault" not in introduction
     assert len(rows) > 1
     assert set(rows) == {"exporters"}
-    assert f"The HPA asked {len(rows)} times; the answers: {len(rows)} from exporters." in summary
+    assert (
+        f"The HPA requested the metric {len(rows)} times; answers: {len(rows)} from exporters."
+        in summary
+    )
     assert re.search(r"It scaled (once|\d+ times), between \d and \d replicas\.\n$", summary)
     assert not kubeconfigs(temporary)
 
@@ -116,8 +119,8 @@ async def test_a_fault_has_its_place_where_there_is_no_duration(
             os.kill(os.getpid(), signal.SIGTERM)
             await task
     assert "From 20 s to 40 s, every exporter has a fault: exporter-down." in text
-    assert "It ends by Ctrl-C." in text
-    assert "The HPA asked " in capsys.readouterr().out
+    assert "The demo ends on Ctrl-C." in text
+    assert "The HPA requested the metric " in capsys.readouterr().out
     assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
@@ -125,7 +128,7 @@ async def test_a_fault_has_its_place_where_there_is_no_duration(
 async def test_no_time_at_all(capsys: pytest.CaptureFixture[str]) -> None:
     """A duration of nothing is over before the first question."""
     assert (await shown(capsys, DemoOptions(duration=0))).endswith(
-        "It ended before the first question.\n"
+        "The demo ended before the HPA's first request.\n"
     )
 
 
@@ -136,7 +139,7 @@ async def test_the_port_is_the_one_that_was_asked_for(capsys: pytest.CaptureFixt
     assert f"serving at https://127.0.0.1:{port}:" in text
     taken = await asyncio.start_server(lambda _, __: None, "127.0.0.1", port)
     async with taken:
-        with pytest.raises(ConfigurationError, match=f"--secure-port {port} cannot listen"):
+        with pytest.raises(ConfigurationError, match=f"--secure-port {port}: cannot listen"):
             await shown(capsys, DemoOptions(duration=0, port=port))
 
 
@@ -169,5 +172,5 @@ async def test_interrupted_it_still_sums_up(temporary: Path, number: signal.Sign
         process.send_signal(number)
         out, err = await process.communicate()
     assert (process.returncode, err) == (0, b"")
-    assert b"The HPA asked " in out
+    assert b"The HPA requested the metric " in out
     assert not os.listdir(temporary)  # noqa: PTH208 - a list of names is what is wanted

@@ -61,7 +61,7 @@ def test_a_plain_line() -> None:
     )
 
 
-def test_no_value_is_no_zero() -> None:
+def test_a_missing_value_is_not_shown_as_zero() -> None:
     """Where there is no value, the line says so."""
     out = StringIO()
     with screen(out) as show:
@@ -81,7 +81,7 @@ def test_a_table_in_a_terminal(terminal: Terminal) -> None:
     """In 80 columns no cell is cut, and the HPA's words stand below the rows."""
     text = terminal([structs.replace(MOMENT, source="last-known"), MOMENT])
     last = text[text.rindex("GPU utilization scales") :]
-    assert "all but the server is simulated" in last
+    assert "only the server is real" in last
     assert re.search(r"TIME +DEMAND +UTIL +│ TARGET 70 % +REPLICAS +SOURCE", last)
     for source in ("last-known", "exporters"):
         assert re.search(rf"4 s +5\.4 GPUs +90 % +█+│█+·· +6/8 ready +{source}", last)

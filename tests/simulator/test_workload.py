@@ -39,7 +39,7 @@ def test_the_demand_swings_and_steps() -> None:
 
 
 def test_the_demand_is_never_negative() -> None:
-    """A swing below zero is no demand."""
+    """A swing below zero is no demand at all."""
     assert Load(base=10, amplitude=100, period=40, noise=0).demand(30) == 0
 
 

@@ -58,7 +58,7 @@ def api_service(**spec: bool | str) -> Object:
 
 
 async def test_an_object_is_created_once(session: ClientSession) -> None:
-    """The second attempt is told that it exists, in kube-apiserver's words."""
+    """The second attempt fails because it exists, worded as kube-apiserver does."""
     made = await send(session, "POST", SECRETS, secret(a="eA=="))
     assert made.status == 201
     assert made.body["kind"] == "Secret"
@@ -153,7 +153,7 @@ async def test_a_patch_of_another_kind_is_refused(session: ClientSession) -> Non
 
 
 async def test_an_object_is_deleted(session: ClientSession) -> None:
-    """A Status tells of the success, and a second time there is nothing to delete."""
+    """The answer is a Status of success; the second time there is nothing to delete."""
     await send(session, "POST", SECRETS, secret())
     gone = await send(session, "DELETE", f"{SECRETS}/s")
     assert (gone.status, gone.body["status"]) == (200, "Success")
@@ -163,8 +163,8 @@ async def test_an_object_is_deleted(session: ClientSession) -> None:
         assert missing.body["message"] == 'secrets "s" not found'
 
 
-async def test_what_is_no_object_is_refused(session: ClientSession) -> None:
-    """A body that is no JSON object, and one without a name."""
+async def test_a_malformed_object_is_rejected(session: ClientSession) -> None:
+    """A body that is not a JSON object, and one without a name."""
     for body in (b"{", b"[]", b'"x"'):
         headers = {"Content-Type": "application/json"}
         async with session.post(SECRETS, data=body, headers=headers) as response:

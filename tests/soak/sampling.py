@@ -26,7 +26,7 @@ signal.signal(signal.SIGUSR2, count)
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 # Errors that an injected fault explains.
-_EXPLAINED = frozenset({"kept the serving certificate, as the files hold no better"})
+_EXPLAINED = frozenset({"serving certificate not reloaded, keeping the current one"})
 _MOST_KEPT = 20
 
 

@@ -22,7 +22,7 @@ from metrics_server.auth.client_certificates import ClientCAs
 from metrics_server.http.limits import Limits
 from metrics_server.http.server import LimitedServer
 from metrics_server.tls.authority import Authority, KeyPair
-from metrics_server.tls.openssl import Vouched
+from metrics_server.tls.openssl import Verifier
 
 HOST = "127.0.0.1"
 PATIENCE_SECONDS = 10.0
@@ -97,7 +97,7 @@ def trusting(
     return context
 
 
-def vouching(bundle: bytes) -> Vouched:
+def vouching(bundle: bytes) -> Verifier:
     """Verifies clients under the authorities of a bundle."""
     authorities = ClientCAs(bundle)
     return lambda peer: authorities.verify(peer.chain, datetime.now(UTC)) is not None

@@ -64,7 +64,7 @@ class World:
         self._replaced: list[tuple[datetime, bytes]] = []
 
     def settle(self, replica: int = 0) -> datetime:
-        """Do what there is to do, as one replica, and tell when to look again."""
+        """Do everything that is due, as one replica, and return when to check again."""
         for _ in range(10):
             if self.state is not None:
                 # Through the Secret, as in life.
@@ -204,7 +204,7 @@ def test_a_pair_is_renewed_at_two_thirds_of_its_life() -> None:
     assert world.shared().authority == first.authority
 
 
-def test_the_grace_period_begins_anew_when_the_bundle_was_taken_away() -> None:
+def test_the_grace_period_begins_again_when_the_bundle_was_removed() -> None:
     """Whoever applies a manifest with an old bundle does not make the next authority sign early."""
     world = World()
     world.settle()
@@ -232,7 +232,7 @@ def test_another_bundle_is_replaced(published: bytes) -> None:
 
 
 def test_without_an_apiservice_no_authority_changes_before_its_end() -> None:
-    """Clients that cannot be told of another authority keep the one they have, while it lasts."""
+    """If no new authority can be published, clients keep the current one until it expires."""
     world = World(published=None)
     world.settle()
     first = world.shared()
@@ -247,7 +247,7 @@ def test_without_an_apiservice_no_authority_changes_before_its_end() -> None:
     assert len(world.steps) < 40, "the end of an authority is no reason to hurry"
 
 
-def test_after_years_of_rest_all_is_made_anew() -> None:
+def test_after_years_of_rest_everything_is_created_again() -> None:
     """Replicas that come back after everything has expired begin as on the first day."""
     world = World()
     world.settle()
@@ -312,7 +312,7 @@ def test_a_secret_holds_every_state() -> None:
 
 
 @pytest.mark.parametrize("missing", ["ca.crt", "ca.key", "tls.crt", "tls.key"])
-def test_a_secret_with_a_part_missing_is_told(missing: str) -> None:
+def test_a_secret_with_a_part_missing_is_reported(missing: str) -> None:
     """What was begun by somebody else is not taken for nothing."""
     world = World()
     world.settle()
@@ -322,7 +322,7 @@ def test_a_secret_with_a_part_missing_is_told(missing: str) -> None:
         from_data(data)
 
 
-def test_a_secret_whose_parts_do_not_match_is_told() -> None:
+def test_a_secret_whose_parts_do_not_match_is_reported() -> None:
     """A key of another certificate is found before anybody is served with it."""
     world = World()
     world.settle()

@@ -76,13 +76,13 @@ def test_files_that_do_not_match_are_refused(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    """A file that is not there is told, not raised as it is."""
+    """A missing file is a ConfigurationError, not an OSError."""
     with pytest.raises(ConfigurationError, match="No such file"):
         read_pair(tmp_path / "tls.crt", tmp_path / "tls.key")
 
 
 def test_an_encrypted_key_is_refused_without_a_prompt(tmp_path: Path) -> None:
-    """A server has nobody to ask for a passphrase."""
+    """A server cannot prompt for a passphrase."""
     pair = Authority("test-ca").issue(["a"])
     certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
     certificate.write_bytes(pair.certificate)

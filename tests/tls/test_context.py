@@ -64,7 +64,7 @@ def test_an_authority_that_is_gone_is_trusted_no_more(
 @on_both_loops
 @of_both_versions
 def test_no_session_is_taken_up_again(new_loop: LoopFactory, version: ssl.TLSVersion) -> None:
-    """Every connection verifies its peer anew, even while nothing changes."""
+    """Every connection verifies its peer again, even if nothing has changed."""
 
     async def body() -> None:
         ours, clients = Authority("server"), Authority("clients")
@@ -115,7 +115,7 @@ def test_a_new_pair_is_served_on_new_connections(
         async with listening(server(), HOST, 0, context) as (_, port):
             await ask(port, trusting(old.bundle, version=version))
             context.use_pair(pair_of(new))
-            # An address is no server name: it is not sent.
+            # An address is not sent as a server name.
             for name in (HOST, "localhost"):
                 await ask(port, trusting(new.bundle, version=version), name=name)
             with pytest.raises(ssl.SSLCertVerificationError):
@@ -213,13 +213,13 @@ async def test_tls_1_1_is_refused() -> None:
     assert "unsupported protocol" in logs[0]["error"]
 
 
-def test_a_certificate_about_to_expire_is_a_complaint() -> None:
-    """Its last tenth is told, and its end; before there is nothing to tell."""
+def test_a_certificate_about_to_expire_is_a_problem() -> None:
+    """The last tenth of its lifetime is reported, and its expiry; nothing before."""
     now = datetime.now(UTC)
     authority = Authority("server", timedelta(days=100))
     context = ListeningContext(authority.issue([HOST], timedelta(days=10)))
-    assert context.complaint(now) is None
-    assert context.complaint(now + timedelta(days=8.9)) is None
-    assert "was not renewed" in (context.complaint(now + timedelta(days=9.1)) or "")
-    assert "expired at" in (context.complaint(now + timedelta(days=10.1)) or "")
+    assert context.problem(now) is None
+    assert context.problem(now + timedelta(days=8.9)) is None
+    assert "was not renewed" in (context.problem(now + timedelta(days=9.1)) or "")
+    assert "expired at" in (context.problem(now + timedelta(days=10.1)) or "")
     assert now + timedelta(days=9) < context.expires < now + timedelta(days=11)

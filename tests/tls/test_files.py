@@ -100,7 +100,7 @@ def authority() -> Authority:
 async def test_a_swapped_pair_is_served(
     mount: Mount, authority: Authority, monitor: Monitor, registry: CollectorRegistry
 ) -> None:
-    """The kubelet's swap reaches new connections, and the metric tells the new expiry."""
+    """The kubelet's swap reaches new connections, and the metric has the new expiry."""
     first = authority.issue([HOST], timedelta(days=5))
     second = authority.issue([HOST], timedelta(days=50))
     mount.put(first)
@@ -147,7 +147,7 @@ def _no_key(authority: Authority) -> KeyPair:
 @pytest.mark.parametrize(
     ("broken", "why"),
     [
-        (_mixed, "the key is not that of the certificate"),
+        (_mixed, "the key does not match the certificate"),
         (_expired, "the certificate expired at 20"),
         (_not_yet_valid, "the certificate is not valid before 20"),
         (_half_written, "the certificate is not PEM"),
@@ -164,7 +164,7 @@ async def test_a_pair_that_cannot_be_used_is_refused_once(
     broken: Callable[[Authority], KeyPair] | None,
     why: str,
 ) -> None:
-    """The pair before stays, the log tells it once, and a good pair after it is taken up."""
+    """The current pair stays in use, which is logged once, and the next good pair is loaded."""
     used: list[KeyPair] = []
     good, better = authority.issue([HOST]), authority.issue([HOST])
     mount.put(good)
@@ -189,7 +189,7 @@ async def test_a_pair_that_cannot_be_used_is_refused_once(
         mount.put(better)
         with capture_logs() as logs:
             await follower.read()
-        assert logs[-1]["event"] == "the files of the serving certificate can be used again"
+        assert logs[-1]["event"] == "serving certificate files usable again"
         assert used == [good, better]
 
 

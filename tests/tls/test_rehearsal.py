@@ -1,4 +1,4 @@
-"""A pair that loads is no pair yet: some client must be able to connect with it."""
+"""A pair that loads is not enough: some client must be able to connect with it."""
 
 import ssl
 from collections.abc import Callable

@@ -42,8 +42,8 @@ def test_all_keys_are_tried() -> None:
     [
         ("2026-11-24T00:00:00", "has no time zone"),
         ("2026-11-24", "has no time zone"),
-        ("9999-12-31T23:59:59Z", "is of the year 9999"),
-        ("0001-01-01T00:00:00+14:00", "is of the year 1"),
+        ("9999-12-31T23:59:59Z", "is in the year 9999"),
+        ("0001-01-01T00:00:00+14:00", "is in the year 1"),
         ("soon", "soon"),
     ],
 )
@@ -55,7 +55,7 @@ def test_times_that_cannot_be_meant(key: str, time: str, why: str) -> None:
 
 @pytest.mark.parametrize("key", ["ca.key", "tls.key", "next-ca.key"])
 def test_encrypted_keys_are_refused(key: str) -> None:
-    """A key that cannot be read is told, whichever it is."""
+    """The error names the malformed key, whichever it is."""
     encrypted = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,

@@ -134,7 +134,7 @@ async def test_many_replicas_agree_through_a_change_of_the_authority(
 async def test_a_failing_api_is_asked_again(
     client: KubernetesClient, api: KubernetesAPI, failing: int
 ) -> None:
-    """Errors are told once, waited out, and none of them ends it."""
+    """Errors are logged once and retried, and do not end it."""
     clock = WallClock(datetime.now(UTC))
     replica = Replica(client, clock)
     slept: list[float] = []
@@ -158,7 +158,7 @@ async def test_a_failing_api_is_asked_again(
         clock=clock,
     )
     api.faults.refuse_next(failing, "not now", times=4)
-    assert managed.check() == "there is no serving certificate yet: it is being made"
+    assert managed.check() == "there is no serving certificate yet: it is being created"
     with capture_logs() as logs:
         task = asyncio.create_task(managed.run(), name="manage")
         try:
@@ -171,14 +171,14 @@ async def test_a_failing_api_is_asked_again(
     assert slept[4:] == [31]
     assert [one["error"] for one in logs if one["log_level"] == "warning"] == ["not now"]
     events = [one["event"] for one in logs]
-    assert events.count("the serving certificate is looked after again") == 1
+    assert events.count("certificate renewal recovered") == 1
     assert managed.check() is None
 
 
 async def test_a_pair_is_served_though_there_is_no_apiservice(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
-    """It is told once, and made good as soon as there is one."""
+    """It is logged once, and the bundle is published as soon as there is one."""
     api.delete(API_SERVICES, "", API_SERVICE)
     replica = Replica(client, WallClock(datetime.now(UTC)))
     with capture_logs() as logs:
@@ -284,7 +284,7 @@ async def test_a_secret_of_somebody_else_is_not_overwritten(
     assert replica.pairs == []
 
 
-async def test_an_end_without_renewal_is_told(client: KubernetesClient) -> None:
+async def test_an_expiry_without_renewal_is_reported(client: KubernetesClient) -> None:
     """When the Kubernetes API is away for so long, readiness says what is going to happen."""
     clock = WallClock(datetime.now(UTC))
     replica = Replica(client, clock)

@@ -201,8 +201,8 @@ async def test_only_the_configured_namespaces_are_watched() -> None:
         refused = (await ask(simulated, "default")).error()
         assert (refused.code, refused.reason) == (404, "NotFound")
         assert refused.message == (
-            'namespace "default" is not watched: the setting pods.namespaces of '
-            "gpu-metrics-server leaves it out"
+            'namespace "default" is not watched: it is not in the setting pods.namespaces '
+            "of gpu-metrics-server"
         )
         paths = {url.path for url in simulated.api.requests if url.path.endswith("/pods")}
         assert paths == {"/api/v1/namespaces/other/pods", "/api/v1/namespaces/more/pods"}

@@ -1,1 +1,1 @@
-"""The demo: the whole loop on loopback, on one screen."""
+"""The demo: the whole autoscaling loop on loopback, on one screen."""

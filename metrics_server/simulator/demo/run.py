@@ -1,4 +1,4 @@
-"""The demo: the real server in a simulated cluster, and an HPA that asks it."""
+"""The demo: the real server in a simulated cluster, and an HPA that uses it."""
 
 import asyncio
 import signal
@@ -47,18 +47,18 @@ _TARGET_PERCENT = 70
 
 
 class Tempo(Struct, frozen=True, kw_only=True):
-    """How long things take, in seconds: less than in a real cluster, as a person is watching.
+    """Durations in seconds, shorter than in a real cluster, as a person is watching.
 
     Attributes:
-        sync: between two questions of the HPA; really 15.
-        stabilization: behavior.scaleDown.stabilizationWindowSeconds; by default really 300.
+        sync: between two requests of the HPA; 15 in a real cluster.
+        stabilization: behavior.scaleDown.stabilizationWindowSeconds; 300 by default.
         loading: how long a new pod loads its model.
         deleting: how long a deleted pod is terminating.
-        period: of the demand, which swings.
-        max_age: exporters.maxAge of the server; by default 2.
-        timeout: exporters.timeout of the server; by default 2.
-        last_known: fallback.lastKnownMaxAge of the server; by default 60.
-        open_ended: the duration that says when a fault is, where none is given.
+        period: of the swings of the demand.
+        max_age: exporters.maxAge of the server; 2 by default.
+        timeout: exporters.timeout of the server; 2 by default.
+        last_known: fallback.lastKnownMaxAge of the server; 60 by default.
+        open_ended: the duration that a fault is timed by, if the demo has no duration.
     """
 
     sync: float = 1
@@ -79,10 +79,10 @@ class DemoOptions(Struct, frozen=True):
     """The flags of `demo`.
 
     Attributes:
-        duration: seconds until it ends by itself; None lets it run until it is interrupted.
+        duration: in seconds; None to run until interrupted.
         nodes: simulated nodes, each with GPUS_PER_NODE GPUs.
-        port: of the server; 0 takes any free one.
-        fault: what goes wrong with every exporter in the middle of it.
+        port: of the server; 0 for any free one.
+        fault: the fault of every exporter in the middle third of the demo.
     """
 
     duration: float | None = None
@@ -92,16 +92,16 @@ class DemoOptions(Struct, frozen=True):
 
 
 async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
-    """Run the loop until its duration is over, and show it on the standard output.
+    """Run the loop for its duration, and show it on standard output.
 
-    SIGINT and SIGTERM end it early, in the same good order.
+    SIGINT and SIGTERM end it early, but just as cleanly.
 
     Args:
         options: the flags.
-        tempo: how long things take.
+        tempo: the durations.
 
     Raises:
-        ConfigurationError: the port is not to be had.
+        ConfigurationError: the port is not available.
     """
     async with AsyncExitStack() as stack:
         interrupted = stack.enter_context(_interruption())
@@ -123,7 +123,7 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         flags = ServeOptions(kubeconfig=kubeconfig, secure_port=options.port)
         server = await stack.enter_async_context(running(flags, _config(tempo)))
         if server.bundle is None:
-            raise ConfigurationError("the demo's server must make its own certificate")
+            raise ConfigurationError("the demo's server must create its own certificate")
         proxy = await stack.enter_async_context(
             FrontProxy(server.url, server.bundle, trust.front_proxy())
         )
@@ -142,14 +142,14 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         )
         for synced in server.synced.values():
             await synced.wait()
-        _say(_introduction(options, tempo, server.url, kubeconfig, hpa))
+        _print(_introduction(options, tempo, server.url, kubeconfig, hpa))
         syncs = await _watch(options, tempo, cluster, controller, interrupted)
-        _say(_summary(syncs))
+        _print(_summary(syncs))
 
 
 @contextmanager
 def _interruption() -> Iterator[asyncio.Event]:
-    """Is set by SIGINT or SIGTERM, which do nothing else meanwhile."""
+    """Return an event that SIGINT and SIGTERM set, instead of their usual effect."""
     interrupted = asyncio.Event()
     loop = asyncio.get_running_loop()
     numbers = (signal.SIGINT, signal.SIGTERM)
@@ -178,7 +178,7 @@ async def _watch(
     controller: Controller,
     interrupted: asyncio.Event,
 ) -> list[Sync]:
-    """Sync at each interval, and show it, until the time is over; a fault comes and goes."""
+    """Sync at each interval, show the result, and set and remove the fault, until the end."""
     began = time.monotonic()
     fault_begins, fault_ends = _fault_times(options, tempo)
     faulty = False
@@ -204,7 +204,7 @@ async def _watch(
 
 
 def _fault_times(options: DemoOptions, tempo: Tempo) -> tuple[float, float]:
-    """When a fault comes and when it goes, in seconds: it lasts for the middle third."""
+    """Return when the fault begins and ends, in seconds: it lasts for the middle third."""
     whole = tempo.open_ended if options.duration is None else options.duration
     return whole / 3, whole * 2 / 3
 
@@ -223,7 +223,7 @@ def _moment(elapsed: float, demand: float, sync: Sync, cluster: Cluster) -> Mome
 
 
 def _load(gpus: int, period: float) -> Load:
-    """A demand that swings between a tenth and a half of what all GPUs could serve."""
+    """Return a demand that swings between a tenth and a half of the capacity of all GPUs."""
     return Load(base=gpus * 30, amplitude=gpus * 20, period=period)
 
 
@@ -235,8 +235,8 @@ def _introduction(
         begins, ends = _fault_times(options, tempo)
         fault = (
             f"From {begins:.0f} s to {ends:.0f} s, every exporter has a fault: {options.fault}.\n"
-            "Then a fallback answers: last-known, the last real value; simulated, made up; or an\n"
-            "error, which keeps the replicas.\n"
+            "The server then falls back to the last known value (last-known), to a simulated one\n"
+            "(simulated), or to an error, which leaves the replicas unchanged.\n"
         )
     else:
         fault = ""
@@ -244,9 +244,9 @@ def _introduction(
     return f"""\
 gpu-metrics-server is serving at {url}: the real server, over real TLS.
 Simulated: a Kubernetes API; {options.nodes} nodes with {gpus} GPUs and their DCGM exporters;
-a Deployment under a moving load; an HPA with the target {_TARGET_PERCENT} %, which asks
-each {tempo.sync:g} s (a real one: 15 s).
-{fault}It ends {ends_by_itself}by Ctrl-C. Meanwhile, from another terminal:
+a Deployment under a changing load; an HPA with a target of {_TARGET_PERCENT} %, which requests
+the metric every {tempo.sync:g} s (a real one: 15 s).
+{fault}The demo ends {ends_by_itself}on Ctrl-C. Meanwhile, try from another terminal:
 
   kubectl --kubeconfig {kubeconfig} get --raw '{metric_path(hpa)}'
   kubectl --kubeconfig {kubeconfig} get gpu_utilization.{GROUP} -n {hpa.namespace}
@@ -256,13 +256,13 @@ each {tempo.sync:g} s (a real one: 15 s).
 
 def _summary(syncs: list[Sync]) -> str:
     if not syncs:
-        return "\nIt ended before the first question."
+        return "\nThe demo ended before the HPA's first request."
     sources = Counter(sync.source for sync in syncs)
     replicas = [syncs[0].replicas, *(sync.decision.replicas for sync in syncs)]
     scalings = sum(a != b for a, b in pairwise(replicas))
-    told = ", ".join(f"{count} from {source}" for source, count in sources.most_common())
+    answers = ", ".join(f"{count} from {source}" for source, count in sources.most_common())
     return (
-        f"\nThe HPA asked {_times(len(syncs))}; the answers: {told}.\n"
+        f"\nThe HPA requested the metric {_times(len(syncs))}; answers: {answers}.\n"
         f"It scaled {_times(scalings)}, between {min(replicas)} and {max(replicas)} replicas."
     )
 
@@ -271,5 +271,5 @@ def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
 
 
-def _say(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - the demo talks to a person
+def _print(text: str) -> None:
+    print(text, flush=True)  # noqa: T201 - the demo's output

@@ -1,4 +1,4 @@
-"""What the demo shows: a live table in a terminal, plain lines elsewhere."""
+"""The demo's output: a live table in a terminal, plain lines elsewhere."""
 
 import sys
 from collections import deque
@@ -13,29 +13,29 @@ try:
     from rich.console import Console
     from rich.live import Live
     from rich.table import Table
-except ImportError:  # the extra "demo" is not installed: plain lines do
-    Live = None  # type: ignore[assignment,misc]  # told apart below
+except ImportError:  # without the extra "demo", it prints plain lines
+    Live = None  # type: ignore[assignment,misc]  # checked below
 
-_TITLE = "GPU utilization scales a Deployment (all but the server is simulated)"
+_TITLE = "GPU utilization scales a Deployment (only the server is real)"
 _ROWS = 14
-# What the table takes beside its rows: the title, the heading, and the HPA's words below it.
+# The table's lines besides its rows: the title, the header, and the HPA's reason below it.
 _OTHER_LINES = 9
 _BAR_CELLS = 20
 _STYLES = {"exporters": "", "last-known": "yellow", "simulated": "magenta"}
 
 
 class Moment(Struct, frozen=True):
-    """What there is to show after one sync of the HPA.
+    """The state to show after one sync of the HPA.
 
     Attributes:
         seconds: since the start.
         demand: on the whole Deployment, in GPU-percent.
-        utilization: the metric's value in percent; None where there was an error.
-        target: what it should be, in percent.
-        ready: pods that serve.
-        replicas: pods that are asked for.
-        source: where the value came from, as its metricLabels say, or "error".
-        reason: what the HPA makes of it.
+        utilization: the metric's value in percent; None after an error.
+        target: the HPA's target, in percent.
+        ready: Ready pods.
+        replicas: requested pods.
+        source: where the value came from, from its metricLabels, or "error".
+        reason: the HPA's reason for its decision.
     """
 
     seconds: float
@@ -48,7 +48,7 @@ class Moment(Struct, frozen=True):
     reason: str
 
     def cells(self) -> tuple[str, str, str, str, str]:
-        """The time, the demand, the utilization, the replicas and the source, as texts."""
+        """Return the time, the demand, the utilization, the replicas and the source, as text."""
         return (
             f"{self.seconds:.0f} s",
             f"{self.demand / 100:.1f} GPUs",
@@ -63,10 +63,10 @@ Show = Callable[[Moment], None]
 
 @contextmanager
 def screen(out: TextIO | None = None) -> Iterator[Show]:
-    """What shows a moment: in a terminal a table that moves, elsewhere a line.
+    """Return a function that shows a moment: in a live table in a terminal, elsewhere as a line.
 
     Args:
-        out: where to; the standard output if None.
+        out: the stream to write to; standard output if None.
     """
     out = out or sys.stdout
     if Live is None or not out.isatty() or Console(file=out).is_dumb_terminal:
@@ -97,7 +97,7 @@ def _plain(out: TextIO) -> Show:
 
 
 def _table(moments: deque[Moment]) -> "Table":
-    """The last moments, a row each, and below them what the HPA makes of the very last."""
+    """Return a table of the last moments, one per row, with the HPA's latest reason below."""
     last = moments[-1]
     table = Table(
         title=_TITLE,
@@ -120,7 +120,7 @@ def _table(moments: deque[Moment]) -> "Table":
 
 
 def _bar(moment: Moment) -> str:
-    """The utilization as a bar, with a mark at the target."""
+    """Draw the utilization as a bar, with a mark at the target."""
     filled = round((moment.utilization or 0) / 100 * _BAR_CELLS)
     mark = round(moment.target / 100 * _BAR_CELLS)
     bar = "█" * filled + "·" * (_BAR_CELLS - filled)

@@ -1,7 +1,7 @@
-"""Simulated DCGM exporters: real pages on real sockets, of GPUs that do not exist.
+"""Simulated DCGM exporters: real pages on real sockets, for GPUs that do not exist.
 
-A page has the form of dcgm-exporter 3.x or of 4.8.3 and later: the order of families and rows, the
-labels and their order, and the way numbers are written. Every HELP line says that it is simulated.
+A page has the format of dcgm-exporter 3.x or of 4.8.3 and later: the order of families and rows,
+the labels and their order, and the format of numbers. Every HELP line says that it is simulated.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,12 +21,12 @@ _DRIVER_VERSION: dict[PageFormat, str] = {"3.x": "550.127.08", "4.8.3+": "580.95
 
 
 class Family(Struct, frozen=True):
-    """A family of the page.
+    """A metric family of the page.
 
     Attributes:
         name: the DCGM field.
-        help: what it is, with its unit.
-        read: its value.
+        help: its HELP text, with the unit.
+        read: returns its value for a GPU.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Family(Struct, frozen=True):
     read: Callable[[GpuState], float]
 
 
-# In the order of NVIDIA/dcgm-exporter's etc/default-counters.csv, which the pages of 3.x follow.
+# In the order of NVIDIA/dcgm-exporter's etc/default-counters.csv, like the pages of 3.x.
 FAMILIES = (
     Family("DCGM_FI_DEV_SM_CLOCK", "SM clock (in MHz)", lambda g: g.sm_clock),
     Family("DCGM_FI_DEV_MEM_CLOCK", "Memory clock (in MHz)", lambda g: g.memory_clock),
@@ -57,7 +57,7 @@ FAMILIES = (
 
 
 class SimulatedGpu(Struct, frozen=True):
-    """A GPU's identity: its index on the node, its UUID, and its place on the PCI bus."""
+    """A GPU's identity: its index on the node, its UUID, and its PCI bus ID."""
 
     index: int
     uuid: str
@@ -73,11 +73,11 @@ class SimulatedNode(Struct, frozen=True):
 
 
 class Observation(Struct, frozen=True):
-    """What an exporter sees at a scrape.
+    """What an exporter observes at a scrape.
 
     Attributes:
         states: the state of each GPU of its node, by UUID.
-        pods: the pods that hold GPUs; those of other nodes do no harm.
+        pods: the pods with GPUs; pods of other nodes are ignored.
     """
 
     states: Mapping[str, GpuState]
@@ -85,8 +85,8 @@ class Observation(Struct, frozen=True):
 
 
 def simulated_node(name: str, model: GpuModel, gpus: int) -> SimulatedNode:
-    """A node with this many GPUs, whose identities follow from its name."""
-    # S311: identities that repeat from run to run are wanted; they protect nothing.
+    """Return a node with this many GPUs, whose identities are derived from its name."""
+    # S311: the identities must be the same in every run, and need not be secret.
     random = Random(name)  # noqa: S311 - see above
     return SimulatedNode(
         name=name,
@@ -101,14 +101,14 @@ def simulated_node(name: str, model: GpuModel, gpus: int) -> SimulatedNode:
 def render_page(
     node: SimulatedNode, page_format: PageFormat, seen: Observation, *, pod_labels: bool = True
 ) -> str:
-    """The page of a node's exporter.
+    """Render the page of a node's exporter.
 
     Args:
         node: the node and its GPUs.
-        page_format: which dcgm-exporter it looks like.
-        seen: the GPUs' states and the pods that hold them.
-        pod_labels: whether rows name pods, as DCGM_EXPORTER_KUBERNETES=true makes them. A GPU
-            that no pod holds has no pod labels in either case.
+        page_format: the version of dcgm-exporter to imitate.
+        seen: the GPUs' states and the pods that have them.
+        pod_labels: whether rows have pod labels, as with DCGM_EXPORTER_KUBERNETES=true. A GPU
+            without a pod never has them.
     """
     pod_of = {uuid: pod for pod in seen.pods for uuid in pod.gpus} if pod_labels else {}
     families: Sequence[Family] = FAMILIES
@@ -145,21 +145,21 @@ def _labels(
 
 
 def _number(value: float, page_format: PageFormat) -> str:
-    """A number as the exporter writes it: with six decimals, or (below a million) the shortest."""
+    """Format a number as the exporter does: six decimals, or (below a million) the shortest."""
     if isinstance(value, int):
         return str(value)
     return f"{value:.6f}" if page_format == "3.x" else repr(value).removesuffix(".0")
 
 
 class SimulatedExporter:
-    """The exporter of a node, on a port of its own on 127.0.0.1.
+    """The exporter of a node, on its own port of 127.0.0.1.
 
     Use it as an asynchronous context manager, or start and close it.
 
     Args:
         node: the node that it runs on.
-        page_format: which dcgm-exporter it looks like.
-        observe: called at each scrape for what there is to see.
+        page_format: the version of dcgm-exporter to imitate.
+        observe: called at each scrape for the current states.
     """
 
     def __init__(
@@ -175,24 +175,24 @@ class SimulatedExporter:
 
     @property
     def port(self) -> int:
-        """The port, which stays the same while faults come and go; 0 before the start."""
+        """The port, which faults do not change; 0 before the start."""
         return self._port
 
     @property
     def url(self) -> str:
-        """Where the page is."""
+        """The URL of the page."""
         return f"http://127.0.0.1:{self._port}/metrics"
 
     @property
     def fault(self) -> Fault | None:
-        """What is wrong with it now."""
+        """The current fault."""
         return self._fault
 
     async def start(self) -> None:
-        """Listen."""
+        """Start listening."""
         app = web.Application()
         app.router.add_get("/metrics", self._answer)
-        # Closing must not wait for a slow answer, and none is worth making for a client that left.
+        # Closing must not wait for a slow answer, and a client that left needs none.
         runner = web.AppRunner(
             app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
         )
@@ -208,7 +208,7 @@ class SimulatedExporter:
             await runner.cleanup()
 
     async def set_fault(self, fault: Fault | None) -> None:
-        """Let something be wrong with it from now on, or nothing."""
+        """Set a fault, or remove it with None."""
         self._fault = fault
         if fault is not None and fault.kind == "down":
             await self.close()

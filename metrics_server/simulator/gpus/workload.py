@@ -1,4 +1,4 @@
-"""A load that moves, and what it does to GPUs: a function of a seed and the time, and nothing else.
+"""A changing load, and its effect on GPUs: a pure function of a seed and the time.
 
 Everything here is simulated. The numbers are plausible, not measured.
 """
@@ -10,19 +10,19 @@ from random import Random
 from msgspec import Struct
 
 IDLE_MEMORY_MIB = 3
-"""What an unused GPU reports in DCGM_FI_DEV_FB_USED."""
+"""The value of DCGM_FI_DEV_FB_USED of an unused GPU."""
 
 
 class Load(Struct, frozen=True, kw_only=True):
-    """The demand on all pods together, in GPU-percent: 250 keeps two and a half GPUs busy.
+    """The total demand on all pods, in GPU-percent: 250 keeps two and a half GPUs busy.
 
     Attributes:
-        seed: the same seed gives the same load.
+        seed: the same seed always produces the same load.
         base: the mean demand.
         amplitude: how far it swings to either side of the base.
-        period: seconds for a whole swing.
-        noise: how far it strays at random, to either side, from one second to the next.
-        step: what is added from step_start until step_end.
+        period: the seconds of a full swing.
+        noise: the maximum random deviation to either side, which changes every second.
+        step: added to the demand from step_start until step_end.
         step_start: in seconds.
         step_end: in seconds.
     """
@@ -37,7 +37,7 @@ class Load(Struct, frozen=True, kw_only=True):
     step_end: float = inf
 
     def demand(self, time: float) -> float:
-        """The demand at a time in seconds; never below 0."""
+        """Return the demand at a time in seconds; never below 0."""
         swing = self.amplitude * sin(2 * pi * time / self.period)
         step = self.step if self.step_start <= time < self.step_end else 0
         return max(0.0, self.base + swing + step + self.noise * jitter(self.seed, "demand", time))
@@ -49,10 +49,10 @@ class SimulatedPod(Struct, frozen=True):
     Attributes:
         namespace: metadata.namespace.
         name: metadata.name.
-        container: the name of the container that holds the GPUs.
+        container: the name of the container with the GPUs.
         node: the node that it runs on.
         gpus: the UUIDs of its GPUs.
-        ready: whether it serves; one that is not is loading its model.
+        ready: whether it is Ready; otherwise it is loading its model.
     """
 
     namespace: str
@@ -64,11 +64,11 @@ class SimulatedPod(Struct, frozen=True):
 
 
 class GpuModel(Struct, frozen=True):
-    """A kind of GPU.
+    """A GPU model.
 
     Attributes:
-        name: as the exporter's label modelName has it.
-        memory: what the framebuffer holds beside what is reserved, in MiB.
+        name: as in the exporter's label modelName.
+        memory: the framebuffer memory that is not reserved, in MiB.
         power: idle and at full load, in W.
         temperature: idle and at full load, in degrees Celsius.
         sm_clock: idle and busy, in MHz.
@@ -88,7 +88,7 @@ H200 = GpuModel("NVIDIA H200", 143161, (77, 700), (28, 64), (345, 1980), 3201)
 
 
 class GpuState(Struct, frozen=True):
-    """What an exporter reports of a GPU, in DCGM's units.
+    """What an exporter reports about a GPU, in DCGM's units.
 
     Attributes:
         utilization: DCGM_FI_DEV_GPU_UTIL, in percent.
@@ -116,16 +116,16 @@ class GpuState(Struct, frozen=True):
 def gpu_states(
     load: Load, model: GpuModel, gpus: Sequence[str], pods: Sequence[SimulatedPod], time: float
 ) -> dict[str, GpuState]:
-    """The state of GPUs under a load.
+    """Return the state of GPUs under a load.
 
-    The demand is spread evenly over the ready pods, and a pod's share over its GPUs. What exceeds
-    a GPU is not served.
+    The demand is spread evenly over the ready pods, and a pod's share over its GPUs. Demand beyond
+    the capacity of a GPU is not served.
 
     Args:
         load: the demand on all these pods.
-        model: what the GPUs are.
+        model: the model of the GPUs.
         gpus: their UUIDs.
-        pods: every pod of the Deployment, wherever it runs.
+        pods: every pod of the Deployment, on any node.
         time: in seconds.
 
     Returns:
@@ -150,8 +150,8 @@ def gpu_states(
 
 
 def jitter(seed: int, what: str, time: float) -> float:
-    """A number from -1 to 1 that is always the same for a seed, a name and a second."""
-    # S311: randomness that repeats is the point, and nothing is kept secret with it.
+    """Return a number from -1 to 1 that is always the same for a seed, a name and a second."""
+    # S311: repeatable randomness is the point, and no secret depends on it.
     return Random(f"{seed} {what} {int(time)}").uniform(-1, 1)  # noqa: S311 - see above
 
 

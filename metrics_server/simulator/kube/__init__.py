@@ -1,1 +1,1 @@
-"""A simulated Kubernetes API, the aggregator in front of it, and whom its cluster trusts."""
+"""A simulated Kubernetes API, with its aggregator, reviews and CAs."""

@@ -1,8 +1,9 @@
 """The part of the Kubernetes API that the product and `kubectl get` use, on loopback.
 
-It speaks the real protocol (https://kubernetes.io/docs/reference/using-api/api-concepts/) over an
-`ObjectStore`: lists in pages, watches with bookmarks, versions that expire, errors as Statuses.
-Objects are put there by its owner; over HTTP most can only be read (see `simulator.kube.writes`).
+It serves an `ObjectStore` by the real protocol
+(https://kubernetes.io/docs/reference/using-api/api-concepts/): paged lists, watches with bookmarks,
+versions that expire, errors as Statuses. Its owner puts the objects into the store; over HTTP most
+of them are read-only (see `simulator.kube.writes`).
 """
 
 import asyncio
@@ -48,14 +49,14 @@ class KubernetesAPI:
 
     Args:
         host: the address to listen on.
-        port: the port; 0 takes a free one.
-        ssl_context: serves TLS with it; None serves plain HTTP.
-        bookmark_seconds: how often a watch is sent a bookmark.
+        port: the port; 0 for a free one.
+        ssl_context: the TLS context; None for plain HTTP.
+        bookmark_seconds: how often to send a bookmark to each watch.
 
     Attributes:
-        store: what is served.
-        requests: what was asked for last, oldest first.
-        faults: what is to go wrong.
+        store: the objects.
+        requests: the URLs of the latest requests, oldest first.
+        faults: the faults.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class KubernetesAPI:
         self._aggregated: dict[tuple[str, ...], Handler] = {}
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
-        # A watch whose client has gone is ended, rather than kept until its next event.
+        # A watch is canceled as soon as its client disconnects, not at its next event.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
 
     async def __aenter__(self) -> Self:
@@ -92,7 +93,7 @@ class KubernetesAPI:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """The URL of the API."""
         host, port, *_ = self._runner.addresses[0]
         return f"{'https' if self._ssl_context else 'http'}://{host}:{port}"
 
@@ -102,15 +103,15 @@ class KubernetesAPI:
         return len(self._watches)
 
     def apply(self, resource: Resource, obj: Object) -> Object:
-        """Put an object in its place."""
+        """Create or replace an object."""
         return self.store.apply(resource, obj)
 
     def delete(self, resource: Resource, namespace: str, name: str) -> None:
-        """Take an object away; a KeyError if there is none."""
+        """Delete an object; a KeyError if it does not exist."""
         self.store.delete(resource, namespace, name)
 
     def aggregate(self, group: str, version: str, handler: Handler) -> None:
-        """Hand every request under /apis/GROUP/VERSION over; discovery names the group."""
+        """Forward every request under /apis/GROUP/VERSION, and list the group in discovery."""
         self._aggregated[group, version] = handler
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:

@@ -1,4 +1,4 @@
-"""What can go wrong with the simulated Kubernetes API."""
+"""The faults of the simulated Kubernetes API."""
 
 import asyncio
 from collections import deque
@@ -11,11 +11,11 @@ from metrics_server.simulator.kube.watches import Watch
 
 
 class ApiFaults:
-    """Each method lets something go wrong, once.
+    """One-off faults, one per method.
 
     Args:
-        store: what the API serves.
-        watches: those that are open.
+        store: the API's objects.
+        watches: the open watches.
     """
 
     def __init__(self, store: ObjectStore, watches: AbstractSet[Watch]) -> None:
@@ -25,7 +25,7 @@ class ApiFaults:
         self._refusals: deque[StatusError] = deque()
 
     def refuse_next(self, code: int, message: str, *, times: int = 1) -> None:
-        """Answer the next requests by a Status instead."""
+        """Answer the next requests with a Status instead."""
         self._refusals.extend([StatusError(code, message)] * times)
 
     def drop_watches(self) -> None:
@@ -39,7 +39,7 @@ class ApiFaults:
         self.send_to_watches(line("ERROR", StatusError(code, message).status))
 
     def send_to_watches(self, text: bytes) -> None:
-        """Send a line to every open watch as it is."""
+        """Send a line, unchanged, to every open watch."""
         for watch in self._watches:
             watch.injected.append(text)
             watch.wake.set()
@@ -51,19 +51,19 @@ class ApiFaults:
             watch.wake.set()
 
     def expire_versions(self) -> None:
-        """Let every version before the present one expire."""
+        """Expire every version before the current one."""
         self._store.compact()
 
     def refuse(self) -> None:
-        """For the API, at each request.
+        """Called by the API for each request.
 
         Raises:
-            StatusError: it is to be refused.
+            StatusError: the request must be refused.
         """
         if self._refusals:
             raise self._refusals.popleft()
 
     async def silence(self) -> None:
-        """For the API, before it sends anything to a watch."""
+        """Called by the API before it sends anything to a watch."""
         if self._silent:
             await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""What the answers of a Kubernetes API are made of: Statuses, pages, events, discovery."""
+"""The parts of the Kubernetes API's answers: pages, watch events, discovery."""
 
 import base64
 import binascii
@@ -29,18 +29,18 @@ _CONTINUE_EXPIRED = (
     "You can start a new list without the continue parameter."
 )
 _FIELDS = ("metadata.name", "metadata.namespace")
-# What Go writes of an object of which only the version is set.
+# The fields that Go writes for an object with only a version.
 _ZEROES: Mapping[str, Object] = {"Pod": {"spec": {"containers": None}, "status": {}}}
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - it names the form of a token
 
 
 class Selection(Struct, frozen=True):
-    """Which objects a list or a watch is about.
+    """The objects that a list or a watch selects.
 
     Attributes:
-        namespace: the one that they are in; None for all.
-        labels: what their labels must be.
-        fields: of metadata: a name, whether to equal, and what.
+        namespace: their namespace; None for all.
+        labels: the label selector.
+        fields: fields of metadata: the name, whether it must be equal, and to what.
     """
 
     namespace: str | None
@@ -49,11 +49,11 @@ class Selection(Struct, frozen=True):
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether everything is selected."""
         return self.namespace is None and self.labels.everything and not self.fields
 
     def matches(self, obj: Object | None) -> bool:
-        """Whether there is an object, and it is meant."""
+        """Whether there is an object, and it is selected."""
         if obj is None:
             return False
         meta = metadata(obj)
@@ -65,7 +65,7 @@ class Selection(Struct, frozen=True):
 
 
 def seen_as(event: Event, selection: Selection) -> str | None:
-    """What an event is to a watch: an object can come into, or leave, what the watch is about."""
+    """Return an event's type for a watch, as an object can enter or leave its selection."""
     now = event.type != "DELETED" and selection.matches(event.object)
     before = selection.matches(event.before)
     return {(True, False): "ADDED", (True, True): "MODIFIED", (False, True): "DELETED"}.get(
@@ -74,7 +74,7 @@ def seen_as(event: Event, selection: Selection) -> str | None:
 
 
 def selection_of(query: Mapping[str, str], namespace: str | None) -> Selection:
-    """What a request's labelSelector and fieldSelector mean.
+    """Parse a request's labelSelector and fieldSelector.
 
     Raises:
         StatusError: one of them is malformed.
@@ -94,7 +94,7 @@ def selection_of(query: Mapping[str, str], namespace: str | None) -> Selection:
 def page_of(
     store: ObjectStore, resource: Resource, selection: Selection, query: Mapping[str, str]
 ) -> tuple[Object, list[Object]]:
-    """A page of a list, behind its metadata, as limit, continue and resourceVersion ask for it.
+    """Return the metadata and items of a page, by limit, continue and resourceVersion.
 
     Raises:
         StatusError: the continue parameter is malformed, or too old.
@@ -105,7 +105,7 @@ def page_of(
             message = "specifying resource version is not allowed when using continue"
             raise StatusError(400, message)
         version, start = _read_token(resume)
-    # A list at version 0 comes from the API server's watch cache, which heeds no limit.
+    # A list at version 0 comes from the API server's watch cache, which ignores the limit.
     unlimited = not resume and query.get("resourceVersion") == "0"
     limit = 0 if unlimited else int(query.get("limit") or "0")
     try:
@@ -126,7 +126,7 @@ def page_of(
 
 
 def _token(version: int, last: Key) -> str:
-    """The continue token of a page that ended at a key."""
+    """Return the continue token of a page that ended at a key."""
     place = {"v": _TOKEN_VERSION, "rv": version, "start": "/".join(filter(None, last)) + "\0"}
     return base64.urlsafe_b64encode(msgspec.json.encode(place)).decode().rstrip("=")
 
@@ -138,10 +138,10 @@ class _Place(Struct):
 
 
 def _read_token(text: str) -> tuple[int, Key]:
-    """The version and the first key that a continue token stands for.
+    """Return the version and the first key from a continue token.
 
     Raises:
-        StatusError: it is none.
+        StatusError: it is not a continue token.
     """
     try:
         raw = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
@@ -154,12 +154,12 @@ def _read_token(text: str) -> tuple[int, Key]:
 
 
 def line(kind: str, shown: Object | Status) -> bytes:
-    """A watch event as it is sent."""
+    """Return a watch event as sent."""
     return msgspec.json.encode({"type": kind, "object": shown}) + b"\n"
 
 
 def bookmark(resource: Resource, version: int) -> Object:
-    """The object of a BOOKMARK event: nothing but a version, and what Go writes with it."""
+    """Return the object of a BOOKMARK event: only a version, and what Go writes with it."""
     return {
         "kind": resource.kind,
         "apiVersion": resource.group_version,
@@ -169,7 +169,7 @@ def bookmark(resource: Resource, version: int) -> Object:
 
 
 def list_of(resource: Resource, meta: Object, objects: Iterable[Object]) -> Object:
-    """A list of objects; as Go writes them, they do not repeat its kind."""
+    """Return a list of objects; as in Go, the items do not repeat the kind."""
     items: list[Json] = [
         {k: v for k, v in obj.items() if k not in ("kind", "apiVersion")} for obj in objects
     ]
@@ -180,11 +180,11 @@ def list_of(resource: Resource, meta: Object, objects: Iterable[Object]) -> Obje
 def document(
     parts: Sequence[str], aggregated: Iterable[tuple[str, ...]]
 ) -> Mapping[str, Json] | None:
-    """The discovery document of a path; None where it is the path of none.
+    """Return the discovery document of a path; None for any other path.
 
     Args:
-        parts: the path between its slashes.
-        aggregated: the groups and versions that others serve.
+        parts: the segments of the path.
+        aggregated: the aggregated groups and versions.
     """
     match parts:
         case ["version"]:

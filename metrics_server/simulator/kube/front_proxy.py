@@ -1,4 +1,4 @@
-"""Hands requests on to the metrics server, as kube-apiserver's aggregator does."""
+"""Forwards requests to the metrics server, as kube-apiserver's aggregator does."""
 
 import asyncio
 from typing import Self
@@ -17,10 +17,9 @@ class FrontProxy:
     """An aggregator in front of one API server; an asynchronous context manager.
 
     Args:
-        url: where the API server is.
-        bundle: the authority that its certificate is verified by, PEM, as an APIService's
-            caBundle is.
-        pair: proves that it is the front proxy; None lets it come without any proof.
+        url: the URL of the API server.
+        bundle: the CAs to verify its certificate with, PEM, like an APIService's caBundle.
+        pair: the front proxy's client certificate; None to present none.
     """
 
     def __init__(self, url: str, bundle: bytes, pair: KeyPair | None = None) -> None:
@@ -39,7 +38,7 @@ class FrontProxy:
         await self._session.close()
 
     async def __call__(self, request: web.Request) -> web.Response:
-        """The API server's answer, or a 503 of our own where none comes."""
+        """Return the API server's answer, or a 503 if there is none."""
         headers = {
             hdrs.ACCEPT: ", ".join(request.headers.getall(hdrs.ACCEPT, ["*/*"])),
             hdrs.ACCEPT_ENCODING: request.headers.get(hdrs.ACCEPT_ENCODING, "identity"),
@@ -49,7 +48,7 @@ class FrontProxy:
         try:
             async with self._session.request(
                 request.method,
-                # As it was sent: a path or a query that is decoded on the way could mean another.
+                # Unchanged: decoding a path or a query could change its meaning.
                 URL(self._url + request.raw_path, encoded=True),
                 headers=headers,
                 allow_redirects=False,

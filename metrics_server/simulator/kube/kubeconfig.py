@@ -12,14 +12,14 @@ import yaml
 
 @asynccontextmanager
 async def kubeconfig_of(url: str, bundle: bytes) -> AsyncIterator[Path]:
-    """A kubeconfig file for the simulated API, for as long as the context."""
+    """Create a temporary kubeconfig file for the simulated API."""
     cluster = {"server": url, "certificate-authority-data": base64.b64encode(bundle).decode()}
     document = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "demo", "cluster": cluster}],
         "contexts": [{"name": "demo", "context": {"cluster": "demo", "user": "demo"}}],
-        # kubectl asks a person for a name and a password where it has no credential at all.
+        # Without any credential, kubectl prompts for a user name and password.
         "users": [{"name": "demo", "user": {"token": "demo"}}],
         "current-context": "demo",
     }

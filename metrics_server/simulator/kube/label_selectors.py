@@ -1,9 +1,9 @@
-"""Label selectors, read and matched by the simulator's own reading of the API's documentation.
+"""Label selectors, parsed and matched as the API's documentation says.
 
 https://kubernetes.io/docs/concepts/overview/working-with-objects/labels/#label-selectors
 
-It shares no code with `metrics_server.kube.labels`, so that a mistake in one of the two shows in a
-test instead of canceling out.
+It shares no code with `metrics_server.kube.labels`, so that a mistake in one of them fails a test
+instead of canceling out.
 """
 
 import re
@@ -22,10 +22,10 @@ _LONGEST_INTEGER = 63
 
 
 class LabelSelector:
-    """Which labels are selected; an empty text selects all.
+    """A label selector; an empty text selects everything.
 
     Args:
-        text: of the labelSelector parameter.
+        text: the value of the labelSelector parameter.
 
     Raises:
         StatusError: it is malformed.
@@ -46,16 +46,16 @@ class LabelSelector:
 
     @property
     def everything(self) -> bool:
-        """Whether nothing is left out."""
+        """Whether everything is selected."""
         return not self._conditions
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Whether all conditions hold for these labels."""
-        return all(holds(labels) for holds in self._conditions)
+        """Whether these labels meet every condition."""
+        return all(condition(labels) for condition in self._conditions)
 
 
 class _Text:
-    """The symbols and words of a selector, one after the other; "" at its end."""
+    """The symbols and words of a selector, one by one; "" at its end."""
 
     def __init__(self, text: str) -> None:
         self._text = text.lstrip(" \t\r\n")
@@ -75,7 +75,7 @@ class _Text:
         return taken
 
     def word(self) -> str:
-        """A word, which must come next."""
+        """Take the next token, which must be a word."""
         taken = self.take()
         if not _is_word(taken):
             raise _malformed(f"unable to parse requirement: found '{taken}', expected: identifier")
@@ -87,7 +87,7 @@ def _is_word(taken: str) -> bool:
 
 
 def _condition(rest: _Text) -> Condition:
-    """One condition: KEY, !KEY, KEY = VALUE, KEY in (VALUES) and so on."""
+    """Parse one condition: KEY, !KEY, KEY = VALUE, KEY in (VALUES) and so on."""
     absent = rest.peek() == "!"
     if absent:
         rest.take()
@@ -117,12 +117,12 @@ def _condition(rest: _Text) -> Condition:
 
 
 def _value(rest: _Text) -> str:
-    """What stands after a symbol; nothing there is the empty value."""
+    """Parse the value after a symbol; if there is nothing, it is the empty value."""
     return "" if rest.peek() in ("", ",") else rest.word()
 
 
 def _values(rest: _Text) -> frozenset[str]:
-    """What stands in parentheses, between commas; nothing between two is the empty value."""
+    """Parse the values in parentheses; nothing between two commas is the empty value."""
     if (opening := rest.take()) != "(":
         raise _malformed(f"unable to parse requirement: found '{opening}' expected: '('")
     between = [""]
@@ -136,7 +136,7 @@ def _values(rest: _Text) -> frozenset[str]:
             commas = 0
         else:
             raise _malformed(f"unable to parse requirement: found '{taken}', expected: ',' or ')'")
-    # The API's parser takes commas in pairs, and refuses a pair that ends the list.
+    # The API's parser takes commas in pairs, and rejects a pair at the end of the list.
     if commas and commas % 2 == 0:
         raise _malformed("unable to parse requirement: found ')', expected: ',', or identifier")
     return frozenset(_checked(value) for value in between)
@@ -166,7 +166,7 @@ def _is_beyond(value: str | None, operator: str, bound: int) -> bool:
 
 
 def _int64(text: str) -> int | None:
-    """The integer that Go's ParseInt reads in base 10, in 64 bits; None where it reads none."""
+    """Parse an integer as Go's ParseInt does in base 10, with 64 bits; None if it is not one."""
     digits = text[1:] if text[:1] in ("+", "-") else text
     if not (digits.isascii() and digits.isdigit() and len(digits) <= _LONGEST_INTEGER):
         return None

@@ -1,4 +1,4 @@
-"""What a Kubernetes API holds: objects of a few resources, their versions, and their history."""
+"""The storage of the Kubernetes API: objects of a few resources, with versions and history."""
 
 import copy
 import itertools
@@ -16,15 +16,15 @@ Key: TypeAlias = tuple[str, str]
 
 
 class Resource(Struct, frozen=True):
-    """A kind of object, as discovery tells it.
+    """A resource, as in discovery.
 
     Attributes:
-        group: its API group; "" is the core one.
+        group: its API group; "" for the core group.
         version: of the group.
         name: its plural, as in a path.
         kind: of one object.
-        short: what kubectl takes for it too.
-        namespaced: whether its objects lie in namespaces.
+        short: its short names for kubectl.
+        namespaced: whether its objects are in namespaces.
     """
 
     group: str
@@ -73,11 +73,11 @@ class Event(Struct, frozen=True):
     """One change.
 
     Attributes:
-        version: the resourceVersion that it made.
+        version: the resourceVersion of the change.
         resource: of its object.
         type: as in a watch.
-        object: as it is after the change, or was before it was deleted.
-        before: the object before; None where there was none.
+        object: the object after the change, or before its deletion.
+        before: the object before the change; None if it did not exist.
     """
 
     version: int
@@ -88,10 +88,10 @@ class Event(Struct, frozen=True):
 
 
 class ExpiredError(Exception):
-    """What is asked for lies before the history that is kept.
+    """The requested version is older than the stored history.
 
     Attributes:
-        oldest: the oldest version that is known still.
+        oldest: the oldest version that is still known.
     """
 
     def __init__(self, oldest: int) -> None:
@@ -100,10 +100,10 @@ class ExpiredError(Exception):
 
 
 class ObjectStore:
-    """Objects under one version that counts up with each change, as etcd's revision does.
+    """Objects with one version that increases with each change, like etcd's revision.
 
     Args:
-        history: how many changes are remembered at most.
+        history: how many changes to remember at most.
     """
 
     def __init__(self, history: int = 100_000) -> None:
@@ -115,7 +115,7 @@ class ObjectStore:
         self._listeners: set[Callable[[], None]] = set()
 
     def apply(self, resource: Resource, obj: Object) -> Object:
-        """Put an object in its place and return it as it is kept: complete, with its version."""
+        """Create or replace an object, and return it as stored: complete, with its version."""
         kept = copy.deepcopy(obj)
         kept = {"kind": resource.kind, "apiVersion": resource.group_version, **kept}
         meta = metadata(kept)
@@ -132,10 +132,10 @@ class ObjectStore:
         return kept
 
     def delete(self, resource: Resource, namespace: str, name: str) -> Object:
-        """Take an object away and return it as it was.
+        """Delete an object, and return its last state.
 
         Raises:
-            KeyError: there is none of that name.
+            KeyError: no object has that name.
         """
         before = self._objects[resource].pop((namespace, name))
         last = {**before, "metadata": dict(metadata(before))}
@@ -143,14 +143,14 @@ class ObjectStore:
         return last
 
     def get(self, resource: Resource, namespace: str, name: str) -> Object | None:
-        """The object of that name; None where there is none."""
+        """Return the object of that name; None if it does not exist."""
         return self._objects[resource].get((namespace, name))
 
     def snapshot(self, resource: Resource, version: int) -> dict[Key, Object]:
-        """Every object as it was at a version, by namespace and name, sorted; not to be changed.
+        """Return the objects at a version, sorted by namespace and name; do not modify them.
 
         Raises:
-            ExpiredError: the version is not known any more.
+            ExpiredError: the version is no longer known.
         """
         at, objects = self._snapshots.get(resource, (0, {}))
         if at != version:
@@ -165,10 +165,10 @@ class ObjectStore:
         return objects
 
     def since(self, resource: Resource, version: int) -> Sequence[Event]:
-        """The changes after a version, oldest first.
+        """Return the changes after a version, oldest first.
 
         Raises:
-            ExpiredError: not all of them are known any more.
+            ExpiredError: some of them are no longer known.
         """
         if version < self.oldest:
             raise ExpiredError(self.oldest)
@@ -176,13 +176,13 @@ class ObjectStore:
         return [event for event in newer if event.resource == resource][::-1]
 
     def compact(self) -> None:
-        """Forget the history: what is older than now is expired from here on."""
+        """Drop the history, so that every version before the current one is expired."""
         self._history.clear()
         self._snapshots.clear()
         self.oldest = self.version
 
     def subscribe(self, listener: Callable[[], None]) -> Callable[[], None]:
-        """Call a function at each change; the answer is what ends that."""
+        """Call a function after each change; return a function that unsubscribes it."""
         self._listeners.add(listener)
         return lambda: self._listeners.discard(listener)
 
@@ -203,19 +203,19 @@ class ObjectStore:
 
 
 def metadata(obj: Object) -> Object:
-    """The metadata of an object.
+    """Return the metadata of an object.
 
     Raises:
-        ValueError: it has none.
+        ValueError: it has no metadata.
     """
     meta = obj.get("metadata")
     if not isinstance(meta, dict):
-        raise ValueError("an object without metadata")  # noqa: TRY004 - its value is at fault
+        raise ValueError("an object without metadata")  # noqa: TRY004 - the value is invalid, not its type
     return meta
 
 
 def labels(obj: Object) -> dict[str, str]:
-    """metadata.labels."""
+    """Return metadata.labels."""
     found = metadata(obj).get("labels")
     return {key: str(value) for key, value in found.items()} if isinstance(found, dict) else {}
 

@@ -1,4 +1,4 @@
-"""Pods as a meta.k8s.io/v1 Table, from which `kubectl get` prints columns."""
+"""Pods as a meta.k8s.io/v1 Table, which `kubectl get` prints."""
 
 from collections.abc import Iterable
 
@@ -9,7 +9,7 @@ from metrics_server.simulator.kube.objects import Json, Object, metadata
 
 
 def table_of(pods: Iterable[Object], meta: Object) -> Object:
-    """The table of these pods, with this list's metadata."""
+    """Return a table of these pods, with the metadata of their list."""
     names = ("Name", "Ready", "Status", "Node")
     columns: list[Json] = [
         {"name": name, "type": "string", "format": "", "description": "", "priority": 0}

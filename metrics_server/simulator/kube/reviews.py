@@ -1,4 +1,4 @@
-"""The reviews that the Kubernetes API gives, for `KubernetesAPI.aggregate`."""
+"""The reviews of the Kubernetes API, for `KubernetesAPI.aggregate`."""
 
 from collections import deque
 from collections.abc import Callable, Mapping
@@ -17,11 +17,11 @@ _AUDIENCES = ["https://kubernetes.default.svc"]
 
 
 class Caller(Struct, frozen=True):
-    """A user, as authentication.k8s.io/v1 UserInfo has one.
+    """A user, like authentication.k8s.io/v1 UserInfo.
 
     Attributes:
         name: the username.
-        uid: empty if there is none.
+        uid: empty without one.
         groups: all of them, in order.
         extra: further attributes, each with its values.
     """
@@ -77,10 +77,10 @@ class _AccessReview(Struct, rename="camel", forbid_unknown_fields=True):
 
 
 class Access(Struct, frozen=True):
-    """What a SubjectAccessReview asks about: either a resource, or a path.
+    """The target of a SubjectAccessReview: either a resource, or a path.
 
     Attributes:
-        verb: such as list for a resource, and get for a path.
+        verb: such as list for a resource, or get for a path.
         namespace: of the resource.
         group: of the resource.
         version: of the group.
@@ -109,12 +109,12 @@ class Reviews:
     """Answers reviews as kube-apiserver does.
 
     Args:
-        tokens: whom each token stands for; any other token is refused.
+        tokens: the user of each token; any other token is rejected.
 
     Attributes:
         token_reviews: how many tokens were reviewed.
-        decide: the status of a SubjectAccessReview; at first all are denied.
-        access_reviews: the SubjectAccessReviews that were asked for last, oldest first.
+        decide: returns the status of a SubjectAccessReview; by default, access is denied.
+        access_reviews: the latest SubjectAccessReviews, oldest first.
     """
 
     def __init__(self, tokens: Mapping[str, Caller]) -> None:
@@ -125,17 +125,17 @@ class Reviews:
         self._fault: Fault | None = None
 
     def set_fault(self, fault: Fault | None) -> None:
-        """Let something be wrong with all reviews from now on, or nothing.
+        """Set a fault on all reviews, or remove it with None.
 
         Raises:
-            ValueError: it is a fault of exporters only.
+            ValueError: the fault is for exporters only.
         """
         if fault is not None and fault.kind in ("down", "unlabelled"):
             raise ValueError(f"reviews cannot be {fault.kind}")
         self._fault = fault
 
     async def token_review(self, request: web.Request) -> web.Response:
-        """The answer to POST /apis/authentication.k8s.io/v1/tokenreviews."""
+        """Answer POST /apis/authentication.k8s.io/v1/tokenreviews."""
         if request.method == "GET":
             return _resources("authentication.k8s.io/v1", "tokenreviews", "TokenReview")
         self.token_reviews += 1
@@ -149,7 +149,7 @@ class Reviews:
         return _created("authentication.k8s.io/v1", "TokenReview", spec, {"f:token": {}}, status)
 
     async def subject_access_review(self, request: web.Request) -> web.Response:
-        """The answer to POST /apis/authorization.k8s.io/v1/subjectaccessreviews."""
+        """Answer POST /apis/authorization.k8s.io/v1/subjectaccessreviews."""
         if request.method == "GET":
             return _resources(
                 "authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview"
@@ -172,7 +172,7 @@ class Reviews:
         return _created("authorization.k8s.io/v1", "SubjectAccessReview", given, fields, decision)
 
     async def _failure(self) -> web.Response | None:
-        """What is answered in place of a review while something is wrong."""
+        """Return the answer that the current fault puts in place of a review, if any."""
         if self._fault is None:
             return None
         await self._fault.delay()
@@ -185,7 +185,7 @@ class Reviews:
 
 
 def _resources(group_version: str, name: str, kind: str) -> web.Response:
-    """The discovery of a group version that has only reviews of one kind."""
+    """Return the discovery document of a group version with one kind of review."""
     resource = {
         "name": name,
         "singularName": "",
@@ -226,27 +226,27 @@ def _access(spec: _AccessSpec) -> Access:
 
 
 def _fields(value: Json) -> Object:
-    """What managedFields tells of a field that was set."""
+    """Return the managedFields entry of a field that was set."""
     if not isinstance(value, dict):
         return {}
     return {".": {}, **{f"f:{name}": {} for name in value}}
 
 
 def _user(user: Caller) -> Object:
-    """A UserInfo, without what is empty."""
-    told: Object = {
+    """Return a UserInfo, without empty fields."""
+    info: Object = {
         "username": user.name,
         "uid": user.uid,
         "groups": [*user.groups],
         "extra": {key: [*values] for key, values in user.extra.items()},
     }
-    return {key: value for key, value in told.items() if value}
+    return {key: value for key, value in info.items() if value}
 
 
 def _created(
     group_version: str, kind: str, spec: Object, fields: Object, status: Object
 ) -> web.Response:
-    """A review that is answered; `fields` are the managed ones of its spec."""
+    """Return the answer to a review; `fields` are the managed fields of its spec."""
     managed: Object = {
         "manager": "unknown",
         "operation": "Update",

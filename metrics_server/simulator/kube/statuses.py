@@ -1,8 +1,8 @@
-"""The Statuses that a Kubernetes API answers failed requests with, as a real one writes them."""
+"""The Statuses with which the Kubernetes API answers failed requests."""
 
 from msgspec import UNSET, Struct, UnsetType
 
-# metav1.StatusReason by HTTP status; some failures have one of their own.
+# metav1.StatusReason by HTTP status; some failures have a more specific one.
 _REASONS = {
     400: "BadRequest",
     401: "Unauthorized",
@@ -21,7 +21,7 @@ _REASONS = {
 
 
 class StatusDetails(Struct, frozen=True, omit_defaults=True):
-    """What a failure is about.
+    """The object that a failure is about.
 
     Attributes:
         name: the object's name.
@@ -35,7 +35,7 @@ class StatusDetails(Struct, frozen=True, omit_defaults=True):
 
 
 class Status(Struct, frozen=True, rename="camel", kw_only=True):
-    """metav1.Status of a failure, in the order of fields that Go writes."""
+    """The metav1.Status of a failure, with its fields in Go's order."""
 
     kind: str = "Status"
     api_version: str = "v1"
@@ -48,7 +48,7 @@ class Status(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class StatusError(Exception):
-    """A request that is answered by a Status.
+    """Raised to answer a request with a Status.
 
     Attributes:
         status: the answer.
@@ -72,5 +72,5 @@ class StatusError(Exception):
 
 
 def not_served() -> StatusError:
-    """The answer to a path that does not exist."""
+    """Return the answer for a path that does not exist."""
     return StatusError(404, "the server could not find the requested resource")

@@ -1,4 +1,4 @@
-"""Whom the simulated cluster trusts: authorities, the ConfigMap that tells them, reviews."""
+"""The trust of the simulated cluster: its CAs, the ConfigMap that publishes them, and reviews."""
 
 import json
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ FRONT_PROXY = "front-proxy-client"
 
 
 class SimulatedTrust:
-    """What kube-apiserver publishes for the servers behind it, and what it decides for them.
+    """What kube-apiserver publishes for aggregated API servers, and its reviews for them.
 
     Args:
-        api: the Kubernetes API that tells it.
-        tokens: whom each bearer token stands for.
+        api: the Kubernetes API to publish it.
+        tokens: the user of each bearer token.
 
     Attributes:
-        front_proxies: signs for front proxies.
-        clients: signs for users.
-        reviews: decides; at first anybody may read metrics and paths.
+        front_proxies: the CA of front proxies.
+        clients: the CA of users.
+        reviews: the reviews; by default anybody may read metrics and paths.
     """
 
     def __init__(self, api: KubernetesAPI, tokens: Mapping[str, Caller] | None = None) -> None:
@@ -35,7 +35,7 @@ class SimulatedTrust:
         self.publish()
 
     def publish(self, allowed_names: tuple[str, ...] = (FRONT_PROXY,)) -> None:
-        """Tell in the ConfigMap whom to trust; anew, after an authority was replaced."""
+        """Publish the CAs in the ConfigMap; call it again after replacing one."""
         self._api.apply(
             CONFIG_MAPS,
             {
@@ -58,7 +58,7 @@ class SimulatedTrust:
         )
 
     def front_proxy(self, name: str = FRONT_PROXY) -> KeyPair:
-        """The certificate of a front proxy."""
+        """Issue a front proxy's certificate."""
         return self.front_proxies.issue_client(name)
 
 

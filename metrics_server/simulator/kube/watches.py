@@ -1,4 +1,4 @@
-"""A watch that is open at the simulated Kubernetes API."""
+"""The open watches of the simulated Kubernetes API."""
 
 import asyncio
 from collections import deque
@@ -11,7 +11,7 @@ from metrics_server.simulator.kube.pod_table import table_of
 
 
 class Watch:
-    """A watch that is open: what it is about, how far it is, and what is still to be written."""
+    """An open watch: its selection, its version, and the lines still to send."""
 
     def __init__(
         self,
@@ -30,11 +30,11 @@ class Watch:
         self._table = wants_table(request, resource)
 
     async def send(self, kind: str, obj: Object) -> None:
-        """Write one change."""
+        """Send one change."""
         await self.response.write(line(kind, table_of([obj], {}) if self._table else obj))
 
     async def begin(self, store: ObjectStore) -> None:
-        """Where no version was asked for, what there is comes first, as if it were added."""
+        """Send every existing object as ADDED, if no version was requested."""
         if self.version == 0:
             self.version = store.version
             for obj in store.snapshot(self.resource, self.version).values():
@@ -42,7 +42,7 @@ class Watch:
                     await self.send("ADDED", obj)
 
     async def catch_up(self, store: ObjectStore) -> None:
-        """Write all that has happened; an ExpiredError if not all of it is known any more."""
+        """Send every change since; an ExpiredError if some of them are no longer known."""
         self.wake.clear()
         now = store.version
         for event in store.since(self.resource, self.version):
@@ -54,5 +54,5 @@ class Watch:
 
 
 def wants_table(request: web.Request, resource: Resource) -> bool:
-    """Whether pods are asked for as kubectl prints them."""
+    """Whether a request wants pods as the table that kubectl prints."""
     return resource == PODS and "as=Table" in request.headers.get("Accept", "")

@@ -14,7 +14,7 @@ from metrics_server.simulator.kube.objects import (
 )
 from metrics_server.simulator.kube.statuses import StatusDetails, StatusError
 
-# The others are the owner's to change, as their controllers would.
+# Only the owner of the API changes the others, as their controllers would.
 WRITABLE = (SECRETS, API_SERVICES)
 
 _MERGE_PATCH = "application/merge-patch+json"
@@ -23,17 +23,17 @@ _MERGE_PATCH = "application/merge-patch+json"
 async def written(
     store: ObjectStore, request: web.Request, resource: Resource, namespace: str, name: str | None
 ) -> tuple[Object, int]:
-    """The answer to a request that writes, and its HTTP status.
+    """Perform a write, and return the answer and its HTTP status.
 
     Args:
-        store: what is written to.
+        store: the store to write to.
         request: the request.
-        resource: of WRITABLE, or the method is not allowed.
-        namespace: where the object is; "" where it is in none.
+        resource: one of WRITABLE, or the method is not allowed.
+        namespace: of the object; "" without one.
         name: its name; None for the collection.
 
     Raises:
-        StatusError: the write is refused.
+        StatusError: the write is rejected.
     """
     if resource in WRITABLE and (request.method == "POST") is (name is None):
         match request.method:
@@ -114,7 +114,7 @@ def _updated(store: ObjectStore, resource: Resource, before: Object, after: Obje
     # A client cannot change these.
     meta = {**meta, **{key: was[key] for key in _KEPT if key in was}}
     after = {**after, "metadata": meta}
-    # A write that changes nothing makes no version.
+    # A write that changes nothing does not create a version.
     return before if after == before else store.apply(resource, after)
 
 
