@@ -337,7 +337,7 @@ async def test_a_low_limit_of_open_files(
         assert_measured(await client.until(METRIC, 200))
         process.terminate()
         _, err = await process.communicate()
-    assert b"exporter fails" not in err
+    assert b"scrape failed" not in err
 
 
 async def test_every_flag_of_serve_has_its_effect(

@@ -138,7 +138,7 @@ async def test_a_credential_is_never_sent_in_the_clear(monitor: Monitor, tmp_pat
     async with listening(exporter) as url:
         for form in (url, url.replace("http:", "HTTP:")):
             outcome = await scrape(monitor, f"{form}/metrics", keeper)
-            assert str(outcome) == "was not asked: exporters.auth would go in the clear"
+            assert str(outcome) == "was not scraped: exporters.auth would be sent in the clear"
     assert exporter.shown == []
 
 

@@ -102,7 +102,7 @@ async def test_compressed(monitor: Monitor) -> None:
         Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper,
     ):
         outcome = (await scraper.scrape([url])).outcomes[url]
-    assert str(outcome) == "sent a page that is compressed (gzip)"
+    assert str(outcome) == "sent a compressed page (gzip)"
     assert b"\r\naccept-encoding: identity\r\n" in requests[0].lower()
 
 
@@ -141,11 +141,11 @@ async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
 @pytest.mark.parametrize(
     ("response", "reason", "told"),
     [
-        (b"", "unreachable", "closed the connection without an answer"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "not-http", "sent what is not HTTP: Bad status line: "),
-        (b"HTTP/1.1 two hundred\r\n", "not-http", "sent what is not HTTP: "),
-        (b"\x16\x03\x01\x1b]0;owned\x07\r\n\r\n", "not-http", "sent what is not HTTP: "),
-        (b"x" * 60_000 + b"\r\n\r\n", "not-http", "sent what is not HTTP: "),
+        (b"", "unreachable", "closed the connection without answering"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not-http", "did not send valid HTTP: Bad status line: "),
+        (b"HTTP/1.1 two hundred\r\n", "not-http", "did not send valid HTTP: "),
+        (b"\x16\x03\x01\x1b]0;owned\x07\r\n\r\n", "not-http", "did not send valid HTTP: "),
+        (b"x" * 60_000 + b"\r\n\r\n", "not-http", "did not send valid HTTP: "),
         (
             OK.replace(b"text/plain", b"text/\x1b[31m" + b"html" * 1500) + b"\r\n",
             "not-text",
@@ -154,14 +154,14 @@ async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
         (
             with_length(PAGE, OK + b"Content-Encoding: " + b"br" * 3000 + b"\r\n"),
             "not-text",
-            "sent a page that is compressed (brbr",
+            "sent a compressed page (brbr",
         ),
         (
             b"HTTP/1.1 500 \x1b[31mfire" + b"!" * 6000 + b"\r\n\r\n",
             "http-status",
             "answered HTTP 5",
         ),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * 5, "not-http", "sent what is not HTTP: interim"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 5, "not-http", "did not send valid HTTP: endless"),
     ],
 )
 async def test_what_answers_is_told_briefly(

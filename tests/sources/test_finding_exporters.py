@@ -117,7 +117,7 @@ async def test_a_slice_without_a_node_is_matched_by_address() -> None:
     ):
         simulated.api.apply(ENDPOINT_SLICES, by_hand(exporter.port, {"addresses": ["127.0.0.1"]}))
         told = await eventually(lambda: ask(simulated), lambda one: "nodeName" in one.text)
-        assert "and its address is not that of exactly one node)" in told.error().message
+        assert "and its address does not belong to exactly one node)" in told.error().message
         node = manifests.node("gpu-0", 4)
         node["status"] = {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]}
         simulated.api.apply(NODES, node)

@@ -124,7 +124,7 @@ async def sick(simulated: Cluster) -> Answer:
         (1, sends(rows(60_000, gpu_of)), "sent more than 25000 lines"),
         (8, sends(rows(5_000, gpu_of)), None),
         (1, sends(rows(20_000, shared)), None),
-        (2, endless_interim, "interim responses (1xx) without end"),
+        (2, endless_interim, "endless interim responses (1xx)"),
         (100, hang, "did not answer within 1 s"),
     ],
     ids=["bytes", "lines", "rows", "sharers", "interim", "hung"],
@@ -172,7 +172,7 @@ async def test_what_a_page_says_is_told_in_one_printable_line() -> None:
         with capture_logs() as logs:
             answer = await eventually(asked, lambda one: "no exporter" not in one.text)
         message = answer.error().message
-    assert "pod-0 is named, but in another namespace" in message
+    assert "pod-0, but not in namespace" in message
     (namespaces,) = (str(one["namespaces"]) for one in logs if "namespaces" in one)
     assert namespaces.startswith(r"\x1b[31m\nxxx")
     for text in (message, namespaces):

@@ -92,7 +92,7 @@ async def test_hung_exporters_have_places_of_their_own(monitor: Monitor) -> None
         told = {str(one) for one in (await again).outcomes.values()}
         assert told == {
             "did not answer within 0.4 s",
-            "was not asked within 0.4 s: too many others do not answer",
+            "was not scraped within 0.4 s: too many others do not answer",
         }
 
 

@@ -122,7 +122,7 @@ async def test_who_takes_too_long_is_a_failure() -> None:
     assert fine is short
     for error in (failed, late):
         assert isinstance(error, ScrapeError)
-        assert str(error) == "sent a page of 401 lines, which was not read within 0.05 s"
+        assert str(error) == "sent a page of 401 lines, which was not parsed within 0.05 s"
         assert error.reason == "too-large"
     page = FakePage("next", LONG)
     async with asyncio.timeout(10):

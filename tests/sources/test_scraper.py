@@ -199,8 +199,8 @@ async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serv
                 while isinstance((await scraper.scrape([url])).outcomes[url], ScrapeError):
                     pass
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [
-        ("exporter fails", "warning"),
-        ("exporter has recovered", "info"),
+        ("scrape failed", "warning"),
+        ("exporter recovered", "info"),
     ]
     assert (logs[0]["reason"], logs[0]["error"]) == ("http-status", "answered HTTP 500")
     assert {entry["target"] for entry in logs} == {url}

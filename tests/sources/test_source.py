@@ -222,7 +222,7 @@ async def test_a_failed_exporter(serve: Serve, collect: Collect) -> None:
     found = await collect(Nodes(bad), [pod("p1"), pod("p2", "n2"), pod("p3", "n2")])
     assert values(found) == [(10,)]
     assert found.failures == (
-        TargetFailure(not_found, "cut its page short: the last line has no end"),
+        TargetFailure(not_found, "cut its page short: the last line has no line feed"),
     )
     assert (found.nodes_without_exporter, found.pods_without_sample, found.hints) == ((), (), ())
 
@@ -242,7 +242,7 @@ async def test_a_pod_without_a_sample(serve: Serve, collect: Collect, pages: Pat
     [
         (
             "dcgm-empty.prom",
-            "a page was empty, as it is until a new exporter's first interval has passed",
+            "a page was empty, as is normal until a new exporter's first interval has passed",
         ),
         (
             "dcgm-no-kubernetes.prom",
@@ -271,7 +271,7 @@ async def test_sentinels_are_rejected(serve: Serve, monitor: Monitor, pages: Pat
         found = await source.collect(rule, [pod(name, gpus=4)])
     assert (found.samples, found.pods_without_sample) == ((), (f"pod {name}",))
     assert [re.sub("[0-9]+", "N", hint) for hint in found.hints] == [
-        "values out of range, which are not believed: N"
+        "values rejected as out of range: N"
     ]
 
 
@@ -280,7 +280,7 @@ async def test_conflicting_values_are_not_believed(serve: Serve, collect: Collec
     url = await serve(row("p", 61) + row("p", 58) + row("q", 7, "GPU-2"))
     found = await collect(Nodes({"n1": (url,)}), [pod("p"), pod("q")])
     assert (values(found), found.pods_without_sample) == ([(7,)], ("pod p",))
-    assert found.hints == ("GPUs with two different values, which are not believed: 1",)
+    assert found.hints == ("GPUs rejected for having two different values: 1",)
 
 
 async def test_hints_are_of_the_pages_of_uncovered_pods(serve: Serve, collect: Collect) -> None:

@@ -122,7 +122,7 @@ def test_an_endpoint_without_a_node_is_told() -> None:
         "in the EndpointSlice, or set exporters.matchNodesByAddress"
     )
     three = discovered((DCGM, "IPv4", [("10.0.0.1", ""), ("10.0.0.2", ""), ("10.0.0.3", "")]))
-    assert "10.0.0.1, has no nodeName (nor have 2 others): set it" in three.why_none()
+    assert "10.0.0.1, has no nodeName (nor do 2 others): set it" in three.why_none()
 
 
 def test_an_address_of_no_node_is_told() -> None:
@@ -134,7 +134,7 @@ def test_an_address_of_no_node_is_told() -> None:
     )
     store.replace([slice_of(0, DCGM, "IPv4", [("10.0.0.1", "")])])
     assert targets.why_none().endswith(
-        "has no nodeName, and its address is not that of exactly one node"
+        "has no nodeName, and its address does not belong to exactly one node"
     )
     nodes.replace([Node("n1", ("10.0.0.1",))])
     assert targets.on_nodes(["n1"]) == {"n1": ("http://10.0.0.1:9400/metrics",)}

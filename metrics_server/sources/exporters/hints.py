@@ -47,7 +47,7 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
     """
     read = [_Read(page, page.attribution(rule.readings), page.inventory()) for page in pages]
     if any(not one.page.body for one in read):
-        yield "a page was empty, as it is until a new exporter's first interval has passed"
+        yield "a page was empty, as is normal until a new exporter's first interval has passed"
     for one in read:
         reason = one.page.body and _is_silent(one) and _of_silent(rule, one)
         if reason:
@@ -58,19 +58,19 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
     attributions = [one.attribution for one in read]
     yield from _of_pods(pods, attributions)
     if rejected := sum(one.rejected for one in attributions):
-        yield f"values out of range, which are not believed: {rejected}"
+        yield f"values rejected as out of range: {rejected}"
     if conflicting := sum(one.conflicting for one in attributions):
-        yield f"GPUs with two different values, which are not believed: {conflicting}"
+        yield f"GPUs rejected for having two different values: {conflicting}"
     if contradicted := sum(one.contradicted for one in attributions):
-        yield f"GPUs that are idle by one family and busy by another: {contradicted}"
+        yield f"GPUs that are idle in one family and busy in another: {contradicted}"
     if partial := sum(one.partial for one in attributions):
-        yield f"GPUs with values for some of their compute dies or instances only: {partial}"
+        yield f"GPUs with values for only some of their compute dies or instances: {partial}"
     if ambiguous := sum(one.ambiguous for one in attributions):
         vendor = _hints_of(one for one in read if one.attribution.ambiguous)
         known = f", as {vendor.duplicates} writes them" if vendor.duplicates else ""
         yield (
-            f"{ambiguous} rows have one label twice{known} for a pod that has a label called as "
-            "one of the exporter's own: rename that, or upgrade"
+            f"{ambiguous} rows have the same label twice{known} for a pod with a label named like "
+            "one of the exporter's own: rename the pod's label, or upgrade the exporter"
         )
 
 
@@ -95,17 +95,17 @@ def _of_silent(rule: MetricRule, one: _Read) -> str:
                 printable(name, _LONGEST_NAME) for name in islice(found[0], _LABELS_SHOWN)
             )
             return (
-                f"the page has rows of {reading.family}, but their labels ({names or 'none'}) are "
-                "those of no known exporter: describe them under dialects"
+                f"the page has rows of {reading.family}, but their labels ({names or 'none'}) "
+                "match no known exporter: describe them under dialects"
             )
     if not one.inventory.by_pod and not one.inventory.free:
         return (
-            "a page has no GPU on it, as while an exporter starts or reloads, until its first "
-            "interval has passed"
+            "a page lists no GPUs, as is normal while an exporter starts or reloads, until its "
+            "first interval has passed"
         )
     return (
-        f"a page has no row of a GPU in any family that {rule.name} is read from, such as "
-        f"{rule.readings[0].family}: the exporter's list of metrics must have one"
+        f"a page has no GPU rows in any family that {rule.name} is read from, such as "
+        f"{rule.readings[0].family}: add one to the exporter's list of metrics"
     )
 
 
@@ -141,14 +141,14 @@ def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
         if others:
             # Which namespace is not for everybody to know who may ask about this one.
             log.info("pod named in another namespace", pod=pod.name, namespaces=_named(others))
-            yield f"a pod {pod.name} is named, but in another namespace than {pod.namespace}"
+            yield f"the page names a pod {pod.name}, but not in namespace {pod.namespace}"
         else:
             setting = f" ({vendor.resources})" if vendor.resources else ""
-            unnamed = f", and no pod for {free} of its GPUs" if free else ""
+            unnamed = f", and no pod for {free} of the GPUs" if free else ""
             yield (
                 f"the page names other pods, but not pod {pod.name}{unnamed}: the pod has only "
                 "just started, or its GPU belongs to a sidecar or to a resource that the exporter "
-                f"is not set to look for{setting}{drawn}"
+                f"is not configured to look for{setting}{drawn}"
             )
         return
 
@@ -167,20 +167,20 @@ def _of_pods(pods: Sequence[Pod], attributions: Sequence[Attribution]) -> Iterat
             if not partly:
                 yield (
                     f"pod {pod.name} has values for {len(known)} of its {len(known | missing)} "
-                    "GPUs, and the mean of some is not the pod's"
+                    "GPUs, and a mean over only some of them is not the pod's value"
                 )
             partly = True
         elif len(having) > 1 or hosts - {pod.node}:
             if not other_node:
                 yield (
-                    f"pod {pod.name} runs on node {pod.node}, and is named by {len(having)} "
-                    f"exporters: of {_named(hosts) or 'nodes that they do not say'}"
+                    f"pod {pod.name} runs on node {pod.node}, but the exporters that name it "
+                    f"({len(having)}) report {f'node {_named(hosts)}' if hosts else 'no node'}"
                 )
             other_node = True
         elif known and len(known) != requested and not too_few:
             yield (
-                f"pod {pod.name} requests {requested} GPUs, and there are values for {len(known)}: "
-                "an exporter leaves out what it cannot read"
+                f"pod {pod.name} requests {requested} GPUs, but the exporters report values for "
+                f"{len(known)}: an exporter omits GPUs that it cannot read"
             )
             too_few = True
 

@@ -99,7 +99,7 @@ class Parser:
         if isinstance(page, ScrapeError):
             return page
         return ScrapeError(
-            f"sent a page of {page.lines} lines, which was not read within {self._patience:g} s",
+            f"sent a page of {page.lines} lines, which was not parsed within {self._patience:g} s",
             "too-large",
         )
 

@@ -147,7 +147,7 @@ class Scraper:
         self._monitor = monitor
         self._clock = clock
         self._scrapes: dict[str, _Scrape] = {}
-        self._outages = Outages(log, "exporter fails", "exporter has recovered", key="target")
+        self._outages = Outages(log, "scrape failed", "exporter recovered", key="target")
         # Those that did not answer in time, and when they were asked last.
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
 
@@ -240,7 +240,7 @@ class Scraper:
             outcome.__context__ = None
         except TimeoutError:
             if asked is None:
-                told = f"was not asked within {self._timeout:g} s: too many others do not answer"
+                told = f"was not scraped within {self._timeout:g} s: too many others do not answer"
             else:
                 told = f"did not answer within {self._timeout:g} s"
             outcome = ScrapeError(told, "timeout")
@@ -264,7 +264,7 @@ class Scraper:
         try:
             return self._access(target)
         except KeyError:
-            raise ScrapeError("is no exporter any more", "unreachable") from None
+            raise ScrapeError("is no longer an exporter", "unreachable") from None
 
     def _lane_of(self, target: str) -> Lane:
         return self._hanging_lane if target in self._hanging else self._lane

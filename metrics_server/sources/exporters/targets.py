@@ -78,9 +78,9 @@ class DiscoveredTargets:
         first = unplaced[0]
         told = f"an endpoint of Service {first.service}, {first.host}, has no nodeName"
         if len(unplaced) > 1:
-            told += f" (nor have {len(unplaced) - 1} others)"
+            told += f" (nor do {len(unplaced) - 1} others)"
         if self._matched_by_address:
-            return f"{told}, and its address is not that of exactly one node"
+            return f"{told}, and its address does not belong to exactly one node"
         return f"{told}: set it in the EndpointSlice, or set exporters.matchNodesByAddress"
 
     def _follow(self) -> None:

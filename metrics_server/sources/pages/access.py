@@ -97,7 +97,7 @@ def _read(files: AccessFiles) -> Access:
         # What a file of secrets holds is not told, not even where it could not be read.
         why = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise ScrapeError(
-            f"was not asked: a file under exporters.tls or exporters.auth cannot be used ({why})",
+            f"was not scraped: a file under exporters.tls or exporters.auth cannot be used ({why})",
             "credentials",
         ) from None
     return Access(context, files.server_name, headers)

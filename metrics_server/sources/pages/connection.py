@@ -49,7 +49,7 @@ class BoundedConnection(ResponseHandler):
         if self._interim <= _MOST_INTERIM:
             return False
         self._buffer.clear()
-        self.set_exception(BadHttpMessage("interim responses (1xx) without end"))
+        self.set_exception(BadHttpMessage("endless interim responses (1xx)"))
         if self.transport is not None:
             self.transport.abort()
         return True

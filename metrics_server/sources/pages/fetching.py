@@ -73,10 +73,10 @@ async def fetch(
     except aiohttp.ClientPayloadError:
         raise ScrapeError("cut its page short", "cut-short") from None
     except aiohttp.ServerDisconnectedError:
-        raise ScrapeError("closed the connection without an answer", "unreachable") from None
+        raise ScrapeError("closed the connection without answering", "unreachable") from None
     except aiohttp.ClientResponseError as error:
-        told = _in_brief(error)
-        raise ScrapeError(f"sent what is not HTTP: {told}", "not-http") from None
+        brief = _in_brief(error)
+        raise ScrapeError(f"did not send valid HTTP: {brief}", "not-http") from None
     except TimeoutError:
         raise  # an OSError, but not one of the connection's
     except (aiohttp.ClientError, OSError, ValueError) as error:
@@ -92,7 +92,9 @@ async def _get(
 ) -> bytes:
     access = await keeper.current()
     if access.headers and not url.lower().startswith("https:"):
-        raise ScrapeError("was not asked: exporters.auth would go in the clear", "credentials")
+        raise ScrapeError(
+            "was not scraped: exporters.auth would be sent in the clear", "credentials"
+        )
     # A redirect is not followed: it could lead anywhere, and the credentials with it.
     async with session.get(
         url,
@@ -111,11 +113,11 @@ async def _get(
         encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
         if encoding.lower() != "identity":
             kind = printable(encoding, _MOST_SHOWN)
-            raise ScrapeError(f"sent a page that is compressed ({kind})", "not-text")
+            raise ScrapeError(f"sent a compressed page ({kind})", "not-text")
         # Without either, a page ends where the connection does, and a part looks like the whole.
         if hdrs.CONTENT_LENGTH not in response.headers and not _is_chunked(response):
             raise ScrapeError(
-                "sent a page without its length, of which a part would look like the whole",
+                "sent a page without a length, so that a part of it would pass for the whole",
                 "cut-short",
             )
         return await _read(response.content, limits, room)
@@ -131,15 +133,14 @@ async def _read(content: aiohttp.StreamReader, limits: PageLimits, room: PageRoo
             )
         if not room.grow(len(body)):
             raise ScrapeError(
-                "sent a long page while the pages of others took all the memory that there is for "
-                "long pages",
+                "sent a long page while other exporters' pages took all the memory for long pages",
                 "too-large",
             )
     if b"\0" in body:
         raise ScrapeError("sent bytes that are not text", "not-text")
     # The format has each line end with a line feed: a page without its last one is a part.
     if body and not body.endswith(b"\n"):
-        raise ScrapeError("cut its page short: the last line has no end", "cut-short")
+        raise ScrapeError("cut its page short: the last line has no line feed", "cut-short")
     if _has_line_above(body, _MOST_LINE_BYTES):
         raise ScrapeError(f"sent a line of more than {_MOST_LINE_BYTES} bytes", "too-large")
     return bytes(body)
