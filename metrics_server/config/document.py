@@ -110,7 +110,7 @@ class _Walk:
         if event.tag is not None:
             raise _tagged(event.tag, line)
         if len(self._frames) >= _MAX_DEPTH:
-            raise DocumentError(f" is nested deeper than {_MAX_DEPTH}, on line {line}")
+            raise DocumentError(f" is nested more than {_MAX_DEPTH} levels deep, on line {line}")
         parent = self._frames[-1] if self._frames else None
         if parent and parent.is_mapping and parent.key is None:
             raise DocumentError(f" has a key that is not text, on line {line}")
@@ -128,7 +128,7 @@ class _Walk:
         parent.size += size
         # Of all that is open, so that a bomb is seen before it is written out.
         if sum(frame.size for frame in self._frames) > _MAX_NODES:
-            raise DocumentError(f" says more than {_MAX_NODES} things, by line {line}")
+            raise DocumentError(f" has more than {_MAX_NODES} YAML nodes, at line {line}")
         if not parent.is_mapping:
             parent.keys[str(len(parent.keys))] = line
         elif parent.key is not None:
@@ -139,22 +139,26 @@ class _Walk:
             parent.key = printable(text, 64)
             if text in parent.keys:
                 self._duplicates.append(
-                    f"{parent.child()}: given twice, on lines {parent.keys[text]} and {line}"
+                    f"{parent.child()}: set twice, on lines {parent.keys[text]} and {line}"
                 )
             parent.keys[text] = line
 
     def _size_of(self, anchor: str, line: int) -> int:
         size = self._sizes.get(anchor)
         if size is None:
-            raise DocumentError(f" has an alias of what is not complete before it, on line {line}")
+            raise DocumentError(f" has an alias to an anchor that is not complete, on line {line}")
         return size
 
     def _check_scalar(self, event: yaml.ScalarEvent, line: int) -> None:
         if event.tag is not None:
             raise _tagged(event.tag, line)
         if len(event.value) > _MAX_SCALAR:
-            raise DocumentError(f" has more than {_MAX_SCALAR} characters in one, on line {line}")
+            raise DocumentError(
+                f" has a text of more than {_MAX_SCALAR} characters, on line {line}"
+            )
 
 
 def _tagged(tag: str, line: int) -> DocumentError:
-    return DocumentError(f" has a tag, {printable(tag, 64)}, on line {line}; none is read here")
+    return DocumentError(
+        f" has a tag, {printable(tag, 64)}, on line {line}; tags are not supported"
+    )

@@ -49,7 +49,7 @@ def _what(problem: ErrorDetails) -> str:
             if field.alias == part:
                 section = _section_in(field.annotation) or section
     known = ", ".join(str(field.alias) for field in section.model_fields.values())
-    return f"there is no such setting; there are: {known}"
+    return f"unknown setting; the settings here are: {known}"
 
 
 def _section_in(annotation: object) -> type[BaseModel] | None:

@@ -55,21 +55,21 @@ def parse_dns_label(name: str) -> str:
     """
     if not _LABEL.fullmatch(name):
         raise ValueError(
-            f"{name!r} is not a DNS label: at most 63 of a-z, 0-9 and -, with a letter or a digit "
-            "at both ends"
+            f"{name!r} is not a DNS label: use at most 63 of a-z, 0-9 and -, beginning and "
+            "ending with a letter or a digit"
         )
     return name
 
 
 def _dns_name(name: str) -> str:
     if len(name) > _MAX_SUBDOMAIN or not all(map(_LABEL.fullmatch, name.split("."))):
-        raise ValueError(f"{name!r} is not a DNS name: DNS labels with dots between them")
+        raise ValueError(f"{name!r} is not a DNS name: use DNS labels separated by dots")
     return name
 
 
 def _port_name(name: str) -> str:
     if name.isdecimal():
-        raise ValueError(f"{name!r} is a number: write the name that the Service gives its port")
+        raise ValueError(f"{name!r} is a number: use the name of the port in the Service")
     return parse_dns_label(name)
 
 
@@ -83,7 +83,7 @@ def _path(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError("must begin with /")
     if _BLANK_OR_CONTROL.search(path) or "#" in path:
-        raise ValueError("must not have blanks, line breaks, control characters or # in it")
+        raise ValueError("must not contain whitespace, control characters or #")
     return path
 
 
@@ -96,13 +96,13 @@ def _file(path: Path) -> Path:
 def _user(name: str) -> str:
     # RFC 7617, section 2.
     if ":" in name or not name.isprintable():
-        raise ValueError("must not have a colon or control characters in it")
+        raise ValueError("must not contain a colon or control characters")
     return name
 
 
 def _server_name(name: str) -> str:
     if not name.isascii() or _BLANK_OR_CONTROL.search(name):
-        raise ValueError(f"{name!r} is not the name of a server")
+        raise ValueError(f"{name!r} is not a server name")
     return name
 
 

@@ -22,7 +22,7 @@ def parse_duration(text: object) -> float:
         raise ValueError(f"{text!r} is not a duration; write it as 2s, 500ms or 1m30s")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
     if seconds > _MAX_DURATION:
-        raise ValueError(f"must be {_MAX_DURATION // 3600}h at most")
+        raise ValueError(f"must be at most {_MAX_DURATION // 3600}h")
     return seconds
 
 

@@ -42,7 +42,7 @@ _METRICS = (
     _Metric("gpu_memory_free", "framebuffer memory free", "bytes", MAX_MEMORY_MIB * MIB),
     _Metric(
         "gpu_memory_utilization",
-        "framebuffer memory in use, of what is in use and what is free",
+        "framebuffer memory in use, as a share of used and free",
         "percent",
         100,
     ),
@@ -120,7 +120,7 @@ def _max_of(rule: MetricRule) -> MetricRule:
     return structs.replace(
         rule,
         name=f"{rule.name}_max",
-        help=f"{rule.help}: the greatest of any GPU",
+        help=f"{rule.help}: the highest of any GPU",
         over_gpus="max",
         over_pods="max",
     )

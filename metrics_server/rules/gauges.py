@@ -21,7 +21,7 @@ def gauges(vendors: Iterable[Vendor]) -> tuple[MetricRule, ...]:
             if quantity.is_gauge and name not in rules:
                 rules[name] = MetricRule(
                     name=name,
-                    help=f"{quantity.family}, as the exporter has it",
+                    help=f"{quantity.family}, as the exporter reports it",
                     unit=quantity.unit,
                     readings=quantity.readings,
                     maximum=quantity.maximum,

@@ -135,7 +135,7 @@ class Rules:
             if other is not rule:
                 raise ConfigurationError(
                     f'rules "{other.name}" and "{rule.name}" have the same name: '
-                    "names are compared without regard to case"
+                    "upper and lower case are the same in names"
                 )
         self._rules = by_name
         self._gauges = {

@@ -117,8 +117,8 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
     )
     assert refusal(path) == (
         f"{path}:\n"
-        "  fallback: given twice, on lines 1 and 4\n"
-        "  exporters.services.1.name: given twice, on lines 9 and 9"
+        "  fallback: set twice, on lines 1 and 4\n"
+        "  exporters.services.1.name: set twice, on lines 9 and 9"
     )
 
 

@@ -54,7 +54,7 @@ def test_two_rules_of_one_name_are_refused() -> None:
     other = type(rule)(
         name="GPU_Utilization", help="", unit="percent", readings=rule.readings, maximum=100
     )
-    with pytest.raises(ConfigurationError, match="without regard to case"):
+    with pytest.raises(ConfigurationError, match="upper and lower case"):
         Rules([rule, other])
 
 

@@ -162,7 +162,7 @@ _COUNTERS = (
     Counters("gpu_violation_[a-z_]*accumulated.*", "gpu_sm_clock"),
     Counters(
         "pcie_[a-z_]*_count|gpu_ecc_.*",
-        "a gauge, such as gpu_utilization: a count of errors is for an alert",
+        "a gauge, such as gpu_utilization: error counts are for alerts",
     ),
 )
 

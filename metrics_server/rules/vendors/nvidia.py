@@ -271,7 +271,7 @@ _COUNTERS = (
         "|dcgm_fi_dev_nvlink_.*_error_count_.*|dcgm_nvlink_.*_error_count_total"
         "|dcgm_fi_dev_nvlink_count_(?!.*_ber).*|dcgm_fi_dev_nvlink_error_dl_.*"
         "|dcgm_fi_dev_c2c_link_error_.*|dcgm_fi_dev_pcie_count_.*",
-        "a gauge, such as gpu_utilization: a count of errors is for an alert",
+        "a gauge, such as gpu_utilization: error counts are for alerts",
     ),
 )
 
