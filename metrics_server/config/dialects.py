@@ -1,4 +1,4 @@
-"""How an exporter labels its rows, as a user writes it in the configuration file."""
+"""Dialects in the configuration file: how an exporter labels its rows."""
 
 import re
 from collections import Counter
@@ -62,7 +62,7 @@ class DialectConfig(Section):
     )
 
     @model_validator(mode="after")
-    def _has_a_label_for_each_thing(self) -> Self:
+    def _uses_each_label_once(self) -> Self:
         uses = Counter((*dict.fromkeys(self.gpu), self.pod, self.namespace))
         twice = [label for label, count in uses.items() if count > 1]
         if twice:

@@ -1,4 +1,4 @@
-"""The forms of names, URLs and paths in the configuration: what is wrong is known at the start."""
+"""Validates names, URLs and paths in the configuration, so that errors appear at startup."""
 
 import re
 from pathlib import Path
@@ -15,10 +15,10 @@ _RESOURCE = re.compile(r"[A-Za-z0-9*?]([A-Za-z0-9._*?/-]{0,315}[A-Za-z0-9*?])?")
 
 
 def parse_exporter_url(url: str) -> str:
-    """The URL of an exporter's page, as it is.
+    """Return the URL of an exporter's page unchanged, if it is valid.
 
     Raises:
-        ValueError: it is not one, or it has credentials in it.
+        ValueError: it is not an exporter URL, or it contains credentials.
     """
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("a URL with credentials would end up in logs; use exporters.auth")
@@ -32,7 +32,7 @@ def _is_exporter_url(url: str) -> bool:
         return False
     try:
         parts = urlsplit(url)
-        # The client that will be asked for it has to take it too.
+        # The HTTP client must accept it too.
         return _names_a_page(parts) and bool(URL(url).host)
     except ValueError:
         return False
@@ -43,15 +43,15 @@ def _names_a_page(parts: SplitResult) -> bool:
 
 
 def is_in_the_clear(url: str) -> bool:
-    """Whether what is sent to a URL can be read on the way."""
+    """Return whether requests to a URL are not encrypted."""
     return urlsplit(url).scheme != "https"
 
 
 def parse_dns_label(name: str) -> str:
-    """The name of a namespace or a Service.
+    """Return the name of a namespace or a Service unchanged, if it is valid.
 
     Raises:
-        ValueError: it cannot be one.
+        ValueError: it is not a DNS label.
     """
     if not _LABEL.fullmatch(name):
         raise ValueError(

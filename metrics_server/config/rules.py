@@ -1,4 +1,4 @@
-"""Rules as a user writes them in the configuration file, and the rules that come into force."""
+"""Rules in the configuration file, and the rules in effect."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
 from metrics_server.rules.model import Aggregation, MetricRule, Reading, Rules
 
-# What a metric's values may come to, so that their sum over pods stays a Quantity of 64 bits in
+# The highest value a metric may have, so that a sum over pods still fits into a 64-bit Quantity in
 # thousandths (api.types.QUANTITY_LIMIT).
 _MAX_MAXIMUM = 1e14
-# How long a window may be: what is older says little of what to do now.
+# The longest window: older values are of little use for scaling now.
 _MAX_WINDOW = 600
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
@@ -107,7 +107,7 @@ class ContradictionConfig(Section):
         return maximum
 
     def reading(self) -> Reading:
-        """The reading that this describes."""
+        """Return the reading that this describes."""
         return Reading(
             family=self.family,
             minimum=self.minimum,
@@ -129,12 +129,12 @@ class ReadingConfig(ContradictionConfig):
     )
 
     def reading(self) -> Reading:
-        """The reading that this describes."""
+        """Return the reading that this describes."""
         unless = self.unless.reading() if self.unless else None
         return structs.replace(super().reading(), unless=unless)
 
     def greatest(self) -> float:
-        """The greatest value that it can give: of a share, the whole."""
+        """Return the highest value that it can yield; for a share, that is the whole."""
         return self.scale if self.divided_by else self.maximum * self.scale
 
 
@@ -184,13 +184,13 @@ class RuleConfig(Section):
         return self
 
     def greatest(self) -> float:
-        """The greatest value that one GPU can have."""
+        """Return the highest value that one GPU can have."""
         if self.maximum is not None:
             return self.maximum
         return max(reading.greatest() for reading in self.readings)
 
     def rule(self) -> MetricRule:
-        """The rule that this describes."""
+        """Return the rule that this describes."""
         return MetricRule(
             name=self.name,
             help=self.help,
@@ -218,7 +218,7 @@ def _named_once(rules: tuple[RuleConfig, ...]) -> tuple[RuleConfig, ...]:
         if first.setdefault(rule.name, index) != index
     ]
     if problems:
-        # By way of pydantic's own error, so that each problem is told by its own path.
+        # As pydantic's own error, so that each problem is reported with its own path.
         raise ValidationError.from_exception_data("rules", problems)
     return rules
 
@@ -227,11 +227,11 @@ RuleConfigs = Annotated[tuple[RuleConfig, ...], AfterValidator(_named_once)]
 
 
 def rules_in_force(user: Sequence[RuleConfig], *, gauges: bool) -> Rules:
-    """The catalogue with a user's rules: each replaces the one of its name, or is added.
+    """Return the catalogue with a user's rules, each added or replacing the one of its name.
 
     Args:
-        user: from the configuration file.
-        gauges: whether gauges of exporters can be asked for by their own names.
+        user: the rules of the configuration file.
+        gauges: whether exporters' gauges can be requested by their own names.
     """
     rules = {rule.name: rule for rule in CATALOGUE} | {one.name: one.rule() for one in user}
     if gauges:

@@ -1,4 +1,4 @@
-"""What can be configured: the sections of the configuration file, and the flags of `serve`."""
+"""The sections of the configuration file."""
 
 from collections import Counter
 from typing import Literal, Self
@@ -50,8 +50,8 @@ class ExporterAuthConfig(Section):
         return self
 
     @property
-    def shows_something(self) -> bool:
-        """Whether there is anything that must not be sent in the clear."""
+    def has_credentials(self) -> bool:
+        """Whether there are credentials, which must not be sent in the clear."""
         return self.username is not None or self.bearer_token_file is not None
 
 
@@ -128,12 +128,12 @@ class ExportersConfig(Section):
     def _credentials_are_not_sent_in_the_clear(self) -> Self:
         in_the_clear: list[str] = []
         if self.urls:
-            if self.auth.shows_something:
+            if self.auth.has_credentials:
                 in_the_clear += filter(is_in_the_clear, self.urls)
         else:
             for number, service in enumerate(self.services):
                 auth = self.auth if service.auth is None else service.auth
-                if auth.shows_something and (service.scheme or self.scheme) == "http":
+                if auth.has_credentials and (service.scheme or self.scheme) == "http":
                     where = "" if service.scheme is None else f"services.{number}."
                     in_the_clear.append(f"{where}scheme: http")
         if in_the_clear:

@@ -219,7 +219,7 @@ exporters:
     first, second = config.exporters.services
     assert (first.scheme, first.path, first.tls, first.auth) == (None,) * 4
     assert second.auth is not None
-    assert not second.auth.shows_something
+    assert not second.auth.has_credentials
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
