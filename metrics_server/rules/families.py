@@ -23,14 +23,14 @@ class BaseUnit(Struct, frozen=True):
         unit: their unit.
         scale: the factor that converts their values to the kind's unit.
         decimals: how many decimal places are returned.
-        believed: the highest value that is accepted, in the base unit, if not the maximum.
+        accepted: the highest value that is not rejected, in the base unit, if not the maximum.
     """
 
     suffix: str
     unit: str
     scale: float
     decimals: int = 0
-    believed: float | None = None
+    accepted: float | None = None
 
 
 class Kind(Struct, frozen=True):
@@ -42,7 +42,7 @@ class Kind(Struct, frozen=True):
         maximum: the highest possible value.
         decimals: how many decimal places are returned.
         minimum: the lowest possible value.
-        believed: the highest value on the page that is accepted, if not the maximum.
+        accepted: the highest value on the page that is not rejected, if not the maximum.
         each: labels that number the parts of a GPU.
         base: how the families in base units differ, if there are any.
         irregular: how to read families whose values do not always mean the same, in the kind's
@@ -56,7 +56,7 @@ class Kind(Struct, frozen=True):
     maximum: float
     decimals: int = 0
     minimum: float = 0
-    believed: float | None = None
+    accepted: float | None = None
     each: tuple[str, ...] = ()
     base: BaseUnit | None = None
     irregular: Mapping[str, tuple[Reading, ...]] = {}

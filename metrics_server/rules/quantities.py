@@ -70,7 +70,7 @@ def _readings(name: str, kind: Kind) -> tuple[Reading, ...]:
         return kind.irregular[name]
     base = _base(name, kind)
     if base is None:
-        believed = kind.maximum if kind.believed is None else kind.believed
-        return (Reading(name, kind.minimum, believed, each=kind.each),)
-    believed = kind.maximum / base.scale if base.believed is None else base.believed
-    return (Reading(name, kind.minimum / base.scale, believed, base.scale, each=kind.each),)
+        accepted = kind.maximum if kind.accepted is None else kind.accepted
+        return (Reading(name, kind.minimum, accepted, each=kind.each),)
+    accepted = kind.maximum / base.scale if base.accepted is None else base.accepted
+    return (Reading(name, kind.minimum / base.scale, accepted, base.scale, each=kind.each),)

@@ -24,7 +24,7 @@ ACME = {
 RULE = {"name": "load", "unit": "percent", "readings": [{"family": "acme_load", "maximum": 100}]}
 
 
-def test_a_dialect_of_the_file_goes_before_those_built_in() -> None:
+def test_a_configured_dialect_is_tried_before_the_built_in_ones() -> None:
     """It has all that is written, and the defaults of what is not."""
     config = Config.model_validate({"dialects": [ACME, {"name": "bare", "gpu": ["id"]}]})
     acme, bare, *others = dialects_in_force(config.dialects)

@@ -101,7 +101,7 @@ def test_one_setting_turns_the_gauges_off(tmp_path: Path) -> None:
         rules_of(load(tmp_path, "gauges: false")).find("dcgm_fi_prof_sm_active")
 
 
-def test_every_problem_is_told_at_once_by_path(tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once_by_path(tmp_path: Path) -> None:
     """Each line names a setting by its path, and what would be right."""
     with pytest.raises(ConfigurationError) as raised:
         load(
@@ -148,7 +148,7 @@ gauges: some
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{name: a}", "rules.0.readings: Field required"),
         ("{name: a, readings: [{family: X}]}", "rules.0.readings.0.maximum: Field required"),
@@ -186,8 +186,8 @@ gauges: some
         ),
     ],
 )
-def test_a_wrong_rule_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_rule_is_refused(tmp_path: Path, text: str, message: str) -> None:
     """What cannot be meant is refused, with its path."""
     with pytest.raises(ConfigurationError) as raised:
         load(tmp_path, f"rules: [{text}]")
-    assert told in str(raised.value)
+    assert message in str(raised.value)

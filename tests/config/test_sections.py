@@ -69,7 +69,7 @@ fallback:
     assert (config.fallback.simulated.base, config.fallback.simulated.spread) == (50, 10)
 
 
-def test_every_problem_is_told_at_once_by_path(tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once_by_path(tmp_path: Path) -> None:
     """One run shows a person everything that is wrong, and where."""
     path = write(
         tmp_path,
@@ -104,7 +104,7 @@ fallback:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("fallback: {chain: [error, simulated]}", "fallback: error must be the last entry"),
         ("fallback: {chain: [simulated, simulated]}", "fallback: chain lists an entry twice"),
@@ -194,11 +194,11 @@ fallback:
         ("a: [", "is not YAML"),
     ],
 )
-def test_a_wrong_setting_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_setting_is_refused(tmp_path: Path, text: str, message: str) -> None:
     """What cannot be meant is refused, with its path and what would be right."""
     with pytest.raises(ConfigurationError) as raised:
         load_config(write(tmp_path, text))
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_service_may_be_shown_nothing(tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ exporters:
     assert not second.auth.has_credentials
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     """The file that cannot be read is named."""
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml cannot be read"):
         load_config(tmp_path / "nowhere.yaml")
@@ -237,7 +237,7 @@ def test_durations(hours: int, minutes: int, seconds: int, milliseconds: int) ->
 
 
 @pytest.mark.parametrize("text", ["", "2", "s", "2 s", "-2s", "2sec", "1e3s", 2, None, "٣s"])
-def test_what_is_no_duration(text: object) -> None:
+def test_what_is_not_a_duration(text: object) -> None:
     """A number without a unit, and what only looks like a duration, is refused."""
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)

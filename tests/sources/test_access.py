@@ -177,7 +177,7 @@ async def test_a_token_that_rotates(
     assert exporter.shown == ["Bearer old", "Bearer old", "Bearer new", "Bearer newest"]
 
 
-async def test_a_missing_file_is_told_without_its_content(monitor: Monitor, tmp_path: Path) -> None:
+async def test_a_missing_file_is_reported_without_content(monitor: Monitor, tmp_path: Path) -> None:
     """The scrape fails with a reason; neither the error nor the log holds a secret."""
     broken = tmp_path / "ca.crt"
     broken.write_text(SECRET)

@@ -59,7 +59,7 @@ _KINDS = (
     ),
     # A row for each compute die.
     Kind("gpu_gfx_busy_instantaneous", "percent", 100, each=("xcc_index",)),
-    Kind("gpu_prof_simd_utilization", "ratio", 1, decimals=3, believed=FULL_RATIO),
+    Kind("gpu_prof_simd_utilization", "ratio", 1, decimals=3, accepted=FULL_RATIO),
     Kind(
         """
         gpu_used_vram

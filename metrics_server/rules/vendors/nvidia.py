@@ -85,7 +85,7 @@ _KINDS = (
         """,
         "percent",
         100,
-        base=BaseUnit("_RATIO", "ratio", 100, decimals=3, believed=FULL_RATIO),
+        base=BaseUnit("_RATIO", "ratio", 100, decimals=3, accepted=FULL_RATIO),
         irregular={_GPU_UTIL_RATIO: _GPU_UTIL_RATIO_READINGS},
     ),
     # dcgm-exporter 1.x has the profiling ratios in lower case.
@@ -110,7 +110,7 @@ dcgm_fi_prof_pipe_tensor_active
         "ratio",
         1,
         decimals=3,
-        believed=FULL_RATIO,
+        accepted=FULL_RATIO,
     ),
     Kind(
         """

@@ -221,13 +221,13 @@ class Scraper:
         room: PageRoom,
     ) -> Page | ScrapeError:
         start = time.perf_counter()
-        asked: float | None = None
+        sent: float | None = None
         hangs = False
         outcome: Page | ScrapeError
         try:
             # The deadline covers everything: the turn, the credential files, and each byte.
             async with asyncio.timeout(self._timeout), lane.place(turn):
-                asked = time.monotonic()
+                sent = time.monotonic()
                 body = await fetch(self._session, target, self._keeper(target), self._limits, room)
             outcome = Page(target, body, began, self._dialects)
             if outcome.lines > self._limits.lines:
@@ -239,7 +239,7 @@ class Scraper:
             outcome = error.with_traceback(None)
             outcome.__context__ = None
         except TimeoutError:
-            if asked is None:
+            if sent is None:
                 message = (
                     f"was not scraped within {self._timeout:g} s: too many others do not answer"
                 )
@@ -251,8 +251,8 @@ class Scraper:
             room.release()
         if not hangs:
             self._hanging.pop(target, None)
-        elif asked is not None:
-            self._hanging[target] = asked
+        elif sent is not None:
+            self._hanging[target] = sent
         seconds = time.perf_counter() - start
         if isinstance(outcome, ScrapeError):
             self._monitor.scraped(outcome.reason, seconds)

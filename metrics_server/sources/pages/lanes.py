@@ -46,12 +46,12 @@ class Lane:
             if not turn.cancelled():
                 self._give()
             raise
-        held = True
+        has_place = True
 
         def make_room() -> None:
-            nonlocal held
-            if held:
-                held = False
+            nonlocal has_place
+            if has_place:
+                has_place = False
                 self._give()
 
         timer = asyncio.get_running_loop().call_later(self._patience, make_room)
