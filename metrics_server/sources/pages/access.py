@@ -58,7 +58,7 @@ class AccessKeeper:
 
     Args:
         files: the files; None trusts the system's CA certificates and sends no credentials.
-        clock: seconds on a monotonic clock.
+        clock: seconds, on a monotonic clock.
     """
 
     def __init__(
