@@ -1,1 +1,1 @@
-"""What can be configured."""
+"""The configuration file and the flags of `serve`."""

@@ -1,4 +1,4 @@
-"""How an exporter labels its rows, as a user writes it in the configuration file."""
+"""Dialects in the configuration file: how an exporter labels its rows."""
 
 import re
 from collections import Counter
@@ -16,15 +16,15 @@ _STEM = re.compile(r"[a-zA-Z_][a-zA-Z0-9_:]*")
 def _dialect_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f'"{name}" cannot be a dialect\'s name: it must be of a-z, 0-9 and "-", and begin and '
-            "end with a letter or a digit, such as my-exporter"
+            f'"{name}" is not a dialect name: use a-z, 0-9 and "-", beginning and ending with a '
+            "letter or a digit, such as my-exporter"
         )
     return name
 
 
 def _stem(stem: str) -> str:
     if not _STEM.fullmatch(stem):
-        raise ValueError(f'"{stem}" cannot begin the name of a metric family, as gpu_ can')
+        raise ValueError(f'"{stem}" cannot be the beginning of a family name; gpu_ can be')
     return stem
 
 
@@ -36,36 +36,38 @@ class DialectConfig(Section):
     """How the rows of an exporter name their GPU, their pod and their node."""
 
     name: DialectName = Field(
-        description="What it is called; a built-in dialect of that name is replaced."
+        description="Its name; it replaces a built-in dialect of the same name."
     )
     gpu: tuple[Label, ...] = Field(
         strict=False,
         min_length=1,
-        description="Labels that identify a GPU on its node; only the first must be in each row.",
+        description="Labels that identify a GPU on its node; each row must have the first.",
     )
     labels: tuple[Label, ...] = Field(
         (),
         strict=False,
-        description="More labels that every row of a GPU has; by all of these it is recognized.",
+        description="Other labels that every GPU row has; they help to recognize the dialect.",
     )
     pod: Label = Field("pod", description="The label with the pod's name.")
     namespace: Label = Field("namespace", description="The label with the pod's namespace.")
     hosts: tuple[Label, ...] = Field(
-        (), strict=False, description="Labels with the node's name; the first that is there counts."
+        (),
+        strict=False,
+        description="Labels with the node's name; the first one present is used.",
     )
     stems: tuple[Stem, ...] = Field(
         (),
         strict=False,
-        description="What its families begin with, where they may follow a prefix of your choice.",
+        description="What its families' names begin with, after any prefix that you chose.",
     )
 
     @model_validator(mode="after")
-    def _has_a_label_for_each_thing(self) -> Self:
+    def _uses_each_label_once(self) -> Self:
         uses = Counter((*dict.fromkeys(self.gpu), self.pod, self.namespace))
         twice = [label for label, count in uses.items() if count > 1]
         if twice:
             raise ValueError(
-                f'the label "{twice[0]}" cannot be two of the GPU, the pod and the namespace'
+                f'the label "{twice[0]}" can be only one of the GPU, the pod and the namespace'
             )
         return self
 
@@ -74,7 +76,7 @@ def _named_once(dialects: tuple[DialectConfig, ...]) -> tuple[DialectConfig, ...
     names = Counter(one.name for one in dialects)
     twice = [name for name, count in names.items() if count > 1]
     if twice:
-        raise ValueError(f'two dialects are called "{twice[0]}"')
+        raise ValueError(f'two dialects are named "{twice[0]}"')
     return dialects
 
 

@@ -1,7 +1,7 @@
-"""Reads a YAML document of whatever content in little time and memory, or says what is wrong.
+"""Reads any YAML document in bounded time and memory, or reports what is wrong with it.
 
-Before anything is made of it, its events are looked at one by one: how large it would be with each
-alias written out, how deep it is, and whether a key is given twice, of which YAML takes the last.
+Before the document is loaded, its events are examined one by one: how large it would be with every
+alias expanded, how deeply it is nested, and whether a key is set twice (YAML uses the last).
 """
 
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from metrics_server.common.text import printable
 
-# Far more than rules for every metric there is would take.
+# Far more than rules for every known metric would take.
 _MAX_BYTES = 256 * 1024
 _MAX_NODES = 20_000
 _MAX_DEPTH = 32
@@ -20,14 +20,14 @@ _MAX_SCALAR = 4096
 
 
 class DocumentError(Exception):
-    """A document that cannot be used; the message has a line for each problem."""
+    """A document is unusable; the message has a line for each problem."""
 
 
 def read_document(path: Path) -> object:
-    """What the YAML document of a file says; None where it is empty.
+    """Return the contents of a YAML file; None if it is empty.
 
     Raises:
-        DocumentError: the file cannot be read, is not YAML, or is out of bounds.
+        DocumentError: the file cannot be read, is not YAML, or exceeds a limit.
     """
     try:
         with path.open("rb") as file:
@@ -44,21 +44,21 @@ def read_document(path: Path) -> object:
         if duplicates:
             raise DocumentError(":\n  " + "\n  ".join(duplicates))
         return yaml.safe_load(text)
-    # What looks like a date or a number need not be one: that is a ValueError.
+    # What looks like a date or a number may not be one: that is a ValueError.
     except (yaml.YAMLError, ValueError) as error:
         raise DocumentError(f" is not YAML: {error}") from error
 
 
 class _Frame(Struct):
-    """A mapping or a list that has begun.
+    """A mapping or a list that has not ended yet.
 
     Attributes:
-        path: where it is.
-        anchor: by which aliases name it.
-        is_mapping: whether its children are keys and values in turn.
-        size: how many nodes it has, each alias written out.
-        keys: the lines of the keys of a mapping.
-        key: the last of them; None where a key is due.
+        path: its path in the document.
+        anchor: its anchor, which aliases refer to.
+        is_mapping: whether its children are alternately keys and values.
+        size: how many nodes it has, with every alias expanded.
+        keys: the lines of a mapping's keys.
+        key: the last key; None if a key comes next.
     """
 
     path: str
@@ -69,13 +69,13 @@ class _Frame(Struct):
     key: str | None = None
 
     def child(self) -> str:
-        """The path of its next child."""
+        """Return the path of its next child."""
         name = self.key if self.is_mapping else str(len(self.keys))
         return f"{self.path}.{name}" if self.path else str(name)
 
 
 class _Walk:
-    """Looks at the events of a document."""
+    """Checks the events of a document."""
 
     def __init__(self) -> None:
         self._frames: list[_Frame] = []
@@ -83,10 +83,10 @@ class _Walk:
         self._duplicates: list[str] = []
 
     def run(self, events: Iterable[yaml.Event]) -> list[str]:
-        """The keys that are given twice, each as a sentence with its path.
+        """Return a message for each key that is set twice, with its path.
 
         Raises:
-            DocumentError: it is too large, too deep, or has what is not read here.
+            DocumentError: the document is too large or too deep, or uses an unsupported feature.
         """
         for event in events:
             line = event.start_mark.line + 1 if event.start_mark else 0
@@ -110,7 +110,7 @@ class _Walk:
         if event.tag is not None:
             raise _tagged(event.tag, line)
         if len(self._frames) >= _MAX_DEPTH:
-            raise DocumentError(f" is nested deeper than {_MAX_DEPTH}, on line {line}")
+            raise DocumentError(f" is nested more than {_MAX_DEPTH} levels deep, on line {line}")
         parent = self._frames[-1] if self._frames else None
         if parent and parent.is_mapping and parent.key is None:
             raise DocumentError(f" has a key that is not text, on line {line}")
@@ -121,14 +121,14 @@ class _Walk:
         self._frames.append(_Frame(path, event.anchor, is_mapping, 1, {}))
 
     def _take(self, size: int, text: str | None, line: int) -> None:
-        """Count a node, which is a key where one is due."""
+        """Count a node, which is a key if a key comes next."""
         if not self._frames:
             return
         parent = self._frames[-1]
         parent.size += size
-        # Of all that is open, so that a bomb is seen before it is written out.
+        # Over everything still open, so that a bomb is detected before it is expanded.
         if sum(frame.size for frame in self._frames) > _MAX_NODES:
-            raise DocumentError(f" says more than {_MAX_NODES} things, by line {line}")
+            raise DocumentError(f" has more than {_MAX_NODES} YAML nodes, at line {line}")
         if not parent.is_mapping:
             parent.keys[str(len(parent.keys))] = line
         elif parent.key is not None:
@@ -139,22 +139,26 @@ class _Walk:
             parent.key = printable(text, 64)
             if text in parent.keys:
                 self._duplicates.append(
-                    f"{parent.child()}: given twice, on lines {parent.keys[text]} and {line}"
+                    f"{parent.child()}: set twice, on lines {parent.keys[text]} and {line}"
                 )
             parent.keys[text] = line
 
     def _size_of(self, anchor: str, line: int) -> int:
         size = self._sizes.get(anchor)
         if size is None:
-            raise DocumentError(f" has an alias of what is not complete before it, on line {line}")
+            raise DocumentError(f" has an alias to an anchor that is not complete, on line {line}")
         return size
 
     def _check_scalar(self, event: yaml.ScalarEvent, line: int) -> None:
         if event.tag is not None:
             raise _tagged(event.tag, line)
         if len(event.value) > _MAX_SCALAR:
-            raise DocumentError(f" has more than {_MAX_SCALAR} characters in one, on line {line}")
+            raise DocumentError(
+                f" has a text of more than {_MAX_SCALAR} characters, on line {line}"
+            )
 
 
 def _tagged(tag: str, line: int) -> DocumentError:
-    return DocumentError(f" has a tag, {printable(tag, 64)}, on line {line}; none is read here")
+    return DocumentError(
+        f" has a tag, {printable(tag, 64)}, on line {line}; tags are not supported"
+    )

@@ -1,4 +1,4 @@
-"""Reads the configuration file; every problem in it is reported at once, by path."""
+"""Reads the configuration file, and reports all problems in it at once, each with its path."""
 
 from pathlib import Path
 from typing import get_args
@@ -16,7 +16,7 @@ _MAX_MESSAGE = 400
 
 
 def load_config(path: Path) -> Config:
-    """The configuration of a YAML file.
+    """Return the configuration in a YAML file.
 
     Raises:
         ConfigurationError: the file cannot be read or is not YAML, or a setting is wrong; the
@@ -49,11 +49,11 @@ def _what(problem: ErrorDetails) -> str:
             if field.alias == part:
                 section = _section_in(field.annotation) or section
     known = ", ".join(str(field.alias) for field in section.model_fields.values())
-    return f"there is no such setting; there are: {known}"
+    return f"unknown setting; the settings here are: {known}"
 
 
 def _section_in(annotation: object) -> type[BaseModel] | None:
-    """The section that a field is, or is a list of."""
+    """Return the section that is the type of a field, or of the items of a list."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
     return next(filter(None, map(_section_in, get_args(annotation))), None)

@@ -1,4 +1,4 @@
-"""The forms of names, URLs and paths in the configuration: what is wrong is known at the start."""
+"""Validates names, URLs and paths in the configuration, so that errors appear at startup."""
 
 import re
 from pathlib import Path
@@ -15,10 +15,10 @@ _RESOURCE = re.compile(r"[A-Za-z0-9*?]([A-Za-z0-9._*?/-]{0,315}[A-Za-z0-9*?])?")
 
 
 def parse_exporter_url(url: str) -> str:
-    """The URL of an exporter's page, as it is.
+    """Return the URL of an exporter's page unchanged, if it is valid.
 
     Raises:
-        ValueError: it is not one, or it has credentials in it.
+        ValueError: it is not an exporter URL, or it contains credentials.
     """
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("a URL with credentials would end up in logs; use exporters.auth")
@@ -32,7 +32,7 @@ def _is_exporter_url(url: str) -> bool:
         return False
     try:
         parts = urlsplit(url)
-        # The client that will be asked for it has to take it too.
+        # The HTTP client must accept it too.
         return _names_a_page(parts) and bool(URL(url).host)
     except ValueError:
         return False
@@ -43,33 +43,33 @@ def _names_a_page(parts: SplitResult) -> bool:
 
 
 def is_in_the_clear(url: str) -> bool:
-    """Whether what is sent to a URL can be read on the way."""
+    """Return whether requests to a URL are not encrypted."""
     return urlsplit(url).scheme != "https"
 
 
 def parse_dns_label(name: str) -> str:
-    """The name of a namespace or a Service.
+    """Return the name of a namespace or a Service unchanged, if it is valid.
 
     Raises:
-        ValueError: it cannot be one.
+        ValueError: it is not a DNS label.
     """
     if not _LABEL.fullmatch(name):
         raise ValueError(
-            f"{name!r} is not a DNS label: at most 63 of a-z, 0-9 and -, with a letter or a digit "
-            "at both ends"
+            f"{name!r} is not a DNS label: use at most 63 of a-z, 0-9 and -, beginning and "
+            "ending with a letter or a digit"
         )
     return name
 
 
 def _dns_name(name: str) -> str:
     if len(name) > _MAX_SUBDOMAIN or not all(map(_LABEL.fullmatch, name.split("."))):
-        raise ValueError(f"{name!r} is not a DNS name: DNS labels with dots between them")
+        raise ValueError(f"{name!r} is not a DNS name: use DNS labels separated by dots")
     return name
 
 
 def _port_name(name: str) -> str:
     if name.isdecimal():
-        raise ValueError(f"{name!r} is a number: write the name that the Service gives its port")
+        raise ValueError(f"{name!r} is a number: use the name of the port in the Service")
     return parse_dns_label(name)
 
 
@@ -83,7 +83,7 @@ def _path(path: str) -> str:
     if not path.startswith("/"):
         raise ValueError("must begin with /")
     if _BLANK_OR_CONTROL.search(path) or "#" in path:
-        raise ValueError("must not have blanks, line breaks, control characters or # in it")
+        raise ValueError("must not contain whitespace, control characters or #")
     return path
 
 
@@ -96,13 +96,13 @@ def _file(path: Path) -> Path:
 def _user(name: str) -> str:
     # RFC 7617, section 2.
     if ":" in name or not name.isprintable():
-        raise ValueError("must not have a colon or control characters in it")
+        raise ValueError("must not contain a colon or control characters")
     return name
 
 
 def _server_name(name: str) -> str:
     if not name.isascii() or _BLANK_OR_CONTROL.search(name):
-        raise ValueError(f"{name!r} is not the name of a server")
+        raise ValueError(f"{name!r} is not a server name")
     return name
 
 

@@ -11,23 +11,25 @@ class ServeOptions(Struct, frozen=True):
     """The flags of `serve`.
 
     Attributes:
-        kubeconfig: how to reach the Kubernetes API; None finds it as kubectl does, or in a pod.
+        kubeconfig: how to reach the Kubernetes API; None finds it like kubectl, or in a pod.
         bind_address: the address to listen on.
         secure_port: the port to listen on; 0 takes any free one.
         tls_cert_file: the serving certificate (chain), PEM.
-        tls_private_key_file: its key, PEM.
-        cert_dir: a folder that has both, as tls.crt and tls.key.
-        self_managed_certs: the server makes and renews its own; without any of these it makes
-            one for this run.
-        client_ca_file: authorities of users' client certificates, PEM, instead of the cluster's.
-        requestheader_client_ca_file: authorities of front proxies, PEM, instead of the cluster's.
-        requestheader_allowed_names: common names of front proxies; with the file above only.
-        requestheader_uid_headers: headers that a front proxy tells a user's UID in, instead of the
+        tls_private_key_file: its private key, PEM.
+        cert_dir: a directory with both, as tls.crt and tls.key.
+        self_managed_certs: create and renew the serving certificate; without any of these, the
+            server creates one for this run.
+        client_ca_file: the CA certificates for users' client certificates, PEM, instead of the
             cluster's.
-        always_allow_paths: paths that anyone may ask for.
+        requestheader_client_ca_file: the CA certificates for front proxies, PEM, instead of the
+            cluster's.
+        requestheader_allowed_names: common names of front proxies; only with the file above.
+        requestheader_uid_headers: headers in which a front proxy sends a user's UID, instead of
+            the cluster's.
+        always_allow_paths: paths that anyone may request.
         shutdown_delay: seconds between failing readiness and refusing connections.
-        log_level: the least that is logged.
-        log_format: one line a fact, as text or JSON.
+        log_level: the lowest level that is logged.
+        log_format: text or JSON, one line for each event.
         exporters: URLs of exporters, instead of discovery.
     """
 

@@ -1,4 +1,4 @@
-"""Rules as a user writes them in the configuration file, and the rules that come into force."""
+"""Rules in the configuration file, and the rules in effect."""
 
 import re
 from collections.abc import Sequence
@@ -14,10 +14,10 @@ from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
 from metrics_server.rules.model import Aggregation, MetricRule, Reading, Rules
 
-# What a metric's values may come to, so that their sum over pods stays a Quantity of 64 bits in
+# The highest value a metric may have, so that a sum over pods still fits into a 64-bit Quantity in
 # thousandths (api.types.QUANTITY_LIMIT).
 _MAX_MAXIMUM = 1e14
-# How long a window may be: what is older says little of what to do now.
+# The longest window: older values are of little use for scaling now.
 _MAX_WINDOW = 600
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
@@ -30,8 +30,8 @@ _FAMILIES = Rules((), GAUGES, COUNTERS)
 def _metric_name(name: str) -> str:
     if not _NAME.fullmatch(name):
         raise ValueError(
-            f'"{name}" cannot be a metric\'s name: it must be of a-z, 0-9, "_", "." and "-", begin '
-            "and end with a letter or a digit, and be in lower case, as the HPA asks for it"
+            f'"{name}" is not a metric name: use a-z, 0-9, "_", "." and "-", beginning and ending '
+            "with a letter or a digit; upper case is not allowed, as the HPA asks in lower case"
         )
     return name
 
@@ -39,8 +39,8 @@ def _metric_name(name: str) -> str:
 def _family(family: str) -> str:
     if not _FAMILY.fullmatch(family):
         raise ValueError(
-            f'"{family}" is no name of a metric family; it must be as on the exporter\'s page, '
-            "such as DCGM_FI_DEV_GPU_UTIL"
+            f'"{family}" is not a family name; write it as it is on the exporter\'s page, such as '
+            "DCGM_FI_DEV_GPU_UTIL"
         )
     try:
         _FAMILIES.refuse_counter(family)
@@ -51,13 +51,13 @@ def _family(family: str) -> str:
 
 def _label(label: str) -> str:
     if not _LABEL.fullmatch(label):
-        raise ValueError(f'"{label}" is no name of a label, such as xcc_index')
+        raise ValueError(f'"{label}" is not a label name such as xcc_index')
     return label
 
 
 def _window(seconds: float) -> float:
     if seconds != int(seconds) or seconds > _MAX_WINDOW:
-        raise ValueError(f"must be of whole seconds, such as 30s, and {_MAX_WINDOW // 60}m at most")
+        raise ValueError(f"must be whole seconds, such as 30s, and at most {_MAX_WINDOW // 60}m")
     return seconds
 
 
@@ -69,20 +69,20 @@ Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
 
 class ContradictionConfig(Section):
-    """A reading by which a value of 0 is checked."""
+    """A reading that a value of 0 is checked against."""
 
     family: Family = Field(description="The family on the exporter's page.")
     minimum: Number = Field(
-        0.0, ge=0, description="The least value on the page that is believed, before it is scaled."
+        0.0, ge=0, description="The lowest value on the page that is accepted, before scaling."
     )
     maximum: Number = Field(
-        gt=0, description="The greatest value on the page that is believed; above, it is missing."
+        gt=0, description="The highest value on the page that is accepted; a higher one is missing."
     )
     scale: Number = Field(
-        1.0, gt=0, description="What a value is multiplied by to have the rule's unit."
+        1.0, gt=0, description="The factor that converts a value to the rule's unit."
     )
     divided_by: tuple[Family, ...] = Field(
-        (), strict=False, description="Families of the same GPU whose sum divides the value."
+        (), strict=False, description="Families whose sum, for the same GPU, divides the value."
     )
     where: dict[Label, str] = Field(
         {}, description="Labels that a row must have, and their values."
@@ -90,12 +90,12 @@ class ContradictionConfig(Section):
     each: tuple[Label, ...] = Field(
         (),
         strict=False,
-        description="Labels that number parts of one GPU, whose mean is the GPU's value.",
+        description="Labels that number the parts of a GPU; their mean is the GPU's value.",
     )
     beside: tuple[Family, ...] = Field(
         (),
         strict=False,
-        description="Families of which the page must have one, where they tell the release.",
+        description="Families of which the page must have one, to identify the release.",
     )
 
     @field_validator("maximum")
@@ -107,7 +107,7 @@ class ContradictionConfig(Section):
         return maximum
 
     def reading(self) -> Reading:
-        """The reading that this describes."""
+        """Return the reading that this describes."""
         return Reading(
             family=self.family,
             minimum=self.minimum,
@@ -125,70 +125,72 @@ class ReadingConfig(ContradictionConfig):
 
     unless: ContradictionConfig | None = Field(
         None,
-        description="A reading that contradicts 0: where it has a value, a 0 is not believed.",
+        description="A reading that contradicts a 0: where it has a value, the 0 is rejected.",
     )
 
     def reading(self) -> Reading:
-        """The reading that this describes."""
+        """Return the reading that this describes."""
         unless = self.unless.reading() if self.unless else None
         return structs.replace(super().reading(), unless=unless)
 
     def greatest(self) -> float:
-        """The greatest value that it can give: of a share, the whole."""
+        """Return the highest value that it can yield; for a share, that is the whole."""
         return self.scale if self.divided_by else self.maximum * self.scale
 
 
 def _not_empty(readings: tuple[ReadingConfig, ...]) -> tuple[ReadingConfig, ...]:
     if not readings:
-        raise ValueError("must have one reading at least, such as {family: NAME, maximum: 100}")
+        raise ValueError("must have at least one reading, such as {family: NAME, maximum: 100}")
     return readings
 
 
 class RuleConfig(Section):
-    """A metric of the user's own."""
+    """A user-defined metric."""
 
-    name: MetricName = Field(description="What an HPA asks for; a built-in rule's replaces it.")
-    help: str = Field("", description="One line for a person.")
+    name: MetricName = Field(
+        description="What an HPA asks for; it replaces a built-in rule of the same name."
+    )
+    help: str = Field("", description="A one-line description.")
     unit: str = Field("", description="The unit; only `percent` can be simulated.")
     readings: Annotated[tuple[ReadingConfig, ...], AfterValidator(_not_empty)] = Field(
         strict=False,
-        description="The ways to read it; a GPU is read by the first that has a value for it.",
+        description="The ways to read it; each GPU uses the first that has a value for it.",
     )
     maximum: Number | None = Field(
         None,
         gt=0,
         le=_MAX_MAXIMUM,
-        description="The greatest value one GPU can have; without it, what the readings can give.",
+        description="The highest value that a GPU can have; by default, that of the readings.",
     )
     over_gpus: Aggregation = Field(
-        "avg", description="How a pod's GPUs become its value: `avg`, `max`, `min`, `sum`, `p95`."
+        "avg", description="How a pod's GPUs are aggregated: `avg`, `max`, `min`, `sum`, `p95`."
     )
     over_pods: Aggregation = Field(
         "avg",
-        description="How the pods' values become the answer; `sum` is for `AverageValue` targets.",
+        description="How the pods are aggregated; `sum` is for `AverageValue` targets.",
     )
     decimals: int = Field(0, ge=0, le=3, description="Decimal places of the answer.")
     window: Window = Field(
-        0.0, description="Over how long the mean is taken, in whole seconds; `0s` for none."
+        0.0, description="How long values are averaged over, in whole seconds; `0s` for no window."
     )
 
     @model_validator(mode="after")
-    def _can_be_told(self) -> Self:
+    def _fits_into_an_answer(self) -> Self:
         if self.greatest() > _MAX_MAXIMUM:
             raise ValueError(
-                f"its values could come to {self.greatest():g}, and an HPA reads {_MAX_MAXIMUM:g} "
-                "at most: give it a smaller scale, and a larger unit"
+                f"its values could reach {self.greatest():g}, but an HPA reads at most "
+                f"{_MAX_MAXIMUM:g}: use a smaller scale and a larger unit"
             )
         return self
 
     def greatest(self) -> float:
-        """The greatest value that one GPU can have."""
+        """Return the highest value that one GPU can have."""
         if self.maximum is not None:
             return self.maximum
         return max(reading.greatest() for reading in self.readings)
 
     def rule(self) -> MetricRule:
-        """The rule that this describes."""
+        """Return the rule that this describes."""
         return MetricRule(
             name=self.name,
             help=self.help,
@@ -207,7 +209,7 @@ def _named_once(rules: tuple[RuleConfig, ...]) -> tuple[RuleConfig, ...]:
     problems = [
         InitErrorDetails(
             type=PydanticCustomError(
-                "named_twice", "rules.{other} has this name already", {"other": first[rule.name]}
+                "named_twice", "rules.{other} already has this name", {"other": first[rule.name]}
             ),
             loc=(index, "name"),
             input=rule.name,
@@ -216,7 +218,7 @@ def _named_once(rules: tuple[RuleConfig, ...]) -> tuple[RuleConfig, ...]:
         if first.setdefault(rule.name, index) != index
     ]
     if problems:
-        # By way of pydantic's own error, so that each problem is told by its own path.
+        # As pydantic's own error, so that each problem is reported with its own path.
         raise ValidationError.from_exception_data("rules", problems)
     return rules
 
@@ -225,11 +227,11 @@ RuleConfigs = Annotated[tuple[RuleConfig, ...], AfterValidator(_named_once)]
 
 
 def rules_in_force(user: Sequence[RuleConfig], *, gauges: bool) -> Rules:
-    """The catalogue with a user's rules: each replaces the one of its name, or is added.
+    """Return the catalogue with a user's rules, each added or replacing the one of its name.
 
     Args:
-        user: from the configuration file.
-        gauges: whether gauges of exporters can be asked for by their own names.
+        user: the rules of the configuration file.
+        gauges: whether exporters' gauges can be requested by their own names.
     """
     rules = {rule.name: rule for rule in CATALOGUE} | {one.name: one.rule() for one in user}
     if gauges:

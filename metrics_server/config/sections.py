@@ -1,4 +1,4 @@
-"""What can be configured: the sections of the configuration file, and the flags of `serve`."""
+"""The sections of the configuration file."""
 
 from collections import Counter
 from typing import Literal, Self
@@ -27,15 +27,15 @@ class ExporterTlsConfig(Section):
     """How exporters behind TLS are verified. Verification cannot be turned off."""
 
     ca_file: ConfigPath | None = Field(
-        None, description="Authorities to verify exporters by, PEM; without it the system's."
+        None, description="CA certificates to verify exporters with, PEM; by default the system's."
     )
     server_name: ServerName | None = Field(
-        None, description="The name in their certificates, where it is not their address."
+        None, description="The name in their certificates, if it is not their address."
     )
 
 
 class ExporterAuthConfig(Section):
-    """What exporters are shown; files are read again each minute."""
+    """Credentials for exporters; files are reread every minute."""
 
     bearer_token_file: ConfigPath | None = Field(None, description="A file with a bearer token.")
     username: UserName | None = Field(None, description="The user of basic authentication.")
@@ -44,36 +44,37 @@ class ExporterAuthConfig(Section):
     @model_validator(mode="after")
     def _is_one_way(self) -> Self:
         if (self.username is None) != (self.password_file is None):
-            raise ValueError("username and passwordFile go together")
+            raise ValueError("username and passwordFile must be set together")
         if self.username is not None and self.bearer_token_file is not None:
-            raise ValueError("bearerTokenFile and username exclude each other")
+            raise ValueError("bearerTokenFile and username are mutually exclusive")
         return self
 
     @property
-    def shows_something(self) -> bool:
-        """Whether there is anything that must not be sent in the clear."""
+    def has_credentials(self) -> bool:
+        """Whether there are credentials, which must not be sent in the clear."""
         return self.username is not None or self.bearer_token_file is not None
 
 
 class ServiceConfig(Section):
-    """A Service whose endpoints are exporters. What it does not set is that of `exporters`."""
+    """A Service whose endpoints are exporters. Its defaults are the values of `exporters`."""
 
     namespace: DnsLabel = Field(description="The Service's namespace.")
     name: DnsLabel = Field(description="The Service's name.")
     port: PortName | None = Field(
-        None, description="The name of its port; needed only where it cannot be told by itself."
+        None,
+        description="The name of its metrics port; needed only if the default choice is wrong.",
     )
     scheme: Literal["http", "https"] | None = Field(
-        None, description="How its exporters are asked, instead of `exporters.scheme`."
+        None, description="How its exporters are scraped, instead of `exporters.scheme`."
     )
     path: AbsolutePath | None = Field(
-        None, description="The path of their pages, instead of `exporters.path`."
+        None, description="The path of their metrics page, instead of `exporters.path`."
     )
     tls: ExporterTlsConfig | None = Field(
         None, description="How they are verified, instead of all of `exporters.tls`."
     )
     auth: ExporterAuthConfig | None = Field(
-        None, description="What they are shown, instead of all of `exporters.auth`."
+        None, description="Credentials for them, instead of all of `exporters.auth`."
     )
 
 
@@ -83,35 +84,35 @@ class ExportersConfig(Section):
     services: tuple[ServiceConfig, ...] = Field(
         tuple(ServiceConfig(namespace=one.namespace, name=one.name) for one in SERVICES),
         strict=False,
-        description="Services whose EndpointSlices name the exporters.",
+        description="Services whose EndpointSlices list the exporters.",
     )
     urls: tuple[ExporterUrl, ...] = Field(
-        (), strict=False, description="URLs of exporters, instead of discovery by Services."
+        (), strict=False, description="URLs of exporters, instead of discovery through Services."
     )
-    path: AbsolutePath = Field("/metrics", description="The path of the page of an exporter.")
+    path: AbsolutePath = Field("/metrics", description="The path of an exporter's metrics page.")
     scheme: Literal["http", "https"] = Field(
-        "http", description="How discovered exporters are asked."
+        "http", description="How discovered exporters are scraped."
     )
     tls: ExporterTlsConfig = Field(
         ExporterTlsConfig(), description="How exporters behind TLS are verified."
     )
-    auth: ExporterAuthConfig = Field(ExporterAuthConfig(), description="What exporters are shown.")
+    auth: ExporterAuthConfig = Field(ExporterAuthConfig(), description="Credentials for exporters.")
     timeout: PositiveDuration = Field(
-        2.0, description="How long a scrape of an exporter may take, its turn included."
+        2.0, description="How long a scrape may take, including the wait for its turn."
     )
     max_age: PositiveDuration = Field(
-        2.0, description="How long a scrape serves the questions that come after it."
+        2.0, description="How long a scrape is reused for later requests."
     )
     max_concurrency: int = Field(
-        64, ge=1, description="Exporters asked at once; see below for those that hang."
+        64, ge=1, description="Exporters scraped at once; see below for those that hang."
     )
     max_page_bytes: int = Field(
-        8 * 1024 * 1024, ge=1024, description="The largest page that is read, in bytes."
+        8 * 1024 * 1024, ge=1024, description="The largest page that is accepted, in bytes."
     )
-    max_page_lines: int = Field(25_000, ge=100, description="The most lines that a page may have.")
+    max_page_lines: int = Field(25_000, ge=100, description="How many lines a page may have.")
     match_nodes_by_address: bool = Field(
         default=False,
-        description="Whether an endpoint without nodeName is the node's that has its address.",
+        description="Whether to assign an endpoint without nodeName to the node with its address.",
     )
 
     @field_validator("services")
@@ -120,24 +121,24 @@ class ExportersConfig(Section):
         named = Counter((one.namespace, one.name, one.port) for one in services)
         for (namespace, name, _), times in named.items():
             if times > 1:
-                raise ValueError(f"names the Service {namespace}/{name} twice")
+                raise ValueError(f"lists the Service {namespace}/{name} twice")
         return services
 
     @model_validator(mode="after")
     def _credentials_are_not_sent_in_the_clear(self) -> Self:
         in_the_clear: list[str] = []
         if self.urls:
-            if self.auth.shows_something:
+            if self.auth.has_credentials:
                 in_the_clear += filter(is_in_the_clear, self.urls)
         else:
             for number, service in enumerate(self.services):
                 auth = self.auth if service.auth is None else service.auth
-                if auth.shows_something and (service.scheme or self.scheme) == "http":
+                if auth.has_credentials and (service.scheme or self.scheme) == "http":
                     where = "" if service.scheme is None else f"services.{number}."
                     in_the_clear.append(f"{where}scheme: http")
         if in_the_clear:
-            told = ", ".join(dict.fromkeys(in_the_clear))
-            raise ValueError(f"auth would be sent in the clear, by {told}")
+            causes = ", ".join(dict.fromkeys(in_the_clear))
+            raise ValueError(f"auth would be sent in the clear, because of {causes}")
         return self
 
 
@@ -148,44 +149,44 @@ class PodsConfig(Section):
         GPU_RESOURCES,
         strict=False,
         min_length=1,
-        description="Resources, with * for any characters, that make a pod a GPU pod.",
+        description="Resources that make a pod a GPU pod; * matches any characters.",
     )
     measure: Literal["ready", "running"] = Field(
-        "ready", description="`ready` measures Ready pods; `running` all Running ones."
+        "ready", description="`ready` measures only Ready pods; `running`, all Running ones."
     )
     namespaces: tuple[DnsLabel, ...] = Field(
         (),
         strict=False,
-        description="The only namespaces to watch and to answer for; none means all.",
+        description="The only namespaces to watch and serve; empty means all.",
     )
 
 
 class SimulatedConfig(Section):
     """The simulated utilization, in percent."""
 
-    base: float = Field(60.0, ge=0, le=100, strict=False, description="Its least value.")
+    base: float = Field(60.0, ge=0, le=100, strict=False, description="The lowest value.")
     spread: float = Field(
-        30.0, ge=0, le=100, strict=False, description="How far above it a value may be."
+        30.0, ge=0, le=100, strict=False, description="How far above `base` a value may be."
     )
 
     @model_validator(mode="after")
     def _is_a_percentage(self) -> Self:
         if self.base + self.spread > 100:  # noqa: PLR2004 - percent
-            raise ValueError("base + spread must not be above 100")
+            raise ValueError("base + spread must be at most 100")
         return self
 
 
 class FallbackConfig(Section):
-    """What is answered when there is no measurement."""
+    """What to return when there is no measurement."""
 
     chain: tuple[Literal["last-known", "simulated", "error"], ...] = Field(
         ("last-known", "simulated"),
         strict=False,
         min_length=1,
-        description="What is tried, in order; `error` ends it, and the HPA keeps its replicas.",
+        description="What to try, in order; with `error`, the HPA keeps its replicas.",
     )
     last_known_max_age: PositiveDuration = Field(
-        60.0, description="How old a real value may be to be told again."
+        60.0, description="How old a measured value may be to be returned again."
     )
     min_coverage: float = Field(
         0.5,
@@ -201,9 +202,9 @@ class FallbackConfig(Section):
     @model_validator(mode="after")
     def _chain_makes_sense(self) -> Self:
         if len(set(self.chain)) != len(self.chain):
-            raise ValueError("chain names a kind twice")
+            raise ValueError("chain lists an entry twice")
         if "error" in self.chain[:-1]:
-            raise ValueError("chain goes on after error, which ends it")
+            raise ValueError("error must be the last entry of chain")
         return self
 
 
@@ -214,7 +215,7 @@ class CertificatesConfig(Section):
         "gpu-metrics-server", description="The Service that the APIService names."
     )
     namespace: DnsLabel = Field(
-        "gpu-monitoring", description="The namespace of it, and of the Secret."
+        "gpu-monitoring", description="The namespace of the Service and of the Secret."
     )
     secret: DnsName = Field(
         "gpu-metrics-server-certificates", description="The Secret that the replicas share."
@@ -229,21 +230,23 @@ class Config(Section):
     )
     pods: PodsConfig = Field(PodsConfig(), description="Which pods are measured.")
     fallback: FallbackConfig = Field(
-        FallbackConfig(), description="What is answered when there is no measurement."
+        FallbackConfig(), description="What to return when there is no measurement."
     )
     certificates: CertificatesConfig = Field(
         CertificatesConfig(),
         description="Where `--self-managed-certs` keeps the certificate, and what it is for.",
     )
     rules: RuleConfigs = Field(
-        (), strict=False, description="Rules added to the catalogue, or replacing one by name."
+        (),
+        strict=False,
+        description="Rules to add to the catalogue, or to replace one of the same name.",
     )
     dialects: DialectConfigs = Field(
         (),
         strict=False,
-        description="How more exporters label their rows; they go before the built-in dialects.",
+        description="How other exporters label their rows; tried before the built-in dialects.",
     )
     gauges: bool = Field(
         default=True,
-        description="Whether a gauge of an exporter can be asked for by its own name.",
+        description="Whether an HPA can ask for an exporter's gauge by its own name.",
     )

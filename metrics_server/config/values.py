@@ -1,4 +1,4 @@
-"""What sections of the configuration file are made of: how they read, and the forms of values."""
+"""The base class of configuration sections, and durations."""
 
 import re
 from typing import Annotated
@@ -13,16 +13,16 @@ _DURATION_PART = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 
 
 def parse_duration(text: object) -> float:
-    """Seconds of a duration as Go and Kubernetes write it: "2s", "500ms", "1m30s".
+    """Return the seconds of a duration as Go and Kubernetes write it: "2s", "500ms", "1m30s".
 
     Raises:
-        ValueError: it is not written so, or longer than a day.
+        ValueError: it is not a duration, or it is longer than a day.
     """
     if not isinstance(text, str) or not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is not a duration; write it as 2s, 500ms or 1m30s")
     seconds = sum(float(number) * _UNITS[unit] for number, unit in _DURATION_PART.findall(text))
     if seconds > _MAX_DURATION:
-        raise ValueError(f"must be {_MAX_DURATION // 3600}h at most")
+        raise ValueError(f"must be at most {_MAX_DURATION // 3600}h")
     return seconds
 
 
@@ -37,7 +37,7 @@ PositiveDuration = Annotated[Duration, AfterValidator(_positive)]
 
 
 class Section(BaseModel):
-    """A section of the configuration file: strict, with names in camelCase, and no others."""
+    """A section of the configuration file: strict types, names in camelCase, no unknown names."""
 
     model_config = ConfigDict(
         frozen=True,

@@ -1,7 +1,7 @@
-"""The built-in catalogue: every metric that is served, read as each vendor says.
+"""The built-in catalogue: every metric that is served, and how it is read for each vendor.
 
-A quantity is read by each name that its family has had. A page has the families of one vendor
-only, so that the vendors' order does not matter; within a vendor it does.
+A quantity is read by every name that its family has had. A page has the families of only one
+vendor, so the order of vendors does not matter; within a vendor the order does.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -22,7 +22,7 @@ from metrics_server.rules.vendors.vendor import Use, Vendor
 
 
 class _Metric(Struct, frozen=True):
-    """A metric of the catalogue, whoever's exporter it is read from."""
+    """A metric of the catalogue, for exporters of every vendor."""
 
     name: str
     help: str
@@ -42,7 +42,7 @@ _METRICS = (
     _Metric("gpu_memory_free", "framebuffer memory free", "bytes", MAX_MEMORY_MIB * MIB),
     _Metric(
         "gpu_memory_utilization",
-        "framebuffer memory in use, of what is in use and what is free",
+        "framebuffer memory in use, as a share of used and free",
         "percent",
         100,
     ),
@@ -74,7 +74,7 @@ _FACTORS: Mapping[tuple[str, str], float] = {("ratio", "percent"): 100, ("MiB", 
 
 
 def catalogue(vendors: Sequence[Vendor]) -> tuple[MetricRule, ...]:
-    """Every metric that these vendors' exporters have: its mean, its sum and its greatest."""
+    """Return every metric of these vendors' exporters: its mean, its sum and its maximum."""
     read = [(vendor, quantities(vendor.kinds)) for vendor in vendors]
     means = []
     for metric in _METRICS:
@@ -90,7 +90,7 @@ def catalogue(vendors: Sequence[Vendor]) -> tuple[MetricRule, ...]:
 def _readings(
     metric: _Metric, uses: Iterable[str | Use], known: Mapping[str, Quantity]
 ) -> Iterator[Reading]:
-    """The ways to read a metric from one vendor's exporters, in the metric's unit."""
+    """Return the ways to read a metric from one vendor's exporters, in the metric's unit."""
     for use in uses:
         if isinstance(use, str):
             factor = _factor(known[use].unit, metric.unit)
@@ -101,7 +101,7 @@ def _readings(
 
 
 def _reading(metric: _Metric, use: Use, quantity: Quantity) -> Reading:
-    """The reading of a family by its own name alone, of the rows and the share that are used."""
+    """Return the reading of a family by its own name only, for the rows and share in use."""
     return structs.replace(
         quantity.readings[0],
         scale=100 if use.share_of else _factor(quantity.unit, metric.unit),
@@ -112,7 +112,7 @@ def _reading(metric: _Metric, use: Use, quantity: Quantity) -> Reading:
 
 
 def _factor(unit: str, wanted: str) -> float:
-    """What a value is multiplied by to go from one unit to another."""
+    """Return the factor that converts one unit to another."""
     return 1 if unit == wanted else _FACTORS[unit, wanted]
 
 
@@ -120,7 +120,7 @@ def _max_of(rule: MetricRule) -> MetricRule:
     return structs.replace(
         rule,
         name=f"{rule.name}_max",
-        help=f"{rule.help}: the greatest of any GPU",
+        help=f"{rule.help}: the highest of any GPU",
         over_gpus="max",
         over_pods="max",
     )

@@ -1,4 +1,4 @@
-"""How an exporter labels its rows, as a value: which labels name a GPU, a pod and a node."""
+"""How an exporter labels its rows: which labels name a GPU, a pod and a node."""
 
 from msgspec import Struct
 
@@ -7,30 +7,30 @@ class Dialect(Struct, frozen=True):
     """How the rows of an exporter name their GPU, their pod and their node.
 
     Attributes:
-        name: what the configuration calls it.
-        marks: the labels that every row of a GPU has, not empty, by which the dialect of a row is
-            recognized. A row that lacks one is something else's: a link's, a switch's, a CPU's.
-        gpu: the labels that together identify a GPU among those of a node. All but the first may
-            be missing or empty.
+        name: its name in the configuration.
+        marks: the labels that are never empty in a GPU row, by which the dialect of a row is
+            recognized. A row that lacks one is not a GPU's, but a link's, a switch's or a CPU's.
+        gpu: the labels that together identify a GPU on its node. All but the first may be missing
+            or empty.
         namespace: the label with the pod's namespace.
         pod: the label with the pod's name.
-        hosts: the labels that may have the node's name; the first that is there counts.
-        part: the label that numbers the parts of a GPU that are handed out separately; "" if none
-            does. A pod's value on the GPU is the mean over the parts that it has.
+        hosts: the labels that may have the node's name; the first one present is used.
+        part: the label that numbers the separately allocatable parts of a GPU; "" if there is no
+            such label. A pod's value on the GPU is the mean over its parts.
         instance: the labels that only the rows of an instance of a partitioned GPU have.
-        units: the labels that number what a pod has of one GPU: each counts as one requested.
-        share: that one of them by which the rows of a pod's share of a GPU are known.
+        units: the labels that number a pod's units of one GPU: each counts as one requested GPU.
+        share: the one of them that marks the rows of a pod's share of a GPU.
         by_process: families in which a pod's row is the sum over its processes, and the device has
-            a row of its own, if rows of shares are written.
-        counted: labels of `Reading.each` that count from 0, by each family for itself.
-        alike: labels that are equal for GPUs that have equally many parts in a family.
-        begins: what the first label of `gpu` always begins with.
-        rival: a dialect that a row may have the marks of too, by labels of the pod's own; the row
-            is of the one that it fits better.
-        stems: what the names of its families begin with, where they may follow a prefix that the
-            exporter's user chose.
-        markers: families with such a stem, by whose rows the prefix of a page is found. Where it
-            has none of them, the family in question is looked for itself.
+            a row of its own, if the exporter writes rows of shares.
+        counted: labels of `Reading.each` that count from 0, separately in each family.
+        alike: labels with equal values on GPUs that have equally many parts in a family.
+        begins: the prefix that the first label of `gpu` always has.
+        rival: a dialect whose marks a row may have too, because of labels of the pod; the row
+            belongs to the one that it fits better.
+        stems: what the names of its families begin with, after any prefix that the exporter's user
+            chose.
+        markers: families with such a stem, whose rows reveal the prefix on a page. If the page has
+            none of them, the requested family itself is used.
     """
 
     name: str

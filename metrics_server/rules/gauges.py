@@ -1,4 +1,4 @@
-"""Families of exporters that can be asked for by their own names, and those that cannot."""
+"""Exporter families that can be requested by their own names, and those that cannot."""
 
 from collections.abc import Iterable
 
@@ -9,10 +9,10 @@ from metrics_server.rules.vendors.vendor import Vendor
 
 
 def gauges(vendors: Iterable[Vendor]) -> tuple[MetricRule, ...]:
-    """A rule for each gauge of these vendors' exporters: averaged, in the unit of the page.
+    """Return a rule for each gauge of these vendors' exporters: averaged, in the unit of the page.
 
-    Names are found without regard to case. Where two differ by case alone, they are two spellings
-    of one quantity, and the first stands for both.
+    Names are not case-sensitive. If two names differ only in case, they are two spellings of one
+    quantity, and the first is used for both.
     """
     rules: dict[str, MetricRule] = {}
     for vendor in vendors:
@@ -21,7 +21,7 @@ def gauges(vendors: Iterable[Vendor]) -> tuple[MetricRule, ...]:
             if quantity.is_gauge and name not in rules:
                 rules[name] = MetricRule(
                     name=name,
-                    help=f"{quantity.family}, as the exporter has it",
+                    help=f"{quantity.family}, as the exporter reports it",
                     unit=quantity.unit,
                     readings=quantity.readings,
                     maximum=quantity.maximum,
@@ -31,12 +31,12 @@ def gauges(vendors: Iterable[Vendor]) -> tuple[MetricRule, ...]:
 
 
 def counters(vendors: Iterable[Vendor]) -> tuple[Counters, ...]:
-    """The families of these vendors' exporters that are refused, as they only ever grow."""
+    """Return the families of these vendors' exporters that are rejected as counters."""
     return tuple(one for vendor in vendors for one in vendor.counters)
 
 
 GAUGES: tuple[MetricRule, ...] = gauges(VENDORS)
-"""A rule for each gauge that is known."""
+"""A rule for each known gauge."""
 
 COUNTERS: tuple[Counters, ...] = counters(VENDORS)
-"""Families that are counters, some of which an exporter gives the type of a gauge."""
+"""Families that are counters, although exporters declare some of them as gauges."""

@@ -1,4 +1,4 @@
-"""What a rule is: which exporter families a metric is read from, and how it is aggregated."""
+"""Rules: which exporter families a metric is read from, and how it is aggregated."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,23 +18,23 @@ TargetType = Literal["Value", "AverageValue"]
 
 
 class Reading(Struct, frozen=True):
-    """One way to read a rule: a family of one kind of exporter's page.
+    """One way to read a metric: a family on the pages of one kind of exporter.
 
     Attributes:
         family: the name on the page, such as DCGM_FI_DEV_GPU_UTIL.
-        minimum: the least value on the page that is believed, before it is scaled.
-        maximum: the greatest value on the page that is believed. What lies outside is missing,
-            never clipped: DCGM's sentinels are huge, and garbage in between has been seen.
-        scale: what a believed value is multiplied by to have the rule's unit.
-        divided_by: families whose sum, for the same GPU and pod, divides the value: a share of
-            memory is what is used over what is used and what is free. Each of them must be
-            believed too, within the same minimum and maximum; with a sum of 0 the value is missing.
-        where: further labels that a row must have, with just these values.
-        each: labels that number the parts of one GPU, whose mean is the GPU's value.
-        unless: what contradicts a value of 0: where this reading has a value for the same GPU and
-            pod, a 0 is not believed.
-        beside: families of which one must be on the page too. They tell the exporter's release,
-            where a name does not mean the same in all of them.
+        minimum: the lowest value on the page that is accepted, before scaling.
+        maximum: the highest value on the page that is accepted. A value outside is missing, never
+            clipped: DCGM's sentinels are huge, and smaller garbage has been seen too.
+        scale: the factor that converts an accepted value to the rule's unit.
+        divided_by: families whose sum, for the same GPU and pod, divides the value: the share of
+            memory in use is used / (used + free). Each must be within the same minimum and maximum;
+            if the sum is 0, the value is missing.
+        where: further labels that a row must have, and their exact values.
+        each: labels that number the parts of a GPU; their mean is the GPU's value.
+        unless: a reading that contradicts a value of 0: if it has a value for the same GPU and pod,
+            the 0 is rejected.
+        beside: families of which the page must have one too, to identify the exporter's release if
+            a name does not mean the same in all of them.
     """
 
     family: str
@@ -49,21 +49,21 @@ class Reading(Struct, frozen=True):
 
 
 class MetricRule(Struct, frozen=True):
-    """An external metric: where it is read and how it is aggregated.
+    """An external metric: where it is read from and how it is aggregated.
 
     Attributes:
-        name: what an HPA asks for, in lower case, as client-go sends it.
-        help: one line for a person.
-        unit: the unit of the answer.
-        readings: the ways to read it, in order of preference; each GPU is read by the first that
-            has a value for it.
-        maximum: the greatest value that one GPU can have, in the rule's unit; what is believed and
-            lies a little above it, as a profiling ratio may, counts as this.
-        over_gpus: how a pod's GPUs become the pod's value.
-        over_pods: how the pods' values become the answer.
-        decimals: how many decimal places the answer has, from 0 to 3.
-        window: over how many seconds the mean is taken, of a pod's values as they were scraped; 0
-            takes the value of now.
+        name: the name that an HPA asks for, in lower case, as client-go sends it.
+        help: a one-line description.
+        unit: the unit of the result.
+        readings: the ways to read it, in order of preference; each GPU uses the first that has a
+            value for it.
+        maximum: the highest value that one GPU can have, in the rule's unit; an accepted value a
+            little above it, as a profiling ratio may be, counts as this.
+        over_gpus: how the values of a pod's GPUs are aggregated.
+        over_pods: how the values of the pods are aggregated.
+        decimals: how many decimal places the result has, from 0 to 3.
+        window: over how many seconds a pod's scraped values are averaged; 0 uses the current
+            value.
     """
 
     name: str
@@ -78,7 +78,7 @@ class MetricRule(Struct, frozen=True):
 
     @property
     def target(self) -> TargetType:
-        """The HPA's target type that it is for.
+        """The target type that an HPA must use.
 
         For Value the HPA multiplies by its count of ready pods, for AverageValue it does not: a
         mean under AverageValue would shrink the workload, and a sum under Value would grow it.
@@ -87,14 +87,14 @@ class MetricRule(Struct, frozen=True):
 
 
 def sum_of(rule: MetricRule) -> MetricRule:
-    """The metric NAME_sum of a mean: for AverageValue, as most HPAs on external metrics ask."""
+    """Return the metric NAME_sum of a mean, for HPAs with an AverageValue target."""
     return structs.replace(
         rule, name=f"{rule.name}_sum", help=f"{rule.help}: the sum over pods", over_pods="sum"
     )
 
 
 class Counters(Struct, frozen=True):
-    """Families that only ever grow, so that no HPA can scale on them.
+    """Families that only ever grow, which an HPA cannot scale on.
 
     Attributes:
         pattern: a regular expression for their whole names, in lower case.
@@ -106,21 +106,21 @@ class Counters(Struct, frozen=True):
 
 
 class Rules:
-    """The rules in force, found by name without regard to case.
+    """The rules in effect, looked up by name; names are not case-sensitive.
 
-    client-go lowercases the metric name in the URL, so two rules whose names differ by case only
-    could not be told apart.
+    client-go lowercases the metric name in the URL, so two rules whose names differ only in case
+    could not be distinguished.
 
     The sum of each mean, NAME_sum, is found whether or not it is listed.
 
     Args:
-        rules: what is served, and listed in discovery.
-        gauges: rules for gauges of exporters, found by the family's own name where no rule of
-            `rules` has it; not listed.
-        counters: families that are refused with a reason.
+        rules: the rules that are served and listed in discovery.
+        gauges: rules for exporters' gauges, found by the family's own name unless a rule of `rules`
+            has that name; not listed.
+        counters: families that are rejected with an explanation.
 
     Raises:
-        ConfigurationError: two rules have the same name but for case.
+        ConfigurationError: two rules have names that differ only in case.
     """
 
     def __init__(
@@ -135,7 +135,7 @@ class Rules:
             if other is not rule:
                 raise ConfigurationError(
                     f'rules "{other.name}" and "{rule.name}" have the same name: '
-                    "names are compared without regard to case"
+                    "upper and lower case are the same in names"
                 )
         self._rules = by_name
         self._gauges = {
@@ -151,26 +151,26 @@ class Rules:
         self._counters = [(re.compile(one.pattern), one.instead) for one in counters]
 
     def __iter__(self) -> Iterator[MetricRule]:
-        """Every rule but the gauges, in the order in which they were given."""
+        """Iterate over every rule except the gauges, in their original order."""
         return iter(self._rules.values())
 
     def names(self) -> list[str]:
-        """The names of all rules but the gauges, sorted."""
+        """Return the names of all rules except the gauges, sorted."""
         return sorted(rule.name for rule in self)
 
     def gauges(self) -> list[str]:
-        """The names of the gauges that can be asked for, sorted, as they stand on a page."""
+        """Return the names of the gauges that can be requested, sorted, as on a page."""
         return sorted(gauge.readings[0].family for gauge in self._gauges.values())
 
     def known(self) -> list[str]:
-        """Every name that is found, in lower case."""
+        """Return every name that can be found, in lower case."""
         return [*(self._sums | self._gauges | self._rules)]
 
     def find(self, metric: str) -> MetricRule:
-        """The rule of a metric, of a gauge, or of the sum of one.
+        """Return the rule of a metric, of a gauge, or of the sum of one.
 
         Raises:
-            CounterAskedError: it is a counter of an exporter.
+            CounterAskedError: the name is that of an exporter's counter.
             UnknownMetricError: no rule has that name.
         """
         name = metric.lower()
@@ -181,10 +181,10 @@ class Rules:
         raise UnknownMetricError(unknown_metric(metric, self._names, self._gauge_names))
 
     def refuse_counter(self, family: str) -> None:
-        """Do nothing, unless a family only ever grows.
+        """Raise an error if a family is a counter.
 
         Raises:
-            CounterAskedError: it is one of the counters, and not one of the gauges.
+            CounterAskedError: the family is one of the counters, and not one of the gauges.
         """
         if family.lower() not in self._gauges:
             self._refuse(family, family.lower())

@@ -1,4 +1,4 @@
-"""What the configuration has by default, and what else the server knows of all vendors together."""
+"""The defaults of the configuration, and other facts combined from all vendors."""
 
 from collections.abc import Iterable, Mapping
 
@@ -8,27 +8,27 @@ from metrics_server.rules.vendors.vendor import Hints, Service, Vendor
 
 
 def dialects(vendors: Iterable[Vendor]) -> tuple[Dialect, ...]:
-    """How these vendors' exporters label their rows, in order of preference."""
+    """Return the dialects of these vendors' exporters, in order of preference."""
     return tuple(one for vendor in vendors for one in vendor.dialects)
 
 
 def gpu_resources(vendors: Iterable[Vendor]) -> tuple[str, ...]:
-    """The resources that count as GPUs, as shell patterns."""
+    """Return the resources that count as GPUs, as shell patterns."""
     return tuple(one for vendor in vendors for one in vendor.gpu_resources)
 
 
 def shared_suffixes(vendors: Iterable[Vendor]) -> tuple[str, ...]:
-    """What the names of resources end with that are shares of a GPU."""
+    """Return the suffixes of resource names that mark shares of a GPU."""
     return tuple(one for vendor in vendors for one in vendor.shared_suffixes)
 
 
 def services(vendors: Iterable[Vendor]) -> tuple[Service, ...]:
-    """The Services that exporters are looked for behind, where the configuration names none."""
+    """Return the Services to find exporters through, if the configuration names none."""
     return tuple(one for vendor in vendors for one in vendor.services)
 
 
 def hints(vendors: Iterable[Vendor]) -> Mapping[str, Hints]:
-    """What to do about a page without a value, by the dialect of its rows."""
+    """Return what to do about a page without a value, by the dialect of its rows."""
     return {
         dialect.name: vendor.hints
         for vendor in vendors

@@ -1,6 +1,6 @@
-"""The ways to read a quantity of an exporter, whatever its family is called in a release.
+"""The ways to read an exporter's quantity, whatever its family is called in each release.
 
-A page rarely has a quantity by two names, and then both mean the same.
+A page rarely has a quantity under two names, and then both mean the same.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,15 +12,15 @@ from metrics_server.rules.model import Reading
 
 
 class Quantity(Struct, frozen=True):
-    """What one name stands for.
+    """A quantity under one of its names.
 
     Attributes:
         family: the name, as on a page.
-        unit: in which it is answered by this name.
-        maximum: the greatest value there can be, in this unit.
-        decimals: how many decimal places are answered.
+        unit: its unit under this name.
+        maximum: the highest possible value, in this unit.
+        decimals: how many decimal places are returned.
         readings: the ways to read it, in this unit: its own family first.
-        is_gauge: whether it can be asked for by this name.
+        is_gauge: whether it can be requested by this name.
     """
 
     family: str
@@ -32,7 +32,7 @@ class Quantity(Struct, frozen=True):
 
 
 def quantities(kinds: Iterable[Kind]) -> Mapping[str, Quantity]:
-    """Every quantity by each of its names, as on a page."""
+    """Return every quantity by each of its names, as on a page."""
     return {one.family: one for kind in kinds for one in _of_kind(kind)}
 
 
@@ -40,7 +40,7 @@ def _of_kind(kind: Kind) -> Iterator[Quantity]:
     for line in kind.quantities.strip().splitlines():
         names = line.split()
         for name in names:
-            # The name that is asked for is read first, where a page should have two.
+            # The requested name is read first, in case a page has two.
             spelled = dict.fromkeys([name, *names])
             readings = [one for other in spelled for one in _readings(other, kind)]
             yield _named(name, kind, readings)
@@ -58,19 +58,19 @@ def _named(name: str, kind: Kind, readings: list[Reading]) -> Quantity:
 
 
 def _base(name: str, kind: Kind) -> BaseUnit | None:
-    """The base unit that a family is in, if it is in one."""
+    """Return the base unit of a family, if it is in one."""
     if kind.base is None or name in kind.irregular or not name.endswith(kind.base.suffix):
         return None
     return kind.base
 
 
 def _readings(name: str, kind: Kind) -> tuple[Reading, ...]:
-    """The ways to read a family, in the kind's unit."""
+    """Return the ways to read a family, in the kind's unit."""
     if name in kind.irregular:
         return kind.irregular[name]
     base = _base(name, kind)
     if base is None:
-        believed = kind.maximum if kind.believed is None else kind.believed
-        return (Reading(name, kind.minimum, believed, each=kind.each),)
-    believed = kind.maximum / base.scale if base.believed is None else base.believed
-    return (Reading(name, kind.minimum / base.scale, believed, base.scale, each=kind.each),)
+        accepted = kind.maximum if kind.accepted is None else kind.accepted
+        return (Reading(name, kind.minimum, accepted, each=kind.each),)
+    accepted = kind.maximum / base.scale if base.accepted is None else base.accepted
+    return (Reading(name, kind.minimum / base.scale, accepted, base.scale, each=kind.each),)

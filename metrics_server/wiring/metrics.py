@@ -114,9 +114,10 @@ def check_exporters(config: ExportersConfig, urls: Sequence[str]) -> None:
             "exporter"
         )
     in_the_clear = list(filter(is_in_the_clear, urls))
-    if config.auth.shows_something and in_the_clear:
+    if config.auth.has_credentials and in_the_clear:
         raise ConfigurationError(
-            f"exporters: auth would be sent in the clear, by --exporter {', '.join(in_the_clear)}"
+            "exporters: auth would be sent in the clear, because of --exporter "
+            f"{', '.join(in_the_clear)}"
         )
 
 

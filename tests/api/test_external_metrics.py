@@ -625,7 +625,7 @@ async def test_exporters_that_fail() -> None:
     how = {
         f"exporter {broken.url} answered HTTP 500",
         f"exporter {silent.url} did not answer within 0.3 s",
-        f"exporter {cut.url} cut its page short: the last line has no end",
+        f"exporter {cut.url} cut its page short: the last line has no line feed",
     }
     before, _, after = message.partition(": exporter ")
     assert before == "0 of 3 pods have a measurement"
@@ -646,7 +646,7 @@ async def test_an_exporter_that_is_gone() -> None:
 
 NOT_NAMED = (
     "the pod has only just started, or its GPU belongs to a sidecar or to a resource that the "
-    "exporter is not set to look for (NVIDIA_RESOURCE_NAMES)"
+    "exporter is not configured to look for (NVIDIA_RESOURCE_NAMES)"
 )
 NO_VALUE = "0 of 1 pods have a measurement: the exporters answered but gave no value for pod a"
 
@@ -658,7 +658,7 @@ NO_VALUE = "0 of 1 pods have a measurement: the exporters answered but gave no v
             "dcgm-2.x",
             "gpu_utilization",
             (
-                f"{NO_VALUE}; the page names other pods, but not pod a, and no pod for 4 of its "
+                f"{NO_VALUE}; the page names other pods, but not pod a, and no pod for 4 of the "
                 f"GPUs: {NOT_NAMED}"
             ),
         ),
@@ -674,8 +674,8 @@ NO_VALUE = "0 of 1 pods have a measurement: the exporters answered but gave no v
             "dcgm-empty",
             "gpu_utilization",
             (
-                f"{NO_VALUE}; a page was empty, as it is until a new exporter's first interval has "
-                "passed"
+                f"{NO_VALUE}; a page was empty, as is normal until a new exporter's first interval "
+                "has passed"
             ),
         ),
     ],
@@ -695,7 +695,7 @@ async def test_a_value_that_is_not_believed() -> None:
     """What is out of range is missing, never clipped, and the sentence says so."""
     assert await asked([pod("a", labels=X)], page({("default", "a"): [2619]})) == (
         HTTPStatus.SERVICE_UNAVAILABLE,
-        f"{NO_VALUE}; values out of range, which are not believed: 1",
+        f"{NO_VALUE}; values rejected as out of range: 1",
     )
 
 

@@ -124,7 +124,7 @@ async def test_the_module_is_the_command() -> None:
         (["serve", "--exporter", "http://me:secret@10.0.0.7/"], "would end up in logs"),
         (["serve", "--exporter", "http://10.0.0.7:99999/"], "is not a URL such as http://"),
         (["serve", "--exporter", "http://10.0.0.7/\r\nX: y"], "is not a URL such as http://"),
-        (["serve", "--shutdown-delay-duration", "25h"], "must be 24h at most"),
+        (["serve", "--shutdown-delay-duration", "25h"], "must be at most 24h"),
         (["serve", "--authorization-always-allow-paths", "livez"], "livez does not begin with /"),
         (["certs", "--out", "x", "--namespace", "A"], "'A' is not a DNS label"),
         (["demo", "--duration", "1 minute"], "'1 minute' is not a duration"),
@@ -337,7 +337,7 @@ async def test_a_low_limit_of_open_files(
         assert_measured(await client.until(METRIC, 200))
         process.terminate()
         _, err = await process.communicate()
-    assert b"exporter fails" not in err
+    assert b"scrape failed" not in err
 
 
 async def test_every_flag_of_serve_has_its_effect(

@@ -109,7 +109,7 @@ def test_a_wrong_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path
     path.write_text("rules: [{name: a, readings: []}]", encoding="utf-8")
     status, out, err = run(capsys, "--config", str(path), "--output", "yaml")
     assert (status, out) == (2, "")
-    assert "rules.0.readings: must have one reading at least" in err
+    assert "rules.0.readings: must have at least one reading" in err
 
 
 def test_the_defaults_are_the_catalogue() -> None:

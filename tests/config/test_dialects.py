@@ -24,7 +24,7 @@ ACME = {
 RULE = {"name": "load", "unit": "percent", "readings": [{"family": "acme_load", "maximum": 100}]}
 
 
-def test_a_dialect_of_the_file_goes_before_those_built_in() -> None:
+def test_a_configured_dialect_is_tried_before_the_built_in_ones() -> None:
     """It has all that is written, and the defaults of what is not."""
     config = Config.model_validate({"dialects": [ACME, {"name": "bare", "gpu": ["id"]}]})
     acme, bare, *others = dialects_in_force(config.dialects)
@@ -55,13 +55,13 @@ def test_a_built_in_dialect_is_replaced_by_name() -> None:
     [
         ("{name: a}", "dialects.0.gpu: Field required"),
         ("{name: a, gpu: []}", "dialects.0.gpu: Tuple should have at least 1 item"),
-        ("{name: A b, gpu: [x]}", '"A b" cannot be a dialect\'s name'),
-        ("{name: a, gpu: [x-y]}", 'dialects.0.gpu.0: "x-y" is no name of a label'),
-        ("{name: a, gpu: [x], stems: ['1_']}", '"1_" cannot begin the name of a metric family'),
-        ("{name: a, gpu: [pod]}", 'the label "pod" cannot be two of the GPU, the pod and the'),
-        ("{name: a, gpu: [x], namespace: pod}", 'the label "pod" cannot be two of the GPU'),
-        ("{name: a, gpu: [x], host: [h]}", "there is no such setting; there are: name, gpu"),
-        ("{name: a, gpu: [x]}, {name: a, gpu: [y]}", 'dialects: two dialects are called "a"'),
+        ("{name: A b, gpu: [x]}", '"A b" is not a dialect name'),
+        ("{name: a, gpu: [x-y]}", 'dialects.0.gpu.0: "x-y" is not a label name'),
+        ("{name: a, gpu: [x], stems: ['1_']}", '"1_" cannot be the beginning of a family'),
+        ("{name: a, gpu: [pod]}", 'the label "pod" can be only one of the GPU, the pod and the'),
+        ("{name: a, gpu: [x], namespace: pod}", 'the label "pod" can be only one of the GPU'),
+        ("{name: a, gpu: [x], host: [h]}", "unknown setting; the settings here are: name, gpu"),
+        ("{name: a, gpu: [x]}, {name: a, gpu: [y]}", 'dialects: two dialects are named "a"'),
     ],
 )
 def test_what_is_wrong_is_reported(tmp_path: Path, dialect: str, problem: str) -> None:

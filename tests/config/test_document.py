@@ -82,15 +82,15 @@ def test_no_content_is_too_much(tmp_path: Path, text: str) -> None:
     tracemalloc.start()
     began = time.perf_counter()
     try:
-        told = refusal(path)
+        message = refusal(path)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
     assert time.perf_counter() - began < 30
     assert peak < 64 * 1024 * 1024
-    assert told.startswith(str(path))
-    assert len(told) < 20_000
-    assert all(line.isprintable() for line in told.splitlines())
+    assert message.startswith(str(path))
+    assert len(message) < 20_000
+    assert all(line.isprintable() for line in message.splitlines())
 
 
 def test_50_mb_are_not_read(tmp_path: Path) -> None:
@@ -117,8 +117,8 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
     )
     assert refusal(path) == (
         f"{path}:\n"
-        "  fallback: given twice, on lines 1 and 4\n"
-        "  exporters.services.1.name: given twice, on lines 9 and 9"
+        "  fallback: set twice, on lines 1 and 4\n"
+        "  exporters.services.1.name: set twice, on lines 9 and 9"
     )
 
 
@@ -222,6 +222,6 @@ def test_a_good_document_is_read_as_it_is(
 
 
 def test_a_folder_is_not_read(tmp_path: Path) -> None:
-    """The error of the system is told."""
+    """The error of the system is reported."""
     with pytest.raises(DocumentError, match=r"cannot be read: .*directory"):
         read_document(tmp_path)

@@ -101,7 +101,7 @@ def test_one_setting_turns_the_gauges_off(tmp_path: Path) -> None:
         rules_of(load(tmp_path, "gauges: false")).find("dcgm_fi_prof_sm_active")
 
 
-def test_every_problem_is_told_at_once_by_path(tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once_by_path(tmp_path: Path) -> None:
     """Each line names a setting by its path, and what would be right."""
     with pytest.raises(ConfigurationError) as raised:
         load(
@@ -122,33 +122,33 @@ gauges: some
         )
     assert [line.strip() for line in str(raised.value).splitlines()[1:]] == [
         (
-            'rules.0.name: "GPU_Busy" cannot be a metric\'s name: it must be of a-z, 0-9, "_", "." '
-            'and "-", begin and end with a letter or a digit, and be in lower case, as the HPA '
-            "asks for it"
+            'rules.0.name: "GPU_Busy" is not a metric name: use a-z, 0-9, "_", "." and "-", '
+            "beginning and ending with a letter or a digit; upper case is not allowed, as the HPA "
+            "asks in lower case"
         ),
         (
-            'rules.0.readings.1.family: "a b" is no name of a metric family; it must be as on the '
+            'rules.0.readings.1.family: "a b" is not a family name; write it as it is on the '
             "exporter's page, such as DCGM_FI_DEV_GPU_UTIL"
         ),
         "rules.0.readings.1.maximum: must be above the minimum, which is 5",
         "rules.0.readings.1.scale: Input should be greater than 0",
         "rules.0.overPods: Input should be 'avg', 'max', 'min', 'sum' or 'p95'",
-        "rules.1.readings: must have one reading at least, such as {family: NAME, maximum: 100}",
+        "rules.1.readings: must have at least one reading, such as {family: NAME, maximum: 100}",
         "rules.1.decimals: Input should be less than or equal to 3",
-        "rules.1.window: must be of whole seconds, such as 30s, and 10m at most",
+        "rules.1.window: must be whole seconds, such as 30s, and at most 10m",
         (
             'rules.2.readings.0.family: "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION" is a counter: it '
             "only ever grows, and replicas that follow it would only grow with it; ask for "
             "gpu_power_usage"
         ),
         "rules.2.readings.0.maximum: Input should be a finite number",
-        'rules.2.readings.0.each.0: "a b" is no name of a label, such as xcc_index',
+        'rules.2.readings.0.each.0: "a b" is not a label name such as xcc_index',
         "gauges: Input should be a valid boolean",
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         ("{name: a}", "rules.0.readings: Field required"),
         ("{name: a, readings: [{family: X}]}", "rules.0.readings.0.maximum: Field required"),
@@ -158,24 +158,27 @@ gauges: some
         ),
         (
             "{name: a, readings: [{family: X, maximum: 1e3, scale: 1e12}]}",
-            "rules.0: its values could come to 1e+15, and an HPA reads 1e+14 at most",
+            "rules.0: its values could reach 1e+15, but an HPA reads at most 1e+14",
         ),
         (
             "{name: a, window: 11m, readings: [{family: X, maximum: 1}]}",
-            "rules.0.window: must be of whole seconds, such as 30s, and 10m at most",
+            "rules.0.window: must be whole seconds, such as 30s, and at most 10m",
         ),
         (
             "{name: a, window: 30, readings: [{family: X, maximum: 1}]}",
             "rules.0.window: 30 is not a duration; write it as 2s",
         ),
-        ("{name: a, reading: []}", "rules.0.reading: there is no such setting; there are: name, "),
+        (
+            "{name: a, reading: []}",
+            "rules.0.reading: unknown setting; the settings here are: name, ",
+        ),
         (
             (
                 "{name: a, readings: [{family: X, maximum: 1}]}, "
                 "{name: b, readings: [{family: X, maximum: 1}]}, "
                 "{name: a, readings: [{family: X, maximum: 1}]}"
             ),
-            "rules.2.name: rules.0 has this name already",
+            "rules.2.name: rules.0 already has this name",
         ),
         *(
             (f"{{name: '{name}', readings: [{{family: X, maximum: 1}}]}}", "rules.0.name: ")
@@ -183,8 +186,8 @@ gauges: some
         ),
     ],
 )
-def test_a_wrong_rule_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_rule_is_refused(tmp_path: Path, text: str, message: str) -> None:
     """What cannot be meant is refused, with its path."""
     with pytest.raises(ConfigurationError) as raised:
         load(tmp_path, f"rules: [{text}]")
-    assert told in str(raised.value)
+    assert message in str(raised.value)

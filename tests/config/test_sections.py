@@ -69,7 +69,7 @@ fallback:
     assert (config.fallback.simulated.base, config.fallback.simulated.spread) == (50, 10)
 
 
-def test_every_problem_is_told_at_once_by_path(tmp_path: Path) -> None:
+def test_every_problem_is_reported_at_once_by_path(tmp_path: Path) -> None:
     """One run shows a person everything that is wrong, and where."""
     path = write(
         tmp_path,
@@ -91,7 +91,7 @@ fallback:
     assert lines[0] == f"{path}:"
     assert sorted(line.strip() for line in lines[1:]) == [
         (
-            "exporter: there is no such setting; there are: exporters, pods, fallback, "
+            "exporter: unknown setting; the settings here are: exporters, pods, fallback, "
             "certificates, rules, dialects, gauges"
         ),
         "exporters.maxAge: 'soon' is not a duration; write it as 2s, 500ms or 1m30s",
@@ -104,42 +104,42 @@ fallback:
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
-        ("fallback: {chain: [error, simulated]}", "fallback: chain goes on after error"),
-        ("fallback: {chain: [simulated, simulated]}", "fallback: chain names a kind twice"),
+        ("fallback: {chain: [error, simulated]}", "fallback: error must be the last entry"),
+        ("fallback: {chain: [simulated, simulated]}", "fallback: chain lists an entry twice"),
         ("fallback: {chain: []}", "fallback.chain: "),
-        ("fallback: {simulated: {base: 90, spread: 30}}", "base + spread must not be above"),
+        ("fallback: {simulated: {base: 90, spread: 30}}", "base + spread must be at most"),
         ("exporters: {timeout: 0s}", "exporters.timeout: must be longer than 0s"),
         ("exporters: {path: metrics}", "exporters.path: must begin with /"),
         (
             "exporters: {auth: {bearerTokenFile: /token}}",
-            "exporters: auth would be sent in the clear, by scheme: http",
+            "exporters: auth would be sent in the clear, because of scheme: http",
         ),
         (
             "exporters: {scheme: https, urls: ['http://a/'], auth: {bearerTokenFile: /token}}",
-            "exporters: auth would be sent in the clear, by http://a/",
+            "exporters: auth would be sent in the clear, because of http://a/",
         ),
         (
             (
                 "exporters: {services: [{namespace: a, name: b, auth: {bearerTokenFile: /t}}, "
                 "{namespace: c, name: d, scheme: https, auth: {bearerTokenFile: /t}}]}"
             ),
-            "exporters: auth would be sent in the clear, by scheme: http",
+            "exporters: auth would be sent in the clear, because of scheme: http",
         ),
         (
             (
                 "exporters: {scheme: https, auth: {bearerTokenFile: /t}, "
                 "services: [{namespace: a, name: b}, {namespace: c, name: d, scheme: http}]}"
             ),
-            "exporters: auth would be sent in the clear, by services.1.scheme: http",
+            "exporters: auth would be sent in the clear, because of services.1.scheme: http",
         ),
         ("exporters: {services: [{namespace: a, name: b, path: x}]}", "0.path: must begin with /"),
         ("exporters: {maxPageBytes: 0}", "exporters.maxPageBytes: "),
-        ("exporters: {auth: {username: a}}", "username and passwordFile go together"),
+        ("exporters: {auth: {username: a}}", "username and passwordFile must be set together"),
         (
             "exporters: {auth: {username: a, passwordFile: /p, bearerTokenFile: /t}}",
-            "bearerTokenFile and username exclude each other",
+            "bearerTokenFile and username are mutually exclusive",
         ),
         ("pods: {gpuResources: []}", "pods.gpuResources: "),
         ("pods: {measure: all}", "pods.measure: Input should be 'ready' or 'running'"),
@@ -158,28 +158,28 @@ fallback:
         ("exporters: {urls: ['ftp://u:p@a/']}", "a URL with credentials would end up in logs"),
         (
             "exporters: {urls: ['HTTP://a/'], auth: {bearerTokenFile: /token}}",
-            "exporters: auth would be sent in the clear, by HTTP://a/",
+            "exporters: auth would be sent in the clear, because of HTTP://a/",
         ),
-        ('exporters: {path: "/a\\r\\nX-Forged: b"}', "exporters.path: must not have blanks, line"),
-        ("exporters: {path: '/a b'}", "exporters.path: must not have blanks"),
+        ('exporters: {path: "/a\\r\\nX-Forged: b"}', "exporters.path: must not contain whitespace"),
+        ("exporters: {path: '/a b'}", "exporters.path: must not contain whitespace"),
         ("exporters: {services: [{namespace: A, name: b}]}", "0.namespace: 'A' is not a DNS label"),
         ("exporters: {services: [{namespace: a, name: b.c}]}", "0.name: 'b.c' is not a DNS label"),
         ("exporters: {services: [{namespace: '', name: b}]}", "0.namespace: '' is not a DNS label"),
         (f"exporters: {{services: [{{namespace: {'a' * 64}, name: b}}]}}", "is not a DNS label"),
         (
             "exporters: {services: [{namespace: a, name: b, port: '9400'}]}",
-            "0.port: '9400' is a number: write the name that the Service gives its port",
+            "0.port: '9400' is a number: use the name of the port in the Service",
         ),
         (
             "exporters: {services: [{namespace: a, name: b}, {namespace: a, name: b}]}",
-            "exporters.services: names the Service a/b twice",
+            "exporters.services: lists the Service a/b twice",
         ),
         ('exporters: {tls: {serverName: "a\\nb"}}', "exporters.tls.serverName: "),
         ('exporters: {tls: {caFile: "/a\\0"}}', "exporters.tls.caFile: "),
         ("exporters: {tls: {caFile: ''}}", "exporters.tls.caFile: '.' is not the path of a file"),
-        ("exporters: {auth: {username: 'a:b', passwordFile: /p}}", "must not have a colon"),
-        ("exporters: {timeout: 25h}", "exporters.timeout: must be 24h at most"),
-        (f"exporters: {{timeout: {'9' * 400}s}}", "exporters.timeout: must be 24h at most"),
+        ("exporters: {auth: {username: 'a:b', passwordFile: /p}}", "must not contain a colon"),
+        ("exporters: {timeout: 25h}", "exporters.timeout: must be at most 24h"),
+        (f"exporters: {{timeout: {'9' * 400}s}}", "exporters.timeout: must be at most 24h"),
         ("pods: {namespaces: [Default]}", "pods.namespaces.0: 'Default' is not a DNS label"),
         ("pods: {namespaces: ['kube/system']}", "pods.namespaces.0: 'kube/system' is not a DNS"),
         ("pods: {gpuResources: ['nvidia.com/gpu ']}", "pods.gpuResources.0: "),
@@ -194,11 +194,11 @@ fallback:
         ("a: [", "is not YAML"),
     ],
 )
-def test_a_wrong_setting_is_refused(tmp_path: Path, text: str, told: str) -> None:
+def test_a_wrong_setting_is_refused(tmp_path: Path, text: str, message: str) -> None:
     """What cannot be meant is refused, with its path and what would be right."""
     with pytest.raises(ConfigurationError) as raised:
         load_config(write(tmp_path, text))
-    assert told in str(raised.value)
+    assert message in str(raised.value)
 
 
 def test_a_service_may_be_shown_nothing(tmp_path: Path) -> None:
@@ -219,10 +219,10 @@ exporters:
     first, second = config.exporters.services
     assert (first.scheme, first.path, first.tls, first.auth) == (None,) * 4
     assert second.auth is not None
-    assert not second.auth.shows_something
+    assert not second.auth.has_credentials
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     """The file that cannot be read is named."""
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml cannot be read"):
         load_config(tmp_path / "nowhere.yaml")
@@ -237,7 +237,7 @@ def test_durations(hours: int, minutes: int, seconds: int, milliseconds: int) ->
 
 
 @pytest.mark.parametrize("text", ["", "2", "s", "2 s", "-2s", "2sec", "1e3s", 2, None, "٣s"])
-def test_what_is_no_duration(text: object) -> None:
+def test_what_is_not_a_duration(text: object) -> None:
     """A number without a unit, and what only looks like a duration, is refused."""
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)

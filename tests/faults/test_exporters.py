@@ -135,12 +135,12 @@ class Fault(Struct, frozen=True):
     fault: str
     answer: str
     behave: Behave | None
-    logged: tuple[str, ...] = ("exporter fails",)
+    logged: tuple[str, ...] = ("scrape failed",)
 
 
 LATE = "exporter URL did not answer within 0.2 s"
 SHORT = "exporter URL cut its page short"
-NOT_HTTP = "exporter URL sent what is not HTTP: Bad status line"
+NOT_HTTP = "exporter URL did not send valid HTTP: Bad status line"
 
 FAULTS = (
     Fault(
@@ -166,7 +166,7 @@ FAULTS = (
     Fault(
         "closing",
         "closes the connection without an answer",
-        "exporter URL closed the connection without an answer",
+        "exporter URL closed the connection without answering",
         sends(b""),
     ),
     Fault(
@@ -226,13 +226,13 @@ FAULTS = (
     Fault(
         "without-length",
         "sends a page that ends where the connection does",
-        "exporter URL sent a page without its length, of which a part would look like the whole",
+        "exporter URL sent a page without a length, so that a part of it would pass for the whole",
         sends(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + PART),
     ),
     Fault(
         "compressed",
         "compresses its page, though asked not to",
-        "exporter URL sent a page that is compressed (gzip)",
+        "exporter URL sent a compressed page (gzip)",
         sends(response(gzip.compress(BEFORE), headers=b"Content-Encoding: gzip\r\n")),
     ),
     Fault(
@@ -370,5 +370,5 @@ async def test_exporter(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
         assert answer.item().metric_labels["pods"] == "2/2"
         warnings = [event for event in here.log.warnings() if event != MISSING]
         assert warnings == list(fault.logged)
-        assert len(here.log.lines("exporter has recovered")) == len(fault.logged)
+        assert len(here.log.lines("exporter recovered")) == len(fault.logged)
         await settled(here.census)

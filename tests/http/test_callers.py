@@ -208,7 +208,7 @@ async def test_errors_name_no_namespace_that_the_caller_did_not(simulated: Clust
         answer = await simulated.client.metric("default", "gpu_utilization", "app=inference")
     message = answer.error().message
     assert "secret-project" not in message
-    assert "a pod a is named, but in another namespace than default" in message
+    assert "the page names a pod a, but not in namespace default" in message
     assert any("secret-project" in str(line.get("namespaces")) for line in logs)
 
 

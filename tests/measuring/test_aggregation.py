@@ -151,14 +151,14 @@ def test_too_few_samples_are_an_error_that_says_all() -> None:
         nodes_without_exporter=("node gpu-3",),
         failures=(TargetFailure("http://10.0.0.1:9400/metrics", "answered HTTP 500"),),
         pods_without_sample=("pod a", "pod b", "pod c", "pod d", "pod e"),
-        hints=("values out of range, which are not believed: 2",),
+        hints=("values rejected as out of range: 2",),
     )
     with pytest.raises(MeasurementMissingError) as raised:
         aggregate(UTILIZATION, gaps, 0.5)
     assert str(raised.value) == (
         "1 of 8 pods have a measurement (fallback.minCoverage asks for 50%): "
         "the exporters answered but gave no value for pod a, pod b, pod c and 2 more; "
-        "values out of range, which are not believed: 2; "
+        "values rejected as out of range: 2; "
         "exporter http://10.0.0.1:9400/metrics answered HTTP 500; "
         "no exporter is ready on node gpu-3 "
         "(is one Running there, and its Service listed under exporters.services?)"

@@ -145,12 +145,12 @@ def text_of(families: Mapping[str, float]) -> str:
 
 async def answers(client: Client, metrics: Mapping[str, str]) -> dict[str, str]:
     """What the server says of each metric: its value, or its error."""
-    told: dict[str, str] = {}
+    answers: dict[str, str] = {}
     for metric in metrics:
         answer = await client.metric("default", metric)
         good = answer.status == HTTPStatus.OK
-        told[metric] = answer.item().value if good else answer.error().message
-    return told
+        answers[metric] = answer.item().value if good else answer.error().message
+    return answers
 
 
 @pytest.mark.parametrize("release", RELEASES)
@@ -191,7 +191,7 @@ def test_the_ratio_that_is_percents_in_dcgm_4_6(
             assert min(*found.values(), 100.0) == pytest.approx(expected)
 
 
-def test_the_engine_stands_in_for_the_ratio_that_cannot_be_told() -> None:
+def test_the_engine_replaces_a_ratio_that_is_ambiguous() -> None:
     """Where GPU_UTIL_RATIO is just 1, the profiling field of the same page is the value."""
     text = text_of({"DCGM_FI_DEV_GPU_UTIL_RATIO": 1, "DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO": 0.97})
     found = attribute(Sheet(text.encode()), RULES.find("gpu_utilization").readings).by_pod
@@ -330,7 +330,7 @@ def test_every_mean_has_its_sum(rule: MetricRule) -> None:
 
 
 @pytest.mark.parametrize("name", ["gpu_utilization_sum_sum", "gpu_utilization_max_sum", "x_sum"])
-def test_what_is_no_mean_has_no_sum(name: str) -> None:
+def test_what_is_not_a_mean_has_no_sum(name: str) -> None:
     """A sum of sums, or of extremes, would be no amount of anything."""
     with pytest.raises(UnknownMetricError):
         RULES.find(name)

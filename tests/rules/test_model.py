@@ -15,7 +15,7 @@ RULES = Rules(CATALOGUE, GAUGES, COUNTERS)
 EXPORTERS = Path(__file__).parents[1] / "data" / "exporters"
 
 # Typed as gauges by AMD's exporter, but for what a pod's GPU cannot be asked: they are of the
-# node, of links or processes, told many times for one GPU, or no amounts.
+# node, of links or processes, reported many times for one GPU, or not amounts.
 _NOT_ASKED = re.compile(
     r"gpu_nodes_total|gpu_health|gpu_process_cu_occupancy|gpu_(vcn|jpeg)_busy_instantaneous"
     r"|gpu_(|min_|max_)clock|gpu_vram_max_bandwidth|pcie_(max_)?speed|promhttp_.*"
@@ -37,7 +37,7 @@ def test_names_are_found_without_regard_to_case(name: str) -> None:
     assert RULES.find(name).name == "gpu_utilization"
 
 
-def test_an_unknown_metric_is_told_with_the_known_ones() -> None:
+def test_an_unknown_metric_is_reported_with_the_known_ones() -> None:
     """Who mistypes a name reads the right one in the error."""
     with pytest.raises(UnknownMetricError) as raised:
         RULES.find("gpu_utilisation")
@@ -49,12 +49,12 @@ def test_an_unknown_metric_is_told_with_the_known_ones() -> None:
 
 
 def test_two_rules_of_one_name_are_refused() -> None:
-    """Names that differ by case only could not be told apart."""
+    """Names that differ by case only could not be distinguished."""
     rule = CATALOGUE[0]
     other = type(rule)(
         name="GPU_Utilization", help="", unit="percent", readings=rule.readings, maximum=100
     )
-    with pytest.raises(ConfigurationError, match="without regard to case"):
+    with pytest.raises(ConfigurationError, match="upper and lower case"):
         Rules([rule, other])
 
 

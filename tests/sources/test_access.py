@@ -138,7 +138,7 @@ async def test_a_credential_is_never_sent_in_the_clear(monitor: Monitor, tmp_pat
     async with listening(exporter) as url:
         for form in (url, url.replace("http:", "HTTP:")):
             outcome = await scrape(monitor, f"{form}/metrics", keeper)
-            assert str(outcome) == "was not asked: exporters.auth would go in the clear"
+            assert str(outcome) == "was not scraped: exporters.auth would be sent in the clear"
     assert exporter.shown == []
 
 
@@ -177,7 +177,7 @@ async def test_a_token_that_rotates(
     assert exporter.shown == ["Bearer old", "Bearer old", "Bearer new", "Bearer newest"]
 
 
-async def test_a_missing_file_is_told_without_its_content(monitor: Monitor, tmp_path: Path) -> None:
+async def test_a_missing_file_is_reported_without_content(monitor: Monitor, tmp_path: Path) -> None:
     """The scrape fails with a reason; neither the error nor the log holds a secret."""
     broken = tmp_path / "ca.crt"
     broken.write_text(SECRET)

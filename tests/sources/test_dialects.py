@@ -1,4 +1,4 @@
-"""What a row's labels tell of its GPU and its pod."""
+"""Reading the GPU and the pod of a row from its labels."""
 
 from collections.abc import Mapping
 
@@ -77,7 +77,7 @@ OLD = {"gpu": "0", "uuid": "GPU-1", "pod_namespace": "n", "pod_name": "p"}
 def test_a_rows_labels_tell_its_gpu_and_its_pod(
     labels: Mapping[str, str | None], measured: Subject | None
 ) -> None:
-    """GPU and pod are told exactly, or not at all."""
+    """GPU and pod are identified exactly, or not at all."""
     assert subject(labels) == measured
 
 

@@ -102,12 +102,12 @@ async def test_compressed(monitor: Monitor) -> None:
         Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper,
     ):
         outcome = (await scraper.scrape([url])).outcomes[url]
-    assert str(outcome) == "sent a page that is compressed (gzip)"
+    assert str(outcome) == "sent a compressed page (gzip)"
     assert b"\r\naccept-encoding: identity\r\n" in requests[0].lower()
 
 
 @pytest.mark.parametrize(
-    ("body", "told"),
+    ("body", "message"),
     [
         (b"# x" * 70_000 + b"\n", "sent more than 200000 bytes (exporters.maxPageBytes)"),
         (b"\n" * 1001, "sent more than 1000 lines (exporters.maxPageLines)"),
@@ -115,10 +115,10 @@ async def test_compressed(monitor: Monitor) -> None:
         (PAGE + b"#" * 65_536 + b"\n" + PAGE, "sent a line of more than 65536 bytes"),
     ],
 )
-async def test_too_large(monitor: Monitor, body: bytes, told: str) -> None:
+async def test_too_large(monitor: Monitor, body: bytes, message: str) -> None:
     """What a page may be has bounds, in bytes, lines and bytes of a line."""
     error = await failure(monitor, with_length(body))
-    assert (error.reason, str(error)) == ("too-large", told)
+    assert (error.reason, str(error)) == ("too-large", message)
 
 
 @pytest.mark.parametrize(
@@ -139,13 +139,13 @@ async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("response", "reason", "told"),
+    ("response", "reason", "message"),
     [
-        (b"", "unreachable", "closed the connection without an answer"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "not-http", "sent what is not HTTP: Bad status line: "),
-        (b"HTTP/1.1 two hundred\r\n", "not-http", "sent what is not HTTP: "),
-        (b"\x16\x03\x01\x1b]0;owned\x07\r\n\r\n", "not-http", "sent what is not HTTP: "),
-        (b"x" * 60_000 + b"\r\n\r\n", "not-http", "sent what is not HTTP: "),
+        (b"", "unreachable", "closed the connection without answering"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not-http", "did not send valid HTTP: Bad status line: "),
+        (b"HTTP/1.1 two hundred\r\n", "not-http", "did not send valid HTTP: "),
+        (b"\x16\x03\x01\x1b]0;owned\x07\r\n\r\n", "not-http", "did not send valid HTTP: "),
+        (b"x" * 60_000 + b"\r\n\r\n", "not-http", "did not send valid HTTP: "),
         (
             OK.replace(b"text/plain", b"text/\x1b[31m" + b"html" * 1500) + b"\r\n",
             "not-text",
@@ -154,23 +154,23 @@ async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
         (
             with_length(PAGE, OK + b"Content-Encoding: " + b"br" * 3000 + b"\r\n"),
             "not-text",
-            "sent a page that is compressed (brbr",
+            "sent a compressed page (brbr",
         ),
         (
             b"HTTP/1.1 500 \x1b[31mfire" + b"!" * 6000 + b"\r\n\r\n",
             "http-status",
             "answered HTTP 5",
         ),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * 5, "not-http", "sent what is not HTTP: interim"),
+        (b"HTTP/1.1 100 Continue\r\n\r\n" * 5, "not-http", "did not send valid HTTP: endless"),
     ],
 )
-async def test_what_answers_is_told_briefly(
-    monitor: Monitor, response: bytes, reason: str, told: str
+async def test_what_answers_is_described_briefly(
+    monitor: Monitor, response: bytes, reason: str, message: str
 ) -> None:
     """Whatever it is: one printable line says what happened, and no status that was not sent."""
     with capture_logs() as logs:
         error = await failure(monitor, response)
-    assert str(error).startswith(told)
+    assert str(error).startswith(message)
     assert error.reason == reason
     assert "400" not in str(error)
     for text in (str(error), str(logs[0]["error"])):

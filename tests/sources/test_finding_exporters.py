@@ -87,12 +87,12 @@ async def test_an_endpoint_without_an_address_costs_nothing() -> None:
         async def known() -> Answer:
             return await simulated.client.ask("/metrics")
 
-        answer = await eventually(known, lambda told: 'kind="exporters"} 2.0' in told.text)
+        answer = await eventually(known, lambda answer: 'kind="exporters"} 2.0' in answer.text)
         assert answer.status == 200
         assert (await ask(simulated)).item().value == "40"
 
 
-async def test_a_slice_without_a_node_is_told() -> None:
+async def test_a_slice_without_a_node_is_reported() -> None:
     """The message says which Service, and what to do; nodes are not asked for."""
     async with (
         PageExporter(PAGE) as exporter,
@@ -116,8 +116,8 @@ async def test_a_slice_without_a_node_is_matched_by_address() -> None:
         cluster({}, [pod("a")], config) as simulated,
     ):
         simulated.api.apply(ENDPOINT_SLICES, by_hand(exporter.port, {"addresses": ["127.0.0.1"]}))
-        told = await eventually(lambda: ask(simulated), lambda one: "nodeName" in one.text)
-        assert "and its address is not that of exactly one node)" in told.error().message
+        found = await eventually(lambda: ask(simulated), lambda one: "nodeName" in one.text)
+        assert "and its address does not belong to exactly one node)" in found.error().message
         node = manifests.node("gpu-0", 4)
         node["status"] = {"addresses": [{"type": "InternalIP", "address": "127.0.0.1"}]}
         simulated.api.apply(NODES, node)
@@ -143,7 +143,7 @@ async def guarded(shown: list[str | None], context: ssl.SSLContext) -> AsyncIter
         await runner.cleanup()
 
 
-async def test_each_service_is_asked_in_its_own_way(tmp_path: Path) -> None:
+async def test_each_service_is_scraped_in_its_own_way(tmp_path: Path) -> None:
     """A token goes to the exporters of the Service that it is for, over TLS, and to no others."""
     authority = Authority("exporters")
     (tmp_path / "ca.crt").write_bytes(authority.bundle)

@@ -40,20 +40,20 @@ def said(page: str, *, rule: MetricRule = RULE, gpus: int = 1, shareable: int = 
     ("page", "words"),
     [
         ("", "a page was empty"),
-        ("go_goroutines 7\n", "a page has no GPU on it, as while an exporter starts or reloads"),
+        ("go_goroutines 7\n", "a page lists no GPUs, as is normal while an exporter starts"),
         (
             'DCGM_FI_DEV_GPU_TEMP{gpu="0",UUID="A"} 40\n',
-            "no row of a GPU in any family that gpu_utilization is read from",
+            "no GPU rows in any family that gpu_utilization is read from",
         ),
         (
             'DCGM_FI_DEV_GPU_UTIL{chip="0",serial="A"} 40\n',
-            "rows of DCGM_FI_DEV_GPU_UTIL, but their labels (chip, serial) are those of no known",
+            "rows of DCGM_FI_DEV_GPU_UTIL, but their labels (chip, serial) match no known",
         ),
         (FREE, "the page names no pods at all"),
-        (OTHER + FREE, "names other pods, but not pod mine, and no pod for 1 of its GPUs"),
+        (OTHER + FREE, "names other pods, but not pod mine, and no pod for 1 of the GPUs"),
         (
             MINE.replace('"ml"', '"elsewhere"'),
-            "a pod mine is named, but in another namespace than ml",
+            "the page names a pod mine, but not in namespace ml",
         ),
     ],
 )
@@ -70,7 +70,7 @@ def test_claims_are_a_reason() -> None:
 
 def test_more_gpus_are_requested_than_there_are_values_for() -> None:
     """The page has one of four."""
-    assert "requests 4 GPUs, and there are values for 1" in said(MINE, gpus=4)
+    assert "requests 4 GPUs, but the exporters report values for 1" in said(MINE, gpus=4)
 
 
 def test_rows_that_where_leaves_out_are_named() -> None:
@@ -90,8 +90,8 @@ def test_readings_that_contradict_or_lack_parts_are_counted() -> None:
     page = f"gpu_gfx_activity{{{labels}}} 0\n"
     page += f'gpu_gfx_busy_instantaneous{{{labels},xcc_index="1"}} 70\n'
     words = said(page, rule=rule)
-    assert "GPUs that are idle by one family and busy by another: 1" in words
-    assert "GPUs with values for some of their compute dies or instances only: 1" in words
+    assert "GPUs that are idle in one family and busy in another: 1" in words
+    assert "GPUs with values for only some of their compute dies or instances: 1" in words
 
 
 @given(st.text(st.characters(exclude_characters='"\\\n', codec="utf-8"), min_size=1, max_size=999))

@@ -118,18 +118,18 @@ async def sick(simulated: Cluster) -> Answer:
 
 
 @pytest.mark.parametrize(
-    ("count", "behave", "told"),
+    ("count", "behave", "message"),
     [
         (1, sends(rows(15_000, wordy)), "sent more than 8388608 bytes"),
         (1, sends(rows(60_000, gpu_of)), "sent more than 25000 lines"),
         (8, sends(rows(5_000, gpu_of)), None),
         (1, sends(rows(20_000, shared)), None),
-        (2, endless_interim, "interim responses (1xx) without end"),
+        (2, endless_interim, "endless interim responses (1xx)"),
         (100, hang, "did not answer within 1 s"),
     ],
     ids=["bytes", "lines", "rows", "sharers", "interim", "hung"],
 )
-async def test_nobody_else_notices(count: int, behave: Behave, told: str | None) -> None:
+async def test_nobody_else_notices(count: int, behave: Behave, message: str | None) -> None:
     """The probe, and answers about healthy nodes, come within a second, round after round."""
     async with beside(count, behave) as simulated:
 
@@ -157,10 +157,10 @@ async def test_nobody_else_notices(count: int, behave: Behave, told: str | None)
         answers = await asyncio.gather(*asking)
         assert all(seconds < 1 for seconds in longest.values()), longest
         for answer in answers:
-            assert told is None or told in answer.error().message
+            assert message is None or message in answer.error().message
 
 
-async def test_what_a_page_says_is_told_in_one_printable_line() -> None:
+async def test_what_a_page_says_is_reported_on_one_printable_line() -> None:
     """A label may have anything in it: the message has the start of it, escaped."""
     namespace = "\x1b[31m\\n" + "x" * 60_000
     row = f'{_FIELD}{{gpu="0",UUID="GPU-0",namespace="{namespace}",pod="pod-0"}} 5\n'
@@ -172,7 +172,7 @@ async def test_what_a_page_says_is_told_in_one_printable_line() -> None:
         with capture_logs() as logs:
             answer = await eventually(asked, lambda one: "no exporter" not in one.text)
         message = answer.error().message
-    assert "pod-0 is named, but in another namespace" in message
+    assert "pod-0, but not in namespace" in message
     (namespaces,) = (str(one["namespaces"]) for one in logs if "namespaces" in one)
     assert namespaces.startswith(r"\x1b[31m\nxxx")
     for text in (message, namespaces):

@@ -1,4 +1,4 @@
-"""What there is on a page, by all of its rows; and what a value needs to be believed."""
+"""The GPUs on a page, from all of its rows; and what makes a value acceptable."""
 
 import time
 
@@ -85,7 +85,7 @@ def test_a_row_of_any_family_names_a_gpu(row: str) -> None:
     "row",
     ["# " + dcgm("ANY", 1, "p"), "ANY 1\n", dcgm("ANY", 1, "p").replace('"0"', "0"), 'A{gpu="0"\n'],
 )
-def test_what_is_no_row_of_a_gpu_names_none(row: str) -> None:
+def test_what_is_not_a_gpu_row_names_no_gpu(row: str) -> None:
     """A comment, a row without labels, and labels that cannot be read exactly."""
     assert Sheet(row.encode()).inventory.by_pod == {}
 

@@ -89,14 +89,14 @@ async def test_hung_exporters_have_places_of_their_own(monitor: Monitor) -> None
             outcomes = (await scraper.scrape(healthy)).outcomes
             assert all(isinstance(one, Page) for one in outcomes.values())
             assert not again.done()
-        told = {str(one) for one in (await again).outcomes.values()}
-        assert told == {
+        errors = {str(one) for one in (await again).outcomes.values()}
+        assert errors == {
             "did not answer within 0.4 s",
-            "was not asked within 0.4 s: too many others do not answer",
+            "was not scraped within 0.4 s: too many others do not answer",
         }
 
 
-async def test_who_was_not_asked_is_asked_first_the_next_time(monitor: Monitor) -> None:
+async def test_an_exporter_that_was_not_scraped_is_first_the_next_time(monitor: Monitor) -> None:
     """Each of those that hang is asked in the end, so that one that recovers is found."""
     async with fleet(12) as exporters, scraper_of(monitor, 0.2) as scraper:
         for one in exporters.values():

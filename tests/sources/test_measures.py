@@ -1,4 +1,4 @@
-"""What pages with shared, partitioned and prefixed GPUs tell, and what is doubted."""
+"""The values of pages with shared, partitioned and prefixed GPUs, and what is rejected."""
 
 import time
 from random import Random
@@ -24,7 +24,7 @@ def values(page: str, *readings: Reading) -> dict[str, float]:
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("page", "expected"),
     [
         # Pod rows that are all 0 beside a busy device say nothing.
         (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} 0\n", {"p": 80, "q": 80}),
@@ -47,9 +47,9 @@ def values(page: str, *readings: Reading) -> dict[str, float]:
         (f"USED{DEVICE} 80\n", {}),
     ],
 )
-def test_a_device_beside_its_pods(page: str, told: dict[str, float]) -> None:
+def test_a_device_beside_its_pods(page: str, expected: dict[str, float]) -> None:
     """The device's value is a pod's only where the pods' rows are blind."""
-    assert values(page, USED) == told
+    assert values(page, USED) == expected
 
 
 def test_zeros_that_are_unknown_leave_it_to_the_next_reading() -> None:
@@ -59,7 +59,7 @@ def test_zeros_that_are_unknown_leave_it_to_the_next_reading() -> None:
 
 
 @pytest.mark.parametrize(
-    ("page", "told"),
+    ("page", "expected"),
     [
         (f"USED{P} 30\nFREE{P} 10\n", {"p": 75}),
         (f"FREE{P} 10\nUSED{P} 30\n", {"p": 75}),
@@ -69,7 +69,7 @@ def test_zeros_that_are_unknown_leave_it_to_the_next_reading() -> None:
         (f"USED{P} 30\nFREE{P} 10\nFREE{P} 20\n", {}),
         (f"USED{P} 0\nFREE{P} 0\n", {}),
         (f"USED{P} 0\nFREE{P} 10\n", {"p": 0}),
-        # Each pod's share of the device, whether or not the device tells its free memory itself.
+        # Each pod's share of the device, whether or not the device reports its own free memory.
         (f"USED{DEVICE} 60\nUSED{P} 20\nUSED{Q} 40\nFREE{P} 20\nFREE{Q} 20\n", {"p": 25, "q": 50}),
         (f"USED{DEVICE} 60\nUSED{P} 20\nUSED{Q} 40\nFREE{DEVICE} 20\n", {"p": 25, "q": 50}),
         # Blind zeros: the device's share.
@@ -80,9 +80,9 @@ def test_zeros_that_are_unknown_leave_it_to_the_next_reading() -> None:
         (f"USED{DEVICE} 2619\nUSED{P} 20\nFREE{P} 20\n", {}),
     ],
 )
-def test_a_share(page: str, told: dict[str, float]) -> None:
+def test_a_share(page: str, expected: dict[str, float]) -> None:
     """A value over a sum needs every part of the sum, and takes no share of a share."""
-    assert values(page, SHARE) == told
+    assert values(page, SHARE) == expected
 
 
 def amd(more: str = "", pod: str = "p", gpu: int = 0, partition: int = 0) -> str:
@@ -146,10 +146,10 @@ def test_parts_and_conditions(
         (f"x_gpu_gfx_activity{amd()} 6\ngpu_gfx_activity{amd()} 5\n", 5),
         # Of two, none.
         (f"x_gpu_gfx_activity{amd()} 6\ny_gpu_gfx_activity{amd()} 5\n", None),
-        # Rows that are not of a GPU tell no prefix.
+        # Rows that are not of a GPU do not show a prefix.
         (f'x_gpu_gfx_activity{{gpu_id="0"}} 6\ny_gpu_gfx_activity{amd()} 5\n', 5),
         (f"x_gpu_gfx_activity 6\ny_gpu_gfx_activity{amd()} 5\n", 5),
-        # Another marker tells the prefix of the page, and it is that of all its families.
+        # Another marker shows the prefix of the page, which all its families have.
         (f"y_gpu_used_vram{amd()} 6\nx_gpu_gfx_activity 5\n", None),
         (f"gpu_used_vram{amd()} 6\nx_gpu_clock{amd()} 5\n", None),
         (f"# TYPE x_gpu_gfx_activity gauge\ny_gpu_gfx_activity{amd()} 5\n", 5),
@@ -212,9 +212,9 @@ ROWS = st.tuples(
 
 @settings(deadline=None)
 @given(st.lists(ROWS, max_size=12), st.randoms(use_true_random=False))
-def test_whatever_rows_there_are(told: list[tuple[str, str, float]], random: Random) -> None:
+def test_whatever_rows_there_are(samples: list[tuple[str, str, float]], random: Random) -> None:
     """In whatever order, with or without a device's row: one value, and it is in range."""
-    lines = [f"{family}{labels} {value}\n" for family, labels, value in told]
+    lines = [f"{family}{labels} {value}\n" for family, labels, value in samples]
     for reading in (USED, SHARE):
         whole = attribute(Sheet("".join(lines).encode()), (reading, B))
         random.shuffle(lines)

@@ -93,7 +93,7 @@ async def test_failures_stay_failures() -> None:
     assert await Parser().read({"a": error, "b": page}, READINGS) == {"a": error, "b": page}
 
 
-async def test_all_who_ask_share_the_work() -> None:
+async def test_all_callers_share_the_work() -> None:
     """A long page is parsed once, and one who gives up leaves it to the others."""
     go_on = threading.Event()
     parser, page = Parser(patience=10), FakePage("a", LONG, go_on.wait)
@@ -106,8 +106,8 @@ async def test_all_who_ask_share_the_work() -> None:
     assert page.threads == ["parse_0"]
 
 
-async def test_who_takes_too_long_is_a_failure() -> None:
-    """It is told as such, and costs no other page; what nobody waits for any more is not begun."""
+async def test_parsing_that_takes_too_long_is_a_failure() -> None:
+    """It is reported, and delays no other page; what nobody is waiting for is not started."""
     go_on = threading.Event()
     parser = Parser(patience=0.05)
     slow, queued, short = (
@@ -122,7 +122,7 @@ async def test_who_takes_too_long_is_a_failure() -> None:
     assert fine is short
     for error in (failed, late):
         assert isinstance(error, ScrapeError)
-        assert str(error) == "sent a page of 401 lines, which was not read within 0.05 s"
+        assert str(error) == "sent a page of 401 lines, which was not parsed within 0.05 s"
         assert error.reason == "too-large"
     page = FakePage("next", LONG)
     async with asyncio.timeout(10):

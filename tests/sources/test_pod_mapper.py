@@ -221,10 +221,10 @@ BUSY = '{gpu="0",UUID="GPU-0",namespace="n",pod="p"}'
         (f"A{BUSY} 50\nB{BUSY} 0.9\nB{BUSY} 0.8\n", 50, 0, 0),
     ],
 )
-def test_a_value_is_believed_or_missing(
+def test_a_value_is_accepted_or_missing(
     page: str, value: float | None, rejected: int, conflicting: int
 ) -> None:
-    """What is not believed is missing: it is no zero, no limit, and no guess."""
+    """A rejected value is missing: it is not a zero, a limit or a guess."""
     expected = {} if value is None else {("n", "p"): {"GPU-0": value}}
     assert attribute(Sheet(page.encode()), (FIRST, SECOND)) == Attribution(
         expected,
@@ -234,7 +234,7 @@ def test_a_value_is_believed_or_missing(
     )
 
 
-def test_a_conflict_of_one_pod_is_no_other_pods() -> None:
+def test_a_conflict_of_one_pod_does_not_affect_others() -> None:
     """Pods that share a GPU have their values of it each for itself."""
     other = BUSY.replace('pod="p"', 'pod="q"')
     attribution = attribute(Sheet(f"A{BUSY} 50\nA{BUSY} 51\nA{other} 52\n".encode()), (FIRST,))
@@ -250,7 +250,7 @@ TOLD = st.sampled_from([0, 0.5, 1.01, 50, 100, 2619, float("nan"), 2147483632])
 @settings(deadline=None)
 @given(st.lists(st.tuples(PLACES, TOLD), max_size=24), st.randoms(use_true_random=False))
 def test_every_gpu_of_a_pod_is_attributed_for_itself(
-    told: list[tuple[tuple[str, str, str], float]], random: Random
+    samples: list[tuple[tuple[str, str, str], float]], random: Random
 ) -> None:
     """Whatever rows of pods a page has, a GPU of a pod has the value that its own rows give it."""
 
@@ -261,19 +261,19 @@ def test_every_gpu_of_a_pod_is_attributed_for_itself(
         )
         return Sheet(page.encode())
 
-    whole = attribute(write(told), (FIRST, SECOND))
+    whole = attribute(write(samples), (FIRST, SECOND))
     alone: dict[tuple[str, str, str], float] = {}
-    for place in {(gpu, pod) for (_, gpu, pod), _ in told}:
+    for place in {(gpu, pod) for (_, gpu, pod), _ in samples}:
         alone |= flat(
-            attribute(write([row for row in told if row[0][1:] == place]), (FIRST, SECOND))
+            attribute(write([row for row in samples if row[0][1:] == place]), (FIRST, SECOND))
         )
     assert flat(whole) == alone
-    random.shuffle(told)
-    assert attribute(write(told), (FIRST, SECOND)) == whole
+    random.shuffle(samples)
+    assert attribute(write(samples), (FIRST, SECOND)) == whole
 
 
 def shuffle_labels(line: str, random: Random) -> str:
-    """A row with its labels in another order; a line that is no row as it is."""
+    """A row with its labels in another order; a line that is not a row unchanged."""
     row = re.fullmatch(r'(\w+)\{((?:\w+="[^"]*",?)+)\} (\S+)', line)
     if row is None:
         return line
@@ -290,7 +290,7 @@ def shuffle_labels(line: str, random: Random) -> str:
     st.integers(0, 2**32).map(Random),
 )
 def test_order_does_not_matter(name: str, metric: str, random: Random) -> None:
-    """A page with its lines and the labels of each row shuffled tells the same."""
+    """A page with its lines and the labels of each row shuffled yields the same."""
     lines = PAGES[name].decode().splitlines()
     shuffled = [shuffle_labels(line, random) for line in lines]
     random.shuffle(shuffled)
@@ -301,7 +301,7 @@ def test_order_does_not_matter(name: str, metric: str, random: Random) -> None:
 @settings(deadline=None)
 @given(st.data(), st.sampled_from(sorted(PAGES)), st.sampled_from(METRICS))
 def test_damage_never_makes_a_value(data: st.DataObject, name: str, metric: str) -> None:
-    """Bits flipped, bytes put in and the end cut off: nothing raises, and what is told is in range.
+    """Bits flipped, bytes put in and the end cut off: nothing raises, and values stay in range.
 
     What a flipped digit says cannot be known to be wrong; what is out of range can.
     """
@@ -324,13 +324,13 @@ def test_damage_never_makes_a_value(data: st.DataObject, name: str, metric: str)
 @settings(deadline=None)
 @given(st.binary())
 def test_no_page_raises(page: bytes) -> None:
-    """What is no page at all has no pods."""
+    """What is not a page has no pods."""
     assert attribute(Sheet(page), UTILIZATION).by_pod == {}
 
 
 @settings(deadline=None)
 @given(
-    # What a page says of a GPU as a whole, or of each of its parts, is for its end to tell.
+    # What a page says of a GPU as a whole, or of each of its parts, is known only at its end.
     st.sampled_from(
         sorted(
             name
@@ -345,7 +345,7 @@ def test_no_page_raises(page: bytes) -> None:
 def test_a_page_cut_short_tells_less_and_nothing_else(
     name: str, metric: str, data: st.DataObject
 ) -> None:
-    """Of a page that is cut anywhere, each value that is told is one of the whole page."""
+    """Of a page that is cut anywhere, each value that is returned is one of the whole page."""
     page = PAGES[name]
     cut = data.draw(st.integers(0, len(page)))
     whole = flat(attribute(Sheet(page), READINGS[metric]))

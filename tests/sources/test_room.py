@@ -71,7 +71,7 @@ async def test_long_pages_have_a_bound_together(scraper: Scraper, url: str) -> N
     failed = [one for target in long if isinstance(one := scraped[target], ScrapeError)]
     assert ROOM_FOR <= len(failed) < len(long)
     assert {(one.reason, str(one)[:50]) for one in failed} == {
-        ("too-large", "sent a long page while the pages of others took al")
+        ("too-large", "sent a long page while other exporters' pages took")
     }
 
 

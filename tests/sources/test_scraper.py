@@ -21,7 +21,7 @@ Serve = Callable[[Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]], A
 
 @pytest.fixture
 async def serve(aiohttp_raw_server: AiohttpRawServer) -> Serve:
-    """Starts an exporter of the test's own and tells its URL."""
+    """Starts an exporter of the test's own and returns its URL."""
 
     async def start(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
         server = await aiohttp_raw_server(handler)
@@ -72,7 +72,7 @@ async def test_questions_share_a_scrape(scraper: Scraper, serve: Serve) -> None:
     assert asked == 1
 
 
-async def test_a_scrape_is_made_anew_after_max_age(monitor: Monitor, serve: Serve) -> None:
+async def test_a_scrape_is_repeated_after_max_age(monitor: Monitor, serve: Serve) -> None:
     """A page serves for maxAge from its start, and no longer."""
     asked = 0
 
@@ -120,14 +120,14 @@ async def test_a_failure_costs_no_other_target(scraper: Scraper, serve: Serve) -
 
 
 async def test_unreachable(scraper: Scraper) -> None:
-    """A refused connection is told as such."""
+    """A refused connection is reported as such."""
     error = await failure(scraper, f"http://127.0.0.1:{unused_port()}/metrics")
     assert error.reason == "unreachable"
     assert str(error).startswith("could not be reached: ")
 
 
 async def test_too_slow(scraper: Scraper, serve: Serve) -> None:
-    """An exporter that is silent beyond the timeout is given up, with the time told."""
+    """An exporter that is silent beyond the timeout is given up, and the timeout is reported."""
     never = asyncio.Event()
 
     async def hang(_: web.BaseRequest) -> web.Response:
@@ -140,7 +140,7 @@ async def test_too_slow(scraper: Scraper, serve: Serve) -> None:
 
 @pytest.mark.parametrize("status", [204, 301, 302, 401, 404, 500, 503])
 async def test_any_status_but_200(scraper: Scraper, serve: Serve, status: int) -> None:
-    """The status is told; a redirect is not followed."""
+    """The status is reported; a redirect is not followed."""
     followed = False
 
     async def answer(request: web.BaseRequest) -> web.Response:
@@ -199,8 +199,8 @@ async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serv
                 while isinstance((await scraper.scrape([url])).outcomes[url], ScrapeError):
                     pass
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [
-        ("exporter fails", "warning"),
-        ("exporter has recovered", "info"),
+        ("scrape failed", "warning"),
+        ("exporter recovered", "info"),
     ]
     assert (logs[0]["reason"], logs[0]["error"]) == ("http-status", "answered HTTP 500")
     assert {entry["target"] for entry in logs} == {url}

@@ -68,7 +68,7 @@ def scraped() -> list[str]:
 
 @pytest.fixture
 async def serve(aiohttp_raw_server: AiohttpRawServer, scraped: list[str]) -> Serve:
-    """Starts an exporter with this page and tells its URL."""
+    """Starts an exporter with this page and returns its URL."""
 
     async def start(page: bytes) -> str:
         async def answer(request: web.BaseRequest) -> web.Response:
@@ -98,7 +98,7 @@ def values(collection: Collection) -> list[tuple[float, ...]]:
 
 
 def assert_complete(collection: Collection) -> None:
-    """Every pod is covered, and so there is nothing to tell of gaps."""
+    """Every pod is covered, so no gaps are reported."""
     assert len(collection.samples) == collection.asked
     gaps = (
         collection.nodes_without_exporter,
@@ -147,7 +147,7 @@ async def test_a_pod_of_the_same_name_elsewhere_is_another(serve: Serve, collect
 
 
 async def test_two_exporters_on_one_node(serve: Serve, collect: Collect) -> None:
-    """The GPUs of a pod may be told by either; one that both tell counts once."""
+    """The GPUs of a pod may be reported by either; one that both report counts once."""
     first = await serve(row("p", 20, "GPU-1") + row("p", 40, "GPU-2"))
     second = await serve(row("p", 40, "GPU-2") + row("p", 90, "GPU-3"))
     found = await collect(Nodes({"n1": (first, second)}), [pod("p", gpus=3)])
@@ -176,7 +176,7 @@ async def test_the_older_of_two_pages_dates_the_sample(serve: Serve, monitor: Mo
 
 
 async def test_one_of_two_exporters_fails(serve: Serve, collect: Collect) -> None:
-    """A pod that the other one tells of is covered: there is no gap to tell."""
+    """A pod that the other one reports is covered: there is no gap."""
     good, bad = await serve(row("p", 20)), f"http://127.0.0.1:{unused_port()}/metrics"
     found = await collect(Nodes({"n1": (bad, good)}), [pod("p")])
     assert values(found) == [(20,)]
@@ -209,7 +209,7 @@ async def test_a_node_without_exporter(serve: Serve, collect: Collect) -> None:
 
 
 async def test_a_static_list_without_nodes(collect: Collect) -> None:
-    """A pod whose node is not known is told as such."""
+    """A pod whose node is not known is reported as such."""
     found = await collect(Nodes({}), [pod("p", "")])
     assert found.nodes_without_exporter == ("any node",)
 
@@ -222,7 +222,7 @@ async def test_a_failed_exporter(serve: Serve, collect: Collect) -> None:
     found = await collect(Nodes(bad), [pod("p1"), pod("p2", "n2"), pod("p3", "n2")])
     assert values(found) == [(10,)]
     assert found.failures == (
-        TargetFailure(not_found, "cut its page short: the last line has no end"),
+        TargetFailure(not_found, "cut its page short: the last line has no line feed"),
     )
     assert (found.nodes_without_exporter, found.pods_without_sample, found.hints) == ((), (), ())
 
@@ -242,7 +242,7 @@ async def test_a_pod_without_a_sample(serve: Serve, collect: Collect, pages: Pat
     [
         (
             "dcgm-empty.prom",
-            "a page was empty, as it is until a new exporter's first interval has passed",
+            "a page was empty, as is normal until a new exporter's first interval has passed",
         ),
         (
             "dcgm-no-kubernetes.prom",
@@ -254,7 +254,7 @@ async def test_a_pod_without_a_sample(serve: Serve, collect: Collect, pages: Pat
     ],
 )
 async def test_hints(serve: Serve, collect: Collect, pages: Path, page: str, hint: str) -> None:
-    """What a page tells of why it has no value for a pod is one clause for a person."""
+    """Why a page has no value for a pod is reported as one clause."""
     url = await serve((pages / page).read_bytes())
     found = await collect(Nodes({"n1": (url,)}), [pod("p")])
     assert (found.samples, found.pods_without_sample) == ((), ("pod p",))
@@ -262,7 +262,7 @@ async def test_hints(serve: Serve, collect: Collect, pages: Path, page: str, hin
 
 
 async def test_sentinels_are_rejected(serve: Serve, monitor: Monitor, pages: Path) -> None:
-    """DCGM's sentinels are no values: a pod with one on a GPU is missing, and it is told why."""
+    """DCGM's sentinels are not values: a pod with one on a GPU is missing, with the reason."""
     rule = structs.replace(RULE, readings=RULE.readings[:1])
     url = await serve((pages / "dcgm-sentinel-values.prom").read_bytes())
     name = "vllm-llama3-70b-7c9d8b6f5d-4xkqp"
@@ -271,16 +271,16 @@ async def test_sentinels_are_rejected(serve: Serve, monitor: Monitor, pages: Pat
         found = await source.collect(rule, [pod(name, gpus=4)])
     assert (found.samples, found.pods_without_sample) == ((), (f"pod {name}",))
     assert [re.sub("[0-9]+", "N", hint) for hint in found.hints] == [
-        "values out of range, which are not believed: N"
+        "values rejected as out of range: N"
     ]
 
 
-async def test_conflicting_values_are_not_believed(serve: Serve, collect: Collect) -> None:
+async def test_conflicting_values_are_rejected(serve: Serve, collect: Collect) -> None:
     """A GPU with two values is missing, rather than one of them or their mean."""
     url = await serve(row("p", 61) + row("p", 58) + row("q", 7, "GPU-2"))
     found = await collect(Nodes({"n1": (url,)}), [pod("p"), pod("q")])
     assert (values(found), found.pods_without_sample) == ([(7,)], ("pod p",))
-    assert found.hints == ("GPUs with two different values, which are not believed: 1",)
+    assert found.hints == ("GPUs rejected for having two different values: 1",)
 
 
 async def test_hints_are_of_the_pages_of_uncovered_pods(serve: Serve, collect: Collect) -> None:

@@ -55,7 +55,7 @@ def discovered(
 
 
 def test_each_node_has_its_own() -> None:
-    """Only the nodes that are asked for are told, each with the address of its exporter."""
+    """Only the requested nodes are returned, each with the address of its exporter."""
     targets = discovered((DCGM, "IPv4", [("10.0.0.1", "n1"), ("10.0.0.2", "n2")]))
     assert targets.on_nodes(["n1"]) == {"n1": ("http://10.0.0.1:9400/metrics",)}
     assert targets.on_nodes(["n1", "n2"]) == {
@@ -80,7 +80,7 @@ def test_a_node_with_two_exporters() -> None:
 
 
 def test_ipv6_has_brackets() -> None:
-    """An IPv6 address is told apart from its port."""
+    """An IPv6 address is distinguished from its port."""
     targets = discovered((DCGM, "IPv6", [("fd00::7", "n1")]))
     assert targets.on_nodes(["n1"]) == {"n1": ("http://[fd00::7]:9400/metrics",)}
 
@@ -91,7 +91,7 @@ def test_scheme_and_path_are_the_configured_ones() -> None:
     assert targets.on_nodes(["n1"]) == {"n1": ("https://10.0.0.1:9400/gpu/metrics",)}
 
 
-def test_each_service_is_asked_in_its_own_way() -> None:
+def test_each_service_is_scraped_in_its_own_way() -> None:
     """Scheme, path and credentials are those of the Service that an address belongs to."""
     store = EndpointStore([DCGM, AMD])
     ours, theirs = AccessKeeper(AccessFiles(username="ours")), AccessKeeper()
@@ -113,7 +113,7 @@ def test_each_service_is_asked_in_its_own_way() -> None:
         targets.access(urls[0])
 
 
-def test_an_endpoint_without_a_node_is_told() -> None:
+def test_an_endpoint_without_a_node_is_reported() -> None:
     """Why a node has no exporter, where an endpoint does not name its node; else nothing."""
     assert discovered((DCGM, "IPv4", [("10.0.0.1", "n1")])).why_none() == ""
     one = discovered((DCGM, "IPv4", [("10.0.0.1", ""), ("10.0.0.2", "n2")]))
@@ -122,10 +122,10 @@ def test_an_endpoint_without_a_node_is_told() -> None:
         "in the EndpointSlice, or set exporters.matchNodesByAddress"
     )
     three = discovered((DCGM, "IPv4", [("10.0.0.1", ""), ("10.0.0.2", ""), ("10.0.0.3", "")]))
-    assert "10.0.0.1, has no nodeName (nor have 2 others): set it" in three.why_none()
+    assert "10.0.0.1, has no nodeName (nor do 2 others): set it" in three.why_none()
 
 
-def test_an_address_of_no_node_is_told() -> None:
+def test_an_address_of_no_node_is_reported() -> None:
     """Where nodes are looked for by address, what to do is another thing."""
     nodes = NodeStore()
     store = EndpointStore([DCGM], nodes)
@@ -134,7 +134,7 @@ def test_an_address_of_no_node_is_told() -> None:
     )
     store.replace([slice_of(0, DCGM, "IPv4", [("10.0.0.1", "")])])
     assert targets.why_none().endswith(
-        "has no nodeName, and its address is not that of exactly one node"
+        "has no nodeName, and its address does not belong to exactly one node"
     )
     nodes.replace([Node("n1", ("10.0.0.1",))])
     assert targets.on_nodes(["n1"]) == {"n1": ("http://10.0.0.1:9400/metrics",)}

@@ -49,22 +49,22 @@ def fail() -> None:
 def test_text(capsys: pytest.CaptureFixture[str]) -> None:
     """A fact is a line with its time, its level and its values."""
     logs.configure("info", "text")
-    structlog.stdlib.get_logger(PRODUCT).warning("exporter fails", target="http://10.0.0.7", n=2)
+    structlog.stdlib.get_logger(PRODUCT).warning("scrape failed", target="http://10.0.0.7", n=2)
     (line,) = lines(capsys)
     time, rest = line.split(" ", 1)
     assert time.endswith("Z")
-    assert rest == "[warning  ] exporter fails n=2 target=http://10.0.0.7"
+    assert rest == "[warning  ] scrape failed n=2 target=http://10.0.0.7"
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
     """The same, as an object."""
     logs.configure("info", "json")
-    structlog.stdlib.get_logger(PRODUCT).warning("exporter fails", target="http://10.0.0.7", n=2)
+    structlog.stdlib.get_logger(PRODUCT).warning("scrape failed", target="http://10.0.0.7", n=2)
     (line,) = lines(capsys)
     found = json.loads(line)
     assert found.pop("timestamp").endswith("Z")
     assert found == {
-        "event": "exporter fails",
+        "event": "scrape failed",
         "level": "warning",
         "target": "http://10.0.0.7",
         "n": 2,

@@ -383,7 +383,7 @@ async def test_exporters_that_contradict_the_flags(kubeconfig: Path) -> None:
         async with running(plain, auth):
             pass
     assert str(raised.value) == (
-        "exporters: auth would be sent in the clear, by --exporter HTTP://b:9400/metrics"
+        "exporters: auth would be sent in the clear, because of --exporter HTTP://b:9400/metrics"
     )
     nothing = configuration({"exporters": {"services": []}})
     with pytest.raises(ConfigurationError, match=r"^exporters\.services: is empty, and neither"):

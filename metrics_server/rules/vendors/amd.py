@@ -15,8 +15,8 @@ from metrics_server.rules.families import (
 from metrics_server.rules.model import Counters, Reading
 from metrics_server.rules.vendors.vendor import Use, Vendor
 
-# A serial number can be missing, and partitions share their GPU's. MetricsFieldPrefix in the
-# exporter's configuration sets the prefix, for all families alike.
+# A serial number can be missing, and partitions share that of their GPU. MetricsFieldPrefix in the
+# exporter's configuration sets one prefix for all families.
 _DIALECT = Dialect(
     name="amd",
     marks=("gpu_id", "gpu_partition_id", "gpu_compute_partition_type"),
@@ -41,7 +41,7 @@ _DIALECT = Dialect(
     ),
 )
 
-# Where no range is known, a huge value is still garbage.
+# If no range is known, a huge value is still garbage.
 _ANY = 1e14
 
 _KINDS = (
@@ -59,7 +59,7 @@ _KINDS = (
     ),
     # A row for each compute die.
     Kind("gpu_gfx_busy_instantaneous", "percent", 100, each=("xcc_index",)),
-    Kind("gpu_prof_simd_utilization", "ratio", 1, decimals=3, believed=FULL_RATIO),
+    Kind("gpu_prof_simd_utilization", "ratio", 1, decimals=3, accepted=FULL_RATIO),
     Kind(
         """
         gpu_used_vram
@@ -75,7 +75,7 @@ _KINDS = (
         "MiB",
         MAX_MEMORY_MIB,
     ),
-    # A partition without a sensor of its own says 0.
+    # A partition without its own sensor reports 0.
     Kind(
         """
         gpu_package_power
@@ -96,13 +96,13 @@ _KINDS = (
         MAX_TEMPERATURE_C,
         minimum=1,
     ),
-    # Clocks of several types, and of each type one for each compute die.
+    # Clocks of several types, with one of each type for each compute die.
     Kind("gpu_clock", "MHz", MAX_CLOCK_MHZ, minimum=1, each=("clock_index",), is_gauge=False),
     Kind("pcie_bandwidth", "Mb/s", _ANY),
 )
 
-# In partitioned mode the figures of a whole GPU stand on its first partition alone, and elsewhere
-# they are left out, or are a 0 that no GPU can have: it is out of the families' ranges.
+# In partitioned mode only the first partition reports the values of the whole GPU. The others omit
+# them, or report a 0 that is outside the families' ranges.
 # A GPU that cannot be partitioned, or is in a VM, is whole: "4294967295" in v1.3.1, "NA" since.
 _FIRST_PARTITION = (("gpu_partition_id", "0"),)
 _NA = (("gpu_partition_id", "NA"),)
@@ -110,7 +110,7 @@ _NA_IN_1_3_1 = (("gpu_partition_id", "4294967295"),)
 _SPX = (("gpu_compute_partition_type", "spx"),)
 _NONE = (("gpu_compute_partition_type", "none"),)
 
-# gpu_gfx_activity has been seen to say 0 at full load, while each of the dies says 100.
+# gpu_gfx_activity has been seen to report 0 at full load, while each of the dies reports 100.
 _BUSY_DIES = Reading("gpu_gfx_busy_instantaneous", 1, 100, each=("xcc_index",))
 
 _MEMORY_ACTIVITY = (
@@ -125,7 +125,7 @@ _METRICS: dict[str, tuple[str | Use, ...]] = {
         Use("gpu_gfx_activity", where=_NONE, unless=_BUSY_DIES),
         Use("gpu_gfx_activity", where=_NA, unless=_BUSY_DIES),
         Use("gpu_gfx_activity", where=_NA_IN_1_3_1, unless=_BUSY_DIES),
-        # Of a partition, the busy share of each of its own compute dies.
+        # For a partition, the busy share of each of its compute dies.
         "gpu_gfx_busy_instantaneous",
         Use("gpu_gfx_activity", where=_FIRST_PARTITION, unless=_BUSY_DIES),
     ),
@@ -135,7 +135,7 @@ _METRICS: dict[str, tuple[str | Use, ...]] = {
     "gpu_memory_utilization": (Use("gpu_used_vram", share_of=("gpu_total_vram",)),),
     "gpu_power_usage": ("gpu_package_power", "gpu_average_package_power", "gpu_power_usage"),
     "gpu_temperature": ("gpu_junction_temperature", "gpu_edge_temperature"),
-    # The type is in lower case from v1.1 on.
+    # The type is in lower case since v1.1.
     "gpu_sm_clock": (
         Use("gpu_clock", where=(("clock_type", "system"),)),
         Use("gpu_clock", where=(("clock_type", "GPU_CLOCK_TYPE_SYSTEM"),)),
@@ -148,7 +148,7 @@ _METRICS: dict[str, tuple[str | Use, ...]] = {
     "gpu_memory_bandwidth_utilization": _MEMORY_ACTIVITY,
 }
 
-# The exporter gives some of them the type of a gauge.
+# The exporter declares some of them as gauges.
 _COUNTERS = (
     Counters("gpu_energy_consumed", "gpu_power_usage"),
     Counters(
@@ -162,7 +162,7 @@ _COUNTERS = (
     Counters("gpu_violation_[a-z_]*accumulated.*", "gpu_sm_clock"),
     Counters(
         "pcie_[a-z_]*_count|gpu_ecc_.*",
-        "a gauge, such as gpu_utilization: a count of errors is for an alert",
+        "a gauge, such as gpu_utilization: error counts are for alerts",
     ),
 )
 

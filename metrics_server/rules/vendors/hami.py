@@ -1,4 +1,4 @@
-"""Project-HAMi/HAMi: the monitor of its vGPUs, which has a row for each device of a container."""
+"""Project-HAMi/HAMi: its vGPU monitor, which has a row for each device of a container."""
 
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.vendors.vendor import Vendor

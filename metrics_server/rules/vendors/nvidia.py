@@ -1,8 +1,8 @@
 """NVIDIA: dcgm-exporter.
 
 Names, types and units are those of NVIDIA/dcgm-exporter (etc/*.csv) and NVIDIA/DCGM
-(dcgm_fields.h). DCGM 4.6 gave many fields canonical names, of which dcgm-exporter has those that
-its list of collectors spells; DCGM 4.6.1 and 4.7 added fields in base units, which 4.9 collects.
+(dcgm_fields.h). DCGM 4.6 gave many fields canonical names; dcgm-exporter uses those that are in its
+list of collectors. DCGM 4.6.1 and 4.7 added fields in base units, which 4.9 collects.
 """
 
 from msgspec import structs
@@ -21,7 +21,7 @@ from metrics_server.rules.families import (
 from metrics_server.rules.model import Counters, Reading
 from metrics_server.rules.vendors.vendor import Hints, Service, Use, Vendor
 
-# The exporter started with --use-old-namespace; and 1.x, which names no node.
+# The exporter with --use-old-namespace; and 1.x, which does not name its node.
 _OLD_NAMESPACE = Dialect(
     name="dcgm-old-namespace",
     marks=("gpu", "uuid"),
@@ -38,9 +38,9 @@ _OLD_NAMESPACE = Dialect(
     ),
     begins="GPU-",
 )
-# An instance of a MIG GPU has its parent's UUID, and its own GPU_I_ID; from 4.8.4 on, the compute
-# instances within it have a GPU_CI_ID, in the families that tell them apart. Hostname is the node
-# from 3.x on, the exporter's pod before; from 4.8.3 on it is hostname.
+# An instance of a MIG GPU has its parent's UUID and its own GPU_I_ID; since 4.8.4, the compute
+# instances within it have a GPU_CI_ID, in the families that distinguish them. Hostname is the node
+# since 3.x, and the exporter's pod before; since 4.8.3 the label is hostname.
 _DIALECT = structs.replace(
     _OLD_NAMESPACE,
     name="dcgm",
@@ -51,8 +51,8 @@ _DIALECT = structs.replace(
     rival=_OLD_NAMESPACE,
 )
 
-# The one name whose meaning has changed: up to DCGM 4.6 it is another name of GPU_UTIL, in whole
-# percents; from 4.7 on it is a field of its own, a ratio. That 4.7 has is known by its other names.
+# The only name whose meaning has changed: up to DCGM 4.6 it is another name of GPU_UTIL, in whole
+# percent; since 4.7 it is a separate field, a ratio. These other names identify 4.7.
 _GPU_UTIL_RATIO = "DCGM_FI_DEV_GPU_UTIL_RATIO"
 _ONLY_IN_4_7 = (
     "DCGM_FI_DEV_FB_USED_BYTES",
@@ -64,16 +64,16 @@ _ONLY_IN_4_7 = (
     "DCGM_FI_DEV_DEC_UTIL_RATIO",
     "DCGM_FI_DEV_NVLINK_THROUGHPUT_BYTES_PER_SECOND",
 )
-# Without them a fraction is a ratio, since percents are whole, and from 2 up it is percents. 1 may
-# be either: it is missing.
+# Without them, a fraction is a ratio, as percentages are whole, and 2 or more is a percentage. 1
+# may be either: it is missing.
 _GPU_UTIL_RATIO_READINGS = (
     Reading(_GPU_UTIL_RATIO, 0, FULL_RATIO, scale=100, beside=_ONLY_IN_4_7),
     Reading(_GPU_UTIL_RATIO, 2, 100),
     Reading(_GPU_UTIL_RATIO, 0, 0.995, scale=100),
 )
 
-# DCGM's sentinels for "none" are out of every range: they begin at 1.4e14 for floating-point
-# fields, and at 9.2e18 for integers of 64 bits.
+# DCGM's sentinels for "none" are outside every range: they begin at 1.4e14 for floating-point
+# fields, and at 9.2e18 for 64-bit integers.
 _KINDS = (
     Kind(
         """
@@ -85,7 +85,7 @@ _KINDS = (
         """,
         "percent",
         100,
-        base=BaseUnit("_RATIO", "ratio", 100, decimals=3, believed=FULL_RATIO),
+        base=BaseUnit("_RATIO", "ratio", 100, decimals=3, accepted=FULL_RATIO),
         irregular={_GPU_UTIL_RATIO: _GPU_UTIL_RATIO_READINGS},
     ),
     # dcgm-exporter 1.x has the profiling ratios in lower case.
@@ -110,7 +110,7 @@ dcgm_fi_prof_pipe_tensor_active
         "ratio",
         1,
         decimals=3,
-        believed=FULL_RATIO,
+        accepted=FULL_RATIO,
     ),
     Kind(
         """
@@ -166,8 +166,8 @@ dcgm_fi_prof_pipe_tensor_active
         "bytes per second",
         1e13,
     ),
-    # Of all links together. DCGM makes it of KiB/s, by 1000. An exporter that adds it up is soon
-    # beyond what links can carry, and not believed.
+    # The total of all links. DCGM computes it from KiB/s, divided by 1000. An exporter that
+    # accumulates it soon exceeds what links can carry, and its values are rejected.
     Kind(
         """
         DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL DCGM_FI_DEV_NVLINK_THROUGHPUT_TOTAL \
@@ -211,7 +211,7 @@ DCGM_FI_DEV_NVLINK_THROUGHPUT_BYTES_PER_SECOND dcgm_nvlink_bandwidth_total
         1e6,
         decimals=3,
     ),
-    # Events within the exporter's own window, a row for each kind of event.
+    # Events within the exporter's own window, with a row for each kind of event.
     Kind("DCGM_EXP_XID_ERRORS_COUNT", "count", 1e6, decimals=3, each=("xid",)),
     Kind("DCGM_EXP_CLOCK_EVENTS_COUNT", "count", 1e6, decimals=3, each=("clock_event",)),
 )
@@ -260,8 +260,8 @@ _COUNTERS = (
         "|dcgm_exp_clock_events_total",
         "gpu_sm_clock",
     ),
-    # DCGM's canonical names end with _TOTAL if they count. Older names that end so and are gauges
-    # are among the kinds above: they are looked up first. A CPU is not a GPU.
+    # DCGM's canonical names of counters end with _TOTAL. Older names with that ending that are
+    # gauges are among the kinds above, which are looked up first. A CPU is not a GPU.
     Counters(
         "dcgm_fi_dev_(?!cpu_|.*_(bandwidth|throughput)_total).*_total|dcgm_exp_.*_total"
         "|dcgm_fi_dev_pcie_replay_counter|dcgm_pcie_replay_counter"
@@ -271,7 +271,7 @@ _COUNTERS = (
         "|dcgm_fi_dev_nvlink_.*_error_count_.*|dcgm_nvlink_.*_error_count_total"
         "|dcgm_fi_dev_nvlink_count_(?!.*_ber).*|dcgm_fi_dev_nvlink_error_dl_.*"
         "|dcgm_fi_dev_c2c_link_error_.*|dcgm_fi_dev_pcie_count_.*",
-        "a gauge, such as gpu_utilization: a count of errors is for an alert",
+        "a gauge, such as gpu_utilization: error counts are for alerts",
     ),
 )
 
@@ -288,8 +288,8 @@ NVIDIA = Vendor(
         "nvidia.com/mig-*",
     ),
     shared_suffixes=(".shared",),
-    # No Service but the setup guide's own: whoever may create a namespace that is trusted here by
-    # default, and claimed by nobody, could forge the numbers of any node.
+    # Only the Service of the setup guide: if other namespaces were trusted by default, anyone who
+    # may create one of them could forge the values of any node.
     services=(Service("gpu-monitoring", "dcgm-exporter"),),
     hints=Hints(
         pods="DCGM_EXPORTER_KUBERNETES=true and the kubelet's pod-resources socket",

@@ -1,4 +1,4 @@
-"""Every vendor that is built in: one line each."""
+"""The built-in vendors, one on each line."""
 
 from metrics_server.rules.vendors.amd import AMD
 from metrics_server.rules.vendors.google import GOOGLE
@@ -14,4 +14,4 @@ VENDORS: tuple[Vendor, ...] = (
     GOOGLE,
     HUAWEI,
 )
-"""In order of preference, where the rows of a page could be of two."""
+"""In order of preference, for rows that match the dialects of two vendors."""

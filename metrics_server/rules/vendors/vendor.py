@@ -1,4 +1,4 @@
-"""What there is to know of a vendor's exporters, as values."""
+"""The facts about a vendor's exporters, as data."""
 
 from collections.abc import Mapping
 
@@ -10,12 +10,12 @@ from metrics_server.rules.model import Counters, Reading
 
 
 class Use(Struct, frozen=True):
-    """How a metric uses a family of which not simply every row is its value.
+    """How a metric uses a family if its value is not simply every row.
 
     Attributes:
-        family: one of the vendor's kinds, which has its range and its parts.
-        where: further labels that a row must have, with just these values.
-        unless: what contradicts a value of 0, as `Reading.unless`.
+        family: a family of one of the vendor's kinds, which define its range and parts.
+        where: further labels that a row must have, and their exact values.
+        unless: a reading that contradicts a value of 0, as in `Reading.unless`.
         share_of: families whose sum divides the value: the metric is a share, in percent.
     """
 
@@ -33,13 +33,13 @@ class Service(Struct, frozen=True):
 
 
 class Hints(Struct, frozen=True):
-    """What to do about a page of the vendor's exporter, as parts of sentences; "" where unknown.
+    """What to do about a page of the vendor's exporter, as sentence fragments; "" if unknown.
 
     Attributes:
-        pods: what the exporter needs to name pods at all.
-        claims: what it needs to name pods of ResourceClaims.
-        resources: its setting with the resources that it looks for.
-        duplicates: which exporters write one label twice.
+        pods: what the exporter needs to name any pods.
+        claims: what it needs to name pods with ResourceClaims.
+        resources: its setting for the resources that it looks for.
+        duplicates: which exporters write a label twice.
     """
 
     pods: str
@@ -49,18 +49,18 @@ class Hints(Struct, frozen=True):
 
 
 class Vendor(Struct, frozen=True):
-    """What is known of a vendor's exporters.
+    """Everything known about a vendor's exporters.
 
     Attributes:
-        name: of the file that has it.
-        dialects: how they label the rows of GPUs, in order of preference.
+        name: the name of its file.
+        dialects: how they label GPU rows, in order of preference.
         kinds: their families, each once.
-        metrics: by the name of a metric of the catalogue, what it is read from, in order of
-            preference: a family, which stands for all names of its quantity, or a `Use` of one.
+        metrics: for each metric of the catalogue, what it is read from, in order of preference: a
+            family, which means all names of its quantity, or a `Use` of one.
         counters: their families that only ever grow.
         gpu_resources: the resources that count as GPUs, as shell patterns.
-        shared_suffixes: what the names of resources end with that are shares of a GPU.
-        services: where exporters are looked for by default.
+        shared_suffixes: suffixes of resource names that mark shares of a GPU.
+        services: the Services to find exporters through by default.
         hints: what to do about a page without a value.
     """
 

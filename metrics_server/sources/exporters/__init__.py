@@ -1,1 +1,1 @@
-"""GPU exporters: found, scraped, parsed, and their samples attributed to pods."""
+"""GPU exporters: discovery, scraping, parsing, and attribution of their samples to pods."""

@@ -1,4 +1,4 @@
-"""What the rows of one GPU and one pod come to: one value, or none and why."""
+"""Combines the rows of one GPU and one pod into one value, or into none and the reason."""
 
 from collections.abc import Mapping
 from statistics import fmean
@@ -8,34 +8,31 @@ from msgspec import Struct
 from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.inventory import Known, Part, finest
 
-# What GPUs that are alike have in common.
+# What GPUs of the same kind have in common.
 Kind = tuple[str | None, ...]
 
 _NONE: frozenset[Part] = frozenset()
-# A ratio of an instance of a partitioned GPU can be above 1, and is full then: 1.294 was seen.
+# A ratio of an instance of a partitioned GPU can be above 1 (1.294 was seen): it counts as 1.
 _RATIO = 1.01
 _MOST_OF_INSTANCE = 2
-# How many processes that are each at the maximum a sum over processes may stand for. The least
-# garbage that was seen in a percentage is 2619.
+# A sum over processes may be as large as this many processes, each at the maximum. The smallest
+# garbage value seen in a percentage is 2619.
 _MOST_PROCESSES = 16
-# Longer texts of digits number nothing.
+# A longer string of digits is not an index.
 _MOST_DIGITS = 5
 
 
-class Told(Struct, frozen=True, gc=False):
-    """What a reading has for one GPU and one pod, or for one GPU as a whole.
+class Measured(Struct, frozen=True, gc=False):
+    """What a reading yields for one GPU and one pod, or for one GPU as a whole.
 
     Attributes:
-        value: None where it is missing.
-        rejected: how many values were not believed: out of range, NaN, or a sentinel.
-        conflicting: whether there were two different values to believe.
-        is_whole: False where the value is the mean of some parts, and the family itself shows that
-            there are more.
-        parts: those that the value is the mean of, where other families may name more.
-        above: a value that was not believed as it is above the maximum, but may be a sum over
-            processes.
-        capped: what such a sum comes to on a device that has a value of its own. It counts where no
-            reading has a value.
+        value: None if it is missing.
+        rejected: how many values were rejected: out of range, NaN, or a sentinel.
+        conflicting: whether two different values were acceptable.
+        is_whole: False if the value is the mean of only some parts, as the family itself shows.
+        parts: the parts that the value is the mean of, if other families may name more.
+        above: a value rejected for exceeding the maximum, which may be a sum over processes.
+        capped: that sum, capped at the device's own value. Used only if no reading has a value.
     """
 
     value: float | None
@@ -51,10 +48,10 @@ class Cell:
     """The values of one GPU and one pod, by part of the GPU.
 
     Attributes:
-        parts: a part to the values that are believed; () is the GPU as a whole.
-        rejected: as `Told` has it.
-        above: as `Told` has it.
-        kinds: what the GPU is alike with others by: one, unless its rows disagree.
+        parts: the accepted values by part; () is the GPU as a whole.
+        rejected: as in `Measured`.
+        above: as in `Measured`.
+        kinds: the kind of the GPU: one, unless its rows disagree.
     """
 
     __slots__ = ("_is_counted", "above", "kinds", "parts", "rejected")
@@ -67,7 +64,7 @@ class Cell:
         self._is_counted = False
 
     def number(self, one: Known, reading: Reading) -> None:
-        """Take over how the parts are numbered by a row of a reading that has `each`."""
+        """Record how a row of a reading with `each` numbers the parts."""
         alike = one.dialect.alike
         if alike:
             self.kinds.add((one.dialect.name, *[one.labels.get(name) for name in alike]))
@@ -75,7 +72,7 @@ class Cell:
             self._is_counted = True
 
     def doubt(self, part: Part, value: float, maximum: float, one: Known, family: str) -> None:
-        """Take over a value that is out of the range of its reading."""
+        """Record a value outside the range of its reading."""
         values = self.parts.setdefault(part, set())
         if one.subject.is_instance and 1 <= maximum <= _RATIO and 1 < value <= _MOST_OF_INSTANCE:
             values.add(1)
@@ -84,31 +81,31 @@ class Cell:
         if family in one.dialect.by_process and maximum < value <= maximum * _MOST_PROCESSES:
             self.above = max(self.above or 0, value)
 
-    def settle(self, most_parts: Mapping[Kind, int]) -> Told:
-        """One value of all of them.
+    def settle(self, most_parts: Mapping[Kind, int]) -> Measured:
+        """Return one value for all of them.
 
         Args:
-            most_parts: how many parts a GPU of each kind has, by the same rows.
+            most_parts: how many parts a GPU of each kind has, according to the same rows.
         """
-        # Nearly always there is one value, of the whole GPU.
+        # Nearly always this is one value, for the whole GPU.
         whole = self.parts.get(())
         if whole is not None and len(self.parts) == len(whole) == 1:
-            return Told(next(iter(whole)), self.rejected)
+            return Measured(next(iter(whole)), self.rejected)
         parts = finest(self.parts)
-        told: list[float] = []
+        accepted: list[float] = []
         for part in parts:
             values = self.parts[part]
             if len(values) > 1:
-                return Told(None, self.rejected, conflicting=True)
-            told.extend(values)
-        # The mean over some of its parts is not the GPU's.
-        if len(told) < len(parts):
-            return Told(None, self.rejected, above=self.above)
+                return Measured(None, self.rejected, conflicting=True)
+            accepted.extend(values)
+        # The mean over only some of its parts is not the GPU's value.
+        if len(accepted) < len(parts):
+            return Measured(None, self.rejected, above=self.above)
         count = max([most_parts[kind] for kind in self.kinds], default=0)
         if self._is_counted:
             count = max(count, _count(parts))
-        return Told(
-            told[0] if len(told) == 1 else fmean(told),
+        return Measured(
+            accepted[0] if len(accepted) == 1 else fmean(accepted),
             self.rejected,
             is_whole=count <= len(parts),
             parts=_NONE if self._is_counted else frozenset(filter(None, parts)),
@@ -116,6 +113,6 @@ class Cell:
 
 
 def _count(parts: list[Part]) -> int:
-    """How many parts there are up to the last, as they count from 0."""
+    """Return the number of parts up to the highest index, counting from 0."""
     texts = [text for _, text, *_ in parts if text and len(text) < _MOST_DIGITS]
     return max([int(text) + 1 for text in texts if text.isdecimal()], default=0)

@@ -1,4 +1,4 @@
-"""What a row's labels say of its GPU, its pod and its node, in the dialect of its exporter."""
+"""Reads a row's GPU, pod and node from its labels, in the dialect of its exporter."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,14 +16,14 @@ class Subject(Struct, frozen=True, gc=False):
     """What a row measures.
 
     Attributes:
-        gpu: identifies the GPU, or the instance of a partitioned one, among those of its node.
-        pod: the pod that has it; None where the row names none.
-        host: the node, as the exporter calls it; "" where the row does not tell.
-        part: which part of the GPU; "" for all of it.
+        gpu: identifies the GPU, or the instance of a partitioned one, on its node.
+        pod: the pod that uses it; None if the row names none.
+        host: the node, as the exporter names it; "" if the row has no node.
+        part: which part of the GPU; "" for the whole GPU.
         is_instance: whether the GPU is an instance of a partitioned one.
-        is_share: whether the row is of a share of the GPU.
-        unit: what tells what the pod has of the GPU from what else it has of it.
-        whole: the GPU that it is an instance of; "" where it is not one.
+        is_share: whether the row describes a share of the GPU.
+        unit: distinguishes the several units of one GPU that a pod may have.
+        whole: the GPU that it is an instance of; "" if it is not an instance.
     """
 
     gpu: str
@@ -37,7 +37,7 @@ class Subject(Struct, frozen=True, gc=False):
 
 
 def dialect_of(labels: Labels, dialects: Sequence[Dialect] = DIALECTS) -> Dialect | None:
-    """The dialect of the row with these labels; None if it is not a row of a GPU."""
+    """Return the dialect of the row with these labels; None if it is not a GPU row."""
     for dialect in dialects:
         if _matches(dialect, labels):
             rival = dialect.rival
@@ -48,37 +48,37 @@ def dialect_of(labels: Labels, dialects: Sequence[Dialect] = DIALECTS) -> Dialec
 
 
 def _matches(dialect: Dialect, labels: Labels) -> bool:
-    """Whether a row with these labels has all the marks of a dialect."""
-    # "" is no value; None is one, two in fact.
-    for mark in dialect.marks:  # noqa: SIM110 - it is done for each row's labels, and is faster
+    """Return whether a row with these labels has all the marks of a dialect."""
+    # "" counts as absent; None counts as present: it is a label with two values.
+    for mark in dialect.marks:  # noqa: SIM110 - faster, and run for each row's labels
         if labels.get(mark, "") == "":
             return False
     return True
 
 
 def _fit(dialect: Dialect, labels: Labels) -> tuple[bool, bool]:
-    """How well a row that has the marks fits otherwise; the greater the better."""
+    """Return how well a row that has the marks fits otherwise; greater is better."""
     gpu = labels[dialect.gpu[0]]
     names_pod = bool(labels.get(dialect.namespace) and labels.get(dialect.pod))
     return gpu is None or gpu.startswith(dialect.begins), names_pod
 
 
 def subject(labels: Labels, dialects: Sequence[Dialect] = DIALECTS) -> Subject | None:
-    """What the row with these labels measures.
+    """Return what the row with these labels measures.
 
     Args:
-        labels: as `exposition.parse_labels` gives them, None being a label with two values.
-        dialects: those to try, in order of preference.
+        labels: as `exposition.parse_labels` returns them; None is a label with two values.
+        dialects: the dialects to try, in order of preference.
 
     Returns:
-        None if it is not a row of a GPU, or if a label that its dialect reads has two values.
+        None if it is not a GPU row, or if a label that its dialect reads has two values.
     """
     dialect = dialect_of(labels, dialects)
     return None if dialect is None else read(labels, dialect)
 
 
 def read(labels: Labels, dialect: Dialect) -> Subject | None:
-    """What the row with these labels measures, in this dialect, whose marks it has."""
+    """Return what the row measures, in this dialect, whose marks it has."""
     namespace, pod = labels.get(dialect.namespace, ""), labels.get(dialect.pod, "")
     if namespace is None or pod is None:
         return None

@@ -1,4 +1,4 @@
-"""Why pages that answered have no value for a pod, for a person who reads `describe hpa`."""
+"""Explains why pages have no value for a pod, for the reader of `kubectl describe hpa`."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
@@ -17,15 +17,15 @@ from metrics_server.sources.exporters.pod_mapper import Attribution
 from metrics_server.sources.exporters.scraper import Page
 from metrics_server.sources.pages.exposition import parse_labels, rows
 
-# How many pods are looked at for a reason of their own: a sentence names but a few.
+# How many pods are examined one by one: a message names only a few.
 _EXPLAINED = 20
 _NAMES_SHOWN = 3
 _LABELS_SHOWN = 5
 _LONGEST_NAME = 63
-# How many rows of a family are looked at for their labels.
+# How many rows of a family have their labels examined.
 _ROWS_READ = 20
 
-# Of an exporter whose vendor has none.
+# For an exporter whose vendor has no hints.
 _COMMON_HINTS = next(iter(HINTS.values()))
 
 log = structlog.stdlib.get_logger(__name__)
@@ -38,16 +38,16 @@ class _Read(Struct, frozen=True):
 
 
 def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Iterator[str]:
-    """What the pages of the pods' nodes say of why, each a clause; what says most comes first.
+    """Return the reasons that the pages show, each as a clause, the most specific first.
 
     Args:
-        rule: what was asked for.
-        pods: those without a sample, whose exporters all answered; of one namespace.
-        pages: of their nodes.
+        rule: the rule of the requested metric.
+        pods: the pods without a sample, whose exporters all answered; all in one namespace.
+        pages: the pages of their nodes.
     """
     read = [_Read(page, page.attribution(rule.readings), page.inventory()) for page in pages]
     if any(not one.page.body for one in read):
-        yield "a page was empty, as it is until a new exporter's first interval has passed"
+        yield "a page was empty, as is normal until a new exporter's first interval has passed"
     for one in read:
         reason = one.page.body and _is_silent(one) and _of_silent(rule, one)
         if reason:
@@ -58,36 +58,36 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
     attributions = [one.attribution for one in read]
     yield from _of_pods(pods, attributions)
     if rejected := sum(one.rejected for one in attributions):
-        yield f"values out of range, which are not believed: {rejected}"
+        yield f"values rejected as out of range: {rejected}"
     if conflicting := sum(one.conflicting for one in attributions):
-        yield f"GPUs with two different values, which are not believed: {conflicting}"
+        yield f"GPUs rejected for having two different values: {conflicting}"
     if contradicted := sum(one.contradicted for one in attributions):
-        yield f"GPUs that are idle by one family and busy by another: {contradicted}"
+        yield f"GPUs that are idle in one family and busy in another: {contradicted}"
     if partial := sum(one.partial for one in attributions):
-        yield f"GPUs with values for some of their compute dies or instances only: {partial}"
+        yield f"GPUs with values for only some of their compute dies or instances: {partial}"
     if ambiguous := sum(one.ambiguous for one in attributions):
         vendor = _hints_of(one for one in read if one.attribution.ambiguous)
         known = f", as {vendor.duplicates} writes them" if vendor.duplicates else ""
         yield (
-            f"{ambiguous} rows have one label twice{known} for a pod that has a label called as "
-            "one of the exporter's own: rename that, or upgrade"
+            f"{ambiguous} rows have the same label twice{known} for a pod with a label named like "
+            "one of the exporter's own: rename the pod's label, or upgrade the exporter"
         )
 
 
 def _hints_of(read: Iterable[_Read]) -> Hints:
-    """What is known of the exporter of the first of these pages, by the dialect of its rows."""
-    spoken = (dialect.name for one in islice(read, 1) for dialect in one.page.spoken())
-    return next((HINTS[name] for name in spoken if name in HINTS), _COMMON_HINTS)
+    """Return the hints for the exporter of the first page, by the dialect of its rows."""
+    seen = (dialect.name for one in islice(read, 1) for dialect in one.page.dialects_seen())
+    return next((HINTS[name] for name in seen if name in HINTS), _COMMON_HINTS)
 
 
 def _is_silent(one: _Read) -> bool:
-    """Whether the page has no row of a GPU that the rule reads."""
+    """Return whether the page has no GPU row that the rule reads."""
     found = one.attribution
     return not (found.unattributed or found.ambiguous or found.names_pods)
 
 
 def _of_silent(rule: MetricRule, one: _Read) -> str:
-    """Why the page has no row that the rule reads."""
+    """Return why the page has no row that the rule reads."""
     for reading in rule.readings:
         found = [parse_labels(row.labels) for row in rows(one.page.body, reading.family)]
         if found and not any(subject(labels, one.page.dialects) for labels in found[:_ROWS_READ]):
@@ -95,22 +95,22 @@ def _of_silent(rule: MetricRule, one: _Read) -> str:
                 printable(name, _LONGEST_NAME) for name in islice(found[0], _LABELS_SHOWN)
             )
             return (
-                f"the page has rows of {reading.family}, but their labels ({names or 'none'}) are "
-                "those of no known exporter: describe them under dialects"
+                f"the page has rows of {reading.family}, but their labels ({names or 'none'}) "
+                "match no known exporter: describe them under dialects"
             )
     if not one.inventory.by_pod and not one.inventory.free:
         return (
-            "a page has no GPU on it, as while an exporter starts or reloads, until its first "
-            "interval has passed"
+            "a page lists no GPUs, as is normal while an exporter starts or reloads, until its "
+            "first interval has passed"
         )
     return (
-        f"a page has no row of a GPU in any family that {rule.name} is read from, such as "
-        f"{rule.readings[0].family}: the exporter's list of metrics must have one"
+        f"a page has no GPU rows in any family that {rule.name} is read from, such as "
+        f"{rule.readings[0].family}: add one to the exporter's list of metrics"
     )
 
 
 def _of_where(rule: MetricRule, pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
-    """The first reading whose rows of these pods are all without the labels that it asks for."""
+    """Report the first reading whose rows all lack the labels that it requires."""
     names = {(pod.namespace, pod.name) for pod in pods[:_EXPLAINED]}
     for reading in rule.readings:
         for one in read:
@@ -124,13 +124,13 @@ def _of_where(rule: MetricRule, pods: Sequence[Pod], read: Sequence[_Read]) -> I
 
 
 def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
-    """What the pages say of pods by name: that they name none, or others."""
+    """Report pages that name no pods, or other pods than these."""
     claims = any(pod.shareable for pod in pods[:_EXPLAINED])
     nameless = [one for one in read if one.inventory.free and not one.inventory.by_pod]
     vendor = _hints_of(nameless or (one for one in read if one.inventory.by_pod))
-    drawn = f", and {vendor.claims} for ResourceClaims" if claims and vendor.claims else ""
+    claims_hint = f", and {vendor.claims} for ResourceClaims" if claims and vendor.claims else ""
     if nameless:
-        yield f"the page names no pods at all: the exporter needs {vendor.pods}{drawn}"
+        yield f"the page names no pods at all: the exporter needs {vendor.pods}{claims_hint}"
         return
     named = {pod for one in read for pod in one.inventory.by_pod}
     free = sum(one.inventory.free for one in read)
@@ -139,22 +139,22 @@ def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
             continue
         others = [namespace for namespace, name in named if name == pod.name]
         if others:
-            # Which namespace is not for everybody to know who may ask about this one.
+            # Callers of this namespace may not be allowed to know of the other one.
             log.info("pod named in another namespace", pod=pod.name, namespaces=_named(others))
-            yield f"a pod {pod.name} is named, but in another namespace than {pod.namespace}"
+            yield f"the page names a pod {pod.name}, but not in namespace {pod.namespace}"
         else:
             setting = f" ({vendor.resources})" if vendor.resources else ""
-            unnamed = f", and no pod for {free} of its GPUs" if free else ""
+            unnamed = f", and no pod for {free} of the GPUs" if free else ""
             yield (
                 f"the page names other pods, but not pod {pod.name}{unnamed}: the pod has only "
                 "just started, or its GPU belongs to a sidecar or to a resource that the exporter "
-                f"is not set to look for{setting}{drawn}"
+                f"is not configured to look for{setting}{claims_hint}"
             )
         return
 
 
 def _of_pods(pods: Sequence[Pod], attributions: Sequence[Attribution]) -> Iterator[str]:
-    """What they say of single pods: of the first of each kind, lest it be said a hundred times."""
+    """Report problems of single pods, each kind once, for the first pod that has it."""
     partly = other_node = too_few = False
     for pod in pods[:_EXPLAINED]:
         name = (pod.namespace, pod.name)
@@ -167,24 +167,24 @@ def _of_pods(pods: Sequence[Pod], attributions: Sequence[Attribution]) -> Iterat
             if not partly:
                 yield (
                     f"pod {pod.name} has values for {len(known)} of its {len(known | missing)} "
-                    "GPUs, and the mean of some is not the pod's"
+                    "GPUs, and a mean over only some of them is not the pod's value"
                 )
             partly = True
         elif len(having) > 1 or hosts - {pod.node}:
             if not other_node:
                 yield (
-                    f"pod {pod.name} runs on node {pod.node}, and is named by {len(having)} "
-                    f"exporters: of {_named(hosts) or 'nodes that they do not say'}"
+                    f"pod {pod.name} runs on node {pod.node}, but the exporters that name it "
+                    f"({len(having)}) report {f'node {_named(hosts)}' if hosts else 'no node'}"
                 )
             other_node = True
         elif known and len(known) != requested and not too_few:
             yield (
-                f"pod {pod.name} requests {requested} GPUs, and there are values for {len(known)}: "
-                "an exporter leaves out what it cannot read"
+                f"pod {pod.name} requests {requested} GPUs, but the exporters report values for "
+                f"{len(known)}: an exporter omits GPUs that it cannot read"
             )
             too_few = True
 
 
 def _named(names: Iterable[str]) -> str:
-    """The first of the names that pages have, which are as long as a Kubernetes name at most."""
+    """Return the first few of the names, each cut to the length of a Kubernetes name."""
     return ", ".join(printable(name, _LONGEST_NAME) for name in sorted(names)[:_NAMES_SHOWN])

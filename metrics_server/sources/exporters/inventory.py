@@ -1,8 +1,7 @@
-"""What there is by all rows of a page, whatever it has measured.
+"""The GPUs, pods and parts that all rows of a page name, whatever the rows measure.
 
-Exporters leave out the rows of values that they do not have, and a text for a value makes a row
-that cannot be read. So the rows of one family do not say which GPUs a pod has, nor which parts a
-GPU has: those of all families do.
+Exporters omit rows without a value, and a row whose value is text cannot be read. So the rows of
+one family do not show which GPUs a pod has, nor which parts a GPU has: the rows of all families do.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -13,19 +12,19 @@ from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.dialects import Labels, PodName, Subject
 
-# A part of a GPU: of what it is handed out in, then by the labels of `Reading.each`.
+# A part of a GPU: the allocatable part first, then the labels of `Reading.each`.
 Part = tuple[str | None, ...]
-# A GPU and the pod that has it; None stands for the device as a whole.
+# A GPU and the pod that uses it; None is the device as a whole.
 Place = tuple[str, PodName | None]
 
 
 class Known(Struct, frozen=True, gc=False):
-    """What the labels of a row of a GPU say.
+    """The labels of a GPU row, interpreted.
 
     Attributes:
         subject: what the row measures.
-        labels: all of them.
-        dialect: how they are read.
+        labels: all its labels.
+        dialect: the dialect that they were read in.
     """
 
     subject: Subject
@@ -34,12 +33,12 @@ class Known(Struct, frozen=True, gc=False):
 
 
 class Holding(Struct, frozen=True, gc=False):
-    """What a pod has by a page.
+    """The GPUs that a pod has, according to a page.
 
     Attributes:
-        gpus: each of its GPUs, or instances of one, to how much it has of that by the count of a
-            request: two compute instances of one instance, or two shares of one GPU, are two.
-        shared: whether other pods have one of them too.
+        gpus: each of its GPUs, or GPU instances, with how many units of it the pod has, counted as
+            in a request: two compute instances of one instance, or two shares of one GPU, are two.
+        shared: whether another pod uses one of them too.
     """
 
     gpus: Mapping[str, int]
@@ -47,13 +46,13 @@ class Holding(Struct, frozen=True, gc=False):
 
 
 class Inventory(Struct, frozen=True):
-    """The GPUs of a page.
+    """The GPUs on a page.
 
     Attributes:
-        by_pod: what each pod has that the page names.
-        pods: a GPU to all pods that it is named for.
-        devices: the GPUs that have rows of their own, which name no pod.
-        wholes: an instance of a partitioned GPU to the GPU that it is an instance of.
+        by_pod: what each pod named on the page has.
+        pods: the pods named with each GPU.
+        devices: the GPUs that have rows without a pod.
+        wholes: the GPU that each instance of a partitioned GPU belongs to.
     """
 
     by_pod: Mapping[PodName, Holding]
@@ -63,12 +62,12 @@ class Inventory(Struct, frozen=True):
 
     @property
     def free(self) -> int:
-        """How many GPUs there are that no pod is named for."""
+        """How many GPUs have no pod."""
         return sum(not pods for pods in self.pods.values())
 
 
 def take_inventory(subjects: Iterable[Subject]) -> Inventory:
-    """The GPUs that the rows of a page measure."""
+    """Return the GPUs that the rows of a page measure."""
     units: dict[PodName, dict[str, set[tuple[str, ...]]]] = {}
     pods: dict[str, set[PodName]] = {}
     holders: dict[tuple[str, str], set[PodName]] = {}
@@ -87,7 +86,7 @@ def take_inventory(subjects: Iterable[Subject]) -> Inventory:
     shared = {gpu for (gpu, _), having in holders.items() if len(having) > 1}
     by_pod: dict[PodName, Holding] = {}
     for pod, of_pod in units.items():
-        # What is said of a GPU as a whole does not make it one more beside its instance.
+        # A row for a GPU as a whole does not count as another GPU beside its instance.
         gpus = of_pod.keys() - {wholes[gpu] for gpu in of_pod if gpu in wholes}
         by_pod[pod] = Holding(
             gpus={gpu: _count(of_pod[gpu]) for gpu in gpus},
@@ -102,32 +101,32 @@ def take_inventory(subjects: Iterable[Subject]) -> Inventory:
 
 
 def _count(units: set[tuple[str, ...]]) -> int:
-    """How many units of a GPU these are; rows about the whole of it number none."""
+    """Return how many units of a GPU these are; rows for the whole GPU have no unit."""
     return max(1, len(units - {()}))
 
 
 def named_parts(rows: Iterable[Known], reading: Reading) -> Mapping[Place, frozenset[Part]]:
-    """A place to all parts of it that any row of a page names."""
+    """Return the parts of each place that any row of a page names."""
     named: dict[Place, set[Part]] = {}
     for one in rows:
         part = part_of(one, reading)
-        if part and None not in part and "" not in part[1:] and is_meant(one.labels, reading):
+        if part and None not in part and "" not in part[1:] and is_selected(one.labels, reading):
             named.setdefault((one.subject.gpu, one.subject.pod), set()).add(part)
     return {place: frozenset(finest(parts)) for place, parts in named.items()}
 
 
 def finest(parts: Collection[Part]) -> list[Part]:
-    """Those of the parts in which a GPU is handed out, if there are any, and not the whole."""
+    """Return the allocatable parts, if there are any, without the whole GPU."""
     return [part for part in parts if part and part[0]] or list(parts)
 
 
 def part_of(one: Known, reading: Reading) -> Part:
-    """Which part of its GPU a row is of; () where it is of all of it."""
+    """Return which part of its GPU a row describes; () if it describes the whole GPU."""
     if reading.each:
         return (one.subject.part, *[one.labels.get(name, "") for name in reading.each])
     return (one.subject.part,) if one.subject.part else ()
 
 
-def is_meant(labels: Labels, reading: Reading) -> bool:
-    """Whether a row is one of those that the reading wants."""
+def is_selected(labels: Labels, reading: Reading) -> bool:
+    """Return whether a row has the labels that the reading requires."""
     return all(labels.get(name) == wanted for name, wanted in reading.where)

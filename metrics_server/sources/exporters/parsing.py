@@ -1,8 +1,8 @@
-"""Parses pages where that holds nobody up: short ones at once, long ones in a thread.
+"""Parses pages without blocking the event loop: short ones at once, long ones in a thread.
 
-An exporter's page is parsed in a fraction of a millisecond, and a thread would cost more than it
-saves. A page that takes longer, because its node has many GPUs or because it is not an exporter's
-at all, must not keep the event loop from answering others.
+An exporter's page is usually parsed in a fraction of a millisecond, so that a thread would cost
+more than it saves. A page that takes longer, because its node has many GPUs or because it is not an
+exporter's page at all, must not keep the event loop from serving others.
 """
 
 import asyncio
@@ -20,18 +20,18 @@ from metrics_server.sources.exporters.scraper import Page
 # The page of a node with eight GPUs has 250 lines, each of which takes up to 25 µs.
 _SHORT_LINES = 400
 _SHORT_BYTES = 128 * 1024
-# As long as anything may hold the event loop before others get their turn.
+# How long pages are parsed at once before other tasks get their turn.
 _TURN_SECONDS = 0.005
-# Pages that took longer than this wait for one another, and no others wait for them.
+# Pages that took longer than this are parsed in a lane of their own.
 _LONG_SECONDS = 0.1
 _MOST_LONG_REMEMBERED = 10_000
-# How long a thread may keep the interpreter from the event loop, which takes some dozens of turns
-# for one answer. Python's own 5 ms would make that half a second.
+# How long a thread may keep the interpreter from the event loop, which needs some dozens of turns
+# for one response. With Python's default of 5 ms that would take half a second.
 _SWITCH_SECONDS = 0.0005
 
 Outcomes = Mapping[str, Page | ScrapeError]
 _Job = tuple[Page, tuple[Reading, ...]]
-# The seconds of a processor that it took; None if it was not begun.
+# The CPU seconds that it took; None if it was not started.
 _Future = asyncio.Future[float | None]
 
 
@@ -39,7 +39,7 @@ class Parser:
     """Parses pages.
 
     Args:
-        patience: how many seconds an answer waits for it.
+        patience: how many seconds a request waits for a page to be parsed.
     """
 
     def __init__(self, patience: float = 1.0) -> None:
@@ -51,7 +51,7 @@ class Parser:
         self._slow_lane = ThreadPoolExecutor(1, thread_name_prefix="parse-slow")
 
     async def read(self, outcomes: Outcomes, readings: tuple[Reading, ...]) -> Outcomes:
-        """The same outcomes, with each page parsed, or with how that failed in its place."""
+        """Return the outcomes with each page parsed, or an error if that took too long."""
         jobs: dict[str, _Future] = {}
         began = time.perf_counter()
         for url, page in outcomes.items():
@@ -66,13 +66,13 @@ class Parser:
                 began = time.perf_counter()
         if not jobs:
             return outcomes
-        # A question that is given up leaves the work to the others that share it.
+        # A cancelled request leaves the work to the others that share it.
         await asyncio.wait(jobs.values(), timeout=self._patience)
         late = {url: self._late(outcomes[url]) for url, job in jobs.items() if not _succeeded(job)}
         return {**outcomes, **late} if late else outcomes
 
     def _job(self, page: Page, readings: tuple[Reading, ...]) -> _Future:
-        """The parsing of a page, which all who ask for the same share."""
+        """Return the job that parses a page, shared by all callers."""
         key = (page, readings)
         job = self._jobs.get(key)
         if job is None:
@@ -85,7 +85,7 @@ class Parser:
         return job
 
     def _end(self, key: _Job, job: _Future) -> None:
-        """Remember whether the exporter's pages take long."""
+        """Remember whether the exporter's pages take long to parse."""
         del self._jobs[key]
         if job.cancelled() or job.exception() is not None:
             return
@@ -99,7 +99,7 @@ class Parser:
         if isinstance(page, ScrapeError):
             return page
         return ScrapeError(
-            f"sent a page of {page.lines} lines, which was not read within {self._patience:g} s",
+            f"sent a page of {page.lines} lines, which was not parsed within {self._patience:g} s",
             "too-large",
         )
 
@@ -109,12 +109,12 @@ def _succeeded(job: _Future) -> bool:
 
 
 def _parse(page: Page, readings: tuple[Reading, ...], deadline: float) -> float | None:
-    """Parse a page, in a thread; not if nobody waits for it any more."""
+    """Parse a page, in a thread, unless nobody is waiting for it any longer."""
     if time.monotonic() > deadline:
         return None
-    # Not the time on the clock, which passes while others have the processor.
+    # Not wall-clock time, which includes the time of other threads.
     began = time.thread_time()
-    # In this order: with its attribution a page is taken to be parsed, and nobody waits for more.
+    # In this order: a page with an attribution counts as parsed.
     page.inventory()
     page.attribution(readings)
     return time.thread_time() - began

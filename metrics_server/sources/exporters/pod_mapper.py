@@ -12,23 +12,23 @@ from metrics_server.sources.pages.exposition import parse_labels
 
 
 class Attribution(Struct, frozen=True):
-    """What a page tells of pods.
+    """The values that a page has for pods.
 
     Attributes:
-        by_pod: a pod to its GPUs, and each of them, by what identifies it on the node, to its value
-            in the rule's unit. Never empty for a pod that is there.
+        by_pod: for each pod, the value of each of its GPUs in the rule's unit, by what identifies
+            the GPU on the node. A pod that is listed has at least one.
         unattributed: how many GPUs have rows, but none that names a pod: all, if the exporter does
-            not ask the kubelet; else those that are idle.
-        rejected: how many values of pods were not believed: out of range, NaN, or a sentinel.
+            not query the kubelet; otherwise the idle ones.
+        rejected: how many values of pods were rejected: out of range, NaN, or a sentinel.
         conflicting: how many GPUs of pods had two different values; they are missing.
-        ambiguous: how many rows, told by their labels, have one twice with different values, so
-            that they do not tell their GPU or their pod.
-        contradicted: how many GPUs of pods are idle by one reading and busy by another.
-        partial: how many GPUs of pods have values for some of their parts only.
-        incomplete: a pod to those of its GPUs that have rows, but no value that is believed.
-        shared: a pod to all pods that have a GPU of its, it among them; a set for each such GPU
-            that is shared, by time-slicing, MPS or a claim.
-        hosts: the nodes that the rows say they are of.
+        ambiguous: how many distinct label texts have a label twice with different values, and so do
+            not identify their GPU or their pod.
+        contradicted: how many GPUs of pods are idle in one reading and busy in another.
+        partial: how many GPUs of pods have values for only some of their parts.
+        incomplete: for each pod, its GPUs that have rows, but no accepted value.
+        shared: for each pod, a set for each of its GPUs that is shared by time-slicing, MPS or a
+            claim: all pods that use that GPU, including the pod itself.
+        hosts: the nodes that the rows name as their own.
     """
 
     by_pod: Mapping[PodName, Mapping[str, float]]
@@ -44,23 +44,23 @@ class Attribution(Struct, frozen=True):
 
     @property
     def names_pods(self) -> bool:
-        """Whether any row of a GPU names a pod."""
+        """Whether any GPU row names a pod."""
         return bool(self.by_pod or self.incomplete)
 
 
-def attribute(  # noqa: C901 - one story, told in one loop
+def attribute(  # noqa: C901 - one story in one loop
     sheet: Sheet, readings: Sequence[Reading]
 ) -> Attribution:
     """Attribute the values of a page to pods.
 
-    Each GPU of a pod is read from the first reading that has a believed value for it. A GPU that
-    is told twice with one value, as it is for each container and for each share of it, counts
-    once. One that is told with two values is missing, and is not looked for in later readings:
-    what is wrong may be the pod as well as the value. A value of some parts of a GPU, and a 0 that
-    is contradicted, are no values. Where the processes of a pod add up to more than there is, and
-    no reading has a value, the pod has what the device has.
+    Each GPU of a pod is read from the first reading that has an accepted value for it. A GPU with
+    several rows of the same value, such as one for each container or share, counts once. A GPU with
+    two different values is missing, and later readings are not tried: the pod may be wrong rather
+    than the value. A value for only some parts of a GPU does not count, nor does a 0 that is
+    contradicted. If the processes of a pod add up to more than the maximum, and no reading has a
+    value, the pod gets the value of the device.
 
-    The answer does not depend on the order of lines, families and labels. No page raises.
+    The result does not depend on the order of lines, families and labels. No page raises an error.
 
     Args:
         sheet: the page.
@@ -74,23 +74,23 @@ def attribute(  # noqa: C901 - one story, told in one loop
     for reading in readings:
         scale = reading.scale
         for gpu, of_gpu in reader.measures(reading).items():
-            for pod, told in of_gpu.items():
+            for pod, measured in of_gpu.items():
                 if pod is None or (gpu, pod) in settled:
                     continue
                 place = (gpu, pod)
-                rejected += told.rejected
-                conflicting += told.conflicting
-                if told.conflicting:
+                rejected += measured.rejected
+                conflicting += measured.conflicting
+                if measured.conflicting:
                     settled.add(place)
-                elif told.value is None:
-                    if told.capped is not None:
-                        capped.setdefault(place, told.capped * scale)
-                elif not reader.is_whole(reading, place, told):
+                elif measured.value is None:
+                    if measured.capped is not None:
+                        capped.setdefault(place, measured.capped * scale)
+                elif not reader.is_whole(reading, place, measured):
                     partial += 1
-                elif told.value == 0 and reader.is_contradicted(reading, place):
+                elif measured.value == 0 and reader.is_contradicted(reading, place):
                     contradicted += 1
                 else:
-                    by_pod.setdefault(pod, {})[gpu] = told.value * scale
+                    by_pod.setdefault(pod, {})[gpu] = measured.value * scale
                     settled.add(place)
     for place, value in capped.items():
         if place not in settled:
@@ -107,7 +107,7 @@ def attribute(  # noqa: C901 - one story, told in one loop
 
 
 def _with_company(values: Attribution, subjects: Sequence[Subject]) -> Attribution:
-    """The attribution with what the rows tell besides their values."""
+    """Return the attribution completed with what the rows show besides their values."""
     pods_of: dict[str, set[PodName]] = {}
     holders: dict[tuple[str, str], set[PodName]] = {}
     for one in subjects:
@@ -123,7 +123,7 @@ def _with_company(values: Attribution, subjects: Sequence[Subject]) -> Attributi
     shared: dict[PodName, set[frozenset[PodName]]] = {}
     for pods in holders.values():
         if len(pods) > 1:
-            # One set for all of them: a set for each would take time and memory that is not linear.
+            # One set for all of them: a set for each would take more than linear time and memory.
             together = frozenset(pods)
             for pod in pods:
                 shared.setdefault(pod, set()).add(together)

@@ -25,11 +25,11 @@ from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.telemetry.metrics import Monitor
 
 _MAX_HANGING_REMEMBERED = 10_000
-# Of the timeout, how long an exporter has before others are asked in its place; and of the
-# concurrency, how many are asked at once that did not answer the last time.
+# The part of the timeout after which another exporter takes an exporter's place; and the part of
+# the concurrency for exporters that did not answer the last time.
 _PATIENT_PART = 1 / 4
 _HANGING_PART = 1 / 4
-# How many of the largest pages there is room for at a time, beside any number of ordinary ones.
+# How many of the largest pages fit at a time, in addition to any number of ordinary ones.
 _LARGEST_PAGES = 8
 
 log = structlog.stdlib.get_logger(__name__)
@@ -41,9 +41,9 @@ class Page:
     Attributes:
         target: the URL it came from.
         body: the page, in the Prometheus text format.
-        lines: how many it has.
-        timestamp: when it was asked for, by `time.monotonic`: what it says is no older.
-        dialects: how the labels of its rows are read, in order of preference.
+        lines: how many lines it has.
+        timestamp: when it was requested, by `time.monotonic`: its values are no older.
+        dialects: the dialects of its labels, in order of preference.
     """
 
     __slots__ = ("_attributions", "_sheet", "body", "dialects", "lines", "target", "timestamp")
@@ -64,31 +64,31 @@ class Page:
         self._attributions: dict[tuple[Reading, ...], Attribution] = {}
 
     def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
-        """Whether `attribution` has nothing left to do."""
+        """Return whether `attribution` has nothing left to do."""
         return readings in self._attributions
 
     def attribution(self, readings: tuple[Reading, ...]) -> Attribution:
-        """The page's values for pods; parsed once, however many questions share the page."""
+        """Return the page's values for pods; parsed once, however many requests share the page."""
         known = self._attributions.get(readings)
         if known is None:
             known = self._attributions[readings] = attribute(self._sheet, readings)
         return known
 
     def inventory(self) -> Inventory:
-        """The GPUs that the page knows of; taken once, when it is needed first."""
+        """Return the GPUs on the page; computed once, when first needed."""
         return self._sheet.inventory
 
-    def spoken(self) -> Iterator[Dialect]:
-        """The dialects of its rows, as far as these were read; a dialect may come again."""
+    def dialects_seen(self) -> Iterator[Dialect]:
+        """Return the dialects of the rows that were read so far; one may appear several times."""
         return self._sheet.dialects()
 
 
 class Scrapes(Struct, frozen=True):
-    """What some exporters gave.
+    """The outcomes of scraping some exporters.
 
     Attributes:
-        outcomes: by URL, the page or how the scrape failed.
-        fresh_until: when the first of these scrapes ceases to serve, by `time.monotonic`.
+        outcomes: by URL, the page or the error.
+        fresh_until: when the first of these scrapes expires, by `time.monotonic`.
     """
 
     outcomes: Mapping[str, Page | ScrapeError]
@@ -106,19 +106,19 @@ class _Scrape(Struct, frozen=True):
 class Scraper:
     """Reads exporters' pages on demand.
 
-    A scrape that is under way, or that began within `max_age`, serves whoever asks for it, be it
-    a page or a failure: no exporter is asked more often, however many questions there are.
+    A scrape that is in progress, or that began within `max_age`, is shared by all callers, whether
+    it succeeds or fails: no exporter is scraped more often, however many requests there are.
 
     Args:
-        timeout: how long one scrape may take, waiting for its turn included, in seconds.
-        max_age: how long a scrape serves, counted from its start, in seconds.
-        max_concurrency: exporters asked at once. One that keeps silent for a quarter of the
-            timeout makes room for the next; one that did not answer the last time waits for one
-            of a quarter as many places of its own kind, so that it holds up no other.
-        limits: how much a page may be.
-        dialects: how the labels of its rows are read, in order of preference.
+        timeout: how long one scrape may take, including the wait for its turn, in seconds.
+        max_age: how long a scrape is reused, counted from its start, in seconds.
+        max_concurrency: how many exporters are scraped at once. One that has not answered after a
+            quarter of the timeout makes room for the next. Those that did not answer the last time
+            share a quarter as many places of their own, and so do not delay others.
+        limits: the limits of a page.
+        dialects: the dialects of its labels, in order of preference.
         monitor: counts the scrapes and their outcomes.
-        access: how an exporter is reached, by its URL; None shows nothing to any.
+        access: how to reach an exporter, by its URL; None sends no credentials.
         clock: seconds, on a monotonic clock.
     """
 
@@ -147,8 +147,8 @@ class Scraper:
         self._monitor = monitor
         self._clock = clock
         self._scrapes: dict[str, _Scrape] = {}
-        self._outages = Outages(log, "exporter fails", "exporter has recovered", key="target")
-        # Those that did not answer in time, and when they were asked last.
+        self._outages = Outages(log, "scrape failed", "exporter recovered", key="target")
+        # Those that did not answer in time, and when they were last scraped.
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
 
     async def __aenter__(self) -> Self:
@@ -168,18 +168,18 @@ class Scraper:
         await self._session.close()
 
     def __len__(self) -> int:
-        """How many scrapes are kept, or under way."""
+        """How many scrapes are kept or in progress."""
         return len(self._scrapes)
 
     async def scrape(self, targets: Iterable[str]) -> Scrapes:
-        """The page of each of these URLs, or how it failed. Takes no longer than `timeout`."""
-        # Of those that hang, whose turn was longest ago comes first.
+        """Return the page of each URL, or its error, within `timeout`."""
+        # Of those that hang, the one scraped longest ago comes first.
         in_turn = sorted(targets, key=lambda target: self._hanging.get(target, 0.0))
         question = object()
         scrapes = {target: self._scrape_of(target, question) for target in in_turn}
         under_way = [one.task for one in scrapes.values() if not one.task.done()]
         if under_way:
-            # A question that is given up leaves the scrape to the others that share it.
+            # A cancelled request leaves the scrape to the others that share it.
             await asyncio.wait(under_way)
         began = min((one.began for one in scrapes.values()), default=self._clock())
         return Scrapes(
@@ -196,7 +196,7 @@ class Scraper:
             reading = self._read(target, began, lane, turn, room)
             task = loop.create_task(reading, name=f"scrape {target}")
             scrape = self._scrapes[target] = _Scrape(task, began, lane, turn, room)
-            # A page is let go with its age, so that memory follows the questions, not the cluster.
+            # A page is dropped when it expires: memory depends on the requests, not on the cluster.
             loop.call_later(self._max_age, self._expire, target, scrape)
         if not scrape.turn.done():
             scrape.lane.line_up(scrape.turn, question)
@@ -204,11 +204,11 @@ class Scraper:
 
     def _expire(self, target: str, scrape: _Scrape) -> None:
         if scrape.task.done():
-            self._let_go(target, scrape)
+            self._drop(target, scrape)
         else:
-            scrape.task.add_done_callback(lambda _: self._let_go(target, scrape))
+            scrape.task.add_done_callback(lambda _: self._drop(target, scrape))
 
-    def _let_go(self, target: str, scrape: _Scrape) -> None:
+    def _drop(self, target: str, scrape: _Scrape) -> None:
         del self._scrapes[target]
         scrape.room.release()
 
@@ -221,36 +221,38 @@ class Scraper:
         room: PageRoom,
     ) -> Page | ScrapeError:
         start = time.perf_counter()
-        asked: float | None = None
+        sent: float | None = None
         hangs = False
         outcome: Page | ScrapeError
         try:
-            # The deadline is around all of it: the turn, the files of access, and each byte.
+            # The deadline covers everything: the turn, the credential files, and each byte.
             async with asyncio.timeout(self._timeout), lane.place(turn):
-                asked = time.monotonic()
+                sent = time.monotonic()
                 body = await fetch(self._session, target, self._keeper(target), self._limits, room)
             outcome = Page(target, body, began, self._dialects)
             if outcome.lines > self._limits.lines:
-                told = f"sent more than {self._limits.lines} lines (exporters.maxPageLines)"
-                outcome = ScrapeError(told, "too-large")
+                message = f"sent more than {self._limits.lines} lines (exporters.maxPageLines)"
+                outcome = ScrapeError(message, "too-large")
         except ScrapeError as error:
-            # It is kept for a while. What was read of the page hangs on its traceback, and on that
-            # of the error before it.
+            # The error is kept for a while. Its traceback, and that of the error before it, would
+            # keep what was read of the page in memory.
             outcome = error.with_traceback(None)
             outcome.__context__ = None
         except TimeoutError:
-            if asked is None:
-                told = f"was not asked within {self._timeout:g} s: too many others do not answer"
+            if sent is None:
+                message = (
+                    f"was not scraped within {self._timeout:g} s: too many others do not answer"
+                )
             else:
-                told = f"did not answer within {self._timeout:g} s"
-            outcome = ScrapeError(told, "timeout")
+                message = f"did not answer within {self._timeout:g} s"
+            outcome = ScrapeError(message, "timeout")
             hangs = True
         if isinstance(outcome, ScrapeError):
             room.release()
         if not hangs:
             self._hanging.pop(target, None)
-        elif asked is not None:
-            self._hanging[target] = asked
+        elif sent is not None:
+            self._hanging[target] = sent
         seconds = time.perf_counter() - start
         if isinstance(outcome, ScrapeError):
             self._monitor.scraped(outcome.reason, seconds)
@@ -264,7 +266,7 @@ class Scraper:
         try:
             return self._access(target)
         except KeyError:
-            raise ScrapeError("is no exporter any more", "unreachable") from None
+            raise ScrapeError("is no longer an exporter", "unreachable") from None
 
     def _lane_of(self, target: str) -> Lane:
         return self._hanging_lane if target in self._hanging else self._lane

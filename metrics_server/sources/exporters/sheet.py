@@ -1,4 +1,4 @@
-"""A page with its labels: each text of them is read once, however many families repeat it."""
+"""A page and its labels: each label text is parsed once, however many families repeat it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -26,15 +26,15 @@ _Where = tuple[tuple[str, str], ...]
 
 
 class Sheet:
-    """A page, for all the rules that are read from it.
+    """A page, shared by all rules that are read from it.
 
     Args:
-        page: the body of an exporter's answer.
-        dialects: how the labels of its rows are read, in order of preference.
+        page: the body of an exporter's response.
+        dialects: the dialects of its labels, in order of preference.
 
     Attributes:
         page: as above.
-        known: what the texts of labels say that were read so far; None where they name no GPU.
+        known: the label texts read so far, interpreted; None for those that name no GPU.
     """
 
     __slots__ = (
@@ -43,8 +43,8 @@ class Sheet:
         "_inventory",
         "_names",
         "_parts",
+        "_possible",
         "_prefixes",
-        "_spoken",
         "known",
         "page",
     )
@@ -55,13 +55,13 @@ class Sheet:
         self._dialects = dialects
         self._names: dict[str, str | None] = {}
         self._prefixes: dict[str, frozenset[str]] = {}
-        self._spoken: dict[str, bool] = {}
+        self._possible: dict[str, bool] = {}
         self._absent: set[str] = set()
         self._inventory: Inventory | None = None
         self._parts: dict[tuple[_Where, tuple[str, ...]], Mapping[Place, frozenset[Part]]] = {}
 
     def read(self, text: str) -> Known | None:
-        """What the row with these labels measures; None if they do not tell."""
+        """Return what the row with these labels measures; None if they do not say."""
         labels = parse_labels(text)
         dialect = dialect_of(labels, self._dialects)
         measured = None if dialect is None else read(labels, dialect)
@@ -70,7 +70,7 @@ class Sheet:
         return known
 
     def rows(self, family: str) -> list[Row]:
-        """The rows of a family, whatever prefix its name has on this page."""
+        """Return the rows of a family, whatever prefix its name has on this page."""
         if family in self._absent:
             return []
         if family not in self._names:
@@ -82,18 +82,18 @@ class Sheet:
         return found
 
     def dialects(self) -> Iterator[Dialect]:
-        """How the rows are labelled that were read so far: of each distinct text of labels."""
+        """Return the dialect of each distinct label text that was read so far."""
         return (one.dialect for one in self.known.values() if one is not None)
 
     @property
     def inventory(self) -> Inventory:
-        """What there is on the page; taken when it is first needed."""
+        """The GPUs on the page; computed when first needed."""
         if self._inventory is None:
             self._inventory = take_inventory([one.subject for one in self._all()])
         return self._inventory
 
     def parts(self, reading: Reading) -> Mapping[Place, frozenset[Part]]:
-        """A place to all parts of it, as the reading tells them apart, that the page names."""
+        """Return the parts of each place that the page names, as the reading distinguishes them."""
         key = (reading.where, reading.each)
         known = self._parts.get(key)
         if known is None:
@@ -101,7 +101,7 @@ class Sheet:
         return known
 
     def _all(self) -> list[Known]:
-        """What all rows of GPUs on the page say."""
+        """Return all GPU rows of the page, interpreted."""
         found = (
             self.known[text] if text in self.known else self.read(text)
             for text in label_texts(self.page)
@@ -109,16 +109,16 @@ class Sheet:
         return [one for one in found if one is not None]
 
     def _find_name(self, family: str) -> str | None:
-        """The name of a family on this page; None where it cannot be known."""
+        """Return the name of a family on this page; None if it cannot be determined."""
         for dialect in self._dialects:
             if not dialect.stems or not family.startswith(dialect.stems):
                 continue
-            if not self._may_speak(dialect):
-                # None of the other exporters that are built in has these names.
+            if not self._may_have(dialect):
+                # No other built-in exporter has these names.
                 if family in dialect.markers and self._dialects is DIALECTS:
                     return None
                 continue
-            # None of the markers need be on the page: the family itself is one then.
+            # The page may have none of the markers: then the family itself serves as one.
             prefixes = self._prefixes_of(dialect) or _prefixes(self.page, family, dialect)
             if len(prefixes) > 1:
                 return None
@@ -126,14 +126,14 @@ class Sheet:
                 return prefix + family
         return family
 
-    def _may_speak(self, dialect: Dialect) -> bool:
-        """Whether rows of the dialect can be on the page, as on few pages they can."""
-        if dialect.name not in self._spoken:
-            self._spoken[dialect.name] = dialect.marks[-1].encode() in self.page
-        return self._spoken[dialect.name]
+    def _may_have(self, dialect: Dialect) -> bool:
+        """Return whether the page can have rows of the dialect, which few pages can."""
+        if dialect.name not in self._possible:
+            self._possible[dialect.name] = dialect.marks[-1].encode() in self.page
+        return self._possible[dialect.name]
 
     def _prefixes_of(self, dialect: Dialect) -> frozenset[str]:
-        """What stands before the dialect's families, by the first marker with rows of a GPU."""
+        """Return the prefixes of the dialect's families, by the first marker with GPU rows."""
         if dialect.name not in self._prefixes:
             found = (_prefixes(self.page, marker, dialect) for marker in dialect.markers)
             self._prefixes[dialect.name] = next(filter(None, found), frozenset())
@@ -141,9 +141,10 @@ class Sheet:
 
 
 def _prefixes(page: bytes, ending: str, dialect: Dialect) -> frozenset[str]:
-    """What stands before a family of the dialect on this page.
+    """Return the prefixes of a family of the dialect on this page.
 
-    No prefix at all goes before any; of two, one is something else's.
+    If the family appears without a prefix, that is the answer. Of two prefixes, one belongs to
+    something else.
     """
     found = frozenset(
         prefix

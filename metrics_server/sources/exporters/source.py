@@ -1,4 +1,4 @@
-"""Measures pods by the pages of the exporters on their nodes."""
+"""Measures pods from the pages of the exporters on their nodes."""
 
 from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
 from functools import cache
@@ -16,8 +16,8 @@ from metrics_server.sources.exporters.pod_mapper import Attribution
 from metrics_server.sources.exporters.scraper import Page, Scraper
 from metrics_server.sources.exporters.targets import Targets
 
-# How far above the rule's maximum a value is that counts as the maximum, as a profiling ratio may
-# read a little above 1. What is further above is no value.
+# A value up to this factor above the rule's maximum counts as the maximum, as a profiling ratio can
+# be a little above 1. A higher value is rejected.
 _TOLERANCE = 1.01
 
 
@@ -27,8 +27,8 @@ class ExporterSource:
     Args:
         targets: where the exporters of a node are.
         scraper: reads their pages.
-        why_none: why a node may have no exporter, as far as that is known: a clause for a person.
-        parser: parses them; by default with the patience of an answer.
+        why_none: returns why a node may have no exporter, as a clause, or "" if that is not known.
+        parser: parses them; by default with the default patience.
     """
 
     def __init__(
@@ -46,17 +46,17 @@ class ExporterSource:
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """Measure these pods, all of one namespace, now.
 
-        A pod is covered if each GPU that a page names for it has a value that is believed: the mean
-        over some of its GPUs would be a number, but not the pod's.
+        A pod is covered if each GPU that a page names for it has an accepted value: a mean over
+        only some of its GPUs would not be the pod's value.
 
-        A terminating pod that has given its GPUs back is counted as drained: it has no sample, but
-        its work is known.
+        A terminating pod that has released its GPUs counts as drained: it has no sample, but its
+        work is known.
         """
         targets = self._targets.on_nodes({pod.node for pod in pods})
         scrapes = await self._scraper.scrape({url for urls in targets.values() for url in urls})
         pages = await self._parser.read(scrapes.outcomes, rule.readings)
         asked = frozenset((pod.namespace, pod.name) for pod in pods)
-        # Of each group that shares a GPU once, and not again for each of its pods.
+        # Computed once for each group of pods that shares a GPU, not for each pod.
         were_asked = cache(asked.issuperset)
         hosts = frozenset(host for node in targets for host in _called(node))
         samples: list[PodSample] = []
@@ -90,14 +90,14 @@ def _sample(
     were_asked: Callable[[frozenset[PodName]], bool],
     hosts: frozenset[str],
 ) -> PodSample | None:
-    """The measurement of a pod, by the pages of its node's exporters; None if it has none.
+    """Return the sample of a pod, from the pages of its node's exporters; None if it has none.
 
     Args:
-        rule: what is measured.
-        pod: of what.
-        pages: those that answered.
-        were_asked: whether all of these pods are of the question.
-        hosts: what exporters may call the nodes of these.
+        rule: the rule of the metric.
+        pod: the pod to measure.
+        pages: the pages that were read.
+        were_asked: returns whether all of these pods were selected.
+        hosts: the names that exporters may use for the nodes of the selected pods.
     """
     name = (pod.namespace, pod.name)
     read = [(page, page.attribution(rule.readings)) for page in pages]
@@ -116,10 +116,10 @@ def _sample(
                 missing.add(gpu)
     if not gpus or missing - gpus.keys():
         return None
-    # Where it requests just these, and each for itself, there can be no others.
+    # If it requests exactly these, each of them exclusively, there can be no others.
     if (pod.shareable or len(gpus) != pod.gpus) and not _are_all(pod, gpus.keys(), read):
         return None
-    # Two exporters that name more GPUs than the pod has are of two nodes, and one is out of date.
+    # Exporters that together name more GPUs than the pod has are on different nodes: one is stale.
     if len(named) > 1 and 0 < pod.gpus < len(gpus):
         return None
     return PodSample(
@@ -131,10 +131,10 @@ def _sample(
 
 
 def _are_all(pod: Pod, gpus: KeysView[str], pages: Iterable[tuple[Page, Attribution]]) -> bool:
-    """Whether these are all GPUs of a pod, by all that the pages of its node know.
+    """Return whether these are all GPUs of a pod, as far as the pages of its node show.
 
-    Where it requests more than the pages name, some have no row at all, unless other pods share
-    those that it has: then several of what it requests may be on one of them.
+    If it requests more than the pages name, some GPUs have no row at all, unless the pod shares its
+    GPUs with other pods: then several of the requested units may be on one GPU.
     """
     units: dict[str, int] = {}
     shared = False
@@ -142,7 +142,7 @@ def _are_all(pod: Pod, gpus: KeysView[str], pages: Iterable[tuple[Page, Attribut
         inventory = page.inventory()
         holding = inventory.by_pod.get((pod.namespace, pod.name))
         if holding is not None:
-            # What is told of a GPU as a whole is told of its instance too.
+            # A value of a GPU as a whole covers its instance too.
             if any(inventory.wholes.get(gpu) not in gpus for gpu in holding.gpus.keys() - gpus):
                 return False
             units |= {gpu: max(of, units.get(gpu, 0)) for gpu, of in holding.gpus.items()}
@@ -151,12 +151,12 @@ def _are_all(pod: Pod, gpus: KeysView[str], pages: Iterable[tuple[Page, Attribut
 
 
 def _has_drained(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
-    """Whether a terminating pod has given its GPUs back: its node has GPUs, and none is the pod's.
+    """Return whether a terminating pod has released its GPUs: the pages list GPUs, but not its.
 
     Args:
-        rule: what is measured.
-        pod: one without a sample.
-        pages: of all exporters of its node.
+        rule: the rule of the metric.
+        pod: a pod without a sample.
+        pages: the pages of all exporters of its node.
     """
     name = (pod.namespace, pod.name)
     read = [page.attribution(rule.readings) for page in pages]
@@ -170,12 +170,12 @@ def _has_drained(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
 def _of_its_node(
     pod: Pod, read: list[tuple[Page, Attribution]], hosts: frozenset[str]
 ) -> list[tuple[Page, Attribution]]:
-    """Those of the pages that may speak of a pod.
+    """Return the pages that may describe a pod.
 
-    An exporter goes on naming a pod that is gone, and one of the same name may by then run on
-    another node. What an exporter calls its node need not be the Node's name: before 3.x it is the
-    exporter's own pod. So a page is passed over only if it says that it is of another node that is
-    known here, or if another page, which names pods, says that it is of the pod's.
+    An exporter keeps naming a pod that is gone, and a pod of the same name may already run on
+    another node. An exporter's name for its node need not be the Node's name: before 3.x it is that
+    of the exporter's own pod. So a page is ignored only if it names another node that is known
+    here, or if another page, which names pods, names the pod's node.
     """
     called = _called(pod.node)
     own = [one for one in read if one[1].names_pods and not one[1].hosts.isdisjoint(called)]
@@ -183,9 +183,9 @@ def _of_its_node(
 
 
 def _called(node: str) -> tuple[str, ...]:
-    """What exporters may call a node: by the whole of its name, or by the first part of it."""
+    """Return the names that exporters may use for a node: its full name and its first part."""
     first = node.partition(".")[0]
-    # A name that begins with a digit may be an address, whose first part names nothing.
+    # A name that begins with a digit may be an address, whose first part is not a name.
     return (node,) if first == node or node[:1].isdigit() else (node, first)
 
 
@@ -196,7 +196,7 @@ def _with_gaps(
     targets: Mapping[str, Sequence[str]],
     pages: Mapping[str, Page | ScrapeError],
 ) -> Collection:
-    """The collection with what is known of the pods that it does not cover."""
+    """Return the collection with what is known of the pods that it does not cover."""
     nodes: dict[str, None] = {}
     failures: dict[str, TargetFailure] = {}
     answered: dict[str, Page] = {}

@@ -1,4 +1,4 @@
-"""Where the exporters of a node are: found by their Services' EndpointSlices, or listed."""
+"""Finds the exporters of a node: through their Services' EndpointSlices, or in a static list."""
 
 from collections.abc import Iterable, Mapping
 from typing import Protocol
@@ -10,20 +10,20 @@ from metrics_server.sources.pages.access import AccessKeeper
 
 
 class Targets(Protocol):
-    """The URLs to scrape for a node, and how."""
+    """The URLs to scrape for each node, and how to reach them."""
 
     def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-        """The URLs of the exporters of each of these nodes; none, where none is known."""
+        """Return the URLs of each node's exporters; an empty tuple if none is known."""
         ...
 
 
 class Way(Struct, frozen=True):
-    """How the exporters behind a Service are asked.
+    """How to scrape the exporters behind a Service.
 
     Attributes:
         scheme: http or https.
         path: the path of the metrics page.
-        access: whom to trust, and what to show.
+        access: the TLS settings and credentials.
     """
 
     scheme: str
@@ -34,13 +34,12 @@ class Way(Struct, frozen=True):
 class DiscoveredTargets:
     """The exporters behind the configured Services, each at its own address.
 
-    Never the Service's address: a request to that reaches the exporter of some node, not of the
-    node that was meant.
+    Never the Service's address: a request to that reaches the exporter of an arbitrary node.
 
     Args:
-        endpoints: the ready addresses, by node.
-        ways: how the exporters behind each Service are asked.
-        by_address: whether nodes are looked for by address where an endpoint does not name its.
+        endpoints: the ready endpoints, by node.
+        ways: how to scrape the exporters behind each Service.
+        by_address: whether an endpoint without a node name is matched to a node by address.
     """
 
     def __init__(
@@ -57,34 +56,34 @@ class DiscoveredTargets:
         return len(self._endpoints)
 
     def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-        """The URLs of the exporters of each of these nodes; none, where none is ready."""
-        self._follow()
+        """Return the URLs of each node's exporters; an empty tuple if none is ready."""
+        self._refresh()
         return {node: self._urls.get(node, ()) for node in nodes}
 
     def access(self, url: str) -> AccessKeeper:
-        """How the exporters of this one's Service are reached.
+        """Return how to reach the exporter at this URL.
 
         Raises:
-            KeyError: there is no such exporter now.
+            KeyError: there is no exporter at this URL now.
         """
-        self._follow()
+        self._refresh()
         return self._access[url]
 
     def why_none(self) -> str:
-        """The first endpoint of which it is not known which node it reports on."""
+        """Return a clause about the first endpoint whose node is not known; "" if there is none."""
         unplaced = self._endpoints.unplaced()
         if not unplaced:
             return ""
         first = unplaced[0]
-        told = f"an endpoint of Service {first.service}, {first.host}, has no nodeName"
+        problem = f"an endpoint of Service {first.service}, {first.host}, has no nodeName"
         if len(unplaced) > 1:
-            told += f" (nor have {len(unplaced) - 1} others)"
+            problem += f" (nor do {len(unplaced) - 1} others)"
         if self._matched_by_address:
-            return f"{told}, and its address is not that of exactly one node"
-        return f"{told}: set it in the EndpointSlice, or set exporters.matchNodesByAddress"
+            return f"{problem}, and its address does not belong to exactly one node"
+        return f"{problem}: set it in the EndpointSlice, or set exporters.matchNodesByAddress"
 
-    def _follow(self) -> None:
-        """Spell out the URLs again if an endpoint has changed."""
+    def _refresh(self) -> None:
+        """Build the URLs again if an endpoint has changed."""
         by_node = self._endpoints.by_node()
         if by_node is self._seen:
             return
@@ -101,11 +100,11 @@ class DiscoveredTargets:
 
 
 class StaticTargets:
-    """Exporters listed by URL. Their nodes are not known, so each serves for every node.
+    """Exporters listed by URL. Their nodes are not known, so each is used for every node.
 
     Args:
         urls: their pages.
-        access: whom to trust, and what to show.
+        access: the TLS settings and credentials.
     """
 
     def __init__(self, urls: Iterable[str], access: AccessKeeper | None = None) -> None:
@@ -116,13 +115,13 @@ class StaticTargets:
         return len(self._urls)
 
     def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-        """All URLs, for each node."""
+        """Return all URLs for each node."""
         return dict.fromkeys(nodes, self._urls)
 
     def access(self, url: str) -> AccessKeeper:  # noqa: ARG002 - the same for all of them
-        """How each of them is reached."""
+        """Return how to reach each of them."""
         return self._keeper
 
     def why_none(self) -> str:
-        """Nothing: each node has all of them."""
+        """Return "": each node has all of them."""
         return ""

@@ -1,4 +1,4 @@
-"""How exporters are to be reached: whom to trust, and what to show, from files that may rotate."""
+"""TLS settings and credentials for exporters, from files that may be rotated."""
 
 import asyncio
 import base64
@@ -12,21 +12,21 @@ from msgspec import Struct
 from metrics_server.common.lookups import SharedLookups
 from metrics_server.errors import ScrapeError
 
-# As often as client-go reads a projected token again.
+# As often as client-go rereads a projected token.
 _REFRESH_SECONDS = 60
-# No token is as long as a sixteenth of it, which is the most that is kept.
+# A value is kept if it takes up to a sixteenth of this, which no token exceeds.
 _MAX_BYTES = 1024 * 1024
 
 
 class AccessFiles(Struct, frozen=True):
-    """Where the means of access are.
+    """The files with the TLS settings and credentials.
 
     Attributes:
-        ca_file: authorities to verify exporters by, PEM; None trusts those of the system.
-        server_name: the name that their certificates must have, in place of their address.
-        bearer_token_file: a token to show.
-        username: of basic authentication.
-        password_file: its password.
+        ca_file: CA certificates to verify exporters with, PEM; None trusts the system's.
+        server_name: the name that their certificates must have, instead of their address.
+        bearer_token_file: a bearer token.
+        username: the user of basic authentication.
+        password_file: that user's password.
     """
 
     ca_file: Path | None = None
@@ -37,12 +37,12 @@ class AccessFiles(Struct, frozen=True):
 
 
 class Access(Struct, frozen=True):
-    """What one scrape needs.
+    """The TLS settings and credentials of one scrape.
 
     Attributes:
-        context: verifies an exporter behind TLS.
-        server_name: the name to verify; None means the host of its URL.
-        headers: what proves who asks; never to be logged.
+        context: verifies an exporter that uses TLS.
+        server_name: the name to verify; None means the host in the URL.
+        headers: the credentials; must never be logged.
     """
 
     context: ssl.SSLContext
@@ -54,11 +54,11 @@ class Access(Struct, frozen=True):
 
 
 class AccessKeeper:
-    """Reads the files, and reads them again each minute, or when an exporter refused.
+    """Reads the files, and rereads them every minute, or after an exporter rejected them.
 
     Args:
-        files: where they are; None trusts the system's authorities and shows nothing.
-        clock: seconds, from any start.
+        files: the files; None trusts the system's CA certificates and sends no credentials.
+        clock: seconds, on a monotonic clock.
     """
 
     def __init__(
@@ -70,15 +70,15 @@ class AccessKeeper:
         )
 
     async def current(self) -> Access:
-        """The means of access as they are now.
+        """Return the current TLS settings and credentials.
 
         Raises:
-            ScrapeError: a file cannot be read, or has not what it should.
+            ScrapeError: a file cannot be read, or does not contain what it should.
         """
         return await self._access.get(None, lambda: asyncio.to_thread(_read, self._files))
 
     def refused(self) -> None:
-        """An exporter did not accept what was shown: it is read again for the next scrape."""
+        """Reread the files at the next scrape, as an exporter rejected the credentials."""
         self._access.forget(None)
 
 
@@ -94,10 +94,10 @@ def _read(files: AccessFiles) -> Access:
             pair = f"{files.username}:{password}".encode()
             headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
     except (OSError, UnicodeDecodeError, ssl.SSLError) as error:
-        # What a file of secrets holds is not told, not even where it could not be read.
+        # The contents of a secret file are never reported, not even if it cannot be decoded.
         why = error.strerror if isinstance(error, OSError) else type(error).__name__
         raise ScrapeError(
-            f"was not asked: a file under exporters.tls or exporters.auth cannot be used ({why})",
+            f"was not scraped: a file under exporters.tls or exporters.auth cannot be used ({why})",
             "credentials",
         ) from None
     return Access(context, files.server_name, headers)

@@ -1,4 +1,4 @@
-"""Connections to exporters, of which none can hold up the event loop."""
+"""Connections to exporters that cannot block the event loop."""
 
 import asyncio
 from functools import partial
@@ -12,17 +12,17 @@ from aiohttp.streams import StreamReader
 
 # Idle connections outlive the HPA's period of 15 s, so that a scrape seldom has to connect.
 _KEEPALIVE_SECONDS = 60
-# No exporter sends an interim response (1xx) at all.
+# No exporter sends interim responses (1xx).
 _MOST_INTERIM = 4
-# Bytes that are parsed before it is looked at what they are.
+# How many bytes are parsed before the result is checked.
 _SLICE_BYTES = 4096
 
 
 class BoundedConnection(ResponseHandler):
-    """A connection that is closed when interim responses come without end.
+    """A connection that is closed if it receives endless interim responses.
 
-    aiohttp passes these over, as many as there are, and while they come fast enough nothing else
-    gets its turn: no deadline either.
+    aiohttp skips them, however many arrive, and while they arrive fast enough no other task gets
+    its turn, not even a deadline.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -30,12 +30,12 @@ class BoundedConnection(ResponseHandler):
         self._interim = 0
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Take the head of a response."""
+        """Handle the head of a response."""
         self._interim = self._interim + 1 if data[0].code < HTTPStatus.OK else 0
         super().feed_data(data, size)
 
     def data_received(self, data: bytes) -> None:
-        """Take what has come: a little at a time, until it is the body of a response."""
+        """Handle received bytes: a little at a time, until the body of a response begins."""
         while len(data) > _SLICE_BYTES and (self._payload is None or self._payload.is_eof()):
             super().data_received(data[:_SLICE_BYTES])
             data = data[_SLICE_BYTES:]
@@ -45,18 +45,18 @@ class BoundedConnection(ResponseHandler):
         self._is_endless()
 
     def _is_endless(self) -> bool:
-        """Whether there were too many interim responses; the connection is closed then."""
+        """Return whether there were too many interim responses, and if so close the connection."""
         if self._interim <= _MOST_INTERIM:
             return False
         self._buffer.clear()
-        self.set_exception(BadHttpMessage("interim responses (1xx) without end"))
+        self.set_exception(BadHttpMessage("endless interim responses (1xx)"))
         if self.transport is not None:
             self.transport.abort()
         return True
 
 
 class BoundedConnector(TCPConnector):
-    """Connects to exporters. How many at once is decided by the lanes of the scraper."""
+    """Connects to exporters. The lanes of the scraper limit how many at once."""
 
     def __init__(self) -> None:
         super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS)
@@ -65,5 +65,5 @@ class BoundedConnector(TCPConnector):
         def connection() -> ResponseHandler:
             return BoundedConnection(loop)
 
-        # aiohttp has no other place to say so.
+        # aiohttp offers no other way to set it.
         self._factory = partial(connection)

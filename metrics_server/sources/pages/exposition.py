@@ -2,8 +2,8 @@
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/, "Text format details".
 
-Tolerant of lines, strict about each: a row that cannot be read exactly is lost and costs no other
-row. Time is linear in the page, whatever is on it.
+A row that cannot be read exactly is dropped, without affecting other rows. Parsing takes linear
+time, whatever the page contains.
 """
 
 import re
@@ -12,33 +12,33 @@ from contextlib import suppress
 
 from msgspec import Struct
 
-# Runs of characters are possessive, and at every point one alternative alone can match: a row that
-# does not fit leaves nothing to try again.
+# Quantifiers are possessive, and at every point only one alternative can match: a row that does not
+# match causes no backtracking.
 _BLANKS = r"[ \t]*+"
 _NAME = r"[a-zA-Z_][a-zA-Z0-9_]*+"
 _EQUALS = rf"{_BLANKS}={_BLANKS}"
 _TEXT = r'[^"\\\n]*+(?:\\["\\n][^"\\\n]*+)*'
 _LABEL = rf'{_NAME}{_EQUALS}"{_TEXT}"{_BLANKS}(?:,{_BLANKS}|(?=\}}))'
-# What Go's ParseFloat takes, but for hexadecimal floats, which Prometheus takes neither.
+# What Go's ParseFloat accepts, except hexadecimal floats, which Prometheus does not accept either.
 _NUMBER = (
     r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?"
     r"|[+-]?[iI][nN][fF](?:[iI][nN][iI][tT][yY])?"
     r"|[nN][aA][nN]"
 )
 _TIMESTAMP = r"[+-]?[0-9]{1,19}"
-# What follows the family's name in a row. "\r" may end the line, as prometheus_client has it.
+# What follows the family's name in a row. "\r" may end the line, as in prometheus_client.
 _ROW = re.compile(
     (
         rf"(?:{_BLANKS}\{{{_BLANKS}((?:{_LABEL})*)\}}{_BLANKS}|[ \t]++)"
         rf"({_NUMBER})(?:[ \t]++{_TIMESTAMP})?{_BLANKS}\r?\n"
     ).encode()
 )
-# The same as exporters write it nearly always, without blanks and escapes: twice as fast to read.
+# The same without blanks and escapes, as nearly all exporters write it: twice as fast to match.
 _PLAIN_LABEL = rf'{_NAME}="[^"\\\n]*+"(?:,|(?=\}}))'
 _PLAIN_ROW = re.compile(rf"\{{((?:{_PLAIN_LABEL})*)\}} ({_NUMBER})\n".encode())
-# What may stand before the end of a family's name, in its line.
+# What may come before the ending of a family's name on its line.
 _PREFIX = re.compile(rb"[ \t]*+([a-zA-Z_:][a-zA-Z0-9_:]*+)?")
-# A row up to its last brace; and the labels at the start of what stands in it.
+# A row up to its last brace; and the labels at the start of its contents.
 _LABELLED = re.compile(rb"\n[ \t]*+[a-zA-Z_:][a-zA-Z0-9_:]*+[ \t]*+\{[ \t]*+([^\n]*)\}")
 _LABELS = re.compile(rf"((?:{_LABEL})*+)\}}".encode())
 _PAIRS = re.compile(rf'({_NAME}){_EQUALS}"({_TEXT})"')
@@ -49,8 +49,8 @@ class Row(Struct, frozen=True, gc=False):
     """A row of a family.
 
     Attributes:
-        labels: what stands between its braces, well formed, for `parse_labels`. Most readers see
-            the same labels again and again, and need to parse them once.
+        labels: the well-formed text between its braces, for `parse_labels`. Most callers see the
+            same labels many times, and need to parse them only once.
         value: its value; NaN and infinities are values too.
     """
 
@@ -59,14 +59,14 @@ class Row(Struct, frozen=True, gc=False):
 
 
 def rows(page: bytes, family: str) -> list[Row]:
-    """The rows of one family, in the order of the page.
+    """Return the rows of one family, in the order of the page.
 
-    The rest of the page is not looked at. Rows are lost whose labels or value cannot be read
-    exactly, or that are not UTF-8; so is a last line without its line feed, for its value may be
-    cut short. A timestamp is allowed and ignored.
+    The rest of the page is ignored. A row is dropped if its labels or value cannot be read exactly
+    or if it is not UTF-8, and so is a last line without a line feed, as its value may be cut short.
+    A timestamp is allowed and ignored.
 
     Args:
-        page: the body of an exporter's answer.
+        page: the body of an exporter's response.
         family: the exact name of the rows, such as DCGM_FI_DEV_GPU_UTIL.
     """
     name = family.encode()
@@ -76,12 +76,12 @@ def rows(page: bytes, family: str) -> list[Row]:
     end = 0
     while (at := page.find(name, end)) >= 0:
         row = None
-        # The rows of a family mostly follow one another. Elsewhere than at the start of its line,
-        # the name is part of a comment, of a label or of another name.
+        # The rows of a family usually follow one another. Unless it is at the start of a line, the
+        # name is part of a comment, of a label or of another name.
         if at == end or not page[page.rfind(b"\n", 0, at) + 1 : at].strip(b" \t"):
             row = plain(page, at + length) or any_row(page, at + length)
         if row is None:
-            # One line is looked at once, however often it has the name.
+            # A line is examined once, however often it contains the name.
             end = page.find(b"\n", at) + 1
             if end == 0:
                 break
@@ -96,9 +96,9 @@ def rows(page: bytes, family: str) -> list[Row]:
 
 
 def prefixed_rows(page: bytes, ending: str) -> list[tuple[str, Row]]:
-    """The rows of every family whose name ends so, each with what stands before the ending.
+    """Return the rows of every family whose name has this ending, each with the name's prefix.
 
-    Like `rows` in all else.
+    Otherwise the same as `rows`.
     """
     name = ending.encode()
     found: list[tuple[str, Row]] = []
@@ -120,14 +120,14 @@ def prefixed_rows(page: bytes, ending: str) -> list[tuple[str, Row]]:
 
 
 def label_texts(page: bytes) -> set[str]:
-    """The labels of every row of a page, of all families, each distinct text once.
+    """Return the labels of every row of a page, of all families, each distinct text once.
 
-    A row whose value is a text, or is missing, counts too: it has no value, but it tells what
-    there is. Rows without labels, or whose labels cannot be read exactly, are left out.
+    A row whose value is text or missing counts too: it has no value, but its labels name a GPU.
+    Rows without labels, or whose labels cannot be read exactly, are left out.
     """
     found: set[str] = set()
     for text in set(_LABELLED.findall(b"\n" + page)):
-        # A text for a value may have a brace too, so that more than the labels was taken.
+        # If the value is text with a brace in it, more than the labels was matched.
         labels = _LABELS.match(text + b"}")
         if labels:
             with suppress(UnicodeDecodeError):
@@ -136,18 +136,18 @@ def label_texts(page: bytes) -> set[str]:
 
 
 def parse_labels(labels: str) -> Mapping[str, str | None]:
-    """The labels of a row, by name.
+    """Return the labels of a row, by name.
 
     Args:
-        labels: as a `Row` has them: well formed.
+        labels: well-formed, as in a `Row`.
 
     Returns:
-        Each label's value with its escapes decoded; None for a label that is there twice with
-        different values, as dcgm-exporter 4.0 to 4.8.2 writes them when a label of the pod has
-        the name of one of its own.
+        Each label's value with its escapes decoded; None for a label that appears twice with
+        different values, as dcgm-exporter 4.0 to 4.8.2 writes it if a label of the pod has the
+        name of one of its own.
     """
     if "\\" not in labels:
-        # Without an escape each quote begins or ends a value: nearly always, and quickly split.
+        # Without an escape, as nearly always, each quote begins or ends a value: a split is enough.
         texts = labels.split('"')
         names = [name.strip("\t ,=") for name in texts[:-1:2]]
         quick: dict[str, str | None] = dict(zip(names, texts[1::2], strict=True))

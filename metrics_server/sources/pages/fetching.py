@@ -1,4 +1,4 @@
-"""One GET of one exporter's page: the whole page, or how it failed in words for a person."""
+"""Fetches an exporter's page: the whole page, or an error with a readable message."""
 
 import aiohttp
 from aiohttp import hdrs
@@ -12,19 +12,19 @@ from metrics_server.sources.pages.access import AccessKeeper
 from metrics_server.sources.pages.connection import BoundedConnector
 from metrics_server.sources.pages.room import PageRoom
 
-# Far above a GPU's labels with all labels of its pod. One line is read in one piece.
+# Far more than a GPU's labels with all labels of its pod. A line is parsed in one step.
 _MOST_LINE_BYTES = 64 * 1024
 _MIB = 1024 * 1024
-# Of a header's value, so that the rest of the sentence is seen too.
+# Of a header's value, so that the rest of the message is visible too.
 _MOST_SHOWN = 60
 
 
 class PageLimits(Struct, frozen=True):
-    """How much a page may be.
+    """The limits of a page.
 
     Attributes:
-        bytes: its size.
-        lines: how many lines it may have; what a page costs goes by them.
+        bytes: how many bytes it may have.
+        lines: how many lines it may have; they determine what a page costs.
     """
 
     bytes: int = 8 * _MIB
@@ -32,17 +32,17 @@ class PageLimits(Struct, frozen=True):
 
 
 def exporter_session() -> aiohttp.ClientSession:
-    """A session for exporters alone; it must be made in the loop that uses it."""
+    """Return a session for exporters only; call it in the event loop that uses the session."""
     return aiohttp.ClientSession(
         connector=BoundedConnector(),
         cookie_jar=aiohttp.DummyCookieJar(),
-        # The deadline is the scraper's, around all of it.
+        # The scraper has a deadline that covers everything.
         timeout=aiohttp.ClientTimeout(),
         auto_decompress=False,
         headers={
             hdrs.ACCEPT: "text/plain;version=0.0.4",
-            # A page that was cut while compressed, or that grows without bounds as it is
-            # decompressed, is one more thing that can go wrong, for a page of some 100 kB.
+            # Compressed pages can be truncated or grow without bounds when decompressed: not worth
+            # the risk for a page of some 100 kB.
             hdrs.ACCEPT_ENCODING: "identity",
             hdrs.USER_AGENT: f"gpu-metrics-server/{__version__}",
         },
@@ -56,29 +56,29 @@ async def fetch(
     limits: PageLimits,
     room: PageRoom,
 ) -> bytes:
-    """The page at a URL.
+    """Fetch the page at a URL.
 
     Args:
         session: from `exporter_session`.
-        url: of the page.
-        keeper: how it is reached.
-        limits: how much the page may be.
-        room: what it takes of the room for all pages.
+        url: the URL of the page.
+        keeper: the TLS settings and credentials.
+        limits: the limits of the page.
+        room: the memory of this page, within that of all pages.
 
     Raises:
-        ScrapeError: there is no whole page, and why.
+        ScrapeError: the page could not be fetched completely.
     """
     try:
         return await _get(session, url, keeper, limits, room)
     except aiohttp.ClientPayloadError:
         raise ScrapeError("cut its page short", "cut-short") from None
     except aiohttp.ServerDisconnectedError:
-        raise ScrapeError("closed the connection without an answer", "unreachable") from None
+        raise ScrapeError("closed the connection without answering", "unreachable") from None
     except aiohttp.ClientResponseError as error:
-        told = _in_brief(error)
-        raise ScrapeError(f"sent what is not HTTP: {told}", "not-http") from None
+        brief = _in_brief(error)
+        raise ScrapeError(f"did not send valid HTTP: {brief}", "not-http") from None
     except TimeoutError:
-        raise  # an OSError, but not one of the connection's
+        raise  # an OSError, but not a connection error
     except (aiohttp.ClientError, OSError, ValueError) as error:
         raise ScrapeError(f"could not be reached: {why(error)}", "unreachable") from None
 
@@ -92,8 +92,10 @@ async def _get(
 ) -> bytes:
     access = await keeper.current()
     if access.headers and not url.lower().startswith("https:"):
-        raise ScrapeError("was not asked: exporters.auth would go in the clear", "credentials")
-    # A redirect is not followed: it could lead anywhere, and the credentials with it.
+        raise ScrapeError(
+            "was not scraped: exporters.auth would be sent in the clear", "credentials"
+        )
+    # A redirect is not followed: it could send the credentials anywhere.
     async with session.get(
         url,
         allow_redirects=False,
@@ -111,11 +113,11 @@ async def _get(
         encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
         if encoding.lower() != "identity":
             kind = printable(encoding, _MOST_SHOWN)
-            raise ScrapeError(f"sent a page that is compressed ({kind})", "not-text")
-        # Without either, a page ends where the connection does, and a part looks like the whole.
+            raise ScrapeError(f"sent a compressed page ({kind})", "not-text")
+        # Without either, the page ends when the connection does, and a truncated page looks whole.
         if hdrs.CONTENT_LENGTH not in response.headers and not _is_chunked(response):
             raise ScrapeError(
-                "sent a page without its length, of which a part would look like the whole",
+                "sent a page without a length, so that a part of it would pass for the whole",
                 "cut-short",
             )
         return await _read(response.content, limits, room)
@@ -131,25 +133,24 @@ async def _read(content: aiohttp.StreamReader, limits: PageLimits, room: PageRoo
             )
         if not room.grow(len(body)):
             raise ScrapeError(
-                "sent a long page while the pages of others took all the memory that there is for "
-                "long pages",
+                "sent a long page while other exporters' pages took all the memory for long pages",
                 "too-large",
             )
     if b"\0" in body:
         raise ScrapeError("sent bytes that are not text", "not-text")
-    # The format has each line end with a line feed: a page without its last one is a part.
+    # In this format each line ends with a line feed: a page without the last one is truncated.
     if body and not body.endswith(b"\n"):
-        raise ScrapeError("cut its page short: the last line has no end", "cut-short")
+        raise ScrapeError("cut its page short: the last line has no line feed", "cut-short")
     if _has_line_above(body, _MOST_LINE_BYTES):
         raise ScrapeError(f"sent a line of more than {_MOST_LINE_BYTES} bytes", "too-large")
     return bytes(body)
 
 
 def _has_line_above(body: bytearray, most: int) -> bool:
-    """Whether a line of a page, each with its line feed, has more bytes than this."""
+    """Return whether a line, including its line feed, is longer than this."""
     start = 0
     while len(body) - start > most:
-        # The last line to end within that reach; those before it are shorter yet.
+        # The last line that ends within the limit; those before it are shorter.
         end = body.rfind(b"\n", start, start + most)
         if end < 0:
             return True
@@ -162,5 +163,5 @@ def _is_chunked(response: aiohttp.ClientResponse) -> bool:
 
 
 def _in_brief(error: aiohttp.ClientResponseError) -> str:
-    """What was wrong with the head of a response, without the arrow that points to it."""
+    """Return what is wrong with the head of a response, without the arrow that points to it."""
     return " ".join(error.message.split()).rstrip(" ^:")

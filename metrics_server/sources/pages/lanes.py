@@ -1,4 +1,4 @@
-"""How many exporters are asked at once, and whose turn is next."""
+"""Limits how many exporters are scraped at once, and decides which is next."""
 
 import asyncio
 from collections import deque
@@ -7,29 +7,29 @@ from contextlib import asynccontextmanager
 
 
 class Lane:
-    """So many at a time, each for so long; whoever takes longer goes on, and makes room.
+    """A limited number of places, each for a limited time; a slower scrape goes on without one.
 
-    Questions take turns: one about a thousand exporters delays one about a single exporter by no
-    more than one scrape.
+    Requests take turns: a request for a thousand exporters delays a request for a single exporter
+    by no more than one scrape.
 
     Args:
-        width: how many at a time.
-        patience: after how many seconds one makes room for the next.
+        width: how many places there are.
+        patience: after how many seconds a scrape gives up its place.
     """
 
     def __init__(self, width: int, patience: float) -> None:
         self._free = width
         self._patience = patience
-        # By question, in the order of their turns.
+        # By request, in the order of their turns.
         self._waiting: dict[object, deque[asyncio.Future[None]]] = {}
 
     def line_up(self, turn: asyncio.Future[None], question: object) -> None:
-        """Wait for a place on behalf of a question.
+        """Queue for a place on behalf of a request.
 
         Args:
-            turn: gets a result when there is a place. It may wait for several questions, and then
-                takes the first place that any of them gets.
-            question: whatever tells it from others.
+            turn: gets a result when there is a place. It may be queued for several requests, and
+                then takes the first place that any of them gets.
+            question: identifies the request.
         """
         if self._free:
             self._free -= 1
@@ -39,19 +39,19 @@ class Lane:
 
     @asynccontextmanager
     async def place(self, turn: asyncio.Future[None]) -> AsyncIterator[None]:
-        """The place that a turn waits for."""
+        """Wait for the place of a turn, and keep it."""
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
                 self._give()
             raise
-        held = True
+        has_place = True
 
         def make_room() -> None:
-            nonlocal held
-            if held:
-                held = False
+            nonlocal has_place
+            if has_place:
+                has_place = False
                 self._give()
 
         timer = asyncio.get_running_loop().call_later(self._patience, make_room)
@@ -62,7 +62,7 @@ class Lane:
             make_room()
 
     def _give(self) -> None:
-        """Give a free place to the question whose turn it is."""
+        """Give a free place to the request whose turn it is."""
         while self._waiting:
             question = next(iter(self._waiting))
             turns = self._waiting.pop(question)

@@ -1,17 +1,17 @@
-"""How many bytes the pages of all exporters may take at a time."""
+"""Limits how many bytes the pages of all exporters take at a time."""
 
 _FREE_BYTES = 512 * 1024
-"""Far above the page of a node with 8 GPUs: no exporter's long page can keep such a page out."""
+"""Far more than the page of a node with 8 GPUs: long pages never keep such a page out."""
 
 
 class Room:
-    """Bytes that long pages share. Each page has its first half MiB in any case.
+    """The bytes that long pages share. The first half MiB of each page is not counted.
 
     Args:
-        limit: how many bytes all pages together may take beyond those.
+        limit: how many bytes all pages together may take beyond that.
 
     Attributes:
-        taken: how many they take.
+        taken: how many bytes are taken.
     """
 
     def __init__(self, limit: int) -> None:
@@ -20,7 +20,7 @@ class Room:
 
 
 class PageRoom:
-    """The room that one page takes.
+    """The bytes that one page takes.
 
     Args:
         room: shared by all pages.
@@ -31,7 +31,7 @@ class PageRoom:
         self._taken = 0
 
     def grow(self, size: int) -> bool:
-        """Let the page have this size; False if there is no room for that."""
+        """Let the page grow to this size; return False if there is no room."""
         more = max(0, size - _FREE_BYTES) - self._taken
         if self._room.taken + more > self._room.limit:
             return False
@@ -40,6 +40,6 @@ class PageRoom:
         return True
 
     def release(self) -> None:
-        """Give the room back."""
+        """Release the bytes of this page."""
         self._room.taken -= self._taken
         self._taken = 0
