@@ -77,7 +77,7 @@ class LimitedHandler(web.RequestHandler):
         super().__init__(
             manager,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type] # it is how aiohttp is told to have none
+            access_log=None,  # type: ignore[arg-type] # aiohttp's way to turn it off
             keepalive_timeout=limits.keepalive,
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_LINE_BYTES,
