@@ -178,7 +178,7 @@ class LimitedHandler(web.RequestHandler):
     def _may_stay(self, request: web.BaseRequest, response: web.StreamResponse) -> bool:
         """Whether the connection is kept after an answer.
 
-        A request's body is never read, so the next request could not be told apart from it. And
+        A request's body is never read, so the next request could not be separated from it. And
         unknown peers have no reason to keep a connection.
         """
         if request.body_exists:
