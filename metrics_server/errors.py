@@ -134,7 +134,7 @@ class TooManyReviewsError(RequestError):
     def __init__(self) -> None:
         super().__init__(
             "too many different requests or tokens at once: the Kubernetes API has to review each "
-            "of them; ask less often"
+            "of them; send fewer"
         )
 
 
@@ -170,7 +170,7 @@ class NotAcceptableError(RequestError):
 
     def __init__(self, accept: str, offered: Iterable[str]) -> None:
         super().__init__(
-            f'"{printable(accept)}" accepts none of what is offered: {", ".join(offered)}'
+            f'"{printable(accept)}" matches none of the media types offered: {", ".join(offered)}'
         )
 
 
@@ -189,7 +189,7 @@ class CounterAskedError(RequestError):
 
     def __init__(self, metric: str, instead: str) -> None:
         super().__init__(
-            f'"{printable(metric)}" is a counter: it only ever grows, and replicas that follow it '
+            f'"{printable(metric)}" is a counter: it only ever grows, and replicas scaled on it '
             f"would only grow with it; ask for {instead}"
         )
 

@@ -98,7 +98,7 @@ def format_quantity(value: float, decimals: int) -> str:
             f"{value} is not a quantity for an HPA: it must be a number from 0 to {QUANTITY_LIMIT}"
         )
     if not 0 <= decimals <= _MAX_DECIMALS:
-        raise ValueError(f"{decimals} decimal places: there can be 0 to {_MAX_DECIMALS}")
+        raise ValueError(f"{decimals} decimal places: it must be from 0 to {_MAX_DECIMALS}")
     # From the shortest decimal of the float: 0.285 should round up, though the float is slightly
     # below it.
     exact = Decimal(repr(float(value)))

@@ -77,7 +77,7 @@ class LimitedHandler(web.RequestHandler):
         super().__init__(
             manager,
             loop=loop,
-            access_log=None,  # type: ignore[arg-type] # it is how aiohttp is told to have none
+            access_log=None,  # type: ignore[arg-type] # aiohttp's way to turn it off
             keepalive_timeout=limits.keepalive,
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_LINE_BYTES,
@@ -178,7 +178,7 @@ class LimitedHandler(web.RequestHandler):
     def _may_stay(self, request: web.BaseRequest, response: web.StreamResponse) -> bool:
         """Whether the connection is kept after an answer.
 
-        A request's body is never read, so the next request could not be told apart from it. And
+        A request's body is never read, so the next request could not be separated from it. And
         unknown peers have no reason to keep a connection.
         """
         if request.body_exists:

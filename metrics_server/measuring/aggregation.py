@@ -143,7 +143,7 @@ def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingE
             else f"{told} (is one Running there, and its Service listed under exporters.services?)"
         )
     covered, asked = len(collection.samples), collection.asked - collection.drained
-    needed = "" if not covered else f" (fallback.minCoverage asks for {min_coverage:.0%})"
+    needed = "" if not covered else f" (fallback.minCoverage requires {min_coverage:.0%})"
     return MeasurementMissingError(
         _within(f"{covered} of {asked} pods have a measurement{needed}: ", gaps), label
     )

@@ -107,7 +107,7 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
         )
     states = Counter(_state(pod) for pod in with_gpu)
     raise NoPodMeasurableError(
-        f"GPU pods {where} ({len(with_gpu)}), but none of them can be measured yet: "
+        f"GPU pods {where} ({len(with_gpu)}), but none can be measured yet: "
         + ", ".join(f"{count} {state}" for state, count in states.most_common())
     )
 

@@ -53,7 +53,7 @@ class Monitor:
         )
         self._scrapes = Histogram(
             f"{_PREFIX}_scrape_duration_seconds",
-            "Time of a scrape of an exporter, by outcome.",
+            "Time to scrape an exporter, by outcome.",
             ("outcome",),
             buckets=_SECONDS,
             registry=registry,
@@ -185,7 +185,7 @@ class Monitor:
         """Report how many objects of each kind are held in memory."""
         objects = Gauge(
             f"{_PREFIX}_cached_objects",
-            "Objects held in memory, by kind.",
+            "Objects kept in memory, by kind.",
             ("kind",),
             registry=self._registry,
         )

@@ -66,7 +66,7 @@ async def certificates(
     files = _certificate_files(options)
     if files and options.self_managed_certs:
         raise ConfigurationError(
-            "--self-managed-certs and files of certificates exclude each other"
+            "--self-managed-certs and certificate files are mutually exclusive"
         )
     # A placeholder until the first real pair; never used to serve where one is to come.
     authority = Authority("gpu-metrics-server")
@@ -87,8 +87,8 @@ async def certificates(
         )
         return Certificates(tls, managed.run, managed.check)
     log.warning(
-        "serving with a certificate made for this run, which no client trusts; "
-        "give --self-managed-certs, or --cert-dir"
+        "serving with a temporary certificate that no client trusts; "
+        "use --self-managed-certs or --cert-dir"
     )
     return Certificates(tls, None, lambda: None, authority.bundle)
 
@@ -126,7 +126,7 @@ async def trust(
     }
     files = TrustFiles({flag: path for flag, path in named.items() if path is not None})
     if options.requestheader_allowed_names and options.requestheader_client_ca_file is None:
-        raise ConfigurationError(f"--requestheader-allowed-names goes with {_REQUEST_HEADER_CA}")
+        raise ConfigurationError(f"--requestheader-allowed-names requires {_REQUEST_HEADER_CA}")
     await files.load()
     authenticator = Authenticator(TokenReviews(client), monitor.authenticated)
     guard = Guard(
@@ -182,11 +182,12 @@ def _certificate_files(options: ServeOptions) -> tuple[Path, Path] | None:
     if options.cert_dir is not None:
         if certificate or key:
             raise ConfigurationError(
-                "--cert-dir stands for --tls-cert-file and --tls-private-key-file: give one of them"
+                "--cert-dir replaces --tls-cert-file and --tls-private-key-file: use one or "
+                "the other"
             )
         return options.cert_dir / "tls.crt", options.cert_dir / "tls.key"
     if certificate and key:
         return certificate, key
     if certificate or key:
-        raise ConfigurationError("--tls-cert-file and --tls-private-key-file go together")
+        raise ConfigurationError("--tls-cert-file and --tls-private-key-file must be set together")
     return None

@@ -226,7 +226,7 @@ async def test_a_path_that_is_none(client: Client, path: str) -> None:
     ],
 )
 async def test_all_namespaces_at_once(client: Client, path: str, metric: str) -> None:
-    """What `kubectl get -A` asks for, and an HPA never, is 400: one namespace must be named."""
+    """What `kubectl get -A` asks for, and an HPA never, is 400: a request names one namespace."""
     asked = f"/apis/{GROUP_VERSION}/{path.format(metric=metric)}"
     status = (await client.ask(f"{asked}?labelSelector=app%3Dinference")).error()
     assert (status.code, status.reason) == (400, "BadRequest")

@@ -210,7 +210,7 @@ async def test_no_acceptable_form(client: Client, accept: str) -> None:
     status = (await client.ask(METRIC, {hdrs.ACCEPT: accept})).error()
     assert (status.code, status.reason) == (406, "NotAcceptable")
     assert status.message.startswith(
-        f'"{accept}" accepts none of what is offered: application/json'
+        f'"{accept}" matches none of the media types offered: application/json'
     )
 
 
@@ -588,7 +588,7 @@ async def test_none_is_ready_yet() -> None:
     assert await asked(pods) == (
         HTTPStatus.SERVICE_UNAVAILABLE,
         (
-            'GPU pods in namespace "default" match "app=x" (4), but none of them can be measured '
+            'GPU pods in namespace "default" match "app=x" (4), but none can be measured '
             "yet: 2 Running but not Ready, 1 Pending, 1 terminating"
         ),
     )
@@ -716,7 +716,7 @@ async def test_too_few_pods_are_covered() -> None:
     assert await asked(pods, page({("default", "a"): [50]})) == (
         HTTPStatus.SERVICE_UNAVAILABLE,
         (
-            "1 of 3 pods have a measurement (fallback.minCoverage asks for 50%): the exporters "
+            "1 of 3 pods have a measurement (fallback.minCoverage requires 50%): the exporters "
             "answered but gave no value for pod b, pod c; the page names other pods, but not pod b"
             f": {NOT_NAMED}"
         ),

@@ -177,8 +177,8 @@ def test_a_wrong_configuration_file(
     ("arguments", "sentence"),
     [
         (["--kubeconfig", "/nowhere/kubeconfig"], "the kubeconfig /nowhere/kubeconfig does not"),
-        (["--tls-cert-file", "/nowhere/tls.crt"], "--tls-private-key-file go together"),
-        (["--tls-private-key-file", "/nowhere/tls.key"], "--tls-private-key-file go together"),
+        (["--tls-cert-file", "/nowhere/tls.crt"], "must be set together"),
+        (["--tls-private-key-file", "/nowhere/tls.key"], "must be set together"),
         (
             ["--tls-cert-file", "/nowhere/tls.crt", "--tls-private-key-file", "/nowhere/tls.key"],
             "/nowhere/tls.crt",

@@ -156,7 +156,7 @@ def test_too_few_samples_are_an_error_that_says_all() -> None:
     with pytest.raises(MeasurementMissingError) as raised:
         aggregate(UTILIZATION, gaps, 0.5)
     assert str(raised.value) == (
-        "1 of 8 pods have a measurement (fallback.minCoverage asks for 50%): "
+        "1 of 8 pods have a measurement (fallback.minCoverage requires 50%): "
         "the exporters answered but gave no value for pod a, pod b, pod c and 2 more; "
         "values rejected as out of range: 2; "
         "exporter http://10.0.0.1:9400/metrics answered HTTP 500; "

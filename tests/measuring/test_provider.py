@@ -153,7 +153,7 @@ async def test_running_pods_without_a_ready_one_are_an_error(monitor: Monitor) -
     pods = [pod(f"p{n}", ready=False) for n in range(4)]
     cluster = Cluster(pods, {one.name: 95 for one in pods})
     with pytest.raises(
-        NoPodMeasurableError, match="none of them can be measured yet: 4 Running but not Ready"
+        NoPodMeasurableError, match="none can be measured yet: 4 Running but not Ready"
     ):
         await provider(cluster, monitor, measure="running").answer(question())
 
@@ -194,7 +194,7 @@ async def test_running_pods_without_a_ready_one_are_an_error(monitor: Monitor) -
             "app=a",
             NoPodMeasurableError,
             (
-                'GPU pods in namespace "default" match "app=a" (4), but none of them can be '
+                'GPU pods in namespace "default" match "app=a" (4), but none can be '
                 "measured yet: 1 Running but not Ready, 1 Pending, 1 Succeeded, 1 terminating"
             ),
         ),

@@ -1,4 +1,4 @@
-"""Logs: one line a fact."""
+"""Logs: one event a line."""
 
 import asyncio
 import json

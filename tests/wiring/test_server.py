@@ -363,7 +363,7 @@ async def test_settings_that_cannot_be_used(kubeconfig: Path, tmp_path: Path) ->
     """Each is refused at the start, by a sentence that names the flag."""
     certificate, key = write_pair(tmp_path, Authority("from-disk"))
     alone = ServeOptions(kubeconfig=kubeconfig, secure_port=0, tls_cert_file=certificate)
-    assert await refusal(alone) == "--tls-cert-file and --tls-private-key-file go together"
+    assert await refusal(alone) == "--tls-cert-file and --tls-private-key-file must be set together"
     key.unlink()
     absent = ServeOptions(
         kubeconfig=kubeconfig, secure_port=0, tls_cert_file=certificate, tls_private_key_file=key
