@@ -236,7 +236,7 @@ async def test_no_acceptable_form(client: Client, accept: str) -> None:
         ("labelSelector=%ED%A0%80", "the query is not form-encoded UTF-8: "),
         (
             "labelSelector=app+in+(" + "x," * 4400 + "x)",
-            "the label selector has 8810 characters, but at most 8192 are accepted: ",
+            "the label selector has 8810 characters, but at most 8192 are allowed: ",
         ),
         (
             "fieldSelector=status.phase%3DRunning",

@@ -138,7 +138,7 @@ gauges: some
         "rules.1.window: must be whole seconds, such as 30s, and at most 10m",
         (
             'rules.2.readings.0.family: "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION" is a counter: it '
-            "only ever grows, and replicas that follow it would only grow with it; ask for "
+            "only ever grows, and replicas scaled on it would only grow with it; ask for "
             "gpu_power_usage"
         ),
         "rules.2.readings.0.maximum: Input should be a finite number",
