@@ -200,7 +200,7 @@ def _next_time(state: State, policy: Policy) -> datetime:
 
 
 def _authority(now: datetime, policy: Policy) -> KeyPair:
-    # Two authorities with the same name would be hard to report apart, for clients and for people.
+    # Two authorities with the same name would be hard to distinguish, for clients and for people.
     name = f"{_AUTHORITY_NAME}-{now:%Y%m%d%H%M%S}"
     return Authority(name, policy.authority_lifetime, now=now).pair
 
