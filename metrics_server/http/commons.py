@@ -1,5 +1,6 @@
 """What all connections share: places, and a budget of bytes."""
 
+import asyncio
 from typing import Protocol
 
 import structlog
@@ -58,17 +59,20 @@ class Commons:
     Args:
         limits: of each connection, and of all together.
         monitor: counts the connections that are dropped.
+        stopping: set when the server is about to stop.
 
     Attributes:
         limits: as given.
+        stopping: as given.
         places: of all connections.
         heads: bytes of the heads of requests.
         answers: bytes of answers that clients have not read.
         log: for events that any client can cause.
     """
 
-    def __init__(self, limits: Limits, monitor: Monitor | None) -> None:
+    def __init__(self, limits: Limits, monitor: Monitor | None, stopping: asyncio.Event) -> None:
         self.limits = limits
+        self.stopping = stopping
         self.places = Places(
             unverified=limits.unverified, per_peer=limits.per_peer, verified=limits.verified
         )

@@ -181,7 +181,7 @@ class LimitedHandler(web.RequestHandler):
         A request's body is never read, so the next request could not be separated from it. And
         unknown peers have no reason to keep a connection.
         """
-        if request.body_exists:
+        if request.body_exists or self.commons.stopping.is_set():
             return False
         return self.place.verified or (
             response.status not in _NOT_LET_IN

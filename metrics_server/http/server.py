@@ -23,6 +23,8 @@ class LimitedServer(web.Server):
             Cancelled when the client disconnects.
         limits: of every connection, and of all together.
         monitor: counts the connections that are dropped.
+        stopping: once it is set, connections close after their next answer, so that clients open
+            the next one to another replica.
 
     Attributes:
         handler_type: of its connections.
@@ -37,9 +39,10 @@ class LimitedServer(web.Server):
         limits: Limits = DEFAULT,
         *,
         monitor: Monitor | None = None,
+        stopping: asyncio.Event | None = None,
     ) -> None:
         super().__init__(handler, handler_cancellation=True)
-        self.commons = Commons(limits, monitor)
+        self.commons = Commons(limits, monitor, stopping or asyncio.Event())
 
     def connection(self, place: Place, tls: ssl.SSLObject | None) -> LimitedHandler:
         """The handler of a connection whose handshake is done."""

@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 import structlog
-from aiohttp import web
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
@@ -123,14 +122,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
             monitor=monitor,
         )
 
-        async def answer(request: web.BaseRequest) -> web.Response:
-            response = await app(request)
-            if stopping.is_set():
-                # Clients should open their next connection to another replica.
-                response.force_close()
-            return response
-
-        api = ApiServer(answer, monitor=monitor)
+        api = ApiServer(app, monitor=monitor, stopping=stopping)
         host, port = await stack.enter_async_context(
             listening(api, options.bind_address, options.secure_port, served.tls)
         )
