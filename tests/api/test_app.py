@@ -8,6 +8,7 @@ import pytest
 from aiohttp import hdrs
 from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
+from structlog.testing import capture_logs
 
 from metrics_server.api.openapi import OPERATIONS
 from metrics_server.api.types import GROUP, GROUP_VERSION
@@ -354,3 +355,35 @@ async def test_what_kubernetes_was_seen_to_ask(simulated: Cluster, request_: Req
     assert answer.headers[hdrs.CONTENT_TYPE] == wanted.get(accept.partition(",")[0], health)
     if "labelSelector" in request_.query:
         assert answer.item().value == "84"
+
+
+async def test_an_unexpected_exception_is_a_500(
+    simulated: Cluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller learns nothing of it; the log does, and the server goes on."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret of the server")
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr("metrics_server.measuring.provider.select", fail)
+        status = (await client.ask(METRIC)).error()
+
+    assert (status.code, status.reason) == (500, "InternalError")
+    assert status.message == "internal error of gpu-metrics-server: see its log"
+    (line,) = [one for one in logs if one["event"] == "internal error"]
+    assert line["log_level"] == "error"
+    assert (await client.ask(METRIC)).status == 200
+    metrics = (await client.ask("/metrics")).text
+    assert 'request_duration_seconds_count{code="500",metric="gpu_utilization"} 1.0' in metrics
+    assert simulated.exporters["gpu-0"].scrapes == 1
+
+
+async def test_a_shared_gpu_is_marked_on_the_wire() -> None:
+    """Pods that were not selected use it too, so their work is in the value."""
+    row = 'DCGM_FI_DEV_GPU_UTIL{{gpu="0",UUID="GPU-0",namespace="default",pod="{}"}} 84\n'
+    shared = "# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n" + row.format("a") + row.format("other")
+    pods = [pod("a"), pod("other", labels={"app": "other"})]
+    async with cluster({"gpu-0": shared}, pods) as made:
+        answer = await made.client.metric("default", "gpu_utilization", "app=inference")
+    assert answer.item().metric_labels["shared"] == "true"

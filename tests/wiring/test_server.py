@@ -11,6 +11,7 @@ from pathlib import Path
 import aiohttp
 import msgspec
 import pytest
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from metrics_server.config.options import ServeOptions
@@ -364,6 +365,10 @@ async def test_settings_that_cannot_be_used(kubeconfig: Path, tmp_path: Path) ->
     certificate, key = write_pair(tmp_path, Authority("from-disk"))
     alone = ServeOptions(kubeconfig=kubeconfig, secure_port=0, tls_cert_file=certificate)
     assert await refusal(alone) == "--tls-cert-file and --tls-private-key-file must be set together"
+    both = structs.replace(alone, tls_private_key_file=key, self_managed_certs=True)
+    assert "mutually exclusive" in await refusal(both)
+    twice = structs.replace(alone, cert_dir=tmp_path)
+    assert "--cert-dir" in await refusal(twice)
     key.unlink()
     absent = ServeOptions(
         kubeconfig=kubeconfig, secure_port=0, tls_cert_file=certificate, tls_private_key_file=key
