@@ -17,7 +17,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 demo: $(VENV)/installed ## watch GPU utilization scale a Deployment, on loopback; ARGS="--duration 20s"
 	@$(BIN)/gpu-metrics-server demo $(ARGS)
 
-check: lint typecheck ## all but the slow tests, in under a minute
+check: lint typecheck ## lint, types, and all but the slow tests
 	$(BIN)/pytest --numprocesses=auto -m 'not slow' $(ARGS)
 
 test: lint typecheck ## everything that must pass

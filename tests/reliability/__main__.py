@@ -1,10 +1,12 @@
-"""Measures beside each peer and writes the table: `python -m tests.reliability SECONDS`."""
+"""Measures beside each peer and writes the table: `python -m tests.reliability DURATION`."""
 
+import argparse
 import asyncio
 import sys
 import tempfile
 from pathlib import Path
 
+from metrics_server.commands.flags import duration
 from tests.reliability.driver import ASKED, Row, measure
 from tests.reliability.peers import PEERS, Peer
 
@@ -38,4 +40,6 @@ def _line(peer: Peer, row: Row) -> str:
 
 
 if __name__ == "__main__":
-    main(float(sys.argv[1].removesuffix("s")))
+    parser = argparse.ArgumentParser(prog="python -m tests.reliability", description=__doc__)
+    parser.add_argument("duration", type=duration, help="of each peer, such as 60s")
+    main(parser.parse_args().duration)

@@ -1,24 +1,22 @@
 """Runs the soak, prints its report, and exits with 1 if anything speaks against the server."""
 
 import argparse
-import re
 import secrets
 import sys
 import tempfile
 from pathlib import Path
 
+from metrics_server.commands.flags import duration
 from tests.bench import uvloop_runner
 from tests.soak.report import Record, text
 from tests.soak.run import Plan, soak
-
-_UNITS = {"s": 1, "m": 60, "h": 3600}
 
 
 def main() -> int:
     """Run it."""
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__)
     folder = Path(tempfile.gettempdir())
-    parser.add_argument("--duration", type=_seconds, default=3600, help="such as 90s, 5m, 1h")
+    parser.add_argument("--duration", type=duration, default=3600, help="such as 90s, 5m, 1h")
     parser.add_argument("--seed", type=int, help="repeats the faults of a run")
     parser.add_argument("--rate", type=float, default=12, help="questions a second")
     parser.add_argument("--report", type=Path, help="a file for the report, written each minute")
@@ -37,13 +35,6 @@ def main() -> int:
     tell(record)
     sys.stdout.write(text(record))
     return 1 if record.failures else 0
-
-
-def _seconds(given: str) -> float:
-    found = re.fullmatch(r"(\d+)([smh])", given)
-    if found is None:
-        raise argparse.ArgumentTypeError("a number and a unit: 90s, 5m, 1h")
-    return int(found[1]) * _UNITS[found[2]]
 
 
 if __name__ == "__main__":

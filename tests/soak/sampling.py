@@ -101,6 +101,7 @@ class _Line(Struct):
     event: str
     level: str = ""
     url: str = ""
+    path: str = ""
 
 
 class Log:
@@ -112,6 +113,7 @@ class Log:
     Attributes:
         levels: how many lines of each level.
         events: how many of each level and event.
+        adrift: paths whose watch has lost contact with the Kubernetes API.
         bad: lines that no injected fault explains: errors, tracebacks, "unexpected".
         url: where the server says that it serves.
     """
@@ -119,6 +121,7 @@ class Log:
     def __init__(self, file: IO[bytes]) -> None:
         self.levels: Counter[str] = Counter()
         self.events: Counter[tuple[str, str]] = Counter()
+        self.adrift: set[str] = set()
         self.bad: list[str] = []
         self.url = ""
         self._file = file
@@ -140,6 +143,10 @@ class Log:
         self.events[line.level, line.event] += 1
         if line.event == "serving":
             self.url = line.url
+        elif line.event.startswith("lost contact"):
+            self.adrift.add(line.path)
+        elif line.event == "contact restored":
+            self.adrift.discard(line.path)
         wrong = line.level in ("error", "critical") and line.event not in _EXPLAINED
         if wrong or "unexpected" in line.event or b"Traceback" in text:
             self._blame(text)

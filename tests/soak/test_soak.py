@@ -3,12 +3,13 @@
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from tests.soak.callers import Tally
 from tests.soak.report import MIB, Minute, Record, judge, text
 from tests.soak.run import Plan, soak
-from tests.soak.sampling import Sample
+from tests.soak.sampling import Log, Sample
 
 _LEAKS_AND_COMPLAINS = """
 import asyncio, logging, os
@@ -96,3 +97,21 @@ def test_memory_that_grows_fails(
     record.minutes = [Minute(Tally(), samples)]
     judge(record)
     assert len(record.failures) == failures
+
+
+def test_a_watch_is_adrift_until_it_is_restored(tmp_path: Path) -> None:
+    """However often it loses contact; each watch by itself."""
+    path = tmp_path / "log"
+    path.write_bytes(b"")
+    with path.open("rb") as file, path.open("ab", buffering=0) as server:
+        log = Log(file)
+        for event, watch, adrift in (
+            ("lost contact", "/pods", {"/pods"}),
+            ("lost contact again", "/slices", {"/pods", "/slices"}),
+            ("contact restored", "/pods", {"/slices"}),
+            ("contact restored", "/slices", set()),
+        ):
+            line = {"event": event, "level": "info", "path": watch}
+            server.write(msgspec.json.encode(line) + b"\n")
+            log.read()
+            assert log.adrift == adrift
