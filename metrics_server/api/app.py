@@ -8,7 +8,7 @@ import structlog
 from aiohttp import hdrs, web
 
 from metrics_server.api.discovery import Discovery, Document
-from metrics_server.api.external_metrics import ExternalMetrics
+from metrics_server.api.external_metrics import MAX_PARAMETERS, ExternalMetrics
 from metrics_server.api.health import Endpoint, HealthChecks
 from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.openapi import OpenAPI
@@ -30,7 +30,6 @@ from metrics_server.telemetry.metrics import CONTENT_TYPE, Monitor
 from metrics_server.telemetry.sparing import SparingLog
 
 _JSON = "application/json"
-_MAX_PARAMETERS = 64
 _MAX_TAGS_LENGTH = 1024
 _GROUP_VERSION = f"/apis/{GROUP_VERSION}/"
 _NAMESPACES = f"{_GROUP_VERSION}namespaces/"
@@ -158,9 +157,9 @@ def _without_namespace(metric: str) -> BadRequestError:
 def _pairs(request: web.BaseRequest) -> list[tuple[str, str]]:
     query = request.rel_url.raw_query_string
     try:
-        return parse_qsl(query, keep_blank_values=True, max_num_fields=_MAX_PARAMETERS)
+        return parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_PARAMETERS)
     except ValueError:
-        raise BadRequestError(f"the query has more than {_MAX_PARAMETERS} parameters") from None
+        raise BadRequestError(f"the query has more than {MAX_PARAMETERS} parameters") from None
 
 
 def _require_get(request: web.BaseRequest) -> None:

@@ -37,7 +37,9 @@ _OFFERS = (_PLAIN, _TABLE)
 
 # The numbers of metav1.ListOptions; accepted and checked, but without effect here.
 _NUMBERS = ("limit", "timeoutSeconds")
-_MAX_PARAMETERS = 64
+MAX_PARAMETERS = 64
+"""The most parameters in a query."""
+
 # What proxies use for a request whose client did not wait for the answer.
 _CLIENT_GONE = 499
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
@@ -146,12 +148,12 @@ def _selector_in(query: str, metric: str, namespace: str) -> str:
     """The label selector of a query, after checking the other metav1.ListOptions."""
     try:
         pairs = parse_qsl(
-            query, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS
+            query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
         )
     except UnicodeError as error:
         raise BadRequestError(f"the query is not form-encoded UTF-8: {error}") from error
     except ValueError:
-        raise BadRequestError(f"the query has more than {_MAX_PARAMETERS} parameters") from None
+        raise BadRequestError(f"the query has more than {MAX_PARAMETERS} parameters") from None
     # As in Go's url.Values, a parameter's first value counts.
     parameters = dict(reversed(pairs))
     if parameters.get("watch", "false").lower() not in ("false", "0"):
