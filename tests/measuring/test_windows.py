@@ -219,7 +219,8 @@ def test_memory_is_bounded(values: list[tuple[float, float]]) -> None:
                 assert min(values)[0] - 1e-9 <= mean <= max(values)[0] + 1e-9
             window = windows._windows[QUESTION]
             assert 1 <= len(window._values) == len(window._times) <= 61
-            assert window._times[-1] - window._times[0] < WINDOWED.window
+            # As floats are rounded, the difference may be the window itself.
+            assert window._times[-1] - window._times[0] <= WINDOWED.window + 1e-9
 
     asyncio.run(run())
 
