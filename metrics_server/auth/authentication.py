@@ -146,6 +146,16 @@ class Authenticator:
         identity = self.peer(peer)
         return identity.front_proxy is not None or identity.client is not None
 
+    def identity(self, headers: Iterable[tuple[str, str]]) -> Lines:
+        """Return the headers in which a front proxy names the caller."""
+        return identity_lines(self._request_header, headers)
+
+    def is_named(self, identity: Lines, by: PeerCertificates, seconds: float) -> bool:
+        """Whether a front proxy named the caller, and may do so for that many seconds more."""
+        peer, until = self.peer(by), self._clock() + timedelta(seconds=seconds)
+        named = self._proxied_users.get(identity) is not None
+        return named and self._is_proxy(peer) and until < peer.expires
+
     async def _identify(
         self, shown: PeerCertificates | None, headers: Sequence[tuple[str, str]], address: str
     ) -> tuple[User, Outcome]:
@@ -170,16 +180,18 @@ class Authenticator:
 
     def _proxied(self, peer: PeerIdentity, headers: Sequence[tuple[str, str]]) -> User | None:
         """Return the user that a front proxy names; None if it names none or isn't allowed to."""
-        if peer.front_proxy is None or not self._request_header.allows(
-            peer.front_proxy.common_name
-        ):
+        if not self._is_proxy(peer):
             return None
-        lines = identity_lines(self._request_header, headers)
+        lines = self.identity(headers)
         user = self._proxied_users.get(lines)
         if user is None and (named := user_from_lines(self._request_header, lines)) is not None:
             user = _in_group(named)
             self._proxied_users.put(lines, user, weight(lines) + weight(user))
         return user
+
+    def _is_proxy(self, peer: PeerIdentity) -> bool:
+        proxy = peer.front_proxy
+        return proxy is not None and self._request_header.allows(proxy.common_name)
 
     def _verify(self, peer: PeerCertificates, now: datetime) -> PeerIdentity:
         front_proxy = self._front_proxies.verify(peer.chain, now) if self._front_proxies else None

@@ -102,6 +102,7 @@ class _Reviewed(Struct, frozen=True):
 class _Decision(Struct, frozen=True):
     allowed: bool
     reason: str
+    until: float
 
 
 _decoder = msgspec.json.Decoder(_Reviewed)
@@ -138,13 +139,14 @@ class Authorizer:
         self._decisions: SharedLookups[tuple[User, Attributes], _Decision] = SharedLookups(
             ttl=_TTL_SECONDS, max_bytes=_MAX_KEPT_BYTES, clock=clock
         )
+        self._clock = clock
         self._unknown = unknown_callers(clock)
         each, total = _USERS
         self._users = Rates(each=each, total=total, clock=clock)
         self._outage = Outage(log, "access reviews failing", "access reviews recovered")
 
-    async def authorize(self, user: User, attributes: Attributes, address: str = "") -> None:
-        """Return if the user may make the request.
+    async def authorize(self, user: User, attributes: Attributes, address: str = "") -> float:
+        """Return until when the user may make the request, on the clock given.
 
         Args:
             user: the caller.
@@ -157,7 +159,7 @@ class Authorizer:
             ReviewError: the Kubernetes API did not decide.
         """
         if MASTERS in user.groups or self._is_always_allowed(attributes):
-            return
+            return self._clock() + _TTL_SECONDS
         if attributes.characters > _MAX_KEPT_CHARACTERS:
             decision = await self._review(user, attributes, address)
         else:
@@ -166,6 +168,7 @@ class Authorizer:
             )
         if not decision.allowed:
             raise _forbidden(user, attributes, decision.reason)
+        return decision.until
 
     def _is_always_allowed(self, attributes: Attributes) -> bool:
         # A request for a resource has an empty path; configured paths always begin with a slash.
@@ -180,8 +183,9 @@ class Authorizer:
             else self._users.allow(user.name)
         ):
             raise TooManyReviewsError
+        until = self._clock() + _TTL_SECONDS
         try:
-            decision = _decision(await self._send(user, attributes))
+            decision = _decision(await self._send(user, attributes), until)
         except ReviewError as error:
             self._outage.failed(error)
             raise
@@ -239,7 +243,7 @@ def _spec(user: User, attributes: Attributes) -> SubjectAccessReviewSpec:
     )
 
 
-def _decision(answer: bytes) -> _Decision:
+def _decision(answer: bytes, until: float) -> _Decision:
     try:
         status = _decoder.decode(answer).status
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -248,7 +252,7 @@ def _decision(answer: bytes) -> _Decision:
         raise _undecided("it both allowed and denied")
     if status.evaluation_error and not (status.allowed or status.denied):
         raise _undecided(status.evaluation_error)
-    return _Decision(status.allowed, status.reason)
+    return _Decision(status.allowed, status.reason, until)
 
 
 def _undecided(why: str) -> ReviewError:

@@ -1,13 +1,17 @@
 """The guard of the API: authenticates and authorizes each request before it is answered."""
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Protocol
 
 from aiohttp import web
 
 from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.delegation import DelegatedAuthentication
 from metrics_server.auth.identity import User
+from metrics_server.auth.request_header import Lines
 from metrics_server.auth.request_info import Attributes, attributes_of
+from metrics_server.common.weight import BytesLRU, weight
 from metrics_server.errors import ForbiddenError
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.peer import PeerCertificates
@@ -15,9 +19,26 @@ from metrics_server.tls.peer import PeerCertificates
 if TYPE_CHECKING:
     from metrics_server.tls.openssl import ServerTls
 
+_MAX_ADMITTED_BYTES = 8 * 1024 * 1024
+
+_Admitted = BytesLRU[tuple[bytes, Lines, str, str, str], float]
+
 
 class Authenticator(Protocol):
     """Authenticates the caller of a request."""
+
+    def trust(self, delegated: DelegatedAuthentication) -> None:
+        """Trust these CAs from now on.
+
+        Raises:
+            ValueError: a bundle contains no certificate, or one that cannot be parsed.
+        """
+
+    def identity(self, headers: Iterable[tuple[str, str]]) -> Lines:
+        """Return the headers in which a front proxy names the caller."""
+
+    def is_named(self, identity: Lines, by: PeerCertificates, seconds: float) -> bool:
+        """Whether a front proxy named the caller, and may do so for that many seconds more."""
 
     async def authenticate(
         self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]], address: str = ""
@@ -43,14 +64,33 @@ class Guard:
         authenticator: authenticates the caller.
         authorizer: decides whether the caller may make the request.
         monitor: counts the decisions.
+        clock: monotonic seconds; the authorizer's.
     """
 
     def __init__(
-        self, authenticator: Authenticator, authorizer: Authorizer, monitor: Monitor
+        self,
+        authenticator: Authenticator,
+        authorizer: Authorizer,
+        monitor: Monitor,
+        *,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._authenticator = authenticator
         self._authorizer = authorizer
         self._monitor = monitor
+        self._clock = clock
+        # Until when a front proxy's request is allowed. A decision is cached by the authorizer
+        # too, but finding it there costs as much as the answer.
+        self._admitted: _Admitted = BytesLRU(_MAX_ADMITTED_BYTES)
+
+    def trust(self, delegated: DelegatedAuthentication) -> None:
+        """Trust these CAs from now on, and forget what was decided under the previous ones.
+
+        Raises:
+            ValueError: a bundle contains no certificate, or one that cannot be parsed.
+        """
+        self._authenticator.trust(delegated)
+        self._admitted = BytesLRU(_MAX_ADMITTED_BYTES)
 
     async def __call__(self, request: web.BaseRequest) -> None:
         """Return if the request may be answered.
@@ -62,17 +102,25 @@ class Guard:
             ReviewError: the Kubernetes API did not decide.
             TooManyReviewsError: the caller caused too many reviews.
         """
+        headers, peer, url = request.headers.items(), _peer(request), request.rel_url
+        method, path, query = request.method, url.raw_path, url.raw_query_string
+        identity = self._authenticator.identity(headers)
+        key = (b"" if peer is None else peer.digest, identity, method, path, query)
+        # Those of the CAs that are trusted now, even if they change during a review.
+        admitted = self._admitted
+        if self._clock() < (admitted.get(key) or 0):
+            self._monitor.admitted()
+            return
         address = request.remote or ""
-        user = await self._authenticator.authenticate(
-            _peer(request), request.headers.items(), address
-        )
-        url = request.rel_url
-        attributes = attributes_of(request.method, url.raw_path, url.raw_query_string)
-        await self._authorize(user, attributes, address)
+        user = await self._authenticator.authenticate(peer, headers, address)
+        until = await self._authorize(user, attributes_of(method, path, query), address)
+        left = until - self._clock()
+        if peer is not None and self._authenticator.is_named(identity, peer, left):
+            admitted.put(key, until, weight(key))
 
-    async def _authorize(self, user: User, attributes: Attributes, address: str) -> None:
+    async def _authorize(self, user: User, attributes: Attributes, address: str) -> float:
         try:
-            await self._authorizer.authorize(user, attributes, address)
+            until = await self._authorizer.authorize(user, attributes, address)
         except ForbiddenError:
             self._monitor.authorized("denied")
             raise
@@ -80,6 +128,7 @@ class Guard:
             self._monitor.authorized("error")
             raise
         self._monitor.authorized("allowed")
+        return until
 
 
 def _peer(request: web.BaseRequest) -> PeerCertificates | None:

@@ -13,7 +13,7 @@ from metrics_server import __version__
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 _PREFIX = "gpu_metrics_server"
-_MAX_PENDING = 600
+_MAX_PENDING = 100
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGES = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60)
 
@@ -38,9 +38,10 @@ class Monitor:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
-        # Updates that requests have made and the metrics do not have yet. Within a request, each
-        # update would cost several times as much as in a row, because nothing of the metrics is
-        # in the processor's caches.
+        # Updates that requests have made and the metrics do not have yet: sums, and observations.
+        # Within a request, each update would cost several times as much as in a row, because
+        # nothing of the metrics is in the processor's caches.
+        self._sums: dict[Callable[[float], None], float] = {}
         self._pending: list[tuple[Callable[[float], None], float]] = []
         # Registered first, so that every metric is complete when it is collected.
         registry.register(_Settling(self._settle))
@@ -133,11 +134,11 @@ class Monitor:
 
     def answered(self, metric: str, code: int, seconds: float) -> None:
         """A request for a metric was answered. `metric` is a known name, or "" for any other."""
-        self._add(self._request(metric, code), seconds)
+        self._observe(self._request(metric, code), seconds)
 
     def measured(self, *, age: float, covered: int, asked: int) -> None:
         """A question was answered by a measurement whose oldest sample is `age` seconds old."""
-        self._add(self._age.observe, age)
+        self._observe(self._age.observe, age)
         self._add(self._selected, asked)
         self._add(self._covered, covered)
 
@@ -164,6 +165,11 @@ class Monitor:
     def authorized(self, decision: Decided) -> None:
         """A request was authorized or denied; "error" means that there was no decision."""
         self._add(self._authorizations[decision], 1)
+
+    def admitted(self) -> None:
+        """A front proxy repeated a request that is known to be allowed."""
+        self.authenticated("request-header")
+        self.authorized("allowed")
 
     def dropped(self, reason: Dropped) -> None:
         """A client's connection was dropped."""
@@ -201,6 +207,9 @@ class Monitor:
         return generate_latest(self._registry)
 
     def _add(self, update: Callable[[float], None], amount: float) -> None:
+        self._sums[update] = self._sums.get(update, 0) + amount
+
+    def _observe(self, update: Callable[[float], None], amount: float) -> None:
         self._pending.append((update, amount))
         if len(self._pending) >= _MAX_PENDING:
             self._settle()
@@ -210,6 +219,9 @@ class Monitor:
         for update, amount in self._pending:
             update(amount)
         self._pending.clear()
+        for update, amount in self._sums.items():
+            update(amount)
+        self._sums.clear()
 
 
 class _Settling(Collector):

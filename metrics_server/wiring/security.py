@@ -139,11 +139,11 @@ async def trust(
 
     def take_over() -> None:
         try:
-            authenticator.trust(_in_force(store.value, files.content, options))
+            guard.trust(_in_force(store.value, files.content, options))
         except ValueError:
             log.exception("cluster CAs unavailable, keeping the last known")
 
-    await asyncio.to_thread(authenticator.trust, _in_force(cluster, files.content, options))
+    await asyncio.to_thread(guard.trust, _in_force(cluster, files.content, options))
     store.subscribe(lambda _: take_over())
     return Trust(
         guard,

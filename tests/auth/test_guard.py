@@ -25,8 +25,10 @@ from metrics_server.api.openapi import build_openapi
 from metrics_server.api.status import Status, StatusDetails
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.delegation import DelegatedAuthentication
 from metrics_server.auth.guard import Guard
 from metrics_server.auth.identity import ANONYMOUS, User
+from metrics_server.auth.request_header import Lines
 from metrics_server.auth.request_info import Attributes, attributes_of
 from metrics_server.errors import UnauthorizedError
 from metrics_server.http.listener import listening
@@ -79,6 +81,17 @@ class Callers:
     user: User | None = ALICE
     peers: list[PeerCertificates | None] = field(default_factory=list)
     headers: list[tuple[str, str]] = field(default_factory=list)
+
+    def trust(self, delegated: DelegatedAuthentication) -> None:
+        """Nothing depends on it."""
+
+    def identity(self, _headers: Iterable[tuple[str, str]]) -> Lines:
+        """Nobody is named in headers."""
+        return ()
+
+    def is_named(self, _identity: Lines, _by: PeerCertificates, _seconds: float) -> bool:
+        """So every request is decided on by itself."""
+        return False
 
     async def authenticate(
         self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]], address: str = ""

@@ -1,0 +1,229 @@
+"""A front proxy's repeated request is admitted without a review, for as long as that is safe."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
+from prometheus_client import CollectorRegistry
+
+from metrics_server.auth.authentication import Authenticator
+from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.delegation import DelegatedAuthentication
+from metrics_server.auth.guard import Guard
+from metrics_server.auth.identity import User
+from metrics_server.auth.request_header import RequestHeaderConfig
+from metrics_server.auth.tokens import TokenReviews
+from metrics_server.errors import ForbiddenError, UnauthorizedError
+from metrics_server.simulator.kube.objects import Json
+from metrics_server.simulator.kube.reviews import Access, Caller, Reviews
+from metrics_server.telemetry.metrics import Monitor
+from metrics_server.tls.peer import PeerCertificates
+from tests.auth.test_authentication import ADMIN, PROXIES, PROXY, REQUEST_HEADER, TRUST, USERS
+from tests.auth.test_client_certificates import NOW, Certified, authority, client, name
+from tests.support.clock import Clock, WallClock
+from tests.support.kubernetes import kubernetes
+from tests.support.reviews import caller_of
+
+PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+STRICTER = RequestHeaderConfig(("X-Remote-User",), allowed_names=("a",))
+ALICE = (("X-Remote-User", "alice"), ("X-Remote-Group", "dev"))
+
+
+class Tls:
+    """What a connection has of its peer."""
+
+    def __init__(self, peer: Certified) -> None:
+        self.peer = PeerCertificates((peer.der,))
+
+
+class Transport:
+    """A connection over TLS."""
+
+    def __init__(self, peer: Certified) -> None:
+        self._tls = Tls(peer)
+
+    def get_extra_info(self, key: str, default: object = None) -> object:
+        """The TLS object, which is all that the guard reads."""
+        return self._tls if key == "ssl_object" else default
+
+
+@dataclass
+class Guarded:
+    """A guard, what it stands on, and its clocks."""
+
+    guard: Guard
+    reviews: Reviews
+    clock: Clock
+    wall: WallClock
+
+    async def request(
+        self,
+        target: str = PATH,
+        *,
+        method: str = "GET",
+        headers: Iterable[tuple[str, str]] = ALICE,
+        peer: Certified = PROXY,
+    ) -> None:
+        """Have a request decided on."""
+        await self.guard(
+            make_mocked_request(method, target, CIMultiDict(headers), transport=Transport(peer))
+        )
+
+    @property
+    def reviewed(self) -> int:
+        """How many access reviews there were."""
+        return len(self.reviews.access_reviews)
+
+
+@pytest.fixture
+async def guarded(monitor: Monitor, tmp_path: Path) -> AsyncIterator[Guarded]:
+    """A guard whose Kubernetes API allows everything."""
+    reviews = Reviews({"of-alice": caller_of(User("alice"))})
+    reviews.decide = lambda _user, _attributes: {"allowed": True}
+    clock, wall = Clock(100), WallClock(NOW)
+    async with kubernetes(tmp_path) as (api, made):
+        api.aggregate("authentication.k8s.io", "v1", reviews.token_review)
+        api.aggregate("authorization.k8s.io", "v1", reviews.subject_access_review)
+        authenticator = Authenticator(TokenReviews(made), monitor.authenticated, clock=wall)
+        guard = Guard(authenticator, Authorizer(made, clock=clock), monitor, clock=clock)
+        guard.trust(TRUST)
+        yield Guarded(guard, reviews, clock, wall)
+
+
+def counted(
+    registry: CollectorRegistry, monitor: Monitor, metric: str, **labels: str
+) -> float | None:
+    """The value of a counter, after all updates were applied."""
+    monitor.exposition()
+    return registry.get_sample_value(f"gpu_metrics_server_{metric}_total", labels)
+
+
+async def test_a_repeat_is_admitted_and_counted(
+    guarded: Guarded, registry: CollectorRegistry, monitor: Monitor
+) -> None:
+    """One review for three requests, which /metrics counts all the same."""
+    for _ in range(3):
+        await guarded.request()
+
+    assert guarded.reviewed == 1
+    assert counted(registry, monitor, "authentications", outcome="request-header") == 3
+    assert counted(registry, monitor, "authorizations", decision="allowed") == 3
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "headers"),
+    [
+        (f"{PATH}s", "GET", ALICE),
+        (f"{PATH}?labelSelector=app%3Da", "GET", ALICE),
+        (PATH, "DELETE", ALICE),
+        (PATH, "GET", [("X-Remote-User", "bob"), ALICE[1]]),
+        (PATH, "GET", [*ALICE, ("X-Remote-Group", "ops")]),
+        (PATH, "GET", [*ALICE, ("X-Remote-Extra-Scopes", "few")]),
+    ],
+)
+async def test_any_difference_is_reviewed(
+    guarded: Guarded, target: str, method: str, headers: list[tuple[str, str]]
+) -> None:
+    """What was allowed for one request says nothing about another."""
+    await guarded.request()
+    guarded.reviews.decide = lambda _user, _attributes: {"allowed": False}
+
+    with pytest.raises(ForbiddenError):
+        await guarded.request(target, method=method, headers=headers)
+
+
+async def test_a_decision_expires(guarded: Guarded) -> None:
+    """A permission that was withdrawn ends with the decision, after 10 s, however often used."""
+    await guarded.request()
+    guarded.reviews.decide = lambda _user, _attributes: {"allowed": False}
+    for _ in range(9):
+        guarded.clock.advance(1)
+        await guarded.request()
+
+    guarded.clock.advance(1)
+    with pytest.raises(ForbiddenError):
+        await guarded.request()
+
+
+@pytest.mark.parametrize(
+    "trust",
+    [
+        pytest.param(
+            DelegatedAuthentication(USERS.pem, authority("other").pem, REQUEST_HEADER), id="CA"
+        ),
+        pytest.param(
+            DelegatedAuthentication(
+                USERS.pem,
+                PROXIES.pem,
+                STRICTER,
+            ),
+            id="allowed names",
+        ),
+    ],
+)
+async def test_a_proxy_no_longer_trusted_is_refused(
+    guarded: Guarded, trust: DelegatedAuthentication
+) -> None:
+    """From the change on, whatever was decided before."""
+    await guarded.request()
+    guarded.guard.trust(trust)
+
+    with pytest.raises(UnauthorizedError):
+        await guarded.request()
+
+
+async def test_header_names_that_change_during_a_review(guarded: Guarded) -> None:
+    """The same header lines then name another user, who has to be reviewed."""
+    headers = [*ALICE, ("X-Remote-Extra-User", "bob")]
+    swapped = RequestHeaderConfig(("X-Remote-Extra-User", "X-Remote-User", "X-Remote-Group"))
+    bobs: list[asyncio.Task[None]] = []
+
+    def decide(user: Caller, _attributes: Access) -> dict[str, Json]:
+        if user.name == "alice":
+            guarded.guard.trust(DelegatedAuthentication(USERS.pem, PROXIES.pem, swapped))
+            bobs.append(asyncio.create_task(guarded.request(headers=headers)))
+        return {"allowed": user.name == "alice"}
+
+    guarded.reviews.decide = decide
+    await guarded.request(headers=headers)
+
+    with pytest.raises(ForbiddenError):
+        await bobs[0]
+    with pytest.raises(ForbiddenError):
+        await guarded.request(headers=headers)
+
+
+async def test_an_expired_certificate_is_refused(guarded: Guarded) -> None:
+    """A proxy's requests end with its certificate, not with the last decision."""
+    short = client(PROXIES, name("aggregator"), (NOW, NOW + timedelta(seconds=5)))
+    await guarded.request(peer=short)
+    guarded.wall.advance(timedelta(seconds=6))
+
+    with pytest.raises(UnauthorizedError):
+        await guarded.request(peer=short)
+
+
+async def test_only_named_users_are_admitted(guarded: Guarded) -> None:
+    """A token that a front proxy passes on is checked each time, and needed each time."""
+    token = [("Authorization", "Bearer of-alice")]
+    await guarded.request(headers=token)
+
+    with pytest.raises(UnauthorizedError):
+        await guarded.request(headers=[])
+
+
+async def test_the_headers_of_others_are_ignored(
+    guarded: Guarded, registry: CollectorRegistry, monitor: Monitor
+) -> None:
+    """A client that repeats a proxy's request stays who its certificate says."""
+    await guarded.request()
+    for _ in range(2):
+        await guarded.request(peer=ADMIN)
+
+    assert guarded.reviewed == 2
+    assert counted(registry, monitor, "authentications", outcome="client-certificate") == 2
