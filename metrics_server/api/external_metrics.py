@@ -117,9 +117,9 @@ def _encoded(metric: str, namespace: str, answer: Answer, offer: Offer) -> tuple
 
 def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
     """One item, because the HPA adds up the items."""
-    labels: dict[str, str] = {"source": answer.origin}
-    if answer.asked:
-        labels["pods"] = f"{answer.covered}/{answer.asked}"
+    labels: dict[str, str] = {"source": answer.source}
+    if answer.selected:
+        labels["pods"] = f"{answer.covered}/{answer.selected}"
     if answer.shared:
         labels["shared"] = "true"
     return ExternalMetricValueList(

@@ -54,19 +54,19 @@ def aggregate(
     Raises:
         MeasurementMissingError: no pod has a sample, or too few do.
     """
-    samples, working = collection.samples, collection.asked - collection.drained
+    samples, working = collection.samples, collection.selected - collection.drained
     if not samples or len(samples) < min_coverage * working:
         raise _missing(collection, min_coverage)
     value = _AGGREGATIONS[rule.over_pods]([pod_value(rule, sample) for sample in samples])
     if rule.over_pods == "sum":
         value *= working / len(samples)
     elif rule.over_pods == "avg":
-        value *= working / collection.asked
+        value *= working / collection.selected
     return Measurement(
         value=value,
         timestamp=min(sample.timestamp for sample in samples),
         covered=len(samples) + collection.drained,
-        asked=collection.asked,
+        selected=collection.selected,
         leaving=leaving,
         shared=any(sample.shared for sample in samples),
         fresh_until=collection.fresh_until,
@@ -82,16 +82,18 @@ def answer_of(rule: MetricRule, measured: Measurement) -> Answer:
     """
     value, decimals = measured.value, rule.decimals
     if rule.over_pods == "avg" and measured.leaving:
-        staying = measured.asked - measured.leaving
-        value = spread(rounded(value * measured.asked / staying, decimals), staying, measured.asked)
+        staying = measured.selected - measured.leaving
+        value = spread(
+            rounded(value * measured.selected / staying, decimals), staying, measured.selected
+        )
         decimals = EXACT
     return Answer(
         value=value,
         decimals=decimals,
         timestamp=measured.timestamp,
-        origin="exporters",
+        source="exporters",
         covered=measured.covered,
-        asked=measured.asked,
+        selected=measured.selected,
         shared=measured.shared,
         window=rule.window,
     )
@@ -142,10 +144,10 @@ def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingE
             if hint
             else f"{told} (is one Running there, and its Service listed under exporters.services?)"
         )
-    covered, asked = len(collection.samples), collection.asked - collection.drained
+    covered, selected = len(collection.samples), collection.selected - collection.drained
     needed = "" if not covered else f" (fallback.minCoverage requires {min_coverage:.0%})"
     return MeasurementMissingError(
-        _within(f"{covered} of {asked} pods have a measurement{needed}: ", gaps), label
+        _within(f"{covered} of {selected} pods have a measurement{needed}: ", gaps), label
     )
 
 

@@ -134,7 +134,7 @@ class FallbackChain:
         known = memory.measured
         if known is None or self._clock() - memory.measured_at > self._max_age:
             return None
-        last = structs.replace(known, origin="last-known")
+        last = structs.replace(known, source="last-known")
         if rule.over_pods == "sum" or ready == memory.ready:
             return last
         if rule.over_pods != "avg":
@@ -171,9 +171,9 @@ class FallbackChain:
             value=value,
             decimals=decimals,
             timestamp=self._clock(),
-            origin="simulated",
+            source="simulated",
             covered=0,
-            asked=0,
+            selected=0,
         )
 
 

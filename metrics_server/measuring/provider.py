@@ -129,7 +129,7 @@ class ExternalMetricsProvider:
             self._keep(question, known)
         answer = known.answer
         self._monitor.measured(
-            age=self._clock() - answer.timestamp, covered=answer.covered, asked=answer.asked
+            age=self._clock() - answer.timestamp, covered=answer.covered, selected=answer.selected
         )
         return answer
 
@@ -161,7 +161,7 @@ class ExternalMetricsProvider:
         answered = "error"
         try:
             answer = self._fallback.replace(question, rule, selection, missing)
-            answered = answer.origin
+            answered = answer.source
             self._monitor.fell_back(answered)
             return answer
         finally:

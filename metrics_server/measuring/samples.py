@@ -11,7 +11,7 @@ from metrics_server.kube.labels import Selector
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule
 
-Origin = Literal["exporters", "last-known", "simulated"]
+Source = Literal["exporters", "last-known", "simulated"]
 
 
 class Question(Struct, frozen=True, cache_hash=True):
@@ -67,7 +67,7 @@ class Collection(Struct, frozen=True):
     """What a source found for the selected pods.
 
     Attributes:
-        asked: how many pods were selected.
+        selected: how many pods were selected.
         samples: one for each pod that is covered.
         drained: how many other pods are terminating and no longer hold a GPU according to all
             exporters of their nodes: their work is known to be 0.
@@ -79,7 +79,7 @@ class Collection(Struct, frozen=True):
         fresh_until: until when the source would report the same, by `time.monotonic`.
     """
 
-    asked: int
+    selected: int
     samples: tuple[PodSample, ...]
     nodes_without_exporter: tuple[str, ...] = ()
     no_exporter_hint: str = ""
@@ -98,7 +98,7 @@ class Measurement(Struct, frozen=True):
             selected pods.
         timestamp: when its oldest sample was read, in seconds since the epoch.
         covered: how many of the selected pods have a value.
-        asked: how many pods were selected.
+        selected: how many pods were selected.
         leaving: how many of these are terminating.
         shared: whether pods that were not selected use some of the GPUs too.
         fresh_until: until when it would be the same, in seconds since the epoch.
@@ -107,7 +107,7 @@ class Measurement(Struct, frozen=True):
     value: float
     timestamp: float
     covered: int
-    asked: int
+    selected: int
     leaving: int = 0
     shared: bool = False
     fresh_until: float = 0
@@ -120,9 +120,9 @@ class Answer(Struct, frozen=True, cache_hash=True):
         value: in the rule's unit, finite, from 0 to the rule's maximum.
         decimals: how many decimal places are reported.
         timestamp: when its oldest sample was read, by `time.monotonic`.
-        origin: where it came from.
+        source: where it came from.
         covered: how many of the selected pods have a sample.
-        asked: how many pods were selected.
+        selected: how many pods were selected.
         shared: whether pods that were not selected use some of the GPUs too.
         window: the seconds before the timestamp that the value is a mean over; 0 if it is not one.
     """
@@ -130,9 +130,9 @@ class Answer(Struct, frozen=True, cache_hash=True):
     value: float
     decimals: int
     timestamp: float
-    origin: Origin
+    source: Source
     covered: int
-    asked: int
+    selected: int
     shared: bool = False
     window: int = 0
 

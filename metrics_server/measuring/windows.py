@@ -175,4 +175,4 @@ class _Window:
 
     def _multiplier(self, measured: Measurement) -> int:
         """The factor from a mean over pods to their work; 1 for what is work already, or never."""
-        return measured.asked if self.rule.over_pods == "avg" else 1
+        return measured.selected if self.rule.over_pods == "avg" else 1

@@ -136,10 +136,10 @@ class Monitor:
         """A request for a metric was answered. `metric` is a known name, or "" for any other."""
         self._observe(self._request(metric, code), seconds)
 
-    def measured(self, *, age: float, covered: int, asked: int) -> None:
+    def measured(self, *, age: float, covered: int, selected: int) -> None:
         """A question was answered by a measurement whose oldest sample is `age` seconds old."""
         self._observe(self._age.observe, age)
-        self._add(self._selected, asked)
+        self._add(self._selected, selected)
         self._add(self._covered, covered)
 
     def failed(self, reason: str) -> None:

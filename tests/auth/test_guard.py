@@ -70,7 +70,7 @@ class Measured:
         """A sample of each pod that is no longer fresh at the next request."""
         self.metric = rule.name
         return Collection(
-            asked=len(pods), samples=tuple(PodSample(pod.name, (50,), 0) for pod in pods)
+            selected=len(pods), samples=tuple(PodSample(pod.name, (50,), 0) for pod in pods)
         )
 
 

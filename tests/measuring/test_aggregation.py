@@ -16,12 +16,12 @@ from metrics_server.rules.model import Aggregation, MetricRule
 UTILIZATION = CATALOGUE[0]
 
 
-def collection(*pods: tuple[float, ...], asked: int | None = None) -> Collection:
+def collection(*pods: tuple[float, ...], selected: int | None = None) -> Collection:
     """A collection of pods, each told by the values of its GPUs."""
     samples = tuple(
         PodSample(f"pod-{index}", gpus, 100.0 + index) for index, gpus in enumerate(pods)
     )
-    return Collection(asked=asked or len(pods), samples=samples)
+    return Collection(selected=selected or len(pods), samples=samples)
 
 
 def test_a_pod_counts_once_however_many_gpus_it_has() -> None:
@@ -37,8 +37,8 @@ def test_the_timestamp_is_that_of_the_oldest_sample() -> None:
 
 def test_coverage_is_told() -> None:
     """An answer says how many of the selected pods it covers."""
-    answer = aggregate(UTILIZATION, collection((50,), (60,), asked=4), 0.5)
-    assert (answer.covered, answer.asked) == (2, 4)
+    answer = aggregate(UTILIZATION, collection((50,), (60,), selected=4), 0.5)
+    assert (answer.covered, answer.selected) == (2, 4)
 
 
 def rule(over_gpus: Aggregation, over_pods: Aggregation, window: int = 0) -> MetricRule:
@@ -83,15 +83,15 @@ def test_the_95th_percentile_is_by_nearest_rank(count: int, p95: float) -> None:
 
 def test_a_sum_stands_for_the_pods_without_a_sample() -> None:
     """Two of three pods are measured, at 40 and 80: the third counts as their mean."""
-    answer = aggregate(rule("avg", "sum"), collection((40,), (80,), asked=3), 0.5)
+    answer = aggregate(rule("avg", "sum"), collection((40,), (80,), selected=3), 0.5)
     assert answer.value == pytest.approx(180)
-    assert (answer.covered, answer.asked) == (2, 3)
+    assert (answer.covered, answer.selected) == (2, 3)
 
 
 @pytest.mark.parametrize("over_pods", ["avg", "max", "min", "p95"])
 def test_what_is_no_sum_is_of_the_pods_with_a_sample(over_pods: Aggregation) -> None:
     """A pod without a sample adds nothing to a mean or an extreme."""
-    assert aggregate(rule("avg", over_pods), collection((40,), asked=2), 0.5).value == 40
+    assert aggregate(rule("avg", over_pods), collection((40,), selected=2), 0.5).value == 40
 
 
 def test_the_window_and_sharing_are_told() -> None:
@@ -99,7 +99,7 @@ def test_the_window_and_sharing_are_told() -> None:
     own, shared = PodSample("a", (1,), 1.0), PodSample("b", (1,), 1.0, shared=True)
     smooth = rule("avg", "avg", window=30)
     answer = answer_of(smooth, aggregate(smooth, Collection(2, (own, shared)), 0.5))
-    assert (answer.window, answer.shared, answer.origin) == (30, True, "exporters")
+    assert (answer.window, answer.shared, answer.source) == (30, True, "exporters")
     assert not aggregate(rule("avg", "avg"), Collection(1, (own,)), 0.5).shared
 
 
@@ -118,10 +118,10 @@ def test_no_answer_is_above_what_its_pods_can_have(
     missing: int,
 ) -> None:
     """Each is finite, never negative, and never above the maximum times what was summed up."""
-    asked = len(pods) + missing
-    answer = aggregate(rule(over_gpus, over_pods), collection(*pods, asked=asked), 0)
+    selected = len(pods) + missing
+    answer = aggregate(rule(over_gpus, over_pods), collection(*pods, selected=selected), 0)
     most = 100.0 * (max(map(len, pods)) if over_gpus == "sum" else 1)
-    most *= asked if over_pods == "sum" else 1
+    most *= selected if over_pods == "sum" else 1
     assert 0 <= answer.value <= most * (1 + 1e-9)
 
 
@@ -140,13 +140,13 @@ def test_a_mean_lies_between_its_extremes(pods: list[tuple[float, ...]]) -> None
 def test_no_sample_is_an_error_whatever_the_coverage_asked_for() -> None:
     """Nothing measured is never a zero."""
     with pytest.raises(MeasurementMissingError):
-        aggregate(UTILIZATION, Collection(asked=3, samples=()), 0)
+        aggregate(UTILIZATION, Collection(selected=3, samples=()), 0)
 
 
 def test_too_few_samples_are_an_error_that_says_all() -> None:
     """The sentence tells the share, what is asked for, and each gap with what to do."""
     gaps = Collection(
-        asked=8,
+        selected=8,
         samples=(PodSample("pod-0", (50.0,), 1.0),),
         nodes_without_exporter=("node gpu-3",),
         failures=(TargetFailure("http://10.0.0.1:9400/metrics", "answered HTTP 500"),),
@@ -168,4 +168,4 @@ def test_too_few_samples_are_an_error_that_says_all() -> None:
 
 def test_enough_samples_are_an_answer() -> None:
     """Just the share that is asked for is enough."""
-    assert aggregate(UTILIZATION, collection((50,), asked=2), 0.5).value == 50
+    assert aggregate(UTILIZATION, collection((50,), selected=2), 0.5).value == 50

@@ -81,7 +81,7 @@ def test_last_known_is_given_up_with_age() -> None:
     fallback = chain(["last-known", "simulated"], clock)
     fallback.remember(QUESTION, REAL, pods(2))
     clock.now = 61.5
-    assert fallback.replace(QUESTION, UTILIZATION, pods(2), MISSING).origin == "simulated"
+    assert fallback.replace(QUESTION, UTILIZATION, pods(2), MISSING).source == "simulated"
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_last_known_is_work(metric: str, then: int, now: int, value: float | Non
     else:
         answer = fallback.replace(QUESTION, rule, pods(now), MISSING)
         assert answer.value == pytest.approx(value, abs=1e-3)
-        assert answer.origin == "last-known"
+        assert answer.source == "last-known"
 
 
 def test_what_is_scaled_is_what_the_hpa_was_given() -> None:
@@ -146,7 +146,7 @@ def test_the_same_question_in_other_words_shares_its_memory() -> None:
     fallback = chain(["last-known"], Clock(1000))
     fallback.remember(QUESTION, REAL, pods(2))
     same = Question("default", "gpu_utilization", parse_selector("app == a"))
-    assert fallback.replace(same, UTILIZATION, pods(4), MISSING).origin == "last-known"
+    assert fallback.replace(same, UTILIZATION, pods(4), MISSING).source == "last-known"
 
 
 @given(st.text(max_size=20), st.text(min_size=1, max_size=20))
@@ -206,7 +206,7 @@ def test_pods_that_were_added_a_day_ago_have_settled() -> None:
     """A workload grows over time, and is not without a simulated value for that."""
     grown = pods(7, added=3, created=time_of_day(7) - 90_000)
     answer = chain(["simulated"], Clock(7)).replace(QUESTION, UTILIZATION, grown, MISSING)
-    assert answer.origin == "simulated"
+    assert answer.source == "simulated"
 
 
 def test_a_measurement_ends_an_outage() -> None:
@@ -226,9 +226,9 @@ def test_a_workload_that_was_scaled_since_has_had_its_move() -> None:
     fallback.remember(QUESTION, REAL, pods(100))
     # One pod fewer, which is terminating and still counts as Ready.
     resized = pods(100, replicas=99)
-    assert fallback.replace(QUESTION, UTILIZATION, resized, MISSING).origin == "last-known"
+    assert fallback.replace(QUESTION, UTILIZATION, resized, MISSING).source == "last-known"
     clock.now = 100
-    assert fallback.replace(QUESTION, UTILIZATION, pods(100), MISSING).origin == "simulated"
+    assert fallback.replace(QUESTION, UTILIZATION, pods(100), MISSING).source == "simulated"
     with pytest.raises(MeasurementMissingError):
         fallback.replace(QUESTION, UTILIZATION, resized, MISSING)
 
@@ -236,10 +236,10 @@ def test_a_workload_that_was_scaled_since_has_had_its_move() -> None:
 def test_pods_that_are_not_ready_yet_have_been_asked_for() -> None:
     """Where the HPA has doubled the pods by a simulated value, the next one is not another move."""
     fallback = chain(["simulated"], Clock(7))
-    assert fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING).origin == "simulated"
+    assert fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING).source == "simulated"
     with pytest.raises(MeasurementMissingError):
         fallback.replace(QUESTION, UTILIZATION, pods(4, replicas=8), MISSING)
-    assert fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING).origin == "simulated"
+    assert fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING).source == "simulated"
 
 
 @given(
@@ -272,7 +272,7 @@ def test_a_question_in_an_outage_is_not_forgotten() -> None:
         with pytest.raises(MeasurementMissingError):
             fallback.replace(QUESTION, UTILIZATION, pods(40), MISSING)
     clock.now += 601
-    assert fallback.replace(QUESTION, UTILIZATION, pods(40), MISSING).origin == "simulated"
+    assert fallback.replace(QUESTION, UTILIZATION, pods(40), MISSING).source == "simulated"
 
 
 def test_only_percentages_are_simulated() -> None:

@@ -57,7 +57,7 @@ class Cluster:
         assert rule.readings
         self.measured = [pod.name for pod in pods]
         return Collection(
-            asked=len(pods),
+            selected=len(pods),
             samples=tuple(
                 PodSample(pod.name, (self.utilization[pod.name],), NOW - 1)
                 for pod in pods

@@ -50,13 +50,13 @@ class Nodes:
     """The exporters of each node, as the test says, and which nodes were asked for."""
 
     def __init__(self, urls: Mapping[str, tuple[str, ...]]) -> None:
-        self.asked: set[str] = set()
+        self.selected: set[str] = set()
         self._urls = urls
 
     def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
         """The URLs of these nodes."""
         asked = set(nodes)
-        self.asked |= asked
+        self.selected |= asked
         return {node: self._urls.get(node, ()) for node in asked}
 
 
@@ -99,7 +99,7 @@ def values(collection: Collection) -> list[tuple[float, ...]]:
 
 def assert_complete(collection: Collection) -> None:
     """Every pod is covered, so no gaps are reported."""
-    assert len(collection.samples) == collection.asked
+    assert len(collection.samples) == collection.selected
     gaps = (
         collection.nodes_without_exporter,
         collection.failures,
@@ -118,7 +118,7 @@ async def test_only_the_nodes_of_the_pods_are_scraped(
     found = await collect(nodes, [pod("p1", "n1"), pod("p3", "n3")])
     assert values(found) == [(1,), (3,)]
     assert_complete(found)
-    assert nodes.asked == {"n1", "n3"}
+    assert nodes.selected == {"n1", "n3"}
     assert sorted(scraped) == sorted([*urls["n1"], *urls["n3"]])
 
 
@@ -194,7 +194,7 @@ async def test_a_static_list(serve: Serve, collect: Collect) -> None:
 async def test_no_pods(collect: Collect) -> None:
     """Of no pods there is nothing to measure."""
     found = await collect(Nodes({}), [])
-    assert (found.asked, found.samples) == (0, ())
+    assert (found.selected, found.samples) == (0, ())
     assert_complete(found)
 
 
@@ -203,7 +203,7 @@ async def test_a_node_without_exporter(serve: Serve, collect: Collect) -> None:
     url = await serve(row("p1", 10))
     pods = [pod("p1", "n1"), pod("p2", "n2"), pod("p3", "n2"), pod("p4", "n4")]
     found = await collect(Nodes({"n1": (url,)}), pods)
-    assert (found.asked, values(found)) == (4, [(10,)])
+    assert (found.selected, values(found)) == (4, [(10,)])
     assert found.nodes_without_exporter == ("node n2", "node n4")
     assert (found.failures, found.pods_without_sample, found.hints) == ((), (), ())
 

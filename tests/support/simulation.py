@@ -174,7 +174,7 @@ class Simulation:
             self.sources.append("error")
         else:
             answer = (milli_value(format_quantity(told.value, told.decimals)),)
-            self.sources.append(told.origin)
+            self.sources.append(told.source)
         ready = sum(pod.ready for pod in self._listed)
         scale = Scale(self.wanted, len(self._replicas), ready)
         decision = decide(self._hpa, scale, answer, self._history, self.now)

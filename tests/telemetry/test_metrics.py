@@ -52,7 +52,7 @@ def value(monitor: Monitor, sample: str, **labels: str) -> float | None:
 def busy(monitor: Monitor) -> Monitor:
     """A monitor that everything has happened to, once."""
     monitor.answered("gpu_utilization", 200, 0.004)
-    monitor.measured(age=1.2, covered=3, asked=4)
+    monitor.measured(age=1.2, covered=3, selected=4)
     monitor.failed("no-pod-matches")
     monitor.missing("no-exporter")
     monitor.fell_back("simulated")
@@ -109,8 +109,8 @@ def test_requests(monitor: Monitor) -> None:
 
 def test_measurements(monitor: Monitor) -> None:
     """The age is that of the oldest sample; pods add up over questions."""
-    monitor.measured(age=0.7, covered=3, asked=4)
-    monitor.measured(age=3, covered=1, asked=1)
+    monitor.measured(age=0.7, covered=3, selected=4)
+    monitor.measured(age=3, covered=1, selected=1)
     assert value(monitor, "sample_age_seconds_count") == 2
     assert value(monitor, "sample_age_seconds_bucket", le="1.0") == 1
     assert value(monitor, "question_pods_total", state="selected") == 5

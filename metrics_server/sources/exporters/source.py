@@ -55,9 +55,9 @@ class ExporterSource:
         targets = self._targets.on_nodes({pod.node for pod in pods})
         scrapes = await self._scraper.scrape({url for urls in targets.values() for url in urls})
         pages = await self._parser.read(scrapes.outcomes, rule.readings)
-        asked = frozenset((pod.namespace, pod.name) for pod in pods)
+        selected = frozenset((pod.namespace, pod.name) for pod in pods)
         # Computed once for each group of pods that shares a GPU, not for each pod.
-        were_asked = cache(asked.issuperset)
+        were_selected = cache(selected.issuperset)
         hosts = frozenset(host for node in targets for host in _called(node))
         samples: list[PodSample] = []
         uncovered: list[Pod] = []
@@ -65,7 +65,7 @@ class ExporterSource:
         for pod in pods:
             outcomes = [pages[url] for url in targets[pod.node]]
             answered = [page for page in outcomes if isinstance(page, Page)]
-            sample = _sample(rule, pod, answered, were_asked, hosts)
+            sample = _sample(rule, pod, answered, were_selected, hosts)
             if sample is not None:
                 samples.append(sample)
             elif len(answered) < len(outcomes) or not _has_drained(rule, pod, answered):
@@ -87,7 +87,7 @@ def _sample(
     rule: MetricRule,
     pod: Pod,
     pages: Iterable[Page],
-    were_asked: Callable[[frozenset[PodName]], bool],
+    were_selected: Callable[[frozenset[PodName]], bool],
     hosts: frozenset[str],
 ) -> PodSample | None:
     """Return the sample of a pod, from the pages of its node's exporters; None if it has none.
@@ -96,7 +96,7 @@ def _sample(
         rule: the rule of the metric.
         pod: the pod to measure.
         pages: the pages that were read.
-        were_asked: returns whether all of these pods were selected.
+        were_selected: returns whether all of these pods were selected.
         hosts: the names that exporters may use for the nodes of the selected pods.
     """
     name = (pod.namespace, pod.name)
@@ -108,7 +108,7 @@ def _sample(
     shared = False
     for _, attribution in named:
         missing |= attribution.incomplete.get(name, frozenset())
-        shared |= not all(map(were_asked, attribution.shared.get(name, ())))
+        shared |= not all(map(were_selected, attribution.shared.get(name, ())))
         for gpu, value in attribution.by_pod.get(name, {}).items():
             if 0 <= value <= rule.maximum * _TOLERANCE:
                 gpus.setdefault(gpu, min(value, rule.maximum))
