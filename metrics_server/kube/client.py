@@ -218,7 +218,8 @@ class KubernetesClient:
             try:
                 answer = await api.call_api(*request, _request_timeout=limits)
             except aiohttp.ServerDisconnectedError:
-                # The API had closed the connection as idle: retry once, on another.
+                # The API had closed the connection as idle: retry once, on another. aiohttp itself
+                # retries only what is idempotent, which reviews are not.
                 answer = await api.call_api(*request, _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
         except _UNREACHABLE as error:

@@ -87,6 +87,28 @@ async def test_an_answer_that_does_not_come_ends_in_time(tmp_path: Path) -> None
     assert caught.value.code is None
 
 
+async def test_a_connection_closed_as_idle_is_replaced(tmp_path: Path) -> None:
+    """A kept connection that the API closes instead of answering costs no request its answer."""
+    connections = 0
+
+    async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        await reader.readuntil(b"\r\n\r\n{}")
+        writer.close()
+        await writer.wait_closed()
+
+    api = await asyncio.start_server(answer_once, "127.0.0.1", 0)
+    host, port = api.sockets[0].getsockname()
+    kubeconfig = write_kubeconfig(tmp_path / "k", f"http://{host}:{port}")
+    async with api, connected(kubeconfig) as client:
+        for expected in (1, 2, 3):
+            assert await client.send("POST", "/apis", {}, timeout=5) == b"{}"
+            assert connections == expected
+
+
 @asynccontextmanager
 async def streaming(tmp_path: Path, *chunks: bytes) -> AsyncIterator[AsyncIterator[bytes]]:
     """The lines of a watch whose answer comes in these chunks."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import ssl
-from pathlib import Path
+from pathlib import Path, PosixPath
 
 import pytest
 from cryptography import x509
@@ -63,6 +63,28 @@ async def test_another_name_is_refused() -> None:
     server = await serving(authority, "localhost")
     with pytest.raises(ssl.SSLCertVerificationError, match="IP address mismatch"):
         await handshake(server, trusting(authority))
+
+
+class Swapped(PosixPath):
+    """A file that is replaced, together with its key, just after it was read first."""
+
+    def read_bytes(self) -> bytes:
+        """The content, before the replacement."""
+        before = super().read_bytes()
+        for old in self.parent.iterdir():
+            if (new := old.with_name(f"{old.name}.new")).exists():
+                new.replace(old)
+        return before
+
+
+def test_files_that_change_while_they_are_read(tmp_path: Path) -> None:
+    """A certificate and a key of two pairs are read again, and not refused."""
+    authority = Authority("test-ca")
+    pairs = authority.issue(["localhost"]), authority.issue(["localhost"])
+    for pair, end in zip(pairs, ("", ".new"), strict=True):
+        (tmp_path / f"tls.crt{end}").write_bytes(pair.certificate)
+        (tmp_path / f"tls.key{end}").write_bytes(pair.key)
+    assert read_pair(Swapped(tmp_path / "tls.crt"), tmp_path / "tls.key") == pairs[1]
 
 
 def test_files_that_do_not_match_are_refused(tmp_path: Path) -> None:

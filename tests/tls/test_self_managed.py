@@ -1,13 +1,15 @@
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 import pytest
 from aiohttp import ClientSession, TCPConnector
+from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
@@ -20,7 +22,7 @@ from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.self_managed import SelfManaged
-from metrics_server.tls.shared import API_SERVICE, SharedBundle
+from metrics_server.tls.shared import API_SERVICE, Kubernetes, SharedBundle
 from tests.support.clock import WallClock
 from tests.support.harness import write_kubeconfig
 from tests.support.kubernetes import connected
@@ -83,7 +85,7 @@ async def client(api: KubernetesAPI, tmp_path: Path) -> AsyncIterator[Kubernetes
 class Replica:
     """One server's side: what it serves with."""
 
-    def __init__(self, client: KubernetesClient, clock: WallClock) -> None:
+    def __init__(self, client: Kubernetes, clock: WallClock) -> None:
         self.pairs: list[KeyPair] = []
         self.managed = SelfManaged(
             client,
@@ -205,6 +207,59 @@ async def test_the_bundle_of_another_server_is_not_touched(
     await replica.managed.settle()
     assert published(api) == b"x"
     assert "names the Service keda/keda-metrics" in (replica.managed.bundle_error or "")
+
+
+class Refusing:
+    """A Kubernetes API in which nothing may be written but Secrets.
+
+    Args:
+        client: the client of the API.
+        code: the HTTP status of the refusals.
+    """
+
+    def __init__(self, client: KubernetesClient, code: int) -> None:
+        self.get = client.get
+        self.code = code
+        self._client = client
+
+    async def send(
+        self,
+        method: Literal["POST", "PUT", "PATCH", "DELETE"],
+        path: str,
+        body: Struct | Mapping[str, object],
+        *,
+        timeout: float,  # noqa: ASYNC109 - as in the client
+    ) -> bytes:
+        """Write a Secret; refuse anything else."""
+        if "/secrets" not in path:
+            raise KubernetesError("apiservices are not for you", self.code)
+        return await self._client.send(method, path, body, timeout=timeout)
+
+
+async def test_a_bundle_that_may_not_be_published(
+    client: KubernetesClient, api: KubernetesAPI
+) -> None:
+    """The pair is served all the same, the reason is known, and later it may be published."""
+    clock = WallClock(datetime.now(UTC))
+    refused = Replica(Refusing(client, 403), clock)
+    with capture_logs() as logs:
+        await refused.managed.settle()
+    assert refused.serving.certificate == data(api)["tls.crt"]
+    assert published(api) == b""
+    assert refused.managed.bundle_error == "apiservices are not for you"
+    assert [line["log_level"] for line in logs if line["event"] == "CA bundle not published"] == [
+        "warning"
+    ]
+    await Replica(client, clock).managed.settle()
+    assert published(api) == data(api)["ca.crt"]
+
+
+async def test_an_api_that_fails_to_publish_is_an_error(client: KubernetesClient) -> None:
+    """Nobody has to change anything then: it is tried again."""
+    replica = Replica(Refusing(client, 500), WallClock(datetime.now(UTC)))
+    with pytest.raises(KubernetesError, match="not for you"):
+        await replica.managed.settle()
+    assert replica.managed.bundle_error is None
 
 
 async def test_no_bundle_is_written_over_a_newer_one(
