@@ -13,7 +13,7 @@ from metrics_server.api.health import Endpoint, HealthChecks
 from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.openapi import OpenAPI
 from metrics_server.api.status import Status, StatusDetails, failure, status_of
-from metrics_server.api.types import GROUP, GROUP_VERSION, encode
+from metrics_server.api.types import GROUP_VERSION, encode
 from metrics_server.common.text import printable
 from metrics_server.errors import (
     BadRequestError,
@@ -77,8 +77,8 @@ class App:
                     for v, d in discovery.api_group_discovery_list.items()
                 },
             },
-            f"/apis/{GROUP}": {plain: discovery.api_group},
-            f"/apis/{GROUP_VERSION}": {plain: discovery.api_resource_list},
+            **{f"/apis/{name}": {plain: d} for name, d in discovery.api_groups.items()},
+            **{f"/apis/{name}": {plain: d} for name, d in discovery.api_resource_lists.items()},
             "/version": {plain: discovery.version},
             "/openapi/v2": {plain: openapi.v2},
             "/openapi/v3": {plain: openapi.v3_index},

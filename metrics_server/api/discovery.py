@@ -1,8 +1,4 @@
-"""The discovery documents: which group, which version, which metrics; built once from the rules.
-
-Each metric is listed with its own name as its kind, though every answer is an
-ExternalMetricValueList: kubectl finds a resource through its kind, and where several share one,
-`kubectl get gpu_utilization.external.metrics.k8s.io` requests whichever is listed last.
+"""The discovery documents: which groups, which versions, which resources; built once.
 
 The types are those of k8s.io/apimachinery (pkg/apis/meta/v1, pkg/version) and of
 k8s.io/api/apidiscovery (v2 and v2beta1), with the fields used here.
@@ -10,7 +6,7 @@ k8s.io/api/apidiscovery (v2 and v2beta1), with the fields used here.
 
 import platform
 import sys
-from collections.abc import Iterable
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Literal, get_args
 
@@ -18,18 +14,11 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from metrics_server import __version__
+from metrics_server.api.groups import ApiGroup
 from metrics_server.api.negotiation import Offer
-from metrics_server.api.types import (
-    GROUP,
-    GROUP_VERSION,
-    VERSION,
-    ListMeta,
-)
-from metrics_server.errors import ConfigurationError
+from metrics_server.api.types import ListMeta
 
-VERBS = ("get",)
-"""Never more: with list, watch or delete, the namespace, garbage-collector and quota controllers
-would start to call us."""
+_VERBS = ("get",)
 
 DiscoveryVersion = Literal["v2", "v2beta1"]
 
@@ -68,7 +57,7 @@ class APIGroupList(Struct, frozen=True, rename="camel", kw_only=True):
 
 
 class APIResource(Struct, frozen=True, rename="camel"):
-    """A meta/v1 APIResource: one metric."""
+    """A meta/v1 APIResource."""
 
     name: str
     singular_name: str
@@ -82,7 +71,7 @@ class APIResourceList(Struct, frozen=True, rename="camel", kw_only=True):
 
     kind: str = "APIResourceList"
     api_version: str = "v1"
-    group_version: str = GROUP_VERSION
+    group_version: str
     resources: tuple[APIResource, ...]
 
 
@@ -95,7 +84,7 @@ class GroupVersionKind(Struct, frozen=True):
 
 
 class APIResourceDiscovery(Struct, frozen=True, rename="camel"):
-    """An apidiscovery APIResourceDiscovery: one metric."""
+    """An apidiscovery APIResourceDiscovery."""
 
     resource: str
     response_kind: GroupVersionKind
@@ -186,66 +175,86 @@ class Discovery(Struct, frozen=True):
         api_group_list: for /apis.
         api_group_discovery_list: for /apis, by the version of apidiscovery.k8s.io that is asked
             for.
-        api_group: for /apis/GROUP.
-        api_resource_list: for /apis/GROUP/VERSION.
+        api_groups: for /apis/GROUP, by group.
+        api_resource_lists: for /apis/GROUP/VERSION, by group and version, such as
+            "external.metrics.k8s.io/v1beta1".
         version: for /version.
     """
 
     api_group_list: Document
-    api_group_discovery_list: dict[DiscoveryVersion, Document]
-    api_group: Document
-    api_resource_list: Document
+    api_group_discovery_list: Mapping[DiscoveryVersion, Document]
+    api_groups: Mapping[str, Document]
+    api_resource_lists: Mapping[str, Document]
     version: Document
 
 
-def build_discovery(metrics: Iterable[str]) -> Discovery:
-    """Every discovery document, for the metrics of these names.
-
-    Raises:
-        ConfigurationError: there is no metric. A group version without resources counts as stale,
-            and a stale group version blocks the deletion of every namespace in the cluster.
-    """
-    # client-go lowercases the names it requests and compares them with this list.
-    names = tuple(sorted({metric.lower() for metric in metrics}))
-    if not names:
-        raise ConfigurationError("no rule is in effect: at least one metric must be served")
-    version = GroupVersionForDiscovery(GROUP_VERSION, VERSION)
-    group = APIGroup(name=GROUP, versions=(version,), preferred_version=version)
-    aggregated = {
-        version: encode(api_group_discovery_list(names, version), media_type)
-        for version, media_type in MEDIA_TYPES.items()
-    }
+def build_discovery(groups: Sequence[ApiGroup]) -> Discovery:
+    """Return every discovery document for these groups."""
+    listed = {group.name: _api_group(group) for group in groups}
     return Discovery(
-        api_group_list=encode(APIGroupList(groups=(group,))),
-        api_group_discovery_list=aggregated,
-        api_group=encode(msgspec.structs.replace(group, kind="APIGroup", api_version="v1")),
-        api_resource_list=encode(api_resource_list(names)),
+        api_group_list=encode(APIGroupList(groups=tuple(listed.values()))),
+        api_group_discovery_list={
+            version: encode(_group_discovery_list(groups, version), media_type)
+            for version, media_type in MEDIA_TYPES.items()
+        },
+        api_groups={
+            name: encode(msgspec.structs.replace(group, kind="APIGroup", api_version="v1"))
+            for name, group in listed.items()
+        },
+        api_resource_lists={
+            f"{group.name}/{version}": encode(_api_resource_list(group, version))
+            for group in groups
+            for version in group.versions
+        },
         version=encode(version_info()),
     )
 
 
-def api_resource_list(names: Iterable[str]) -> APIResourceList:
-    """The metrics of these names."""
+def _api_group(group: ApiGroup) -> APIGroup:
+    versions = tuple(
+        GroupVersionForDiscovery(f"{group.name}/{version}", version) for version in group.versions
+    )
+    return APIGroup(name=group.name, versions=versions, preferred_version=versions[0])
+
+
+def _api_resource_list(group: ApiGroup, version: str) -> APIResourceList:
     return APIResourceList(
+        group_version=f"{group.name}/{version}",
         resources=tuple(
-            APIResource(name, "", namespaced=True, kind=name, verbs=VERBS) for name in names
-        )
+            APIResource(one.name, "", namespaced=True, kind=one.kind, verbs=_VERBS)
+            for one in group.resources
+        ),
     )
 
 
-def api_group_discovery_list(
-    names: Iterable[str], version: DiscoveryVersion
+def _group_discovery_list(
+    groups: Sequence[ApiGroup], version: DiscoveryVersion
 ) -> APIGroupDiscoveryList:
-    """The metrics of these names, in a version of apidiscovery.k8s.io."""
-    resources = tuple(
-        APIResourceDiscovery(name, GroupVersionKind(GROUP, VERSION, name), "Namespaced", "", VERBS)
-        for name in names
-    )
-    served = APIVersionDiscovery(VERSION, resources, "Current")
+    """Return the groups in a version of apidiscovery.k8s.io."""
     return APIGroupDiscoveryList(
         api_version=f"apidiscovery.k8s.io/{version}",
-        items=(APIGroupDiscovery(ObjectName(GROUP), (served,)),),
+        items=tuple(
+            APIGroupDiscovery(
+                ObjectName(group.name),
+                tuple(_version_discovery(group, served) for served in group.versions),
+            )
+            for group in groups
+        ),
     )
+
+
+def _version_discovery(group: ApiGroup, version: str) -> APIVersionDiscovery:
+    resources = tuple(
+        APIResourceDiscovery(
+            one.name,
+            GroupVersionKind(group.name, version, one.kind),
+            "Namespaced",
+            "",
+            _VERBS,
+        )
+        for one in group.resources
+    )
+    return APIVersionDiscovery(version, resources, "Current")
 
 
 def version_info() -> VersionInfo:

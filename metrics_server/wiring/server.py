@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry
 from metrics_server.api.app import ApiServer, App
 from metrics_server.api.discovery import build_discovery
 from metrics_server.api.external_metrics import ExternalMetrics
+from metrics_server.api.groups import external_metrics_group
 from metrics_server.api.health import HealthCheck, HealthChecks
 from metrics_server.api.openapi import build_openapi
 from metrics_server.auth.delegation import ConfigMap
@@ -108,7 +109,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         app = App(
             admit=trusted.guard,
             external_metrics=ExternalMetrics(provider, rules.known(), monitor),
-            discovery=build_discovery(rules.names()),
+            discovery=build_discovery([external_metrics_group(rules.names())]),
             openapi=build_openapi(),
             health=HealthChecks(
                 live=[_runs(task) for task in tasks],

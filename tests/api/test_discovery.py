@@ -3,6 +3,7 @@
 import json
 import platform
 import re
+from collections.abc import Iterable
 from hashlib import sha256
 from pathlib import Path
 from typing import TypeAlias
@@ -17,7 +18,9 @@ from metrics_server.api.discovery import (
     Document,
     build_discovery,
 )
+from metrics_server.api.groups import ApiGroup, ApiResource, external_metrics_group
 from metrics_server.api.negotiation import Offer, negotiate
+from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.errors import ConfigurationError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import Rules
@@ -26,13 +29,18 @@ Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 
 RECORDINGS = Path(__file__).parent.parent / "data" / "recordings"
 METRICS = ["gpu_utilization", "gpu_memory_used"]
-GROUP_VERSION = {"groupVersion": "external.metrics.k8s.io/v1beta1", "version": "v1beta1"}
+SERVED = {"groupVersion": "external.metrics.k8s.io/v1beta1", "version": "v1beta1"}
+
+
+def discovery_of(metrics: Iterable[str]) -> Discovery:
+    """The documents for these metrics."""
+    return build_discovery([external_metrics_group(metrics)])
 
 
 @pytest.fixture
 def discovery() -> Discovery:
     """The documents for two metrics."""
-    return build_discovery(METRICS)
+    return discovery_of(METRICS)
 
 
 def documents(discovery: Discovery) -> list[Document]:
@@ -40,8 +48,8 @@ def documents(discovery: Discovery) -> list[Document]:
     return [
         discovery.api_group_list,
         *discovery.api_group_discovery_list.values(),
-        discovery.api_group,
-        discovery.api_resource_list,
+        *discovery.api_groups.values(),
+        *discovery.api_resource_lists.values(),
         discovery.version,
     ]
 
@@ -60,8 +68,8 @@ def test_the_group_list_names_the_group_and_its_version(discovery: Discovery) ->
         "groups": [
             {
                 "name": "external.metrics.k8s.io",
-                "versions": [GROUP_VERSION],
-                "preferredVersion": GROUP_VERSION,
+                "versions": [SERVED],
+                "preferredVersion": SERVED,
             }
         ],
     }
@@ -69,18 +77,18 @@ def test_the_group_list_names_the_group_and_its_version(discovery: Discovery) ->
 
 def test_the_group_alone_says_its_kind(discovery: Discovery) -> None:
     """The answer to /apis/GROUP is a meta/v1 APIGroup."""
-    assert body(discovery.api_group) == {
+    assert body(discovery.api_groups[GROUP]) == {
         "kind": "APIGroup",
         "apiVersion": "v1",
         "name": "external.metrics.k8s.io",
-        "versions": [GROUP_VERSION],
-        "preferredVersion": GROUP_VERSION,
+        "versions": [SERVED],
+        "preferredVersion": SERVED,
     }
 
 
 def test_the_resource_list_has_one_entry_a_metric(discovery: Discovery) -> None:
     """Sorted by name; the only verb is get, so that no controller starts to call us."""
-    assert body(discovery.api_resource_list) == {
+    assert body(discovery.api_resource_lists[GROUP_VERSION]) == {
         "kind": "APIResourceList",
         "apiVersion": "v1",
         "groupVersion": "external.metrics.k8s.io/v1beta1",
@@ -154,21 +162,47 @@ def test_what_the_aggregator_asks_for_is_on_offer(discovery: Discovery) -> None:
 
 def test_the_catalogue_is_discoverable() -> None:
     """Every built-in metric is listed."""
-    listed = build_discovery(Rules(CATALOGUE).names()).api_resource_list.body.decode()
+    listed = discovery_of(Rules(CATALOGUE).names()).api_resource_lists[GROUP_VERSION].body.decode()
     for name in Rules(CATALOGUE).names():
         assert f'"{name}"' in listed
 
 
+def test_another_group_is_one_more_value() -> None:
+    """Each document has both groups, in order, and every version of each."""
+    other = ApiGroup("other.io", ("v2", "v1"), (ApiResource("pods", "Pod"),))
+    discovery = build_discovery([external_metrics_group(METRICS), other])
+
+    listed = json.loads(discovery.api_group_list.body)["groups"]
+    assert [group["name"] for group in listed] == [GROUP, "other.io"]
+    assert [one["version"] for one in listed[1]["versions"]] == ["v2", "v1"]
+    assert listed[1]["preferredVersion"] == {"groupVersion": "other.io/v2", "version": "v2"}
+    assert {**listed[1], "kind": "APIGroup", "apiVersion": "v1"} == body(
+        discovery.api_groups["other.io"]
+    )
+    for document in discovery.api_group_discovery_list.values():
+        _, aggregated = json.loads(document.body)["items"]
+        assert aggregated["metadata"]["name"] == "other.io"
+        assert [
+            (one["version"], *(r["responseKind"]["version"] for r in one["resources"]))
+            for one in aggregated["versions"]
+        ] == [("v2", "v2"), ("v1", "v1")]
+    for version in ("v1", "v2"):
+        document = discovery.api_resource_lists[f"other.io/{version}"]
+        assert json.loads(document.body)["groupVersion"] == f"other.io/{version}"
+
+
 def test_names_are_listed_in_lower_case() -> None:
     """Clients lowercase what they ask for, and look for that here."""
-    document = json.loads(build_discovery(["My_Metric", "my_metric"]).api_resource_list.body)
+    document = json.loads(
+        discovery_of(["My_Metric", "my_metric"]).api_resource_lists[GROUP_VERSION].body
+    )
     assert [resource["name"] for resource in document["resources"]] == ["my_metric"]
 
 
 def test_a_server_without_metrics_does_not_start() -> None:
     """An empty group version would be stale, and block the deletion of every namespace."""
     with pytest.raises(ConfigurationError, match="at least one metric"):
-        build_discovery([])
+        discovery_of([])
 
 
 def test_the_version_has_all_nine_fields(discovery: Discovery) -> None:
@@ -195,5 +229,8 @@ def test_entity_tags_are_strong_and_follow_the_content(discovery: Discovery) -> 
         assert re.fullmatch(r'"[0-9A-F]{64}"', document.etag)
         assert document.hash == sha256(document.body).hexdigest().upper()
     assert len({document.etag for document in documents(discovery)}) == len(documents(discovery))
-    assert documents(build_discovery(reversed(METRICS))) == documents(discovery)
-    assert build_discovery(["other"]).api_resource_list.etag != discovery.api_resource_list.etag
+    assert documents(discovery_of(reversed(METRICS))) == documents(discovery)
+    assert (
+        discovery_of(["other"]).api_resource_lists[GROUP_VERSION].etag
+        != discovery.api_resource_lists[GROUP_VERSION].etag
+    )

@@ -11,10 +11,16 @@ from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import OpenAPIV2SpecValidator, OpenAPIV30SpecValidator
 
 from metrics_server.api import discovery
+from metrics_server.api.groups import external_metrics_group
 from metrics_server.api.openapi import OPERATIONS, TABLE, OpenAPI, build_openapi
 from metrics_server.api.status import Status, StatusCause, StatusDetails, failure
 from metrics_server.api.table import Table, table_of
-from metrics_server.api.types import ExternalMetricValue, ExternalMetricValueList
+from metrics_server.api.types import (
+    GROUP,
+    GROUP_VERSION,
+    ExternalMetricValue,
+    ExternalMetricValueList,
+)
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = dict[str, "Json"]
@@ -35,7 +41,7 @@ VALUES = ExternalMetricValueList(
 FAILURE = failure(
     503, "no exporter", StatusDetails("gpu_utilization", "g", "k", (StatusCause("r", "m", "f"),), 1)
 )
-DISCOVERY = discovery.build_discovery(["gpu_utilization"])
+DISCOVERY = discovery.build_discovery([external_metrics_group(["gpu_utilization"])])
 AGGREGATED = DISCOVERY.api_group_discovery_list["v2"]
 
 # One full answer of every kind, by the name of its schema.
@@ -44,8 +50,8 @@ EXAMPLES: dict[str, bytes] = {
     "Table": msgspec.json.encode(table_of(VALUES, "default")),
     "Status": msgspec.json.encode(FAILURE),
     "APIGroupList": DISCOVERY.api_group_list.body,
-    "APIGroup": DISCOVERY.api_group.body,
-    "APIResourceList": DISCOVERY.api_resource_list.body,
+    "APIGroup": DISCOVERY.api_groups[GROUP].body,
+    "APIResourceList": DISCOVERY.api_resource_lists[GROUP_VERSION].body,
     "APIGroupDiscoveryList": AGGREGATED.body,
     "VersionInfo": DISCOVERY.version.body,
 }

@@ -20,6 +20,7 @@ from yarl import URL
 from metrics_server.api.app import ApiServer, App
 from metrics_server.api.discovery import build_discovery
 from metrics_server.api.external_metrics import ExternalMetrics
+from metrics_server.api.groups import external_metrics_group
 from metrics_server.api.health import HealthCheck, HealthChecks
 from metrics_server.api.openapi import build_openapi
 from metrics_server.api.status import Status, StatusDetails
@@ -222,7 +223,7 @@ def app_before(guard: Guard, measured: Measured, monitor: Monitor) -> App:
     return App(
         admit=guard,
         external_metrics=ExternalMetrics(provider, rules.names(), monitor),
-        discovery=build_discovery(rules.names()),
+        discovery=build_discovery([external_metrics_group(rules.names())]),
         openapi=build_openapi(),
         health=HealthChecks(ready=[HealthCheck("pods-synced", lambda: None)]),
         monitor=monitor,

@@ -14,6 +14,7 @@ import pytest
 from metrics_server.api.app import _is_known
 from metrics_server.api.discovery import build_discovery
 from metrics_server.api.external_metrics import _selector_in
+from metrics_server.api.groups import external_metrics_group
 from metrics_server.api.health import HealthChecks
 from metrics_server.api.negotiation import Offer, _negotiate, negotiate
 from metrics_server.auth.identity import User
@@ -38,7 +39,7 @@ CONFIG = RequestHeaderConfig(
     extra_headers_prefixes=("X-Remote-Extra-",),
     uid_headers=("X-Remote-Uid",),
 )
-DOCUMENT = build_discovery(["gpu_utilization"]).version
+DOCUMENT = build_discovery([external_metrics_group(["gpu_utilization"])]).version
 
 
 def named(headers: list[tuple[str, str]]) -> User | None:
