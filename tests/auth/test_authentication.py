@@ -296,6 +296,7 @@ async def test_why_is_logged(authenticator: Authenticator) -> None:
     assert "front-proxy-client, aggregator" in line["error"]
 
 
+@pytest.mark.slow
 async def test_a_failed_review_is_unauthorized(outcomes: list[Outcome], tmp_path: Path) -> None:
     """While tokens cannot be reviewed their bearers are refused; that is counted apart."""
     async with kubernetes(tmp_path) as (api, made):

@@ -230,6 +230,7 @@ async def test_a_refusal_is_in_the_words_of_the_api(
     assert told == (attributes.group, attributes.resource)
 
 
+@pytest.mark.slow
 async def test_masters_may_do_everything(authorizer: Authorizer, reviews: Reviews) -> None:
     """The aggregator's probe is one of them: it must pass even where no review can be had."""
     reviews.set_fault(Fault("error"))
@@ -332,6 +333,7 @@ async def test_a_decision_in_spite_of_an_error_counts(
     assert await is_allowed(authorizer, ALICE, METRIC) == allowed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["error", "garbage", "hang"])
 async def test_a_failed_review_does_not_allow(
     client: KubernetesClient,
@@ -382,6 +384,7 @@ async def test_a_malformed_review_does_not_allow(
         await authorizer.authorize(ALICE, METRIC)
 
 
+@pytest.mark.slow
 async def test_a_lost_connection_does_not_allow(api: KubernetesAPI, authorizer: Authorizer) -> None:
     """Nobody is let in because the API is gone."""
     await api.__aexit__()
@@ -448,6 +451,7 @@ async def test_reviews_leave_connections_for_others(
     await until(lambda: len(asyncio.all_tasks()) < len(tasks))
 
 
+@pytest.mark.slow
 async def test_reviews_are_bounded(authorizer: Authorizer, reviews: Reviews) -> None:
     """A user whose requests are always new leaves room for others; anonymous users leave more."""
 
@@ -509,6 +513,7 @@ requests = st.one_of(
 
 
 # The API behind it is the same for all examples; each has an authorizer, and a cache, of its own.
+@pytest.mark.slow
 @settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -61,6 +61,7 @@ async def reviewed(folder: Path, reviewer: Reviewer) -> AsyncIterator[Kubernetes
         yield client
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [

@@ -237,6 +237,7 @@ async def test_reviews_of_one_token_are_shared(door: Door, tokens: TokenReviews)
     assert len(door.bodies) == 1
 
 
+@pytest.mark.slow
 async def test_a_failure_is_shared_and_not_kept(door: Door, tokens: TokenReviews) -> None:
     """A failure reaches all who wait; the next caller gets a new review."""
     door.open.clear()
@@ -308,6 +309,7 @@ async def test_reviews_leave_room_for_other_calls(
     assert [type(answer) for answer in answers] == [UnauthorizedError] * 200
 
 
+@pytest.mark.slow
 async def test_an_api_that_is_away_is_an_error(tmp_path: Path) -> None:
     """A token is not good, and not bad either, while nobody can be asked."""
     async with kubernetes(tmp_path) as (api, client):

@@ -23,6 +23,7 @@ def user(n: int, length: int) -> User:
     return User(f"u{n}", groups=tuple(f"group-{n}-{i}" for i in range(length)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("length", [1, 20])
 @pytest.mark.parametrize("make", [question, user])
 def test_what_is_kept_is_counted(make: Callable[[int, int], Question | User], length: int) -> None:

@@ -40,6 +40,7 @@ def built_with(folder: Path, kustomization: Object) -> Sequence[Object]:
     return build(str(copy / "own"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_pod_is_evicted_for_the_server(folder: str) -> None:
     """It comes first in the queue, and waits there for room."""

@@ -61,6 +61,7 @@ def manifests() -> Iterator[Object]:
                 yield obj
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_object_is_valid_for_this_kubernetes(version: str) -> None:
     """Each object has the schema of its kind, with no field that the kind does not have."""

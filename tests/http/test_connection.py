@@ -173,6 +173,7 @@ async def test_a_verified_peer_may_send_90_kb_of_groups() -> None:
         assert served.server.commons.heads.used == 0
 
 
+@pytest.mark.slow
 @on_both_loops
 @pytest.mark.parametrize("size", [_MUCH, 100_000, 30_000])
 def test_a_client_that_never_reads_is_dropped(new_loop: LoopFactory, size: int) -> None:
@@ -207,6 +208,7 @@ def test_a_client_that_never_reads_is_dropped(new_loop: LoopFactory, size: int) 
     run(new_loop, body())
 
 
+@pytest.mark.slow
 @on_both_loops
 def test_a_long_answer_reaches_a_slow_reader(new_loop: LoopFactory) -> None:
     """One that reads little by little gets all of it, if it goes on reading."""

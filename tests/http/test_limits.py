@@ -145,6 +145,7 @@ def test_a_second_slow_head_is_dropped(new_loop: LoopFactory) -> None:
     run(new_loop, body())
 
 
+@pytest.mark.slow
 @on_both_loops
 def test_an_idle_connection_is_kept_between_requests(new_loop: LoopFactory) -> None:
     """The time for a head does not run while no request has begun; that for idling does."""

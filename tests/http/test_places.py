@@ -49,6 +49,7 @@ def test_probes_and_proxies_get_in_however_many_idle_there_are(
     run(new_loop, body())
 
 
+@pytest.mark.slow
 async def test_thousands_of_idle_connections_shut_nobody_out() -> None:
     """As many as one host can open, from several addresses; kube-apiserver and kubelet get in."""
     async with serving_hello(hello) as served, AsyncExitStack() as stack:

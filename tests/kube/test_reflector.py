@@ -195,6 +195,7 @@ async def test_a_watch_asks_for_bookmarks_and_an_end(
     assert lists(api)[0]["labelSelector"] == "app=a"
 
 
+@pytest.mark.slow
 async def test_a_dropped_watch_goes_on(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, naps: Naps
 ) -> None:
@@ -230,6 +231,7 @@ async def test_too_many_requests_is_waited_out(
     assert (len(lists(api)), len(naps.seconds)) == (1, 2)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("inside", [True, False], ids=["in the stream", "as the HTTP status"])
 async def test_an_expired_version_causes_a_new_list(
     api: KubernetesAPI,
@@ -280,6 +282,7 @@ async def test_an_expired_page_starts_the_list_again(
     assert len(naps.seconds) == 1
 
 
+@pytest.mark.slow
 async def test_errors_are_waited_out_ever_longer(
     api: KubernetesAPI, reflector: Reflector[Pod], naps: Naps
 ) -> None:
@@ -398,6 +401,7 @@ async def test_a_bookmark_moves_the_version(
     assert (reflector.relists, reflector.restarts) == (0, 1)
 
 
+@pytest.mark.slow
 async def test_a_watch_that_ends_is_opened_again(
     client: KubernetesClient, api: KubernetesAPI, store: PodStore, naps: Naps
 ) -> None:

@@ -228,6 +228,7 @@ def shuffled(page: bytes, random: Random) -> bytes:
 
 @settings(deadline=None)
 # A page has more lines than hypothesis would choose an order for.
+@pytest.mark.slow
 @given(st.sampled_from(SCENARIOS), st.integers(0, 2**32).map(Random))
 def test_the_order_of_a_page_does_not_matter(scenario: Scenario, random: Random) -> None:
     """With lines, families and labels in any order, the table comes out the same."""
@@ -245,6 +246,7 @@ APART = [
 ]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(st.data(), st.sampled_from(APART))
 def test_a_deployment_does_not_influence_another(data: st.DataObject, scenario: Scenario) -> None:

@@ -309,6 +309,7 @@ async def test_objects_come_into_and_leave_a_watch(
     assert changes == [("ADDED", "x"), ("MODIFIED", "x"), ("DELETED", "x"), ("ADDED", "last")]
 
 
+@pytest.mark.slow
 async def test_a_watch_ends_when_it_was_asked_to(session: ClientSession) -> None:
     """At its end a watch is sent where it is, and is closed as a whole answer."""
     async with watching(

@@ -61,6 +61,7 @@ def scraper_of(monitor: Monitor, timeout: float) -> Scraper:
     return Scraper(timeout=timeout, max_age=1e-9, max_concurrency=4, monitor=monitor)
 
 
+@pytest.mark.slow
 async def test_hung_exporters_leave_their_places(monitor: Monitor) -> None:
     """The first time: more exporters hang than there are places, and the healthy ones answer."""
     async with fleet(14) as exporters, scraper_of(monitor, 2) as scraper:
@@ -96,6 +97,7 @@ async def test_hung_exporters_have_places_of_their_own(monitor: Monitor) -> None
         }
 
 
+@pytest.mark.slow
 async def test_an_exporter_that_was_not_scraped_is_first_the_next_time(monitor: Monitor) -> None:
     """Each of those that hang is asked in the end, so that one that recovers is found."""
     async with fleet(12) as exporters, scraper_of(monitor, 0.2) as scraper:

@@ -75,6 +75,7 @@ async def test_long_pages_have_a_bound_together(scraper: Scraper, url: str) -> N
     }
 
 
+@pytest.mark.slow
 async def test_the_room_of_pages_that_are_gone_is_free(scraper: Scraper, url: str) -> None:
     """Whether they were read or have failed."""
     for round_ in range(3):

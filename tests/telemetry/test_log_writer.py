@@ -52,6 +52,7 @@ def test_nobody_waits_for_a_reader(pipe: tuple[int, io.TextIOWrapper]) -> None:
     assert os.read(reading, 100) == b"after\n"
 
 
+@pytest.mark.slow
 def test_the_end_does_not_wait_for_a_reader(pipe: tuple[int, io.TextIOWrapper]) -> None:
     """What is not taken within a moment is lost, but the process ends."""
     reading, stream = pipe

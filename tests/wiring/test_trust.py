@@ -119,6 +119,7 @@ async def test_a_good_token_of_a_user_who_may_not(simulated: Cluster) -> None:
     assert answer.error().code == 403
 
 
+@pytest.mark.slow
 async def test_token_reviews_are_down(simulated: Cluster) -> None:
     """Who cannot be known is refused, and it is logged, without the token."""
     simulated.api.faults.refuse_next(503, "no leader", times=100)
