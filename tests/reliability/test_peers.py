@@ -16,7 +16,7 @@ MEMORY_LIMIT = 640 * 1024 * 1024  # of the manifest
 @pytest.mark.parametrize("peer", PEERS, ids=[peer.name for peer in PEERS])
 async def test_others_do_not_wait(tmp_path: Path, peer: Peer) -> None:
     """Probes, discovery and questions about healthy nodes are answered within a second."""
-    row = await measure(peer, tmp_path, 2)
+    row = await measure(peer, tmp_path, 1)
     assert all(row.p99[name] < 1 for name in ASKED), row
     assert row.peak < MEMORY_LIMIT
 
