@@ -15,6 +15,9 @@ MetricsServerError
     ├── NotAcceptableError        406: no form that the client accepts is offered
     ├── UnknownMetricError        404: no rule has that name
     ├── CounterAskedError         400: an exporter has that name, but as a counter
+    ├── UnknownObjectError        404: metrics of that kind of object are not served
+    ├── NoObjectError             404: the object does not exist, or it selects no pods
+    ├── ObjectUnreadableError     503: the Kubernetes API did not return the object
     ├── PodsUnknownError          503: the pods are not known yet, or no longer
     ├── NoPodMatchesError         404: the selector matches no pod
     ├── NoGpuRequestedError       404: the selected pods do not request a GPU
@@ -192,6 +195,27 @@ class CounterAskedError(RequestError):
             f'"{printable(metric)}" is a counter: it only ever grows, and replicas scaled on it '
             f"would only grow with it; ask for {instead}"
         )
+
+
+class UnknownObjectError(RequestError):
+    """Metrics of that kind of object are not served; the message lists the kinds that are."""
+
+    code = 404
+    reason = "unknown-object"
+
+
+class NoObjectError(RequestError):
+    """The object of an Object metric does not exist, or it has no selector for pods."""
+
+    code = 404
+    reason = "no-object"
+
+
+class ObjectUnreadableError(RequestError):
+    """The object of an Object metric, whose selector is needed, cannot be read."""
+
+    code = 503
+    reason = "object-unreadable"
 
 
 class PodsUnknownError(RequestError):

@@ -1,19 +1,19 @@
 """The HTTP side: paths to answers, errors to Status objects."""
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from urllib.parse import parse_qsl
 
 import structlog
 from aiohttp import hdrs, web
 
 from metrics_server.api.discovery import Discovery, Document
-from metrics_server.api.external_metrics import MAX_PARAMETERS, ExternalMetrics
 from metrics_server.api.health import Endpoint, HealthChecks
 from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.openapi import OpenAPI
+from metrics_server.api.requests import MAX_PARAMETERS, MetricRequest, MetricsApi
 from metrics_server.api.status import Status, StatusDetails, failure, status_of
-from metrics_server.api.types import GROUP_VERSION, encode
+from metrics_server.api.types import encode
 from metrics_server.common.text import printable
 from metrics_server.errors import (
     BadRequestError,
@@ -31,8 +31,6 @@ from metrics_server.telemetry.sparing import SparingLog
 
 _JSON = "application/json"
 _MAX_TAGS_LENGTH = 1024
-_GROUP_VERSION = f"/apis/{GROUP_VERSION}/"
-_NAMESPACES = f"{_GROUP_VERSION}namespaces/"
 _ENDPOINTS: tuple[Endpoint, ...] = ("healthz", "livez", "readyz")
 
 log = structlog.stdlib.get_logger(__name__)
@@ -46,7 +44,7 @@ class App:
 
     Args:
         admit: called with each request before it is answered; an error it raises is the answer.
-        external_metrics: answers metric requests.
+        apis: answer requests for metrics, each for its group.
         discovery: the discovery documents.
         openapi: the OpenAPI documents.
         health: the health checks.
@@ -57,14 +55,16 @@ class App:
         self,
         *,
         admit: Callable[[web.BaseRequest], Awaitable[None]],
-        external_metrics: ExternalMetrics,
+        apis: Iterable[MetricsApi],
         discovery: Discovery,
         openapi: OpenAPI,
         health: HealthChecks,
         monitor: Monitor,
     ) -> None:
         self._admit = admit
-        self._external_metrics = external_metrics
+        self._apis: Mapping[str, Mapping[str, MetricsApi]] = {
+            api.group.name: dict.fromkeys(api.group.versions, api) for api in apis
+        }
         self._health = health
         self._monitor = monitor
         self._log = SparingLog(log)
@@ -82,7 +82,7 @@ class App:
             "/version": {plain: discovery.version},
             "/openapi/v2": {plain: openapi.v2},
             "/openapi/v3": {plain: openapi.v3_index},
-            f"/openapi/v3/apis/{GROUP_VERSION}": {plain: openapi.v3},
+            **{f"/openapi/v3/{path}": {plain: d} for path, d in openapi.v3.items()},
         }
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
@@ -109,14 +109,15 @@ class App:
         path = request.rel_url.raw_path
         if len(path) > 1 and path.endswith("/"):
             path = path[:-1]
-        if path.startswith(_NAMESPACES):
-            return await self._metric(request, path)
+        match path.split("/"):
+            case ["", "apis", group, version, *below] if below and (
+                api := self._apis.get(group, {}).get(version)
+            ):
+                return await self._metric(request, path, api, version, below)
         documents = self._documents.get(path)
         if documents is not None:
             _require_get(request)
             return _document(request, documents)
-        if (metric := path.removeprefix(_GROUP_VERSION)) not in (path, "namespaces"):
-            raise NotFoundError(path) if "/" in metric else _without_namespace(metric)
         endpoint, _, check = path[1:].partition("/")
         for name in _ENDPOINTS:
             if endpoint == name:
@@ -129,28 +130,39 @@ class App:
             return web.Response(body=self._monitor.exposition(), headers=headers)
         raise NotFoundError(path)
 
-    async def _metric(self, request: web.BaseRequest, path: str) -> web.Response:
-        namespace, _, metric = path.removeprefix(_NAMESPACES).partition("/")
-        if not metric or "/" in metric:
-            raise NotFoundError(path)
-        namespace = decoded(namespace)
+    async def _metric(
+        self, request: web.BaseRequest, path: str, api: MetricsApi, version: str, below: list[str]
+    ) -> web.Response:
+        match below:
+            case ["namespaces", namespace, *segments] if segments and all(segments):
+                namespace = decoded(namespace)
+            case [metric] if metric != "namespaces":
+                namespace, segments = "", below
+            case _:
+                raise NotFoundError(path)
         if namespace in ("", "*"):
-            raise _without_namespace(metric)
+            raise _without_namespace(path, segments)
         _require_get(request)
-        body, content_type = await self._external_metrics.answer(
-            namespace,
-            decoded(metric),
-            request.rel_url.raw_query_string,
-            request.headers.get(hdrs.ACCEPT),
+        body, content_type = await api.answer(
+            MetricRequest(
+                version=version,
+                namespace=namespace,
+                segments=tuple(map(decoded, segments)),
+                query=request.rel_url.raw_query_string,
+                accept=request.headers.get(hdrs.ACCEPT),
+                path=path,
+            )
         )
         return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
 
-def _without_namespace(metric: str) -> BadRequestError:
+def _without_namespace(path: str, segments: Iterable[str]) -> BadRequestError:
+    base = "/".join(path.split("/")[:4])
+    metric = printable(decoded("/".join(segments)))
     return BadRequestError(
         "a namespace is required: an answer covers the pods of one namespace. Use "
-        f"{_NAMESPACES}NAMESPACE/{printable(decoded(metric))}, or kubectl get -n NAMESPACE instead "
-        "of -A; an HPA asks in its own namespace"
+        f"{base}/namespaces/NAMESPACE/{metric}, or kubectl get -n NAMESPACE instead of -A; an HPA "
+        "asks in its own namespace"
     )
 
 

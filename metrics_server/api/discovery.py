@@ -1,11 +1,9 @@
 """The discovery documents: which groups, which versions, which resources; built once.
 
-The types are those of k8s.io/apimachinery (pkg/apis/meta/v1, pkg/version) and of
+The types are those of k8s.io/apimachinery (pkg/apis/meta/v1) and of
 k8s.io/api/apidiscovery (v2 and v2beta1), with the fields used here.
 """
 
-import platform
-import sys
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Literal, get_args
@@ -13,10 +11,10 @@ from typing import Literal, get_args
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
-from metrics_server import __version__
-from metrics_server.api.groups import ApiGroup
+from metrics_server.api.groups import ApiGroup, ApiResource
 from metrics_server.api.negotiation import Offer
 from metrics_server.api.types import ListMeta
+from metrics_server.api.version import version_info
 
 _VERBS = ("get",)
 
@@ -83,14 +81,33 @@ class GroupVersionKind(Struct, frozen=True):
     kind: str
 
 
+class APISubresourceDiscovery(Struct, frozen=True, rename="camel"):
+    """An apidiscovery APISubresourceDiscovery."""
+
+    subresource: str
+    response_kind: GroupVersionKind
+    verbs: tuple[str, ...]
+
+
 class APIResourceDiscovery(Struct, frozen=True, rename="camel"):
-    """An apidiscovery APIResourceDiscovery."""
+    """An apidiscovery APIResourceDiscovery.
+
+    Attributes:
+        resource: its name.
+        response_kind: what it is read as; empty, not null, where only its subresources can be read,
+            since clients of 1.26.0 to 1.26.3 crash on null.
+        scope: "Namespaced" or "Cluster".
+        singular_resource: "".
+        verbs: what can be done with it.
+        subresources: its subresources; omitted without any.
+    """
 
     resource: str
     response_kind: GroupVersionKind
     scope: str
     singular_resource: str
     verbs: tuple[str, ...]
+    subresources: tuple[APISubresourceDiscovery, ...] | UnsetType = UNSET
 
 
 class APIVersionDiscovery(Struct, frozen=True):
@@ -121,32 +138,6 @@ class APIGroupDiscoveryList(Struct, frozen=True, rename="camel", kw_only=True):
     api_version: str
     metadata: ListMeta = ListMeta()
     items: tuple[APIGroupDiscovery, ...]
-
-
-class VersionInfo(Struct, frozen=True, rename="camel"):
-    """A version.Info of k8s.io/apimachinery: the answer to /version.
-
-    Attributes:
-        major: the first number of the package's version.
-        minor: the second.
-        git_version: "v" and the package's version.
-        git_commit: "", since a package does not know it.
-        git_tree_state: "", likewise.
-        build_date: the epoch, as in Kubernetes where the date is unknown.
-        go_version: the language and its version, such as "python3.11.7".
-        compiler: the implementation of Python.
-        platform: the operating system and the machine, as "linux/x86_64".
-    """
-
-    major: str
-    minor: str
-    git_version: str
-    git_commit: str
-    git_tree_state: str
-    build_date: str
-    go_version: str
-    compiler: str
-    platform: str
 
 
 class Document(Struct, frozen=True):
@@ -221,8 +212,9 @@ def _api_resource_list(group: ApiGroup, version: str) -> APIResourceList:
     return APIResourceList(
         group_version=f"{group.name}/{version}",
         resources=tuple(
-            APIResource(one.name, "", namespaced=True, kind=one.kind, verbs=_VERBS)
+            APIResource(name, "", namespaced=one.namespaced, kind=one.kind, verbs=_VERBS)
             for one in group.resources
+            for name in [f"{one.name}/{sub}" for sub in one.subresources] or [one.name]
         ),
     )
 
@@ -244,32 +236,20 @@ def _group_discovery_list(
 
 
 def _version_discovery(group: ApiGroup, version: str) -> APIVersionDiscovery:
-    resources = tuple(
-        APIResourceDiscovery(
-            one.name,
-            GroupVersionKind(group.name, version, one.kind),
-            "Namespaced",
-            "",
-            _VERBS,
-        )
-        for one in group.resources
-    )
+    resources = tuple(_resource_discovery(group.name, version, one) for one in group.resources)
     return APIVersionDiscovery(version, resources, "Current")
 
 
-def version_info() -> VersionInfo:
-    """The version of this package and of the Python that runs it."""
-    major, minor, *_ = __version__.split(".")
-    return VersionInfo(
-        major=major,
-        minor=minor,
-        git_version=f"v{__version__}",
-        git_commit="",
-        git_tree_state="",
-        build_date="1970-01-01T00:00:00Z",
-        go_version=f"python{platform.python_version()}",
-        compiler=platform.python_implementation(),
-        platform=f"{sys.platform}/{platform.machine()}",
+def _resource_discovery(group: str, version: str, one: ApiResource) -> APIResourceDiscovery:
+    kind = GroupVersionKind(group, version, one.kind)
+    subresources = tuple(APISubresourceDiscovery(sub, kind, _VERBS) for sub in one.subresources)
+    return APIResourceDiscovery(
+        one.name,
+        GroupVersionKind("", "", "") if subresources else kind,
+        "Namespaced" if one.namespaced else "Cluster",
+        "",
+        () if subresources else _VERBS,
+        subresources or UNSET,
     )
 
 

@@ -1,14 +1,12 @@
-"""The metric request: GET …/namespaces/{namespace}/{metric}?labelSelector=… ."""
+"""external.metrics.k8s.io: GET …/namespaces/{namespace}/{metric}?labelSelector=… ."""
 
-import asyncio
 import re
-import time
-from collections.abc import Iterable
 from functools import lru_cache
-from urllib.parse import parse_qsl
 
-from metrics_server.api.negotiation import Offer, negotiate
-from metrics_server.api.table import TABLE_GROUP, TABLE_VERSION, table_of
+from metrics_server.api.groups import ApiGroup, external_metrics_group
+from metrics_server.api.negotiation import Offer
+from metrics_server.api.requests import TABLE, Counted, MetricRequest, form_of, parameters_of
+from metrics_server.api.table import table_of
 from metrics_server.api.types import (
     GROUP,
     ExternalMetricValue,
@@ -20,87 +18,49 @@ from metrics_server.api.types import (
 from metrics_server.common.clock import time_of_day
 from metrics_server.common.text import printable
 from metrics_server.common.weight import MAX_KEPT_CHARACTERS
-from metrics_server.errors import (
-    BadRequestError,
-    MethodNotAllowedError,
-    NotAcceptableError,
-    RequestError,
-)
+from metrics_server.errors import BadRequestError, NotFoundError
 from metrics_server.kube.labels import parse_selector
-from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Question
+from metrics_server.rules.model import Rules
 from metrics_server.telemetry.metrics import Monitor
 
-_PLAIN = Offer()
-_TABLE = Offer(kind="Table", group=TABLE_GROUP, version=TABLE_VERSION)
-_OFFERS = (_PLAIN, _TABLE)
-
-# The numbers of metav1.ListOptions; accepted and checked, but without effect here.
-_NUMBERS = ("limit", "timeoutSeconds")
-MAX_PARAMETERS = 64
-"""The most parameters in a query."""
-
-# What proxies use for a request whose client did not wait for the answer.
-_CLIENT_GONE = 499
-_INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _FIELD_REQUIREMENT = re.compile(r"\s*([^=!,\s]+)\s*(==|=|!=)([^=!,]*)")
 
 
 class ExternalMetrics:
-    """Answers metric requests.
+    """Answers requests for External metrics, each with one value for all pods selected.
 
     Args:
         provider: answers the questions.
-        metrics: the names of all metrics, listed in discovery or not.
+        rules: the metrics.
         monitor: counts requests and errors.
     """
 
-    def __init__(
-        self, provider: ExternalMetricsProvider, metrics: Iterable[str], monitor: Monitor
-    ) -> None:
+    def __init__(self, provider: MetricsProvider, rules: Rules, monitor: Monitor) -> None:
         self._provider = provider
-        self._metrics = frozenset(metric.lower() for metric in metrics)
-        self._monitor = monitor
+        self._counted = Counted("external", rules.known(), monitor)
+        self._group = external_metrics_group(rules.names())
 
-    async def answer(
-        self, namespace: str, metric: str, query: str, accept: str | None
-    ) -> tuple[bytes, str]:
+    @property
+    def group(self) -> ApiGroup:
+        """What discovery reports."""
+        return self._group
+
+    async def answer(self, request: MetricRequest) -> tuple[bytes, str]:
         """The body and content type of the answer.
-
-        Args:
-            namespace: from the path, decoded.
-            metric: from the path, decoded.
-            query: the URL's query, as sent.
-            accept: the Accept header.
 
         Raises:
             RequestError: the request is rejected, or has no answer.
         """
-        start = time.perf_counter()
-        # An unknown name is the client's choice: as a label, it would grow without bound.
-        label = name if (name := metric.lower()) in self._metrics else ""
-        code = 500
-        try:
-            answer = await self._answer(namespace, metric, query, accept)
-        except RequestError as error:
-            code = error.code
-            self._monitor.failed(error.reason)
-            raise
-        except asyncio.CancelledError:
-            code = _CLIENT_GONE
-            raise
-        else:
-            code = 200
-            return answer
-        finally:
-            self._monitor.answered(label, code, time.perf_counter() - start)
+        if len(request.segments) != 1:
+            raise NotFoundError(request.path)
+        metric = request.segments[0]
+        return await self._counted.count(metric, self._answer(request, metric))
 
-    async def _answer(
-        self, namespace: str, metric: str, query: str, accept: str | None
-    ) -> tuple[bytes, str]:
-        offer = negotiate(accept, _OFFERS)
-        if offer is None:
-            raise NotAcceptableError(accept or "", [one.content_type for one in _OFFERS])
+    async def _answer(self, request: MetricRequest, metric: str) -> tuple[bytes, str]:
+        offer = form_of(request.accept)
+        namespace, query = request.namespace, request.query
         is_short = len(query) + len(metric) + len(namespace) <= 2 * MAX_KEPT_CHARACTERS
         read = _known_question if is_short else _question
         answer = await self._provider.answer(read(namespace, metric, query))
@@ -111,7 +71,7 @@ class ExternalMetrics:
 @lru_cache(maxsize=1024)
 def _encoded(metric: str, namespace: str, answer: Answer, offer: Offer) -> tuple[bytes, str]:
     values = _values(metric, answer)
-    body = encode(table_of(values, namespace) if offer == _TABLE else values)
+    body = encode(table_of(values, namespace) if offer == TABLE else values)
     return body, offer.content_type
 
 
@@ -137,36 +97,13 @@ def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
 
 def _question(namespace: str, metric: str, query: str) -> Question:
     """The question in a request."""
-    selector = parse_selector(_selector_in(query, metric, namespace) if query else "")
+    parameters = parameters_of(query, f"{metric}.{GROUP}")
+    _check_field_selector(parameters.get("fieldSelector", ""), namespace)
+    selector = parse_selector(parameters.get("labelSelector", ""))
     return Question(namespace, metric.lower(), selector)
 
 
 _known_question = lru_cache(maxsize=1024)(_question)
-
-
-def _selector_in(query: str, metric: str, namespace: str) -> str:
-    """The label selector of a query, after checking the other metav1.ListOptions."""
-    try:
-        pairs = parse_qsl(
-            query, keep_blank_values=True, errors="strict", max_num_fields=MAX_PARAMETERS
-        )
-    except UnicodeError as error:
-        raise BadRequestError(f"the query is not form-encoded UTF-8: {error}") from error
-    except ValueError:
-        raise BadRequestError(f"the query has more than {MAX_PARAMETERS} parameters") from None
-    # As in Go's url.Values, a parameter's first value counts.
-    parameters = dict(reversed(pairs))
-    if parameters.get("watch", "false").lower() not in ("false", "0"):
-        raise MethodNotAllowedError(
-            f"watch is not supported on resources of kind {printable(metric)}.{GROUP}: it has a "
-            "value only at the time of the request"
-        )
-    for name in _NUMBERS:
-        text = parameters.get(name, "")
-        if text and not _INTEGER.fullmatch(text):
-            raise BadRequestError(f'{name} is "{printable(text)}": it must be a whole number')
-    _check_field_selector(parameters.get("fieldSelector", ""), namespace)
-    return parameters.get("labelSelector", "")
 
 
 def _check_field_selector(text: str, namespace: str) -> None:

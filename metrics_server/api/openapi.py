@@ -8,82 +8,27 @@ x-kubernetes-group-version-kind, and every schema has a unique name.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct, structs
 
 from metrics_server import __version__
-from metrics_server.api import discovery
 from metrics_server.api.discovery import Document, encode
-from metrics_server.api.negotiation import Offer
-from metrics_server.api.status import Status
-from metrics_server.api.table import TABLE_GROUP, TABLE_VERSION, Table
-from metrics_server.api.types import (
-    GROUP,
-    GROUP_VERSION,
-    VERSION,
-    ExternalMetricValue,
-    ExternalMetricValueList,
+from metrics_server.api.groups import ApiGroup
+from metrics_server.api.operations import (
+    COMMON,
+    ERRORS,
+    JSON,
+    KINDS,
+    OPERATIONS,
+    GroupVersionKind,
+    Json,
+    Operation,
+    Parameter,
 )
+from metrics_server.api.status import Status
 
-Json: TypeAlias = "str | bool | int | Struct | Sequence[Json] | Mapping[str, Json]"
-
-JSON = Offer().content_type
-TABLE = Offer(kind="Table", group=TABLE_GROUP, version=TABLE_VERSION).content_type
-
-_GROUP_PATH = f"/apis/{GROUP_VERSION}/"
 _SCHEMA_PREFIX = "gpu-metrics-server."
-_OWN_KINDS = (ExternalMetricValue.__name__, ExternalMetricValueList.__name__)
-_ERRORS = {
-    400: "A parameter is malformed.",
-    401: "The request is not authenticated.",
-    403: "The caller is not authorized.",
-    404: "The metric does not exist, or the selector matches no pod that requests a GPU.",
-    405: "Watching is not supported.",
-    406: "None of the accepted media types is available.",
-    500: "The server failed, or could not authorize the caller.",
-    503: "The metric cannot be measured at the moment.",
-}
-
-
-class GroupVersionKind(Struct, frozen=True):
-    """An entry of x-kubernetes-group-version-kind."""
-
-    kind: str
-    group: str = GROUP
-    version: str = VERSION
-
-
-class Parameter(Struct, frozen=True):
-    """A parameter of an operation."""
-
-    name: str
-    place: Literal["path", "query"]
-    type: Literal["string", "integer", "boolean"]
-    description: str
-
-
-class Operation(Struct, frozen=True):
-    """A GET request.
-
-    Attributes:
-        path: with the parameters in braces. It is also served without the trailing slash.
-        operation_id: unique in a document.
-        description: what it answers.
-        answers: the type of the answer by media type, the usual one first.
-        parameters: those in the path and in the query.
-        errors: the HTTP statuses whose body is a Status.
-        extensions: its x-kubernetes-… fields.
-    """
-
-    path: str
-    operation_id: str
-    description: str
-    answers: Mapping[str, type[Struct]]
-    parameters: tuple[Parameter, ...] = ()
-    errors: tuple[int, ...] = (401, 403, 406, 500)
-    extensions: Mapping[str, Json] = {}
 
 
 class Schema(
@@ -115,79 +60,34 @@ class OpenAPI(Struct, frozen=True):
 
     Attributes:
         v2: for /openapi/v2: everything, as OpenAPI 2.0.
-        v3_index: for /openapi/v3: where the version 3 document is.
-        v3: for /openapi/v3/apis/GROUP/VERSION: what is below that path, as OpenAPI 3.0.
+        v3_index: for /openapi/v3: where the version 3 documents are.
+        v3: for /openapi/v3/PATH, by path, such as "apis/external.metrics.k8s.io/v1beta1": what is
+            below that path, as OpenAPI 3.0.
     """
 
     v2: Document
     v3_index: Document
-    v3: Document
+    v3: Mapping[str, Document]
 
 
-OPERATIONS: tuple[Operation, ...] = (
-    Operation(
-        "/apis/",
-        "getAPIVersions",
-        "The API groups served.",
-        {
-            JSON: discovery.APIGroupList,
-            discovery.MEDIA_TYPES["v2"]: discovery.APIGroupDiscoveryList,
-            discovery.MEDIA_TYPES["v2beta1"]: discovery.APIGroupDiscoveryList,
-        },
-    ),
-    Operation(
-        f"/apis/{GROUP}/",
-        "getExternalMetricsAPIGroup",
-        f"The versions of {GROUP}.",
-        {JSON: discovery.APIGroup},
-    ),
-    Operation(
-        _GROUP_PATH,
-        "getExternalMetricsV1beta1APIResources",
-        f"The metrics of {GROUP_VERSION}.",
-        {JSON: discovery.APIResourceList},
-    ),
-    Operation(
-        _GROUP_PATH + "namespaces/{namespace}/{metric}",
-        "listExternalMetricsV1beta1NamespacedExternalMetricValue",
-        "The value of a metric over the pods of a namespace that a selector matches.",
-        {JSON: ExternalMetricValueList, TABLE: Table},
-        (
-            Parameter("namespace", "path", "string", "The namespace of the pods."),
-            Parameter("metric", "path", "string", "The name of the metric; case does not matter."),
-            Parameter("labelSelector", "query", "string", "Which pods; all by default."),
-            Parameter("fieldSelector", "query", "string", "metadata.name or metadata.namespace."),
-            Parameter("limit", "query", "integer", "Accepted and ignored."),
-            Parameter("continue", "query", "string", "Accepted and ignored."),
-            Parameter("resourceVersion", "query", "string", "Accepted and ignored."),
-            Parameter("timeoutSeconds", "query", "integer", "Accepted and ignored."),
-            Parameter("watch", "query", "boolean", "Must not be true."),
-        ),
-        tuple(_ERRORS),
-        {
-            "x-kubernetes-action": "list",
-            "x-kubernetes-group-version-kind": GroupVersionKind(ExternalMetricValue.__name__),
-        },
-    ),
-    Operation(
-        "/version/", "getCodeVersion", "The version of this server.", {JSON: discovery.VersionInfo}
-    ),
-)
-
-
-def build_openapi() -> OpenAPI:
-    """Every OpenAPI document."""
-    v3 = encode(_document_v3())
-    path = f"apis/{GROUP_VERSION}"
-    url = f"/openapi/v3/{path}?hash={v3.hash}"
+def build_openapi(groups: Sequence[ApiGroup]) -> OpenAPI:
+    """Every OpenAPI document, for these groups."""
+    paths = [f"apis/{group.name}/{version}" for group in groups for version in group.versions]
+    operations = [one for group in groups for one in OPERATIONS[group.name]]
+    v3 = {
+        path: encode(_document_v3([o for o in operations if o.path.startswith(f"/{path}/")]))
+        for path in paths
+    }
+    index = {
+        path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={document.hash}"}
+        for path, document in v3.items()
+    }
     return OpenAPI(
-        v2=encode(_document_v2()),
-        v3_index=encode({"paths": {path: {"serverRelativeURL": url}}}),
-        v3=v3,
+        v2=encode(_document_v2([*COMMON, *operations])), v3_index=encode({"paths": index}), v3=v3
     )
 
 
-def _document_v2() -> dict[str, Json]:
+def _document_v2(operations: Sequence[Operation]) -> dict[str, Json]:
     def answer(description: str, types: Mapping[str, type[Struct]]) -> Json:
         # OpenAPI 2.0 has one schema for all media types of an answer.
         usual = next(iter(types.values()))
@@ -205,13 +105,13 @@ def _document_v2() -> dict[str, Json]:
                     **_operation(o, answer, lambda p: {"type": p.type}),
                 }
             }
-            for o in OPERATIONS
+            for o in operations
         },
-        "definitions": _schemas(OPERATIONS, at),
+        "definitions": _schemas(operations, at),
     }
 
 
-def _document_v3() -> dict[str, Json]:
+def _document_v3(operations: Sequence[Operation]) -> dict[str, Json]:
     def answer(description: str, types: Mapping[str, type[Struct]]) -> Json:
         content = {
             media_type: {"schema": Schema(ref=at + type_.__name__)}
@@ -220,7 +120,6 @@ def _document_v3() -> dict[str, Json]:
         return {"description": description, "content": content}
 
     at = f"#/components/schemas/{_SCHEMA_PREFIX}"
-    operations = [o for o in OPERATIONS if o.path.startswith(_GROUP_PATH)]
     return {
         "openapi": "3.0.0",
         "info": {"title": "gpu-metrics-server", "version": __version__},
@@ -253,7 +152,7 @@ def _operation(
         ],
         "responses": {
             "200": answer("OK", operation.answers),
-            **{str(code): answer(_ERRORS[code], {JSON: Status}) for code in operation.errors},
+            **{str(code): answer(ERRORS[code], {JSON: Status}) for code in operation.errors},
         },
         **operation.extensions,
     }
@@ -263,7 +162,7 @@ def _schemas(operations: Iterable[Operation], at: str) -> dict[str, Schema]:
     """The schemas that operations refer to, by name."""
     types = [type_ for operation in operations for type_ in operation.answers.values()]
     _, components = msgspec.json.schema_components([*types, Status], ref_template=at + "{name}")
-    kinds = {name: (GroupVersionKind(name),) for name in _OWN_KINDS}
+    kinds = {type_.__name__: (kind,) for type_, kind in KINDS.items()}
     return {
         _SCHEMA_PREFIX + name: structs.replace(_common(schema), kinds=kinds.get(name, ()))
         for name, schema in msgspec.convert(components, dict[str, Schema]).items()

@@ -1,4 +1,4 @@
-"""The meta.k8s.io/v1 Table of external metric values, from which `kubectl get` prints columns.
+"""The meta.k8s.io/v1 Table of metric values, from which `kubectl get` prints columns.
 
 Without it, `kubectl get gpu_utilization.external.metrics.k8s.io` fails, because kubectl has no
 built-in columns for a kind that it does not know.
@@ -6,7 +6,12 @@ built-in columns for a kind that it does not know.
 
 from msgspec import Struct
 
-from metrics_server.api.types import ExternalMetricValue, ExternalMetricValueList, ListMeta
+from metrics_server.api.types import (
+    ExternalMetricValue,
+    ExternalMetricValueList,
+    ListMeta,
+    MetricValueList,
+)
 
 TABLE_GROUP = "meta.k8s.io"
 TABLE_VERSION = "v1"
@@ -38,8 +43,8 @@ class ObjectMeta(Struct, frozen=True):
     """metav1.ObjectMeta, as far as a row needs it.
 
     Attributes:
-        name: the metric's name.
-        namespace: whose pods it is measured on.
+        name: the name of the row's object.
+        namespace: its namespace, or that of the pods measured.
     """
 
     name: str
@@ -66,11 +71,17 @@ class TableRow(Struct, frozen=True):
     object: PartialObjectMetadata
 
 
-COLUMNS: tuple[TableColumnDefinition, ...] = (
+EXTERNAL_COLUMNS: tuple[TableColumnDefinition, ...] = (
     TableColumnDefinition("Name", "string", "name", "The external metric's name."),
     TableColumnDefinition("Value", "string", "", "The value, as a resource.Quantity."),
     TableColumnDefinition("Source", "string", "", "Where the value comes from."),
     TableColumnDefinition("Pods", "string", "", "How many pods it was measured on."),
+    TableColumnDefinition("Timestamp", "string", "date-time", "When the oldest sample was read."),
+)
+CUSTOM_COLUMNS: tuple[TableColumnDefinition, ...] = (
+    TableColumnDefinition("Name", "string", "name", "The name of the pod, or of another object."),
+    TableColumnDefinition("Metric", "string", "", "The metric's name."),
+    TableColumnDefinition("Value", "string", "", "The value, as a resource.Quantity."),
     TableColumnDefinition("Timestamp", "string", "date-time", "When the oldest sample was read."),
 )
 
@@ -89,7 +100,7 @@ class Table(Struct, frozen=True, rename="camel", kw_only=True):
     kind: str = "Table"
     api_version: str = _API_VERSION
     metadata: ListMeta = ListMeta()
-    column_definitions: tuple[TableColumnDefinition, ...] = COLUMNS
+    column_definitions: tuple[TableColumnDefinition, ...]
     rows: tuple[TableRow, ...]
 
 
@@ -100,7 +111,33 @@ def table_of(values: ExternalMetricValueList, namespace: str) -> Table:
         values: the answer as a list; the labels "source" and "pods" become columns.
         namespace: the namespace of the pods.
     """
-    return Table(rows=tuple(_row(value, namespace) for value in values.items))
+    return Table(
+        column_definitions=EXTERNAL_COLUMNS,
+        rows=tuple(_row(value, namespace) for value in values.items),
+    )
+
+
+def custom_table_of(values: MetricValueList) -> Table:
+    """The values of a custom metric as a Table, one row for each object."""
+    return Table(
+        column_definitions=CUSTOM_COLUMNS,
+        rows=tuple(
+            TableRow(
+                cells=(
+                    value.described_object.name,
+                    value.metric.name,
+                    value.value,
+                    value.timestamp,
+                ),
+                object=PartialObjectMetadata(
+                    metadata=ObjectMeta(
+                        value.described_object.name, value.described_object.namespace
+                    )
+                ),
+            )
+            for value in values.items
+        ),
+    )
 
 
 def _row(value: ExternalMetricValue, namespace: str) -> TableRow:

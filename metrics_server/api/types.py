@@ -1,4 +1,4 @@
-"""The types of external.metrics.k8s.io/v1beta1 on the wire, and the strings inside them."""
+"""The types of external.metrics.k8s.io and custom.metrics.k8s.io, and the strings inside them."""
 
 import re
 from collections.abc import Mapping
@@ -8,11 +8,17 @@ from fractions import Fraction
 from math import ceil, floor, isfinite
 
 import msgspec
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+
+from metrics_server.kube.label_selectors import LabelSelector
 
 GROUP = "external.metrics.k8s.io"
 VERSION = "v1beta1"
 GROUP_VERSION = f"{GROUP}/{VERSION}"
+
+CUSTOM_GROUP = "custom.metrics.k8s.io"
+CUSTOM_VERSIONS = ("v1beta2", "v1beta1")
+"""The versions served, the preferred one first."""
 
 QUANTITY_LIMIT = 9.2e15
 """From here on, a value's milli-units overflow the HPA controller's 64 bits."""
@@ -70,6 +76,89 @@ class ExternalMetricValueList(Struct, frozen=True, rename="camel", kw_only=True)
     api_version: str = GROUP_VERSION
     metadata: ListMeta = ListMeta()
     items: tuple[ExternalMetricValue, ...]
+
+
+class ObjectReference(Struct, frozen=True, rename="camel"):
+    """A core/v1 ObjectReference: the object that a value describes.
+
+    Attributes:
+        kind: its kind.
+        namespace: its namespace.
+        name: its name; the HPA matches the values of pods by it.
+        api_version: its apiVersion, "/v1" for core kinds, as custom-metrics-apiserver writes it.
+    """
+
+    kind: str
+    namespace: str
+    name: str
+    api_version: str = "/v1"
+
+
+class MetricIdentifier(Struct, frozen=True):
+    """Which metric a value is of.
+
+    Attributes:
+        name: the metric's name.
+        selector: what metricLabelSelector asked for.
+    """
+
+    name: str
+    selector: LabelSelector | None = None
+
+
+class MetricValue(Struct, frozen=True, rename="camel", kw_only=True):
+    """One value of a custom metric, in v1beta2.
+
+    Attributes:
+        described_object: what it describes.
+        metric: which metric it is of.
+        timestamp: when it was read, as `format_timestamp` writes it.
+        window_seconds: over how many seconds it was taken; omitted where it is not a mean over any.
+        value: a resource.Quantity, as `format_quantity` writes it.
+    """
+
+    described_object: ObjectReference
+    metric: MetricIdentifier
+    timestamp: str
+    window_seconds: int | UnsetType = UNSET
+    value: str
+
+
+class MetricValueV1beta1(Struct, frozen=True, rename="camel", kw_only=True):
+    """One value of a custom metric, in v1beta1; see `MetricValue`."""
+
+    described_object: ObjectReference
+    metric_name: str
+    timestamp: str
+    window: int | UnsetType = UNSET
+    value: str
+    selector: LabelSelector | None = None
+
+
+class MetricValueList(Struct, frozen=True, rename="camel", kw_only=True):
+    """The answer to a request for a custom metric, in v1beta2.
+
+    Attributes:
+        kind: MetricValueList.
+        api_version: the group and version.
+        metadata: empty.
+        items: one for each pod, or one for any other object; never empty, which the HPA treats as
+            an error.
+    """
+
+    kind: str = "MetricValueList"
+    api_version: str = f"{CUSTOM_GROUP}/v1beta2"
+    metadata: ListMeta = ListMeta()
+    items: tuple[MetricValue, ...]
+
+
+class MetricValueListV1beta1(Struct, frozen=True, rename="camel", kw_only=True):
+    """The answer to a request for a custom metric, in v1beta1; see `MetricValueList`."""
+
+    kind: str = "MetricValueList"
+    api_version: str = f"{CUSTOM_GROUP}/v1beta1"
+    metadata: ListMeta = ListMeta()
+    items: tuple[MetricValueV1beta1, ...]
 
 
 _encoder = msgspec.json.Encoder()

@@ -56,6 +56,7 @@ class ResourceAttributes(Struct, frozen=True, rename="camel", omit_defaults=True
     group: str
     version: str
     resource: str
+    subresource: str = ""
     name: str = ""
     field_selector: SelectorAttributes | None = None
     label_selector: SelectorAttributes | None = None
@@ -228,6 +229,7 @@ def _spec(user: User, attributes: Attributes) -> SubjectAccessReviewSpec:
         attributes.group,
         attributes.version,
         attributes.resource,
+        attributes.subresource,
         attributes.name,
         SelectorAttributes(attributes.fields) if attributes.fields else None,
         SelectorAttributes(attributes.labels) if attributes.labels else None,
@@ -267,9 +269,12 @@ def _forbidden(user: User, attributes: Attributes, reason: str) -> ForbiddenErro
         path = _quoted(attributes.path)
         return ForbiddenError(f"forbidden: User {who} cannot {verb} path {path}{because}")
     resource, group = attributes.resource, attributes.group
+    below = f"/{attributes.subresource}" if attributes.subresource else ""
+    name = f" {_quoted(attributes.name)}" if attributes.name else ""
     return ForbiddenError(
-        f"{resource}.{group} is forbidden: User {who} cannot {verb} resource {_quoted(resource)} "
-        f"in API group {_quoted(group)} in the namespace {_quoted(attributes.namespace)}{because}",
+        f"{resource}.{group}{name} is forbidden: User {who} cannot {verb} resource "
+        f"{_quoted(resource + below)} in API group {_quoted(group)} in the namespace "
+        f"{_quoted(attributes.namespace)}{because}",
         group=group,
         resource=resource,
     )

@@ -24,6 +24,12 @@ _VERBS: Mapping[str, str] = {
     "PATCH": "patch",
     "DELETE": "deletecollection",
 }
+_VERBS_WITH_NAME: Mapping[str, str] = {
+    **_VERBS,
+    "GET": "get",
+    "HEAD": "get",
+    "DELETE": "delete",
+}
 _READS = ("GET", "HEAD")
 # As verbsWithSelectors of k8s.io/apiserver.
 _VERBS_WITH_SELECTORS = ("list", "watch", "deletecollection")
@@ -40,9 +46,10 @@ class Attributes(Struct, frozen=True, dict=True, cache_hash=True):
         namespace: the namespace.
         group: the API group.
         version: the API group's version.
-        resource: the metric, in lower case.
+        resource: the resource; an external metric in lower case.
+        subresource: of the resource, such as a custom metric, as sent; "" without one.
         path: the path, without trailing slashes.
-        name: the one object that is selected by name; "" for all.
+        name: the one object that is named, "*" as sent; "" for all.
         fields: what the field selector requires.
         labels: what the label selector requires.
     """
@@ -54,6 +61,7 @@ class Attributes(Struct, frozen=True, dict=True, cache_hash=True):
     resource: str = ""
     path: str = ""
     name: str = ""
+    subresource: str = ""
     fields: tuple[Requirement, ...] = ()
     labels: tuple[Requirement, ...] = ()
 
@@ -61,7 +69,7 @@ class Attributes(Struct, frozen=True, dict=True, cache_hash=True):
     def characters(self) -> int:
         """The length of all the text in it."""
         words = [self.verb, self.namespace, self.group, self.version, self.resource, self.path]
-        words.append(self.name)
+        words += (self.name, self.subresource)
         for one in (*self.fields, *self.labels):
             words += (one.key, *one.values)
         return sum(map(len, words))
@@ -109,6 +117,19 @@ def _attributes_of(method: str, path: str, query: str) -> Attributes:
                 name=name_of(fields) if method in _READS else "",
                 fields=fields,
                 labels=label_requirements(parameters.get("labelSelector", "")) if selects else (),
+            )
+        case ["", "apis", group, version, "namespaces", namespace, resource, name, *below] if all(
+            (group, version, namespace, resource, name, *below)
+        ):
+            verb = _VERBS_WITH_NAME.get(method, method.lower())
+            return Attributes(
+                verb=verb,
+                namespace=decoded(namespace),
+                group=group,
+                version=version,
+                resource=decoded(resource),
+                name=decoded(name),
+                subresource=decoded(below[0]) if below else "",
             )
     return Attributes(verb=method.lower(), path=path)
 

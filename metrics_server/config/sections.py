@@ -225,6 +225,12 @@ class CertificatesConfig(Section):
 class Config(Section):
     """The configuration file."""
 
+    external_metrics: bool = Field(
+        default=True, description="Whether external.metrics.k8s.io is served."
+    )
+    custom_metrics: bool = Field(
+        default=True, description="Whether custom.metrics.k8s.io is served."
+    )
     exporters: ExportersConfig = Field(
         ExportersConfig(), description="Where the GPU exporters are, and how they are scraped."
     )
@@ -250,3 +256,9 @@ class Config(Section):
         default=True,
         description="Whether an HPA can ask for an exporter's gauge by its own name.",
     )
+
+    @model_validator(mode="after")
+    def _serves_something(self) -> Self:
+        if not (self.external_metrics or self.custom_metrics):
+            raise ValueError("externalMetrics and customMetrics are both false: nothing is served")
+        return self

@@ -7,7 +7,14 @@ from statistics import fmean
 
 from metrics_server.common.text import printable
 from metrics_server.errors import MAX_MESSAGE, MeasurementMissingError
-from metrics_server.measuring.samples import Answer, Collection, Measurement, PodSample
+from metrics_server.measuring.samples import (
+    Answer,
+    Collection,
+    Form,
+    Measurement,
+    PodSample,
+    PodValue,
+)
 from metrics_server.rules.model import Aggregation, MetricRule
 
 EXACT = 3
@@ -67,14 +74,18 @@ def aggregate(
         timestamp=min(sample.timestamp for sample in samples),
         covered=len(samples) + collection.drained,
         selected=collection.selected,
+        samples=samples,
         leaving=leaving,
         shared=any(sample.shared for sample in samples),
         fresh_until=collection.fresh_until,
     )
 
 
-def answer_of(rule: MetricRule, measured: Measurement) -> Answer:
+def answer_of(rule: MetricRule, measured: Measurement, form: Form = "labelled") -> Answer:
     """The answer for a measurement.
+
+    Of the form "pods", it has the value of each pod; with a window, each pod's equal share of the
+    work in it, which is also that of pods that are gone.
 
     While pods drain, the HPA multiplies a mean by more pods than will remain. The mean is then
     computed over the remaining pods, rounded as it will be once the others are gone, and spread
@@ -96,6 +107,18 @@ def answer_of(rule: MetricRule, measured: Measurement) -> Answer:
         selected=measured.selected,
         shared=measured.shared,
         window=rule.window,
+        pods=_pod_values(rule, measured) if form == "pods" else (),
+    )
+
+
+def _pod_values(rule: MetricRule, measured: Measurement) -> tuple[PodValue, ...]:
+    return tuple(
+        [
+            PodValue(
+                one.pod, measured.value if rule.window else pod_value(rule, one), one.timestamp
+            )
+            for one in measured.samples
+        ]
     )
 
 

@@ -96,7 +96,10 @@ class FallbackChain:
         pods: Selection,
         missing: MeasurementMissingError,
     ) -> Answer:
-        """The first answer in the chain for a question without a measurement.
+        """The first answer in the chain that the question's form allows.
+
+        An answer that has no labels is never simulated, since nothing would mark it. For single
+        pods there is no fallback: the HPA controller allows for pods without a value by itself.
 
         Args:
             question: the question.
@@ -107,6 +110,8 @@ class FallbackChain:
         Raises:
             MeasurementMissingError: `missing` itself, if the chain has no answer.
         """
+        if question.form == "pods":
+            raise missing
         memory = self._memory.get(question.digest) or _Memory(
             *pods.settled(time_of_day(self._clock()))
         )
@@ -114,6 +119,8 @@ class FallbackChain:
             for kind in self._kinds:
                 if kind == "error":
                     break
+                if kind == "simulated" and question.form == "plain":
+                    continue
                 if kind == "last-known":
                     answer = self._repeat(memory, rule, pods.ready)
                 else:

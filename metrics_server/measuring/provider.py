@@ -1,14 +1,16 @@
 """The product on one page: an HPA's question in, the GPU utilization of its pods out.
 
+The questions come from `api`: of an External metric, a Pods metric or an Object metric.
+
 1. `rules` says where the metric is read and how it is aggregated.
 2. `selection` picks the pods, as the HPA controller counts them: Running, Ready, and requesting a
    GPU. They come from `kube.pods`, which `kube.reflector` keeps in sync with the cluster.
 3. `sources.exporters` measures them now: its `source` finds the exporters on their nodes
    (`targets`), scrapes them (`scraper`), and attributes the samples on their pages to pods
    (`pod_mapper`).
-4. `aggregation` turns the samples into one number; `windows` averages it over time, for rules
-   with a window.
-5. If too few pods have a sample, `fallback` decides.
+4. `aggregation` turns the samples into one number, and into one for each pod if the question
+   asks for them; `windows` averages over time, for rules with a window.
+5. If too few pods have a sample, `fallback` decides. For single pods, one sample is enough.
 """
 
 import time
@@ -17,7 +19,7 @@ from functools import partial
 from typing import Protocol
 
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from metrics_server.common.weight import BytesLRU, weight
 from metrics_server.errors import MeasurementMissingError
@@ -54,8 +56,8 @@ class _Known(Struct, frozen=True):
     fresh_until: float
 
 
-class ExternalMetricsProvider:
-    """Answers questions about external metrics.
+class MetricsProvider:
+    """Answers questions about metrics, of any form.
 
     Args:
         rules: the metrics that can be asked for.
@@ -100,7 +102,7 @@ class ExternalMetricsProvider:
         return len(self._known)
 
     async def answer(self, question: Question) -> Answer:
-        """The value of a metric over the pods that the question selects.
+        """The value of a metric over the pods that the question selects, or for each of them.
 
         Raises:
             UnknownMetricError: no rule has the metric's name.
@@ -111,20 +113,21 @@ class ExternalMetricsProvider:
                 ones.
             MeasurementMissingError: too few of those have a sample, and no fallback answers.
         """
-        rule = self._rules.find(question.metric)
+        rule = _for_form(self._rules.find(question.metric), question)
         pods = self._pods.in_namespace(question.namespace)
         known = self._known.get(question)
         if known is None or known.pods is not pods or known.fresh_until <= self._clock():
             selection = select(question, pods, self._measure)
             try:
-                measured = await self._measurement(rule, selection)
+                measured = await self._measurement(question, rule, selection)
             except MeasurementMissingError as missing:
                 return self._fall_back(question, rule, selection, missing)
             if rule.window:
                 again = partial(self._measurement_again, question, rule)
                 measured = self._windows.mean(question, rule, measured, again)
-            answer = answer_of(rule, measured)
-            self._fallback.remember(question, answer, selection)
+            answer = answer_of(rule, measured, question.form)
+            if not answer.pods:
+                self._fallback.remember(question, answer, selection)
             known = _Known(answer, pods, measured.fresh_until)
             self._keep(question, known)
         answer = known.answer
@@ -140,15 +143,18 @@ class ExternalMetricsProvider:
             size += weight(known.answer) + _POINTER_BYTES * len(known.pods)
             self._known.put(question, known, size)
 
-    async def _measurement(self, rule: MetricRule, selection: Selection) -> Measurement:
+    async def _measurement(
+        self, question: Question, rule: MetricRule, selection: Selection
+    ) -> Measurement:
         """The measurement of these pods now."""
         collection = await self._source.collect(rule, selection.pods)
-        return aggregate(rule, collection, self._min_coverage, selection.leaving)
+        coverage = 0 if question.form == "pods" else self._min_coverage
+        return aggregate(rule, collection, coverage, selection.leaving)
 
     async def _measurement_again(self, question: Question, rule: MetricRule) -> Measurement:
         """A later measurement, of the pods selected by then, for a window."""
         pods = self._pods.in_namespace(question.namespace)
-        return await self._measurement(rule, select(question, pods, self._measure))
+        return await self._measurement(question, rule, select(question, pods, self._measure))
 
     def _fall_back(
         self,
@@ -174,3 +180,10 @@ class ExternalMetricsProvider:
                 reason=missing.reason,
                 error=str(missing),
             )
+
+
+def _for_form(rule: MetricRule, question: Question) -> MetricRule:
+    """The rule for a question: over single pods, the HPA controller takes the mean itself."""
+    if question.form == "pods" and rule.over_pods != "avg":
+        return structs.replace(rule, over_pods="avg")
+    return rule

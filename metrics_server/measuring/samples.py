@@ -12,6 +12,14 @@ from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule
 
 Source = Literal["exporters", "last-known", "simulated"]
+Form = Literal["labelled", "plain", "pods"]
+"""How an answer is presented:
+
+- "labelled": one value, whose labels say where it came from (an External metric);
+- "plain": one value without labels, which could not be marked as simulated and therefore never is
+  (an Object metric);
+- "pods": the value of each pod, and none for a pod that cannot be measured (a Pods metric).
+"""
 
 
 class Question(Struct, frozen=True, cache_hash=True):
@@ -19,17 +27,21 @@ class Question(Struct, frozen=True, cache_hash=True):
 
     Attributes:
         namespace: where its pods are.
-        metric: the name of the external metric, in lower case.
+        metric: the name of the metric, in lower case.
         selector: which pods of the namespace.
+        form: how the answer is presented.
+        pod: only the pod of this name; "" for all.
     """
 
     namespace: str
     metric: str
     selector: Selector
+    form: Form = "labelled"
+    pod: str = ""
 
     @property
     def digest(self) -> bytes:
-        """A short key for long-lived caches, whatever the length of the selector."""
+        """A short key for what is remembered of its pods, whatever the length of the selector."""
         parts = (self.namespace, self.metric, str(self.selector))
         return sha256(msgspec.json.encode(parts)).digest()
 
@@ -99,7 +111,8 @@ class Measurement(Struct, frozen=True):
         timestamp: when its oldest sample was read, in seconds since the epoch.
         covered: how many of the selected pods have a value.
         selected: how many pods were selected.
-        leaving: how many of these are terminating.
+        samples: one for each pod that was measured.
+        leaving: how many of the selected pods are terminating.
         shared: whether pods that were not selected use some of the GPUs too.
         fresh_until: until when it would be the same, in seconds since the epoch.
     """
@@ -108,13 +121,28 @@ class Measurement(Struct, frozen=True):
     timestamp: float
     covered: int
     selected: int
+    samples: tuple[PodSample, ...] = ()
     leaving: int = 0
     shared: bool = False
     fresh_until: float = 0
 
 
+class PodValue(Struct, frozen=True, gc=False):
+    """One pod's value, in an answer of the form "pods".
+
+    Attributes:
+        pod: its name.
+        value: in the rule's unit, finite, from 0.
+        timestamp: when the oldest of its samples was read, by `time.monotonic`.
+    """
+
+    pod: str
+    value: float
+    timestamp: float
+
+
 class Answer(Struct, frozen=True, cache_hash=True):
-    """The one number that answers a question.
+    """What answers a question: one number, and the pods' own if the question asks for them.
 
     Attributes:
         value: in the rule's unit, finite, from 0 to the rule's maximum.
@@ -125,6 +153,7 @@ class Answer(Struct, frozen=True, cache_hash=True):
         selected: how many pods were selected.
         shared: whether pods that were not selected use some of the GPUs too.
         window: the seconds before the timestamp that the value is a mean over; 0 if it is not one.
+        pods: for the form "pods", one value for each pod that has a sample; never empty there.
     """
 
     value: float
@@ -135,6 +164,7 @@ class Answer(Struct, frozen=True, cache_hash=True):
     selected: int
     shared: bool = False
     window: int = 0
+    pods: tuple[PodValue, ...] = ()
 
 
 class MetricSource(Protocol):

@@ -1,7 +1,7 @@
 """Which pods a question selects, as the HPA controller counts them."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from msgspec import Struct
@@ -10,11 +10,16 @@ from metrics_server.common.advice import other_resources, series_labels
 from metrics_server.common.text import printable
 from metrics_server.errors import NoGpuRequestedError, NoPodMatchesError, NoPodMeasurableError
 from metrics_server.kube.pods import Pod
-from metrics_server.measuring.samples import Question
+from metrics_server.measuring.samples import Form, Question
 from metrics_server.rules.presets import GPU_RESOURCES
 
 Measure = Literal["ready", "running"]
 
+_SELECTORS: Mapping[Form, str] = {
+    "labelled": "the metric's selector in the HPA",
+    "plain": "the object's selector, and the metric's in the HPA,",
+    "pods": "the selector of the HPA's target, and the metric's in the HPA,",
+}
 # Pods created within this many seconds were created together.
 _TOGETHER = 5
 # Pods created less than this many seconds ago were added recently.
@@ -25,7 +30,8 @@ class Selection(Struct, frozen=True):
     """The pods of a question.
 
     Attributes:
-        pods: those to measure; at least one of them is Ready and not terminating.
+        pods: those to measure, at least one; unless each pod's value is asked for, one of them is
+            Ready and not terminating.
         ready: how many of them are Running and Ready, terminating or not. For a target of type
             Value the HPA controller multiplies the answer by this count
             (getReadyPodsCount in pkg/controller/podautoscaler/replica_calculator.go).
@@ -68,6 +74,10 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
     with no Ready pod the HPA would compute 0 replicas from any number, and it would shrink a
     workload that is being replaced as a whole, whose last pods have no work left.
 
+    For the form "pods", terminating pods are left out: the controller ignores them for a Pods
+    metric (groupPods in pkg/controller/podautoscaler/replica_calculator.go), and counts them for
+    the others.
+
     Args:
         question: the question.
         pods: every pod of its namespace.
@@ -77,24 +87,32 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
     Raises:
         NoPodMatchesError: the selector matches no pod.
         NoGpuRequestedError: none of the matching pods requests a GPU.
-        NoPodMeasurableError: no GPU pod is Running and Ready, apart from terminating ones.
+        NoPodMeasurableError: no GPU pod can be measured, or all that are Ready are terminating.
     """
     selector = question.selector
+    if question.pod:
+        pods = [pod for pod in pods if pod.name == question.pod]
     matching = [pod for pod in pods if selector.matches(pod.labels)]
     with_gpu = [pod for pod in matching if pod.gpus]
-    if any(_is_ready(pod) and not pod.terminating for pod in with_gpu):
+    each = question.form == "pods"
+    measured = tuple(
+        [pod for pod in with_gpu if _is_measured(pod, measure) and not (each and pod.terminating)]
+    )
+    if measured and (each or any(_is_ready(pod) and not pod.terminating for pod in measured)):
         return Selection(
-            pods=tuple([pod for pod in with_gpu if _is_measured(pod, measure)]),
+            pods=measured,
             ready=sum(_is_ready(pod) for pod in with_gpu),
             staying=tuple([pod for pod in with_gpu if _stays(pod)]),
         )
     namespace = printable(question.namespace)
     where = f'in namespace "{namespace}"'
+    if question.pod:
+        where += f' are named "{printable(question.pod)}"' + " and" * bool(str(selector))
     if str(selector):
         where += f' match "{printable(str(selector))}"'
     if not matching:
         raise NoPodMatchesError(
-            f"no pods {where}: compare the metric's selector in the HPA with the labels of "
+            f"no pods {where}: compare {_SELECTORS[question.form]} with the labels of "
             f"the pods (kubectl get pods -n {namespace} --show-labels)"
             + series_labels(one.key for one in selector.requirements)
         )

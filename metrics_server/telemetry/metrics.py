@@ -17,6 +17,7 @@ _MAX_PENDING = 100
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGES = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60)
 
+Api = Literal["external", "custom"]
 Decided = Literal["allowed", "denied", "error"]
 Dropped = Literal[
     "head-too-slow",
@@ -47,8 +48,8 @@ class Monitor:
         registry.register(_Settling(self._settle))
         self._requests = Histogram(
             f"{_PREFIX}_request_duration_seconds",
-            "Time to answer a request for an external metric, by metric and HTTP status.",
-            ("metric", "code"),
+            "Time to answer a request for a metric, by API, metric and HTTP status.",
+            ("api", "metric", "code"),
             buckets=_SECONDS,
             registry=registry,
         )
@@ -123,7 +124,9 @@ class Monitor:
             registry=registry,
         )
         # Looked up once: the lookup costs as much as the update.
-        self._request = cache(lambda metric, code: self._requests.labels(metric, str(code)).observe)
+        self._request = cache(
+            lambda api, metric, code: self._requests.labels(api, metric, str(code)).observe
+        )
         self._authentication = cache(lambda outcome: self._authentications.labels(outcome).inc)
         Gauge(
             f"{_PREFIX}_build_info",
@@ -132,9 +135,9 @@ class Monitor:
             registry=registry,
         ).labels(__version__).set(1)
 
-    def answered(self, metric: str, code: int, seconds: float) -> None:
+    def answered(self, api: Api, metric: str, code: int, seconds: float) -> None:
         """A request for a metric was answered. `metric` is a known name, or "" for any other."""
-        self._observe(self._request(metric, code), seconds)
+        self._observe(self._request(api, metric, code), seconds)
 
     def measured(self, *, age: float, covered: int, selected: int) -> None:
         """A question was answered by a measurement whose oldest sample is `age` seconds old."""

@@ -31,7 +31,7 @@ from metrics_server.kube.pod_stores import PodStore, PodStores
 from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.measuring.fallback import FallbackChain, Simulated
-from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Rules
@@ -55,7 +55,7 @@ async def providing(
     urls: tuple[str, ...],
     rules: Rules,
     monitor: Monitor,
-) -> AsyncIterator[tuple[ExternalMetricsProvider, Mapping[str, Watch]]]:
+) -> AsyncIterator[tuple[MetricsProvider, Mapping[str, Watch]]]:
     """A provider, and the watches it depends on.
 
     Args:
@@ -77,7 +77,7 @@ async def providing(
         monitor=monitor,
     )
     async with scraper, Windows(period=config.exporters.max_age) as windows:
-        provider = ExternalMetricsProvider(
+        provider = MetricsProvider(
             rules=rules,
             pods=pods,
             measure=config.pods.measure,

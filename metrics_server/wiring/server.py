@@ -10,19 +10,23 @@ from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
 from metrics_server.api.app import ApiServer, App
+from metrics_server.api.custom_metrics import CustomMetrics
 from metrics_server.api.discovery import build_discovery
 from metrics_server.api.external_metrics import ExternalMetrics
-from metrics_server.api.groups import external_metrics_group
 from metrics_server.api.health import HealthCheck, HealthChecks
 from metrics_server.api.openapi import build_openapi
+from metrics_server.api.requests import MetricsApi
 from metrics_server.auth.delegation import ConfigMap
 from metrics_server.common.tasks import background
 from metrics_server.config.options import ServeOptions
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.http.listener import listening
-from metrics_server.kube.client import connect
+from metrics_server.kube.client import KubernetesClient, connect
 from metrics_server.kube.reflector import Reflector
+from metrics_server.kube.workloads import Workloads
+from metrics_server.measuring.provider import MetricsProvider
+from metrics_server.rules.model import Rules
 from metrics_server.telemetry import logs
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.wiring.metrics import Watch, check_exporters, providing
@@ -106,11 +110,12 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
             kept_up["follow-trust-files"] = trusted.run
         tasks = [await stack.enter_async_context(background(*one)) for one in kept_up.items()]
         monitor.follow_watches({name: _restarts(watch) for name, watch in watches.items()})
+        apis = _apis(config, client, provider, rules, monitor)
         app = App(
             admit=trusted.guard,
-            external_metrics=ExternalMetrics(provider, rules.known(), monitor),
-            discovery=build_discovery([external_metrics_group(rules.names())]),
-            openapi=build_openapi(),
+            apis=apis,
+            discovery=build_discovery([api.group for api in apis]),
+            openapi=build_openapi([api.group for api in apis]),
             health=HealthChecks(
                 live=[_runs(task) for task in tasks],
                 ready=[
@@ -132,6 +137,22 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         yield RunningServer(
             url, served.bundle, stopping, {name: watch.synced for name, watch in watches.items()}
         )
+
+
+def _apis(
+    config: Config,
+    client: KubernetesClient,
+    provider: MetricsProvider,
+    rules: Rules,
+    monitor: Monitor,
+) -> list[MetricsApi]:
+    """The APIs that the configuration turns on."""
+    apis: list[MetricsApi] = []
+    if config.external_metrics:
+        apis.append(ExternalMetrics(provider, rules, monitor))
+    if config.custom_metrics:
+        apis.append(CustomMetrics(provider, Workloads(client), rules, monitor))
+    return apis
 
 
 Watched = Watch | Reflector[ConfigMap]

@@ -10,7 +10,7 @@ from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
 from structlog.testing import capture_logs
 
-from metrics_server.api.openapi import OPERATIONS
+from metrics_server.api.operations import COMMON, OPERATIONS
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.rules.catalogue import CATALOGUE
 from tests.support.harness import Client, Cluster, admin, client_of, cluster, page, pod
@@ -92,8 +92,10 @@ async def test_health(client: Client, path: str, slash: str) -> None:
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_all_that_openapi_names_is_served(client: Client, slash: str) -> None:
     """No path of the OpenAPI documents is a promise that is not kept, in none of its forms."""
-    for operation in OPERATIONS:
-        path = operation.path.format(namespace="default", metric="gpu_utilization").rstrip("/")
+    for operation in (*COMMON, *(one for group in OPERATIONS.values() for one in group)):
+        path = operation.path.format(
+            namespace="default", metric="gpu_utilization", resource="pods", name="*"
+        ).rstrip("/")
         for media_type in operation.answers:
             answer = await client.ask(path + slash, {hdrs.ACCEPT: media_type})
             assert (answer.status, answer.headers[hdrs.CONTENT_TYPE]) == (200, media_type), path
@@ -325,7 +327,7 @@ async def test_own_metrics_are_prometheus_text(client: Client, slash: str) -> No
     }
     assert all(name[0].startswith("gpu_metrics_server_") for name in samples)
     name = "gpu_metrics_server_request_duration_seconds_count"
-    assert samples[name, "200", "gpu_utilization"] == 1
+    assert samples[name, "200", "external", "gpu_utilization"] == 1
     assert samples["gpu_metrics_server_scrape_duration_seconds_count", "ok"] == 1
 
 
@@ -375,7 +377,10 @@ async def test_an_unexpected_exception_is_a_500(
     assert line["log_level"] == "error"
     assert (await client.ask(METRIC)).status == 200
     metrics = (await client.ask("/metrics")).text
-    assert 'request_duration_seconds_count{code="500",metric="gpu_utilization"} 1.0' in metrics
+    assert (
+        'request_duration_seconds_count{api="external",code="500",metric="gpu_utilization"} 1.0'
+        in metrics
+    )
     assert simulated.exporters["gpu-0"].scrapes == 1
 
 

@@ -18,7 +18,12 @@ from metrics_server.api.discovery import (
     Document,
     build_discovery,
 )
-from metrics_server.api.groups import ApiGroup, ApiResource, external_metrics_group
+from metrics_server.api.groups import (
+    ApiGroup,
+    ApiResource,
+    custom_metrics_group,
+    external_metrics_group,
+)
 from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.errors import ConfigurationError
@@ -189,6 +194,49 @@ def test_another_group_is_one_more_value() -> None:
     for version in ("v1", "v2"):
         document = discovery.api_resource_lists[f"other.io/{version}"]
         assert json.loads(document.body)["groupVersion"] == f"other.io/{version}"
+
+
+def test_custom_metrics_are_subresources() -> None:
+    """As custom-metrics-apiserver lists them; in the aggregated form, below their resource."""
+    group = custom_metrics_group(["GPU_Utilization", "gpu_power_usage"], ["pods", "jobs.batch"])
+    discovery = build_discovery([group])
+    assert list(discovery.api_resource_lists) == [f"{group.name}/v1beta2", f"{group.name}/v1beta1"]
+    for version in ("v1beta2", "v1beta1"):
+        listed = json.loads(discovery.api_resource_lists[f"{group.name}/{version}"].body)
+        assert listed["resources"] == [
+            {
+                "name": f"{resource}/{metric}",
+                "singularName": "",
+                "namespaced": resource != "namespaces",
+                "kind": "MetricValueList",
+                "verbs": ["get"],
+            }
+            for resource in ("jobs.batch", "namespaces", "pods")
+            for metric in ("gpu_power_usage", "gpu_utilization")
+        ]
+    for document in discovery.api_group_discovery_list.values():
+        (aggregated,) = json.loads(document.body)["items"]
+        newest, _ = aggregated["versions"]
+        kind = {"group": group.name, "version": "v1beta2", "kind": "MetricValueList"}
+        assert newest["resources"][-1] == {
+            "resource": "pods",
+            # Not null: clients of 1.26.0 to 1.26.3 crash on that.
+            "responseKind": {"group": "", "version": "", "kind": ""},
+            "scope": "Namespaced",
+            "singularResource": "",
+            "verbs": [],
+            "subresources": [
+                {"subresource": metric, "responseKind": kind, "verbs": ["get"]}
+                for metric in ("gpu_power_usage", "gpu_utilization")
+            ],
+        }
+        assert [one["scope"] for one in newest["resources"]] == [
+            "Namespaced",
+            "Cluster",
+            "Namespaced",
+        ]
+    with pytest.raises(ConfigurationError, match="at least one metric"):
+        custom_metrics_group([], ["pods"])
 
 
 def test_names_are_listed_in_lower_case() -> None:

@@ -11,8 +11,9 @@ from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import OpenAPIV2SpecValidator, OpenAPIV30SpecValidator
 
 from metrics_server.api import discovery
-from metrics_server.api.groups import external_metrics_group
-from metrics_server.api.openapi import OPERATIONS, TABLE, OpenAPI, build_openapi
+from metrics_server.api.groups import ApiGroup, custom_metrics_group, external_metrics_group
+from metrics_server.api.openapi import OpenAPI, build_openapi
+from metrics_server.api.operations import COMMON, OPERATIONS, TABLE
 from metrics_server.api.status import Status, StatusCause, StatusDetails, failure
 from metrics_server.api.table import Table, table_of
 from metrics_server.api.types import (
@@ -20,12 +21,26 @@ from metrics_server.api.types import (
     GROUP_VERSION,
     ExternalMetricValue,
     ExternalMetricValueList,
+    MetricIdentifier,
+    MetricValue,
+    MetricValueList,
+    MetricValueListV1beta1,
+    MetricValueV1beta1,
+    ObjectReference,
 )
+from metrics_server.api.version import VersionInfo
+from metrics_server.kube.label_selectors import LabelSelector, LabelSelectorRequirement
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 JsonObject: TypeAlias = dict[str, "Json"]
 
+GROUPS = [
+    external_metrics_group(["gpu_utilization"]),
+    custom_metrics_group(["gpu_utilization"], ["pods", "deployments.apps"]),
+]
 METRIC_PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/{namespace}/{metric}"
+OBJECT_PATH = "namespaces/{namespace}/{resource}/{name}/{metric}"
+V3_PATHS = [f"apis/{group.name}/{version}" for group in GROUPS for version in group.versions]
 
 VALUES = ExternalMetricValueList(
     items=(
@@ -38,15 +53,42 @@ VALUES = ExternalMetricValueList(
         ),
     )
 )
+POD = ObjectReference("Pod", "default", "web-1")
+SELECTOR = LabelSelector({"app": "web"}, (LabelSelectorRequirement("tier", "In", ("a", "b")),))
+CUSTOM_VALUES = MetricValueList(
+    items=(
+        MetricValue(
+            described_object=POD,
+            metric=MetricIdentifier("gpu_utilization", SELECTOR),
+            timestamp="2026-11-24T08:32:41Z",
+            window_seconds=30,
+            value="84",
+        ),
+    )
+)
+OLD_VALUES = MetricValueListV1beta1(
+    items=(
+        MetricValueV1beta1(
+            described_object=POD,
+            metric_name="gpu_utilization",
+            timestamp="2026-11-24T08:32:41Z",
+            window=30,
+            value="84",
+            selector=SELECTOR,
+        ),
+    )
+)
 FAILURE = failure(
     503, "no exporter", StatusDetails("gpu_utilization", "g", "k", (StatusCause("r", "m", "f"),), 1)
 )
-DISCOVERY = discovery.build_discovery([external_metrics_group(["gpu_utilization"])])
+DISCOVERY = discovery.build_discovery(GROUPS)
 AGGREGATED = DISCOVERY.api_group_discovery_list["v2"]
 
 # One full answer of every kind, by the name of its schema.
 EXAMPLES: dict[str, bytes] = {
     "ExternalMetricValueList": msgspec.json.encode(VALUES),
+    "MetricValueList": msgspec.json.encode(CUSTOM_VALUES),
+    "MetricValueListV1beta1": msgspec.json.encode(OLD_VALUES),
     "Table": msgspec.json.encode(table_of(VALUES, "default")),
     "Status": msgspec.json.encode(FAILURE),
     "APIGroupList": DISCOVERY.api_group_list.body,
@@ -60,7 +102,7 @@ EXAMPLES: dict[str, bytes] = {
 @pytest.fixture(scope="module")
 def openapi() -> OpenAPI:
     """The documents."""
-    return build_openapi()
+    return build_openapi(GROUPS)
 
 
 def as_object(value: Json) -> JsonObject:
@@ -112,32 +154,32 @@ def test_version_2_is_valid(openapi: OpenAPI) -> None:
     OpenAPIV2SpecValidator(document).validate()
 
 
-def test_version_3_is_valid(openapi: OpenAPI) -> None:
+@pytest.mark.parametrize("path", V3_PATHS)
+def test_version_3_is_valid(openapi: OpenAPI, path: str) -> None:
     """By the OpenAPI 3.0 specification, and complete in itself."""
-    document = load(openapi.v3)
+    document = load(openapi.v3[path])
     assert document["openapi"] == "3.0.0"
     OpenAPIV30SpecValidator(document).validate()
 
 
-@pytest.mark.parametrize("version", ["v2", "v3"])
-def test_every_reference_has_a_target_and_every_schema_a_use(
-    openapi: OpenAPI, version: str
-) -> None:
+@pytest.mark.parametrize("path", ["", *V3_PATHS])
+def test_every_reference_has_a_target_and_every_schema_a_use(openapi: OpenAPI, path: str) -> None:
     """The parser of kube-openapi refuses a whole document for one reference into nothing."""
-    document = load(openapi.v2 if version == "v2" else openapi.v3)
+    document = load(openapi.v3[path] if path else openapi.v2)
     named = {reference.rpartition("/")[2] for reference in references(document)}
     kept = {f"gpu-metrics-server.{name}" for name in schemas(document)}
     assert named <= kept
     # Version 2 has one schema an answer: those of the other media types stand there unused.
-    if version == "v3":
+    if path:
         assert kept <= named
 
 
-def test_the_two_versions_say_the_same(openapi: OpenAPI) -> None:
+@pytest.mark.parametrize("path", V3_PATHS)
+def test_the_two_versions_say_the_same(openapi: OpenAPI, path: str) -> None:
     """The paths of the group version have the same operations, parameters and answers."""
-    v2, v3 = load(openapi.v2), load(openapi.v3)
-    for path, item in at(v3, "paths").items():
-        new, old = at(item, "get"), at(v2, "paths", path, "get")
+    v2, v3 = load(openapi.v2), load(openapi.v3[path])
+    for below, item in at(v3, "paths").items():
+        new, old = at(item, "get"), at(v2, "paths", below, "get")
         for key in ("operationId", "description"):
             assert new[key] == old[key]
         assert set(at(new, "responses")) == set(at(old, "responses"))
@@ -161,25 +203,42 @@ def test_the_two_versions_say_the_same(openapi: OpenAPI) -> None:
 
 def test_the_paths_are_those_of_the_api(openapi: OpenAPI) -> None:
     """Version 2 has discovery and the metrics; version 3 what is below the group version."""
-    group_version = "/apis/external.metrics.k8s.io/v1beta1/"
-    assert set(at(load(openapi.v3), "paths")) == {group_version, METRIC_PATH}
+    external = "/apis/external.metrics.k8s.io/v1beta1/"
+    new, old = (f"/apis/custom.metrics.k8s.io/{version}/" for version in ("v1beta2", "v1beta1"))
+    below = ("", "namespaces/{namespace}/metrics/{metric}", OBJECT_PATH)
+    assert {path: set(at(load(one), "paths")) for path, one in openapi.v3.items()} == {
+        "apis/external.metrics.k8s.io/v1beta1": {external, METRIC_PATH},
+        "apis/custom.metrics.k8s.io/v1beta2": {new + path for path in below},
+        "apis/custom.metrics.k8s.io/v1beta1": {old + path for path in below},
+    }
     assert set(at(load(openapi.v2), "paths")) == {
         "/apis/",
         "/apis/external.metrics.k8s.io/",
-        group_version,
+        "/apis/custom.metrics.k8s.io/",
+        external,
         METRIC_PATH,
+        *(base + path for base in (new, old) for path in below),
         "/version/",
     }
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_a_group_that_is_not_served_is_not_described(group: ApiGroup) -> None:
+    """With one of the two APIs turned off, its paths and types are in no document."""
+    documents = build_openapi([group])
+    (other,) = {one.name for one in GROUPS} - {group.name}
+    for document in (documents.v2, documents.v3_index, *documents.v3.values()):
+        assert other.encode() not in document.body
+        assert load(document)
 
 
 def test_the_index_leads_to_the_document(openapi: OpenAPI) -> None:
     """Its address changes with its content."""
     paths = at(load(openapi.v3_index), "paths")
+    assert list(paths) == V3_PATHS
     assert paths == {
-        "apis/external.metrics.k8s.io/v1beta1": {
-            "serverRelativeURL": "/openapi/v3/apis/external.metrics.k8s.io/v1beta1"
-            f"?hash={openapi.v3.hash}"
-        }
+        path: {"serverRelativeURL": f"/openapi/v3/{path}?hash={openapi.v3[path].hash}"}
+        for path in V3_PATHS
     }
 
 
@@ -190,9 +249,17 @@ def test_only_our_own_kinds_are_marked(openapi: OpenAPI) -> None:
         for name, schema in schemas(load(openapi.v2)).items()
         if "x-kubernetes-group-version-kind" in as_object(schema)
     }
+    custom = "custom.metrics.k8s.io"
     assert marked == {
-        kind: [{"group": "external.metrics.k8s.io", "version": "v1beta1", "kind": kind}]
-        for kind in ("ExternalMetricValue", "ExternalMetricValueList")
+        **{
+            kind: [{"group": "external.metrics.k8s.io", "version": "v1beta1", "kind": kind}]
+            for kind in ("ExternalMetricValue", "ExternalMetricValueList")
+        },
+        **{
+            kind + suffix: [{"group": custom, "version": version, "kind": kind}]
+            for kind in ("MetricValue", "MetricValueList")
+            for suffix, version in (("", "v1beta2"), ("V1beta1", "v1beta1"))
+        },
     }
 
 
@@ -236,6 +303,11 @@ def test_an_answer_of_the_wrong_shape_does_not_validate(openapi: OpenAPI) -> Non
     [
         ExternalMetricValueList,
         ExternalMetricValue,
+        MetricValueList,
+        MetricValue,
+        MetricValueListV1beta1,
+        MetricValueV1beta1,
+        ObjectReference,
         Status,
         StatusDetails,
         Table,
@@ -244,7 +316,7 @@ def test_an_answer_of_the_wrong_shape_does_not_validate(openapi: OpenAPI) -> Non
         discovery.APIResourceList,
         discovery.APIResource,
         discovery.APIGroupDiscoveryList,
-        discovery.VersionInfo,
+        VersionInfo,
     ],
 )
 def test_every_field_is_described(openapi: OpenAPI, type_: type[Struct]) -> None:
@@ -257,17 +329,24 @@ def test_every_field_is_described(openapi: OpenAPI, type_: type[Struct]) -> None
 
 def test_tables_are_offered_for_metrics(openapi: OpenAPI) -> None:
     """The media type that `kubectl get` asks for leads to the schema of a Table."""
-    content = at(load(openapi.v3), "paths", METRIC_PATH, "get", "responses", "200", "content")
-    assert set(content) == {"application/json", TABLE}
-    assert str(at(content, TABLE, "schema")["$ref"]).endswith(".Table")
+    custom = "/apis/custom.metrics.k8s.io/v1beta2/"
+    for path, below in (
+        ("apis/external.metrics.k8s.io/v1beta1", METRIC_PATH),
+        ("apis/custom.metrics.k8s.io/v1beta2", custom + OBJECT_PATH),
+    ):
+        document = load(openapi.v3[path])
+        content = at(document, "paths", below, "get", "responses", "200", "content")
+        assert set(content) == {"application/json", TABLE}
+        assert str(at(content, TABLE, "schema")["$ref"]).endswith(".Table")
 
 
 def test_operation_ids_are_unique() -> None:
     """As both specifications ask for, within a document."""
-    ids = [operation.operation_id for operation in OPERATIONS]
+    operations = (*COMMON, *(one for group in OPERATIONS.values() for one in group))
+    ids = [operation.operation_id for operation in operations]
     assert len(set(ids)) == len(ids)
 
 
 def test_the_documents_are_the_same_at_each_start(openapi: OpenAPI) -> None:
     """Replicas have the same entity tags, so that a client behind a balancer need not reload."""
-    assert build_openapi() == openapi
+    assert build_openapi(GROUPS) == openapi

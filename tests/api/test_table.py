@@ -4,7 +4,7 @@ import json
 
 import msgspec
 
-from metrics_server.api.table import COLUMNS, Table, table_of
+from metrics_server.api.table import EXTERNAL_COLUMNS, Table, table_of
 from metrics_server.api.types import ExternalMetricValue, ExternalMetricValueList, encode
 
 VALUES = ExternalMetricValueList(
@@ -55,6 +55,8 @@ def test_each_value_is_a_row_with_a_cell_for_every_column() -> None:
     """However many values there are, and whatever they are labelled, the table is whole."""
     bare = msgspec.structs.replace(VALUES.items[0], metric_labels={})
     table = table_of(ExternalMetricValueList(items=(*VALUES.items, bare)), "default")
-    assert [len(row.cells) for row in table.rows] == [len(COLUMNS)] * 2
+    assert [len(row.cells) for row in table.rows] == [len(EXTERNAL_COLUMNS)] * 2
     assert table.rows[1].cells[2:4] == ("<none>", "<none>")
-    assert table_of(ExternalMetricValueList(items=()), "default") == Table(rows=())
+    assert table_of(ExternalMetricValueList(items=()), "default") == Table(
+        column_definitions=EXTERNAL_COLUMNS, rows=()
+    )

@@ -20,7 +20,6 @@ from yarl import URL
 from metrics_server.api.app import ApiServer, App
 from metrics_server.api.discovery import build_discovery
 from metrics_server.api.external_metrics import ExternalMetrics
-from metrics_server.api.groups import external_metrics_group
 from metrics_server.api.health import HealthCheck, HealthChecks
 from metrics_server.api.openapi import build_openapi
 from metrics_server.api.status import Status, StatusDetails
@@ -35,7 +34,7 @@ from metrics_server.errors import UnauthorizedError
 from metrics_server.http.listener import listening
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, Simulated
-from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Collection, PodSample
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
@@ -206,7 +205,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
 def app_before(guard: Guard, measured: Measured, monitor: Monitor) -> App:
     """The whole API, with a guard before it."""
     rules = Rules(CATALOGUE)
-    provider = ExternalMetricsProvider(
+    provider = MetricsProvider(
         rules=rules,
         pods=measured,
         measure="ready",
@@ -220,11 +219,12 @@ def app_before(guard: Guard, measured: Measured, monitor: Monitor) -> App:
         ),
         monitor=monitor,
     )
+    api = ExternalMetrics(provider, rules, monitor)
     return App(
         admit=guard,
-        external_metrics=ExternalMetrics(provider, rules.names(), monitor),
-        discovery=build_discovery([external_metrics_group(rules.names())]),
-        openapi=build_openapi(),
+        apis=[api],
+        discovery=build_discovery([api.group]),
+        openapi=build_openapi([api.group]),
         health=HealthChecks(ready=[HealthCheck("pods-synced", lambda: None)]),
         monitor=monitor,
     )

@@ -93,17 +93,17 @@ def test_spellings_of_a_metric_are_one(path: str) -> None:
         f"/apis/{GROUP}/v1beta1",
         PREFIX,
         f"{PREFIX}/default",
-        f"{METRIC}/status",
         f"/apis/{GROUP}/v1beta1/nodes/default/gpu_utilization",
         # Nothing of this is served, and nothing of it is what it looks like.
         f"/{METRIC}",
         f"{PREFIX}//gpu_utilization",
         f"{PREFIX}/default//gpu_utilization",
+        f"{PREFIX}/default/pods//gpu_utilization",
+        f"{PREFIX}/default/pods/web-1//gpu_utilization",
         "/apis//v1beta1/namespaces/default/gpu_utilization",
         f"/apis/{GROUP}/v1beta1/Namespaces/default/gpu_utilization",
         f"/apis/{GROUP}/v1beta1/namespace%73/default/gpu_utilization",
         f"/a/..{METRIC}",
-        f"{PREFIX}/default/../kube-system/gpu_utilization",
         f"{PREFIX}/default%2Fgpu_utilization",
         "//healthz",
         "/healthz/..",
@@ -120,6 +120,42 @@ def test_all_else_is_a_path(path: str) -> None:
     """It is authorized as it was sent, because nothing is served under another spelling."""
     assert attributes_of("GET", path, "") == Attributes("get", path=path)
     assert attributes_of("POST", path, "watch=true") == Attributes("post", path=path)
+
+
+CUSTOM = "custom.metrics.k8s.io"
+CUSTOM_PREFIX = f"/apis/{CUSTOM}/v1beta2/namespaces"
+
+
+@pytest.mark.parametrize(
+    ("below", "resource", "name", "subresource"),
+    [
+        ("pods/*/gpu_utilization", "pods", "*", "gpu_utilization"),
+        ("pods/%2A/gpu_utilization", "pods", "*", "gpu_utilization"),
+        ("pods/web-1/DCGM_FI_DEV_GPU_UTIL", "pods", "web-1", "DCGM_FI_DEV_GPU_UTIL"),
+        ("deployments.apps/web/gpu_utilization/", "deployments.apps", "web", "gpu_utilization"),
+        ("metrics/gpu_utilization", "metrics", "gpu_utilization", ""),
+        ("pods/web-1/gpu_utilization/more", "pods", "web-1", "gpu_utilization"),
+    ],
+)
+def test_custom_metrics(below: str, resource: str, name: str, subresource: str) -> None:
+    """A path with a name is a get, and the metric is a subresource, as sent (RequestInfo)."""
+    asked = Attributes(
+        "get", "default", CUSTOM, "v1beta2", resource, name=name, subresource=subresource
+    )
+    path = f"{CUSTOM_PREFIX}/default/{below}"
+    for query in ("", "watch=true", "labelSelector=app%3Dweb&metricLabelSelector=a%3Db"):
+        assert attributes_of("GET", path, query) == asked
+        assert attributes_of("HEAD", path, query) == asked
+
+
+@pytest.mark.parametrize(
+    ("method", "verb"),
+    [("POST", "create"), ("PUT", "update"), ("PATCH", "patch"), ("DELETE", "delete")],
+)
+def test_verbs_of_a_name(method: str, verb: str) -> None:
+    """A DELETE of something with a name is not that of a collection."""
+    path = f"{CUSTOM_PREFIX}/default/pods/web-1/gpu_utilization"
+    assert attributes_of(method, path, "").verb == verb
 
 
 @pytest.mark.parametrize(

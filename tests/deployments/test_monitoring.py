@@ -61,7 +61,7 @@ def served() -> dict[str, set[str]]:
     """The labels of every series that the server exposes of itself, by its name."""
     registry = CollectorRegistry()
     monitor = Monitor(registry)
-    monitor.answered("gpu_utilization", 200, 0.1)
+    monitor.answered("external", "gpu_utilization", 200, 0.1)
     monitor.failed("no-sample")
     monitor.missing("no-sample")
     monitor.fell_back("simulated")

@@ -306,7 +306,7 @@ def known_metrics() -> set[str]:
             names |= {reading.family, *reading.divided_by, *(label for label, _ in reading.where)}
     registry = CollectorRegistry()
     monitor = Monitor(registry)
-    monitor.answered("gpu_utilization", 200, 0.1)
+    monitor.answered("external", "gpu_utilization", 200, 0.1)
     monitor.follow_watches({"pods": lambda: 0})
     monitor.follow_sizes({"pods": lambda: 0})
     for family in registry.collect():

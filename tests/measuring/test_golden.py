@@ -22,7 +22,7 @@ from metrics_server.errors import RequestError, ScrapeError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, Simulated
-from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Question
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
@@ -109,7 +109,7 @@ class Cluster:
 async def ask(cluster: Cluster, scraper: Scraper, row: GoldenRow) -> Answer:
     """The answer of the whole way from question to number, with nothing to fall back to."""
     namespace, _, app = row.ask.partition(" ")
-    provider = ExternalMetricsProvider(
+    provider = MetricsProvider(
         rules=Rules(CATALOGUE),
         pods=cluster,
         measure="ready",

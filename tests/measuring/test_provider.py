@@ -19,7 +19,7 @@ from metrics_server.errors import (
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, FallbackKind, Simulated
-from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Collection, PodSample, Question, TargetFailure
 from metrics_server.measuring.selection import Measure
 from metrics_server.measuring.windows import Windows
@@ -73,9 +73,9 @@ def provider(
     *,
     measure: Measure = "ready",
     chain: Sequence[FallbackKind] = ("last-known", "simulated"),
-) -> ExternalMetricsProvider:
+) -> MetricsProvider:
     """A provider over a cluster, at a time that stands still."""
-    return ExternalMetricsProvider(
+    return MetricsProvider(
         rules=Rules(CATALOGUE),
         pods=cluster,
         measure=measure,

@@ -21,6 +21,7 @@ from metrics_server.simulator.kube.objects import (
     ENDPOINT_SLICES,
     NODES,
     PODS,
+    RESOURCES,
     ExpiredError,
     Json,
     Object,
@@ -406,7 +407,7 @@ async def test_other_field_selectors_are_refused(
         ("/api/v1/nodes/x", 'nodes "x" not found'),
         ("/api/v1/namespaces/default/nodes", "the server could not find the requested resource"),
         ("/api/v1/pods/x", "the server could not find the requested resource"),
-        ("/api/v1/services", "the server could not find the requested resource"),
+        ("/api/v1/endpoints", "the server could not find the requested resource"),
         ("/apis/example.com/v1", "the server could not find the requested resource"),
         ("/nowhere", "the server could not find the requested resource"),
         ("/", "the server could not find the requested resource"),
@@ -591,7 +592,7 @@ async def test_kubectl_discovers(api: KubernetesAPI, tmp_path: Path) -> None:
     assert ("pods", "po", "v1", "true", "Pod") in rows
     assert ("nodes", "no", "v1", "false", "Node") in rows
     assert ("deployments", "deploy", "apps/v1", "true", "Deployment") in rows
-    assert len(rows) == 8
+    assert len(rows) == len(RESOURCES)
     assert "gpu-node-2" in await printed(api, tmp_path, "get", "no")
 
 

@@ -14,13 +14,13 @@ from tests.soak.sampling import Log, Sample
 _LEAKS_AND_COMPLAINS = """
 import asyncio, logging, os
 from metrics_server.measuring import provider
-answer, leaked = provider.ExternalMetricsProvider.answer, []
+answer, leaked = provider.MetricsProvider.answer, []
 async def and_leak(self, question):
     leaked.append(asyncio.create_task(asyncio.Event().wait()))
     os.open("/dev/null", os.O_RDONLY)
     logging.getLogger("somewhere").error("unforeseen")
     return await answer(self, question)
-provider.ExternalMetricsProvider.answer = and_leak
+provider.MetricsProvider.answer = and_leak
 """
 _ANSWERS_WRONGLY = """
 from metrics_server.measuring import aggregation
@@ -29,12 +29,12 @@ aggregation._AGGREGATIONS["avg"] = max
 _DIES = """
 import os
 from metrics_server.measuring import provider
-answer, left = provider.ExternalMetricsProvider.answer, iter(range(20))
+answer, left = provider.MetricsProvider.answer, iter(range(20))
 async def or_die(self, question):
     if next(left, None) is None:
         os._exit(3)
     return await answer(self, question)
-provider.ExternalMetricsProvider.answer = or_die
+provider.MetricsProvider.answer = or_die
 """
 
 

@@ -20,7 +20,7 @@ from metrics_server.errors import RequestError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, FallbackKind, Simulated
-from metrics_server.measuring.provider import ExternalMetricsProvider
+from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Collection, PodSample, Question, TargetFailure
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.model import MetricRule, Rules
@@ -125,8 +125,8 @@ class Simulation:
         self._providers = [self._provider(windows) for _ in range(self._servers)]
         return self
 
-    def _provider(self, windows: Windows) -> ExternalMetricsProvider:
-        return ExternalMetricsProvider(
+    def _provider(self, windows: Windows) -> MetricsProvider:
+        return MetricsProvider(
             rules=Rules([self._rule]),
             pods=self,
             measure="ready",

@@ -15,7 +15,7 @@ PREFIX = "gpu_metrics_server_"
 
 # Each family with its type and its labels beside le.
 FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
-    "request_duration_seconds": ("histogram", frozenset({"metric", "code"})),
+    "request_duration_seconds": ("histogram", frozenset({"api", "metric", "code"})),
     "scrape_duration_seconds": ("histogram", frozenset({"outcome"})),
     "sample_age_seconds": ("histogram", frozenset()),
     "question_pods": ("counter", frozenset({"state"})),
@@ -51,7 +51,7 @@ def value(monitor: Monitor, sample: str, **labels: str) -> float | None:
 @pytest.fixture
 def busy(monitor: Monitor) -> Monitor:
     """A monitor that everything has happened to, once."""
-    monitor.answered("gpu_utilization", 200, 0.004)
+    monitor.answered("external", "gpu_utilization", 200, 0.004)
     monitor.measured(age=1.2, covered=3, selected=4)
     monitor.failed("no-pod-matches")
     monitor.missing("no-exporter")
@@ -96,15 +96,15 @@ def test_before_anything_happens(monitor: Monitor) -> None:
 
 def test_requests(monitor: Monitor) -> None:
     """A request is counted under its metric and its status, with its duration."""
-    monitor.answered("gpu_utilization", 200, 0.004)
-    monitor.answered("gpu_utilization", 200, 0.3)
-    monitor.answered("", 404, 0.001)
+    monitor.answered("external", "gpu_utilization", 200, 0.004)
+    monitor.answered("external", "gpu_utilization", 200, 0.3)
+    monitor.answered("external", "", 404, 0.001)
     name = "request_duration_seconds"
-    labels = {"metric": "gpu_utilization", "code": "200"}
+    labels = {"api": "external", "metric": "gpu_utilization", "code": "200"}
     assert value(monitor, f"{name}_count", **labels) == 2
     assert value(monitor, f"{name}_sum", **labels) == pytest.approx(0.304)
     assert value(monitor, f"{name}_bucket", le="0.005", **labels) == 1
-    assert value(monitor, f"{name}_count", metric="", code="404") == 1
+    assert value(monitor, f"{name}_count", api="external", metric="", code="404") == 1
 
 
 def test_measurements(monitor: Monitor) -> None:
@@ -182,9 +182,9 @@ def test_sizes_are_asked_when_the_page_is(monitor: Monitor) -> None:
 
 def test_labels_are_escaped(monitor: Monitor) -> None:
     """No label's value can break the page."""
-    monitor.answered('a"b\\c\nd', 200, 1)
+    monitor.answered("external", 'a"b\\c\nd', 200, 1)
     name = "request_duration_seconds_count"
-    assert value(monitor, name, metric='a"b\\c\nd', code="200") == 1
+    assert value(monitor, name, api="external", metric='a"b\\c\nd', code="200") == 1
 
 
 def test_two_monitors_do_not_meet() -> None:
@@ -199,12 +199,16 @@ def test_however_many_requests_come_each_is_counted_once(monitor: Monitor) -> No
     """They are taken over in batches, and whatever is left when somebody looks."""
     for _ in range(2 * _MAX_PENDING + 7):
         monitor.authorized("allowed")
-        monitor.answered("gpu_utilization", 200, 0.004)
+        monitor.answered("external", "gpu_utilization", 200, 0.004)
         assert len(monitor._pending) < _MAX_PENDING
 
     for _ in range(2):
         assert value(monitor, "authorizations_total", decision="allowed") == 2 * _MAX_PENDING + 7
         counted = value(
-            monitor, "request_duration_seconds_count", metric="gpu_utilization", code="200"
+            monitor,
+            "request_duration_seconds_count",
+            api="external",
+            metric="gpu_utilization",
+            code="200",
         )
         assert counted == 2 * _MAX_PENDING + 7

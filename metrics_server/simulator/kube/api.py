@@ -117,7 +117,7 @@ class KubernetesAPI:
     async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append(request.rel_url)
         try:
-            self.faults.refuse()
+            self.faults.refuse(request.path)
             return await self._route(request)
         except StatusError as error:
             return _json(error.status, error.status.code)

@@ -23,10 +23,15 @@ class ApiFaults:
         self._watches = watches
         self._silent = False
         self._refusals: deque[StatusError] = deque()
+        self._forbidden: list[str] = []
 
     def refuse_next(self, code: int, message: str, *, times: int = 1) -> None:
         """Answer the next requests with a Status instead."""
         self._refusals.extend([StatusError(code, message)] * times)
+
+    def forbid(self, path: str) -> None:
+        """Answer every request whose path contains this with a 403, from now on."""
+        self._forbidden.append(path)
 
     def drop_watches(self) -> None:
         """Break the connection of every watch."""
@@ -54,7 +59,7 @@ class ApiFaults:
         """Expire every version before the current one."""
         self._store.compact()
 
-    def refuse(self) -> None:
+    def refuse(self, path: str) -> None:
         """Called by the API for each request.
 
         Raises:
@@ -62,6 +67,8 @@ class ApiFaults:
         """
         if self._refusals:
             raise self._refusals.popleft()
+        if any(part in path for part in self._forbidden):
+            raise StatusError(403, f"{path} is forbidden")
 
     async def silence(self) -> None:
         """Called by the API before it sends anything to a watch."""

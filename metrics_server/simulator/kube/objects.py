@@ -50,6 +50,10 @@ NODES = Resource("", "v1", "nodes", "Node", ("no",), namespaced=False)
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", ("cm",))
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", ("deploy",))
+STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet", ("sts",))
+REPLICA_SETS = Resource("apps", "v1", "replicasets", "ReplicaSet", ("rs",))
+JOBS = Resource("batch", "v1", "jobs", "Job")
+SERVICES = Resource("", "v1", "services", "Service", ("svc",))
 AUTOSCALERS = Resource(
     "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", ("hpa",)
 )
@@ -64,6 +68,10 @@ RESOURCES = (
     SECRETS,
     ENDPOINT_SLICES,
     DEPLOYMENTS,
+    STATEFUL_SETS,
+    REPLICA_SETS,
+    JOBS,
+    SERVICES,
     AUTOSCALERS,
     API_SERVICES,
 )
