@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import ROUND_HALF_UP, Decimal
 from fractions import Fraction
+from functools import lru_cache
 from math import ceil, floor, isfinite
 
 import msgspec
@@ -169,6 +170,8 @@ def encode(answer: Struct) -> bytes:
     return _encoder.encode(answer)
 
 
+# An answer may have the values of thousands of pods, many of them equal.
+@lru_cache(maxsize=4096)
 def format_quantity(value: float, decimals: int) -> str:
     """A value as a resource.Quantity in canonical form: "84", "83500m", "1500", "12M", "0".
 
@@ -230,4 +233,9 @@ def format_timestamp(seconds: float) -> str:
         seconds: since the epoch. Fractions are cut off, so that a value never seems newer than it
             is.
     """
-    return f"{datetime.fromtimestamp(floor(seconds), UTC):%Y-%m-%dT%H:%M:%SZ}"
+    return _formatted_second(floor(seconds))
+
+
+@lru_cache(maxsize=256)
+def _formatted_second(seconds: int) -> str:
+    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%SZ}"

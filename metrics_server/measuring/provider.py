@@ -36,6 +36,8 @@ from metrics_server.telemetry.metrics import Monitor
 _MAX_KNOWN_BYTES = 32 * 1024 * 1024
 _MAX_QUESTION_BYTES = 16 * 1024
 _POINTER_BYTES = 8
+# Of a pod's value in an answer, with its numbers; the name is the pod's own.
+_VALUE_BYTES = 128
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -140,7 +142,9 @@ class MetricsProvider:
         """Cache an answer, unless its selector is longer than any HPA's."""
         if (size := weight(question)) <= _MAX_QUESTION_BYTES:
             # The cluster's present pods, or pods that only this entry keeps alive.
-            size += weight(known.answer) + _POINTER_BYTES * len(known.pods)
+            size += _POINTER_BYTES * len(known.pods)
+            values = known.answer.pods
+            size += weight(structs.replace(known.answer, pods=())) + _VALUE_BYTES * len(values)
             self._known.put(question, known, size)
 
     async def _measurement(

@@ -23,7 +23,7 @@ from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, Simulated
 from metrics_server.measuring.provider import MetricsProvider
-from metrics_server.measuring.samples import Answer, Question
+from metrics_server.measuring.samples import Answer, Form, Question
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import Rules
@@ -56,6 +56,7 @@ class GoldenRow(Struct, frozen=True, forbid_unknown_fields=True):
     shared: bool = False
     error: str = ""
     says: str = ""
+    each: dict[str, float] = {}
 
 
 class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,7 +107,9 @@ class Cluster:
         return {node: self._urls[node] for node in nodes}
 
 
-async def ask(cluster: Cluster, scraper: Scraper, row: GoldenRow) -> Answer:
+async def ask(
+    cluster: Cluster, scraper: Scraper, row: GoldenRow, form: Form = "labelled"
+) -> Answer:
     """The answer of the whole way from question to number, with nothing to fall back to."""
     namespace, _, app = row.ask.partition(" ")
     provider = MetricsProvider(
@@ -124,7 +127,7 @@ async def ask(cluster: Cluster, scraper: Scraper, row: GoldenRow) -> Answer:
         monitor=Monitor(CollectorRegistry()),
     )
     selector = parse_selector(f"app={app}" if app else "")
-    return await provider.answer(Question(namespace, row.metric, selector))
+    return await provider.answer(Question(namespace, row.metric, selector, form))
 
 
 async def check(cluster: Cluster, scraper: Scraper, row: GoldenRow) -> None:
@@ -176,6 +179,28 @@ async def test_golden(
 ) -> None:
     """The answer, or the error, is that of the table, scraped from real exporters."""
     await check(Cluster(scenario, exporters), scraper, row)
+
+
+@pytest.mark.parametrize(("scenario", "row"), TABLE, ids=IDS)
+async def test_golden_pods(
+    exporters: Callable[[str], str], scraper: Scraper, scenario: Scenario, row: GoldenRow
+) -> None:
+    """Each pod has its own value, as in the table; a single pod has that of the row."""
+    cluster = Cluster(scenario, exporters)
+    expected = dict(row.each)
+    if not expected and row.answer is not None:
+        namespace, _, app = row.ask.partition(" ")
+        (only,) = (
+            pod for pod in cluster.in_namespace(namespace) if pod.labels["app"] == app and pod.gpus
+        )
+        expected = {only.name: row.answer}
+    if not expected:
+        with pytest.raises(RequestError) as raised:
+            await ask(cluster, scraper, row, "pods")
+        assert raised.value.reason == row.error
+    else:
+        answer = await ask(cluster, scraper, row, "pods")
+        assert {one.pod: one.value for one in answer.pods} == pytest.approx(expected, rel=1e-12)
 
 
 class Shelf(Scraper):
