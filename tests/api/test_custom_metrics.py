@@ -20,10 +20,12 @@ from metrics_server.simulator.kube.objects import (
     Object,
     Resource,
 )
+from metrics_server.simulator.kube.reviews import Access, Caller
 from tests.support.harness import (
     Answer,
     Client,
     Cluster,
+    client_of,
     cluster,
     configuration,
     eventually,
@@ -447,3 +449,59 @@ async def test_requests_are_counted_by_api(simulated: Cluster) -> None:
         'api="external",code="200",metric="gpu_utilization"',
     ):
         assert f"{name}{{{labels}}} 1.0" in text
+
+
+# As recorded of the HPA controller of Kubernetes 1.36, through kube-apiserver's front proxy.
+CONTROLLER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
+HEADERS = (
+    (hdrs.ACCEPT, ACCEPT),
+    (hdrs.ACCEPT_ENCODING, "gzip"),
+    ("X-Remote-User", CONTROLLER),
+    ("X-Remote-Group", "system:serviceaccounts"),
+    ("X-Remote-Group", "system:serviceaccounts:kube-system"),
+    ("X-Remote-Group", "system:authenticated"),
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "access"),
+    [
+        ("pods/%2A/gpu_utilization", ("pods", "*", "gpu_utilization")),
+        ("pods/web-1/GPU_utilization", ("pods", "web-1", "GPU_utilization")),
+        ("services/web/gpu_utilization", ("services", "web", "gpu_utilization")),
+        ("metrics/gpu_utilization", ("metrics", "gpu_utilization", "")),
+    ],
+)
+@pytest.mark.parametrize("allowed", [True, False])
+async def test_who_may_read_them(
+    simulated: Cluster, path: str, access: tuple[str, str, str], *, allowed: bool
+) -> None:
+    """The review has the attributes that RequestInfo derives, and its decision counts."""
+    seen: list[Access] = []
+
+    def decide(caller: Caller, asked: Access) -> Object:
+        assert caller.name == CONTROLLER
+        seen.append(asked)
+        return {"allowed": allowed}
+
+    simulated.trust.reviews.decide = decide
+    simulated.api.apply(
+        SERVICES,
+        {"metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {**WEB}}},
+    )
+    target = f"{GROUP}/v1beta2/namespaces/default/{path}?labelSelector=app%3Dweb"
+    async with client_of(simulated.server, simulated.trust.front_proxy()) as proxy:
+        answer = await proxy.ask(target, HEADERS)
+    resource, name, subresource = access
+    assert seen == [
+        Access("get", "default", CUSTOM_GROUP, "v1beta2", resource, name, subresource=subresource)
+    ]
+    if allowed:
+        assert items(answer)
+    else:
+        message = answer.error().message
+        below = f"{resource}/{subresource}" if subresource else resource
+        assert message.startswith(
+            f'{resource}.{CUSTOM_GROUP} "{name}" is forbidden: User "{CONTROLLER}" cannot get '
+            f'resource "{below}" in API group "{CUSTOM_GROUP}" in the namespace "default"'
+        )

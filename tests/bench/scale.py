@@ -72,6 +72,8 @@ SIZES = {
     "small": Size(nodes=100, other_pods=2_200, hpas=30, namespaces=10),
     "large": Size(nodes=5_000, other_pods=110_000, hpas=300, namespaces=50),
 }
+ONE_WORKLOAD = Size(nodes=125, other_pods=100, hpas=1, namespaces=1)
+"""A thousand pods, all of one HPA."""
 
 
 def run() -> list[Figure]:
@@ -83,14 +85,14 @@ def run() -> list[Figure]:
 async def _measure(name: str) -> list[Figure]:
     size = SIZES[name]
     seconds: list[float] = []
-    async with process(_cluster, name) as (api, certificate), process(_server, api) as told:
+    async with process(cluster_of, name) as (api, certificate), process(_server, api) as told:
         url, pid, synced_after = told
-        spent, began = _cpu_seconds(pid), perf_counter()
+        spent, began = cpu_seconds(pid), perf_counter()
         for period in range(PERIODS):
             await asyncio.sleep(began + period * PERIOD_SECONDS - perf_counter())
             seconds += await _ask_for_all(size, url, certificate)
         await asyncio.sleep(began + PERIODS * PERIOD_SECONDS - perf_counter())
-        cores = (_cpu_seconds(pid) - spent) / (perf_counter() - began)
+        cores = (cpu_seconds(pid) - spent) / (perf_counter() - began)
         peak = _peak(pid)
     of = f"with {size.nodes:,} GPU nodes, {size.pods:,} pods, {size.hpas} HPAs"
     return [
@@ -109,13 +111,14 @@ async def _ask_for_all(size: Size, url: str, certificate: str) -> list[float]:
     async def work() -> None:
         async with connection(url, certificate) as question:
             for hpa in due:
-                seconds.append(await question(_path(size, hpa)))  # noqa: PERF401 - many share it
+                seconds.append(await question(path_of(size, hpa)))  # noqa: PERF401 - many share it
 
     await asyncio.gather(*(work() for _ in range(WORKERS)))
     return seconds
 
 
-def _path(size: Size, hpa: int) -> str:
+def path_of(size: Size, hpa: int) -> str:
+    """The request for the External metric of an HPA."""
     return (
         f"/apis/external.metrics.k8s.io/v1beta1/namespaces/{_namespace(size, hpa)}/gpu_utilization"
         f"?labelSelector=app%3Dapp-{hpa}"
@@ -126,7 +129,7 @@ def _namespace(size: Size, number: int) -> str:
     return f"namespace-{number % size.namespaces}"
 
 
-def _cpu_seconds(pid: str) -> float:
+def cpu_seconds(pid: str) -> float:
     """The processor time that a process has taken, by proc_pid_stat(5): utime and stime."""
     fields = Path("/proc", pid, "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -138,9 +141,9 @@ def _peak(pid: str) -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-async def _cluster(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     """The Kubernetes API of a cluster, and its exporters."""
-    size = SIZES[arguments[0]]
+    size = SIZES.get(arguments[0], ONE_WORKLOAD)
     api = await stack.enter_async_context(KubernetesAPI())
     certificate = await front_proxy_certificate(stack, SimulatedTrust(api))
     pages: dict[str, bytes] = {}

@@ -19,6 +19,7 @@ def access_of(attributes: Attributes) -> Access:
         attributes.version,
         attributes.resource,
         attributes.name,
+        attributes.subresource,
         attributes.path,
         tuple(Requirement(r.key, r.operator, r.values) for r in attributes.fields),
         tuple(Requirement(r.key, r.operator, r.values) for r in attributes.labels),

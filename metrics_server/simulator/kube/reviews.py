@@ -86,6 +86,7 @@ class Access(Struct, frozen=True):
         version: of the group.
         resource: its plural; empty for a path.
         name: of one object; empty for all.
+        subresource: of the resource; empty without one.
         path: the path; empty for a resource.
         fields: what a field selector requires.
         labels: what a label selector requires.
@@ -97,6 +98,7 @@ class Access(Struct, frozen=True):
     version: str = ""
     resource: str = ""
     name: str = ""
+    subresource: str = ""
     path: str = ""
     fields: tuple[Requirement, ...] = ()
     labels: tuple[Requirement, ...] = ()
@@ -215,6 +217,7 @@ def _access(spec: _AccessSpec) -> Access:
             resource.version,
             resource.resource,
             resource.name,
+            resource.subresource,
             fields=resource.field_selector.requirements if resource.field_selector else (),
             labels=resource.label_selector.requirements if resource.label_selector else (),
         )

@@ -9,6 +9,7 @@ from metrics_server.simulator.kube.reviews import Access, Caller, Reviews
 from metrics_server.tls.authority import Authority, KeyPair
 
 FRONT_PROXY = "front-proxy-client"
+_METRICS = ("external.metrics.k8s.io", "custom.metrics.k8s.io")
 
 
 class SimulatedTrust:
@@ -63,5 +64,5 @@ class SimulatedTrust:
 
 
 def _readers(_: Caller, access: Access) -> Object:
-    may = access.verb == "get" if access.path else access.group == "external.metrics.k8s.io"
+    may = access.verb == "get" if access.path else access.group in _METRICS
     return {"allowed": may, "reason": "simulated"}

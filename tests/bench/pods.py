@@ -1,0 +1,72 @@
+"""One answer with the values of a thousand pods, beside the one value over all of them.
+
+Both are answers to an HPA with as many pods: of a Pods metric, and of an External metric.
+"""
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from tests.bench import Figure, process, uvloop_runner
+from tests.bench.scale import ONE_WORKLOAD, cluster_of, cpu_seconds, path_of
+from tests.bench.serving import Question, connection, started
+
+PODS_PATH = (
+    "/apis/custom.metrics.k8s.io/v1beta2/namespaces/namespace-0/pods/%2A/gpu_utilization"
+    "?labelSelector=app%3Dapp-0"
+)
+# The clock of a process's time ticks a hundred times a second.
+_REPEATED_QUESTIONS = 3000
+_NEW_QUESTIONS = 40
+
+
+def run() -> list[Figure]:
+    """Measure answers from fresh pages, and answers that are repeated."""
+    with uvloop_runner() as runner:
+        return runner.run(_measure())
+
+
+async def _measure() -> list[Figure]:
+    one_value = path_of(ONE_WORKLOAD, 0)
+    async with process(cluster_of, "") as (api, certificate):
+        async with _asking(api, certificate, "1h") as (question, pid):
+            repeated = await _milliseconds(question, PODS_PATH, pid, _REPEATED_QUESTIONS)
+        async with _asking(api, certificate, "1ms") as (question, pid):
+            new = await _milliseconds(question, PODS_PATH, pid, _NEW_QUESTIONS)
+            one = await _milliseconds(question, one_value, pid, _NEW_QUESTIONS)
+    of = "with the values of 1,000 pods"
+    return [
+        Figure(f"processor time of an answer {of}, repeated", repeated, "ms"),
+        Figure(f"processor time of an answer {of}, scrapes of 125 nodes included", new, "ms"),
+        Figure("the same", new / one, "times an answer with one value over these pods"),
+    ]
+
+
+@asynccontextmanager
+async def _asking(api: str, certificate: str, max_age: str) -> AsyncIterator[tuple[Question, str]]:
+    """A connection to a server, and the server's process."""
+    async with (
+        process(_server, api, max_age) as (url, pid),
+        connection(url, certificate) as question,
+    ):
+        yield question, pid
+
+
+async def _milliseconds(question: Question, path: str, pid: str, times: int) -> float:
+    """The processor time of the server for one answer."""
+    await question(path)
+    began = cpu_seconds(pid)
+    for _ in range(times):
+        await question(path)
+    return (cpu_seconds(pid) - began) / times * 1000
+
+
+async def _server(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+    """The server: where it is, and its process."""
+    api, max_age = arguments
+    server = await started(
+        stack,
+        api,
+        {"exporters": {"maxAge": max_age}, "fallback": {"chain": ["error"], "minCoverage": 1.0}},
+    )
+    return [server.url, str(os.getpid())]
