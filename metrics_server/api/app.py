@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import lru_cache
 from urllib.parse import parse_qsl
 
 import structlog
@@ -11,10 +12,10 @@ from metrics_server.api.discovery import Discovery, Document
 from metrics_server.api.health import Endpoint, HealthChecks
 from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.openapi import OpenAPI
-from metrics_server.api.requests import MAX_PARAMETERS, MetricRequest, MetricsApi
+from metrics_server.api.requests import MAX_PARAMETERS, MetricRequest, MetricsApi, metric_request
 from metrics_server.api.status import Status, StatusDetails, failure, status_of
 from metrics_server.api.types import encode
-from metrics_server.common.text import printable
+from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.errors import (
     BadRequestError,
     ForbiddenError,
@@ -24,7 +25,6 @@ from metrics_server.errors import (
     RequestError,
 )
 from metrics_server.http.connection import LimitedHandler
-from metrics_server.http.paths import decoded
 from metrics_server.http.server import LimitedServer
 from metrics_server.telemetry.metrics import CONTENT_TYPE, Monitor
 from metrics_server.telemetry.sparing import SparingLog
@@ -62,8 +62,8 @@ class App:
         monitor: Monitor,
     ) -> None:
         self._admit = admit
-        self._apis: Mapping[str, Mapping[str, MetricsApi]] = {
-            api.group.name: dict.fromkeys(api.group.versions, api) for api in apis
+        self._apis: Mapping[tuple[str, str], MetricsApi] = {
+            (api.group.name, version): api for api in apis for version in api.group.versions
         }
         self._health = health
         self._monitor = monitor
@@ -109,11 +109,14 @@ class App:
         path = request.rel_url.raw_path
         if len(path) > 1 and path.endswith("/"):
             path = path[:-1]
-        match path.split("/"):
-            case ["", "apis", group, version, *below] if below and (
-                api := self._apis.get(group, {}).get(version)
-            ):
-                return await self._metric(request, path, api, version, below)
+        if path.startswith("/apis/"):
+            query, accept = request.rel_url.raw_query_string, request.headers.get(hdrs.ACCEPT)
+            is_short = len(path) + len(query) + len(accept or "") <= 3 * MAX_KEPT_CHARACTERS
+            asked = (_known_metric_request if is_short else metric_request)(path, query, accept)
+            if asked is not None and (api := self._apis.get((asked.group, asked.version))):
+                _require_get(request)
+                body, content_type = await api.answer(asked)
+                return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
         documents = self._documents.get(path)
         if documents is not None:
             _require_get(request)
@@ -130,40 +133,9 @@ class App:
             return web.Response(body=self._monitor.exposition(), headers=headers)
         raise NotFoundError(path)
 
-    async def _metric(
-        self, request: web.BaseRequest, path: str, api: MetricsApi, version: str, below: list[str]
-    ) -> web.Response:
-        match below:
-            case ["namespaces", namespace, *segments] if segments and all(segments):
-                namespace = decoded(namespace)
-            case [metric] if metric != "namespaces":
-                namespace, segments = "", below
-            case _:
-                raise NotFoundError(path)
-        if namespace in ("", "*"):
-            raise _without_namespace(path, segments)
-        _require_get(request)
-        body, content_type = await api.answer(
-            MetricRequest(
-                version=version,
-                namespace=namespace,
-                segments=tuple(map(decoded, segments)),
-                query=request.rel_url.raw_query_string,
-                accept=request.headers.get(hdrs.ACCEPT),
-                path=path,
-            )
-        )
-        return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
 
-
-def _without_namespace(path: str, segments: Iterable[str]) -> BadRequestError:
-    base = "/".join(path.split("/")[:4])
-    metric = printable(decoded("/".join(segments)))
-    return BadRequestError(
-        "a namespace is required: an answer covers the pods of one namespace. Use "
-        f"{base}/namespaces/NAMESPACE/{metric}, or kubectl get -n NAMESPACE instead of -A; an HPA "
-        "asks in its own namespace"
-    )
+# HPAs repeat the same requests.
+_known_metric_request = lru_cache(maxsize=1024)(metric_request)
 
 
 def _pairs(request: web.BaseRequest) -> list[tuple[str, str]]:

@@ -12,7 +12,14 @@ from functools import lru_cache
 from msgspec import UNSET, Struct
 
 from metrics_server.api.groups import ApiGroup, custom_metrics_group
-from metrics_server.api.requests import TABLE, Counted, MetricRequest, form_of, parameters_of
+from metrics_server.api.requests import (
+    TABLE,
+    Counted,
+    MetricRequest,
+    check_path,
+    form_of,
+    parameters_of,
+)
 from metrics_server.api.table import custom_table_of
 from metrics_server.api.types import (
     CUSTOM_GROUP,
@@ -104,6 +111,7 @@ class CustomMetrics:
         Raises:
             RequestError: the request is rejected, or has no answer.
         """
+        check_path(request)
         match request.segments:
             case (resource, name, metric):
                 target = _Target(resource, name, metric)

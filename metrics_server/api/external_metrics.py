@@ -5,7 +5,14 @@ from functools import lru_cache
 
 from metrics_server.api.groups import ApiGroup, external_metrics_group
 from metrics_server.api.negotiation import Offer
-from metrics_server.api.requests import TABLE, Counted, MetricRequest, form_of, parameters_of
+from metrics_server.api.requests import (
+    TABLE,
+    Counted,
+    MetricRequest,
+    check_path,
+    form_of,
+    parameters_of,
+)
 from metrics_server.api.table import table_of
 from metrics_server.api.types import (
     GROUP,
@@ -53,6 +60,7 @@ class ExternalMetrics:
         Raises:
             RequestError: the request is rejected, or has no answer.
         """
+        check_path(request)
         if len(request.segments) != 1:
             raise NotFoundError(request.path)
         metric = request.segments[0]

@@ -17,8 +17,10 @@ from metrics_server.errors import (
     BadRequestError,
     MethodNotAllowedError,
     NotAcceptableError,
+    NotFoundError,
     RequestError,
 )
+from metrics_server.http.paths import decoded
 from metrics_server.telemetry.metrics import Api, Monitor
 
 T = TypeVar("T")
@@ -37,24 +39,49 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _CLIENT_GONE = 499
 
 
-class MetricRequest(Struct, frozen=True):
-    """A GET below the namespaces of an API.
+class MetricRequest(Struct, frozen=True, cache_hash=True):
+    """A request below a version of an API.
 
     Attributes:
-        version: of the API group.
-        namespace: the namespace.
+        group: the API group.
+        version: of the group.
+        namespace: the namespace; "" where the path has none.
         segments: what follows it in the path, decoded; none is empty.
         query: the URL's query, as sent.
         accept: the Accept header.
         path: the whole path, for messages.
     """
 
+    group: str
     version: str
     namespace: str
     segments: tuple[str, ...]
     query: str
     accept: str | None
     path: str
+
+
+def metric_request(path: str, query: str, accept: str | None) -> MetricRequest | None:
+    """Read a request; None if its path is not below a version of an API group.
+
+    Args:
+        path: as sent, without a slash at its end.
+        query: as sent.
+        accept: the Accept header.
+
+    Raises:
+        BadRequestError: the path is not percent-encoded UTF-8.
+    """
+    match path.split("/"):
+        case ["", "apis", group, version, "namespaces", namespace, *segments]:
+            pass
+        case ["", "apis", group, version, *segments] if segments:
+            namespace = ""
+        case _:
+            return None
+    return MetricRequest(
+        group, version, decoded(namespace), tuple(map(decoded, segments)), query, accept, path
+    )
 
 
 class MetricsApi(Protocol):
@@ -108,6 +135,27 @@ class Counted:
             return answer
         finally:
             self._monitor.answered(self._api, label, code, time.perf_counter() - start)
+
+
+def check_path(request: MetricRequest) -> None:
+    """Check what the paths of every API have in common.
+
+    Raises:
+        NotFoundError: nothing is served at the path.
+        BadRequestError: it has no namespace.
+    """
+    segments = request.segments
+    if not segments or not all(segments) or segments == ("namespaces",):
+        raise NotFoundError(request.path)
+    if request.namespace in ("", "*"):
+        if not request.namespace and len(segments) > 1:
+            raise NotFoundError(request.path)
+        raise BadRequestError(
+            "a namespace is required: an answer covers the pods of one namespace. Use /apis/"
+            f"{request.group}/{request.version}/namespaces/NAMESPACE/"
+            f"{printable('/'.join(segments))}, or kubectl get -n NAMESPACE instead of -A; an HPA "
+            "asks in its own namespace"
+        )
 
 
 def form_of(accept: str | None) -> Offer:
