@@ -12,7 +12,7 @@ from metrics_server.api.discovery import Discovery, Document
 from metrics_server.api.health import Endpoint, HealthChecks
 from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.openapi import OpenAPI
-from metrics_server.api.requests import MAX_PARAMETERS, MetricRequest, MetricsApi, metric_request
+from metrics_server.api.requests import MAX_PARAMETERS, MetricsApi, metric_request
 from metrics_server.api.status import Status, StatusDetails, failure, status_of
 from metrics_server.api.types import encode
 from metrics_server.common.weight import MAX_KEPT_CHARACTERS
