@@ -79,6 +79,7 @@ class LimitedHandler(web.RequestHandler):
             loop=loop,
             access_log=None,  # type: ignore[arg-type] # aiohttp's way to turn it off
             keepalive_timeout=limits.keepalive,
+            lingering_time=limits.lingering,
             max_line_size=_MAX_LINE_BYTES,
             max_field_size=_MAX_LINE_BYTES,
             max_headers=limits.verified_head_lines if place.verified else limits.head_lines,

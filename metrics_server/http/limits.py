@@ -21,6 +21,7 @@ class Limits(Struct, frozen=True):
         verified_head_lines: the same for verified peers.
         heads: bytes of all heads until they are answered, and of what is sent meanwhile.
         body: how many bytes of a request's body are read and discarded; no request needs one.
+        lingering: how long the rest of it may take once the request is answered.
         taking: how long a client may leave an answer unread.
         answers: bytes of all answers that clients have not read.
         keepalive: how long a connection may be idle between requests. kube-apiserver's aggregator
@@ -39,6 +40,7 @@ class Limits(Struct, frozen=True):
     verified_head_lines: int = 8192
     heads: int = 16 * 1024 * 1024
     body: int = 1024 * 1024
+    lingering: float = 2
     taking: float = 10
     answers: int = 16 * 1024 * 1024
     keepalive: float = 120
