@@ -8,6 +8,7 @@ x-kubernetes-group-version-kind, and every schema has a unique name.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 
 import msgspec
 from msgspec import Struct, structs
@@ -70,10 +71,16 @@ class OpenAPI(Struct, frozen=True):
     v3: Mapping[str, Document]
 
 
-def build_openapi(groups: Sequence[ApiGroup]) -> OpenAPI:
+def build_openapi(groups: Iterable[ApiGroup]) -> OpenAPI:
     """Every OpenAPI document, for these groups."""
-    paths = [f"apis/{group.name}/{version}" for group in groups for version in group.versions]
-    operations = [one for group in groups for one in OPERATIONS[group.name]]
+    return _build_openapi(tuple((group.name, group.versions) for group in groups))
+
+
+# Which metrics there are makes no difference to it.
+@lru_cache(maxsize=4)
+def _build_openapi(groups: Sequence[tuple[str, Sequence[str]]]) -> OpenAPI:
+    paths = [f"apis/{name}/{version}" for name, versions in groups for version in versions]
+    operations = [one for name, _ in groups for one in OPERATIONS[name]]
     v3 = {
         path: encode(_document_v3([o for o in operations if o.path.startswith(f"/{path}/")]))
         for path in paths
