@@ -5,7 +5,8 @@ from typing import get_args
 
 from metrics_server.commands import flags
 from metrics_server.commands.running import options_of, run
-from metrics_server.simulator.demo.run import DemoOptions, FaultName, demo
+from metrics_server.simulator.demo.options import DemoOptions, FaultName, MetricType
+from metrics_server.simulator.demo.run import demo
 from metrics_server.telemetry import logs
 
 _DEFAULTS = DemoOptions()
@@ -37,7 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--fault",
         choices=get_args(FaultName),
-        help="what fails on every exporter in the middle of the demo (default: nothing)",
+        help="what fails in the middle of the demo, on every exporter or on one (default: nothing)",
+    )
+    parser.add_argument(
+        "--metric-type",
+        choices=get_args(MetricType),
+        default=_DEFAULTS.metric_type,
+        help="the type of the HPA's metric (default: %(default)s)",
     )
 
 

@@ -9,6 +9,7 @@ from typing import Self
 from msgspec import Struct, structs
 
 from metrics_server.simulator import manifests
+from metrics_server.simulator.autoscaling.hpa import ScaledPod
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.exporters import (
     Observation,
@@ -94,6 +95,19 @@ class Cluster:
         return [replica.pod for replica in self._replicas if replica.deleted_at is None]
 
     @property
+    def scaled_pods(self) -> tuple[ScaledPod, ...]:
+        """Every pod, as the HPA controller lists it."""
+        return tuple(
+            ScaledPod(
+                replica.pod.name,
+                phase="Running",
+                ready=replica.pod.ready,
+                terminating=replica.deleted_at is not None,
+            )
+            for replica in self._replicas
+        )
+
+    @property
     def exporter_urls(self) -> Sequence[str]:
         """The URLs of the exporters' pages."""
         return [exporter.url for exporter in self._exporters]
@@ -135,9 +149,14 @@ class Cluster:
         self._create_missing(ready=False)
         self._publish_deployment()
 
-    async def set_fault(self, fault: Fault | None) -> None:
-        """Set a fault on every exporter, or remove it with None."""
-        for exporter in self._exporters:
+    async def set_fault(self, fault: Fault | None, *, exporters: int | None = None) -> None:
+        """Set a fault, or remove it with None.
+
+        Args:
+            fault: the fault.
+            exporters: on how many exporters; on every one if None.
+        """
+        for exporter in self._exporters[:exporters]:
             await exporter.set_fault(fault)
 
     def _create_missing(self, *, ready: bool) -> None:

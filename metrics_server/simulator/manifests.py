@@ -2,11 +2,18 @@
 
 from datetime import UTC, datetime
 
-from metrics_server.simulator.autoscaler import Decision, HorizontalPodAutoscaler, quantity
+from metrics_server.simulator.autoscaling.hpa import (
+    Decision,
+    ExternalMetric,
+    HorizontalPodAutoscaler,
+    PodsMetric,
+    quantity,
+)
 from metrics_server.simulator.gpus.workload import SimulatedPod
 from metrics_server.simulator.kube.objects import Object
 
 APP = "inference"
+SELECTOR = f"app={APP}"
 NAMESPACE = "default"
 EXPORTER_NAMESPACE = "gpu-monitoring"
 EXPORTER_SERVICE = "dcgm-exporter"
@@ -104,9 +111,19 @@ def deployment(wanted: int, replicas: int, ready: int) -> Object:
     }
 
 
-def horizontal_pod_autoscaler(hpa: HorizontalPodAutoscaler, decision: Decision | None) -> Object:
-    """Return the autoscaling/v2 HorizontalPodAutoscaler, with its last decision."""
-    metric: Object = {"name": hpa.metric, "selector": {"matchLabels": {"app": APP}}}
+def horizontal_pod_autoscaler(
+    hpa: HorizontalPodAutoscaler, replicas: int, decision: Decision | None
+) -> Object:
+    """Return the autoscaling/v2 HorizontalPodAutoscaler, with its last decision.
+
+    Args:
+        hpa: its spec.
+        replicas: the number of replicas before the decision.
+        decision: the decision; None if there was none yet.
+    """
+    metric = hpa.metric
+    field = "averageValue" if metric.target_type == "AverageValue" else "value"
+    target: Object = {"type": metric.target_type, field: quantity(metric.target)}
     obj: Object = {
         "kind": "HorizontalPodAutoscaler",
         "apiVersion": "autoscaling/v2",
@@ -115,27 +132,20 @@ def horizontal_pod_autoscaler(hpa: HorizontalPodAutoscaler, decision: Decision |
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP},
             "minReplicas": hpa.min_replicas,
             "maxReplicas": hpa.max_replicas,
-            "metrics": [
-                {
-                    "type": "External",
-                    "external": {
-                        "metric": {**metric},
-                        "target": {"type": hpa.target_type, "value": quantity(hpa.target)},
-                    },
-                }
-            ],
+            "metrics": [_metric(metric, "target", target)],
             "behavior": {
                 "scaleDown": {"stabilizationWindowSeconds": int(hpa.stabilization_window)}
             },
         },
     }
     if decision is not None:
-        value = "" if decision.current is None else quantity(decision.current)
+        current: Object = {"type": ""}
+        if decision.current is not None:
+            current = _metric(metric, "current", {field: quantity(decision.current)})
         obj["status"] = {
+            "currentReplicas": replicas,
             "desiredReplicas": decision.replicas,
-            "currentMetrics": [
-                {"type": "External", "external": {"metric": metric, "current": {"value": value}}}
-            ],
+            "currentMetrics": [current],
             "conditions": [
                 {
                     "type": condition.type,
@@ -147,3 +157,11 @@ def horizontal_pod_autoscaler(hpa: HorizontalPodAutoscaler, decision: Decision |
             ],
         }
     return obj
+
+
+def _metric(metric: ExternalMetric | PodsMetric, key: str, value: Object) -> Object:
+    """Return a metric with its target or its current value."""
+    if isinstance(metric, PodsMetric):
+        return {"type": "Pods", "pods": {"metric": {"name": metric.name}, key: value}}
+    identifier: Object = {"name": metric.name, "selector": {"matchLabels": {"app": APP}}}
+    return {"type": "External", "external": {"metric": identifier, key: value}}

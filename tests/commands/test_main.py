@@ -21,7 +21,7 @@ from metrics_server import __version__
 from metrics_server.commands.main import build_parser, main
 from metrics_server.config.options import ServeOptions
 from metrics_server.simulator.cluster import Cluster
-from metrics_server.simulator.demo.run import DemoOptions
+from metrics_server.simulator.demo.options import DemoOptions
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI

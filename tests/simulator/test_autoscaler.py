@@ -1,4 +1,4 @@
-"""The autoscaler decides as the controller of Kubernetes does."""
+"""The autoscaler decides as the controller of Kubernetes does, on an External metric."""
 
 import json
 import re
@@ -9,13 +9,16 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from metrics_server.api.types import milli_value
-from metrics_server.simulator.autoscaler import (
+from metrics_server.simulator.autoscaling.decision import decide
+from metrics_server.simulator.autoscaling.hpa import (
     Decision,
+    ExternalMetric,
     History,
     HorizontalPodAutoscaler,
+    Item,
     MetricUnavailable,
     Scale,
-    decide,
+    ScaledPod,
     quantity,
 )
 
@@ -23,23 +26,37 @@ RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 
 VALUE = HorizontalPodAutoscaler(
     namespace="default",
-    metric="gpu_utilization",
-    selector="app=inference",
-    target_type="Value",
-    target=75_000,
+    metric=ExternalMetric("gpu_utilization", "app=inference", "Value", 75_000),
     max_replicas=10,
 )
-AVERAGE = structs.replace(VALUE, target_type="AverageValue")
+
+
+def average(hpa: HorizontalPodAutoscaler) -> HorizontalPodAutoscaler:
+    """The same HPA with the target type AverageValue."""
+    return structs.replace(hpa, metric=structs.replace(hpa.metric, target_type="AverageValue"))
+
+
+AVERAGE = average(VALUE)
+
+
+def scale_of(replicas: int, pods: int, ready: int) -> Scale:
+    """A scale with so many pods, of which so many are Ready."""
+    return Scale(replicas, pods, tuple(ScaledPod(f"pod-{n}", ready=n < ready) for n in range(pods)))
 
 
 def all_ready(replicas: int) -> Scale:
     """A scale whose pods are all there and ready."""
-    return Scale(replicas, replicas, replicas)
+    return scale_of(replicas, replicas, replicas)
+
+
+def items(*milli_values: int) -> tuple[Item, ...]:
+    """An answer with these values."""
+    return tuple(map(Item, milli_values))
 
 
 def at_once(autoscaler: HorizontalPodAutoscaler, scale: Scale, *milli_values: int) -> Decision:
     """The first decision of a controller, at time 0."""
-    return decide(autoscaler, scale, milli_values, History(), 0)
+    return decide(autoscaler, scale, items(*milli_values), History(), 0)
 
 
 def condition(decision: Decision, kind: str) -> tuple[str, str, str]:
@@ -57,8 +74,9 @@ def test_it_scales_as_the_recorded_controller_did() -> None:
     target = hpa["spec"]["metrics"][0]["external"]["target"]
     autoscaler = structs.replace(
         VALUE,
-        target_type=target["type"],
-        target=milli_value(target["value"]),
+        metric=structs.replace(
+            VALUE.metric, target_type=target["type"], target=milli_value(target["value"])
+        ),
         min_replicas=hpa["spec"]["minReplicas"],
         max_replicas=hpa["spec"]["maxReplicas"],
     )
@@ -67,7 +85,7 @@ def test_it_scales_as_the_recorded_controller_did() -> None:
     replicas, history, seen = 2, History(), []
     decision = None
     for sync in range(len(sizes) + 1):
-        decision = decide(autoscaler, all_ready(replicas), (usage,), history, 15.0 * sync)
+        decision = decide(autoscaler, all_ready(replicas), items(usage), history, 15.0 * sync)
         replicas, history = decision.replicas, decision.history
         seen.append(replicas)
 
@@ -88,7 +106,7 @@ def test_it_scales_as_the_recorded_controller_did() -> None:
 
 def test_a_value_is_multiplied_by_the_ready_pods_only() -> None:
     """Of 4 replicas 2 are ready: ceil(2 x 150 / 75) = 4, where 4 x 150 / 75 would be 8."""
-    assert at_once(VALUE, Scale(4, 4, 2), 150_000).replicas == 4
+    assert at_once(VALUE, scale_of(4, 4, 2), 150_000).replicas == 4
 
 
 def test_all_items_are_summed() -> None:
@@ -111,7 +129,12 @@ def test_a_mean_under_average_value_shrinks_the_workload() -> None:
 
 def test_both_ends_of_the_tolerance_change_nothing() -> None:
     """From 0.9 to 1.1 of the target the replicas stay; just outside they move."""
-    now = structs.replace(VALUE, target=100_000, max_replicas=20, stabilization_window=0)
+    now = structs.replace(
+        VALUE,
+        metric=structs.replace(VALUE.metric, target=100_000),
+        max_replicas=20,
+        stabilization_window=0,
+    )
     replicas = {
         usage: at_once(now, all_ready(10), usage).replicas
         for usage in (89_999, 90_000, 110_000, 110_001)
@@ -137,9 +160,9 @@ def test_scaling_up_is_limited_to_the_larger_of_double_and_four_more() -> None:
     assert condition(one, "ScalingLimited")[:2] == ("True", "ScaleUpLimit")
     assert at_once(wide, all_ready(6), 750_000).replicas == 12
 
-    soon = decide(wide, all_ready(5), (7_500_000,), one.history, 14.9)
+    soon = decide(wide, all_ready(5), items(7_500_000), one.history, 14.9)
     assert soon.replicas == 5, "the four pods of this period are used up"
-    later = decide(wide, all_ready(5), (7_500_000,), one.history, 15)
+    later = decide(wide, all_ready(5), items(7_500_000), one.history, 15)
     assert later.replicas == 10
 
 
@@ -148,22 +171,22 @@ def test_scaling_down_waits_for_the_stabilization_window() -> None:
     decision = at_once(VALUE, all_ready(8), 75_000)
     assert decision.replicas == 8
 
-    held = decide(VALUE, all_ready(8), (15_000,), decision.history, 299)
+    held = decide(VALUE, all_ready(8), items(15_000), decision.history, 299)
     assert held.replicas == 8
     assert condition(held, "AbleToScale")[1] == "ScaleDownStabilized"
     assert "held at 8" in held.reason
 
-    dropped = decide(VALUE, all_ready(8), (15_000,), held.history, 300)
+    dropped = decide(VALUE, all_ready(8), items(15_000), held.history, 300)
     assert dropped.replicas == 2
 
 
 def test_a_peak_is_remembered_for_the_window() -> None:
     """A recommendation holds for 300 s from when it was made, though others follow it."""
-    peak = decide(VALUE, all_ready(4), (150_000,), History(((0, 4),)), 10)
+    peak = decide(VALUE, all_ready(4), items(150_000), History(((0, 4),)), 10)
     assert peak.replicas == 8
-    low = decide(VALUE, all_ready(8), (15_000,), peak.history, 309)
+    low = decide(VALUE, all_ready(8), items(15_000), peak.history, 309)
     assert low.replicas == 8
-    assert decide(VALUE, all_ready(8), (15_000,), low.history, 310).replicas == 2
+    assert decide(VALUE, all_ready(8), items(15_000), low.history, 310).replicas == 2
 
 
 def test_a_controller_that_has_just_started_does_not_scale_down() -> None:
@@ -232,10 +255,11 @@ def test_a_milli_value_is_written_for_a_person() -> None:
 
 @given(
     autoscaler=st.builds(
-        structs.replace,
+        lambda hpa, target: structs.replace(
+            hpa, metric=structs.replace(hpa.metric, target=target), max_replicas=20
+        ),
         st.sampled_from([VALUE, AVERAGE]),
-        target=st.integers(1, 10**6),
-        max_replicas=st.just(20),
+        st.integers(1, 10**6),
     ),
     replicas=st.integers(1, 30),
     syncs=st.lists(st.tuples(st.integers(0, 10**7), st.integers(0, 30)), min_size=1, max_size=5),
@@ -246,7 +270,7 @@ def test_the_replicas_stay_within_the_bounds(
     """Whatever is measured, and however many pods are ready, at every sync."""
     history = History()
     for number, (usage, ready) in enumerate(syncs):
-        scale = Scale(replicas, replicas, min(ready, replicas))
-        decision = decide(autoscaler, scale, (usage,), history, 15.0 * number)
+        scale = scale_of(replicas, replicas, min(ready, replicas))
+        decision = decide(autoscaler, scale, items(usage), history, 15.0 * number)
         replicas, history = decision.replicas, decision.history
         assert 1 <= replicas <= 20

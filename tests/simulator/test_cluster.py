@@ -12,6 +12,7 @@ from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.measuring.samples import Collection
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.simulator import manifests
+from metrics_server.simulator.autoscaling.hpa import ScaledPod
 from metrics_server.simulator.cluster import GPUS_PER_NODE, Cluster
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.workload import Load
@@ -238,3 +239,27 @@ async def test_a_fault_comes_and_goes(api: KubernetesAPI, cluster: Cluster) -> N
     await cluster.set_fault(None)
     assert list(cluster.exporter_urls) == before
     assert len((await measure(cluster, told_pods(api))).samples) == 2
+
+
+async def test_a_fault_of_one_exporter(api: KubernetesAPI, cluster: Cluster) -> None:
+    """Only the pods on its node have no sample."""
+    cluster.scale(4, ready=True)
+    first = cluster.exporter_urls[0]
+    await cluster.set_fault(Fault("down"), exporters=1)
+    broken = await measure(cluster, told_pods(api))
+    assert len(broken.samples) == 2
+    assert [failure.target for failure in broken.failures] == [first]
+    await cluster.set_fault(None)
+    assert len((await measure(cluster, told_pods(api))).samples) == 4
+
+
+async def test_every_pod_is_listed_for_the_hpa(cluster: Cluster) -> None:
+    """Loading and terminating pods too, with their states."""
+    cluster.scale(2, ready=True)
+    cluster.scale(1)
+    cluster.scale(2)
+    assert cluster.scaled_pods == (
+        ScaledPod("inference-0001", "Running", ready=True, terminating=False),
+        ScaledPod("inference-0002", "Running", ready=True, terminating=True),
+        ScaledPod("inference-0003", "Running", ready=False, terminating=False),
+    )

@@ -9,7 +9,7 @@ import pytest
 from aiohttp import web
 
 from metrics_server.api.types import GROUP, VERSION
-from metrics_server.simulator.autoscaler import HorizontalPodAutoscaler
+from metrics_server.simulator.autoscaling.hpa import ExternalMetric, HorizontalPodAutoscaler
 from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.controller import Controller, Sync, metric_path
 from metrics_server.simulator.gpus.workload import Load
@@ -20,10 +20,7 @@ from metrics_server.tls.certificates import context_from_pair
 
 HPA = HorizontalPodAutoscaler(
     namespace="default",
-    metric="gpu_utilization",
-    selector="app=inference",
-    target_type="Value",
-    target=50_000,
+    metric=ExternalMetric("gpu_utilization", "app=inference", "Value", 50_000),
     max_replicas=4,
     stabilization_window=0,
 )
@@ -45,8 +42,8 @@ class MetricsApi:
         """Answer these values from now on."""
         items = [
             {
-                "metricName": HPA.metric,
-                "metricLabels": {"source": source},
+                "metricName": HPA.metric.name,
+                "metricLabels": {"source": source, "pods": "2/3"},
                 "timestamp": "2026-01-01T00:00:00Z",
                 "value": value,
             }
@@ -157,16 +154,16 @@ async def test_it_scales_on_a_value(
 async def test_several_items_are_one_sum(
     api: KubernetesAPI, metrics: MetricsApi, authority: Authority
 ) -> None:
-    """The HPA sums what it gets; the value is reported in thousandths, with its source."""
+    """The HPA sums what it gets; the value is in thousandths, with its source and coverage."""
     metrics.tell("20", "30500m", source="last-known")
     async with controlling(api, authority.bundle, 2) as (controller, _):
         sync = await controller.sync()
-    assert (sync.value, sync.source) == (50_500, "last-known")
+    assert (sync.decision.current, sync.source, sync.pods) == (50_500, "last-known", "2/3")
 
 
 def assert_kept(sync: Sync, cluster: Cluster, api: KubernetesAPI, message: str) -> None:
     """The sync found this error, and left the replicas alone."""
-    assert (sync.value, sync.source) == (None, "error")
+    assert (sync.decision.current, sync.source, sync.pods) == (None, "error", "")
     assert sync.decision.replicas == cluster.replicas == 3
     status = told(api)
     assert status is not None

@@ -468,6 +468,25 @@ async def test_a_group_can_be_served_by_another(api: KubernetesAPI, session: Cli
     } in groups
 
 
+async def test_the_newest_version_of_a_group_is_preferred(
+    api: KubernetesAPI, session: ClientSession
+) -> None:
+    """The HPA controller uses the preferred version of the custom metrics API."""
+
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response()
+
+    for version in ("v1beta1", "v1beta2"):
+        api.aggregate("custom.metrics.k8s.io", version, handler)
+    groups = msgspec.convert((await get(session, "/apis")).body["groups"], list[dict[str, object]])
+    (custom,) = (group for group in groups if group["name"] == "custom.metrics.k8s.io")
+    newest, older = (
+        {"groupVersion": f"custom.metrics.k8s.io/{version}", "version": version}
+        for version in ("v1beta2", "v1beta1")
+    )
+    assert (custom["preferredVersion"], custom["versions"]) == (newest, [newest, older])
+
+
 def self_signed(folder: Path) -> tuple[Path, ssl.SSLContext]:
     """A certificate for 127.0.0.1 that is its own authority, and a server's context with it."""
     key = ec.generate_private_key(ec.SECP256R1())

@@ -17,7 +17,8 @@ from aiohttp.test_utils import unused_port
 from structlog.testing import capture_logs
 
 from metrics_server.errors import ConfigurationError
-from metrics_server.simulator.demo.run import DemoOptions, FaultName, Tempo, demo
+from metrics_server.simulator.demo.options import DemoOptions, FaultName, Tempo
+from metrics_server.simulator.demo.run import demo
 
 pytestmark = pytest.mark.slow
 

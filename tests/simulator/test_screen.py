@@ -21,9 +21,12 @@ MOMENT = Moment(
     ready=6,
     replicas=8,
     source="exporters",
+    pods="6/6",
     reason="gpu_utilization is 90, above the target of 70",
 )
-UNKNOWN = structs.replace(MOMENT, utilization=None, source="error", reason="it cannot be had")
+UNKNOWN = structs.replace(
+    MOMENT, utilization=None, source="error", pods="", reason="it cannot be had"
+)
 
 Terminal = Callable[[Iterable[Moment]], str]
 
@@ -57,7 +60,7 @@ def test_a_plain_line() -> None:
         show(MOMENT)
     assert out.getvalue() == (
         "  4 s  demand  5.4 GPUs  utilization    90 % of 70 %  replicas 6/8 ready    "
-        "source exporters   gpu_utilization is 90, above the target of 70\n"
+        "source exporters 6/6     gpu_utilization is 90, above the target of 70\n"
     )
 
 
@@ -67,7 +70,7 @@ def test_a_missing_value_is_not_shown_as_zero() -> None:
     with screen(out) as show:
         show(UNKNOWN)
     assert "utilization unknown of 70 %" in out.getvalue()
-    assert "source error       it cannot be had" in out.getvalue()
+    assert "source error             it cannot be had" in out.getvalue()
 
 
 def test_the_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,12 +82,13 @@ def test_the_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) 
 
 def test_a_table_in_a_terminal(terminal: Terminal) -> None:
     """In 80 columns no cell is cut, and the HPA's words stand below the rows."""
-    text = terminal([structs.replace(MOMENT, source="last-known"), MOMENT])
+    widest = structs.replace(MOMENT, source="last-known", pods="12/12", ready=12, replicas=12)
+    text = terminal([widest, MOMENT])
     last = text[text.rindex("GPU utilization scales") :]
     assert "only the server is real" in last
-    assert re.search(r"TIME +DEMAND +UTIL +│ TARGET 70 % +REPLICAS +SOURCE", last)
-    for source in ("last-known", "exporters"):
-        assert re.search(rf"4 s +5\.4 GPUs +90 % +█+│█+·· +6/8 ready +{source}", last)
+    assert re.search(r"TIME +DEMAND +UTIL +│ TARGET 70 % +REPLICAS +SOURCE, PODS", last)
+    for cells in ("12/12 ready +last-known 12/12", "6/8 ready +exporters 6/6"):
+        assert re.search(rf"4 s +5\.4 GPUs +90 % +█+│█+·· +{cells}", last)
     assert "HPA: gpu_utilization is 90, above the target of 70" in last
     assert "…" not in text
 
@@ -101,7 +105,7 @@ def test_the_last_moments_are_in_sight(terminal: Terminal) -> None:
 
 def test_the_bar_is_empty_where_there_is_no_value(terminal: Terminal) -> None:
     """No value is unknown, and no bar."""
-    assert re.search(r"unknown +·{14}│·{6} +6/8 ready +error", terminal([UNKNOWN]))
+    assert re.search(r"unknown +·{11}│·{5} +6/8 ready +error", terminal([UNKNOWN]))
 
 
 def test_a_terminal_that_cannot_move_has_plain_lines(
@@ -121,7 +125,7 @@ import os, pty
 from metrics_server.simulator.demo.screen import Moment, screen
 master, slave = pty.openpty()
 with screen(os.fdopen(slave, "w")) as show:
-    show(Moment(1, 100, 50, 70, 2, 2, "exporters", "it stays"))
+    show(Moment(1, 100, 50, 70, 2, 2, "exporters", "2/2", "it stays"))
 print(os.read(master, 9999).decode())
 """
     done = subprocess.run(  # noqa: S603 - the test's own program

@@ -24,12 +24,15 @@ from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Collection, PodSample, Question, TargetFailure
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.model import MetricRule, Rules
-from metrics_server.simulator.autoscaler import (
+from metrics_server.simulator.autoscaling.decision import decide
+from metrics_server.simulator.autoscaling.hpa import (
+    ExternalMetric,
     History,
     HorizontalPodAutoscaler,
+    Item,
     MetricUnavailable,
     Scale,
-    decide,
+    ScaledPod,
 )
 from metrics_server.telemetry.metrics import Monitor
 
@@ -102,10 +105,7 @@ class Simulation:
         self._listed: tuple[Pod, ...] = ()
         self._hpa = HorizontalPodAutoscaler(
             namespace="default",
-            metric=rule.name,
-            selector="app=a",
-            target_type=rule.target,
-            target=round(target * 1000),
+            metric=ExternalMetric(rule.name, "app=a", rule.target, round(target * 1000)),
             max_replicas=most,
             stabilization_window=stabilization,
         )
@@ -166,17 +166,19 @@ class Simulation:
     async def sync(self) -> None:
         """Ask, decide and scale, as the HPA controller does."""
         self._settle()
-        answer: tuple[int, ...] | MetricUnavailable
+        answer: tuple[Item, ...] | MetricUnavailable
         try:
             told = await self._answer()
         except RequestError as error:
             answer = MetricUnavailable(str(error))
             self.sources.append("error")
         else:
-            answer = (milli_value(format_quantity(told.value, told.decimals)),)
+            answer = (Item(milli_value(format_quantity(told.value, told.decimals))),)
             self.sources.append(told.source)
-        ready = sum(pod.ready for pod in self._listed)
-        scale = Scale(self.wanted, len(self._replicas), ready)
+        pods = tuple(
+            ScaledPod(pod.name, pod.phase, pod.ready, pod.terminating) for pod in self._listed
+        )
+        scale = Scale(self.wanted, len(pods), pods)
         decision = decide(self._hpa, scale, answer, self._history, self.now)
         self._history = decision.history
         self.scale(decision.replicas)

@@ -3,25 +3,32 @@
 import asyncio
 import signal
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import AsyncExitStack, contextmanager, suppress
-from itertools import pairwise
 from math import inf
-from pathlib import Path
-from typing import Literal
 
-from msgspec import Struct
-
-from metrics_server.api.types import GROUP, VERSION
+from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS, GROUP, VERSION
 from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
 from metrics_server.simulator import manifests
-from metrics_server.simulator.autoscaler import HorizontalPodAutoscaler
+from metrics_server.simulator.autoscaling.hpa import (
+    ExternalMetric,
+    HorizontalPodAutoscaler,
+    PodsMetric,
+)
 from metrics_server.simulator.cluster import GPUS_PER_NODE, Cluster
-from metrics_server.simulator.controller import Controller, Sync, metric_path
+from metrics_server.simulator.controller import Controller, Sync
+from metrics_server.simulator.demo.options import (
+    TARGET_PERCENT,
+    DemoOptions,
+    FaultName,
+    MetricType,
+    Tempo,
+    fault_times,
+)
 from metrics_server.simulator.demo.screen import Moment, screen
+from metrics_server.simulator.demo.text import introduction, summary
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
@@ -32,63 +39,16 @@ from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
 from metrics_server.wiring.server import running
 
-FaultName = Literal[
-    "exporter-down", "exporter-slow", "exporter-error", "exporter-garbage", "no-pod-labels"
-]
 _FAULTS: dict[FaultName, Fault] = {
     "exporter-down": Fault("down"),
     "exporter-slow": Fault("slow"),
     "exporter-error": Fault("error"),
     "exporter-garbage": Fault("garbage"),
     "no-pod-labels": Fault("unlabelled"),
+    "one-exporter-down": Fault("down"),
 }
 
-_TARGET_PERCENT = 70
-
-
-class Tempo(Struct, frozen=True, kw_only=True):
-    """Durations in seconds, shorter than in a real cluster, as a person is watching.
-
-    Attributes:
-        sync: between two requests of the HPA; 15 in a real cluster.
-        stabilization: behavior.scaleDown.stabilizationWindowSeconds; 300 by default.
-        loading: how long a new pod loads its model.
-        deleting: how long a deleted pod is terminating.
-        period: of the swings of the demand.
-        max_age: exporters.maxAge of the server; 2 by default.
-        timeout: exporters.timeout of the server; 2 by default.
-        last_known: fallback.lastKnownMaxAge of the server; 60 by default.
-        open_ended: the duration that a fault is timed by, if the demo has no duration.
-    """
-
-    sync: float = 1
-    stabilization: float = 8
-    loading: float = 2
-    deleting: float = 1
-    period: float = 30
-    max_age: float = 0.5
-    timeout: float = 1
-    last_known: float = 4
-    open_ended: float = 60
-
-
 _TEMPO = Tempo()
-
-
-class DemoOptions(Struct, frozen=True):
-    """The flags of `demo`.
-
-    Attributes:
-        duration: in seconds; None to run until interrupted.
-        nodes: simulated nodes, each with GPUS_PER_NODE GPUs.
-        port: of the server; 0 for any free one.
-        fault: the fault of every exporter in the middle third of the demo.
-    """
-
-    duration: float | None = None
-    nodes: int = 3
-    port: int = 0
-    fault: FaultName | None = None
 
 
 async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
@@ -128,12 +88,11 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
             FrontProxy(server.url, server.bundle, trust.front_proxy())
         )
         api.aggregate(GROUP, VERSION, proxy)
+        for version in CUSTOM_VERSIONS:
+            api.aggregate(CUSTOM_GROUP, version, proxy)
         hpa = HorizontalPodAutoscaler(
             namespace=manifests.NAMESPACE,
-            metric="gpu_utilization",
-            selector=f"app={manifests.APP}",
-            target_type="Value",
-            target=_TARGET_PERCENT * 1000,
+            metric=_metric(options.metric_type),
             max_replicas=cluster.capacity,
             stabilization_window=tempo.stabilization,
         )
@@ -142,9 +101,16 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         )
         for synced in server.synced.values():
             await synced.wait()
-        _print(_introduction(options, tempo, server.url, kubeconfig, hpa))
+        _print(introduction(options, tempo, server.url, kubeconfig, hpa))
         syncs = await _watch(options, tempo, cluster, controller, interrupted)
-        _print(_summary(syncs))
+        _print(summary(syncs))
+
+
+def _metric(kind: MetricType) -> ExternalMetric | PodsMetric:
+    name, target = "gpu_utilization", TARGET_PERCENT * 1000
+    if kind == "pods":
+        return PodsMetric(name, target)
+    return ExternalMetric(name, manifests.SELECTOR, "Value", target)
 
 
 @contextmanager
@@ -180,7 +146,7 @@ async def _watch(
 ) -> list[Sync]:
     """Sync at each interval, show the result, and set and remove the fault, until the end."""
     began = time.monotonic()
-    fault_begins, fault_ends = _fault_times(options, tempo)
+    fault_begins, fault_ends = fault_times(options, tempo)
     faulty = False
     syncs: list[Sync] = []
     with screen() as show:
@@ -191,7 +157,8 @@ async def _watch(
                 break
             if options.fault and faulty != (fault_begins <= elapsed < fault_ends):
                 faulty = not faulty
-                await cluster.set_fault(_FAULTS[options.fault] if faulty else None)
+                fault = _FAULTS[options.fault] if faulty else None
+                await cluster.set_fault(fault, exporters=1 if options.one_exporter else None)
             cluster.step()
             demand = cluster.demand
             sync = await controller.sync()
@@ -203,21 +170,17 @@ async def _watch(
     return syncs
 
 
-def _fault_times(options: DemoOptions, tempo: Tempo) -> tuple[float, float]:
-    """Return when the fault begins and ends, in seconds: it lasts for the middle third."""
-    whole = tempo.open_ended if options.duration is None else options.duration
-    return whole / 3, whole * 2 / 3
-
-
 def _moment(elapsed: float, demand: float, sync: Sync, cluster: Cluster) -> Moment:
+    current = sync.decision.current
     return Moment(
         seconds=elapsed,
         demand=demand,
-        utilization=None if sync.value is None else sync.value / 1000,
-        target=_TARGET_PERCENT,
+        utilization=None if current is None else current / 1000,
+        target=TARGET_PERCENT,
         ready=cluster.ready_pods,
         replicas=cluster.replicas,
         source=sync.source,
+        pods=sync.pods,
         reason=sync.decision.reason,
     )
 
@@ -225,50 +188,6 @@ def _moment(elapsed: float, demand: float, sync: Sync, cluster: Cluster) -> Mome
 def _load(gpus: int, period: float) -> Load:
     """Return a demand that swings between a tenth and a half of the capacity of all GPUs."""
     return Load(base=gpus * 30, amplitude=gpus * 20, period=period)
-
-
-def _introduction(
-    options: DemoOptions, tempo: Tempo, url: str, kubeconfig: Path, hpa: HorizontalPodAutoscaler
-) -> str:
-    gpus = options.nodes * GPUS_PER_NODE
-    if options.fault:
-        begins, ends = _fault_times(options, tempo)
-        fault = (
-            f"From {begins:.0f} s to {ends:.0f} s, every exporter has a fault: {options.fault}.\n"
-            "The server then falls back to the last known value (last-known), to a simulated one\n"
-            "(simulated), or to an error, which leaves the replicas unchanged.\n"
-        )
-    else:
-        fault = ""
-    ends_by_itself = f"after {options.duration:g} s or " if options.duration is not None else ""
-    return f"""\
-gpu-metrics-server is serving at {url}: the real server, over real TLS.
-Simulated: a Kubernetes API; {options.nodes} nodes with {gpus} GPUs and their DCGM exporters;
-a Deployment under a changing load; an HPA with a target of {_TARGET_PERCENT} %, which requests
-the metric every {tempo.sync:g} s (a real one: 15 s).
-{fault}The demo ends {ends_by_itself}on Ctrl-C. Meanwhile, try from another terminal:
-
-  kubectl --kubeconfig {kubeconfig} get --raw '{metric_path(hpa)}'
-  kubectl --kubeconfig {kubeconfig} get gpu_utilization.{GROUP} -n {hpa.namespace}
-  kubectl --kubeconfig {kubeconfig} get pods --watch
-"""
-
-
-def _summary(syncs: list[Sync]) -> str:
-    if not syncs:
-        return "\nThe demo ended before the HPA's first request."
-    sources = Counter(sync.source for sync in syncs)
-    replicas = [syncs[0].replicas, *(sync.decision.replicas for sync in syncs)]
-    scalings = sum(a != b for a, b in pairwise(replicas))
-    answers = ", ".join(f"{count} from {source}" for source, count in sources.most_common())
-    return (
-        f"\nThe HPA requested the metric {_times(len(syncs))}; answers: {answers}.\n"
-        f"It scaled {_times(scalings)}, between {min(replicas)} and {max(replicas)} replicas."
-    )
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"
 
 
 def _print(text: str) -> None:

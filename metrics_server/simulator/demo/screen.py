@@ -20,7 +20,7 @@ _TITLE = "GPU utilization scales a Deployment (only the server is real)"
 _ROWS = 14
 # The table's lines besides its rows: the title, the header, and the HPA's reason below it.
 _OTHER_LINES = 9
-_BAR_CELLS = 20
+_BAR_CELLS = 16
 _STYLES = {"exporters": "", "last-known": "yellow", "simulated": "magenta"}
 
 
@@ -34,7 +34,8 @@ class Moment(Struct, frozen=True):
         target: the HPA's target, in percent.
         ready: Ready pods.
         replicas: requested pods.
-        source: where the value came from, from its metricLabels, or "error".
+        source: where the value came from, or "error".
+        pods: how many of the pods it covers, such as "3/4"; empty after an error.
         reason: the HPA's reason for its decision.
     """
 
@@ -45,6 +46,7 @@ class Moment(Struct, frozen=True):
     ready: int
     replicas: int
     source: str
+    pods: str
     reason: str
 
     def cells(self) -> tuple[str, str, str, str, str]:
@@ -54,7 +56,7 @@ class Moment(Struct, frozen=True):
             f"{self.demand / 100:.1f} GPUs",
             "unknown" if self.utilization is None else f"{self.utilization:.0f} %",
             f"{self.ready}/{self.replicas} ready",
-            self.source,
+            f"{self.source} {self.pods}".rstrip(),
         )
 
 
@@ -88,7 +90,7 @@ def _plain(out: TextIO) -> Show:
         time, demand, utilization, replicas, source = moment.cells()
         print(
             f"{time:>5}  demand {demand:>9}  utilization {utilization:>7} of "
-            f"{moment.target:.0f} %  replicas {replicas:<11}  source {source:<10}  {moment.reason}",
+            f"{moment.target:.0f} %  replicas {replicas:<11}  source {source:<16}  {moment.reason}",
             file=out,
             flush=True,
         )
@@ -111,7 +113,7 @@ def _table(moments: deque[Moment]) -> "Table":
     table.add_column("UTIL", justify="right", no_wrap=True)
     table.add_column(f"│ TARGET {last.target:.0f} %", no_wrap=True)
     table.add_column("REPLICAS", no_wrap=True)
-    table.add_column("SOURCE", no_wrap=True)
+    table.add_column("SOURCE, PODS", no_wrap=True)
     for moment in moments:
         time, demand, utilization, replicas, source = moment.cells()
         style = _STYLES.get(moment.source, "red")

@@ -204,8 +204,10 @@ def _group_list(aggregated: Iterable[tuple[str, ...]]) -> Object:
     served = sorted({(r.group, r.version) for r in RESOURCES if r.group} | {*aggregated})
     groups: list[Json] = []
     for group, pairs in groupby(served, key=lambda pair: pair[0]):
+        # The newest version is preferred.
         versions: list[Json] = [
-            {"groupVersion": "/".join(pair), "version": pair[-1]} for pair in pairs
+            {"groupVersion": "/".join(pair), "version": pair[-1]}
+            for pair in sorted(pairs, reverse=True)
         ]
         groups.append({"name": group, "versions": versions, "preferredVersion": versions[0]})
     return {"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}

@@ -1,0 +1,174 @@
+"""The HPA controller of the demo with a Pods metric, against an API that answers as told."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import msgspec
+import pytest
+from aiohttp import web
+
+from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS
+from metrics_server.simulator.autoscaling.hpa import HorizontalPodAutoscaler, PodsMetric
+from metrics_server.simulator.cluster import Cluster
+from metrics_server.simulator.controller import Controller, metric_path
+from metrics_server.simulator.gpus.workload import Load
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import AUTOSCALERS
+from metrics_server.tls.authority import Authority
+
+HPA = HorizontalPodAutoscaler(
+    namespace="default",
+    metric=PodsMetric("gpu_utilization", 50_000),
+    max_replicas=8,
+    stabilization_window=0,
+)
+PATH = (
+    "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default/pods/%2A/gpu_utilization"
+    "?labelSelector=app%3Dinference"
+)
+
+
+class MetricsApi:
+    """Returns configured answers, and records its requests."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[str, str | None]] = []
+        self.status, self.body = 200, b""
+
+    async def __call__(self, request: web.Request) -> web.Response:
+        """The answer."""
+        self.asked.append((request.raw_path, request.headers.get("Accept")))
+        return web.Response(status=self.status, body=self.body)
+
+    def tell(self, **values: str) -> None:
+        """Answer a value for each of these pods, by the last digit of their names."""
+        items = [
+            {
+                "describedObject": {
+                    "kind": "Pod",
+                    "namespace": "default",
+                    "name": f"inference-000{digit.strip('_')}",
+                    "apiVersion": "/v1",
+                },
+                "metric": {"name": "gpu_utilization", "selector": None},
+                "timestamp": "2026-01-01T00:00:00Z",
+                "value": value,
+            }
+            for digit, value in values.items()
+        ]
+        self.status = 200
+        self.body = msgspec.json.encode({"kind": "MetricValueList", "items": items})
+
+    def fail(self, message: str) -> None:
+        """Answer an error."""
+        self.status, self.body = 503, msgspec.json.encode({"kind": "Status", "message": message})
+
+
+@pytest.fixture(scope="module")
+def bundle() -> bytes:
+    """The CA that the controller trusts."""
+    return Authority("kubernetes").bundle
+
+
+@pytest.fixture
+def metrics() -> MetricsApi:
+    """The metrics API behind the aggregator."""
+    return MetricsApi()
+
+
+@pytest.fixture
+async def api(metrics: MetricsApi) -> AsyncIterator[KubernetesAPI]:
+    """A Kubernetes API that aggregates the metrics API."""
+    async with KubernetesAPI() as running:
+        for version in CUSTOM_VERSIONS:
+            running.aggregate(CUSTOM_GROUP, version, metrics)
+        yield running
+
+
+@asynccontextmanager
+async def controlling(
+    api: KubernetesAPI, bundle: bytes
+) -> AsyncIterator[tuple[Controller, Cluster]]:
+    """A controller of four Ready pods, on eight GPUs."""
+    async with Cluster(
+        api, nodes=2, load=Load(), loading_seconds=60, deleting_seconds=60
+    ) as cluster:
+        cluster.scale(4, ready=True)
+        async with Controller(HPA, cluster, api, bundle, lambda: 0.0) as controller:
+            yield controller, cluster
+
+
+async def test_it_asks_as_the_real_one_does(
+    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
+) -> None:
+    """One GET for all pods, the star encoded, with the Deployment's own selector."""
+    metrics.tell(_1="50")
+    async with controlling(api, bundle) as (controller, _):
+        await controller.sync()
+    assert metrics.asked == [(PATH, "application/vnd.kubernetes.protobuf, */*")]
+    assert metric_path(HPA) == PATH
+
+
+async def test_it_scales_on_the_mean(
+    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
+) -> None:
+    """Replicas follow the mean of the items; the source says how many pods they cover."""
+    metrics.tell(_1="100", _2="80500m", _3="70", _4="70")
+    async with controlling(api, bundle) as (controller, cluster):
+        sync = await controller.sync()
+        assert cluster.replicas == 7
+    assert (sync.replicas, sync.source, sync.pods) == (4, "exporters", "4/4")
+    assert sync.decision.current == 80_125
+
+
+async def test_a_pod_without_an_item_damps(
+    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
+) -> None:
+    """Of three items at 100 and a missing pod come 6 replicas, not 8."""
+    metrics.tell(_1="100", _2="100", _3="100")
+    async with controlling(api, bundle) as (controller, cluster):
+        sync = await controller.sync()
+        assert cluster.replicas == 6
+    assert (sync.source, sync.pods) == ("exporters", "3/4")
+
+
+async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
+    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
+) -> None:
+    """A Running pod without an item counts; a terminating one does not, not even its item."""
+    async with controlling(api, bundle) as (controller, cluster):
+        cluster.scale(3)
+        metrics.tell(_1="60", _2="60", _3="60", _4="100")
+        sync = await controller.sync()
+        assert (sync.pods, sync.decision.current, cluster.replicas) == ("3/3", 60_000, 4)
+        # The new pod is loading.
+        sync = await controller.sync()
+        assert (sync.pods, sync.decision.current, cluster.replicas) == ("3/4", 60_000, 4)
+
+
+@pytest.mark.parametrize("answer", ["error", "empty", "terminating"])
+async def test_it_keeps_replicas_without_a_value(
+    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes, answer: str
+) -> None:
+    """The condition of the HPA in the API says why, and the replicas stay."""
+    async with controlling(api, bundle) as (controller, cluster):
+        if answer == "error":
+            metrics.fail("4 pods, but no measurement")
+        elif answer == "empty":
+            metrics.tell()
+        else:
+            cluster.scale(0)
+            cluster.scale(2)
+            metrics.tell(_1="100")
+        before = cluster.replicas
+        sync = await controller.sync()
+        assert sync.decision.replicas == cluster.replicas == before
+    assert sync.decision.current is None
+    assert sync.source == ("exporters" if answer == "terminating" else "error")
+    stored = msgspec.json.encode(api.store.get(AUTOSCALERS, "default", "inference")).decode()
+    assert '"FailedGetPodsMetric"' in stored
+    assert {
+        "error": "unable to fetch metrics from custom metrics API: 4 pods, but no measurement",
+        "empty": "no metrics returned from custom metrics API",
+        "terminating": "did not receive metrics for targeted pods (pods might be unready)",
+    }[answer] in stored
