@@ -33,8 +33,8 @@ from metrics_server.simulator.kube.objects import (
     ObjectStore,
     Resource,
 )
-from metrics_server.simulator.kube.pod_table import table_of
 from metrics_server.simulator.kube.statuses import Status, StatusDetails, StatusError, not_served
+from metrics_server.simulator.kube.tables import table_of
 from metrics_server.simulator.kube.watches import Watch, wants_table
 from metrics_server.simulator.kube.writes import written
 
@@ -162,13 +162,15 @@ class KubernetesAPI:
                 if obj is None:
                     details = StatusDetails(name=name, group=resource.group, kind=resource.name)
                     raise StatusError(404, f'{resource.qualified} "{name}" not found', details)
-                return _json(table_of([obj], {}) if wants_table(request, resource) else obj)
+                if wants_table(request, resource):
+                    return _json(table_of(resource, [obj], {}))
+                return _json(obj)
         raise not_served()
 
     def _list(self, request: web.Request, resource: Resource, selection: Selection) -> web.Response:
         meta, objects = page_of(self.store, resource, selection, request.query)
         if wants_table(request, resource):
-            return _json(table_of(objects, meta))
+            return _json(table_of(resource, objects, meta))
         return _json(list_of(resource, meta, objects))
 
     async def _watch(

@@ -6,8 +6,8 @@ from collections import deque
 from aiohttp import web
 
 from metrics_server.simulator.kube.api_objects import Selection, line, seen_as
-from metrics_server.simulator.kube.objects import PODS, Object, ObjectStore, Resource
-from metrics_server.simulator.kube.pod_table import table_of
+from metrics_server.simulator.kube.objects import Object, ObjectStore, Resource
+from metrics_server.simulator.kube.tables import has_table, table_of
 
 
 class Watch:
@@ -31,7 +31,8 @@ class Watch:
 
     async def send(self, kind: str, obj: Object) -> None:
         """Send one change."""
-        await self.response.write(line(kind, table_of([obj], {}) if self._table else obj))
+        shown = table_of(self.resource, [obj], {}) if self._table else obj
+        await self.response.write(line(kind, shown))
 
     async def begin(self, store: ObjectStore) -> None:
         """Send every existing object as ADDED, if no version was requested."""
@@ -54,5 +55,5 @@ class Watch:
 
 
 def wants_table(request: web.Request, resource: Resource) -> bool:
-    """Whether a request wants pods as the table that kubectl prints."""
-    return resource == PODS and "as=Table" in request.headers.get("Accept", "")
+    """Whether a request wants objects as the table that kubectl prints."""
+    return has_table(resource) and "as=Table" in request.headers.get("Accept", "")
