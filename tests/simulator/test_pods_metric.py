@@ -233,8 +233,8 @@ def test_scaling_up_is_limited() -> None:
             ),
         ),
         (
-            items(a=52, b=52, c=52, d=52),
-            "gpu_utilization averages 52 over 4 pods, within 10% of the target of 50: stays at 4",
+            items(a=52, b=52, c=52, d=54),
+            "gpu_utilization averages 52.5 over 4 pods, within 10% of the target of 50: stays at 4",
         ),
         (
             items(a=100, b=100, c=100),

@@ -14,10 +14,11 @@ from typing import get_args
 
 import pytest
 from aiohttp.test_utils import unused_port
+from msgspec import structs
 from structlog.testing import capture_logs
 
 from metrics_server.errors import ConfigurationError
-from metrics_server.simulator.demo.options import DemoOptions, FaultName, Tempo
+from metrics_server.simulator.demo.options import DemoOptions, FaultName, MetricType, Tempo
 from metrics_server.simulator.demo.run import demo
 
 pytestmark = pytest.mark.slow
@@ -82,28 +83,88 @@ async def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str], temporary: 
     assert not kubeconfigs(temporary)
 
 
-async def test_the_hpa_scales(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("kind", get_args(MetricType))
+async def test_the_hpa_scales(capsys: pytest.CaptureFixture[str], kind: MetricType) -> None:
     """Within a swing of the demand replicas are added and taken away, never beyond the GPUs."""
-    text = await shown(capsys, DemoOptions(duration=2.5))
+    text = await shown(capsys, DemoOptions(duration=2.5, metric_type=kind))
     wanted = [int(count) for count in re.findall(r"\d+/(\d+) ready", text)]
     changes = [after - before for before, after in pairwise(wanted)]
     assert max(changes) > 0 > min(changes)
     assert max(wanted) <= 12
 
 
-@pytest.mark.parametrize("fault", get_args(FaultName))
+EVERYWHERE = [name for name in get_args(FaultName) if name != "one-exporter-down"]
+
+
+@pytest.mark.parametrize("fault", EVERYWHERE)
 async def test_a_fault_comes_and_goes(
     capsys: pytest.CaptureFixture[str], fault: FaultName, temporary: Path
 ) -> None:
-    """In the middle third the answers come from elsewhere than the exporters; then from them."""
-    text = await shown(capsys, DemoOptions(duration=2.4, fault=fault))
+    """In the middle third an External metric falls back; then the exporters answer again."""
+    text = await shown(capsys, DemoOptions(duration=2.4, fault=fault, metric_type="external"))
     found = sources(text)
     assert f"every exporter has a fault: {fault}." in text
+    assert "falls back to the last known value" in text
     assert (found[0], found[-1]) == ("exporters", "exporters")
     assert set(found) <= {"exporters", "last-known", "simulated", "error"}
     # Once the last-known value has moved the workload, the error keeps the replicas.
     assert not {"simulated", "error"}.isdisjoint(found)
     assert not kubeconfigs(temporary)
+
+
+@pytest.mark.parametrize("fault", EVERYWHERE)
+async def test_a_pods_metric_has_no_fallback(
+    capsys: pytest.CaptureFixture[str], fault: FaultName
+) -> None:
+    """In the middle third there is an error, and the replicas do not change."""
+    text = await shown(capsys, DemoOptions(duration=1.2, fault=fault))
+    found = sources(text)
+    assert f"every exporter has a fault: {fault}." in text
+    assert "a Pods metric has no fallback" in text
+    assert (found[0], found[-1]) == ("exporters", "exporters")
+    assert set(found) == {"exporters", "error"}
+    errors = [line for line in text.splitlines() if "  source error " in line]
+    assert all("unable to fetch metrics from custom metrics API: " in line for line in errors)
+    assert len({line.partition(" ready")[0].rpartition("/")[2] for line in errors}) == 1
+
+
+@pytest.mark.parametrize("kind", get_args(MetricType))
+async def test_a_fault_of_one_exporter_leaves_some_pods_out(
+    capsys: pytest.CaptureFixture[str], kind: MetricType
+) -> None:
+    """In the middle third the exporters still answer, for fewer pods than there are."""
+    # No pod lacks a value because it is loading.
+    ready_at_once = structs.replace(QUICK, loading=0)
+    options = DemoOptions(duration=1.5, fault="one-exporter-down", metric_type=kind)
+    text = await shown(capsys, options, ready_at_once)
+    assert "one exporter has a fault: one-exporter-down." in text
+    assert set(sources(text)) == {"exporters"}
+    covered = re.findall(r"  source exporters (\d+)/(\d+) ", text)
+    partly = [int(some) < int(every) for some, every in covered]
+    third = len(partly) // 3
+    assert sum(partly[third:-third]) > third / 2 > sum(partly[:third])
+
+
+@pytest.mark.parametrize("kind", get_args(MetricType))
+async def test_it_says_how_to_ask_by_hand(
+    capsys: pytest.CaptureFixture[str], kind: MetricType
+) -> None:
+    """The introduction has the path that the HPA requests, with a star as people write it."""
+    text = await shown(capsys, DemoOptions(duration=0, metric_type=kind))
+    path = {
+        "pods": "custom.metrics.k8s.io/v1beta2/namespaces/default/pods/*/gpu_utilization",
+        "external": "external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization",
+    }[kind]
+    assert f"get --raw '/apis/{path}?labelSelector=app%3Dinference'" in text
+    assert f"as a metric of type {kind.capitalize()}." in text
+
+
+async def test_the_only_exporter_is_every_exporter(capsys: pytest.CaptureFixture[str]) -> None:
+    """With one node, a fault of one exporter leaves no value."""
+    options = DemoOptions(duration=0, nodes=1, fault="one-exporter-down")
+    text = await shown(capsys, options)
+    assert "every exporter has a fault: one-exporter-down." in text
+    assert "no value for any pod" in text
 
 
 async def test_a_fault_has_its_place_where_there_is_no_duration(

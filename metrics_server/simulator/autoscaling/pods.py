@@ -19,7 +19,6 @@ from metrics_server.simulator.autoscaling.hpa import (
     Scale,
     ScaledPod,
     Unable,
-    quantity,
     tolerated,
 )
 
@@ -79,10 +78,10 @@ def propose(metric: PodsMetric, scale: Scale, answer: Answer) -> Proposal | Unab
 def _replicas(
     metric: PodsMetric, current: int, groups: Groups, values: Mapping[str, int]
 ) -> tuple[int, str]:
-    wanted, mean = quantity(metric.target), _mean(values)
+    wanted, mean = _shown(metric.target), _mean(values)
     ratio = mean / metric.target
     rising = ratio > 1
-    measured = f"{metric.name} averages {quantity(mean)} over {_pods(len(values))}"
+    measured = f"{metric.name} averages {_shown(mean)} over {_pods(len(values))}"
     target = f"{'above' if rising else 'below'} the target of {wanted}"
     near = f"within {TOLERANCE:.0%} of the target of {wanted}: stays at {current}"
 
@@ -91,7 +90,7 @@ def _replicas(
         if tolerated(ratio):
             return current, f"{measured}, {near}"
         replicas = ceil(ratio * groups.ready)
-        sum_ = f"{_pods(groups.ready)} x {quantity(mean)} / {wanted}"
+        sum_ = f"{_pods(groups.ready)} x {_shown(mean)} / {wanted}"
         return replicas, f"{measured}, {target}: {sum_}, rounded up, is {replicas}"
 
     assumed = 0 if rising else metric.target
@@ -99,15 +98,15 @@ def _replicas(
     mean = _mean(filled)
     ratio = mean / metric.target
     damped = (
-        f"{measured}, {target}; with {quantity(assumed)} for {_pods(len(gaps))} without a value, "
-        f"it averages {quantity(mean)} over {_pods(len(filled))}"
+        f"{measured}, {target}; with {_shown(assumed)} for {_pods(len(gaps))} without a value, "
+        f"it averages {_shown(mean)} over {_pods(len(filled))}"
     )
     if tolerated(ratio):
         return current, f"{damped}, {near}"
     if rising != (ratio > 1):
         return current, f"{damped}, on the other side of the target: stays at {current}"
     replicas = ceil(ratio * len(filled))
-    damped += f": {_pods(len(filled))} x {quantity(mean)} / {wanted}, rounded up, is {replicas}"
+    damped += f": {_pods(len(filled))} x {_shown(mean)} / {wanted}, rounded up, is {replicas}"
     if replicas < current if rising else replicas > current:
         return current, f"{damped}, which is in the opposite direction: stays at {current}"
     return replicas, damped
@@ -116,6 +115,11 @@ def _replicas(
 def _mean(values: Mapping[str, int]) -> int:
     """Return the mean in whole milli-values, rounded down."""
     return sum(values.values()) // len(values)
+
+
+def _shown(milli_value: int) -> str:
+    """Format a mean for people: "91", "73.57"."""
+    return f"{milli_value / 1000:.2f}".rstrip("0").rstrip(".")
 
 
 def _pods(count: int) -> str:

@@ -67,6 +67,7 @@ the metric every {tempo.sync:g} s (a real one: 15 s), as a metric of type {kind}
 
   {kubectl} get --raw '{path}'
   {kubectl} get gpu_utilization.{GROUP} -n {hpa.namespace}
+  {kubectl} get hpa {manifests.APP} --watch
   {kubectl} describe hpa {manifests.APP}
   {kubectl} get pods --watch
 """
