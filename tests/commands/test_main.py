@@ -132,6 +132,7 @@ async def test_the_module_is_the_command() -> None:
         (["demo", "--nodes", "101"], "101 is not a whole number from 1 to 100"),
         (["demo", "--port", "65536"], "65536 is not a whole number"),
         (["demo", "--fault", "fire"], "invalid choice: 'fire'"),
+        (["demo", "--metric-type", "object"], "invalid choice: 'object'"),
     ],
 )
 def test_a_wrong_flag(
@@ -501,9 +502,15 @@ async def test_a_port_that_is_taken(api: KubernetesAPI, tmp_path: Path) -> None:
 
 
 async def test_every_flag_of_demo_has_its_effect() -> None:
-    """The duration, the nodes, the port and the fault are all in what it says and does."""
+    """The duration, the nodes, the port, the fault and the metric are in what it says and does."""
     port = unused_port()
-    arguments = {"duration": "300ms", "nodes": "2", "port": str(port), "fault": "no-pod-labels"}
+    arguments = {
+        "duration": "300ms",
+        "nodes": "2",
+        "port": str(port),
+        "fault": "no-pod-labels",
+        "metric_type": "external",
+    }
     line = [text for dest, flag in FLAGS["demo"].items() for text in (flag, arguments[dest])]
     async with started("demo", *line) as process:
         out, err = await process.communicate()
@@ -512,5 +519,6 @@ async def test_every_flag_of_demo_has_its_effect() -> None:
     assert f"serving at https://127.0.0.1:{port}:" in text
     assert "2 nodes with 8 GPUs" in text
     assert "every exporter has a fault: no-pod-labels" in text
+    assert "as a metric of type External." in text
     assert "The demo ends after 0.3 s" in text
     assert "The HPA requested the metric once; answers: 1 from exporters." in text
