@@ -8,13 +8,14 @@ from urllib.parse import quote_plus
 
 import aiohttp
 import msgspec
-from msgspec import Struct
+from msgspec import Struct, structs
 from yarl import URL
 
 from metrics_server.simulator import manifests
 from metrics_server.simulator.autoscaling.decision import decide
 from metrics_server.simulator.autoscaling.hpa import (
     Answer,
+    Condition,
     Decision,
     History,
     HorizontalPodAutoscaler,
@@ -98,6 +99,7 @@ class Controller:
         self._context = ssl.create_default_context(cadata=bundle.decode())
         self._clock = clock
         self._history = History()
+        self._conditions: dict[str, Condition] = {}
         # Encoded, or the star of a Pods metric would be decoded again.
         self._url = URL(f"{api.url}{metric_path(hpa)}", encoded=True)
         self._publish(cluster.replicas, None)
@@ -125,6 +127,7 @@ class Controller:
         self._history = decision.history
         if decision.replicas != replicas:
             self._cluster.scale(decision.replicas)
+        self._conditions |= {condition.type: condition for condition in decision.conditions}
         self._publish(replicas, decision)
         source, covered = _origin(values, pods)
         return Sync(replicas, source, covered, decision)
@@ -140,6 +143,10 @@ class Controller:
         return msgspec.json.decode(body, type=_List).items
 
     def _publish(self, replicas: int, decision: Decision | None) -> None:
+        if decision is not None:
+            # Conditions that this decision does not set stay as they were.
+            conditions = tuple(self._conditions.values())
+            decision = structs.replace(decision, conditions=conditions)
         obj = manifests.horizontal_pod_autoscaler(self._hpa, replicas, decision)
         self._api.apply(AUTOSCALERS, obj)
 

@@ -211,6 +211,25 @@ def test_the_bounds_hold() -> None:
     assert decide(now, all_ready(1), unavailable, History(), 0).replicas == 2
 
 
+def test_a_change_of_the_replicas_is_a_condition() -> None:
+    """Whether the metric or a bound calls for it; otherwise the scale was at least read."""
+    for decision, replicas in (
+        (at_once(VALUE, all_ready(2), 150_000), 4),
+        (at_once(VALUE, all_ready(20), 75_000), 10),
+    ):
+        message = f"the HPA controller was able to update the target scale to {replicas}"
+        assert condition(decision, "AbleToScale") == ("True", "SucceededRescale", message)
+    for unchanged in (
+        at_once(VALUE, all_ready(0), 75_000),
+        decide(VALUE, all_ready(2), MetricUnavailable("no"), History(), 0),
+    ):
+        assert condition(unchanged, "AbleToScale") == (
+            "True",
+            "SucceededGetScale",
+            "the HPA controller was able to get the target's current scale",
+        )
+
+
 def test_a_workload_scaled_to_zero_is_left_alone() -> None:
     """Zero replicas with a minimum above zero means that autoscaling is switched off."""
     decision = at_once(VALUE, all_ready(0), 500_000)

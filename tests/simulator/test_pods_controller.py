@@ -28,6 +28,19 @@ PATH = (
 )
 
 
+class Condition(msgspec.Struct):
+    """A condition of an HPA."""
+
+    type: str
+    reason: str
+
+
+class Status(msgspec.Struct):
+    """The status of an HPA, as far as it is looked at here."""
+
+    conditions: list[Condition]
+
+
 class MetricsApi:
     """Returns configured answers, and records its requests."""
 
@@ -172,3 +185,22 @@ async def test_it_keeps_replicas_without_a_value(
         "empty": "no metrics returned from custom metrics API",
         "terminating": "did not receive metrics for targeted pods (pods might be unready)",
     }[answer] in stored
+
+
+async def test_conditions_stay_until_they_are_set_again(
+    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
+) -> None:
+    """After an error, the HPA still has the condition of the last decision about its limits."""
+    async with controlling(api, bundle) as (controller, _):
+        metrics.tell(_1="50", _2="50", _3="50", _4="50")
+        await controller.sync()
+        metrics.fail("no")
+        await controller.sync()
+    stored = api.store.get(AUTOSCALERS, "default", "inference")
+    assert stored is not None
+    conditions = msgspec.convert(stored["status"], Status).conditions
+    assert [(one.type, one.reason) for one in conditions] == [
+        ("AbleToScale", "SucceededGetScale"),
+        ("ScalingActive", "FailedGetPodsMetric"),
+        ("ScalingLimited", "DesiredWithinRange"),
+    ]

@@ -15,6 +15,13 @@ from metrics_server.simulator.autoscaling.hpa import (
     Unable,
 )
 
+_GOT_SCALE = Condition(
+    "AbleToScale",
+    "True",
+    "SucceededGetScale",
+    "the HPA controller was able to get the target's current scale",
+)
+
 
 def decide(
     autoscaler: HorizontalPodAutoscaler,
@@ -38,6 +45,7 @@ def decide(
     outside = limits.outside_bounds(autoscaler, current)
     if outside is not None:
         replicas, reason, conditions = outside
+        conditions = (_able(_GOT_SCALE, current, replicas), *conditions)
         history = limits.remember(history, now, current, replicas)
         return Decision(replicas, reason, None, conditions, history)
     proposal = _propose(autoscaler, scale, answer)
@@ -65,7 +73,7 @@ def decide(
         replicas=replicas,
         reason=reason,
         current=proposal.current,
-        conditions=(able, active, limited),
+        conditions=(_able(able, current, replicas), active, limited),
         history=limits.remember(history, now, current, replicas),
     )
 
@@ -79,6 +87,14 @@ def _propose(
     return external.propose(autoscaler.namespace, metric, scale, answer)
 
 
+def _able(able: Condition, current: int, replicas: int) -> Condition:
+    """Return the condition AbleToScale: this one, unless the number of replicas changes."""
+    if replicas == current:
+        return able
+    message = f"the HPA controller was able to update the target scale to {replicas}"
+    return Condition("AbleToScale", "True", "SucceededRescale", message)
+
+
 def _unable(current: int, unable: Unable, history: History) -> Decision:
     """Keep the replicas, since the metric is unavailable."""
     message = f"the HPA was unable to compute the replica count: {unable.cause}"
@@ -86,6 +102,6 @@ def _unable(current: int, unable: Unable, history: History) -> Decision:
         replicas=current,
         reason=f"stays at {current}: {message}",
         current=None,
-        conditions=(Condition("ScalingActive", "False", unable.reason, message),),
+        conditions=(_GOT_SCALE, Condition("ScalingActive", "False", unable.reason, message)),
         history=history,
     )
