@@ -132,6 +132,7 @@ async def test_a_pods_metric_has_no_fallback(
     assert (found[0], found[-1]) == ("exporters", "exporters")
     assert set(found) == {"exporters", "error"}
     errors = [line for line in text.splitlines() if "  source error " in line]
+    assert re.search(rf"answers: .*\b{len(errors)} errors?\b", text)
     assert all("unable to fetch metrics from custom metrics API: " in line for line in errors)
     assert len({line.partition(" ready")[0].rpartition("/")[2] for line in errors}) == 1
 

@@ -90,11 +90,17 @@ def summary(syncs: Sequence[Sync]) -> str:
     sources = Counter(sync.source for sync in syncs)
     replicas = [syncs[0].replicas, *(sync.decision.replicas for sync in syncs)]
     scalings = sum(a != b for a, b in pairwise(replicas))
-    answers = ", ".join(f"{count} from {source}" for source, count in sources.most_common())
+    answers = ", ".join(_answers(*pair) for pair in sources.most_common())
     return (
         f"\nThe HPA requested the metric {_times(len(syncs))}; answers: {answers}.\n"
         f"It scaled {_times(scalings)}, between {min(replicas)} and {max(replicas)} replicas."
     )
+
+
+def _answers(source: str, count: int) -> str:
+    if source == "error":
+        return "1 error" if count == 1 else f"{count} errors"
+    return f"{count} from {source}"
 
 
 def _times(count: int) -> str:
