@@ -36,11 +36,12 @@ from metrics_server.measuring.windows import Windows
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Rules
 from metrics_server.rules.presets import DIALECTS
-from metrics_server.sources.exporters.scraper import Scraper
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import DiscoveredTargets, StaticTargets, Way
 from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
 from metrics_server.sources.pages.fetching import PageLimits
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 
 log = structlog.stdlib.get_logger(__name__)
@@ -67,12 +68,13 @@ async def providing(
     """
     pods, pod_watches = _pods(client, config.pods)
     targets, endpoint_watches = _targets(client, config, urls)
+    dialects = dialects_in_force(config.dialects)
     scraper = Scraper(
+        lambda url, body, requested: Page(url, body, requested, dialects),
         timeout=config.exporters.timeout,
         max_age=config.exporters.max_age,
         max_concurrency=config.exporters.max_concurrency,
         limits=PageLimits(config.exporters.max_page_bytes, config.exporters.max_page_lines),
-        dialects=dialects_in_force(config.dialects),
         access=targets.access,
         monitor=monitor,
     )

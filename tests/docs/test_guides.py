@@ -410,10 +410,10 @@ SPEAKING = (
     "measuring/aggregation.py",
     "errors.py",
     "sources/exporters/hints.py",
-    "sources/exporters/scraper.py",
+    "sources/pages/scraper.py",
     "sources/pages/fetching.py",
     "sources/pages/connection.py",
-    "sources/exporters/parsing.py",
+    "sources/pages/parsing.py",
     "sources/exporters/targets.py",
     "sources/pages/access.py",
 )

@@ -27,8 +27,9 @@ from metrics_server.measuring.samples import Answer, Form, Question
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import Rules
-from metrics_server.sources.exporters.scraper import Page, Scraper, Scrapes
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
+from metrics_server.sources.pages.scraper import Scraper, Scrapes
 from metrics_server.telemetry.metrics import Monitor
 
 DATA = Path(__file__).parents[1] / "data"
@@ -108,7 +109,7 @@ class Cluster:
 
 
 async def ask(
-    cluster: Cluster, scraper: Scraper, row: GoldenRow, form: Form = "labelled"
+    cluster: Cluster, scraper: Scraper[Page], row: GoldenRow, form: Form = "labelled"
 ) -> Answer:
     """The answer of the whole way from question to number, with nothing to fall back to."""
     namespace, _, app = row.ask.partition(" ")
@@ -130,7 +131,7 @@ async def ask(
     return await provider.answer(Question(namespace, row.metric, selector, form))
 
 
-async def check(cluster: Cluster, scraper: Scraper, row: GoldenRow) -> None:
+async def check(cluster: Cluster, scraper: Scraper[Page], row: GoldenRow) -> None:
     """A row of the table comes out."""
     if row.answer is None:
         with pytest.raises(RequestError, match=re.escape(row.says)) as raised:
@@ -167,15 +168,15 @@ async def exporters(aiohttp_raw_server: AiohttpRawServer) -> Callable[[str], str
 
 
 @pytest.fixture
-async def scraper(monitor: Monitor) -> AsyncIterator[Scraper]:
+async def scraper(monitor: Monitor) -> AsyncIterator[Scraper[Page]]:
     """A scraper as the server has it."""
-    async with Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as one:
+    async with Scraper(Page, timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as one:
         yield one
 
 
 @pytest.mark.parametrize(("scenario", "row"), TABLE, ids=IDS)
 async def test_golden(
-    exporters: Callable[[str], str], scraper: Scraper, scenario: Scenario, row: GoldenRow
+    exporters: Callable[[str], str], scraper: Scraper[Page], scenario: Scenario, row: GoldenRow
 ) -> None:
     """The answer, or the error, is that of the table, scraped from real exporters."""
     await check(Cluster(scenario, exporters), scraper, row)
@@ -183,7 +184,7 @@ async def test_golden(
 
 @pytest.mark.parametrize(("scenario", "row"), TABLE, ids=IDS)
 async def test_golden_pods(
-    exporters: Callable[[str], str], scraper: Scraper, scenario: Scenario, row: GoldenRow
+    exporters: Callable[[str], str], scraper: Scraper[Page], scenario: Scenario, row: GoldenRow
 ) -> None:
     """Each pod has its own value, as in the table; a single pod has that of the row."""
     cluster = Cluster(scenario, exporters)
@@ -203,13 +204,13 @@ async def test_golden_pods(
         assert {one.pod: one.value for one in answer.pods} == pytest.approx(expected, rel=1e-12)
 
 
-class Shelf(Scraper):
+class Shelf(Scraper[Page]):
     """Pages that need no scraping: each URL is the name of one."""
 
     def __init__(self, pages: Mapping[str, bytes]) -> None:
         self._pages = pages
 
-    async def scrape(self, targets: Iterable[str]) -> Scrapes:
+    async def scrape(self, targets: Iterable[str]) -> Scrapes[Page]:
         """The pages by name."""
         outcomes: dict[str, Page | ScrapeError] = {}
         for target in targets:

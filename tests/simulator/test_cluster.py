@@ -24,10 +24,11 @@ from metrics_server.simulator.kube.objects import (
     PODS,
     Resource,
 )
-from metrics_server.sources.exporters.scraper import Scraper
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import DiscoveredTargets, Way
 from metrics_server.sources.pages.access import AccessKeeper
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.clock import Clock
 
@@ -212,7 +213,7 @@ async def measure(cluster: Cluster, pods: list[Pod]) -> Collection:
             return {pod.node: tuple(cluster.exporter_urls) for pod in pods} if nodes else {}
 
     scraper = Scraper(
-        timeout=5, max_age=60, max_concurrency=8, monitor=Monitor(CollectorRegistry())
+        Page, timeout=5, max_age=60, max_concurrency=8, monitor=Monitor(CollectorRegistry())
     )
     async with scraper:
         source = ExporterSource(AllExporters(), scraper)

@@ -12,8 +12,9 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from metrics_server.errors import ScrapeError
-from metrics_server.sources.exporters.scraper import Page, Scraper
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
@@ -53,7 +54,7 @@ async def listening(handler: Exporter, context: ssl.SSLContext | None = None) ->
 async def scrape(monitor: Monitor, url: str, access: AccessKeeper) -> Page | ScrapeError:
     """The outcome of one scrape."""
     async with Scraper(
-        timeout=5, max_age=60, max_concurrency=1, monitor=monitor, access=lambda _: access
+        Page, timeout=5, max_age=60, max_concurrency=1, monitor=monitor, access=lambda _: access
     ) as scraper:
         return (await scraper.scrape([url])).outcomes[url]
 

@@ -10,9 +10,10 @@ from pytest_aiohttp import AiohttpRawServer
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection
 from metrics_server.rules.model import MetricRule, Reading
-from metrics_server.sources.exporters.scraper import Scraper
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import StaticTargets
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 
 RULE = MetricRule(
@@ -40,7 +41,7 @@ async def collect(
         return web.Response(text=page, status=status)
 
     server = await serve(answer)
-    async with Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
+    async with Scraper(Page, timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
         source = ExporterSource(StaticTargets([str(server.make_url("/metrics"))]), scraper)
         return await source.collect(RULE, [STAYS, DRAINS])
 

@@ -9,8 +9,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics_server.errors import ScrapeError
-from metrics_server.sources.exporters.scraper import Page, Scraper
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.fetching import PageLimits
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.harness import eventually
 
@@ -44,7 +45,7 @@ async def scraped(monitor: Monitor, response: bytes) -> Page | ScrapeError:
     async with (
         raw_exporter(response) as url,
         Scraper(
-            timeout=5, max_age=60, max_concurrency=8, limits=LIMITS, monitor=monitor
+            Page, timeout=5, max_age=60, max_concurrency=8, limits=LIMITS, monitor=monitor
         ) as scraper,
     ):
         return (await scraper.scrape([url])).outcomes[url]
@@ -99,7 +100,7 @@ async def test_compressed(monitor: Monitor) -> None:
     response = with_length(packed, OK + b"Content-Encoding: gzip\r\n")
     async with (
         raw_exporter(response, requests) as url,
-        Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper,
+        Scraper(Page, timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper,
     ):
         outcome = (await scraper.scrape([url])).outcomes[url]
     assert str(outcome) == "sent a compressed page (gzip)"
@@ -199,7 +200,7 @@ async def test_a_kept_connection_has_the_same_bounds(monitor: Monitor) -> None:
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
     async with (
         server,
-        Scraper(timeout=5, max_age=1e-9, max_concurrency=1, monitor=monitor) as scraper,
+        Scraper(Page, timeout=5, max_age=1e-9, max_concurrency=1, monitor=monitor) as scraper,
     ):
 
         async def scrape() -> Page | ScrapeError:
@@ -228,7 +229,7 @@ async def test_the_deadline_is_hard(monitor: Monitor, part: bytes) -> None:
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
     async with (
         server,
-        Scraper(timeout=0.2, max_age=60, max_concurrency=1, monitor=monitor) as scraper,
+        Scraper(Page, timeout=0.2, max_age=60, max_concurrency=1, monitor=monitor) as scraper,
     ):
         outcome = (await scraper.scrape([url])).outcomes[url]
     assert str(outcome) == "did not answer within 0.2 s"

@@ -10,7 +10,7 @@ from metrics_server.measuring.aggregation import aggregate
 from metrics_server.measuring.samples import Collection, TargetFailure
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.sources.exporters.hints import hints
-from metrics_server.sources.exporters.scraper import Page
+from metrics_server.sources.exporters.page import Page
 
 UTIL = Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100)
 RULE = MetricRule("gpu_utilization", "of the test", "percent", (UTIL,), 100)

@@ -7,8 +7,9 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 import pytest
 
 from metrics_server.errors import ScrapeError
-from metrics_server.sources.exporters.scraper import Page, Scraper
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.lanes import Lane
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 
 _HEADERS = b"Content-Type: text/plain\r\nConnection: close\r\nContent-Length: 2\r\n"
@@ -56,9 +57,9 @@ async def fleet(count: int) -> AsyncIterator[dict[str, Exporter]]:
         yield {await stack.enter_async_context(one.listening()): one for one in exporters}
 
 
-def scraper_of(monitor: Monitor, timeout: float) -> Scraper:
+def scraper_of(monitor: Monitor, timeout: float) -> Scraper[Page]:
     """A scraper with four places, that asks each time."""
-    return Scraper(timeout=timeout, max_age=1e-9, max_concurrency=4, monitor=monitor)
+    return Scraper(Page, timeout=timeout, max_age=1e-9, max_concurrency=4, monitor=monitor)
 
 
 @pytest.mark.slow

@@ -10,9 +10,9 @@ import pytest
 from metrics_server.errors import ScrapeError
 from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.inventory import Inventory
-from metrics_server.sources.exporters.parsing import Parser
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.pod_mapper import Attribution
-from metrics_server.sources.exporters.scraper import Page
+from metrics_server.sources.pages.parsing import Parser
 
 READINGS = (Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100),)
 OTHERS = (Reading("DCGM_FI_DEV_MEM_COPY_UTIL", 0, 100),)
@@ -46,7 +46,7 @@ def busy(seconds: float) -> None:
 
 
 async def read(
-    parser: Parser, *pages: Page, readings: tuple[Reading, ...] = READINGS
+    parser: Parser[Page], *pages: Page, readings: tuple[Reading, ...] = READINGS
 ) -> list[object]:
     """The outcome for each page."""
     return list((await parser.read({one.target: one for one in pages}, readings)).values())
@@ -64,7 +64,8 @@ async def read(
 )
 async def test_where_a_page_is_parsed(body: bytes, thread: str) -> None:
     """A short page is parsed at once, a long one elsewhere; in any case once."""
-    parser, page = Parser(), FakePage("a", body)
+    parser: Parser[Page] = Parser()
+    page = FakePage("a", body)
     for _ in range(2):
         assert await read(parser, page) == [page]
         assert page.is_parsed(READINGS)
@@ -89,14 +90,15 @@ async def test_a_long_page_has_its_inventory_first() -> None:
 async def test_failures_stay_failures() -> None:
     """What has no page is passed through."""
     error = ScrapeError("did not answer", "timeout")
-    page = FakePage("b", SHORT)
-    assert await Parser().read({"a": error, "b": page}, READINGS) == {"a": error, "b": page}
+    outcomes: dict[str, FakePage | ScrapeError] = {"a": error, "b": FakePage("b", SHORT)}
+    assert await Parser[FakePage]().read(outcomes, READINGS) == outcomes
 
 
 async def test_all_callers_share_the_work() -> None:
     """A long page is parsed once, and one who gives up leaves it to the others."""
     go_on = threading.Event()
-    parser, page = Parser(patience=10), FakePage("a", LONG, go_on.wait)
+    parser: Parser[Page] = Parser(patience=10)
+    page = FakePage("a", LONG, go_on.wait)
     impatient, *others = [asyncio.create_task(read(parser, page)) for _ in range(4)]
     await asyncio.sleep(0)
     impatient.cancel()
@@ -109,7 +111,7 @@ async def test_all_callers_share_the_work() -> None:
 async def test_parsing_that_takes_too_long_is_a_failure() -> None:
     """It is reported, and delays no other page; what nobody is waiting for is not started."""
     go_on = threading.Event()
-    parser = Parser(patience=0.05)
+    parser: Parser[Page] = Parser(patience=0.05)
     slow, queued, short = (
         FakePage("slow", LONG, go_on.wait),
         FakePage("q", LONG),
@@ -133,7 +135,7 @@ async def test_parsing_that_takes_too_long_is_a_failure() -> None:
 
 async def test_exporters_whose_pages_take_long_wait_for_one_another() -> None:
     """From its second page on, such an exporter holds up no others; until one is short again."""
-    parser = Parser(patience=10)
+    parser: Parser[Page] = Parser(patience=10)
     heavy = [FakePage("heavy", LONG, lambda: busy(0.15)) for _ in range(3)]
     for page in heavy:
         await read(parser, page)

@@ -10,9 +10,10 @@ from hypothesis import strategies as st
 from pytest_aiohttp import AiohttpRawServer
 
 from metrics_server.errors import ScrapeError
-from metrics_server.sources.exporters.scraper import Page, Scraper
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.fetching import PageLimits
 from metrics_server.sources.pages.room import PageRoom, Room
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.harness import eventually
 
@@ -46,16 +47,16 @@ async def url(aiohttp_raw_server: AiohttpRawServer) -> str:
 
 
 @pytest.fixture
-async def scraper(monitor: Monitor) -> AsyncIterator[Scraper]:
+async def scraper(monitor: Monitor) -> AsyncIterator[Scraper[Page]]:
     """A scraper that keeps pages for half a second."""
     limits = PageLimits(bytes=LARGEST, lines=LARGEST)
     async with Scraper(
-        timeout=10, max_age=0.5, max_concurrency=64, limits=limits, monitor=monitor
+        Page, timeout=10, max_age=0.5, max_concurrency=64, limits=limits, monitor=monitor
     ) as scraper:
         yield scraper
 
 
-async def outcomes(scraper: Scraper, *urls: str) -> Counter[str]:
+async def outcomes(scraper: Scraper[Page], *urls: str) -> Counter[str]:
     """How many pages were read, and how many failed for each reason."""
     scraped = await scraper.scrape(urls)
     return Counter(
@@ -63,7 +64,7 @@ async def outcomes(scraper: Scraper, *urls: str) -> Counter[str]:
     )
 
 
-async def test_long_pages_have_a_bound_together(scraper: Scraper, url: str) -> None:
+async def test_long_pages_have_a_bound_together(scraper: Scraper[Page], url: str) -> None:
     """Those beyond it fail and say why; an ordinary page is read all the same."""
     long = [f"{url}long/{n}" for n in range(2 * ROOM_FOR)]
     scraped = (await scraper.scrape([*long, f"{url}ordinary"])).outcomes
@@ -76,7 +77,7 @@ async def test_long_pages_have_a_bound_together(scraper: Scraper, url: str) -> N
 
 
 @pytest.mark.slow
-async def test_the_room_of_pages_that_are_gone_is_free(scraper: Scraper, url: str) -> None:
+async def test_the_room_of_pages_that_are_gone_is_free(scraper: Scraper[Page], url: str) -> None:
     """Whether they were read or have failed."""
     for round_ in range(3):
         cut = [f"{url}long/cut/{round_}/{n}" for n in range(ROOM_FOR - 4)]
@@ -96,7 +97,7 @@ async def test_a_failure_keeps_nothing_of_the_page(monitor: Monitor, url: str, p
     size = LARGEST // 2 if "above" in path else LARGEST
     limits = PageLimits(bytes=size, lines=LARGEST)
     async with Scraper(
-        timeout=10, max_age=60, max_concurrency=1, limits=limits, monitor=monitor
+        Page, timeout=10, max_age=60, max_concurrency=1, limits=limits, monitor=monitor
     ) as scraper:
         failure = (await scraper.scrape([url + path])).outcomes[url + path]
     assert isinstance(failure, ScrapeError)

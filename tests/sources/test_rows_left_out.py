@@ -15,10 +15,11 @@ from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import GAUGES
 from metrics_server.rules.model import MetricRule
 from metrics_server.sources.exporters.dialects import Subject, subject
-from metrics_server.sources.exporters.scraper import Page, Scraper, Scrapes
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import StaticTargets
 from metrics_server.sources.pages.exposition import parse_labels
+from metrics_server.sources.pages.scraper import Scraper, Scrapes
 
 pytestmark = pytest.mark.slow
 
@@ -99,13 +100,13 @@ def nodes(table: str, folder: str) -> Iterator[Node]:
 NODES = [*nodes("golden.yaml", "exporters"), *nodes("cases.yaml", "pages")]
 
 
-class Shelf(Scraper):
+class Shelf(Scraper[Page]):
     """One page that needs no scraping."""
 
     def __init__(self) -> None:
         self.body = b""
 
-    async def scrape(self, targets: Iterable[str]) -> Scrapes:
+    async def scrape(self, targets: Iterable[str]) -> Scrapes[Page]:
         """The page."""
         return Scrapes({target: Page(target, self.body, 0) for target in targets}, fresh_until=0)
 

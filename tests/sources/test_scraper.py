@@ -11,7 +11,8 @@ from pytest_aiohttp import AiohttpRawServer
 from structlog.testing import capture_logs
 
 from metrics_server.errors import ScrapeError
-from metrics_server.sources.exporters.scraper import Page, Scraper
+from metrics_server.sources.exporters.page import Page
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 
 PAGE = b'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",namespace="n",pod="p"} 42\n'
@@ -31,9 +32,11 @@ async def serve(aiohttp_raw_server: AiohttpRawServer) -> Serve:
 
 
 @pytest.fixture
-async def scraper(monitor: Monitor) -> AsyncIterator[Scraper]:
+async def scraper(monitor: Monitor) -> AsyncIterator[Scraper[Page]]:
     """A scraper that gives up after half a second and remembers for a minute."""
-    async with Scraper(timeout=0.5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
+    async with Scraper(
+        Page, timeout=0.5, max_age=60, max_concurrency=8, monitor=monitor
+    ) as scraper:
         yield scraper
 
 
@@ -42,14 +45,14 @@ async def page(_: web.BaseRequest) -> web.Response:
     return web.Response(body=PAGE, content_type="text/plain", charset="utf-8")
 
 
-async def failure(scraper: Scraper, url: str) -> ScrapeError:
+async def failure(scraper: Scraper[Page], url: str) -> ScrapeError:
     """How the scrape of a URL fails."""
     outcome = (await scraper.scrape([url])).outcomes[url]
     assert isinstance(outcome, ScrapeError)
     return outcome
 
 
-async def test_a_page(scraper: Scraper, serve: Serve) -> None:
+async def test_a_page(scraper: Scraper[Page], serve: Serve) -> None:
     """A healthy exporter's page is read, and its samples are at hand."""
     url = await serve(page)
     outcome = (await scraper.scrape([url])).outcomes[url]
@@ -57,7 +60,7 @@ async def test_a_page(scraper: Scraper, serve: Serve) -> None:
     assert outcome.body == PAGE
 
 
-async def test_questions_share_a_scrape(scraper: Scraper, serve: Serve) -> None:
+async def test_questions_share_a_scrape(scraper: Scraper[Page], serve: Serve) -> None:
     """However many ask, at once or within maxAge, an exporter is asked once."""
     asked = 0
 
@@ -82,7 +85,9 @@ async def test_a_scrape_is_repeated_after_max_age(monitor: Monitor, serve: Serve
         return await page(request)
 
     url = await serve(count)
-    async with Scraper(timeout=5, max_age=0.01, max_concurrency=8, monitor=monitor) as scraper:
+    async with Scraper(
+        Page, timeout=5, max_age=0.01, max_concurrency=8, monitor=monitor
+    ) as scraper:
         async with asyncio.timeout(10):
             while asked < 3:
                 await scraper.scrape([url])
@@ -91,7 +96,7 @@ async def test_a_scrape_is_repeated_after_max_age(monitor: Monitor, serve: Serve
 
 
 async def test_a_question_given_up_leaves_the_scrape_to_the_others(
-    scraper: Scraper, serve: Serve
+    scraper: Scraper[Page], serve: Serve
 ) -> None:
     """Cancelling one of two questions that share a scrape does not harm the other."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
@@ -111,7 +116,7 @@ async def test_a_question_given_up_leaves_the_scrape_to_the_others(
     assert first.cancelled()
 
 
-async def test_a_failure_costs_no_other_target(scraper: Scraper, serve: Serve) -> None:
+async def test_a_failure_costs_no_other_target(scraper: Scraper[Page], serve: Serve) -> None:
     """Each target has an outcome of its own."""
     good, bad = await serve(page), f"http://127.0.0.1:{unused_port()}/metrics"
     outcomes = (await scraper.scrape([good, bad])).outcomes
@@ -119,14 +124,14 @@ async def test_a_failure_costs_no_other_target(scraper: Scraper, serve: Serve) -
     assert isinstance(outcomes[bad], ScrapeError)
 
 
-async def test_unreachable(scraper: Scraper) -> None:
+async def test_unreachable(scraper: Scraper[Page]) -> None:
     """A refused connection is reported as such."""
     error = await failure(scraper, f"http://127.0.0.1:{unused_port()}/metrics")
     assert error.reason == "unreachable"
     assert str(error).startswith("could not be reached: ")
 
 
-async def test_too_slow(scraper: Scraper, serve: Serve) -> None:
+async def test_too_slow(scraper: Scraper[Page], serve: Serve) -> None:
     """An exporter that is silent beyond the timeout is given up, and the timeout is reported."""
     never = asyncio.Event()
 
@@ -139,7 +144,7 @@ async def test_too_slow(scraper: Scraper, serve: Serve) -> None:
 
 
 @pytest.mark.parametrize("status", [204, 301, 302, 401, 404, 500, 503])
-async def test_any_status_but_200(scraper: Scraper, serve: Serve, status: int) -> None:
+async def test_any_status_but_200(scraper: Scraper[Page], serve: Serve, status: int) -> None:
     """The status is reported; a redirect is not followed."""
     followed = False
 
@@ -153,7 +158,7 @@ async def test_any_status_but_200(scraper: Scraper, serve: Serve, status: int) -
     assert not followed
 
 
-async def test_not_text_by_its_type(scraper: Scraper, serve: Serve) -> None:
+async def test_not_text_by_its_type(scraper: Scraper[Page], serve: Serve) -> None:
     """A page that says it is HTML is not a metrics page."""
 
     async def html(_: web.BaseRequest) -> web.Response:
@@ -163,7 +168,7 @@ async def test_not_text_by_its_type(scraper: Scraper, serve: Serve) -> None:
     assert (error.reason, str(error)) == ("not-text", "sent text/html, not text/plain")
 
 
-async def test_not_text_by_its_bytes(scraper: Scraper, serve: Serve) -> None:
+async def test_not_text_by_its_bytes(scraper: Scraper[Page], serve: Serve) -> None:
     """Bytes that no text has are not a metrics page, whatever its type says."""
 
     async def binary(_: web.BaseRequest) -> web.Response:
@@ -172,7 +177,7 @@ async def test_not_text_by_its_bytes(scraper: Scraper, serve: Serve) -> None:
     assert (await failure(scraper, await serve(binary))).reason == "not-text"
 
 
-async def test_an_empty_page_is_a_page(scraper: Scraper, serve: Serve) -> None:
+async def test_an_empty_page_is_a_page(scraper: Scraper[Page], serve: Serve) -> None:
     """An exporter that has just started answers 200 with nothing: it did answer."""
 
     async def empty(_: web.BaseRequest) -> web.Response:
@@ -191,7 +196,9 @@ async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serv
 
     url = await serve(sick)
     with capture_logs() as logs:
-        async with Scraper(timeout=5, max_age=1e-9, max_concurrency=8, monitor=monitor) as scraper:
+        async with Scraper(
+            Page, timeout=5, max_age=1e-9, max_concurrency=8, monitor=monitor
+        ) as scraper:
             for _ in range(3):
                 await scraper.scrape([url])
             failing = False
@@ -207,7 +214,7 @@ async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serv
 
 
 async def test_outcomes_are_counted(
-    scraper: Scraper, serve: Serve, registry: CollectorRegistry
+    scraper: Scraper[Page], serve: Serve, registry: CollectorRegistry
 ) -> None:
     """Each scrape is counted under its outcome."""
     await scraper.scrape([await serve(page), f"http://127.0.0.1:{unused_port()}/metrics"])

@@ -9,9 +9,10 @@ from pytest_aiohttp import AiohttpRawServer
 
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule, Reading
-from metrics_server.sources.exporters.parsing import Parser
-from metrics_server.sources.exporters.scraper import Scraper
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
+from metrics_server.sources.pages.parsing import Parser
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 
 _SHARERS = 6_000
@@ -53,7 +54,7 @@ async def test_time_is_linear_in_the_pods_that_share_a_gpu(
         Pod("n", f"p{i}", {}, "node", "Running", ready=True, terminating=False, gpus=1)
         for i in range(_SHARERS)
     ]
-    async with Scraper(timeout=30, max_age=60, max_concurrency=1, monitor=monitor) as scraper:
+    async with Scraper(Page, timeout=30, max_age=60, max_concurrency=1, monitor=monitor) as scraper:
         source = ExporterSource(OneExporter(url), scraper, parser=Parser(patience=60))
         # It took a second for 1,600 of them, and the square of that for more.
         for asked, shared in ((pods, False), (pods[:-1], True)):

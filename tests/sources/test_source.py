@@ -14,9 +14,10 @@ from pytest_aiohttp import AiohttpRawServer
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, TargetFailure
 from metrics_server.rules.model import MetricRule, Reading
-from metrics_server.sources.exporters.scraper import Scraper
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import StaticTargets, Targets
+from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 
 RULE = MetricRule(
@@ -84,7 +85,7 @@ async def serve(aiohttp_raw_server: AiohttpRawServer, scraped: list[str]) -> Ser
 @pytest.fixture
 async def collect(monitor: Monitor) -> AsyncIterator[Collect]:
     """Measures pods by the rule for gpu_utilization."""
-    async with Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
+    async with Scraper(Page, timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
 
         async def measure(targets: Targets, pods: Iterable[Pod]) -> Collection:
             return await ExporterSource(targets, scraper).collect(RULE, tuple(pods))
@@ -166,7 +167,7 @@ async def test_the_older_of_two_pages_dates_the_sample(serve: Serve, monitor: Mo
 
     first, second = await serve(row("p", 20, "GPU-1")), await serve(row("p", 40, "GPU-2"))
     async with Scraper(
-        timeout=5, max_age=1e6, max_concurrency=8, monitor=monitor, clock=clock
+        Page, timeout=5, max_age=1e6, max_concurrency=8, monitor=monitor, clock=clock
     ) as scraper:
         await scraper.scrape([first])
         source = ExporterSource(Nodes({"n1": (first, second)}), scraper)
@@ -266,7 +267,7 @@ async def test_sentinels_are_rejected(serve: Serve, monitor: Monitor, pages: Pat
     rule = structs.replace(RULE, readings=RULE.readings[:1])
     url = await serve((pages / "dcgm-sentinel-values.prom").read_bytes())
     name = "vllm-llama3-70b-7c9d8b6f5d-4xkqp"
-    async with Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
+    async with Scraper(Page, timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
         source = ExporterSource(Nodes({"n1": (url,)}), scraper)
         found = await source.collect(rule, [pod(name, gpus=4)])
     assert (found.samples, found.pods_without_sample) == ((), (f"pod {name}",))
@@ -315,7 +316,7 @@ async def test_the_rule_says_what_is_read(serve: Serve, monitor: Monitor) -> Non
     url = await serve(
         row("p", 99) + row("p", 3, family="FB_USED") + row("q", 50.4, family="FB_USED")
     )
-    async with Scraper(timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
+    async with Scraper(Page, timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
         source = ExporterSource(Nodes({"n1": (url,)}), scraper)
         found = await source.collect(rule, [pod("p"), pod("q"), pod("r")])
     assert values(found) == [(3072,), (51200,)]

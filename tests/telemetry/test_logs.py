@@ -10,7 +10,7 @@ import structlog
 
 from metrics_server.telemetry import logs
 
-PRODUCT = "metrics_server.sources.exporters.scraper"
+PRODUCT = "metrics_server.sources.pages.scraper"
 LIBRARY = "some.library"
 
 

@@ -13,8 +13,8 @@ from metrics_server.rules.presets import HINTS
 from metrics_server.rules.vendors.vendor import Hints
 from metrics_server.sources.exporters.dialects import subject
 from metrics_server.sources.exporters.inventory import Inventory
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.pod_mapper import Attribution
-from metrics_server.sources.exporters.scraper import Page
 from metrics_server.sources.pages.exposition import parse_labels, rows
 
 # How many pods are examined one by one: a message names only a few.

@@ -11,10 +11,11 @@ from metrics_server.measuring.samples import Collection, PodSample, TargetFailur
 from metrics_server.rules.model import MetricRule
 from metrics_server.sources.exporters.dialects import PodName
 from metrics_server.sources.exporters.hints import hints
-from metrics_server.sources.exporters.parsing import Parser
+from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.pod_mapper import Attribution
-from metrics_server.sources.exporters.scraper import Page, Scraper
 from metrics_server.sources.exporters.targets import Targets
+from metrics_server.sources.pages.parsing import Parser
+from metrics_server.sources.pages.scraper import Scraper
 
 # A value up to this factor above the rule's maximum counts as the maximum, as a profiling ratio can
 # be a little above 1. A higher value is rejected.
@@ -34,9 +35,9 @@ class ExporterSource:
     def __init__(
         self,
         targets: Targets,
-        scraper: Scraper,
+        scraper: Scraper[Page],
         why_none: Callable[[], str] = str,
-        parser: Parser | None = None,
+        parser: Parser[Page] | None = None,
     ) -> None:
         self._targets = targets
         self._scraper = scraper

@@ -136,6 +136,10 @@ async def _read(content: aiohttp.StreamReader, limits: PageLimits, room: PageRoo
                 "sent a long page while other exporters' pages took all the memory for long pages",
                 "too-large",
             )
+    if body.count(b"\n") > limits.lines:
+        raise ScrapeError(
+            f"sent more than {limits.lines} lines (exporters.maxPageLines)", "too-large"
+        )
     if b"\0" in body:
         raise ScrapeError("sent bytes that are not text", "not-text")
     # In this format each line ends with a line feed: a page without the last one is truncated.

@@ -1,10 +1,10 @@
-"""Scrapes exporters: all at once, each at most once within `max_age`, each with its own outcome."""
+"""Scrapes pages: all at once, each at most once within `max_age`, each with its own outcome."""
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
-from typing import Self
+from typing import Generic, Self, TypeVar
 
 import structlog
 from cachetools import LRUCache
@@ -12,12 +12,6 @@ from msgspec import Struct
 
 from metrics_server.common.outages import Outages
 from metrics_server.errors import ScrapeError
-from metrics_server.rules.dialect import Dialect
-from metrics_server.rules.model import Reading
-from metrics_server.rules.presets import DIALECTS
-from metrics_server.sources.exporters.inventory import Inventory
-from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
-from metrics_server.sources.exporters.sheet import Sheet
 from metrics_server.sources.pages.access import AccessKeeper
 from metrics_server.sources.pages.fetching import PageLimits, exporter_session, fetch
 from metrics_server.sources.pages.lanes import Lane
@@ -32,108 +26,63 @@ _HANGING_PART = 1 / 4
 # How many of the largest pages fit at a time, in addition to any number of ordinary ones.
 _LARGEST_PAGES = 8
 
+P = TypeVar("P")
+
 log = structlog.stdlib.get_logger(__name__)
 
 
-class Page:
-    """One exporter's metrics page.
-
-    Attributes:
-        target: the URL it came from.
-        body: the page, in the Prometheus text format.
-        lines: how many lines it has.
-        timestamp: when it was requested, by `time.monotonic`: its values are no older.
-        dialects: the dialects of its labels, in order of preference.
-    """
-
-    __slots__ = ("_attributions", "_sheet", "body", "dialects", "lines", "target", "timestamp")
-
-    def __init__(
-        self,
-        target: str,
-        body: bytes,
-        timestamp: float,
-        dialects: tuple[Dialect, ...] = DIALECTS,
-    ) -> None:
-        self.target = target
-        self.dialects = dialects
-        self.body = body
-        self.lines = body.count(b"\n")
-        self.timestamp = timestamp
-        self._sheet = Sheet(body, dialects)
-        self._attributions: dict[tuple[Reading, ...], Attribution] = {}
-
-    def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
-        """Return whether `attribution` has nothing left to do."""
-        return readings in self._attributions
-
-    def attribution(self, readings: tuple[Reading, ...]) -> Attribution:
-        """Return the page's values for pods; parsed once, however many requests share the page."""
-        known = self._attributions.get(readings)
-        if known is None:
-            known = self._attributions[readings] = attribute(self._sheet, readings)
-        return known
-
-    def inventory(self) -> Inventory:
-        """Return the GPUs on the page; computed once, when first needed."""
-        return self._sheet.inventory
-
-    def dialects_seen(self) -> Iterator[Dialect]:
-        """Return the dialects of the rows that were read so far; one may appear several times."""
-        return self._sheet.dialects()
-
-
-class Scrapes(Struct, frozen=True):
-    """The outcomes of scraping some exporters.
+class Scrapes(Struct, Generic[P], frozen=True):
+    """The outcomes of scraping some pages.
 
     Attributes:
         outcomes: by URL, the page or the error.
         fresh_until: when the first of these scrapes expires, by `time.monotonic`.
     """
 
-    outcomes: Mapping[str, Page | ScrapeError]
+    outcomes: Mapping[str, P | ScrapeError]
     fresh_until: float
 
 
-class _Scrape(Struct, frozen=True):
-    task: asyncio.Task[Page | ScrapeError]
+class _Scrape(Struct, Generic[P], frozen=True):
+    task: asyncio.Task[P | ScrapeError]
     began: float
     lane: Lane
     turn: asyncio.Future[None]
     room: PageRoom
 
 
-class Scraper:
-    """Reads exporters' pages on demand.
+class Scraper(Generic[P]):
+    """Reads pages on demand.
 
     A scrape that is in progress, or that began within `max_age`, is shared by all callers, whether
-    it succeeds or fails: no exporter is scraped more often, however many requests there are.
+    it succeeds or fails: no page is scraped more often, however many requests there are.
 
     Args:
+        page: makes a page of its URL, its body, and the time when it was requested.
         timeout: how long one scrape may take, including the wait for its turn, in seconds.
         max_age: how long a scrape is reused, counted from its start, in seconds.
-        max_concurrency: how many exporters are scraped at once. One that has not answered after a
+        max_concurrency: how many pages are scraped at once. One that has not answered after a
             quarter of the timeout makes room for the next. Those that did not answer the last time
             share a quarter as many places of their own, and so do not delay others.
         limits: the limits of a page.
-        dialects: the dialects of its labels, in order of preference.
         monitor: counts the scrapes and their outcomes.
-        access: how to reach an exporter, by its URL; None sends no credentials.
+        access: how to reach a page, by its URL; None sends no credentials.
         clock: seconds, on a monotonic clock.
     """
 
     def __init__(
         self,
+        page: Callable[[str, bytes, float], P],
         *,
         timeout: float,
         max_age: float,
         max_concurrency: int,
         limits: PageLimits | None = None,
-        dialects: tuple[Dialect, ...] = DIALECTS,
         monitor: Monitor,
         access: Callable[[str], AccessKeeper] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._page = page
         self._timeout = timeout
         self._max_age = max_age
         patience = timeout * _PATIENT_PART
@@ -141,12 +90,11 @@ class Scraper:
         self._hanging_lane = Lane(max(1, int(max_concurrency * _HANGING_PART)), patience)
         self._limits = limits or PageLimits()
         self._room = Room(_LARGEST_PAGES * self._limits.bytes)
-        self._dialects = dialects
         anonymous = AccessKeeper()
         self._access = access or (lambda _: anonymous)
         self._monitor = monitor
         self._clock = clock
-        self._scrapes: dict[str, _Scrape] = {}
+        self._scrapes: dict[str, _Scrape[P]] = {}
         self._outages = Outages(log, "scrape failed", "exporter recovered", key="target")
         # Those that did not answer in time, and when they were last scraped.
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
@@ -171,7 +119,7 @@ class Scraper:
         """How many scrapes are kept or in progress."""
         return len(self._scrapes)
 
-    async def scrape(self, targets: Iterable[str]) -> Scrapes:
+    async def scrape(self, targets: Iterable[str]) -> Scrapes[P]:
         """Return the page of each URL, or its error, within `timeout`."""
         # Of those that hang, the one scraped longest ago comes first.
         in_turn = sorted(targets, key=lambda target: self._hanging.get(target, 0.0))
@@ -187,7 +135,7 @@ class Scraper:
             fresh_until=began + self._max_age,
         )
 
-    def _scrape_of(self, target: str, question: object) -> _Scrape:
+    def _scrape_of(self, target: str, question: object) -> _Scrape[P]:
         scrape = self._scrapes.get(target)
         if scrape is None:
             loop = asyncio.get_running_loop()
@@ -202,13 +150,13 @@ class Scraper:
             scrape.lane.line_up(scrape.turn, question)
         return scrape
 
-    def _expire(self, target: str, scrape: _Scrape) -> None:
+    def _expire(self, target: str, scrape: _Scrape[P]) -> None:
         if scrape.task.done():
             self._drop(target, scrape)
         else:
             scrape.task.add_done_callback(lambda _: self._drop(target, scrape))
 
-    def _drop(self, target: str, scrape: _Scrape) -> None:
+    def _drop(self, target: str, scrape: _Scrape[P]) -> None:
         del self._scrapes[target]
         scrape.room.release()
 
@@ -219,20 +167,17 @@ class Scraper:
         lane: Lane,
         turn: asyncio.Future[None],
         room: PageRoom,
-    ) -> Page | ScrapeError:
+    ) -> P | ScrapeError:
         start = time.perf_counter()
         sent: float | None = None
         hangs = False
-        outcome: Page | ScrapeError
+        outcome: P | ScrapeError
         try:
             # The deadline covers everything: the turn, the credential files, and each byte.
             async with asyncio.timeout(self._timeout), lane.place(turn):
                 sent = time.monotonic()
                 body = await fetch(self._session, target, self._keeper(target), self._limits, room)
-            outcome = Page(target, body, began, self._dialects)
-            if outcome.lines > self._limits.lines:
-                message = f"sent more than {self._limits.lines} lines (exporters.maxPageLines)"
-                outcome = ScrapeError(message, "too-large")
+            outcome = self._page(target, body, began)
         except ScrapeError as error:
             # The error is kept for a while. Its traceback, and that of the error before it, would
             # keep what was read of the page in memory.

@@ -1,8 +1,8 @@
 """Parses pages without blocking the event loop: short ones at once, long ones in a thread.
 
-An exporter's page is usually parsed in a fraction of a millisecond, so that a thread would cost
-more than it saves. A page that takes longer, because its node has many GPUs or because it is not an
-exporter's page at all, must not keep the event loop from serving others.
+A page is usually parsed in a fraction of a millisecond, so that a thread would cost more than it
+saves. A page that takes longer, because its node has many GPUs or because it is something else
+altogether, must not keep the event loop from serving others.
 """
 
 import asyncio
@@ -10,12 +10,12 @@ import sys
 import time
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, Protocol, TypeVar
 
 from cachetools import LRUCache
 
 from metrics_server.errors import ScrapeError
 from metrics_server.rules.model import Reading
-from metrics_server.sources.exporters.scraper import Page
 
 # The page of a node with eight GPUs has 250 lines, each of which takes up to 25 µs.
 _SHORT_LINES = 400
@@ -29,13 +29,45 @@ _MOST_LONG_REMEMBERED = 10_000
 # for one response. With Python's default of 5 ms that would take half a second.
 _SWITCH_SECONDS = 0.0005
 
-Outcomes = Mapping[str, Page | ScrapeError]
-_Job = tuple[Page, tuple[Reading, ...]]
 # The CPU seconds that it took; None if it was not started.
 _Future = asyncio.Future[float | None]
 
 
-class Parser:
+class Parseable(Protocol):
+    """A page that can be parsed."""
+
+    @property
+    def target(self) -> str:
+        """The URL it came from."""
+        ...
+
+    @property
+    def body(self) -> bytes:
+        """The page."""
+        ...
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has."""
+        ...
+
+    def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
+        """Return whether it is parsed for these readings."""
+        ...
+
+    def parse(self, readings: tuple[Reading, ...]) -> None:
+        """Parse what most requests need."""
+        ...
+
+    def parse_all(self, readings: tuple[Reading, ...]) -> None:
+        """Parse all that a request may need."""
+        ...
+
+
+P = TypeVar("P", bound=Parseable)
+
+
+class Parser(Generic[P]):
     """Parses pages.
 
     Args:
@@ -45,12 +77,14 @@ class Parser:
     def __init__(self, patience: float = 1.0) -> None:
         sys.setswitchinterval(_SWITCH_SECONDS)
         self._patience = patience
-        self._jobs: dict[_Job, _Future] = {}
+        self._jobs: dict[tuple[P, tuple[Reading, ...]], _Future] = {}
         self._long: LRUCache[str, None] = LRUCache(_MOST_LONG_REMEMBERED)
         self._quick_lane = ThreadPoolExecutor(1, thread_name_prefix="parse")
         self._slow_lane = ThreadPoolExecutor(1, thread_name_prefix="parse-slow")
 
-    async def read(self, outcomes: Outcomes, readings: tuple[Reading, ...]) -> Outcomes:
+    async def read(
+        self, outcomes: Mapping[str, P | ScrapeError], readings: tuple[Reading, ...]
+    ) -> Mapping[str, P | ScrapeError]:
         """Return the outcomes with each page parsed, or an error if that took too long."""
         jobs: dict[str, _Future] = {}
         began = time.perf_counter()
@@ -60,7 +94,7 @@ class Parser:
             if page.lines > _SHORT_LINES or len(page.body) > _SHORT_BYTES:
                 jobs[url] = self._job(page, readings)
                 continue
-            page.attribution(readings)
+            page.parse(readings)
             if time.perf_counter() - began > _TURN_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
@@ -71,7 +105,7 @@ class Parser:
         late = {url: self._late(outcomes[url]) for url, job in jobs.items() if not _succeeded(job)}
         return {**outcomes, **late} if late else outcomes
 
-    def _job(self, page: Page, readings: tuple[Reading, ...]) -> _Future:
+    def _job(self, page: P, readings: tuple[Reading, ...]) -> _Future:
         """Return the job that parses a page, shared by all callers."""
         key = (page, readings)
         job = self._jobs.get(key)
@@ -84,7 +118,7 @@ class Parser:
             job.add_done_callback(lambda done: self._end(key, done))
         return job
 
-    def _end(self, key: _Job, job: _Future) -> None:
+    def _end(self, key: tuple[P, tuple[Reading, ...]], job: _Future) -> None:
         """Remember whether the exporter's pages take long to parse."""
         del self._jobs[key]
         if job.cancelled() or job.exception() is not None:
@@ -95,7 +129,7 @@ class Parser:
         elif seconds is not None:
             self._long.pop(target, None)
 
-    def _late(self, page: Page | ScrapeError) -> Page | ScrapeError:
+    def _late(self, page: P | ScrapeError) -> P | ScrapeError:
         if isinstance(page, ScrapeError):
             return page
         return ScrapeError(
@@ -108,13 +142,11 @@ def _succeeded(job: _Future) -> bool:
     return job.done() and not job.cancelled() and job.result() is not None
 
 
-def _parse(page: Page, readings: tuple[Reading, ...], deadline: float) -> float | None:
+def _parse(page: Parseable, readings: tuple[Reading, ...], deadline: float) -> float | None:
     """Parse a page, in a thread, unless nobody is waiting for it any longer."""
     if time.monotonic() > deadline:
         return None
     # Not wall-clock time, which includes the time of other threads.
     began = time.thread_time()
-    # In this order: a page with an attribution counts as parsed.
-    page.inventory()
-    page.attribution(readings)
+    page.parse_all(readings)
     return time.thread_time() - began

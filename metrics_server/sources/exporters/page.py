@@ -1,0 +1,67 @@
+"""An exporter's page: the values on it, by pod."""
+
+from collections.abc import Iterator
+
+from metrics_server.rules.dialect import Dialect
+from metrics_server.rules.model import Reading
+from metrics_server.rules.presets import DIALECTS
+from metrics_server.sources.exporters.inventory import Inventory
+from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
+from metrics_server.sources.exporters.sheet import Sheet
+
+
+class Page:
+    """One exporter's metrics page.
+
+    Attributes:
+        target: the URL it came from.
+        body: the page, in the Prometheus text format.
+        lines: how many lines it has.
+        timestamp: when it was requested, by `time.monotonic`: its values are no older.
+        dialects: the dialects of its labels, in order of preference.
+    """
+
+    __slots__ = ("_attributions", "_sheet", "body", "dialects", "lines", "target", "timestamp")
+
+    def __init__(
+        self,
+        target: str,
+        body: bytes,
+        timestamp: float,
+        dialects: tuple[Dialect, ...] = DIALECTS,
+    ) -> None:
+        self.target = target
+        self.dialects = dialects
+        self.body = body
+        self.lines = body.count(b"\n")
+        self.timestamp = timestamp
+        self._sheet = Sheet(body, dialects)
+        self._attributions: dict[tuple[Reading, ...], Attribution] = {}
+
+    def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
+        """Return whether `attribution` has nothing left to do."""
+        return readings in self._attributions
+
+    def attribution(self, readings: tuple[Reading, ...]) -> Attribution:
+        """Return the page's values for pods; parsed once, however many requests share the page."""
+        known = self._attributions.get(readings)
+        if known is None:
+            known = self._attributions[readings] = attribute(self._sheet, readings)
+        return known
+
+    def parse(self, readings: tuple[Reading, ...]) -> None:
+        """Read the values, so that `attribution` has nothing left to do."""
+        self.attribution(readings)
+
+    def parse_all(self, readings: tuple[Reading, ...]) -> None:
+        """Read the values and the inventory; in this order, since `is_parsed` means both."""
+        self.inventory()
+        self.attribution(readings)
+
+    def inventory(self) -> Inventory:
+        """Return the GPUs on the page; computed once, when first needed."""
+        return self._sheet.inventory
+
+    def dialects_seen(self) -> Iterator[Dialect]:
+        """Return the dialects of the rows that were read so far; one may appear several times."""
+        return self._sheet.dialects()
