@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
 from fnmatch import fnmatchcase
 from functools import lru_cache
 
 import msgspec
 from msgspec import Raw, Struct, field
 
+from metrics_server.kube.quantities import parse_quantity
 from metrics_server.rules.presets import GPU_RESOURCES, SHARED_SUFFIXES
 
 GPU_FRACTION = "gpu-fraction"
@@ -16,13 +16,6 @@ GPU_FRACTION = "gpu-fraction"
 
 # How many resources of a pod without a GPU are kept by name.
 _MAX_OTHER_RESOURCES = 4
-
-# k8s.io/apimachinery/pkg/api/resource, suffix.go.
-_SUFFIXES = {"m": Decimal("0.001"), "k": Decimal(1000), "Ki": Decimal(1024)} | {
-    letter + suffix: Decimal(base) ** power
-    for power, letter in enumerate("MGTPE", start=2)
-    for suffix, base in (("", 1000), ("i", 1024))
-}
 
 
 class Pod(Struct, frozen=True, gc=False):
@@ -44,6 +37,8 @@ class Pod(Struct, frozen=True, gc=False):
         other_resources: if it requests no GPU, the names of a few of the extended resources that
             it requests, for error messages; or `GPU_FRACTION`.
         created: metadata.creationTimestamp, in seconds since the epoch; 0 without one.
+        workload: the kind and name of what owns it, such as "Deployment/web"; of a ReplicaSet, the
+            Deployment or Rollout that made it. "" without an owner, or if it requests no GPU.
     """
 
     namespace: str
@@ -57,6 +52,7 @@ class Pod(Struct, frozen=True, gc=False):
     shareable: int = 0
     other_resources: tuple[str, ...] = ()
     created: float = 0
+    workload: str = ""
 
 
 class Container(Struct, frozen=True, rename="camel"):
@@ -93,11 +89,18 @@ class _Annotations(Struct):
     memory: str = field(name="gpu-memory", default="")
 
 
+class _Owner(Struct):
+    kind: str
+    name: str
+    controller: bool | None = None
+
+
 class _Metadata(Struct, rename="camel"):
     name: str
     namespace: str
     labels: dict[str, str] | None = None
     annotations: _Annotations | None = None
+    owner_references: list[_Owner] | None = None
     deletion_timestamp: str | None = None
     creation_timestamp: datetime | None = None
 
@@ -172,6 +175,7 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
             + sum(n for name, n in requests.items() if name.endswith(SHARED_SUFFIXES)),
             other_resources=() if gpus else _extended(requested, is_gpu, meta.annotations),
             created=meta.creation_timestamp.timestamp() if meta.creation_timestamp else 0,
+            workload=_workload(meta) if gpus else "",
         )
 
     return decode
@@ -201,12 +205,24 @@ def _count(quantity: str | float) -> int:
         return int(quantity)
     except ValueError:
         pass
-    text = str(quantity)
-    digits = text.rstrip("kKmMGTPEi") if text[-1:].isalpha() else text
-    try:
-        return int(Decimal(digits) * _SUFFIXES.get(text[len(digits) :], 1))
-    except InvalidOperation as error:
-        raise ValueError(f'"{text}" is not a quantity') from error
+    return int(parse_quantity(str(quantity)))
+
+
+# The label with the hash that a controller puts into the names of its ReplicaSets.
+_HASHES = {"pod-template-hash": "Deployment", "rollouts-pod-template-hash": "Rollout"}
+
+
+def _workload(meta: _Metadata) -> str:
+    """Return the kind and name of what owns a pod; of a ReplicaSet, of what made it by a hash."""
+    owner = next((one for one in meta.owner_references or () if one.controller), None)
+    if owner is None:
+        return ""
+    if owner.kind == "ReplicaSet":
+        for label, kind in _HASHES.items():
+            suffix = f"-{(meta.labels or {}).get(label, '')}"
+            if suffix != "-" and owner.name.endswith(suffix):
+                return _shared(f"{kind}/{owner.name.removesuffix(suffix)}")
+    return _shared(f"{owner.kind}/{owner.name}")
 
 
 def _extended(

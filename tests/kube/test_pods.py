@@ -64,6 +64,7 @@ def test_recorded_pods_are_read(recording: Recording) -> None:
         terminating=False,
         gpus=1,
         created=1795508319,  # 2026-11-24T08:18:39Z
+        workload="Deployment/inference",
     )
     assert len({pod.name for pod in pods}) == 3
 

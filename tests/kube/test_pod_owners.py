@@ -1,0 +1,69 @@
+import json
+
+import pytest
+
+from metrics_server.kube.pods import pod_decoder
+from metrics_server.simulator.kube.objects import Json, Object
+
+decode = pod_decoder()
+
+
+def owner(kind: str, name: str, *, controller: bool | None = True) -> Json:
+    """An ownerReference."""
+    reference: Object = {"apiVersion": "apps/v1", "kind": kind, "name": name, "uid": "u"}
+    return reference if controller is None else {**reference, "controller": controller}
+
+
+def workload(owners: Json, labels: Object | None = None, gpus: int = 1) -> str:
+    """The workload of a pod with these owners and labels."""
+    limits: Object = {"nvidia.com/gpu": gpus} if gpus else {}
+    return decode(
+        json.dumps(
+            {
+                "metadata": {
+                    "name": "p",
+                    "namespace": "n",
+                    "labels": labels,
+                    "ownerReferences": owners,
+                },
+                "spec": {"containers": [{"resources": {"limits": limits}}]},
+                "status": {"phase": "Running"},
+            }
+        ).encode()
+    ).workload
+
+
+@pytest.mark.parametrize(
+    ("owners", "labels", "expected"),
+    [
+        ([owner("ReplicaSet", "web-7f9")], {"pod-template-hash": "7f9"}, "Deployment/web"),
+        ([owner("ReplicaSet", "a-b-7f9")], {"pod-template-hash": "7f9"}, "Deployment/a-b"),
+        ([owner("ReplicaSet", "web-7f9")], {"rollouts-pod-template-hash": "7f9"}, "Rollout/web"),
+        # A ReplicaSet without a Deployment.
+        ([owner("ReplicaSet", "web-7f9")], {}, "ReplicaSet/web-7f9"),
+        ([owner("ReplicaSet", "web-7f9")], {"pod-template-hash": ""}, "ReplicaSet/web-7f9"),
+        ([owner("ReplicaSet", "web")], {"pod-template-hash": "7f9"}, "ReplicaSet/web"),
+        ([owner("StatefulSet", "db")], {"pod-template-hash": "db"}, "StatefulSet/db"),
+        ([owner("Job", "train")], None, "Job/train"),
+        ([owner("Node", "n", controller=False), owner("Job", "train")], None, "Job/train"),
+        ([owner("Job", "train", controller=None)], None, ""),
+        ([], None, ""),
+        (None, None, ""),
+    ],
+)
+def test_a_pod_knows_its_workload(owners: Json, labels: Object | None, expected: str) -> None:
+    """It is what controls the pod; the Deployment or Rollout, where a hash leads to it."""
+    assert workload(owners, labels) == expected
+
+
+def test_a_pod_without_a_gpu_has_no_workload() -> None:
+    """It is never measured, and there may be many of them."""
+    assert workload([owner("Job", "train")], gpus=0) == ""
+
+
+def test_pods_share_the_name_of_their_workload() -> None:
+    """A cluster has far more pods than workloads."""
+    first, second = (
+        workload([owner("ReplicaSet", f"web-{n}")], {"pod-template-hash": n}) for n in "ab"
+    )
+    assert first is second
