@@ -96,8 +96,10 @@ class Events:
             clock=clock,
         )
 
-    async def warn(self, regarding: Regarding, reason: str, message: str) -> None:
+    async def warn(self, regarding: Regarding, reason: str, message: str) -> bool:
         """Emit a Warning event, unless the same was emitted within the last hour.
+
+        Return whether it is emitted, by this server or by another replica.
 
         Args:
             regarding: the object that it is about.
@@ -106,7 +108,7 @@ class Events:
         """
         name = _name(regarding, reason, message)
         if name in self._sent:
-            return
+            return True
         # Before it is sent, so that it is not sent twice at the same time.
         self._sent[name] = None
         namespace = regarding.namespace or _NAMESPACE
@@ -118,8 +120,9 @@ class Events:
             if error.code != HTTPStatus.CONFLICT:  # another replica has emitted it
                 self._sent.pop(name, None)
                 self._outage.failed(_advised(error), regarding=_printed(regarding), reason=reason)
-                return
+                return False
         self._outage.recovered()
+        return True
 
     def _event(
         self, namespace: str, name: str, regarding: Regarding, reason: str, message: str

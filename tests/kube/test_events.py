@@ -155,7 +155,7 @@ async def test_replicas_emit_an_event_once(client: KubernetesClient, api: EventA
     first, second = Events(client), Events(client)
     with capture_logs() as logs:
         for replica in (first, second, second):
-            await replica.warn(HPA, "A", "x")
+            assert await replica.warn(HPA, "A", "x")
     assert len(api.events) == 1
     assert api.requests == 2
     assert logs == []
@@ -169,10 +169,10 @@ async def test_a_failure_is_logged_once_and_the_event_sent_later(
     api.failing = 403, "events is forbidden"
     with capture_logs() as logs:
         for message in ("x", "x", "y"):
-            await events.warn(HPA, "A", message)
+            assert not await events.warn(HPA, "A", message)
         assert api.requests == 3
         api.failing = None
-        await events.warn(HPA, "A", "x")
+        assert await events.warn(HPA, "A", "x")
     assert len(api.events) == 1
     warning, recovered = logs
     assert warning["log_level"] == "warning"
