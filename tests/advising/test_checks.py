@@ -178,8 +178,8 @@ def rule_sum() -> Setup:
             setup(),
             (
                 "External metric gpu_utilization is a mean over pods, but its target is an "
-                "AverageValue. The HPA computes ceil(mean / target), whatever the number of pods: at "
-                "the target itself, any number of pods becomes ceil(70 / 70) = 1, so the workload "
+                "AverageValue. The HPA computes ceil(mean / target), whatever the number of pods: "
+                "at the target itself, any number of pods becomes ceil(70 / 70) = 1, so the workload "
                 'shrinks as it gets busy. Use target: {type: Value, value: "70"}, or the metric '
                 "gpu_utilization_sum with this target, or a metric of type: Pods."
             ),
@@ -199,8 +199,8 @@ def rule_sum() -> Setup:
             setup(),
             (
                 "4 pods at 70 each become ceil(4 x 4 x 70 / 70) = 16, and so on up to maxReplicas. "
-                'Use target: {type: AverageValue, averageValue: "70"}, or the metric without _sum, or '
-                "a metric of type: Pods."
+                'Use target: {type: AverageValue, averageValue: "70"}, or the metric without _sum, '
+                "or a metric of type: Pods."
             ),
         ),
         (
@@ -212,8 +212,8 @@ def rule_sum() -> Setup:
             object_metric(target='target: {type: Value, averageValue: "70"}'),
             setup(),
             (
-                "has a target of type: Value with the field averageValue. For Object metrics the HPA "
-                "goes by the type, finds no number in the field of that type, and does not scale."
+                "has a target of type: Value with the field averageValue. For Object metrics the "
+                "HPA goes by the type, finds no number in the field of that type, and does not scale."
             ),
         ),
         (
