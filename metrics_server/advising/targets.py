@@ -36,7 +36,8 @@ def target_findings(
 ) -> Iterator[Finding]:
     """Check the target of an External or Object metric.
 
-    A Pods metric has only one type of target, which is right for it, and is never simulated.
+    A Pods metric has only one type of target, which is right for it. Only External metrics can be
+    simulated.
 
     Args:
         hpa: the HPA.
@@ -52,8 +53,13 @@ def target_findings(
     elif used != rule.target and relation != "others":
         mistyped = _mean_under_average_value if rule.target == "Value" else _sum_under_value
         yield mistyped(metric, rule, setup, passing=relation == "none")
-    elif setup.simulates and rule.unit == "percent" and rule.over_gpus != "sum":
-        amount = metric.average_value if used == "AverageValue" else metric.value
+    elif (
+        metric.type == "External"
+        and setup.simulates
+        and rule.unit == "percent"
+        and rule.over_gpus != "sum"
+    ):
+        amount = metric.average_value or metric.value
         target = _positive(amount)
         if target is not None and hpa.max_replicas > hpa.min_replicas:
             yield from _simulation(metric, setup, target, printable(amount, _MAX_SHOWN), relation)
@@ -138,7 +144,7 @@ def _simulation(
     low, high = setup.simulated.base, setup.simulated.base + setup.simulated.spread
     grows, shrinks = target * (1 + _TOLERANCE), target * (1 - _TOLERANCE)
     answers = f"the server answers with a simulated value from {low:g} to {high:g} {setup.since}"
-    if relation == "others" and metric.value and (high > grows or low < shrinks):
+    if relation == "others" and not metric.average_value and (high > grows or low < shrinks):
         yield _finding(
             metric,
             "SimulationRunsAway",

@@ -256,6 +256,10 @@ class Config(Section):
         default=True,
         description="Whether an HPA can ask for an exporter's gauge by its own name.",
     )
+    hpa_warnings: bool = Field(
+        default=True,
+        description="Whether HPAs are watched, and get Warning events if they cannot work.",
+    )
 
     @model_validator(mode="after")
     def _serves_something(self) -> Self:

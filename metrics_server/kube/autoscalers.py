@@ -11,7 +11,8 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
-from metrics_server.kube.labels import MAX_REQUIREMENTS, Operator, Requirement, Selector
+from metrics_server.kube.label_selectors import LabelSelector
+from metrics_server.kube.labels import MAX_REQUIREMENTS, Selector
 
 MetricType = Literal["External", "Pods", "Object"]
 
@@ -88,20 +89,9 @@ class _Reference(Struct):
     name: str = ""
 
 
-class _Expression(Struct):
-    key: str
-    operator: str
-    values: list[str] | None = None
-
-
-class _LabelSelector(Struct, rename="camel"):
-    match_labels: dict[str, str] | None = None
-    match_expressions: list[_Expression] | None = None
-
-
 class _Identifier(Struct):
     name: str = ""
-    selector: _LabelSelector | None = None
+    selector: LabelSelector | None = None
 
 
 class _Target(Struct, rename="camel"):
@@ -155,12 +145,6 @@ class _Object(Struct):
 
 _decode_object = msgspec.json.Decoder(_Object).decode
 _decode_identity = msgspec.json.Decoder(_Identified).decode
-_OPERATORS: dict[str, Operator] = {
-    "In": "in",
-    "NotIn": "notin",
-    "Exists": "exists",
-    "DoesNotExist": "!",
-}
 
 
 def autoscaler_decoder(
@@ -216,7 +200,7 @@ def _metric(kind: MetricType, source: _Source, *, read: bool) -> AutoscalerMetri
     return AutoscalerMetric(
         type=kind,
         name=source.metric.name,
-        selector=_selector(source.metric.selector or _LabelSelector()),
+        selector=_selector(source.metric.selector),
         target_type=target.type,
         value="" if target.value is None else str(target.value),
         average_value="" if target.average_value is None else str(target.average_value),
@@ -229,26 +213,11 @@ def _named(reference: _Reference) -> str:
     return f"{reference.kind}/{reference.name}"
 
 
-def _selector(found: _LabelSelector) -> Selector:
-    """Convert a meta/v1 LabelSelector.
-
-    Raises:
-        ValueError: an operator is unknown or lacks values, or there are too many requirements.
-    """
-    requirements = {
-        Requirement(key, "=", (value,)) for key, value in (found.match_labels or {}).items()
-    } | {_requirement(one) for one in found.match_expressions or ()}
-    if len(requirements) > MAX_REQUIREMENTS:
-        raise ValueError(f"more than {MAX_REQUIREMENTS} requirements")
-    return Selector(tuple(sorted(requirements)))
-
-
-def _requirement(found: _Expression) -> Requirement:
-    operator = _OPERATORS.get(found.operator)
-    values = tuple(sorted(set(found.values or ())))
-    if operator is None or bool(values) is not (operator in ("in", "notin")):
-        raise ValueError(f'"{found.operator}" is not an operator of {len(values)} values')
-    return Requirement(found.key, operator, values)
+def _selector(found: LabelSelector | None) -> Selector:
+    selector = found.parsed() if found else Selector()
+    if len(selector.requirements) > MAX_REQUIREMENTS:
+        raise ValueError(f"a selector has more than {MAX_REQUIREMENTS} requirements")
+    return selector
 
 
 def _bytes(metric: AutoscalerMetric) -> int:

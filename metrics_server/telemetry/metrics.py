@@ -5,7 +5,7 @@ from functools import cache
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from metrics_server import __version__
@@ -201,6 +201,10 @@ class Monitor:
         for kind, size in sizes.items():
             objects.labels(kind).set_function(size)
 
+    def follow_hpa_findings(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        """Report how many findings about HPAs there are, by reason."""
+        self._registry.register(_FindingCollector(counts))
+
     def follow_log(self, dropped: Callable[[], int]) -> None:
         """Report how many log lines were dropped."""
         self._registry.register(_LogCollector(dropped))
@@ -248,6 +252,21 @@ class _LogCollector(Collector):
             "Log lines dropped because nobody read them.",
             value=self._dropped(),
         )
+
+
+class _FindingCollector(Collector):
+    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
+        self._counts = counts
+
+    def collect(self) -> Iterable[GaugeMetricFamily]:
+        family = GaugeMetricFamily(
+            f"{_PREFIX}_hpa_findings",
+            "What is wrong with HPAs now, by the reason of their Warning events.",
+            labels=("reason",),
+        )
+        for reason, count in self._counts().items():
+            family.add_metric((reason,), count)
+        yield family
 
 
 class _WatchCollector(Collector):

@@ -56,8 +56,8 @@ async def providing(
     urls: tuple[str, ...],
     rules: Rules,
     monitor: Monitor,
-) -> AsyncIterator[tuple[MetricsProvider, Mapping[str, Watch]]]:
-    """A provider, and the watches it depends on.
+) -> AsyncIterator[tuple[MetricsProvider, WatchedPods | PodStores, Mapping[str, Watch]]]:
+    """A provider, the pods that it measures, and the watches it depends on.
 
     Args:
         client: of the Kubernetes API.
@@ -97,7 +97,7 @@ async def providing(
                 "answers": provider.__len__,
             }
         )
-        yield provider, {**pod_watches, **endpoint_watches}
+        yield provider, pods, {**pod_watches, **endpoint_watches}
 
 
 def check_exporters(config: ExportersConfig, urls: Sequence[str]) -> None:

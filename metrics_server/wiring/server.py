@@ -22,6 +22,7 @@ from metrics_server.config.options import ServeOptions
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.http.listener import listening
+from metrics_server.kube.autoscalers import Autoscaler
 from metrics_server.kube.client import KubernetesClient, connect
 from metrics_server.kube.reflector import Reflector
 from metrics_server.kube.workloads import Workloads
@@ -29,6 +30,7 @@ from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.rules.model import Rules
 from metrics_server.telemetry import logs
 from metrics_server.telemetry.metrics import Monitor
+from metrics_server.wiring.advising import advising
 from metrics_server.wiring.metrics import Watch, check_exporters, providing
 from metrics_server.wiring.security import certificates, trust
 
@@ -97,7 +99,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         stack.push_async_callback(client.close)
         served = await certificates(options, config.certificates, client, monitor)
         trusted = await trust(options, client, served.tls, monitor)
-        provider, measured = await stack.enter_async_context(
+        provider, pods, measured = await stack.enter_async_context(
             providing(client, config, options.exporters, rules, monitor)
         )
         watches: dict[str, Watched] = {**measured}
@@ -109,7 +111,18 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         if trusted.run is not None:
             kept_up["follow-trust-files"] = trusted.run
         tasks = [await stack.enter_async_context(background(*one)) for one in kept_up.items()]
-        monitor.follow_watches({name: _restarts(watch) for name, watch in watches.items()})
+        advised: Mapping[str, Watched] = {}
+        if config.hpa_warnings:
+            advice = advising(
+                client, config, rules, pods=pods, pod_watches=measured.values(), monitor=monitor
+            )
+            advised = advice.watches
+            optional = {f"watch-{name}": watch.run for name, watch in advised.items()}
+            for one in {**optional, "check-hpas": advice.run}.items():
+                await stack.enter_async_context(background(*one))
+        monitor.follow_watches(
+            {name: _restarts(watch) for name, watch in {**watches, **advised}.items()}
+        )
         apis = _apis(config, client, provider, rules, monitor)
         app = App(
             admit=trusted.guard,
@@ -155,7 +168,7 @@ def _apis(
     return apis
 
 
-Watched = Watch | Reflector[ConfigMap]
+Watched = Watch | Reflector[ConfigMap] | Reflector[Autoscaler]
 
 
 def _runs(task: asyncio.Task[None]) -> HealthCheck:

@@ -179,9 +179,9 @@ def rule_sum() -> Setup:
             (
                 "External metric gpu_utilization is a mean over pods, but its target is an "
                 "AverageValue. The HPA computes ceil(mean / target), whatever the number of pods: "
-                "at the target itself, any number of pods becomes ceil(70 / 70) = 1, so the workload "
-                'shrinks as it gets busy. Use target: {type: Value, value: "70"}, or the metric '
-                "gpu_utilization_sum with this target, or a metric of type: Pods."
+                "at the target itself, any number of pods becomes ceil(70 / 70) = 1, so the "
+                'workload shrinks as it gets busy. Use target: {type: Value, value: "70"}, or the '
+                "metric gpu_utilization_sum with this target, or a metric of type: Pods."
             ),
         ),
         (
@@ -213,7 +213,8 @@ def rule_sum() -> Setup:
             setup(),
             (
                 "has a target of type: Value with the field averageValue. For Object metrics the "
-                "HPA goes by the type, finds no number in the field of that type, and does not scale."
+                "HPA goes by the type, finds no number in the field of that type, and does not "
+                "scale."
             ),
         ),
         (
@@ -401,7 +402,6 @@ def test_targets_that_a_simulated_value_is_always_above(amount: str, expected: s
             "gpu_utilization_sum",
             target=f'target: {{type: AverageValue, averageValue: "{amount}"}}',
         ),
-        object_metric(target=f'target: {{type: Value, value: "{amount}"}}'),
     ):
         found = check(hpa(metrics), OWN, SIMULATING)
         assert reasons(found) == ([expected] if expected else [])
@@ -421,8 +421,8 @@ LOW = 'target: {type: Value, value: "40"}'
         external("DCGM_FI_PROF_SM_ACTIVE", target='target: {type: Value, value: "400m"}'),
         # One value for each pod, or none.
         '- {type: Pods, pods: {metric: {name: gpu_utilization}, target: {averageValue: "40"}}}',
-        # It is not known whose pods the object has.
-        object_metric(target=LOW, described="{kind: Service, name: inference}"),
+        # It has no labels that would mark it.
+        object_metric(target=LOW),
     ],
 )
 def test_what_is_never_simulated(metrics: str) -> None:

@@ -119,6 +119,7 @@ def _own_metrics() -> Rows:
     monitor = Monitor(registry)
     monitor.follow_watches({"pods": lambda: 0})
     monitor.follow_sizes({"pods": lambda: 0})
+    monitor.follow_hpa_findings(dict)
     monitor.follow_log(lambda: 0)
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name

@@ -309,6 +309,7 @@ def known_metrics() -> set[str]:
     monitor.answered("external", "gpu_utilization", 200, 0.1)
     monitor.follow_watches({"pods": lambda: 0})
     monitor.follow_sizes({"pods": lambda: 0})
+    monitor.follow_hpa_findings(dict)
     for family in registry.collect():
         names.add(f"{family.name}_total" if family.type == "counter" else family.name)
         names |= {sample.name for sample in family.samples}

@@ -57,6 +57,7 @@ SERVICES = Resource("", "v1", "services", "Service", ("svc",))
 AUTOSCALERS = Resource(
     "autoscaling", "v2", "horizontalpodautoscalers", "HorizontalPodAutoscaler", ("hpa",)
 )
+EVENTS = Resource("", "v1", "events", "Event", ("ev",))
 SECRETS = Resource("", "v1", "secrets", "Secret")
 API_SERVICES = Resource(
     "apiregistration.k8s.io", "v1", "apiservices", "APIService", namespaced=False
@@ -65,6 +66,7 @@ RESOURCES = (
     PODS,
     NODES,
     CONFIG_MAPS,
+    EVENTS,
     SECRETS,
     ENDPOINT_SLICES,
     DEPLOYMENTS,

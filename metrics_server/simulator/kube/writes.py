@@ -1,10 +1,13 @@
 """Writes to the Kubernetes API: create, update, JSON merge patch (RFC 7386) and delete."""
 
+from secrets import token_hex
+
 import msgspec
 from aiohttp import web
 
 from metrics_server.simulator.kube.objects import (
     API_SERVICES,
+    EVENTS,
     SECRETS,
     Json,
     Object,
@@ -15,7 +18,7 @@ from metrics_server.simulator.kube.objects import (
 from metrics_server.simulator.kube.statuses import StatusDetails, StatusError
 
 # Only the owner of the API changes the others, as their controllers would.
-WRITABLE = (SECRETS, API_SERVICES)
+WRITABLE = (SECRETS, API_SERVICES, EVENTS)
 
 _MERGE_PATCH = "application/merge-patch+json"
 
@@ -78,6 +81,8 @@ def _existing(store: ObjectStore, resource: Resource, namespace: str, name: str)
 def _created(store: ObjectStore, resource: Resource, namespace: str, obj: Object) -> Object:
     meta = metadata(obj)
     name = str(meta.get("name", ""))
+    if not name and (prefix := meta.get("generateName")):
+        name = meta["name"] = f"{prefix}{token_hex(3)}"
     if not name:
         raise _invalid(
             resource, name, "metadata.name: Required value: name or generateName is required"
@@ -151,6 +156,8 @@ def _merged(target: Object, patch: Object) -> Object:
 
 
 def _validate(resource: Resource, name: str, obj: Object) -> None:
+    if resource == EVENTS:
+        _validate_event(name, obj)
     spec = obj.get("spec")
     if resource != API_SERVICES or not isinstance(spec, dict):
         return
@@ -161,6 +168,15 @@ def _validate(resource: Resource, name: str, obj: Object) -> None:
             "spec.insecureSkipTLSVerify: Invalid value: true: may not be true if caBundle is "
             "present",
         )
+
+
+def _validate_event(name: str, obj: Object) -> None:
+    """The namespaces must agree; that of a cluster-scoped object is "default"."""
+    involved = obj.get("involvedObject")
+    of_object = str(involved.get("namespace", "")) if isinstance(involved, dict) else ""
+    if metadata(obj)["namespace"] != (of_object or "default"):
+        what = f'Invalid value: "{of_object}": does not match event.namespace'
+        raise _invalid(EVENTS, name, f"involvedObject.namespace: {what}")
 
 
 def _invalid(resource: Resource, name: str, what: str) -> StatusError:

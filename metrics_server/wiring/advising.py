@@ -1,0 +1,86 @@
+"""The part of the server that warns about HPAs that cannot work, built from the configuration."""
+
+from collections.abc import Callable, Collection, Coroutine, Mapping
+
+from msgspec import Struct
+
+from metrics_server.advising.findings import Setup
+from metrics_server.advising.names import MetricNames
+from metrics_server.advising.watcher import Pods, Watcher
+from metrics_server.config.sections import Config
+from metrics_server.kube.autoscalers import Autoscaler, MetricType, autoscaler_decoder
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.events import Events
+from metrics_server.kube.reflector import Reflector
+from metrics_server.measuring.fallback import Simulated
+from metrics_server.rules.model import Rules
+from metrics_server.telemetry.metrics import Monitor
+from metrics_server.wiring.metrics import Watch
+
+_GROUP = "/apis/autoscaling/v2"
+
+
+class Advising(Struct, frozen=True):
+    """What warns about HPAs. The server works without it, so no health check depends on it.
+
+    Attributes:
+        watches: what keeps the HPAs in sync with the cluster.
+        run: checks them.
+    """
+
+    watches: Mapping[str, Reflector[Autoscaler]]
+    run: Callable[[], Coroutine[object, object, None]]
+
+
+def advising(
+    client: KubernetesClient,
+    config: Config,
+    rules: Rules,
+    *,
+    pods: Pods,
+    pod_watches: Collection[Watch],
+    monitor: Monitor,
+) -> Advising:
+    """Return what warns about HPAs.
+
+    Args:
+        client: of the Kubernetes API.
+        config: the configuration file.
+        rules: the metrics that are served.
+        pods: the pods of the cluster.
+        pod_watches: what keeps them in sync.
+        monitor: reports how many findings there are.
+    """
+    names = MetricNames(rules)
+    types: set[MetricType] = set()
+    if config.external_metrics:
+        types.add("External")
+    if config.custom_metrics:
+        types |= {"Pods", "Object"}
+    fallback = config.fallback
+    setup = Setup(
+        names=names,
+        types=types,
+        fallback=fallback.chain,
+        last_known_max_age=fallback.last_known_max_age,
+        simulated=Simulated(fallback.simulated.base, fallback.simulated.spread),
+    )
+    watcher = Watcher(setup, pods, Events(client))
+    monitor.follow_hpa_findings(watcher.counts)
+    decode = autoscaler_decoder(names.may_be_meant)
+
+    def watch(path: str) -> Reflector[Autoscaler]:
+        # In pages, as a large cluster may have thousands.
+        return Reflector(client, path, decode, watcher.store(), first_version="")
+
+    async def run() -> None:
+        for one in pod_watches:
+            await one.synced.wait()
+        await watcher.run()
+
+    resource = "horizontalpodautoscalers"
+    watches = {
+        f"{resource}-{name}": watch(f"{_GROUP}/namespaces/{name}/{resource}")
+        for name in config.pods.namespaces
+    } or {resource: watch(f"{_GROUP}/{resource}")}
+    return Advising(watches, run)
