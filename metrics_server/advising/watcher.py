@@ -19,7 +19,7 @@ from metrics_server.advising.findings import Finding, Reason, Setup
 from metrics_server.advising.store import AutoscalerStore, Key
 from metrics_server.errors import RequestError
 from metrics_server.kube.autoscalers import Autoscaler
-from metrics_server.kube.events import Events, Regarding
+from metrics_server.kube.events import Regarding
 from metrics_server.kube.pods import Pod
 
 _PERIOD_SECONDS = 120.0
@@ -31,6 +31,14 @@ _FEW_PODS = 2000
 _SHARE = 0.05
 # Between events, so that many at once are no burden for the Kubernetes API.
 _EVENT_SECONDS = 0.1
+
+
+class Emitter(Protocol):
+    """The method of `kube.events.Events` that is needed here."""
+
+    async def warn(self, regarding: Regarding, reason: str, message: str) -> bool:
+        """Emit a Warning event; return whether it is emitted."""
+        ...
 
 
 class Pods(Protocol):
@@ -75,7 +83,7 @@ class Watcher:
         self,
         setup: Setup,
         pods: Pods,
-        events: Events,
+        events: Emitter,
         *,
         period: float = _PERIOD_SECONDS,
         lasting: float = _LASTING_SECONDS,
@@ -113,17 +121,18 @@ class Watcher:
         """Check HPAs until cancelled."""
         due = self._clock() + self._period
         while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(max(0, due - self._clock())):
-                    await self._wake.wait()
-            self._wake.clear()
             if self._clock() >= due:
                 due = self._clock() + self._period
                 self._changed |= dict.fromkeys(key for one in self._stores for key in one)
-            while self._changed:
+            if self._changed:
                 key = next(iter(self._changed))
                 del self._changed[key]
                 await self.look(key)
+            else:
+                self._wake.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(due - self._clock()):
+                        await self._wake.wait()
 
     async def look(self, key: Key) -> None:
         """Check one HPA, and emit an event for each new finding."""

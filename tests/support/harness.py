@@ -296,6 +296,8 @@ async def cluster(
     config: Config | None = None,
     exporters: Sequence[str] = (),
     tokens: Mapping[str, Caller] | None = None,
+    *,
+    forbidden: Sequence[str] = (),
 ) -> AsyncIterator[Cluster]:
     """A server that knows all that there is in its cluster, for as long as the context.
 
@@ -305,9 +307,12 @@ async def cluster(
         config: of the server; `configuration()` if None.
         exporters: the values of --exporter.
         tokens: whom each bearer token stands for.
+        forbidden: parts of paths of the Kubernetes API that the server may not use.
     """
     async with AsyncExitStack() as stack:
         api, authority = await stack.enter_async_context(kubernetes_api())
+        for path in forbidden:
+            api.faults.forbid(path)
         trust = SimulatedTrust(api, tokens)
         for obj in pods:
             api.apply(PODS, obj)
