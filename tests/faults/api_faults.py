@@ -12,6 +12,7 @@ PATHS = frozenset(
         "/api/v1/pods",
         "/apis/discovery.k8s.io/v1/endpointslices",
         "/api/v1/namespaces/kube-system/configmaps",
+        "/apis/autoscaling/v2/horizontalpodautoscalers",
     }
 )
 RETRY_AFTER = 7

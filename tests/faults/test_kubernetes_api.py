@@ -119,7 +119,7 @@ async def test_while_it_runs(
         await once_synced([*server.synced.values()])
         await eventually(lambda: ask(client), lambda answer: answer == "50")
         watching = await eventually(
-            _awaited(lambda: behind.api.open_watches), lambda open_watches: open_watches == 3
+            _awaited(lambda: behind.api.open_watches), lambda open_watches: open_watches == len(PATHS)
         )
         # Each watch has lasted, so that what ends it now is no sign of a fault by itself.
         await eventually(_awaited(lambda: behind.proxy.watched), lambda paths: paths == PATHS)
@@ -208,7 +208,7 @@ async def test_a_start_that_succeeds(
                 await eventually(lambda: ask(client), lambda answer: answer == fault.at_start)
                 if fault.at_start == UNKNOWN:
                     # Not for ever without a word, and not at each attempt.
-                    await eventually(_awaited(lambda: len(timing.waits)), lambda n: n >= 6)
+                    await eventually(_awaited(lambda: len(timing.waits)), lambda n: n >= 8)
                     assert log.by_path("lost contact")["/api/v1/pods"] == 1
                     ready = await client.ask("/readyz")
                     assert ready.status == 500
