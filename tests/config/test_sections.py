@@ -91,8 +91,9 @@ fallback:
     assert lines[0] == f"{path}:"
     assert sorted(line.strip() for line in lines[1:]) == [
         (
-            "exporter: unknown setting; the settings here are: exporters, pods, fallback, "
-            "certificates, rules, dialects, gauges"
+            "exporter: unknown setting; the settings here are: externalMetrics, "
+            "customMetrics, exporters, pods, fallback, certificates, rules, dialects, gauges, "
+            "hpaWarnings"
         ),
         "exporters.maxAge: 'soon' is not a duration; write it as 2s, 500ms or 1m30s",
         "exporters.services.0.name: Field required",

@@ -119,7 +119,8 @@ async def test_while_it_runs(
         await once_synced([*server.synced.values()])
         await eventually(lambda: ask(client), lambda answer: answer == "50")
         watching = await eventually(
-            _awaited(lambda: behind.api.open_watches), lambda open_watches: open_watches == len(PATHS)
+            _awaited(lambda: behind.api.open_watches),
+            lambda open_watches: open_watches == len(PATHS),
         )
         # Each watch has lasted, so that what ends it now is no sign of a fault by itself.
         await eventually(_awaited(lambda: behind.proxy.watched), lambda paths: paths == PATHS)
