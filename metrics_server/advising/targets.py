@@ -55,6 +55,7 @@ def target_findings(
         yield mistyped(metric, rule, setup, passing=relation == "none")
     elif (
         metric.type == "External"
+        and used == rule.target
         and setup.simulates
         and rule.unit == "percent"
         and rule.over_gpus != "sum"
@@ -62,7 +63,7 @@ def target_findings(
         amount = metric.average_value or metric.value
         target = _positive(amount)
         if target is not None and hpa.max_replicas > hpa.min_replicas:
-            yield from _simulation(metric, setup, target, printable(amount, _MAX_SHOWN), relation)
+            yield from _simulation(metric, setup, target, relation)
 
 
 def _used(metric: AutoscalerMetric) -> TargetType | None:
@@ -134,7 +135,7 @@ def _sum_under_value(
 
 
 def _simulation(
-    metric: AutoscalerMetric, setup: Setup, target: float, shown: str, relation: Relation
+    metric: AutoscalerMetric, setup: Setup, target: float, relation: Relation
 ) -> Iterator[Finding]:
     """Check what a simulated value would do.
 
@@ -143,7 +144,11 @@ def _simulation(
     """
     low, high = setup.simulated.base, setup.simulated.base + setup.simulated.spread
     grows, shrinks = target * (1 + _TOLERANCE), target * (1 - _TOLERANCE)
-    answers = f"the server answers with a simulated value from {low:g} to {high:g} {setup.since}"
+    shown = printable(metric.average_value or metric.value, _MAX_SHOWN)
+    each = " for each pod" if metric.average_value else ""
+    answers = (
+        f"the server answers with a simulated value from {low:g} to {high:g}{each} {setup.since}"
+    )
     if relation == "others" and not metric.average_value and (high > grows or low < shrinks):
         yield _finding(
             metric,

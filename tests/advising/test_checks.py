@@ -405,6 +405,8 @@ def test_targets_that_a_simulated_value_is_always_above(amount: str, expected: s
     ):
         found = check(hpa(metrics), OWN, SIMULATING)
         assert reasons(found) == ([expected] if expected else [])
+        each = "to 90 for each pod once" in "".join(one.message for one in found)
+        assert each is (expected is not None and "_sum" in metrics)
         assert check(hpa(metrics), OWN, setup()) == ()
         # There is nowhere to scale to.
         assert check(hpa(metrics, minReplicas=3, maxReplicas=3), OWN, SIMULATING) == ()
@@ -446,9 +448,13 @@ def test_a_simulated_value_of_other_pods_runs_away() -> None:
     (found,) = check(asking, frontend, SIMULATING)
     assert found.reason == "SimulationRunsAway"
     assert "once its pods cannot be measured for 60 s" in found.message
-    # ceil(value / target) does not depend on the replicas.
-    once = hpa(external(target=AVERAGE), target="Deployment/frontend")
-    assert check(once, frontend, SIMULATING) == ()
+    # ceil(value / target) does not depend on the replicas; and a sum is not simulated in a range.
+    for metrics in (
+        external(target=AVERAGE),
+        external("gpu_utilization_sum", target=AVERAGE),
+        external("gpu_utilization_sum"),
+    ):
+        assert check(hpa(metrics, target="Deployment/frontend"), frontend, SIMULATING) == ()
 
 
 @pytest.mark.parametrize("target", [20, 40, 50, 54])
