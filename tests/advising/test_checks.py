@@ -19,6 +19,7 @@ from tests.support.simulation import Simulation
 SELECTOR = "selector: {matchLabels: {app: inference}}"
 VALUE = 'target: {type: Value, value: "70"}'
 AVERAGE = 'target: {type: AverageValue, averageValue: "70"}'
+LOW = 'target: {type: Value, value: "40"}'
 OWN = pods()
 SIMULATING = setup(fallback=("last-known", "simulated"))
 
@@ -273,6 +274,15 @@ def test_messages_say_what_why_and_what_to_do(metrics: str, config: Setup, words
             (),
             None,
         ),
+        # Only what a pod must have can be missing from all of them.
+        (
+            external(
+                selector="selector: {matchLabels: {app: typo}, matchExpressions: "
+                "[{key: UUID, operator: DoesNotExist}]}"
+            ),
+            (),
+            "SelectorMatchesNoPods",
+        ),
         # Pods without a GPU match, or pods that have finished: no error about the selector.
         (
             external(selector="selector: {matchLabels: {app: web}}"),
@@ -348,6 +358,9 @@ def test_a_scale_target_whose_pods_are_not_known_by_name() -> None:
     assert reasons(check(wrong, groups, setup())) == ["MeanUnderAverageValue"]
     narrowed = hpa(pods_metric(selector=selector), target=target)
     assert reasons(check(narrowed, groups, setup())) == ["SelectorOfPodsMetric"]
+    assert check(hpa(pods_metric(), target=target), groups, setup()) == ()
+    low = hpa(external(selector=selector, target=LOW), target=target)
+    assert check(low, groups, SIMULATING) == ()
 
 
 @pytest.mark.parametrize("name", ["gpu_utilization", "gpu_utilization_sum"])
@@ -412,9 +425,6 @@ def test_targets_that_a_simulated_value_is_always_above(amount: str, expected: s
         assert check(hpa(metrics, minReplicas=3, maxReplicas=3), OWN, SIMULATING) == ()
 
 
-LOW = 'target: {type: Value, value: "40"}'
-
-
 @pytest.mark.parametrize(
     "metrics",
     [
@@ -430,6 +440,16 @@ LOW = 'target: {type: Value, value: "40"}'
 def test_what_is_never_simulated(metrics: str) -> None:
     """No finding where no simulated value comes, or what it does is not known."""
     assert check(hpa(metrics), OWN, SIMULATING) == ()
+
+
+def test_a_low_target_of_own_pods_and_others() -> None:
+    """What the simulation does then depends on both; pods that are not measured do not count."""
+    others = pods("Deployment/other", {"app": "inference"})
+    found = check(hpa(external(target=LOW)), (*OWN, *others), SIMULATING)
+    assert reasons(found) == ["SelectorMatchesOtherWorkloads"]
+    beside = pods("Deployment/web", {"app": "inference"}, gpus=0)
+    found = check(hpa(external(target=LOW)), (*OWN, *beside), SIMULATING)
+    assert reasons(found) == ["SimulationScalesUp"]
 
 
 def test_a_simulated_value_that_is_always_below_the_target() -> None:
