@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from metrics_server.kube.autoscalers import Autoscaler, AutoscalerMetric, autoscaler_decoder
 from metrics_server.kube.labels import parse_selector
 from metrics_server.simulator.kube.objects import Json, Object
+from tests.kube.conftest import Recording
 
 decode = autoscaler_decoder(lambda _: True)
 
@@ -117,6 +118,17 @@ def test_an_hpa_is_read() -> None:
         bytes=found.bytes,
     )
     assert decoded(manifest()).min_replicas == 1
+
+
+def test_a_recorded_hpa_is_read(recording: Recording) -> None:
+    """One of a real API server, with its status and managed fields."""
+    found = decoded(msgspec.to_builtins(recording("hpa-inference"))["response"]["body"])
+    selector = parse_selector("app=inference,!canary,tier in (accel,gpu),x notin (a,b)")
+    assert (found.namespace, found.target) == ("default", "Deployment/inference")
+    assert (found.min_replicas, found.max_replicas, found.current_replicas) == (1, 6, 6)
+    assert found.metrics == (
+        AutoscalerMetric("External", "gpu_utilization", selector, "Value", value="75", read=True),
+    )
 
 
 def test_only_the_metrics_that_are_wanted_are_kept() -> None:
