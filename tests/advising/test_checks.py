@@ -348,6 +348,14 @@ def test_no_pods_at_all_are_not_reported(metrics: str) -> None:
     assert check(hpa(metrics), OWN, setup())
 
 
+def test_a_selector_of_a_pods_metric_while_the_workload_has_no_pods() -> None:
+    """Whether it leaves any out is not known before they are there."""
+    narrowed = hpa(pods_metric(selector="selector: {matchLabels: {app: other}}"))
+    others = pods("Deployment/other")
+    assert check(narrowed, others, setup()) == ()
+    assert reasons(check(narrowed, (*OWN, *others), setup())) == ["SelectorOfPodsMetric"]
+
+
 def test_a_scale_target_whose_pods_are_not_known_by_name() -> None:
     """The pods of a LeaderWorkerSet belong to StatefulSets: nothing is said of whose they are."""
     groups = (*pods("StatefulSet/llm", {"lws": "llm"}), *pods("StatefulSet/llm-0", {"lws": "llm"}))
