@@ -168,6 +168,15 @@ async def test_a_finding_stays_the_same_while_its_workload_sleeps(stage: Stage) 
     assert stage.events.reasons == ["MeanUnderAverageValue"]
 
 
+async def test_what_no_longer_may_pass_is_reported_at_once(stage: Stage) -> None:
+    """Without pods it is not known whose the metric is."""
+    awake, stage.listed = stage.listed, ()
+    stage.apply(MEAN)
+    assert await stage.look() == []
+    stage.listed = awake
+    assert await stage.look(after=1) == ["MeanUnderAverageValue"]
+
+
 async def test_nothing_is_concluded_from_pods_that_are_not_known(stage: Stage) -> None:
     """What was found before still holds, and nothing is added."""
     stage.apply(MEAN)
