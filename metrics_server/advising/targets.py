@@ -87,9 +87,8 @@ def _mismatched(metric: AutoscalerMetric) -> Finding:
         metric,
         "TargetTypeMismatch",
         f"has a target of type: {printable(metric.target_type, _MAX_SHOWN)} with the field {has}. "
-        "For Object metrics the HPA goes by the type, finds no number in the field of that type, "
-        "and does not scale. Let type and field agree: value for Value, averageValue for "
-        "AverageValue",
+        "For Object metrics the HPA reads only the field of that type, which is not set, so it "
+        "does not scale. Let type and field agree: value for Value, averageValue for AverageValue",
     )
 
 
@@ -143,6 +142,9 @@ def _simulation(
     (`measuring.fallback`). For other pods it stays the same, however far the HPA scales.
     """
     low, high = setup.simulated.base, setup.simulated.base + setup.simulated.spread
+    pods_metric = ""
+    if "Pods" in setup.types:
+        pods_metric = ", or a metric of type: Pods, which is never simulated"
     grows, shrinks = target * (1 + _TOLERANCE), target * (1 - _TOLERANCE)
     shown = printable(metric.average_value or metric.value, _MAX_SHOWN)
     each = " for each pod" if metric.average_value else ""
@@ -163,7 +165,7 @@ def _simulation(
             "SimulationScalesUp",
             f"has a target of {shown}. But {answers}, which is always above that, so each such "
             f"outage scales the workload up once, to at most ceil(replicas x {high:g} / {shown}), "
-            f"and never down. Use a target of {low:g} or more. {_NO_SIMULATION}",
+            f"and never down. Use a target of {low:g} or more{pods_metric}. {_NO_SIMULATION}",
         )
     elif relation == "own" and high < shrinks:
         yield _finding(

@@ -214,8 +214,7 @@ def rule_sum() -> Setup:
             setup(),
             (
                 "has a target of type: Value with the field averageValue. For Object metrics the "
-                "HPA goes by the type, finds no number in the field of that type, and does not "
-                "scale."
+                "HPA reads only the field of that type, which is not set, so it does not scale."
             ),
         ),
         (
@@ -426,6 +425,7 @@ def test_targets_that_a_simulated_value_is_always_above(amount: str, expected: s
     ):
         found = check(hpa(metrics), OWN, SIMULATING)
         assert reasons(found) == ([expected] if expected else [])
+        assert ("type: Pods, which" in "".join(one.message for one in found)) is bool(expected)
         each = "to 90 for each pod once" in "".join(one.message for one in found)
         assert each is (expected is not None and "_sum" in metrics)
         assert check(hpa(metrics), OWN, setup()) == ()
