@@ -220,7 +220,7 @@ def _workload(meta: _Metadata) -> str:
     if owner.kind == "ReplicaSet":
         for label, kind in _HASHES.items():
             suffix = f"-{(meta.labels or {}).get(label, '')}"
-            if suffix != "-" and owner.name.endswith(suffix):
+            if owner.name.endswith(suffix):
                 return _shared(f"{kind}/{owner.name.removesuffix(suffix)}")
     return _shared(f"{owner.kind}/{owner.name}")
 

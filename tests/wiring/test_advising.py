@@ -2,13 +2,22 @@
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 import msgspec
 from msgspec import Struct
 from structlog.testing import capture_logs
 
+from metrics_server.common.tasks import background
+from metrics_server.config.rules import rules_in_force
+from metrics_server.kube.freshness import WatchedPods
+from metrics_server.kube.pod_stores import PodStore
+from metrics_server.kube.pods import pod_decoder
+from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import AUTOSCALERS, EVENTS, Json, Object
+from metrics_server.simulator.kube.objects import AUTOSCALERS, EVENTS, PODS, Json, Object
+from metrics_server.telemetry.metrics import Monitor
+from metrics_server.wiring.advising import advising
 from metrics_server.wiring.server import running
 from tests.support.harness import (
     Answer,
@@ -19,6 +28,7 @@ from tests.support.harness import (
     page,
     pod,
 )
+from tests.support.kubernetes import kubernetes
 from tests.support.waiting import until
 
 PAGES = {"gpu-0": page({("default", "a"): [40]})}
@@ -191,6 +201,29 @@ async def test_only_the_namespaces_that_are_watched_are_checked() -> None:
         assert paths == {
             f"/apis/autoscaling/v2/namespaces/{name}/horizontalpodautoscalers" for name in found
         }
+
+
+async def test_hpas_are_checked_as_soon_as_the_pods_are_known(
+    tmp_path: Path, monitor: Monitor
+) -> None:
+    """The HPAs of a large cluster are listed long before its pods."""
+    async with kubernetes(tmp_path) as (api, client), AsyncExitStack() as stack:
+        api.apply(AUTOSCALERS, hpa("gpu_utilization", MEAN))
+        api.apply(PODS, pod("a"))
+        store = PodStore()
+        reflector = Reflector(client, "/api/v1/pods", pod_decoder(), store)
+        pods = WatchedPods(store, reflector)
+        rules = rules_in_force((), gauges=True)
+        made = advising(
+            client, configuration(), rules, pods=pods, pod_watches=[reflector], monitor=monitor
+        )
+        (watch,) = made.watches.values()
+        for number, run in enumerate((watch.run, made.run)):
+            await stack.enter_async_context(background(f"task-{number}", run))
+        await until(lambda: watch.synced.is_set())
+        assert events(api) == []
+        await stack.enter_async_context(background("pods", reflector.run))
+        await until(lambda: events(api))
 
 
 async def test_an_api_that_is_off_has_no_findings() -> None:
