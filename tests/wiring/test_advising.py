@@ -220,7 +220,7 @@ async def test_hpas_are_checked_as_soon_as_the_pods_are_known(
         (watch,) = made.watches.values()
         for number, run in enumerate((watch.run, made.run)):
             await stack.enter_async_context(background(f"task-{number}", run))
-        await until(lambda: watch.synced.is_set())
+        await until(watch.synced.is_set)
         assert events(api) == []
         await stack.enter_async_context(background("pods", reflector.run))
         await until(lambda: events(api))
