@@ -5,6 +5,7 @@ from aiohttp import web
 
 from metrics_server.simulator.kube.objects import (
     API_SERVICES,
+    CONFIG_MAPS,
     SECRETS,
     Json,
     Object,
@@ -15,7 +16,7 @@ from metrics_server.simulator.kube.objects import (
 from metrics_server.simulator.kube.statuses import StatusDetails, StatusError
 
 # Only the owner of the API changes the others, as their controllers would.
-WRITABLE = (SECRETS, API_SERVICES)
+WRITABLE = (SECRETS, CONFIG_MAPS, API_SERVICES)
 
 _MERGE_PATCH = "application/merge-patch+json"
 
@@ -96,7 +97,7 @@ def _updated(store: ObjectStore, resource: Resource, before: Object, after: Obje
     was, meta = metadata(before), metadata(after)
     name = str(was["name"])
     version = meta.get("resourceVersion")
-    if not version and resource != SECRETS:
+    if not version and resource not in (SECRETS, CONFIG_MAPS):
         raise _invalid(
             resource,
             name,
