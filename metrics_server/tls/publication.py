@@ -106,6 +106,7 @@ class Publication:
         try:
             await self._where.write(self._stored, bundle)
         except NoPlaceError as error:
+            self._is_failing = True
             self._leave(error)
             return False
         except KubernetesError as error:
