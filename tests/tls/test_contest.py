@@ -1,6 +1,6 @@
 """Another writer of a caBundle: it is noticed, named, reported, and not answered without end."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from metrics_server.simulator.kube.objects import (
     API_SERVICES,
     CONFIG_MAPS,
     SECRETS,
+    Json,
     Object,
     metadata,
 )
@@ -59,10 +60,13 @@ def overwrite(
     """Write a caBundle as another writer; an empty one is removed."""
     spec = {"caBundle": msgspec.to_builtins(bundle)} if bundle else {}
     changed = api_service(name, **spec)
+    field: Object = {"f:spec": {"f:caBundle": {}}}
     metadata(changed)["managedFields"] = [
+        # Both own a field that both have set to the same value.
+        *([_managed("zz-before", "2026-01-01T00:00:00Z", field)] if manager else []),
         _managed("kubectl", "2026-01-01T00:00:00Z", {"f:spec": {"f:service": {}}}),
         _managed("gpu-metrics-server", "2026-01-02T00:00:00Z", {"f:metadata": {}}),
-        _managed(manager, "2026-01-03T00:00:00Z", {"f:spec": {"f:caBundle": {}}}),
+        _managed(manager, "2026-01-03T00:00:00Z", field),
     ]
     api.apply(API_SERVICES, changed)
 
@@ -71,7 +75,7 @@ def _managed(manager: str, time: str, fields: Object) -> Object:
     return {"manager": manager, "operation": "Update", "time": time, "fieldsV1": fields}
 
 
-def warnings(logs: list[Mapping[str, object]]) -> list[Mapping[str, object]]:
+def warnings(logs: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
     """What was logged at level warning."""
     return [one for one in logs if one["log_level"] == "warning"]
 
@@ -253,7 +257,7 @@ async def test_an_apiservice_that_is_given_away_ends_the_contest(
     await replica.settle()
     overwrite(api)
     await replica.settle()
-    theirs = {"namespace": "keda", "name": "keda-operator-metrics-apiserver"}
+    theirs: Json = {"namespace": "keda", "name": "keda-operator-metrics-apiserver"}
     api.apply(API_SERVICES, api_service(service=theirs, caBundle="eA=="))
     await replica.settle()
     assert "overwrites" not in replica.error

@@ -1,6 +1,6 @@
 """Where the CA bundle is published, whatever happens in one of the places."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import timedelta
 
 import msgspec
@@ -10,9 +10,10 @@ from structlog.testing import capture_logs
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import API_SERVICES, CONFIG_MAPS, metadata
+from metrics_server.simulator.kube.objects import API_SERVICES, CONFIG_MAPS, Json, metadata
 from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS, ApiServiceBundle
 from metrics_server.tls.config_map import ConfigMapBundle
+from metrics_server.tls.places import BundlePlace
 from tests.support.certificates import (
     CONFIG_MAP,
     NAMESPACE,
@@ -28,12 +29,12 @@ from tests.support.certificates import (
 from tests.support.clock import WallClock
 
 BOTH = (EXTERNAL_METRICS, CUSTOM_METRICS)
-KEDAS = {"namespace": "keda", "name": "keda-operator-metrics-apiserver"}
+KEDAS: Json = {"namespace": "keda", "name": "keda-operator-metrics-apiserver"}
 
 Line = Mapping[str, object]
 
 
-def at_level(logs: list[Line], level: str) -> list[Line]:
+def at_level(logs: Sequence[Line], level: str) -> list[Line]:
     """The lines of a level."""
     return [one for one in logs if one["log_level"] == level]
 
@@ -176,7 +177,7 @@ async def test_no_bundle_is_written_over_a_newer_one(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
     """A replica that was slow does not take away what another has published meanwhile."""
-    places = (
+    places: tuple[BundlePlace, ...] = (
         ApiServiceBundle(client, EXTERNAL_METRICS, NAMESPACE, SERVICE),
         ConfigMapBundle(client, NAMESPACE, CONFIG_MAP),
     )
