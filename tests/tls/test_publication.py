@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
+from functools import partial
 
 import msgspec
 import pytest
@@ -13,7 +14,6 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import API_SERVICES, CONFIG_MAPS, Json, metadata
 from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS, ApiServiceBundle
 from metrics_server.tls.config_map import ConfigMapBundle
-from metrics_server.tls.places import BundlePlace
 from tests.support.certificates import (
     CONFIG_MAP,
     NAMESPACE,
@@ -177,16 +177,17 @@ async def test_no_bundle_is_written_over_a_newer_one(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
     """A replica that was slow does not take away what another has published meanwhile."""
-    places: tuple[BundlePlace, ...] = (
-        ApiServiceBundle(client, EXTERNAL_METRICS, NAMESPACE, SERVICE),
-        ConfigMapBundle(client, NAMESPACE, CONFIG_MAP),
-    )
-    before = [await place.read() for place in places]
+    api_service_bundle = ApiServiceBundle(client, EXTERNAL_METRICS, NAMESPACE, SERVICE)
+    config_map_bundle = ConfigMapBundle(client, NAMESPACE, CONFIG_MAP)
+    writes = [
+        partial(api_service_bundle.write, await api_service_bundle.read()),
+        partial(config_map_bundle.write, await config_map_bundle.read()),
+    ]
     api.apply(API_SERVICES, api_service(caBundle="eA=="))
     api.apply(CONFIG_MAPS, config_map(**{"ca.crt": "x"}))
-    for place, stored in zip(places, before, strict=True):
+    for write in writes:
         with pytest.raises(KubernetesError, match="has been modified") as raised:
-            await place.write(stored, b"old")
+            await write(b"old")
         assert raised.value.code == 409
     assert published(api) == in_config_map(api) == b"x"
 
