@@ -18,10 +18,12 @@ class HealthCheck(Struct, frozen=True):
     Attributes:
         name: what it is called in the output and in the path, such as "pods-synced".
         check: None if healthy, else what is wrong, as a phrase.
+        is_fatal: whether the endpoint fails with it; otherwise it is a warning, which is shown.
     """
 
     name: str
     check: Callable[[], str | None]
+    is_fatal: bool = True
 
 
 class HealthAnswer(Struct, frozen=True):
@@ -95,6 +97,8 @@ class HealthChecks:
                 wrong = check.check()
                 if wrong is None:
                     return HealthAnswer(200, "ok")
+                if not check.is_fatal:
+                    return HealthAnswer(200, f"ok, but: {wrong}\n")
                 return HealthAnswer(500, f"internal server error: {wrong}\n")
         known = ", ".join(check.name for check in self._checks[endpoint])
         return HealthAnswer(404, f'{endpoint} has no check "{name}"; it has: {known}\n')
@@ -109,6 +113,8 @@ class HealthChecks:
             wrong = check.check()
             if wrong is None:
                 lines.append(f"[+]{check.name} ok")
+            elif not check.is_fatal:
+                lines.append(f"[+]{check.name} ok, but: {wrong}")
             else:
                 is_well = False
                 lines.append(f"[-]{check.name} failed: {wrong}")

@@ -12,10 +12,10 @@ from metrics_server.commands import flags
 from metrics_server.commands.running import options_of
 from metrics_server.config.sections import CertificatesConfig
 from metrics_server.errors import ConfigurationError
+from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.pairs import utc_text, validity
 from metrics_server.tls.self_managed import names_of
-from metrics_server.tls.shared import API_SERVICE
 
 _DEFAULTS = CertificatesConfig()
 
@@ -24,7 +24,7 @@ class CertsOptions(Struct, frozen=True):
     """The flags of `certs`.
 
     Attributes:
-        service: the Service that the APIService names.
+        service: the Service that the APIServices name.
         namespace: its namespace.
         out: the folder to write to; created if it does not exist.
         days: how long the pair is valid.
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=flags.dns_label,
         default=_DEFAULTS.service,
         metavar="NAME",
-        help="the Service that the APIService names (default: %(default)s)",
+        help="the Service that the APIServices name (default: %(default)s)",
     )
     parser.add_argument(
         "--namespace",
@@ -110,6 +110,12 @@ def _what_to_do(options: CertsOptions, bundle: bytes, end: datetime) -> str:
     folder, namespace = options.out, options.namespace
     secret = f"{options.service}-tls"
     encoded = base64.b64encode(bundle).decode()
+    patches = "\n".join(
+        f"""\
+   kubectl patch apiservice {name} --type=merge \\
+     -p '{{"spec":{{"insecureSkipTLSVerify":null,"caBundle":"{encoded}"}}}}'"""
+        for name in (EXTERNAL_METRICS, CUSTOM_METRICS)
+    )
     days = (end - datetime.now(UTC)).days
     return f"""\
 Wrote {folder}/ca.crt, {folder}/tls.crt and {folder}/tls.key, valid until {utc_text(end)}.
@@ -118,10 +124,9 @@ Wrote {folder}/ca.crt, {folder}/tls.crt and {folder}/tls.key, valid until {utc_t
 
    kubectl -n {namespace} create secret tls {secret} --cert={folder}/tls.crt --key={folder}/tls.key
 
-2. Let kube-apiserver verify it:
+2. Let kube-apiserver verify it, by each of these APIServices that is installed:
 
-   kubectl patch apiservice {API_SERVICE} --type=merge \\
-     -p '{{"spec":{{"insecureSkipTLSVerify":null,"caBundle":"{encoded}"}}}}'
+{patches}
 
 3. Repeat this within {days} days, with another folder, the bundle first: nothing renews this pair.
    `serve --self-managed-certs` and cert-manager renew theirs.

@@ -62,7 +62,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--self-managed-certs",
         action="store_true",
-        help="issue and renew the certificate, and keep the APIService's caBundle up to date",
+        help="issue and renew the certificate, and publish its CA bundle to the APIServices",
     )
     parser.add_argument(
         "--client-ca-file",

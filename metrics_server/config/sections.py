@@ -212,13 +212,18 @@ class CertificatesConfig(Section):
     """Where `--self-managed-certs` keeps the serving certificate, and what it is for."""
 
     service: DnsLabel = Field(
-        "gpu-metrics-server", description="The Service that the APIService names."
+        "gpu-metrics-server", description="The Service that the APIServices name."
     )
     namespace: DnsLabel = Field(
-        "gpu-monitoring", description="The namespace of the Service and of the Secret."
+        "gpu-monitoring",
+        description="The namespace of the Service, of the Secret and of the ConfigMap.",
     )
     secret: DnsName = Field(
         "gpu-metrics-server-certificates", description="The Secret that the replicas share."
+    )
+    config_map: DnsName = Field(
+        "gpu-metrics-server-ca",
+        description="The ConfigMap in which the CA bundle is published, as `ca.crt`.",
     )
 
 

@@ -5,17 +5,22 @@ caller performs it and reads the state again before the next one. An authority i
 steps:
 
 1. Create the next authority, and store it beside the current one.
-2. Publish a bundle of both, and store when that was done.
+2. Publish a bundle of both in every place that can be written, and store when that was done.
 3. After a grace period, in which every client has loaded the bundle, the next authority becomes
-   the current one and signs a serving pair. The previous authority stays in the bundle.
+   the current one and signs a serving pair. The previous authority stays in the bundle. While
+   there is a place in which the bundle cannot be kept, this step waits, but not until the current
+   authority expires: clients of the other places would then lose it without an overlap.
 4. Remove the previous authority from the bundle once the last serving pair that it signed has
    expired, since then no replica, however long it was cut off, can still be using it.
 """
 
+import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import TypeAlias
 
+from cryptography import x509
+from cryptography.x509.oid import NameOID
 from msgspec import Struct
 from msgspec.structs import replace
 
@@ -23,6 +28,8 @@ from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.pairs import dns_names, is_signed_by, validity
 
 _AUTHORITY_NAME = "gpu-metrics-server-ca"
+# With the time of its creation.
+_OWN_NAME = re.compile(rf"{_AUTHORITY_NAME}-\d{{14}}")
 
 
 class Policy(Struct, frozen=True):
@@ -34,12 +41,15 @@ class Policy(Struct, frozen=True):
         serving_lifetime: of a serving pair, which expires with its authority at the latest.
         grace: how long the next authority is published before it signs: longer than any client
             takes to load a new bundle.
+        reserve: how long before an authority expires the next one signs at the latest, even if
+            there is a place in which it could not be published.
     """
 
     names: Sequence[str]
     authority_lifetime: timedelta = timedelta(days=365)
     serving_lifetime: timedelta = timedelta(days=90)
     grace: timedelta = timedelta(hours=1)
+    reserve: timedelta = timedelta(days=30)
 
 
 class NextAuthority(Struct, frozen=True):
@@ -92,6 +102,19 @@ class State(Struct, frozen=True):
         return b"".join(certificates)
 
 
+class Place(Struct, frozen=True):
+    """A place from which clients read the CA bundle.
+
+    Attributes:
+        bundle: the bundle in it, PEM; None if it cannot be read or written now.
+        is_reliable: whether it is known to keep what we write; not if the last write failed, or
+            another writer keeps replacing it.
+    """
+
+    bundle: bytes | None
+    is_reliable: bool = True
+
+
 class Store(Struct, frozen=True):
     """Store this state, unless it has been changed meanwhile."""
 
@@ -99,7 +122,7 @@ class Store(Struct, frozen=True):
 
 
 class Publish(Struct, frozen=True):
-    """Publish this bundle to clients, unless it has been changed meanwhile."""
+    """Publish this bundle in each place with another, unless it has been changed meanwhile."""
 
     bundle: bytes
 
@@ -113,12 +136,12 @@ class Rest(Struct, frozen=True):
 Step: TypeAlias = Store | Publish | Rest
 
 
-def next_step(state: State | None, published: bytes | None, now: datetime, policy: Policy) -> Step:
+def next_step(state: State | None, places: Sequence[Place], now: datetime, policy: Policy) -> Step:
     """Return the next step.
 
     Args:
         state: the shared state; None if there is none yet.
-        published: the published bundle; None if it cannot be published.
+        places: the places where the bundle belongs; those that do not exist are left out.
         now: the current time.
         policy: the names and lifetimes.
     """
@@ -128,18 +151,43 @@ def next_step(state: State | None, published: bytes | None, now: datetime, polic
     if (
         following is not None
         and following.published is not None
-        and (published is None or following.pair.certificate not in published)
+        and not all(following.pair.certificate in bundle for bundle in _relied_on(places))
     ):
-        # Something removed it from the bundle: the grace period starts again.
+        # Something removed it from a bundle: the grace period starts again.
         return Store(replace(state, next=NextAuthority(following.pair)))
-    if published is not None and published != state.bundle:
+    if any(place.bundle not in (None, state.bundle) for place in places):
         return Publish(state.bundle)
-    changed = _renewed(state, published, now, policy)
-    return Rest(_next_time(state, policy)) if changed is None else Store(changed)
+    is_known = len(_relied_on(places)) == len(places)
+    changed = _renewed(state, now, policy, is_known=is_known)
+    if changed is not None:
+        return Store(changed)
+    return Rest(_next_time(state, policy, is_known=is_known))
 
 
-def _renewed(state: State, published: bytes | None, now: datetime, policy: Policy) -> State | None:
-    """Return the state that is due by now, if the bundle is published; None if none is due."""
+def is_own(bundle: bytes) -> bool:
+    """Whether a bundle has only authorities of this server: of any replica, at any time."""
+    try:
+        certificates = x509.load_pem_x509_certificates(bundle)
+    except ValueError:
+        return False
+    return all(map(_is_own, certificates))
+
+
+def _is_own(certificate: x509.Certificate) -> bool:
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return any(_OWN_NAME.fullmatch(str(name.value)) for name in names)
+
+
+def _relied_on(places: Sequence[Place]) -> list[bytes]:
+    """Return the bundles that clients have for as long as we leave them there."""
+    return [place.bundle for place in places if place.bundle is not None and place.is_reliable]
+
+
+def _renewed(state: State, now: datetime, policy: Policy, *, is_known: bool) -> State | None:
+    """Return the state that is due by now; None if none is due.
+
+    The bundle of the given state is published wherever that is possible.
+    """
     following, previous = state.next, state.previous
     if previous is not None and previous.until <= now:
         return replace(state, previous=None)
@@ -150,9 +198,8 @@ def _renewed(state: State, published: bytes | None, now: datetime, policy: Polic
         if previous is None and validity(state.authority.certificate).renewal <= now:
             return replace(state, next=NextAuthority(_authority(now, policy)))
     elif following.published is None:
-        if published is not None:
-            return replace(state, next=NextAuthority(following.pair, now))
-    elif following.published + policy.grace <= now:
+        return replace(state, next=NextAuthority(following.pair, now))
+    elif _signing_time(state, following.published, policy, is_known=is_known) <= now:
         return State(
             authority=following.pair,
             serving=_serving(following.pair, now, policy),
@@ -161,6 +208,21 @@ def _renewed(state: State, published: bytes | None, now: datetime, policy: Polic
             ),
         )
     return None
+
+
+def _signing_time(state: State, published: datetime, policy: Policy, *, is_known: bool) -> datetime:
+    """Return when the next authority signs.
+
+    Args:
+        state: the shared state.
+        published: when the next authority was published.
+        policy: the names and lifetimes.
+        is_known: whether it is published in every place.
+    """
+    after_grace = published + policy.grace
+    if is_known:
+        return after_grace
+    return max(after_grace, validity(state.authority.certificate).end - policy.reserve)
 
 
 def _replaced(state: State | None, now: datetime, policy: Policy) -> State:
@@ -184,7 +246,7 @@ def _is_serving_due(state: State, now: datetime, policy: Policy) -> bool:
     return serving.renewal <= now and serving.end < validity(state.authority.certificate).end
 
 
-def _next_time(state: State, policy: Policy) -> datetime:
+def _next_time(state: State, policy: Policy, *, is_known: bool) -> datetime:
     """Return when the next step is due, if nothing is changed from outside."""
     authority, serving = validity(state.authority.certificate), validity(state.serving.certificate)
     times = [authority.end]
@@ -195,7 +257,7 @@ def _next_time(state: State, policy: Policy) -> datetime:
     elif state.next is None:
         times.append(authority.renewal)
     if state.next is not None and state.next.published is not None:
-        times.append(state.next.published + policy.grace)
+        times.append(_signing_time(state, state.next.published, policy, is_known=is_known))
     return min(times)
 
 

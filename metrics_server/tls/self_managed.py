@@ -1,15 +1,17 @@
 """A serving certificate that the server manages itself: `--self-managed-certs`.
 
-All replicas share one Secret, and keep the caBundle of the APIService in sync with it. `tls.bundle`
-decides what to do, and when; this module does it, through the Kubernetes API. Each write succeeds
-only if nobody else has written meanwhile: one of several replicas is first, and the others read
-again and find it done.
+All replicas share one Secret, and publish the CA bundle in it: as the caBundle of each APIService,
+and in a ConfigMap. `tls.bundle` decides what to do, and when; this module does it, through the
+Kubernetes API. Each write succeeds only if nobody else has written meanwhile: one of several
+replicas is first, and the others read again and find it done.
 """
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from http import HTTPStatus
 
 import structlog
@@ -17,25 +19,20 @@ import structlog
 from metrics_server.common.backoff import Backoff
 from metrics_server.common.outages import Outage
 from metrics_server.errors import ConfigurationError, KubernetesError
+from metrics_server.kube.events import Events
 from metrics_server.telemetry.metrics import Monitor
+from metrics_server.tls.api_service import ApiServiceBundle
 from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.bundle import Policy, Publish, Rest, State, Store, next_step
+from metrics_server.tls.config_map import ConfigMapBundle
 from metrics_server.tls.pairs import utc_text, validity
-from metrics_server.tls.shared import (
-    Kubernetes,
-    SharedBundle,
-    SharedSecret,
-    StoredBundle,
-    StoredSecret,
-)
+from metrics_server.tls.publication import Publication
+from metrics_server.tls.shared import Kubernetes, SharedSecret, StoredSecret
 
 # Any change needs fewer steps in a row; more mean that somebody else keeps writing.
 _MAX_STEPS = 10
 _BACKOFF_BASE_SECONDS = 1.0
 _BACKOFF_CAP_SECONDS = 30.0
-
-# The APIService does not exist, is not ours, or we may not write it: someone has to fix that.
-_NO_PLACE = frozenset({HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.UNPROCESSABLE_ENTITY})
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -55,9 +52,12 @@ class SelfManaged:
 
     Args:
         kubernetes: the client of the Kubernetes API.
-        service: the Service that the APIService names.
-        namespace: the namespace of the Service and the Secret.
+        service: the Service that the APIServices name.
+        namespace: the namespace of the Service, the Secret and the ConfigMap.
         secret: the name of the Secret.
+        config_map: the name of the ConfigMap.
+        api_services: the names of the APIServices.
+        events: emits events about those that another writer overwrites.
         use: serves with a pair; called in a thread.
         monitor: records when the certificate expires.
         policy: the names and lifetimes, if not the default.
@@ -65,6 +65,7 @@ class SelfManaged:
         sleep: waits for a number of seconds.
         rand: returns a number in [0, 1).
         clock: returns the current time.
+        ticks: seconds that never run backwards.
     """
 
     def __init__(
@@ -74,6 +75,9 @@ class SelfManaged:
         service: str,
         namespace: str,
         secret: str,
+        config_map: str,
+        api_services: Sequence[str],
+        events: Events,
         use: Callable[[KeyPair], None],
         monitor: Monitor,
         policy: Policy | None = None,
@@ -81,9 +85,17 @@ class SelfManaged:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         rand: Callable[[], float] = random.random,
         clock: Callable[[], datetime] = lambda: datetime.now(UTC),
+        ticks: Callable[[], float] = time.monotonic,
     ) -> None:
         self._secret = SharedSecret(kubernetes, namespace, secret)
-        self._bundle = SharedBundle(kubernetes, namespace, service)
+        publication = partial(Publication, events=events, rand=rand, clock=ticks)
+        self._publications = [
+            *(
+                publication(ApiServiceBundle(kubernetes, name, namespace, service))
+                for name in api_services
+            ),
+            publication(ConfigMapBundle(kubernetes, namespace, config_map)),
+        ]
         self._policy = policy or Policy(names_of(service, namespace))
         self._use = use
         self._monitor = monitor
@@ -97,19 +109,13 @@ class SelfManaged:
             "certificate renewal recovered",
             each_error=True,
         )
-        self._unpublished = Outage(
-            log,
-            "CA bundle not published",
-            "CA bundle can be published again",
-            each_error=True,
-        )
         self._clock = clock
         self._serving: KeyPair | None = None
 
     @property
     def bundle_error(self) -> str | None:
-        """Why the CA bundle cannot be published, as a sentence; None while it can."""
-        return self._unpublished.error
+        """Why clients may not have the CA bundle, as sentences; None if nothing is known."""
+        return "; ".join(filter(None, (one.problem for one in self._publications))) or None
 
     def check(self) -> str | None:
         """Return what is wrong with the serving certificate, as a sentence; None if nothing is."""
@@ -127,6 +133,7 @@ class SelfManaged:
                 self._outage.failed(error)
                 await self._sleep(self._backoff.pause())
                 continue
+            self._outage.recovered()
             self._backoff.reset()
             left = (until - self._clock()).total_seconds()
             # Jitter, so that replicas do not act at the same moment.
@@ -139,36 +146,29 @@ class SelfManaged:
             KubernetesError: the Kubernetes API refused something or could not be reached, or the
                 Secret contains something else.
         """
-        publishable = True
+        failed: list[KubernetesError] = []
+        active = list(self._publications)
         for _ in range(_MAX_STEPS):
-            # Read the bundle first: the Secret is then at least as new, so the bundle of a newer
+            # Read the bundles first: the Secret is then at least as new, so the bundle of a newer
             # state is never overwritten with that of an older one.
-            place = await self._read_bundle() if publishable else None
+            for one in active:
+                await one.look()
             secret = await self._secret.read()
             if secret.state is not None:
                 await self._serve_with(secret.state)
-            published = None if place is None else place.bundle
-            step = next_step(secret.state, published, self._clock(), self._policy)
-            match step:
+            places = [one.place for one in self._publications if one.place is not None]
+            match next_step(secret.state, places, self._clock(), self._policy):
                 case Store(state):
                     await self._store(secret, state)
-                case Publish(bundle) if place is not None:
-                    publishable = await self._publish(place, bundle)
+                case Publish(bundle):
+                    active = [one for one in active if await _publish(one, bundle, failed)]
                 case Rest(until):
+                    for one in active:
+                        one.rest()
+                    if failed:
+                        raise failed[0]
                     return until
         raise KubernetesError("something else keeps changing the Secret or the APIService")
-
-    async def _read_bundle(self) -> StoredBundle | None:
-        """Read the published bundle; None if it cannot be published."""
-        try:
-            place = await self._bundle.read()
-        except KubernetesError as error:
-            if error.code not in _NO_PLACE:
-                raise
-            self._unpublished.failed(error)
-            return None
-        self._unpublished.recovered()
-        return place
 
     async def _store(self, before: StoredSecret, state: State) -> None:
         try:
@@ -177,21 +177,8 @@ class SelfManaged:
             if error.code != HTTPStatus.CONFLICT:  # another replica was first
                 raise
 
-    async def _publish(self, before: StoredBundle, bundle: bytes) -> bool:
-        """Publish a bundle, and return whether that is possible at all."""
-        try:
-            await self._bundle.write(before, bundle)
-        except KubernetesError as error:
-            if error.code in _NO_PLACE:
-                self._unpublished.failed(error)
-                return False
-            if error.code != HTTPStatus.CONFLICT:
-                raise
-        return True
-
     async def _serve_with(self, state: State) -> None:
         """Serve with the shared pair, and only with that."""
-        self._outage.recovered()
         if state.serving == self._serving:
             return
         try:
@@ -204,3 +191,12 @@ class SelfManaged:
         end = validity(state.serving.certificate).end
         self._monitor.certificate_used(end.timestamp())
         log.info("self-managed serving certificate loaded", expires=utc_text(end))
+
+
+async def _publish(one: Publication, bundle: bytes, failed: list[KubernetesError]) -> bool:
+    """Publish a bundle in one place; a failure is kept, and does not stop the others."""
+    try:
+        return await one.publish(bundle)
+    except KubernetesError as error:
+        failed.append(error)
+        return False

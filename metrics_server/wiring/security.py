@@ -24,11 +24,13 @@ from metrics_server.auth.request_header import RequestHeaderConfig
 from metrics_server.auth.tokens import TokenReviews
 from metrics_server.auth.trust_files import TrustFiles
 from metrics_server.config.options import ServeOptions
-from metrics_server.config.sections import CertificatesConfig
+from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
 from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.events import Events
 from metrics_server.kube.reflector import Reflector
 from metrics_server.telemetry.metrics import Monitor
+from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.files import CertificateFiles
@@ -46,17 +48,20 @@ class Certificates(Struct, frozen=True):
         tls: the listener's context.
         run: keeps it up to date; None if nothing has to.
         check: what is wrong with it; None while it is valid.
+        bundle_error: why clients may not be able to verify it; None if nothing is known. None
+            instead of a function if the server does not publish its CA bundle.
         bundle: the authority of a certificate made for this run only, PEM.
     """
 
     tls: ListeningContext
     run: Run | None
     check: Callable[[], str | None]
+    bundle_error: Callable[[], str | None] | None = None
     bundle: bytes | None = None
 
 
 async def certificates(
-    options: ServeOptions, config: CertificatesConfig, client: KubernetesClient, monitor: Monitor
+    options: ServeOptions, config: Config, client: KubernetesClient, monitor: Monitor
 ) -> Certificates:
     """The serving certificate that the flags select.
 
@@ -79,18 +84,27 @@ async def certificates(
     if options.self_managed_certs:
         managed = SelfManaged(
             client,
-            service=config.service,
-            namespace=config.namespace,
-            secret=config.secret,
+            service=config.certificates.service,
+            namespace=config.certificates.namespace,
+            secret=config.certificates.secret,
+            config_map=config.certificates.config_map,
+            api_services=_api_services(config),
+            events=Events(client),
             use=tls.use_pair,
             monitor=monitor,
         )
-        return Certificates(tls, managed.run, managed.check)
+        return Certificates(tls, managed.run, managed.check, lambda: managed.bundle_error)
     log.warning(
         "serving with a temporary certificate that no client trusts; "
         "use --self-managed-certs or --cert-dir"
     )
-    return Certificates(tls, None, lambda: None, authority.bundle)
+    return Certificates(tls, None, lambda: None, bundle=authority.bundle)
+
+
+def _api_services(config: Config) -> tuple[str, ...]:
+    """The APIServices of the APIs that are served."""
+    served = {EXTERNAL_METRICS: config.external_metrics, CUSTOM_METRICS: config.custom_metrics}
+    return tuple(name for name, is_served in served.items() if is_served)
 
 
 class Trust(Struct, frozen=True):

@@ -97,7 +97,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
     async with AsyncExitStack() as stack:
         client = await connect(options.kubeconfig)
         stack.push_async_callback(client.close)
-        served = await certificates(options, config.certificates, client, monitor)
+        served = await certificates(options, config, client, monitor)
         trusted = await trust(options, client, served.tls, monitor)
         provider, pods, measured = await stack.enter_async_context(
             providing(client, config, options.exporters, rules, monitor)
@@ -135,6 +135,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
                     *(_synced(name, watch) for name, watch in watches.items()),
                     *(_current(name, watch) for name, watch in measured.items()),
                     HealthCheck("certificate", served.check),
+                    *_published(served.bundle_error),
                     HealthCheck("shutdown", lambda: "begun" if stopping.is_set() else None),
                 ],
             ),
@@ -175,6 +176,11 @@ def _runs(task: asyncio.Task[None]) -> HealthCheck:
     return HealthCheck(
         task.get_name(), lambda: "the task has ended; see the log" if task.done() else None
     )
+
+
+def _published(bundle_error: Callable[[], str | None] | None) -> list[HealthCheck]:
+    # Clients that do not have the bundle do not get it from another replica either.
+    return [] if bundle_error is None else [HealthCheck("ca-bundle", bundle_error, is_fatal=False)]
 
 
 def _synced(name: str, watch: Watched) -> HealthCheck:

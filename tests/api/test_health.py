@@ -130,3 +130,18 @@ def test_no_two_checks_have_one_name() -> None:
     check = HealthCheck("certificate", lambda: None)
     with pytest.raises(ValueError, match="the same name: certificate"):
         HealthChecks(live=[check], ready=[check])
+
+
+def test_a_warning_is_shown_and_fails_nothing() -> None:
+    """In the list, and by its name; the list is not given without being asked for."""
+    warned = HealthChecks(
+        ready=[HealthCheck("ca-bundle", lambda: "keda overwrites it", is_fatal=False)]
+    )
+    assert (warned.answer("readyz").code, warned.answer("readyz").text) == (200, "ok")
+    verbose = warned.answer("readyz", query=[("verbose", "")])
+    assert verbose.code == 200
+    assert verbose.text == (
+        "[+]ping ok\n[+]ca-bundle ok, but: keda overwrites it\nreadyz check passed\n"
+    )
+    named = warned.answer("readyz", "ca-bundle")
+    assert (named.code, named.text) == (200, "ok, but: keda overwrites it\n")

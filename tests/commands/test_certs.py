@@ -71,6 +71,7 @@ def test_a_person_is_told_what_to_do(tmp_path: Path) -> None:
     bundle = base64.b64encode((chosen.out / "ca.crt").read_bytes()).decode()
     assert f"kubectl -n gpu create secret tls metrics-tls --cert={chosen.out}/tls.crt" in told
     assert f'"caBundle":"{bundle}"' in told
-    assert "v1beta1.external.metrics.k8s.io" in told
+    for name in ("v1beta1.external.metrics.k8s.io", "v1beta2.custom.metrics.k8s.io"):
+        assert f"kubectl patch apiservice {name} --type=merge" in told
     key = KeyPair(b"", (chosen.out / "tls.key").read_bytes()).key
     assert base64.b64encode(key).decode() not in told

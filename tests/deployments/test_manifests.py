@@ -19,8 +19,8 @@ from metrics_server.http.limits import Limits
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.simulator.kube.objects import Json, Object
 from metrics_server.simulator.manifests import EXPORTER_NAMESPACE, EXPORTER_SERVICE
+from metrics_server.tls.api_service import EXTERNAL_METRICS
 from metrics_server.tls.self_managed import names_of
-from metrics_server.tls.shared import API_SERVICE
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     EXAMPLES,
@@ -198,7 +198,7 @@ def test_the_apiservice_is_verified_and_names_the_server(folder: str) -> None:
     (obj,) = kinds(build(folder), "APIService")
     spec = mapping(obj, "spec")
     assert "insecureSkipTLSVerify" not in spec
-    assert at(obj, "metadata", "name") == API_SERVICE == f"{spec['version']}.{spec['group']}"
+    assert at(obj, "metadata", "name") == EXTERNAL_METRICS == f"{spec['version']}.{spec['group']}"
     assert (spec["group"], spec["version"]) == (GROUP, VERSION)
     assert spec["service"] == {"namespace": NAMESPACE, "name": SERVER, "port": 443}
 

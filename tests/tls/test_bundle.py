@@ -1,4 +1,5 @@
 import itertools
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -12,12 +13,14 @@ from msgspec.structs import replace
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.bundle import (
     NextAuthority,
+    Place,
     Policy,
     Publish,
     Rest,
     State,
     Step,
     Store,
+    is_own,
     next_step,
 )
 from metrics_server.tls.pairs import validity
@@ -48,14 +51,18 @@ class World:
     Args:
         replicas: how many servers there are.
         published: the bundle at first; None while there is no APIService.
+        others: other places, in which nothing is published.
 
     Attributes:
         served: what each replica serves with.
         steps: what was done.
     """
 
-    def __init__(self, replicas: int = 1, published: bytes | None = b"") -> None:
+    def __init__(
+        self, replicas: int = 1, published: bytes | None = b"", others: Sequence[Place] = ()
+    ) -> None:
         self.now = START
+        self.others = others
         self.state: State | None = None
         self.published = published
         self.served = [b""] * replicas
@@ -70,7 +77,7 @@ class World:
                 # Through the Secret, as in life.
                 self.state = from_data(to_data(self.state))
                 self.served[replica] = self.shared().serving.certificate
-            step = next_step(self.state, self.published, self.now, POLICY)
+            step = next_step(self.state, self.places(), self.now, POLICY)
             self.steps.append(step)
             match step:
                 case Store(state):
@@ -85,6 +92,11 @@ class World:
                     self.seen[replica] = self.now
                     return until
         raise AssertionError(f"it never comes to rest: {self.steps[-10:]}")
+
+    def places(self) -> list[Place]:
+        """Where the bundle belongs."""
+        ours = [] if self.published is None else [Place(self.published)]
+        return [*ours, *self.others]
 
     def advance(self, time: timedelta) -> None:
         """Let time pass."""
@@ -231,20 +243,96 @@ def test_another_bundle_is_replaced(published: bytes) -> None:
     assert world.published == world.shared().bundle
 
 
-def test_without_an_apiservice_no_authority_changes_before_its_end() -> None:
-    """If no new authority can be published, clients keep the current one until it expires."""
+def test_without_any_place_the_authority_still_changes_in_time() -> None:
+    """Clients that copy both from the Secret have as long as all others."""
     world = World(published=None)
     world.settle()
     first = world.shared()
+    life = validity(first.authority.certificate)
+    world.until_next_authority()
+    assert timedelta() <= world.now - life.renewal < timedelta(days=1)
+    overlapping = world.shared().bundle
+    world.rest()
+    assert world.shared().authority == first.authority
+    world.settle()
+    assert world.now - life.renewal < timedelta(days=1)
+    assert world.shared().authority != first.authority
+    assert verifies(world.served[0], overlapping, world.now)
+
+
+@pytest.mark.parametrize("other", [Place(None), Place(None, is_reliable=False)])
+def test_a_place_that_lags_delays_the_change_but_not_for_ever(other: Place) -> None:
+    """Its clients can use the old bundle nearly until its end; the others never notice."""
+    world = World(others=[other])
+    world.settle()
+    first = world.shared()
     end = validity(first.authority.certificate).end
-    while world.now < end:
-        assert world.shared().authority == first.authority
+    while world.shared().authority == first.authority:
         assert verifies(world.served[0], first.bundle, world.now)
         world.rest()
+        world.check()
+        world.settle()
+    assert world.now == end - POLICY.reserve
+    world.advance(CLIENTS_LAG)
+    world.check()
+    assert len(world.steps) < 40, "a place that lags is no reason to hurry"
+
+
+def test_a_contested_place_is_written_and_does_not_begin_the_grace_period_again() -> None:
+    """Otherwise the other writer would keep the next authority from ever signing."""
+    world = World()
+    world.settle()
+    world.until_next_authority()
+    state = world.shared()
+    world.others = [Place(b"theirs", is_reliable=False)]
+    assert next_step(state, world.places(), world.now, POLICY) == Publish(state.bundle)
+    world.others = [Place(None, is_reliable=False)]
+    assert isinstance(next_step(state, world.places(), world.now, POLICY), Rest)
+
+
+def test_a_place_that_stops_lagging_gets_its_grace_period() -> None:
+    """Its clients do not have the next authority yet, however long the others have had it."""
+    world = World(others=[Place(None)])
+    world.settle()
+    world.until_next_authority()
+    before = world.shared().authority
+    world.advance(timedelta(days=10))
+    world.others = [Place(before.certificate)]
+    step = next_step(world.shared(), world.places(), world.now, POLICY)
+    assert step == Store(replace(world.shared(), next=NextAuthority(_next(world.shared()).pair)))
+
+
+def _next(state: State) -> NextAuthority:
+    assert state.next is not None
+    return state.next
+
+
+def test_a_late_replica_does_not_skip_the_grace_period() -> None:
+    """Even if the time has come in which the next authority would sign in any case."""
+    world = World(others=[Place(None)])
+    world.settle()
+    first = world.shared()
+    world.now = validity(first.authority.certificate).end - timedelta(days=2)
+    world.rest()
+    assert world.shared().authority == first.authority
     world.settle()
     assert world.shared().authority != first.authority
-    assert verifies(world.served[0], world.shared().bundle, world.now)
-    assert len(world.steps) < 40, "the end of an authority is no reason to hurry"
+    world.check()
+
+
+def test_own_bundles_are_recognized() -> None:
+    """Those of another replica, or of another time, are no strangers'."""
+    world = World()
+    world.settle()
+    world.until_next_authority()
+    mine = world.shared().bundle
+    assert mine.count(b"BEGIN") == 2
+    assert is_own(mine)
+    for name in ("gpu-metrics-server-ca", "KEDA", "x-gpu-metrics-server-ca-20260101000000"):
+        assert not is_own(Authority(name).bundle)
+        assert not is_own(mine + Authority(name).bundle)
+    for text in (b"", b"x", b"-----BEGIN CERTIFICATE-----"):
+        assert not is_own(text)
 
 
 def test_after_years_of_rest_everything_is_created_again() -> None:
@@ -280,11 +368,11 @@ def test_a_pair_for_other_names_is_replaced() -> None:
     world.settle()
     state = world.shared()
     policy = Policy(names_of("renamed", "gpu-monitoring"))
-    step = next_step(state, state.bundle, world.now, policy)
+    step = next_step(state, [Place(state.bundle)], world.now, policy)
     assert isinstance(step, Store)
     assert step.state.authority == state.authority
     assert step.state.serving != state.serving
-    assert isinstance(next_step(step.state, state.bundle, world.now, policy), Rest)
+    assert isinstance(next_step(step.state, [Place(state.bundle)], world.now, policy), Rest)
 
 
 def test_a_pair_of_another_authority_is_replaced() -> None:
@@ -292,7 +380,7 @@ def test_a_pair_of_another_authority_is_replaced() -> None:
     world = World()
     world.settle()
     state = replace(world.shared(), serving=Authority("stranger").issue(POLICY.names))
-    step = next_step(state, state.bundle, world.now, POLICY)
+    step = next_step(state, [Place(state.bundle)], world.now, POLICY)
     assert isinstance(step, Store)
     assert verifies(step.state.serving.certificate, state.bundle, world.now)
 

@@ -82,5 +82,5 @@ def test_whatever_the_secret_holds(changed: dict[str, bytes]) -> None:
         state = from_data({**DATA, **changed})
     except ValueError:
         return
-    step = next_step(state, None, NOW, Policy(["a"]))
+    step = next_step(state, [], NOW, Policy(["a"]))
     assert isinstance(step, Store | Rest)

@@ -1,106 +1,40 @@
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import Literal
 
 import msgspec
 import pytest
 from aiohttp import ClientSession, TCPConnector
-from msgspec import Struct
 from prometheus_client import CollectorRegistry
 from structlog.testing import capture_logs
 
 from metrics_server.errors import KubernetesError
 from metrics_server.http.listener import listening
 from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.events import Events
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import API_SERVICES, SECRETS, Object, metadata
+from metrics_server.simulator.kube.objects import SECRETS, Object, metadata
 from metrics_server.telemetry.metrics import Monitor
-from metrics_server.tls.authority import Authority, KeyPair
+from metrics_server.tls.api_service import EXTERNAL_METRICS
+from metrics_server.tls.authority import Authority
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.self_managed import SelfManaged
-from metrics_server.tls.shared import API_SERVICE, Kubernetes, SharedBundle
+from tests.support.certificates import (
+    CONFIG_MAP,
+    NAME,
+    NAMESPACE,
+    SECRET,
+    SERVICE,
+    Replica,
+    data,
+    in_config_map,
+    published,
+)
 from tests.support.clock import WallClock
-from tests.support.harness import write_kubeconfig
-from tests.support.kubernetes import connected
 from tests.support.peers import HOST, PATIENCE_SECONDS, server, trusting
 
 pytestmark = pytest.mark.slow
-
-SERVICE, NAMESPACE, SECRET = (
-    "gpu-metrics-server",
-    "gpu-monitoring",
-    "gpu-metrics-server-certificates",
-)
-NAME = f"{SERVICE}.{NAMESPACE}.svc"
-HOUR = timedelta(hours=1)
-
-
-def api_service(**spec: bool | str) -> Object:
-    """Our APIService, as a manifest has it."""
-    return {
-        "metadata": {"name": API_SERVICE, "labels": {"app": SERVICE}},
-        "spec": {
-            "group": "external.metrics.k8s.io",
-            "version": "v1beta1",
-            "service": {"namespace": NAMESPACE, "name": SERVICE, "port": 443},
-            **spec,
-        },
-    }
-
-
-def published(api: KubernetesAPI) -> bytes:
-    """The bundle that kube-apiserver verifies by; empty where it has none."""
-    obj = api.store.get(API_SERVICES, "", API_SERVICE)
-    assert obj is not None
-    spec = msgspec.convert(obj["spec"], dict[str, object])
-    return msgspec.convert(spec.get("caBundle", ""), bytes)
-
-
-def data(api: KubernetesAPI) -> dict[str, bytes]:
-    """What the Secret holds."""
-    obj = api.store.get(SECRETS, NAMESPACE, SECRET)
-    assert obj is not None
-    return msgspec.convert(obj["data"], dict[str, bytes])
-
-
-@pytest.fixture
-async def api() -> AsyncIterator[KubernetesAPI]:
-    """A Kubernetes API with our APIService."""
-    async with KubernetesAPI() as running:
-        running.apply(API_SERVICES, api_service())
-        yield running
-
-
-@pytest.fixture
-async def client(api: KubernetesAPI, tmp_path: Path) -> AsyncIterator[KubernetesClient]:
-    """A client of that API."""
-    async with connected(write_kubeconfig(tmp_path / "kubeconfig", api.url)) as made:
-        yield made
-
-
-class Replica:
-    """One server's side: what it serves with."""
-
-    def __init__(self, client: Kubernetes, clock: WallClock) -> None:
-        self.pairs: list[KeyPair] = []
-        self.managed = SelfManaged(
-            client,
-            service=SERVICE,
-            namespace=NAMESPACE,
-            secret=SECRET,
-            use=self.pairs.append,
-            monitor=Monitor(CollectorRegistry()),
-            clock=clock,
-        )
-
-    @property
-    def serving(self) -> KeyPair:
-        """What it serves with now."""
-        return self.pairs[-1]
 
 
 async def test_many_replicas_at_once_agree(client: KubernetesClient, api: KubernetesAPI) -> None:
@@ -110,7 +44,7 @@ async def test_many_replicas_at_once_agree(client: KubernetesClient, api: Kubern
     await asyncio.gather(*(one.managed.settle() for one in replicas))
     assert len({one.serving for one in replicas}) == 1
     assert data(api)["tls.crt"] == replicas[0].serving.certificate
-    assert published(api) == data(api)["ca.crt"]
+    assert published(api) == in_config_map(api) == data(api)["ca.crt"]
     assert all(len(one.pairs) == 1 for one in replicas), "none served with what others had not"
     posts = api.store.get(SECRETS, NAMESPACE, SECRET)
     assert posts is not None
@@ -129,7 +63,7 @@ async def test_many_replicas_agree_through_a_change_of_the_authority(
         until = max(await asyncio.gather(*(one.managed.settle() for one in replicas)))
         await asyncio.gather(*(one.managed.settle() for one in replicas))
         assert len({one.serving for one in replicas}) == 1
-    assert published(api) == data(api)["ca.crt"] + first
+    assert published(api) == in_config_map(api) == data(api)["ca.crt"] + first
 
 
 @pytest.mark.parametrize("failing", [500, 503, 429, 409])
@@ -153,6 +87,9 @@ async def test_a_failing_api_is_asked_again(
         service=SERVICE,
         namespace=NAMESPACE,
         secret=SECRET,
+        config_map=CONFIG_MAP,
+        api_services=(EXTERNAL_METRICS,),
+        events=Events(client),
         use=replica.pairs.append,
         monitor=Monitor(CollectorRegistry()),
         sleep=sleep,
@@ -171,121 +108,11 @@ async def test_a_failing_api_is_asked_again(
             await asyncio.wait([task])
     assert slept[:4] == [1, 2, 4, 8]
     assert slept[4:] == [31]
-    assert [one["error"] for one in logs if one["log_level"] == "warning"] == ["not now"]
+    (warning,) = [one for one in logs if one["log_level"] == "warning"]
+    assert warning["error"].endswith("cannot be read: not now")
     events = [one["event"] for one in logs]
     assert events.count("certificate renewal recovered") == 1
     assert managed.check() is None
-
-
-async def test_a_pair_is_served_though_there_is_no_apiservice(
-    client: KubernetesClient, api: KubernetesAPI
-) -> None:
-    """It is logged once, and the bundle is published as soon as there is one."""
-    api.delete(API_SERVICES, "", API_SERVICE)
-    replica = Replica(client, WallClock(datetime.now(UTC)))
-    with capture_logs() as logs:
-        for _ in range(3):
-            await replica.managed.settle()
-    assert replica.managed.check() is None
-    (told,) = [one for one in logs if one["log_level"] == "warning"]
-    assert "not found" in told["error"]
-    assert replica.managed.bundle_error == told["error"]
-    api.apply(API_SERVICES, api_service())
-    await replica.managed.settle()
-    assert published(api) == data(api)["ca.crt"]
-    assert replica.managed.bundle_error is None
-
-
-async def test_the_bundle_of_another_server_is_not_touched(
-    client: KubernetesClient, api: KubernetesAPI
-) -> None:
-    """There is one APIService of that name in a cluster, and it may be KEDA's."""
-    theirs = api_service()
-    theirs["spec"] = {"service": {"namespace": "keda", "name": "keda-metrics"}, "caBundle": "eA=="}
-    api.apply(API_SERVICES, theirs)
-    replica = Replica(client, WallClock(datetime.now(UTC)))
-    await replica.managed.settle()
-    assert published(api) == b"x"
-    assert "names the Service keda/keda-metrics" in (replica.managed.bundle_error or "")
-
-
-class Refusing:
-    """A Kubernetes API in which nothing may be written but Secrets.
-
-    Args:
-        client: the client of the API.
-        code: the HTTP status of the refusals.
-    """
-
-    def __init__(self, client: KubernetesClient, code: int) -> None:
-        self.get = client.get
-        self.code = code
-        self._client = client
-
-    async def send(
-        self,
-        method: Literal["POST", "PUT", "PATCH", "DELETE"],
-        path: str,
-        body: Struct | Mapping[str, object],
-        *,
-        timeout: float,  # noqa: ASYNC109 - as in the client
-    ) -> bytes:
-        """Write a Secret; refuse anything else."""
-        if "/secrets" not in path:
-            raise KubernetesError("apiservices are not for you", self.code)
-        return await self._client.send(method, path, body, timeout=timeout)
-
-
-async def test_a_bundle_that_may_not_be_published(
-    client: KubernetesClient, api: KubernetesAPI
-) -> None:
-    """The pair is served all the same, the reason is known, and later it may be published."""
-    clock = WallClock(datetime.now(UTC))
-    refused = Replica(Refusing(client, 403), clock)
-    with capture_logs() as logs:
-        await refused.managed.settle()
-    assert refused.serving.certificate == data(api)["tls.crt"]
-    assert published(api) == b""
-    assert refused.managed.bundle_error == "apiservices are not for you"
-    assert [line["log_level"] for line in logs if line["event"] == "CA bundle not published"] == [
-        "warning"
-    ]
-    await Replica(client, clock).managed.settle()
-    assert published(api) == data(api)["ca.crt"]
-
-
-async def test_an_api_that_fails_to_publish_is_an_error(client: KubernetesClient) -> None:
-    """Nobody has to change anything then: it is tried again."""
-    replica = Replica(Refusing(client, 500), WallClock(datetime.now(UTC)))
-    with pytest.raises(KubernetesError, match="not for you"):
-        await replica.managed.settle()
-    assert replica.managed.bundle_error is None
-
-
-async def test_no_bundle_is_written_over_a_newer_one(
-    client: KubernetesClient, api: KubernetesAPI
-) -> None:
-    """A replica that was slow does not take away what another has published meanwhile."""
-    shared = SharedBundle(client, NAMESPACE, SERVICE)
-    before = await shared.read()
-    api.apply(API_SERVICES, api_service(caBundle="eA=="))
-    with pytest.raises(KubernetesError, match="has been modified") as raised:
-        await shared.write(before, b"old")
-    assert raised.value.code == 409
-    assert published(api) == b"x"
-
-
-async def test_verification_is_not_skipped(client: KubernetesClient, api: KubernetesAPI) -> None:
-    """An APIService that says not to verify is put right, and the rest of it is left as it is."""
-    api.apply(API_SERVICES, api_service(insecureSkipTLSVerify=True))
-    await Replica(client, WallClock(datetime.now(UTC))).managed.settle()
-    obj = api.store.get(API_SERVICES, "", API_SERVICE)
-    assert obj is not None
-    spec = msgspec.convert(obj["spec"], dict[str, object])
-    assert "insecureSkipTLSVerify" not in spec
-    assert spec["group"] == "external.metrics.k8s.io"
-    assert metadata(obj)["labels"] == {"app": SERVICE}
-    assert published(api) == data(api)["ca.crt"]
 
 
 async def test_nothing_is_written_while_nothing_changes(
@@ -364,18 +191,7 @@ async def test_a_thousand_requests_through_all_changes(
     """
     clock = WallClock(datetime.now(UTC))
     contexts = [ListeningContext(Authority("before").issue([HOST])) for _ in range(2)]
-    managed = [
-        SelfManaged(
-            client,
-            service=SERVICE,
-            namespace=NAMESPACE,
-            secret=SECRET,
-            use=context.use_pair,
-            monitor=Monitor(CollectorRegistry()),
-            clock=clock,
-        )
-        for context in contexts
-    ]
+    managed = [Replica(client, clock, use=context.use_pair) for context in contexts]
     seen: set[bytes] = set()
     async with AsyncExitStack() as stack:
         ports = [

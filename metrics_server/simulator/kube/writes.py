@@ -7,6 +7,7 @@ from aiohttp import web
 
 from metrics_server.simulator.kube.objects import (
     API_SERVICES,
+    CONFIG_MAPS,
     EVENTS,
     SECRETS,
     Json,
@@ -18,7 +19,7 @@ from metrics_server.simulator.kube.objects import (
 from metrics_server.simulator.kube.statuses import StatusDetails, StatusError
 
 # Only the owner of the API changes the others, as their controllers would.
-WRITABLE = (SECRETS, API_SERVICES, EVENTS)
+WRITABLE = (SECRETS, CONFIG_MAPS, API_SERVICES, EVENTS)
 
 _MERGE_PATCH = "application/merge-patch+json"
 
@@ -101,7 +102,7 @@ def _updated(store: ObjectStore, resource: Resource, before: Object, after: Obje
     was, meta = metadata(before), metadata(after)
     name = str(was["name"])
     version = meta.get("resourceVersion")
-    if not version and resource != SECRETS:
+    if not version and resource not in (SECRETS, CONFIG_MAPS):
         raise _invalid(
             resource,
             name,

@@ -1,0 +1,88 @@
+"""Whether another writer keeps replacing the CA bundle in one place, and when to write it again."""
+
+import random
+import time
+from collections.abc import Callable
+
+from metrics_server.common.backoff import Backoff
+from metrics_server.tls.bundle import is_own
+
+# An operator writes again within milliseconds, or when it next compares: within minutes.
+_CALM_SECONDS = 600.0
+# A manifest without the field that is applied once is no contest; one that is applied again is.
+_DROPPED_SECONDS = 3600.0
+_BACKOFF_BASE_SECONDS = 30.0
+_BACKOFF_CAP_SECONDS = 300.0
+
+
+class Contest:
+    """The contest with another writer over the bundle in one place.
+
+    It begins when a bundle of ours was replaced by one of somebody else, or was removed twice
+    within an hour. It ends when ours has stayed there for ten minutes. A bundle of another replica
+    is ours, too. The first time it is put right at once, later after growing pauses, so that two
+    writers do not answer each other without end.
+
+    Args:
+        rand: returns a number in [0, 1).
+        clock: seconds that never run backwards.
+
+    Attributes:
+        is_on: whether there is such a contest.
+    """
+
+    def __init__(
+        self,
+        *,
+        rand: Callable[[], float] = random.random,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.is_on = False
+        self._clock = clock
+        self._backoff = Backoff(_BACKOFF_BASE_SECONDS, _BACKOFF_CAP_SECONDS, rand)
+        self._write_at = 0.0
+        # Since when ours has been there; None if it is not.
+        self._ours_since: float | None = None
+        self._dropped_at: float | None = None
+
+    @property
+    def may_write(self) -> bool:
+        """Whether it is time to write the bundle again."""
+        return self._write_at <= self._clock()
+
+    def saw(self, bundle: bytes) -> bool:
+        """Note the bundle that was found; return whether another writer has replaced ours."""
+        now = self._clock()
+        if is_own(bundle):
+            if self._ours_since is None:
+                self._ours_since = now
+            elif self.is_on and now - self._ours_since >= _CALM_SECONDS:
+                self._end()
+            return False
+        was_ours, self._ours_since = self._ours_since is not None, None
+        if not was_ours:
+            return False
+        if not bundle and self._is_first_drop(now):
+            return False
+        if self.is_on:
+            self._write_at = now + self._backoff.pause()
+        self.is_on = True
+        return True
+
+    def wrote(self) -> None:
+        """Note that ours was written."""
+        self._ours_since = self._clock()
+
+    def left(self) -> None:
+        """Note that the place is gone, or is another one of the same name."""
+        self._ours_since = None
+        self._end()
+
+    def _end(self) -> None:
+        self.is_on = False
+        self._write_at = 0.0
+        self._backoff.reset()
+
+    def _is_first_drop(self, now: float) -> bool:
+        before, self._dropped_at = self._dropped_at, now
+        return before is None or now - before > _DROPPED_SECONDS

@@ -1,0 +1,171 @@
+"""Years of certificates, by a clock that a test sets: no client that reads the bundle fails."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from itertools import pairwise
+
+import pytest
+from cryptography import x509
+from cryptography.x509.verification import PolicyBuilder, VerificationError
+from cryptography.x509.verification import Store as TrustStore
+from msgspec import Struct
+
+from metrics_server.errors import KubernetesError
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import API_SERVICES, CONFIG_MAPS, metadata
+from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS
+from tests.support.certificates import (
+    CONFIG_MAP,
+    NAME,
+    NAMESPACE,
+    Refusing,
+    Replica,
+    api_service,
+    data,
+    in_config_map,
+    published,
+)
+from tests.support.clock import WallClock
+
+pytestmark = pytest.mark.slow
+
+YEARS = 3
+# Less than the grace period; the kubelet takes a minute or two.
+RELOAD = timedelta(minutes=45)
+THEIRS = "dGhlaXJz"
+
+
+class Case(Struct, frozen=True):
+    """What there is in a cluster.
+
+    Attributes:
+        exist: the APIServices that are installed.
+        kept: the places in which the bundle has to be right throughout.
+        refused: what may not be written.
+        code: with which status.
+        has_config_map: whether the ConfigMap exists.
+        overwritten: whether another writer replaces the caBundle of external metrics every time.
+        days: how long the first authority signs, and any other at most.
+    """
+
+    exist: Sequence[str] = ()
+    kept: Sequence[str] = (CONFIG_MAP,)
+    refused: tuple[str, ...] = ()
+    code: int = 403
+    has_config_map: bool = True
+    overwritten: bool = False
+    days: int = 245
+
+
+BOTH = (EXTERNAL_METRICS, CUSTOM_METRICS)
+LATE = 336
+CASES = {
+    "none": Case(),
+    "one": Case([EXTERNAL_METRICS], (EXTERNAL_METRICS, CONFIG_MAP)),
+    "both": Case(BOTH, (*BOTH, CONFIG_MAP)),
+    "one-refused": Case(BOTH, (CUSTOM_METRICS, CONFIG_MAP), (EXTERNAL_METRICS,), days=LATE),
+    "both-refused": Case(BOTH, (CONFIG_MAP,), ("/apiservices",), days=LATE),
+    "one-fails": Case(BOTH, (CUSTOM_METRICS, CONFIG_MAP), (EXTERNAL_METRICS,), 500, days=LATE),
+    "no-config-map": Case(BOTH, BOTH, ("/configmaps",), days=LATE),
+    "only-the-secret": Case((), (), ("/configmaps",), days=LATE),
+    "nothing": Case((), (), ("/configmaps",), has_config_map=False),
+    "overwritten": Case(BOTH, (CUSTOM_METRICS, CONFIG_MAP), overwritten=True, days=LATE),
+}
+
+
+def verifies(certificate: bytes, bundle: bytes, now: datetime) -> bool:
+    """Whether a client that trusts a bundle accepts a certificate for the Service's name."""
+    store = TrustStore(x509.load_pem_x509_certificates(bundle))
+    verifier = PolicyBuilder().store(store).time(now).build_server_verifier(x509.DNSName(NAME))
+    try:
+        verifier.verify(x509.load_pem_x509_certificate(certificate), [])
+    except VerificationError:
+        return False
+    return True
+
+
+class Readers:
+    """Clients that read the bundle of one place, each at its own time, every 45 minutes.
+
+    Args:
+        api: where they read.
+        place: the name of an APIService, or of the ConfigMap.
+    """
+
+    def __init__(self, api: KubernetesAPI, place: str) -> None:
+        self._api = api
+        self._place = place
+        self._current = b""
+        self._replaced: list[tuple[datetime, bytes]] = []
+
+    def check(self, certificates: Sequence[bytes], now: datetime) -> None:
+        """Make sure that each of them can verify all of these certificates."""
+        place = self._place
+        current = in_config_map(self._api) if place == CONFIG_MAP else published(self._api, place)
+        if self._current not in (b"", current):
+            self._replaced.append((now, self._current))
+        self._current = current
+        held = [bundle for until, bundle in self._replaced if until > now - RELOAD]
+        for bundle in (current, *held):
+            for certificate in certificates:
+                assert verifies(certificate, bundle, now), f"{place} at {now}"
+
+
+async def _settle(replica: Replica, now: datetime) -> datetime:
+    try:
+        return await replica.settle()
+    except KubernetesError:
+        return now + timedelta(days=3)
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_every_certificate_verifies_through_the_years(
+    client: KubernetesClient, api: KubernetesAPI, wall: WallClock, case: Case
+) -> None:
+    """Under each bundle that is kept up, read now or 45 minutes ago, for two replicas."""
+    api.delete(API_SERVICES, "", EXTERNAL_METRICS)
+    if not case.has_config_map:
+        api.delete(CONFIG_MAPS, NAMESPACE, CONFIG_MAP)
+    for name in case.exist:
+        api.apply(API_SERVICES, api_service(name))
+    refusing = Refusing(client, dict.fromkeys(case.refused, case.code))
+    replicas = [Replica(refusing, wall, BOTH) for _ in range(2)]
+    readers = [Readers(api, place) for place in case.kept]
+    start = wall.now
+    signed: dict[bytes, datetime] = {}
+    rest = timedelta(days=3)
+    while wall.now < start + timedelta(days=365) * YEARS:
+        until = wall.now + rest
+        for replica in replicas:
+            until = min(until, await _settle(replica, wall.now))
+            for reader in readers:
+                reader.check([one.serving.certificate for one in replicas if one.pairs], wall.now)
+            if case.overwritten:
+                _overwrite(api)
+            assert replica.managed.check() is None, "never about to expire"
+        signed.setdefault(data(api)["ca.crt"], wall.now)
+        # During a rotation every minute counts.
+        is_rotating = "next-ca.published" in data(api) and case.days != LATE
+        wall.now = min(until, wall.now + timedelta(minutes=20)) if is_rotating else until
+    changes = [after - before for before, after in pairwise(signed.values())]
+    assert len(changes) >= YEARS
+    assert timedelta(days=case.days - 3) <= changes[0] <= max(changes) <= timedelta(days=case.days)
+
+
+def _overwrite(api: KubernetesAPI) -> None:
+    found = api.store.get(API_SERVICES, "", EXTERNAL_METRICS)
+    assert found is not None
+    if found["spec"] != {**_spec(found["spec"]), "caBundle": THEIRS}:
+        api.apply(
+            API_SERVICES,
+            {
+                "metadata": {"name": EXTERNAL_METRICS, "uid": metadata(found)["uid"]},
+                "spec": {**_spec(found["spec"]), "caBundle": THEIRS},
+            },
+        )
+
+
+def _spec(spec: object) -> dict[str, str]:
+    assert isinstance(spec, dict)
+    return spec
