@@ -122,35 +122,6 @@ def _documents(text: str) -> Iterator[dict[str, object]]:
         yield document
 
 
-def test_every_manifest_has_the_right_target() -> None:
-    """An HPA asks for a mean with Value, for a sum with AverageValue, and of its own pods."""
-    config = Config.model_validate(
-        next(document for document in _documents(METRICS) if "kind" not in document)
-    )
-    rules = rules_in_force(config.rules, gauges=config.gauges)
-    asked = set()
-    for page in (METRICS, README):
-        for manifest in _documents(page):
-            if manifest.get("kind") != "HorizontalPodAutoscaler":
-                continue
-            autoscaler = msgspec.convert(manifest["spec"], AutoscalerSpec)
-            assert autoscaler.min_replicas <= autoscaler.max_replicas
-            for metric in autoscaler.metrics:
-                rule = rules.find(metric.external.metric.name)
-                target = metric.external.target
-                assert metric.external.metric.selector.match_labels
-                assert metric.type == "External"
-                assert target.type == rule.target
-                amount, other = target.value, target.average_value
-                if rule.target == "AverageValue":
-                    amount, other = other, amount
-                assert amount is not None
-                assert milli_value(amount) > 0
-                assert other is None
-                asked.add(target.type)
-    assert asked == {"Value", "AverageValue"}
-
-
 async def test_the_health_checks_are_those_of_a_server(tmp_path: Path) -> None:
     """Each check of a server that follows files has its row, and each row is a check."""
     authority = tmp_path / "ca.crt"

@@ -52,11 +52,44 @@ class External(Struct, frozen=True, forbid_unknown_fields=True):
     target: Target
 
 
+class Pods(Struct, frozen=True, forbid_unknown_fields=True):
+    """An autoscaling/v2 PodsMetricSource."""
+
+    metric: Metric
+    target: Target
+
+
+class Described(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """An autoscaling/v2 CrossVersionObjectReference."""
+
+    api_version: str
+    kind: str
+    name: str
+
+
+class Object(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """An autoscaling/v2 ObjectMetricSource."""
+
+    described_object: Described
+    metric: Metric
+    target: Target
+
+
 class Spec(Struct, frozen=True, forbid_unknown_fields=True):
-    """An autoscaling/v2 MetricSpec of an external metric."""
+    """An autoscaling/v2 MetricSpec."""
 
     type: str
-    external: External
+    external: External | None = None
+    pods: Pods | None = None
+    object: Object | None = None
+
+    @property
+    def source(self) -> External | Pods | Object:
+        """What its type says that it has."""
+        sources = {"External": self.external, "Pods": self.pods, "Object": self.object}
+        source = sources[self.type]
+        assert source is not None
+        return source
 
 
 class Form(Struct, frozen=True):
@@ -79,12 +112,11 @@ def _side(diff: str, sign: str) -> str:
 
 def forms() -> list[Form]:
     """Every form that the guide shows."""
-    found = re.findall(
-        r"^### (\d+\. .+?)\n(?:(?!^#).)*?```diff\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL
-    )
+    sections = re.findall(r"^### (\d+\. .+?)\n(.*?)(?=^#|\Z)", GUIDE, re.MULTILINE | re.DOTALL)
     return [
         Form(title, _side(diff, "-"), convert(yaml.safe_load(_side(diff, "+"))[0], Spec))
-        for title, diff in found
+        for title, section in sections
+        for diff in re.findall(r"```diff\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     ]
 
 
