@@ -432,26 +432,27 @@ def test_test_pods_are_restricted() -> None:
 
 
 def test_the_example_autoscalers_ask_for_what_is_served() -> None:
-    """Each asks for a metric that there is, of pods that there are: a mean by Value, a sum not."""
+    """Each asks for a metric that there is, of pods that there are: the first as Pods metric."""
     metrics = {rule.name: rule for rule in CATALOGUE}
     workloads = {
         at(o, "metadata", "name"): o
         for o in kinds(read(DEPLOYMENTS / "gpu-load-test.yaml"), "Deployment")
     }
-    types = []
+    shown = []
     for hpa in read(DEPLOYMENTS / "hpa-example.yaml"):
         assert at(hpa, "spec", "scaleTargetRef", "kind") == "Deployment"
         target = workloads[at(hpa, "spec", "scaleTargetRef", "name")]
         (metric,) = items(hpa, "spec", "metrics")
-        selector = mapping(metric, "external", "metric", "selector", "matchLabels")
-        labels = mapping(target, "spec", "template", "metadata", "labels")
-        assert selector
-        assert selector.items() <= labels.items()
-        rule = metrics[str(at(metric, "external", "metric", "name"))]
-        kind = at(metric, "external", "target", "type")
-        assert kind == ("AverageValue" if rule.over_pods == "sum" else "Value")
-        types.append(kind)
-    assert types == ["Value", "AverageValue"]
+        kind = str(at(metric, "type"))
+        source = mapping(metric, kind.lower())
+        rule = metrics[str(at(source, "metric", "name"))]
+        if kind == "External":
+            selector = mapping(source, "metric", "selector", "matchLabels")
+            labels = mapping(target, "spec", "template", "metadata", "labels")
+            assert selector
+            assert selector.items() <= labels.items()
+        shown.append((kind, at(source, "target", "type"), rule.over_pods))
+    assert shown == [("Pods", "AverageValue", "avg"), ("External", "AverageValue", "sum")]
 
 
 README = (DEPLOYMENTS / "README.md").read_text(encoding="utf-8")
