@@ -25,7 +25,7 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:
-    """A setting that a flag sets has the flag's value, whatever the file says, or without a file."""
+    """A setting that a flag sets has the flag's value, whatever a file says."""
     file = write(tmp_path, "gauges: true\npods: {measure: running}\n")
     overridden = load_config(file, {"gauges": False})
     assert (overridden.gauges, overridden.pods.measure) == (False, "running")

@@ -1,4 +1,4 @@
-"""Which API groups a set of manifests registers, serves and gives rights for, in any combination."""
+"""Which API groups manifests register, serve and give rights for, however they are combined."""
 
 import os
 from collections.abc import Sequence

@@ -22,8 +22,8 @@ from metrics_server.tls.self_managed import names_of
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     EXAMPLES,
-    NAMESPACE,
     FILES,
+    NAMESPACE,
     OVERLAYS,
     SERVER,
     at,

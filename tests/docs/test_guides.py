@@ -18,7 +18,7 @@ from metrics_server.config.sections import Config
 from metrics_server.errors import RequestError
 from metrics_server.rules.model import Rules
 from metrics_server.rules.vendors.registry import VENDORS
-from metrics_server.simulator.kube.objects import Json, Object
+from metrics_server.simulator.kube.objects import Object
 from metrics_server.telemetry.metrics import Monitor
 from tests.deployments.manifests import ROOT, at, items, mapping
 from tests.docs.reference import commands, settings
