@@ -14,7 +14,7 @@ from metrics_server.config.sections import Config
 from metrics_server.simulator.kube.objects import DEPLOYMENTS, Object
 from metrics_server.simulator.kube.reviews import Caller
 from tests.deployments.manifests import ROOT, at, build, find, items, mapping
-from tests.support.harness import cluster, page, pod
+from tests.support.harness import client_of, cluster, page, pod
 
 GUIDE = ROOT / "docs" / "keda.md"
 
@@ -111,13 +111,16 @@ async def test_each_trigger_scales_rightly() -> None:
     pods = [f"p{number}" for number in range(4)]
     pages = {"gpu-0": page({("default", name): [90] for name in pods})}
     tokens = {"good": Caller("system:serviceaccount:default:gpu-metrics")}
-    async with cluster(pages, map(pod, pods), tokens=tokens) as simulated:
+    async with (
+        cluster(pages, map(pod, pods), tokens=tokens) as simulated,
+        client_of(simulated.server) as client,
+    ):
         simulated.api.apply(DEPLOYMENTS, deployment("inference"))
         for scaled in SCALED_OBJECTS:
             (trigger,) = scaled.triggers
             url = urlsplit(trigger.metadata.url)
             assert url.hostname == "kubernetes.default.svc"
-            answer = await simulated.client.ask(url.path, {"Authorization": "Bearer good"})
+            answer = await client.ask(url.path, {"Authorization": "Bearer good"})
             assert answer.status == HTTPStatus.OK, answer.text
             assert trigger.metadata.value_location == "items.0.value"
             value = float(str(at(msgspec.json.decode(answer.body), "items", 0, "value")))
