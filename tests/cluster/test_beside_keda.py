@@ -9,7 +9,7 @@ from aiohttp import web
 
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.tls.authority import Authority
-from metrics_server.tls.context import context_from_pair
+from metrics_server.tls.certificates import context_from_pair
 from tests.cluster.cluster import API_SERVICE, CUSTOM_API_SERVICE, GROUP, Cluster
 from tests.cluster.control_plane import add_address
 from tests.cluster.test_custom_metrics import REPLICAS, reports, scale_by_pods

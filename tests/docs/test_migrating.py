@@ -150,16 +150,14 @@ async def ask(client: Client, metric: External | Pods | Object) -> Answer:
     name = metric.metric.name
     labels = metric.metric.selector.match_labels if metric.metric.selector else {}
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    match metric:
-        case External():
-            # client-go has the name in lower case.
-            return await client.metric("default", name.lower(), selector)
-        case Pods():
-            query = urlencode({"labelSelector": SELECTOR})
-            path = f"pods/%2A/{name}?{query}"
-        case Object():
-            described = metric.described_object
-            path = f"{described.kind.lower()}s/{described.name}/{name}"
+    if isinstance(metric, External):
+        # client-go has the name in lower case.
+        return await client.metric("default", name.lower(), selector)
+    if isinstance(metric, Pods):
+        path = f"pods/%2A/{name}?{urlencode({'labelSelector': SELECTOR})}"
+    else:
+        described = metric.described_object
+        path = f"{described.kind.lower()}s/{described.name}/{name}"
     return await client.ask(f"/apis/custom.metrics.k8s.io/v1beta2/namespaces/default/{path}")
 
 
