@@ -16,6 +16,7 @@ from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import (
     API_SERVICES,
+    AUTOSCALERS,
     CONFIG_MAPS,
     ENDPOINT_SLICES,
     PODS,
@@ -50,6 +51,30 @@ AUTHORITY = find(RULES, "ConfigMap", f"{SERVER}-ca")
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
 PODS_METRIC = f"{CUSTOM}/pods/*/gpu_utilization"
+# An HPA that cannot work, which the server warns about.
+SHRINKING: Object = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "shrinking", "namespace": "default", "uid": "u-1"},
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "inference"},
+        "minReplicas": 1,
+        "maxReplicas": 10,
+        "metrics": [
+            {
+                "type": "External",
+                "external": {
+                    "metric": {
+                        "name": "gpu_utilization",
+                        "selector": {"matchLabels": {"app": "inference"}},
+                    },
+                    "target": {"type": "AverageValue", "averageValue": "70"},
+                },
+            }
+        ],
+    },
+    "status": {"currentReplicas": 1, "desiredReplicas": 1},
+}
 OBJECT_METRICS = [f"{CUSTOM}/{resource}/none/gpu_utilization" for resource in KINDS]
 
 
@@ -127,6 +152,7 @@ async def deployed(
         for service in kinds(build("."), "APIService"):
             api.apply(API_SERVICES, service)
         api.apply(CONFIG_MAPS, AUTHORITY)
+        api.apply(AUTOSCALERS, SHRINKING)
         if secret:
             api.apply(SECRETS, SECRET)
         access = await stack.enter_async_context(AccessControl(api.url, granted))
