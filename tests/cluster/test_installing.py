@@ -241,7 +241,7 @@ async def test_certificates_of_ones_own(cluster: Cluster, tmp_path: Path) -> Non
     pair = ("certs", "--service", SERVER, "--namespace", NAMESPACE, "--out", tmp_path / "mine")
     told = await output(sys.executable, "-m", "metrics_server", *pair)
     commands = re.findall(r"^ *(kubectl (?:.*\\\n)*.*)$", told, re.MULTILINE)
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         await output("sh", "-c", command, KUBECONFIG=str(cluster.plane.kubeconfig))
     await cluster.serves()
