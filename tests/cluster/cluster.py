@@ -39,7 +39,7 @@ class Cluster(Struct, frozen=True):
     async def kubectl(self, *arguments: str | Path) -> str:
         """What a kubectl command prints that must succeed."""
         ran = await self.plane.kubectl(*arguments)
-        assert ran.status == 0, f"kubectl {arguments}: {ran.err}"
+        assert ran.status == 0, f"kubectl {arguments}: {ran}"
         return ran.out
 
     async def becomes(self, expected: str, *arguments: str | Path) -> str:
