@@ -63,9 +63,6 @@ class SimulatedTrust:
         return self.front_proxies.issue_client(name)
 
 
-_METRICS = ("external.metrics.k8s.io", "custom.metrics.k8s.io")
-
-
 def _readers(_: Caller, access: Access) -> Object:
     may = access.verb == "get" if access.path else access.group in _METRICS
     return {"allowed": may, "reason": "simulated"}
