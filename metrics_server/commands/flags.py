@@ -15,6 +15,14 @@ def port(text: str) -> int:
     return _whole(text, 0, 65535)
 
 
+def boolean(text: str) -> bool:
+    """True or false, as Kubernetes' own flags accept them."""
+    values = {"true": True, "false": False}
+    if text not in values:
+        raise argparse.ArgumentTypeError(f"{text} is neither true nor false")
+    return values[text]
+
+
 def nodes(text: str) -> int:
     """A demo's number of nodes."""
     return _whole(text, 1, _MAX_DEMO_NODES)

@@ -8,7 +8,6 @@ from metrics_server.commands import flags
 from metrics_server.commands.running import options_of, run
 from metrics_server.config.file import load_config
 from metrics_server.config.options import ServeOptions
-from metrics_server.config.sections import Config
 from metrics_server.telemetry import logs
 from metrics_server.wiring.server import serve
 
@@ -24,6 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="the configuration file (default: the defaults of all settings)",
     )
+    for group in ("external", "custom"):
+        parser.add_argument(
+            f"--{group}-metrics",
+            type=flags.boolean,
+            metavar="BOOL",
+            help=f"whether {group}.metrics.k8s.io is served, true or false; overrides "
+            f"{group}Metrics in the configuration file",
+        )
     parser.add_argument(
         "--kubeconfig",
         type=Path,
@@ -132,7 +139,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    config = load_config(arguments.config) if arguments.config else Config()
+    switches = {
+        "externalMetrics": arguments.external_metrics,
+        "customMetrics": arguments.custom_metrics,
+    }
+    given = {setting: value for setting, value in switches.items() if value is not None}
+    config = load_config(arguments.config, given)
     options = options_of(ServeOptions, arguments)
     logs.configure(options.log_level, options.log_format)
     run(serve(options, config))

@@ -1,5 +1,6 @@
 """Reads the configuration file, and reports all problems in it at once, each with its path."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -15,25 +16,36 @@ _MAX_PROBLEMS = 50
 _MAX_MESSAGE = 400
 
 
-def load_config(path: Path) -> Config:
-    """Return the configuration in a YAML file.
+def load_config(path: Path | None, overrides: Mapping[str, object] | None = None) -> Config:
+    """Return the configuration in a YAML file, with the settings that flags override.
+
+    Args:
+        path: the file; None for the defaults of all settings.
+        overrides: values of top-level settings, by their names in the file.
 
     Raises:
         ConfigurationError: the file cannot be read or is not YAML, or a setting is wrong; the
             message has a line for each problem, with the setting's path.
     """
     try:
-        document = read_document(path)
+        document = {} if path is None else read_document(path)
     except DocumentError as error:
         raise ConfigurationError(f"{path}{error}") from error
+    if document is None:
+        document = {}
+    if overrides and isinstance(document, dict):
+        document = {**document, **overrides}
     try:
-        return Config.model_validate({} if document is None else document)
+        return Config.model_validate(document)
     except ValidationError as error:
         found = error.errors(include_url=False, include_input=False)
         problems = [f"{_where(problem)}: {_what(problem)}" for problem in found[:_MAX_PROBLEMS]]
         if len(found) > _MAX_PROBLEMS:
             problems.append(f"and {len(found) - _MAX_PROBLEMS} more")
-        raise ConfigurationError(f"{path}:\n  " + "\n  ".join(problems)) from error
+        source = str(path) if path else "the flags"
+        if path and overrides:
+            source += ", with the settings that flags override"
+        raise ConfigurationError(f"{source}:\n  " + "\n  ".join(problems)) from error
 
 
 def _where(problem: ErrorDetails) -> str:

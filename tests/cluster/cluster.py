@@ -1,6 +1,7 @@
 """A cluster in an administrator's hands."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from msgspec import Struct
@@ -13,7 +14,11 @@ from tests.support.kubectl import Ran
 
 GROUP = "external.metrics.k8s.io"
 API_SERVICE = f"v1beta1.{GROUP}"
+CUSTOM_GROUP = "custom.metrics.k8s.io"
+CUSTOM_API_SERVICE = f"v1beta2.{CUSTOM_GROUP}"
+API_SERVICES = (API_SERVICE, CUSTOM_API_SERVICE)
 EXAMPLE_FILES = tuple(f"--filename={DEPLOYMENTS / name}" for name in EXAMPLES)
+CUSTOM = f"/apis/{CUSTOM_GROUP}/v1beta2/namespaces/default"
 METRIC = f"/apis/{GROUP}/v1beta1/namespaces/default/gpu_utilization?labelSelector=app%3Dgpu-load"
 
 # Controllers take seconds for what takes milliseconds elsewhere in these tests.
@@ -34,7 +39,7 @@ class Cluster(Struct, frozen=True):
     async def kubectl(self, *arguments: str | Path) -> str:
         """What a kubectl command prints that must succeed."""
         ran = await self.plane.kubectl(*arguments)
-        assert ran.status == 0, f"kubectl {arguments}: {ran.err}"
+        assert ran.status == 0, f"kubectl {arguments}: {ran}"
         return ran.out
 
     async def becomes(self, expected: str, *arguments: str | Path) -> str:
@@ -65,19 +70,22 @@ class Cluster(Struct, frozen=True):
         read: dict[str, object] = json.loads(await self.kubectl("get", "--raw", path))
         return read
 
-    async def install(self, folder: Path = DEPLOYMENTS) -> None:
+    async def install(
+        self, folder: Path = DEPLOYMENTS, api_services: Sequence[str] = API_SERVICES
+    ) -> None:
         """Do what docs/install.md says, until the server serves."""
         await self.label_nodes()
         await self.kubectl("apply", "-k", folder)
-        await self.serves()
+        await self.serves(api_services)
 
     async def label_nodes(self) -> None:
         """Say which nodes have GPUs."""
         await self.kubectl("label", "nodes", *self.nodes.with_gpus, "nvidia.com/gpu=present")
 
-    async def serves(self) -> None:
+    async def serves(self, api_services: Sequence[str] = API_SERVICES) -> None:
         """Wait until kube-apiserver has taken the server in, and all its replicas are new."""
-        await self.becomes("True", "get", "apiservice", API_SERVICE)
+        for name in api_services:
+            await self.becomes("True", "get", "apiservice", name)
         await self.rolled_out()
 
     async def rolled_out(self) -> None:

@@ -85,16 +85,19 @@ class ServerContainer(Container):
 
 
 @asynccontextmanager
-async def exporter(address: str, page: Callable[[], str]) -> AsyncIterator[None]:
+async def exporter(address: str, page: Callable[[], str | None]) -> AsyncIterator[None]:
     """An exporter, for as long as the context.
 
     Args:
         address: where it listens, on EXPORTER_PORT.
-        page: what it serves.
+        page: what it serves; None while it fails.
     """
 
     async def answer(_: web.Request) -> web.Response:
-        return web.Response(text=page())
+        text = page()
+        return web.Response(
+            status=HTTPStatus.INTERNAL_SERVER_ERROR if text is None else 200, text=text
+        )
 
     app = web.Application()
     app.router.add_get("/metrics", answer)

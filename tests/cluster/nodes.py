@@ -65,6 +65,8 @@ class Nodes:
         """What all pods with GPUs do together instead, in percent of one GPU."""
         self.pages_are_empty = False
         """Whether exporters serve empty pages."""
+        self.failing: set[str] = set()
+        """The nodes whose exporters fail."""
         self.load_seconds = 0.0
         """How long a pod with a GPU runs before it is Ready."""
         self.drain_seconds = 0.0
@@ -201,7 +203,9 @@ class Nodes:
             return server
         return Container()
 
-    def _page(self, node: SimulatedNode) -> str:
+    def _page(self, node: SimulatedNode) -> str | None:
+        if node.name in self.failing:
+            return None
         if self.pages_are_empty:
             return ""
         pods = [

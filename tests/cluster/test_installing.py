@@ -14,7 +14,7 @@ import pytest
 from metrics_server.kube.client import connect
 from metrics_server.rules.catalogue import CATALOGUE
 from tests.cluster.cluster import API_SERVICE, EXAMPLE_FILES, GROUP, METRIC, Cluster
-from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
+from tests.deployments.manifests import DEPLOYMENTS, FILES, NAMESPACE, SERVER
 from tests.support.harness import eventually
 
 AUTOSCALERS = ("gpu-load", "gpu-load-by-sum")
@@ -77,14 +77,15 @@ async def test_an_idle_gpu_is_not_scaled(cluster: Cluster) -> None:
         await cluster.becomes("ValidMetricFound", "describe", "hpa", name)
         hpa = json.loads(await cluster.kubectl("get", "hpa", name, "-o=json"))
         (metric,) = hpa["status"]["currentMetrics"]
-        assert set(metric["external"]["current"].values()) == {"0"}
+        (source,) = metric.keys() - {"type"}
+        assert set(metric[source]["current"].values()) == {"0"}
         assert hpa["status"]["desiredReplicas"] == 1
 
 
 async def test_the_files_one_by_one(cluster: Cluster) -> None:
     """The same comes of the files, applied in the order of deployments/README.md."""
     await cluster.label_nodes()
-    for name in ("dcgm-exporter", "rbac", "metrics-server", "apiservice", "network-policies"):
+    for name in FILES:
         await cluster.kubectl("apply", "-f", DEPLOYMENTS / f"{name}.yaml")
     await cluster.serves()
     await cluster.measures()
@@ -148,7 +149,8 @@ async def test_the_clusters_openapi_is_whole(cluster: Cluster) -> None:
         assert isinstance(old, dict)
         assert isinstance(new, dict)
         assert {name: new.get(name) for name in old} == old
-        assert all("external.metrics" in name or SERVER in name for name in set(new) - set(old))
+        own = ("external.metrics", "custom.metrics", SERVER)
+        assert all(any(one in name for one in own) for name in set(new) - set(old))
     await eventually(
         lambda: described("/openapi/v3"), lambda d: has(d, f"apis/{GROUP}/v1beta1"), 60
     )
@@ -239,7 +241,7 @@ async def test_certificates_of_ones_own(cluster: Cluster, tmp_path: Path) -> Non
     pair = ("certs", "--service", SERVER, "--namespace", NAMESPACE, "--out", tmp_path / "mine")
     told = await output(sys.executable, "-m", "metrics_server", *pair)
     commands = re.findall(r"^ *(kubectl (?:.*\\\n)*.*)$", told, re.MULTILINE)
-    assert len(commands) == 2
+    assert len(commands) == 3
     for command in commands:
         await output("sh", "-c", command, KUBECONFIG=str(cluster.plane.kubeconfig))
     await cluster.serves()

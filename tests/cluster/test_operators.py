@@ -7,7 +7,7 @@ from pathlib import Path
 
 from metrics_server.simulator.kube.objects import Json, Object
 from metrics_server.tls.authority import Authority
-from tests.cluster.cluster import API_SERVICE, Cluster
+from tests.cluster.cluster import API_SERVICES, Cluster
 from tests.deployments.manifests import DEPLOYMENTS, at, texts
 
 OVERLAYS = DEPLOYMENTS / "overlays"
@@ -20,7 +20,7 @@ async def test_cert_manager(cluster: Cluster, tmp_path: Path) -> None:
     await cluster.label_nodes()
     await cluster.kubectl("apply", "-k", OVERLAYS / "cert-manager")
 
-    api_service = await read(cluster, "apiservice", API_SERVICE)
+    api_service = await read(cluster, "apiservice", API_SERVICES[-1])
     source = str(at(api_service, "metadata", "annotations", "cert-manager.io/inject-ca-from"))
     namespace, _, name = source.partition("/")
     certificate = await read(cluster, f"--namespace={namespace}", "certificate", name)
@@ -39,7 +39,8 @@ async def test_cert_manager(cluster: Cluster, tmp_path: Path) -> None:
     }
     await apply(cluster, tmp_path, secret)
     patch = json.dumps({"spec": {"caBundle": encoded(authority.bundle)}})
-    await cluster.kubectl("patch", "apiservice", API_SERVICE, "--type=merge", f"--patch={patch}")
+    for name in API_SERVICES:
+        await cluster.kubectl("patch", "apiservice", name, "--type=merge", f"--patch={patch}")
 
     await cluster.serves()
     await cluster.measures()
@@ -54,7 +55,7 @@ async def test_the_prometheus_operator(cluster: Cluster, tmp_path: Path) -> None
     await cluster.measures()
     theirs = ("get", "servicemonitors,prometheusrules", "--all-namespaces", "-o=name")
     assert len((await cluster.kubectl(*theirs)).split()) == 3
-    await cluster.kubectl("delete", "apiservice", API_SERVICE)
+    await cluster.kubectl("delete", "apiservice", *API_SERVICES)
     await cluster.kubectl("delete", "-k", overlay, "--ignore-not-found")
     assert await cluster.kubectl(*theirs) == ""
 

@@ -1,6 +1,6 @@
 """The metrics server goes down and comes back, or kube-apiserver does: what becomes of it."""
 
-from tests.cluster.cluster import API_SERVICE, METRIC, Cluster
+from tests.cluster.cluster import API_SERVICE, CUSTOM_API_SERVICE, METRIC, Cluster
 from tests.deployments.manifests import NAMESPACE, SERVER
 
 STATUS = "-o=jsonpath={.spec.replicas}"
@@ -17,7 +17,9 @@ async def test_replicas_stay_while_it_is_down(cluster: Cluster) -> None:
     cluster.nodes.stop_servers()
     cluster.nodes.utilization = 0
     await cluster.becomes("False", "get", "apiservice", API_SERVICE)
-    await cluster.becomes("FailedGetExternalMetric", "describe", "hpa", "gpu-load")
+    await cluster.becomes("False", "get", "apiservice", CUSTOM_API_SERVICE)
+    await cluster.becomes("FailedGetPodsMetric", "describe", "hpa", "gpu-load")
+    await cluster.becomes("FailedGetExternalMetric", "describe", "hpa", "gpu-load-by-sum")
     assert await cluster.kubectl("get", "deployment", "gpu-load", STATUS) == "4"
 
     cluster.nodes.servers_may_run = True

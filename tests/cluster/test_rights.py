@@ -6,7 +6,7 @@ import ssl
 import aiohttp
 from msgspec import Struct
 
-from tests.cluster.cluster import METRIC, Cluster
+from tests.cluster.cluster import API_SERVICE, CUSTOM, CUSTOM_API_SERVICE, METRIC, Cluster
 from tests.cluster.containers import SERVER_PORT
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
 from tests.support.harness import eventually
@@ -15,19 +15,30 @@ ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{SERVER}"
 
 
 class Rule(Struct, frozen=True):
-    """A rule of rbac.yaml, or a binding to a role that the cluster has.
+    """A rule of the manifests, or a binding to a role that the cluster has.
 
     Attributes:
         where: kubectl's arguments for what holds it.
         index: which of a role's rules it is; None for a binding.
         call: what the server then says that it cannot do: a verb and a resource.
         namespace: where it would do so.
+        about: the resource and name in what the server says, where another rule is for the same
+            call; "" if the call is enough to know it.
     """
 
     where: tuple[str, ...]
     index: int | None
     call: tuple[str, str]
     namespace: str = "default"
+    about: str = ""
+
+    @property
+    def message(self) -> str:
+        """What the server says without it."""
+        verb, resource = self.call
+        return (
+            f"{self.about} is forbidden" if self.about else f'cannot {verb} resource "{resource}"'
+        )
 
     @property
     def removal(self) -> tuple[str, ...]:
@@ -41,6 +52,7 @@ class Rule(Struct, frozen=True):
 RULES = (
     Rule(("clusterrole", SERVER), 0, ("list", "pods")),
     Rule(("clusterrole", SERVER), 1, ("list", "endpointslices")),
+    Rule(("clusterrole", SERVER), 2, ("list", "horizontalpodautoscalers")),
     Rule(
         ("clusterrolebinding", f"{SERVER}:auth-delegator"),
         None,
@@ -52,9 +64,29 @@ RULES = (
         ("get", "configmaps"),
         "kube-system",
     ),
-    Rule(("clusterrole", f"{SERVER}:certificates"), 0, ("get", "apiservices")),
+    *(
+        Rule(
+            ("clusterrole", f"{SERVER}:{role}"),
+            0,
+            ("get", "apiservices"),
+            about=f'apiservices.apiregistration.k8s.io "{name}"',
+        )
+        for role, name in (
+            ("certificates", API_SERVICE),
+            ("custom-metrics-certificates", CUSTOM_API_SERVICE),
+        )
+    ),
     Rule((f"-n={NAMESPACE}", "role", f"{SERVER}:certificates"), 0, ("get", "secrets"), NAMESPACE),
+    Rule(
+        (f"-n={NAMESPACE}", "role", f"{SERVER}:certificates"),
+        1,
+        ("get", "configmaps"),
+        NAMESPACE,
+        about=f'configmaps "{SERVER}-ca"',
+    ),
 )
+# The rules about objects that a metric can be of, in order, and a request that needs each.
+OBJECTS = ("deployments.apps", "jobs.batch", "services")
 
 
 async def test_prometheus_may_read_what_others_may_not(cluster: Cluster) -> None:
@@ -125,6 +157,29 @@ async def test_each_rule_is_needed(cluster: Cluster) -> None:
         may = ("auth", "can-i", verb, resource, f"--as={ACCOUNT}", f"--namespace={rule.namespace}")
         await cluster.refuses(*may)
         await cluster.restart()
-        await cluster.logged(f'cannot {verb} resource "{resource}"')
-        await cluster.kubectl("apply", "-f", DEPLOYMENTS / "rbac.yaml")
+        await cluster.logged(rule.message)
+        await reapply(cluster)
     await cluster.rolled_out()
+
+    for index, resource in enumerate(OBJECTS):
+        await answers(cluster, resource, "there is no")
+        removed = Rule(("clusterrole", f"{SERVER}:custom-metrics"), index, ("get", resource))
+        await cluster.kubectl(*removed.removal)
+        await answers(cluster, resource, f'cannot get resource "{resource.partition(".")[0]}"')
+        await reapply(cluster)
+
+
+async def answers(cluster: Cluster, resource: str, error: str) -> None:
+    """Wait until a metric of an object that does not exist has this error."""
+
+    async def said() -> str:
+        path = f"{CUSTOM}/{resource}/none/gpu_utilization"
+        return (await cluster.plane.kubectl("get", "--raw", path)).err.replace('\\"', '"')
+
+    await eventually(said, lambda text: error in text, 60)
+
+
+async def reapply(cluster: Cluster) -> None:
+    """Apply the files that have the rules."""
+    files = [f"--filename={DEPLOYMENTS / name}.yaml" for name in ("rbac", "custom-metrics")]
+    await cluster.kubectl("apply", *files)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.cluster.cluster import API_SERVICE, EXAMPLE_FILES, Cluster
+from tests.cluster.cluster import API_SERVICES, EXAMPLE_FILES, Cluster
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
 from tests.support.harness import eventually
 
@@ -36,7 +36,7 @@ async def settled(cluster: Cluster) -> set[Named]:
 
 
 @pytest.mark.parametrize(
-    "first", [["delete", "apiservice", API_SERVICE], ["get", "apiservice", API_SERVICE]]
+    "first", [["delete", "apiservice", *API_SERVICES], ["get", "apiservice", *API_SERVICES]]
 )
 async def test_it_leaves_nothing_behind(cluster: Cluster, first: list[str]) -> None:
     """After it there is just what there was; by `kubectl delete -k` alone, too."""
@@ -57,7 +57,7 @@ async def test_without_its_apiservice_a_server_that_is_down_holds_nothing_up(
     """Namespaces can be deleted: one of somebody else, and its own."""
     await cluster.install()
     cluster.nodes.stop_servers()
-    await cluster.kubectl("delete", "apiservice", API_SERVICE)
+    await cluster.kubectl("delete", "apiservice", *API_SERVICES)
     await cluster.kubectl("create", "namespace", "some")
     for namespace in ("some", NAMESPACE):
         await cluster.kubectl("delete", "namespace", namespace, "--timeout=80s")
@@ -67,10 +67,11 @@ async def test_a_left_over_apiservice(cluster: Cluster) -> None:
     """What docs/install.md says of it: how it is seen, and that deleting it is enough."""
     await cluster.install()
     cluster.nodes.stop_servers()
-    await cluster.becomes("False", "get", "apiservice", API_SERVICE)
+    for name in API_SERVICES:
+        await cluster.becomes("False", "get", "apiservice", name)
     await cluster.kubectl("create", "namespace", "some")
     await cluster.kubectl("delete", "namespace", "some", "--wait=false")
     told = await cluster.becomes("external.metrics.k8s.io", "get", "namespace", "some", CONDITIONS)
     assert "NamespaceDeletionDiscoveryFailure" in told
-    await cluster.kubectl("delete", "apiservice", API_SERVICE)
+    await cluster.kubectl("delete", "apiservice", *API_SERVICES)
     await cluster.kubectl("wait", "--for=delete", "namespace/some", "--timeout=80s")

@@ -126,6 +126,7 @@ async def test_the_module_is_the_command() -> None:
         (["serve", "--exporter", "http://10.0.0.7/\r\nX: y"], "is not a URL such as http://"),
         (["serve", "--shutdown-delay-duration", "25h"], "must be at most 24h"),
         (["serve", "--authorization-always-allow-paths", "livez"], "livez does not begin with /"),
+        (["serve", "--custom-metrics", "off"], "--custom-metrics: off is neither true nor false"),
         (["certs", "--out", "x", "--namespace", "A"], "'A' is not a DNS label"),
         (["demo", "--duration", "1 minute"], "'1 minute' is not a duration"),
         (["demo", "--nodes", "0"], "0 is not a whole number from 1 to 100"),
@@ -200,7 +201,7 @@ def test_a_file_that_cannot_be_used(
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_field_is_a_flag(command: str) -> None:
     """Each field of a command's options can be set by a flag, and each flag sets one."""
-    of_the_file = {"config"} if command == "serve" else set()
+    of_the_file = {"config", "external_metrics", "custom_metrics"} if command == "serve" else set()
     assert set(FLAGS[command]) == set(structs.asdict(COMMANDS[command]())) | of_the_file
 
 
@@ -353,6 +354,8 @@ async def test_every_flag_of_serve_has_its_effect(
     config.write_text("pods: {namespaces: [default]}")
     arguments = {
         "config": config,
+        "external_metrics": "true",
+        "custom_metrics": "false",
         "kubeconfig": kubeconfig(tmp_path, api.url),
         "bind_address": "127.0.0.2",
         "secure_port": port,
@@ -374,6 +377,8 @@ async def test_every_flag_of_serve_has_its_effect(
         client = Client(told["url"], trust=trust)
         await client.until("/readyz", 200)
         assert_measured(await client.until(METRIC, 200))
+        assert "external.metrics.k8s.io" in (groups := await client.until("/apis", 200))
+        assert "custom.metrics.k8s.io" not in groups
         process.terminate()
         assert "shutdown" in await client.until("/readyz", 500)
         assert_measured(await client.until(METRIC, 200))

@@ -24,6 +24,22 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
     assert load_config(write(tmp_path, "# nothing\n")) == Config()
 
 
+def test_flags_override_the_file(tmp_path: Path) -> None:
+    """A setting that a flag sets has the flag's value, whatever a file says."""
+    file = write(tmp_path, "gauges: true\npods: {measure: running}\n")
+    overridden = load_config(file, {"gauges": False})
+    assert (overridden.gauges, overridden.pods.measure) == (False, "running")
+    assert load_config(file, {}) == load_config(file)
+    assert load_config(None, {"gauges": False}) == Config(gauges=False)
+    assert load_config(write(tmp_path, "# nothing\n"), {"gauges": False}) == Config(gauges=False)
+    with pytest.raises(ConfigurationError, match="the flags:\n  gauges: "):
+        load_config(None, {"gauges": 3})
+    with pytest.raises(ConfigurationError, match=r"config.yaml, with the settings that flags over"):
+        load_config(file, {"gauges": 3})
+    with pytest.raises(ConfigurationError, match="the file: Input should be"):
+        load_config(write(tmp_path, "[]"), {"gauges": False})
+
+
 def test_a_whole_file(tmp_path: Path) -> None:
     """Every setting can be set, under its camelCase name."""
     config = load_config(

@@ -16,6 +16,15 @@ from metrics_server.simulator.kube.objects import Json, Object
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
 OVERLAYS = sorted(path.name for path in (DEPLOYMENTS / "overlays").iterdir())
+# What is applied by itself, one after the other, in place of a folder.
+FILES = (
+    "dcgm-exporter",
+    "rbac",
+    "metrics-server",
+    "apiservice",
+    "custom-metrics",
+    "network-policies",
+)
 EXAMPLES = ("hpa-example.yaml", "gpu-load-test.yaml")
 SERVER = "gpu-metrics-server"
 NAMESPACE = "gpu-monitoring"

@@ -9,7 +9,6 @@ import pytest
 import yaml
 from kubernetes_validate.utils import all_versions  # type: ignore[import-untyped]
 
-from metrics_server.api.types import GROUP, VERSION
 from metrics_server.commands.main import build_parser
 from metrics_server.config.file import load_config
 from metrics_server.config.options import ServeOptions
@@ -19,11 +18,11 @@ from metrics_server.http.limits import Limits
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.simulator.kube.objects import Json, Object
 from metrics_server.simulator.manifests import EXPORTER_NAMESPACE, EXPORTER_SERVICE
-from metrics_server.tls.api_service import EXTERNAL_METRICS
 from metrics_server.tls.self_managed import names_of
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     EXAMPLES,
+    FILES,
     NAMESPACE,
     OVERLAYS,
     SERVER,
@@ -83,8 +82,7 @@ def test_a_field_that_no_kind_has_is_found() -> None:
 
 def test_every_file_is_in_the_default_as_it_is() -> None:
     """`kubectl apply -k deployments/` and the files one by one make the same objects."""
-    names = ("dcgm-exporter", "rbac", "metrics-server", "apiservice", "network-policies")
-    files = [obj for name in names for obj in read(DEPLOYMENTS / f"{name}.yaml")]
+    files = [obj for name in FILES for obj in read(DEPLOYMENTS / f"{name}.yaml")]
     assert sorted(map(_text, files)) == sorted(map(_text, build(".")))
 
 
@@ -193,17 +191,6 @@ def spread_by(objects: Sequence[Object]) -> list[Json]:
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_apiservice_is_verified_and_names_the_server(folder: str) -> None:
-    """kube-apiserver is led to the server's Service, and never told not to verify."""
-    (obj,) = kinds(build(folder), "APIService")
-    spec = mapping(obj, "spec")
-    assert "insecureSkipTLSVerify" not in spec
-    assert at(obj, "metadata", "name") == EXTERNAL_METRICS == f"{spec['version']}.{spec['group']}"
-    assert (spec["group"], spec["version"]) == (GROUP, VERSION)
-    assert spec["service"] == {"namespace": NAMESPACE, "name": SERVER, "port": 443}
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
 def test_somebody_makes_the_certificate(folder: str) -> None:
     """Either the server manages its certificate and may write it, or it is mounted and may not."""
     objects = build(folder)
@@ -211,6 +198,9 @@ def test_somebody_makes_the_certificate(folder: str) -> None:
     managed = "--self-managed-certs" in texts(container, "args")
     roles = {at(o, "metadata", "name") for o in kinds(objects, "Role", "ClusterRole")}
     assert (f"{SERVER}:certificates" in roles) is managed
+    assert (f"{SERVER}:custom-metrics-certificates" in roles) is managed
+    config_maps = {at(o, "metadata", "name") for o in kinds(objects, "ConfigMap")}
+    assert (f"{SERVER}-ca" in config_maps) is managed
     options = build_parser().parse_args(texts(container, "args"))
     mounts = {at(m, "mountPath"): at(m, "name") for m in items(container, "volumeMounts")}
     if managed:
@@ -227,9 +217,11 @@ def test_the_certificate_is_for_the_name_that_is_verified() -> None:
     certificate = find(build("overlays/cert-manager"), "Certificate", SERVER)
     assert set(texts(certificate, "spec", "dnsNames")) <= set(names_of(SERVER, NAMESPACE))
     assert names_of(SERVER, NAMESPACE)[0] in texts(certificate, "spec", "dnsNames")
-    (obj,) = kinds(build("overlays/cert-manager"), "APIService")
-    injected = at(obj, "metadata", "annotations", "cert-manager.io/inject-ca-from")
-    assert injected == f"{NAMESPACE}/{SERVER}"
+    services = kinds(build("overlays/cert-manager"), "APIService")
+    assert len(services) == 2
+    for obj in services:
+        injected = at(obj, "metadata", "annotations", "cert-manager.io/inject-ca-from")
+        assert injected == f"{NAMESPACE}/{SERVER}"
     volumes = items(pod_spec(find(build("overlays/cert-manager"), "Deployment", SERVER)), "volumes")
     assert at(certificate, "spec", "secretName") in [at(v, "secret", "secretName") for v in volumes]
 
@@ -244,6 +236,7 @@ def test_names_are_those_that_the_server_looks_for() -> None:
     assert (certificates.namespace, certificates.service) == (NAMESPACE, SERVER)
     role = find(build("."), "Role", f"{SERVER}:certificates")
     assert texts(role, "rules", 0, "resourceNames") == [certificates.secret]
+    assert texts(role, "rules", 1, "resourceNames") == [certificates.config_map]
 
 
 def test_the_exporter_is_as_the_setup_guide_has_it() -> None:
@@ -439,26 +432,27 @@ def test_test_pods_are_restricted() -> None:
 
 
 def test_the_example_autoscalers_ask_for_what_is_served() -> None:
-    """Each asks for a metric that there is, of pods that there are: a mean by Value, a sum not."""
+    """Each asks for a metric that there is, of pods that there are: the first as Pods metric."""
     metrics = {rule.name: rule for rule in CATALOGUE}
     workloads = {
         at(o, "metadata", "name"): o
         for o in kinds(read(DEPLOYMENTS / "gpu-load-test.yaml"), "Deployment")
     }
-    types = []
+    shown = []
     for hpa in read(DEPLOYMENTS / "hpa-example.yaml"):
         assert at(hpa, "spec", "scaleTargetRef", "kind") == "Deployment"
         target = workloads[at(hpa, "spec", "scaleTargetRef", "name")]
         (metric,) = items(hpa, "spec", "metrics")
-        selector = mapping(metric, "external", "metric", "selector", "matchLabels")
-        labels = mapping(target, "spec", "template", "metadata", "labels")
-        assert selector
-        assert selector.items() <= labels.items()
-        rule = metrics[str(at(metric, "external", "metric", "name"))]
-        kind = at(metric, "external", "target", "type")
-        assert kind == ("AverageValue" if rule.over_pods == "sum" else "Value")
-        types.append(kind)
-    assert types == ["Value", "AverageValue"]
+        kind = str(at(metric, "type"))
+        source = mapping(metric, kind.lower())
+        rule = metrics[str(at(source, "metric", "name"))]
+        if kind == "External":
+            selector = mapping(source, "metric", "selector", "matchLabels")
+            labels = mapping(target, "spec", "template", "metadata", "labels")
+            assert selector
+            assert selector.items() <= labels.items()
+        shown.append((kind, at(source, "target", "type"), rule.over_pods))
+    assert shown == [("Pods", "AverageValue", "avg"), ("External", "AverageValue", "sum")]
 
 
 README = (DEPLOYMENTS / "README.md").read_text(encoding="utf-8")

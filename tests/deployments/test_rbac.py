@@ -11,11 +11,13 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from metrics_server.api.types import GROUP
+from metrics_server.kube.workloads import KINDS
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import (
     API_SERVICES,
+    AUTOSCALERS,
+    CONFIG_MAPS,
     ENDPOINT_SLICES,
     PODS,
     SECRETS,
@@ -42,10 +44,38 @@ from tests.support.harness import PageExporter, eventually, page, pod, write_kub
 pytestmark = pytest.mark.slow
 
 ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
-RULES = read(DEPLOYMENTS / "rbac.yaml")
+RULES = [*read(DEPLOYMENTS / "rbac.yaml"), *read(DEPLOYMENTS / "custom-metrics.yaml")]
 GRANTED = tuple(grants(RULES, ACCOUNT))
 SECRET = find(RULES, "Secret", f"{SERVER}-certificates")
+AUTHORITY = find(RULES, "ConfigMap", f"{SERVER}-ca")
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
+PODS_METRIC = f"{CUSTOM}/pods/*/gpu_utilization"
+# An HPA that cannot work, which the server warns about.
+SHRINKING: Object = {
+    "apiVersion": "autoscaling/v2",
+    "kind": "HorizontalPodAutoscaler",
+    "metadata": {"name": "shrinking", "namespace": "default", "uid": "u-1"},
+    "spec": {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": "inference"},
+        "minReplicas": 1,
+        "maxReplicas": 10,
+        "metrics": [
+            {
+                "type": "External",
+                "external": {
+                    "metric": {
+                        "name": "gpu_utilization",
+                        "selector": {"matchLabels": {"app": "inference"}},
+                    },
+                    "target": {"type": "AverageValue", "averageValue": "70"},
+                },
+            }
+        ],
+    },
+    "status": {"currentReplicas": 1, "desiredReplicas": 1},
+}
+OBJECT_METRICS = [f"{CUSTOM}/{resource}/none/gpu_utilization" for resource in KINDS]
 
 
 @dataclass
@@ -119,8 +149,10 @@ async def deployed(
         exporter = await stack.enter_async_context(PageExporter(page({("default", "a"): [40, 60]})))
         api.apply(PODS, pod("a"))
         api.apply(ENDPOINT_SLICES, manifests.endpoint_slice("gpu-0", exporter.port))
-        (service,) = kinds(build("."), "APIService")
-        api.apply(API_SERVICES, service)
+        for service in kinds(build("."), "APIService"):
+            api.apply(API_SERVICES, service)
+        api.apply(CONFIG_MAPS, AUTHORITY)
+        api.apply(AUTOSCALERS, SHRINKING)
         if secret:
             api.apply(SECRETS, SECRET)
         access = await stack.enter_async_context(AccessControl(api.url, granted))
@@ -166,6 +198,11 @@ async def test_with_these_rules_everything_works_and_each_is_needed(tmp_path: Pa
 
         told = await eventually(answer, lambda answer: answer.startswith("200"))
         assert '"value":"50"' in told
+        told = await server.ask(PODS_METRIC)
+        assert '"value":"50"' in told
+        for path in OBJECT_METRICS:
+            assert "404" in (told := await server.ask(path))
+            assert "there is no" in told
         assert await server.ask("/readyz") == "200 ok"
 
         async def unused() -> set[Grant]:
@@ -205,7 +242,8 @@ async def test_without_a_rule_something_named_fails(gone: Grant, tmp_path: Path)
     async with deployed(left, tmp_path) as server:
 
         async def told() -> str:
-            return server.text + await server.ask(METRIC) + await server.ask("/readyz?verbose")
+            paths = (METRIC, "/readyz?verbose", *OBJECT_METRICS)
+            return server.text + "".join([await server.ask(path) for path in paths])
 
         refusal = f'cannot {gone.verb} resource "{gone.resource}"'
         await eventually(told, lambda text: refusal in text.replace('\\"', '"'))
@@ -215,27 +253,31 @@ async def test_without_a_rule_something_named_fails(gone: Grant, tmp_path: Path)
 
 
 def test_nothing_is_granted_by_a_wildcard() -> None:
-    """No rule is for all verbs, groups or resources, and what writes is bound to names but once."""
+    """No rule is for all verbs, groups or resources, and what changes objects names them."""
     for grant in GRANTED:
         assert "*" not in (grant.verb, grant.group, grant.resource)
-        assert grant.namespace or grant.verb in ("list", "watch", "create") or grant.names
-        # What it creates are reviews, which nobody keeps.
-        assert grant.verb != "create" or grant.resource.endswith("reviews")
+        # What it creates are reviews, which nobody keeps, and events, which pass.
+        assert grant.verb != "create" or grant.resource.endswith(("reviews", "events"))
+        assert grant.verb in ("get", "list", "watch", "create") or grant.names
+        # Credentials and configuration are read by their names alone.
+        assert grant.resource not in ("secrets", "configmaps", "apiservices") or grant.names
 
 
 @pytest.mark.parametrize("role", ["view", "edit", "admin"])
 def test_who_may_see_a_namespace_may_read_its_metrics(role: str) -> None:
-    """The cluster's own roles take the reader's rules in, which read and do nothing else."""
-    reader = find(RULES, "ClusterRole", f"{SERVER}:reader")
-    assert at(reader, "metadata", "labels", f"rbac.authorization.k8s.io/aggregate-to-{role}") == (
-        "true"
-    )
-    assert at(reader, "rules") == [
-        {"apiGroups": [GROUP], "resources": ["*"], "verbs": ["get", "list"]}
-    ]
+    """The cluster's own roles take the readers' rules in, which read and do nothing else."""
+    for name, group, verbs in (
+        ("reader", "external.metrics.k8s.io", ["get", "list"]),
+        ("custom-metrics-reader", "custom.metrics.k8s.io", ["get"]),
+    ):
+        reader = find(RULES, "ClusterRole", f"{SERVER}:{name}")
+        label = f"rbac.authorization.k8s.io/aggregate-to-{role}"
+        assert at(reader, "metadata", "labels", label) == "true"
+        assert at(reader, "rules") == [{"apiGroups": [group], "resources": ["*"], "verbs": verbs}]
 
 
-def test_the_secret_is_empty() -> None:
+def test_what_the_server_fills_is_empty() -> None:
     """What a manifest does not set, applying it again does not take back."""
     assert SECRET.keys() == {"apiVersion", "kind", "metadata", "type"}
     assert SECRET["type"] == "Opaque"
+    assert AUTHORITY.keys() == {"apiVersion", "kind", "metadata"}

@@ -2,17 +2,11 @@
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
-import msgspec
 import pytest
 import yaml
-from msgspec import Struct
 
-from metrics_server.api.types import milli_value
-from metrics_server.config.rules import rules_in_force
-from metrics_server.config.sections import Config
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import MetricRule
 from metrics_server.rules.quantities import quantities
@@ -20,52 +14,6 @@ from metrics_server.rules.vendors.registry import VENDORS
 from metrics_server.tls.authority import Authority
 from tests.docs.reference import commands, tables
 from tests.faults.process import scene
-
-
-class MetricTarget(Struct, rename="camel", forbid_unknown_fields=True):
-    """An autoscaling/v2 MetricTarget, as it is for external metrics."""
-
-    type: str
-    value: str | None = None
-    average_value: str | None = None
-
-
-class LabelSelector(Struct, rename="camel", forbid_unknown_fields=True):
-    """A meta/v1 LabelSelector, as far as the documents use it."""
-
-    match_labels: dict[str, str]
-
-
-class MetricIdentifier(Struct, forbid_unknown_fields=True):
-    """An autoscaling/v2 MetricIdentifier."""
-
-    name: str
-    selector: LabelSelector
-
-
-class ExternalMetricSource(Struct, forbid_unknown_fields=True):
-    """An autoscaling/v2 ExternalMetricSource."""
-
-    metric: MetricIdentifier
-    target: MetricTarget
-
-
-class MetricSpec(Struct, forbid_unknown_fields=True):
-    """An autoscaling/v2 MetricSpec of an external metric."""
-
-    type: str
-    external: ExternalMetricSource
-
-
-class AutoscalerSpec(Struct, rename="camel", forbid_unknown_fields=True):
-    """An autoscaling/v2 HorizontalPodAutoscalerSpec."""
-
-    scale_target_ref: dict[str, str]
-    min_replicas: int
-    max_replicas: int
-    metrics: list[MetricSpec]
-    behavior: dict[str, dict[str, int]] = {}
-
 
 ROOT = Path(__file__).parents[2]
 METRICS = (ROOT / "docs" / "metrics.md").read_text(encoding="utf-8")
@@ -114,41 +62,6 @@ def test_the_table_of_other_names_is_that_of_the_code() -> None:
     for family, others in rows:
         families = {reading.family for reading in known[family].readings}
         assert {family, *re.findall(r"`(\w+)`", others)} == families
-
-
-def _documents(text: str) -> Iterator[dict[str, object]]:
-    for block in re.findall(r"```yaml\n(.*?)```", text, re.DOTALL):
-        document: dict[str, object] = yaml.safe_load(block)
-        yield document
-
-
-def test_every_manifest_has_the_right_target() -> None:
-    """An HPA asks for a mean with Value, for a sum with AverageValue, and of its own pods."""
-    config = Config.model_validate(
-        next(document for document in _documents(METRICS) if "kind" not in document)
-    )
-    rules = rules_in_force(config.rules, gauges=config.gauges)
-    asked = set()
-    for page in (METRICS, README):
-        for manifest in _documents(page):
-            if manifest.get("kind") != "HorizontalPodAutoscaler":
-                continue
-            autoscaler = msgspec.convert(manifest["spec"], AutoscalerSpec)
-            assert autoscaler.min_replicas <= autoscaler.max_replicas
-            for metric in autoscaler.metrics:
-                rule = rules.find(metric.external.metric.name)
-                target = metric.external.target
-                assert metric.external.metric.selector.match_labels
-                assert metric.type == "External"
-                assert target.type == rule.target
-                amount, other = target.value, target.average_value
-                if rule.target == "AverageValue":
-                    amount, other = other, amount
-                assert amount is not None
-                assert milli_value(amount) > 0
-                assert other is None
-                asked.add(target.type)
-    assert asked == {"Value", "AverageValue"}
 
 
 async def test_the_health_checks_are_those_of_a_server(tmp_path: Path) -> None:

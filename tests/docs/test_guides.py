@@ -18,14 +18,14 @@ from metrics_server.config.sections import Config
 from metrics_server.errors import RequestError
 from metrics_server.rules.model import Rules
 from metrics_server.rules.vendors.registry import VENDORS
-from metrics_server.simulator.kube.objects import Json, Object
+from metrics_server.simulator.kube.objects import Object
 from metrics_server.telemetry.metrics import Monitor
 from tests.deployments.manifests import ROOT, at, items, mapping
 from tests.docs.reference import commands, settings
 
 GUIDES = [
     ROOT / "docs" / f"{name}.md"
-    for name in ("install", "exporter", "hpa", "migrating", "troubleshooting")
+    for name in ("install", "exporter", "hpa", "keda", "migrating", "troubleshooting")
 ]
 PAGES = [
     *sorted(ROOT.glob("*.md")),
@@ -44,8 +44,15 @@ EXPORTER_SETTINGS = {
     "KUBERNETES_ENABLE_DRA",
     "NVIDIA_RESOURCE_NAMES",
 }
-# Flags of kube-controller-manager that the guides name beside our own.
-OTHERS_FLAGS = {"--horizontal-pod-autoscaler-tolerance"}
+# Flags that the guides name beside our own: of kube-controller-manager, kube-apiserver and KEDA.
+OTHERS_FLAGS = {
+    "--horizontal-pod-autoscaler-tolerance",
+    "--api-audiences",
+    "--ca-dir",
+    "--enable-apiservice-patching",
+}
+# Metrics of other servers, which are on an HPA beside ours.
+OTHERS_METRICS = {"queue_length"}
 
 # What the setup guide that the product follows says, as it must be found in ours.
 SETUP_FACTS = (
@@ -264,37 +271,58 @@ def rules_of(page: Path) -> Rules:
     return rules_in_force(config.rules, gauges=config.gauges)
 
 
+def metrics_of(page: Path) -> Iterator[Object]:
+    """The metrics of all HPAs that a page shows, in whole or in part, which are to be ours."""
+    for manifest in manifests(page):
+        if manifest.get("kind") in ("HorizontalPodAutoscaler", None):
+            shown = items(manifest, "spec", "metrics") or items(manifest, "metrics")
+            assert shown or "kind" not in manifest
+            for metric in map(mapping, shown):
+                if at(metric, _source(metric), "metric", "name") not in OTHERS_METRICS:
+                    yield metric
+
+
+def _source(metric: Object) -> str:
+    return str(metric["type"]).lower()
+
+
 @all_pages
 def test_every_manifest_has_the_target_of_its_metric(page: Path) -> None:
-    """An HPA asks for an external metric that is served, with the target type of its rule."""
+    """An HPA asks for a metric that is served, with the target type of its rule and its kind."""
     rules = rules_of(page)
-    for manifest in manifests(page):
-        if manifest.get("kind") != "HorizontalPodAutoscaler":
-            continue
-        external = [
-            mapping(metric, "external")
-            for metric in items(manifest, "spec", "metrics")
-            if at(metric, "type") == "External"
-        ]
-        assert external
-        for metric in external:
-            rule = rules.find(str(at(metric, "metric", "name")))
-            target = mapping(metric, "target")
-            amount = {"Value": "value", "AverageValue": "averageValue"}[rule.target]
-            assert target.keys() == {"type", amount}
-            assert target["type"] == rule.target
-            assert at(metric, "metric", "selector", "matchLabels")
+    for metric in metrics_of(page):
+        source = mapping(metric, _source(metric))
+        assert metric.keys() == {"type", _source(metric)}
+        rule = rules.find(str(at(source, "metric", "name")))
+        kind = "AverageValue" if metric["type"] == "Pods" else rule.target
+        amount = {"Value": "value", "AverageValue": "averageValue"}[kind]
+        target = mapping(source, "target")
+        assert target.keys() == {"type", amount}
+        assert target["type"] == kind
+        if metric["type"] == "External":
+            assert at(source, "metric", "selector", "matchLabels")
+        else:
+            # The workload's own selector, or the object's, is the one that counts.
+            assert mapping(source, "metric").keys() == {"name"}
+        assert ("describedObject" in source) == (metric["type"] == "Object")
 
 
-def test_both_targets_are_shown() -> None:
-    """The guide to the HPA has a manifest of each target type."""
-    page = ROOT / "docs" / "hpa.md"
-    shown: set[Json] = {
-        at(metric, "external", "target", "type")
-        for manifest in manifests(page)
-        for metric in items(manifest, "spec", "metrics")
-    }
-    assert {"Value", "AverageValue"} <= shown
+def test_each_kind_and_both_targets_are_shown() -> None:
+    """The guide to the HPA has a metric of each kind, and External ones of each target type."""
+    shown = [
+        (str(metric["type"]), str(at(metric, _source(metric), "target", "type")))
+        for metric in metrics_of(ROOT / "docs" / "hpa.md")
+    ]
+    assert {kind for kind, _ in shown} == {"Pods", "External", "Object"}
+    assert {target for kind, target in shown if kind == "External"} == {"Value", "AverageValue"}
+    assert shown[0][0] == "Pods"
+
+
+def test_the_readme_and_the_example_are_of_pods_metrics() -> None:
+    """What people copy first is the form that cannot be written wrongly."""
+    (shown,) = metrics_of(ROOT / "README.md")
+    first = next(iter(yaml.safe_load_all(text_of(ROOT / "deployments" / "hpa-example.yaml"))))
+    assert [shown["type"], at(first, "spec", "metrics", 0, "type")] == ["Pods", "Pods"]
 
 
 def known_metrics() -> set[str]:

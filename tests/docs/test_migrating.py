@@ -1,17 +1,21 @@
 """The guide to migrating: each form before is refused or wrong, and each after scales rightly."""
 
 import re
+from contextlib import AbstractAsyncContextManager
 from http import HTTPStatus
 from math import ceil
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 import yaml
 from msgspec import Struct, convert
 
-from metrics_server.api.types import milli_value
+from metrics_server.api.types import MetricValueList, milli_value
+from metrics_server.simulator.kube.objects import SERVICES
+from metrics_server.simulator.kube.objects import Object as JsonObject
 from tests.deployments.manifests import ROOT
-from tests.support.harness import cluster, page, pod
+from tests.support.harness import Answer, Client, Cluster, cluster, page, pod
 
 GUIDE = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
 
@@ -52,11 +56,44 @@ class External(Struct, frozen=True, forbid_unknown_fields=True):
     target: Target
 
 
+class Pods(Struct, frozen=True, forbid_unknown_fields=True):
+    """An autoscaling/v2 PodsMetricSource."""
+
+    metric: Metric
+    target: Target
+
+
+class Described(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """An autoscaling/v2 CrossVersionObjectReference."""
+
+    api_version: str
+    kind: str
+    name: str
+
+
+class Object(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
+    """An autoscaling/v2 ObjectMetricSource."""
+
+    described_object: Described
+    metric: Metric
+    target: Target
+
+
 class Spec(Struct, frozen=True, forbid_unknown_fields=True):
-    """An autoscaling/v2 MetricSpec of an external metric."""
+    """An autoscaling/v2 MetricSpec."""
 
     type: str
-    external: External
+    external: External | None = None
+    pods: Pods | None = None
+    object: Object | None = None
+
+    @property
+    def source(self) -> External | Pods | Object:
+        """What its type says that it has."""
+        sources = {"External": self.external, "Pods": self.pods, "Object": self.object}
+        source = sources[self.type]
+        assert source is not None
+        return source
 
 
 class Form(Struct, frozen=True):
@@ -73,23 +110,31 @@ class Form(Struct, frozen=True):
     after: Spec
 
 
+SERVICE: JsonObject = {
+    "apiVersion": "v1",
+    "kind": "Service",
+    "metadata": {"name": "inference", "namespace": "default"},
+    "spec": {"selector": {"app": "inference"}},
+}
+
+
 def _side(diff: str, sign: str) -> str:
     return "".join(line[1:] for line in diff.splitlines(keepends=True) if line[0] in (" ", sign))
 
 
 def forms() -> list[Form]:
     """Every form that the guide shows."""
-    found = re.findall(
-        r"^### (\d+\. .+?)\n(?:(?!^#).)*?```diff\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL
-    )
+    sections = re.findall(r"^### (\d+\. .+?)\n(.*?)(?=^#|\Z)", GUIDE, re.MULTILINE | re.DOTALL)
     return [
         Form(title, _side(diff, "-"), convert(yaml.safe_load(_side(diff, "+"))[0], Spec))
-        for title, diff in found
+        for title, section in sections
+        for diff in re.findall(r"```diff\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
     ]
 
 
 FORMS = forms()
 by_title = pytest.mark.parametrize("form", FORMS, ids=lambda form: form.title)
+SELECTOR = "app=inference"
 
 
 def replicas(answer: str, target: Target) -> int:
@@ -100,9 +145,46 @@ def replicas(answer: str, target: Target) -> int:
     return ceil(READY * milli_value(answer) / milli_value(target.value))
 
 
+async def ask(client: Client, metric: External | Pods | Object) -> Answer:
+    """The answer to the request that the HPA controller sends for a metric."""
+    name = metric.metric.name
+    labels = metric.metric.selector.match_labels if metric.metric.selector else {}
+    selector = ",".join(f"{key}={value}" for key, value in labels.items())
+    if isinstance(metric, External):
+        # client-go has the name in lower case.
+        return await client.metric("default", name.lower(), selector)
+    if isinstance(metric, Pods):
+        path = f"pods/%2A/{name}?{urlencode({'labelSelector': SELECTOR})}"
+    else:
+        described = metric.described_object
+        path = f"{described.kind.lower()}s/{described.name}/{name}"
+    return await client.ask(f"/apis/custom.metrics.k8s.io/v1beta2/namespaces/default/{path}")
+
+
+def scaled(answer: Answer, metric: External | Pods | Object) -> int:
+    """The replicas that come of an answer."""
+    if isinstance(metric, External):
+        return replicas(answer.item().value, metric.target)
+    values = [one.value for one in convert(answer.json(), MetricValueList).items]
+    if isinstance(metric, Object):
+        (value,) = values
+        return replicas(value, metric.target)
+    assert len(values) == READY
+    assert metric.target.average_value is not None
+    mean = sum(map(milli_value, values)) / len(values)
+    return ceil(READY * mean / milli_value(metric.target.average_value))
+
+
+def migrated() -> AbstractAsyncContextManager[Cluster]:
+    """A cluster with the four busy pods, behind a Service."""
+    pods = [pod(name, labels={"app": "inference"}) for name in PODS]
+    return cluster({"gpu-0": PAGE}, pods)
+
+
 def test_ten_forms_are_shown() -> None:
     """They are numbered, and the form before is valid YAML too."""
-    assert [form.title.split(".")[0] for form in FORMS] == [str(n + 1) for n in range(10)]
+    numbers = [form.title.split(".")[0] for form in FORMS]
+    assert list(dict.fromkeys(numbers)) == [str(n + 1) for n in range(10)]
     for form in FORMS:
         assert yaml.safe_load(form.before)
 
@@ -110,38 +192,48 @@ def test_ten_forms_are_shown() -> None:
 @by_title
 async def test_the_form_after_scales_rightly(form: Form) -> None:
     """Asked through a whole server, it gives the replicas that the load needs."""
-    metric, target = form.after.external.metric, form.after.external.target
-    assert form.after.type == "External"
-    assert metric.selector is not None
-    selector = ",".join(f"{key}={value}" for key, value in metric.selector.match_labels.items())
-    async with cluster({"gpu-0": PAGE}, map(pod, PODS)) as simulated:
-        # As the HPA controller asks: client-go has the name in lower case.
-        answer = await simulated.client.metric("default", metric.name.lower(), selector)
-    assert (target.type, target.average_value is not None) in (
+    metric = form.after.source
+    async with migrated() as simulated:
+        simulated.api.apply(SERVICES, SERVICE)
+        answer = await ask(simulated.client, metric)
+    assert (metric.target.type, metric.target.average_value is not None) in (
         ("AverageValue", True),
         ("Value", False),
     )
-    assert replicas(answer.item().value, target) == (5 if "fb_used" in metric.name else 6)
+    expected = 5 if "fb_used" in metric.metric.name else 6
+    assert scaled(answer, metric) == expected, answer.text
 
 
 @by_title
 async def test_the_form_before_would_not(form: Form) -> None:
     """Left as it is, it is an error that says what to do, or the mean that shrinks the workload."""
     (before,) = yaml.safe_load(form.before)
-    if before["type"] != "External":
-        return  # another API's, or a ScaledObject's: this server is never asked
-    old = convert(before, Spec).external
-    labels = old.metric.selector.match_labels if old.metric.selector else {}
-    selector = ",".join(f"{key}={value}" for key, value in labels.items())
-    async with cluster({"gpu-0": PAGE}, map(pod, PODS)) as simulated:
-        answer = await simulated.client.metric("default", old.metric.name.lower(), selector)
+    if before["type"] == "prometheus":
+        return  # a ScaledObject's trigger: this server is never asked
+    old = convert(before, Spec)
+    if old == form.after or (old.type == "Pods" and form.after.type == "External"):
+        return  # it works as it is, where the custom metrics API is ours
+    async with migrated() as simulated:
+        simulated.api.apply(SERVICES, SERVICE)
+        answer = await ask(simulated.client, old.source)
     if answer.status == HTTPStatus.OK:
-        assert replicas(answer.item().value, old.target) < READY
+        assert scaled(answer, old.source) < READY
         return
     message = answer.error().message
-    assert any(
-        part in message for part in ("Google names metrics", "Datadog names", "labels of series")
-    )
+    expected = ("Google names metrics", "Datadog names", "labels of series", "nearest names are")
+    assert any(part in message for part in expected)
+
+
+def convert_one(text: str) -> Spec | None:
+    """The form before as a metric; None if it is a trigger."""
+    (before,) = yaml.safe_load(text)
+    return None if before["type"] == "prometheus" else convert(before, Spec)
+
+
+def test_most_pods_metrics_stay_as_they_are() -> None:
+    """The most frequent form of all is the one that needs no change."""
+    (unchanged,) = (form for form in FORMS if form.after == convert_one(form.before))
+    assert (unchanged.title, unchanged.after.type) == ("5. type: Pods", "Pods")
 
 
 def test_the_guide_is_linked() -> None:

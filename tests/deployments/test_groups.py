@@ -1,0 +1,164 @@
+"""Which API groups manifests register, serve and give rights for, however they are combined."""
+
+import os
+from collections.abc import Sequence
+from functools import cache
+from itertools import permutations
+from pathlib import Path
+
+import pytest
+import yaml
+
+from metrics_server.commands.main import build_parser
+from metrics_server.simulator.kube.objects import Object
+from tests.deployments.manifests import (
+    DEPLOYMENTS,
+    NAMESPACE,
+    OVERLAYS,
+    SERVER,
+    at,
+    build,
+    find,
+    items,
+    kinds,
+    mapping,
+    read,
+    server_container,
+    texts,
+)
+from tests.deployments.rbac import grants
+
+ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
+EXTERNAL, CUSTOM = "external.metrics.k8s.io", "custom.metrics.k8s.io"
+VERSIONS = {EXTERNAL: "v1beta1", CUSTOM: "v1beta2"}
+# What only custom metrics of objects need.
+WORKLOADS = {"deployments", "statefulsets", "replicasets", "jobs", "services"}
+
+# It is part of the base.
+COMPONENTS = sorted({path.name for path in (DEPLOYMENTS / "components").iterdir()})
+COMPONENTS.remove("with-custom-metrics")
+# Of each of these sets a cluster has one: who runs the exporters, and who makes the certificate.
+EXCLUSIVE = (
+    {"amd", "gpu-operator", "openshift", "without-dcgm-exporter", "hardened-exporter"},
+    {"cert-manager", "own-certificates", "certificates-from-secret"},
+)
+# Without both APIs there is nothing to serve.
+NOTHING = ({"without-custom-metrics"}, {"without-external-metrics", "beside-keda"})
+
+
+def exclude_each_other(first: str, second: str) -> bool:
+    """Whether two components make no sense together."""
+    pair = {first, second}
+    return any(pair <= of for of in EXCLUSIVE) or all(pair & of for of in NOTHING)
+
+
+# Each component alone, and each two that make sense together, in both orders.
+COMBINATIONS = [
+    *((one,) for one in COMPONENTS),
+    *(pair for pair in permutations(COMPONENTS, 2) if not exclude_each_other(*pair)),
+]
+
+
+@cache
+def combined(folder: Path, *components: str) -> Sequence[Object]:
+    """The base with some components, as a kustomization of one's own builds it."""
+    where = os.path.relpath(DEPLOYMENTS, folder)
+    document = {
+        "apiVersion": "kustomize.config.k8s.io/v1beta1",
+        "kind": "Kustomization",
+        "resources": [f"{where}/base"],
+        "components": [f"{where}/components/{name}" for name in components],
+    }
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
+    return build(str(folder))
+
+
+def switched_off(objects: Sequence[Object]) -> set[str]:
+    """The groups that the server's arguments switch off."""
+    options = build_parser().parse_args(texts(server_container(objects), "args"))
+    switches = {EXTERNAL: options.external_metrics, CUSTOM: options.custom_metrics}
+    assert True not in switches.values()
+    return {group for group, switch in switches.items() if switch is False}
+
+
+def readable(objects: Sequence[Object]) -> set[str]:
+    """The groups that users of a namespace may read by the manifests' roles."""
+    return {
+        group
+        for role in kinds(objects, "ClusterRole")
+        if at(role, "metadata", "labels", "rbac.authorization.k8s.io/aggregate-to-view")
+        for rule in items(role, "rules")
+        for group in texts(rule, "apiGroups")
+    }
+
+
+def check(objects: Sequence[Object], served: set[str]) -> None:
+    """Check that what is registered, switched on, readable and granted is for the served groups."""
+    services = kinds(objects, "APIService")
+    names = {f"{VERSIONS[group]}.{group}" for group in served}
+    assert {at(obj, "metadata", "name") for obj in services} == names
+    for obj in services:
+        spec = mapping(obj, "spec")
+        assert at(obj, "metadata", "name") == f"{spec['version']}.{spec['group']}"
+        assert spec["service"] == {"namespace": NAMESPACE, "name": SERVER, "port": 443}
+        # Never told not to verify; and what is written later is not in the manifest.
+        assert not spec.keys() & {"insecureSkipTLSVerify", "caBundle"}
+    assert switched_off(objects) == VERSIONS.keys() - served
+    assert readable(objects) == served
+    granted = list(grants(objects, ACCOUNT))
+    managed = "--self-managed-certs" in texts(server_container(objects), "args")
+    patched = {name for one in granted if one.resource == "apiservices" for name in one.names}
+    assert patched == (names if managed else set())
+    workloads = {(one.resource, one.verb) for one in granted if one.resource in WORKLOADS}
+    assert workloads == ({(one, "get") for one in WORKLOADS} if CUSTOM in served else set())
+    injected = "cert-manager.io/inject-ca-from"
+    managers = {at(obj, "metadata", "annotations", injected) for obj in services}
+    assert managers == ({f"{NAMESPACE}/{SERVER}"} if kinds(objects, "Certificate") else {None})
+
+
+def served_with(components: Sequence[str]) -> set[str]:
+    """The groups that are left with these components."""
+    return {
+        group
+        for group, without in zip((CUSTOM, EXTERNAL), NOTHING, strict=True)
+        if not without & set(components)
+    }
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_overlay_has_both_groups_unless_it_says_otherwise(overlay: str) -> None:
+    """Each serves, registers and permits both; the one for KEDA the custom metrics API alone."""
+    check(build(f"overlays/{overlay}"), served_with([overlay]))
+
+
+def test_the_default_has_both_groups() -> None:
+    """`kubectl apply -k deployments/` registers both."""
+    check(build("."), set(VERSIONS))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("components", COMBINATIONS, ids=",".join)
+def test_components_combine_in_any_order(components: tuple[str, ...], tmp_path: Path) -> None:
+    """Whichever are put together, groups, flags, rights and certificates fit one another."""
+    check(combined(tmp_path, *components), served_with(components))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("switch", ["without-custom-metrics", "without-external-metrics"])
+def test_a_group_is_switched_off_without_a_word_on_the_rest(switch: str, tmp_path: Path) -> None:
+    """The configuration that another component writes is as without the switch."""
+    objects = combined(tmp_path, "production", switch)
+    written = at(find(objects, "ConfigMap", SERVER), "data", "config.yaml")
+    assert written == at(
+        find(build("overlays/production"), "ConfigMap", SERVER), "data", "config.yaml"
+    )
+
+
+def test_the_file_of_the_custom_metrics_api_is_complete() -> None:
+    """It has everything for the API, so that applying or deleting it alone is right."""
+    objects = read(DEPLOYMENTS / "custom-metrics.yaml")
+    granted = list(grants(objects, ACCOUNT))
+    assert {one.resource for one in granted} == WORKLOADS | {"apiservices"}
+    assert readable(objects) == {CUSTOM}
+    without = {at(obj, "metadata", "name") for obj in read(DEPLOYMENTS / "rbac.yaml")}
+    assert not without & {at(obj, "metadata", "name") for obj in objects}
