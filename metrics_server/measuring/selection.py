@@ -110,6 +110,10 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
         where += f' are named "{printable(question.pod)}"' + " and" * bool(str(selector))
     if str(selector):
         where += f' match "{printable(str(selector))}"'
+    if not matching and question.pod:
+        raise NoPodMatchesError(
+            f"no pods {where}: kubectl get pods -n {namespace} --show-labels lists them"
+        )
     if not matching:
         raise NoPodMatchesError(
             f"no pods {where}: compare {_SELECTORS[question.form]} with the labels of "

@@ -184,7 +184,7 @@ async def test_one_pod_by_its_name(client: Client, metric: str, value: str) -> N
 @pytest.mark.parametrize(
     ("name", "reason", "says"),
     [
-        ("web-9", "NotFound", 'no pods in namespace "default" are named "web-9"'),
+        ("web-9", "NotFound", 'are named "web-9": kubectl get pods -n default --show-labels lists'),
         ("web-cpu", "NotFound", "none of them requests a GPU"),
         ("web-loading", "ServiceUnavailable", "1 Running but not Ready"),
         ("web-draining", "ServiceUnavailable", "1 terminating"),
