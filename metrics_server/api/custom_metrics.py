@@ -35,7 +35,7 @@ from metrics_server.api.types import (
 )
 from metrics_server.common.clock import time_of_day
 from metrics_server.common.text import printable
-from metrics_server.common.weight import BytesLRU, weight
+from metrics_server.common.weight import MAX_KEPT_CHARACTERS, BytesLRU, weight
 from metrics_server.errors import BadRequestError, NotFoundError, UnknownObjectError
 from metrics_server.kube.label_selectors import LabelSelector, joined, label_selector_of
 from metrics_server.kube.labels import Selector, parse_selector
@@ -123,7 +123,9 @@ class CustomMetrics:
 
     async def _answer(self, request: MetricRequest, target: _Target) -> tuple[bytes, str]:
         offer = form_of(request.accept)
-        selector, metric_selector = _selectors(request.query, target)
+        is_short = len(request.query) + len(request.path) <= 2 * MAX_KEPT_CHARACTERS
+        read = _known_selectors if is_short else _selectors
+        selector, metric_selector = read(request.query, target)
         pods = await self._pods_of(request.namespace, target)
         question = Question(
             request.namespace,
@@ -166,7 +168,6 @@ class CustomMetrics:
         return await self._workloads.selector(kind, namespace, target.name)
 
 
-@lru_cache(maxsize=1024)
 def _selectors(query: str, target: _Target) -> tuple[Selector, Selector]:
     """The selectors in a query: of the pods, and of the metric."""
     parameters = parameters_of(query, f"{target.resource}/{target.metric}.{CUSTOM_GROUP}")
@@ -178,6 +179,10 @@ def _selectors(query: str, target: _Target) -> tuple[Selector, Selector]:
     metric_selector = parse_selector(parameters.get("metricLabelSelector", ""))
     label_selector_of(metric_selector)
     return parse_selector(parameters.get("labelSelector", "")), metric_selector
+
+
+# HPAs repeat the same queries.
+_known_selectors = lru_cache(maxsize=1024)(_selectors)
 
 
 def _values(
