@@ -9,6 +9,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 from prometheus_client import CollectorRegistry
 
 from metrics_server.telemetry.metrics import Monitor
+from tests.support.data import EXPORTERS
 
 
 @pytest.fixture(autouse=True)
@@ -45,4 +46,4 @@ def monitor(registry: CollectorRegistry) -> Monitor:
 @pytest.fixture
 def pages() -> Path:
     """The folder of exporters' pages."""
-    return Path(__file__).parent / "data" / "exporters"
+    return EXPORTERS

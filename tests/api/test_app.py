@@ -1,7 +1,6 @@
 """Every path of the API but the metric's own, as Kubernetes asks for it, over real TLS."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -13,13 +12,14 @@ from structlog.testing import capture_logs
 from metrics_server.api.operations import COMMON, OPERATIONS
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.rules.catalogue import CATALOGUE
+from tests.support.data import RECORDINGS
 from tests.support.harness import Client, Cluster, admin, client_of, cluster, page, pod
 
 METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
 OPENAPI = f"/openapi/v3/apis/{GROUP_VERSION}"
 V2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 V2BETA1 = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscoveryList"
-RECORDED = Path(__file__).parent.parent / "data" / "recordings" / "aggregator.jsonl"
+RECORDED = RECORDINGS / "aggregator.jsonl"
 
 
 class Request(Struct):

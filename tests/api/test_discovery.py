@@ -5,7 +5,6 @@ import platform
 import re
 from collections.abc import Iterable
 from hashlib import sha256
-from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -29,10 +28,10 @@ from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.errors import ConfigurationError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import Rules
+from tests.support.data import KUBE_API, RECORDINGS
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"
 
-RECORDINGS = Path(__file__).parent.parent / "data" / "recordings"
 METRICS = ["gpu_utilization", "gpu_memory_used"]
 SERVED = {"groupVersion": "external.metrics.k8s.io/v1beta1", "version": "v1beta1"}
 
@@ -255,7 +254,7 @@ def test_a_server_without_metrics_does_not_start() -> None:
 
 def test_the_version_has_all_nine_fields(discovery: Discovery) -> None:
     """Those that the recorded kube-apiserver has, but for its own emulation; all are strings."""
-    recorded = json.loads((RECORDINGS / "kube-api" / "version.json").read_text())
+    recorded = json.loads((KUBE_API / "version.json").read_text())
     of_kubernetes = {
         name
         for name in recorded["response"]["body"]

@@ -1,15 +1,13 @@
 """Content negotiation, with what real clients send."""
 
 import json
-from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_server.api.negotiation import Offer, negotiate
-
-RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
+from tests.support.data import RECORDINGS
 
 JSON = Offer()
 TABLE = Offer(kind="Table", group="meta.k8s.io", version="v1")

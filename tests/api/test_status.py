@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -21,13 +20,12 @@ from metrics_server.errors import (
     RequestError,
     UnknownMetricError,
 )
-
-RECORDINGS = Path(__file__).parents[1] / "data" / "recordings" / "kube-api"
+from tests.support.data import KUBE_API
 
 
 def _recorded() -> Iterator[tuple[str, str]]:
     """Every Status of the real API: which recording, and its JSON without spaces."""
-    for path in sorted(RECORDINGS.glob("*.json")):
+    for path in sorted(KUBE_API.glob("*.json")):
         recording = json.loads(path.read_text())
         objects = [recording["response"].get("body")]
         objects += [entry["event"]["object"] for entry in recording.get("events", [])]

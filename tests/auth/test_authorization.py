@@ -30,12 +30,12 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import Reviews
 from tests.support.clock import Clock
+from tests.support.data import KUBE_API
 from tests.support.harness import write_kubeconfig
 from tests.support.kubernetes import connected
 from tests.support.reviews import access_of, caller_of
 from tests.support.waiting import until
 
-RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 GROUP = "external.metrics.k8s.io"
 METRIC = Attributes("list", "default", GROUP, "v1beta1", "gpu_utilization")
 PATH = Attributes("get", path="/metrics")
@@ -82,7 +82,7 @@ class Recording(msgspec.Struct):
 
 def recording(name: str) -> Recording:
     """A recording, by its name."""
-    return msgspec.json.decode((RECORDINGS / f"{name}.json").read_bytes(), type=Recording)
+    return msgspec.json.decode((KUBE_API / f"{name}.json").read_bytes(), type=Recording)
 
 
 @pytest.fixture

@@ -27,12 +27,12 @@ from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import CONFIG_MAPS, Object
 from tests.auth.test_client_certificates import authority
+from tests.support.data import KUBE_API
 from tests.support.kubernetes import kubernetes
 from tests.support.waiting import until
 
-RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 RECORDED: Object = json.loads(
-    (RECORDINGS / "configmap-extension-apiserver-authentication.json").read_bytes()
+    (KUBE_API / "configmap-extension-apiserver-authentication.json").read_bytes()
 )["response"]["body"]
 DATA = msgspec.convert(RECORDED["data"], dict[str, str])
 

@@ -1,6 +1,5 @@
 import json
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -13,6 +12,7 @@ from metrics_server.auth.request_header import (
     identity_lines,
     user_from_lines,
 )
+from tests.support.data import RECORDINGS
 
 Lines = list[tuple[str, str]]
 
@@ -23,7 +23,7 @@ CONFIG = RequestHeaderConfig(
     uid_headers=("X-Remote-Uid",),
     allowed_names=("front-proxy-client",),
 )
-RECORDED = Path(__file__).parent.parent / "data" / "recordings" / "aggregator.jsonl"
+RECORDED = RECORDINGS / "aggregator.jsonl"
 # What a header's name may have unescaped, but for the percent sign.
 TOKEN = "!#$&'*+-.^_`|~"  # noqa: S105 - a rule of HTTP
 

@@ -18,11 +18,10 @@ from metrics_server.simulator.kube.api import Handler
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import Reviews
 from tests.support.clock import Clock
+from tests.support.data import KUBE_API
 from tests.support.kubernetes import kubernetes
 from tests.support.reviews import caller_of
 from tests.support.waiting import until
-
-RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 
 ALICE = User("alice", uid="1", groups=("dev", "system:authenticated"), extra=(("k", ("v", "w")),))
 BOB = User("bob")
@@ -30,7 +29,7 @@ BOB = User("bob")
 
 def recorded(recording: str) -> tuple[Object, Object]:
     """The body of a recorded request, and that of its answer."""
-    found = json.loads((RECORDINGS / f"tokenreview-{recording}.json").read_bytes())
+    found = json.loads((KUBE_API / f"tokenreview-{recording}.json").read_bytes())
     return found["request"]["body"], found["response"]["body"]
 
 

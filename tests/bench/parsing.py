@@ -1,7 +1,5 @@
 """One family of an 8-GPU page, against prometheus_client's parser of the text format."""
 
-from pathlib import Path
-
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -11,8 +9,9 @@ from metrics_server.sources.exporters.pod_mapper import attribute
 from metrics_server.sources.exporters.sheet import Sheet
 from metrics_server.sources.pages.exposition import parse_labels, rows
 from tests.bench import Figure, times_faster
+from tests.support.data import EXPORTERS
 
-PAGE = Path(__file__).parent.parent / "data" / "exporters" / "dcgm-3.x-8gpu-multi-pod.prom"
+PAGE = EXPORTERS / "dcgm-3.x-8gpu-multi-pod.prom"
 RULE = Rules(CATALOGUE).find("gpu_utilization")
 FAMILY = RULE.readings[0].family
 UNIT = "times as fast as prometheus_client's parser"

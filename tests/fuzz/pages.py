@@ -20,6 +20,8 @@ from pathlib import Path
 # No stubs, and not there in the project's own environment.
 import atheris  # type: ignore[import-untyped]
 
+from tests.support.data import DATA
+
 with atheris.instrument_imports(include=["metrics_server.sources.exporters"]):
     from metrics_server.sources.exporters.inventory import Inventory
     from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
@@ -29,7 +31,6 @@ with atheris.instrument_imports(include=["metrics_server.sources.exporters"]):
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.presets import DIALECTS
 
-DATA = Path(__file__).parent.parent / "data"
 # The readings of a rule and of its _max and _sum are the same.
 RULES = tuple({rule.readings: rule for rule in reversed(CATALOGUE)}.values())
 # A page of a megabyte takes some 30 ms.

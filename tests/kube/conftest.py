@@ -9,18 +9,17 @@ import pytest
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
+from tests.support.data import KUBE_API
 from tests.support.harness import write_kubeconfig
 from tests.support.kubernetes import connected
 
 Recording = Callable[[str], Object]
 
-RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
-
 
 @pytest.fixture(scope="session")
 def recording() -> Recording:
     """What a real API server answered, by the name of the recording."""
-    recordings = {path.stem: json.loads(path.read_bytes()) for path in RECORDINGS.glob("*.json")}
+    recordings = {path.stem: json.loads(path.read_bytes()) for path in KUBE_API.glob("*.json")}
     return lambda name: recordings[name]
 
 

@@ -3,7 +3,6 @@
 import json
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -12,8 +11,7 @@ from hypothesis import strategies as st
 
 from metrics_server.errors import BadRequestError
 from metrics_server.kube.labels import MAX_SELECTOR_LENGTH, Requirement, Selector, parse_selector
-
-RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
+from tests.support.data import KUBE_API, RECORDINGS
 
 NAME_SYNTAX = (
     "must consist of alphanumeric characters, '-', '_' or '.', and must start and end with an "
@@ -159,7 +157,7 @@ def test_a_key_or_value_that_no_label_can_have_is_refused(
 
 def test_the_real_api_refuses_in_the_same_words() -> None:
     """What a live API server said to a bad selector is what is said here."""
-    recording = json.loads((RECORDINGS / "kube-api" / "pods-list-bad-selector.json").read_text())
+    recording = json.loads((KUBE_API / "pods-list-bad-selector.json").read_text())
     with pytest.raises(BadRequestError) as raised:
         parse_selector(_selector_of(urlsplit(recording["request"]["path"]).query))
     assert str(raised.value) == recording["response"]["body"]["message"]
@@ -318,14 +316,14 @@ def _selector_of(query: str) -> str:
 def _recorded_queries() -> Iterator[str]:
     with (RECORDINGS / "aggregator.jsonl").open() as lines:
         yield from (json.loads(line)["query"] for line in lines)
-    for path in (RECORDINGS / "kube-api").glob("*.json"):
+    for path in (KUBE_API).glob("*.json"):
         request = json.loads(path.read_text())["request"]
         if isinstance(request, dict) and path.name != "pods-list-bad-selector.json":
             yield urlsplit(request["path"]).query
 
 
 def _recorded_pods(pattern: str) -> Iterator[tuple[str, Mapping[str, str]]]:
-    paths = list((RECORDINGS / "kube-api").glob(pattern))
+    paths = list((KUBE_API).glob(pattern))
     assert paths
     for path in paths:
         for pod in json.loads(path.read_text())["response"]["body"]["items"]:
@@ -346,7 +344,7 @@ def test_every_recorded_selector_parses() -> None:
 
 def test_the_recorded_selector_selects_what_the_real_api_selected() -> None:
     """Of all pods, those that the API returned for the selector are matched, and no other."""
-    path = RECORDINGS / "kube-api" / "pods-list-label-selector.json"
+    path = KUBE_API / "pods-list-label-selector.json"
     request = json.loads(path.read_text())["request"]
     selector = parse_selector(_selector_of(urlsplit(request["path"]).query))
     expected = {name for name, _ in _recorded_pods(path.name)}
@@ -359,9 +357,7 @@ def test_the_recorded_selector_selects_what_the_real_api_selected() -> None:
 
 def test_an_endpoint_slice_is_selected_by_its_service() -> None:
     """The selector by which exporters are found matches the slice that the API returned for it."""
-    recording = json.loads(
-        (RECORDINGS / "kube-api" / "endpointslices-dcgm-exporter.json").read_text()
-    )
+    recording = json.loads((KUBE_API / "endpointslices-dcgm-exporter.json").read_text())
     selector = parse_selector(_selector_of(urlsplit(recording["request"]["path"]).query))
     (endpoint_slice,) = recording["response"]["body"]["items"]
     assert selector.matches(endpoint_slice["metadata"]["labels"])

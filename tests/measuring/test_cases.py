@@ -1,7 +1,6 @@
 """Pages as exporters really write them, through a whole server: `data/cases.yaml` is the table."""
 
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import TypeAlias
 
 import pytest
@@ -16,8 +15,8 @@ from metrics_server.rules.model import Rules
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
 from tests.support import harness
+from tests.support.data import DATA
 
-DATA = Path(__file__).parents[1] / "data"
 RULES = Rules(CATALOGUE, GAUGES)
 
 Number: TypeAlias = float | int

@@ -6,7 +6,6 @@
 import asyncio
 import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -31,9 +30,9 @@ from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.pages.scraper import Scraper, Scrapes
 from metrics_server.telemetry.metrics import Monitor
+from tests.support.data import DATA, EXPORTERS
 
-DATA = Path(__file__).parents[1] / "data"
-PAGES = {path.stem: path.read_bytes() for path in (DATA / "exporters").glob("*.prom")}
+PAGES = {path.stem: path.read_bytes() for path in (EXPORTERS).glob("*.prom")}
 # As it is, the scraper takes it for a page that was cut short.
 PAGES["dcgm-malformed-lines-ended"] = PAGES["dcgm-malformed-lines"] + b"\n"
 

@@ -1,7 +1,6 @@
 """The catalogue of metrics, and how a rule is found."""
 
 import re
-from pathlib import Path
 
 import pytest
 
@@ -10,9 +9,9 @@ from metrics_server.errors import ConfigurationError, CounterAskedError, Unknown
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
 from metrics_server.rules.model import MetricRule, Rules
+from tests.support.data import EXPORTERS
 
 RULES = Rules(CATALOGUE, GAUGES, COUNTERS)
-EXPORTERS = Path(__file__).parents[1] / "data" / "exporters"
 
 # Typed as gauges by AMD's exporter, but for what a pod's GPU cannot be asked: they are of the
 # node, of links or processes, reported many times for one GPU, or not amounts.

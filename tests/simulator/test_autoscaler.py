@@ -2,7 +2,6 @@
 
 import json
 import re
-from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -21,8 +20,7 @@ from metrics_server.simulator.autoscaling.hpa import (
     ScaledPod,
     quantity,
 )
-
-RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
+from tests.support.data import KUBE_API
 
 VALUE = HorizontalPodAutoscaler(
     namespace="default",
@@ -66,8 +64,8 @@ def condition(decision: Decision, kind: str) -> tuple[str, str, str]:
 
 def test_it_scales_as_the_recorded_controller_did() -> None:
     """Answer 91, target 75, 2 ready replicas: 3, 4, 5, 6 at successive syncs, and no further."""
-    hpa = json.loads((RECORDINGS / "hpa-inference.json").read_text())["response"]["body"]
-    events = json.loads((RECORDINGS / "hpa-events.json").read_text())["response"]["body"]["items"]
+    hpa = json.loads((KUBE_API / "hpa-inference.json").read_text())["response"]["body"]
+    events = json.loads((KUBE_API / "hpa-events.json").read_text())["response"]["body"]["items"]
     sizes = [
         int(match[1]) for e in events if (match := re.match(r"New size: (\d+);", e["message"]))
     ]

@@ -19,11 +19,11 @@ from metrics_server.simulator.gpus.exporters import (
     simulated_node,
 )
 from metrics_server.simulator.gpus.workload import A100, Load, SimulatedPod, gpu_states
+from tests.support.data import EXPORTERS
 
-PAGES = Path(__file__).parent.parent / "data" / "exporters"
 REAL_PAGES: dict[PageFormat, Path] = {
-    "3.x": PAGES / "dcgm-3.x-8gpu-multi-pod.prom",
-    "4.8.3+": PAGES / "dcgm-4.x-8gpu.prom",
+    "3.x": EXPORTERS / "dcgm-3.x-8gpu-multi-pod.prom",
+    "4.8.3+": EXPORTERS / "dcgm-4.x-8gpu.prom",
 }
 FORMATS: tuple[PageFormat, ...] = ("3.x", "4.8.3+")
 POD_LABELS = {"container", "namespace", "pod"}

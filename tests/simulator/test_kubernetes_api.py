@@ -27,8 +27,8 @@ from metrics_server.simulator.kube.objects import (
     Object,
     ObjectStore,
 )
+from tests.support.data import KUBE_API
 
-RECORDINGS = Path(__file__).parent.parent / "data" / "recordings" / "kube-api"
 PODS_PATH = "/api/v1/pods"
 
 
@@ -77,7 +77,7 @@ def shape(value: object) -> object:
 @pytest.fixture(scope="session")
 def recordings() -> dict[str, dict[str, object]]:
     """What a real API server was asked and answered, by the name of the recording."""
-    return {path.stem: json.loads(path.read_bytes()) for path in RECORDINGS.glob("*.json")}
+    return {path.stem: json.loads(path.read_bytes()) for path in KUBE_API.glob("*.json")}
 
 
 Recordings = dict[str, dict[str, object]]

@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 
 from metrics_server.sources.pages.exposition import Row, parse_labels, prefixed_rows, rows
+from tests.support.data import EXPORTERS
 
 FAMILY = "DCGM_FI_DEV_GPU_UTIL"
-PAGES = Path(__file__).parent.parent / "data" / "exporters"
 # prometheus_client raises for these pages as a whole.
 UNREADABLE = {"dcgm-malformed-lines", "dcgm-odd-values", "dcgm-4.x-duplicate-labels"}
 WELL_FORMED = sorted(
-    path for path in PAGES.glob("*.prom") if path.stem not in UNREADABLE | {"dcgm-empty"}
+    path for path in EXPORTERS.glob("*.prom") if path.stem not in UNREADABLE | {"dcgm-empty"}
 )
 
 Labels = tuple[tuple[str, str | None], ...]

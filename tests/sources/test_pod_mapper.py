@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from random import Random
 
 import pytest
@@ -15,11 +14,9 @@ from metrics_server.rules.families import MIB
 from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
 from metrics_server.sources.exporters.sheet import Sheet
+from tests.support.data import EXPORTERS
 
-PAGES = {
-    path.stem: path.read_bytes()
-    for path in (Path(__file__).parent.parent / "data" / "exporters").glob("*.prom")
-}
+PAGES = {path.stem: path.read_bytes() for path in EXPORTERS.glob("*.prom")}
 READINGS = {rule.name: rule.readings for rule in CATALOGUE}
 UTILIZATION = READINGS["gpu_utilization"]
 # The columns of the tables below. Memory is in MiB, as on the page.

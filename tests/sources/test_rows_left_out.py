@@ -4,7 +4,6 @@ import asyncio
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
-from pathlib import Path
 
 import pytest
 import yaml
@@ -20,10 +19,10 @@ from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import StaticTargets
 from metrics_server.sources.pages.exposition import parse_labels
 from metrics_server.sources.pages.scraper import Scraper, Scrapes
+from tests.support.data import DATA
 
 pytestmark = pytest.mark.slow
 
-DATA = Path(__file__).parent.parent / "data"
 # Of a larger page some rows are left out, of all others each.
 LARGE_BYTES = 70_000
 MOST_ROWS = 40

@@ -1,0 +1,13 @@
+"""Where recorded data is."""
+
+from pathlib import Path
+
+DATA = Path(__file__).parent.parent / "data"
+EXPORTERS = DATA / "exporters"
+"""Pages of GPU exporters."""
+
+RECORDINGS = DATA / "recordings"
+"""Requests to real servers, and what they answered."""
+
+KUBE_API = RECORDINGS / "kube-api"
+"""Those of a Kubernetes API server."""
