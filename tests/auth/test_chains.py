@@ -12,11 +12,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from metrics_server.auth.client_certificates import ClientCAs
 from metrics_server.tls.peer import PeerCertificates
-from tests.auth.test_client_certificates import (
+from tests.auth.client_certificates.test_accepted import rsa_key
+from tests.auth.client_certificates.test_rejected import SERVER
+from tests.support.client_certificates import (
     CLIENT,
     DAY,
     NOW,
-    SERVER,
     Certified,
     Extensions,
     Key,
@@ -28,7 +29,6 @@ from tests.auth.test_client_certificates import (
     kubeadm_ca,
     kubeadm_client,
     name,
-    rsa_key,
     usage,
 )
 

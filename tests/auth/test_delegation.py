@@ -26,7 +26,7 @@ from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import CONFIG_MAPS, Object
-from tests.auth.test_client_certificates import authority
+from tests.support.client_certificates import authority
 from tests.support.data import KUBE_API
 from tests.support.kubernetes import kubernetes
 from tests.support.waiting import until

@@ -23,8 +23,9 @@ from metrics_server.simulator.kube.objects import Json
 from metrics_server.simulator.kube.reviews import Access, Caller, Reviews
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.peer import PeerCertificates
-from tests.auth.test_authentication import ADMIN, PROXIES, PROXY, REQUEST_HEADER, TRUST, USERS
-from tests.auth.test_client_certificates import NOW, Certified, authority, client, name
+from tests.auth.authentication.conftest import TRUST
+from tests.support.authentication import ADMIN, PROXIES, PROXY, REQUEST_HEADER, USERS
+from tests.support.client_certificates import NOW, Certified, authority, client, name
 from tests.support.clock import Clock, WallClock
 from tests.support.kubernetes import kubernetes
 from tests.support.reviews import caller_of

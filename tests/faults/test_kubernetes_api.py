@@ -18,7 +18,8 @@ from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.objects import PODS
 from metrics_server.wiring.server import running
-from tests.faults.api_faults import FAULTS, LONGEST_WAIT, OLD, PATHS, STARTED, UNKNOWN, ApiFault
+from tests.faults.api_behaviours import LONGEST_WAIT, OLD, PATHS, STARTED, UNKNOWN
+from tests.faults.api_faults import FAULTS, ApiFault
 from tests.faults.api_proxy import Behind, behind_proxy
 from tests.faults.raw import census, logged, settled
 from tests.support.harness import Answer, Client, admin, client_of, configuration, eventually, pod

@@ -9,9 +9,9 @@ import pytest
 
 from metrics_server.http.limits import Limits
 from metrics_server.http.places import Place, Places
-from tests.http.test_connection import hello
-from tests.http.test_connection import serving as serving_hello
-from tests.http.test_limits import AUTHORITY, REQUEST, connection, ended, verified
+from tests.support.connections import hello
+from tests.support.connections import serving as serving_hello
+from tests.support.listening import AUTHORITY, REQUEST, connection, ended, verified
 from tests.support.peers import (
     HOST,
     LoopFactory,

@@ -25,9 +25,9 @@ from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import NODES, PODS, Object, metadata
-from tests.kube.test_reflector import PATH, running
 from tests.support.harness import write_kubeconfig
 from tests.support.kubernetes import connected
+from tests.support.reflecting import PATH, running
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.slow

@@ -17,10 +17,10 @@ from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import PODS
-from tests.kube.test_reflector import PATH, Naps, lists, names, pod, running, watches
 from tests.support.clock import Clock
 from tests.support.harness import write_kubeconfig
 from tests.support.kubernetes import connected, serving
+from tests.support.reflecting import PATH, Naps, lists, names, pod, running, watches
 from tests.support.waiting import until
 
 decode = pod_decoder()

@@ -1,0 +1,93 @@
+"""Requests as Kubernetes sends them, and an exception that nobody expected."""
+
+import msgspec
+import pytest
+from aiohttp import hdrs
+from msgspec import Struct
+from structlog.testing import capture_logs
+
+from tests.support.app import METRIC, V2
+from tests.support.data import RECORDINGS
+from tests.support.harness import Client, Cluster, admin, client_of, cluster, pod
+
+RECORDED = RECORDINGS / "aggregator.jsonl"
+
+
+class Request(Struct):
+    """A request that kube-apiserver sent to a server behind its aggregator, as it was recorded."""
+
+    method: str
+    path: str
+    query: str
+    headers: list[tuple[str, str]]
+
+    @property
+    def target(self) -> str:
+        """The path and the query."""
+        return f"{self.path}?{self.query}" if self.query else self.path
+
+
+REQUESTS = [msgspec.json.decode(line, type=Request) for line in RECORDED.read_bytes().splitlines()]
+
+
+@pytest.mark.parametrize(
+    "request_", REQUESTS, ids=[f"{n}-{request.path}" for n, request in enumerate(REQUESTS)]
+)
+async def test_what_kubernetes_was_seen_to_ask(simulated: Cluster, request_: Request) -> None:
+    """Each recorded request gets what its sender can use, and the aggregator hands on."""
+    trust, by_proxy = simulated.trust, "X-Remote-User" in dict(request_.headers)
+    pair = trust.front_proxy() if by_proxy else admin(trust)
+    async with client_of(simulated.server, pair) as sender:
+        answer = await sender.ask(request_.target, request_.headers, request_.method)
+    if request_.path.endswith("/nope/x") or request_.query == "labelSelector=app%3Dx":
+        # There is no such path, and no such pod.
+        assert answer.error().code == 404
+        return
+    assert answer.status == 200
+    assert answer.body
+    accept = dict(request_.headers).get(hdrs.ACCEPT, "")
+    wanted = {
+        V2: V2,
+        "application/json;as=Table;v=v1;g=meta.k8s.io": (
+            "application/json;g=meta.k8s.io;v=v1;as=Table"
+        ),
+    }
+    health = "text/plain; charset=utf-8" if request_.path == "/healthz" else "application/json"
+    assert answer.headers[hdrs.CONTENT_TYPE] == wanted.get(accept.partition(",")[0], health)
+    if "labelSelector" in request_.query:
+        assert answer.item().value == "84"
+
+
+async def test_an_unexpected_exception_is_a_500(
+    simulated: Cluster, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The caller learns nothing of it; the log does, and the server goes on."""
+
+    def fail(*_: object) -> None:
+        raise RuntimeError("a secret of the server")
+
+    with monkeypatch.context() as patched, capture_logs() as logs:
+        patched.setattr("metrics_server.measuring.provider.select", fail)
+        status = (await client.ask(METRIC)).error()
+
+    assert (status.code, status.reason) == (500, "InternalError")
+    assert status.message == "internal error of gpu-metrics-server: see its log"
+    (line,) = [one for one in logs if one["event"] == "internal error"]
+    assert line["log_level"] == "error"
+    assert (await client.ask(METRIC)).status == 200
+    metrics = (await client.ask("/metrics")).text
+    assert (
+        'request_duration_seconds_count{api="external",code="500",metric="gpu_utilization"} 1.0'
+        in metrics
+    )
+    assert simulated.exporters["gpu-0"].scrapes == 1
+
+
+async def test_a_shared_gpu_is_marked_on_the_wire() -> None:
+    """Pods that were not selected use it too, so their work is in the value."""
+    row = 'DCGM_FI_DEV_GPU_UTIL{{gpu="0",UUID="GPU-0",namespace="default",pod="{}"}} 84\n'
+    shared = "# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n" + row.format("a") + row.format("other")
+    pods = [pod("a"), pod("other", labels={"app": "other"})]
+    async with cluster({"gpu-0": shared}, pods) as made:
+        answer = await made.client.metric("default", "gpu_utilization", "app=inference")
+    assert answer.item().metric_labels["shared"] == "true"

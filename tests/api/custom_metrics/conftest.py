@@ -1,0 +1,32 @@
+"""A server in a cluster with one workload, and its client."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from tests.support.custom_metrics import UTILIZATION, WEB
+from tests.support.harness import Client, Cluster, cluster, page, pod
+
+
+@pytest.fixture
+async def simulated() -> AsyncIterator[Cluster]:
+    """Two Ready pods of one app, one without a sample, and others that must not count."""
+    pods = [
+        pod("web-1", labels={**WEB, "tier": "a"}),
+        pod("web-2", labels={**WEB, "tier": "b"}, gpus=2),
+        pod("web-3", labels={**WEB, "tier": "b"}),
+        pod("web-draining", labels=WEB, deleted=True),
+        pod("web-loading", labels=WEB, ready=False),
+        pod("web-pending", labels=WEB, phase="Pending", ready=False),
+        pod("web-cpu", labels=WEB, gpus=0),
+        pod("batch-1", labels={"app": "batch"}),
+        pod("web-1", labels=WEB, namespace="other"),
+    ]
+    async with cluster({"gpu-0": page(UTILIZATION)}, pods) as made:
+        yield made
+
+
+@pytest.fixture
+def client(simulated: Cluster) -> Client:
+    """A client of that cluster's server."""
+    return simulated.client

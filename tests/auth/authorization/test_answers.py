@@ -1,0 +1,127 @@
+"""Which answers to a SubjectAccessReview allow a request."""
+
+import pytest
+from aiohttp import web
+from structlog.testing import capture_logs
+
+from metrics_server.auth.authorization import Authorizer
+from metrics_server.errors import ConfigurationError, ReviewError
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.simulator.faults import Fault, FaultKind
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import Object
+from metrics_server.simulator.kube.reviews import Reviews
+from tests.support.authorization import ALICE, ALLOWED, METRIC, is_allowed
+
+
+async def test_a_star_elsewhere_is_a_mistake(client: KubernetesClient) -> None:
+    """It would not mean what whoever wrote it thinks."""
+    with pytest.raises(ConfigurationError, match="--authorization-always-allow-paths /a/\\*/b"):
+        Authorizer(client, always_allow_paths=["/healthz", "/a/*/b"])
+
+
+UNDECIDED: dict[str, Object] = {
+    "an error in place of a decision": {"allowed": False, "evaluationError": "no informer"},
+    "both": {"allowed": True, "denied": True},
+    "no decision": {},
+    "no boolean": {"allowed": "true"},
+    "a number": {"allowed": 1},
+    "null": {"allowed": None},
+}
+
+
+@pytest.mark.parametrize("status", UNDECIDED.values(), ids=UNDECIDED)
+async def test_anything_but_a_decision_does_not_allow(
+    authorizer: Authorizer, reviews: Reviews, status: Object
+) -> None:
+    """It is an error, and is not kept: the next one to ask gets the API's next answer."""
+    reviews.decide = lambda _user, _attributes: status
+    for _ in range(2):
+        with pytest.raises(ReviewError) as failed:
+            await authorizer.authorize(ALICE, METRIC)
+        assert (failed.value.code, failed.value.reason) == (500, "review-failed")
+    assert len(reviews.access_reviews) == 2
+    reviews.decide = lambda _user, _attributes: ALLOWED
+    assert await is_allowed(authorizer, ALICE, METRIC)
+
+
+@pytest.mark.parametrize(
+    ("decision", "allowed"),
+    [({"allowed": True}, True), ({"allowed": False, "denied": True}, False)],
+)
+async def test_a_decision_in_spite_of_an_error_counts(
+    *, authorizer: Authorizer, reviews: Reviews, decision: Object, allowed: bool
+) -> None:
+    """RBAC can miss one role and yet allow by another."""
+    reviews.decide = lambda _user, _attributes: {**decision, "evaluationError": "half"}
+    assert await is_allowed(authorizer, ALICE, METRIC) == allowed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("fault", ["error", "garbage", "hang"])
+async def test_a_failed_review_does_not_allow(
+    client: KubernetesClient,
+    reviews: Reviews,
+    fault: FaultKind,
+) -> None:
+    """It is an error within the time limit, is not kept, and is logged when it turns."""
+    authorizer = Authorizer(client, timeout=0.1 if fault == "hang" else 10)
+    reviews.set_fault(Fault(fault))
+    with capture_logs() as logs:
+        for _ in range(2):
+            with pytest.raises(ReviewError, match="did not decide") as failed:
+                await authorizer.authorize(ALICE, METRIC)
+            assert failed.value.code == 500
+        reviews.set_fault(None)
+        assert not await is_allowed(authorizer, ALICE, METRIC)
+    assert [(line["log_level"], line["event"]) for line in logs] == [
+        ("warning", "access reviews failing"),
+        ("info", "access reviews recovered"),
+    ]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"<html>",
+        b"\xff\xfe",
+        b"null",
+        b'{"kind": "Status", "status": {"allowed": true}}',
+        b'{"status": {"allowed": true}}',
+        b'{"kind": "SubjectAccessReview", "status": null}',
+        b'{"kind": "SubjectAccessReview", "allowed": true}',
+        b'{"kind": "SubjectAccessReview", "status": {"allowed": true}',
+        b'{"kind": "SubjectAccessReview", "status": {"allowed": true, "reason": "\xff"}}',
+    ],
+)
+async def test_a_malformed_review_does_not_allow(
+    api: KubernetesAPI, authorizer: Authorizer, body: bytes
+) -> None:
+    """Whatever a 201 brings, only a SubjectAccessReview decides."""
+
+    async def answer(_: web.Request) -> web.Response:
+        return web.Response(status=201, body=body, content_type="application/json")
+
+    api.aggregate("authorization.k8s.io", "v1", answer)
+    with pytest.raises(ReviewError):
+        await authorizer.authorize(ALICE, METRIC)
+
+
+@pytest.mark.slow
+async def test_a_lost_connection_does_not_allow(api: KubernetesAPI, authorizer: Authorizer) -> None:
+    """Nobody is let in because the API is gone."""
+    await api.__aexit__()
+    with pytest.raises(ReviewError, match="cannot be reached"):
+        await authorizer.authorize(ALICE, METRIC)
+
+
+async def test_a_server_that_may_not_ask_tells_what_to_do(
+    api: KubernetesAPI, authorizer: Authorizer
+) -> None:
+    """The message names the role that is missing."""
+    api.faults.refuse_next(
+        403, 'subjectaccessreviews is forbidden: User "x" cannot create resource'
+    )
+    with pytest.raises(ReviewError, match=r"cannot create resource.*ClusterRole system:auth-deleg"):
+        await authorizer.authorize(ALICE, METRIC)

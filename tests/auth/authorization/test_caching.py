@@ -1,0 +1,163 @@
+"""Decisions are cached and shared, within bounds."""
+
+import asyncio
+from contextlib import suppress
+
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+from msgspec import structs
+
+from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.identity import ANONYMOUS, User
+from metrics_server.auth.request_info import Attributes
+from metrics_server.errors import (
+    ForbiddenError,
+    ReviewError,
+    TooManyReviewsError,
+)
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.simulator.faults import Fault
+from metrics_server.simulator.kube.objects import Object
+from metrics_server.simulator.kube.reviews import Reviews
+from tests.support.authorization import ALICE, ALLOWED, METRIC, is_allowed
+from tests.support.clock import Clock
+from tests.support.reviews import access_of, caller_of
+from tests.support.waiting import until
+
+DENIED: Object = {"allowed": False}
+
+
+@pytest.mark.parametrize("before", [ALLOWED, DENIED], ids=["allowed", "denied"])
+async def test_a_change_of_rbac_is_seen_after_10_s(
+    authorizer: Authorizer, reviews: Reviews, clock: Clock, before: Object
+) -> None:
+    """A decision holds for 10 s, be it a yes or a no, and no longer."""
+    after = DENIED if before is ALLOWED else ALLOWED
+    reviews.decide = lambda _user, _attributes: before
+    assert await is_allowed(authorizer, ALICE, METRIC) == before["allowed"]
+    reviews.decide = lambda _user, _attributes: after
+    clock.now = 9.999
+    assert await is_allowed(authorizer, ALICE, METRIC) == before["allowed"]
+    assert len(reviews.access_reviews) == 1
+    clock.now = 10
+    assert await is_allowed(authorizer, ALICE, METRIC) == after["allowed"]
+    assert len(reviews.access_reviews) == 2
+
+
+async def test_identical_concurrent_requests_share_a_review(
+    client: KubernetesClient, reviews: Reviews
+) -> None:
+    """A storm of one question is one review, also where it fails."""
+    authorizer = Authorizer(client, timeout=0.1)
+    reviews.set_fault(Fault("hang"))
+    asked = (authorizer.authorize(ALICE, METRIC) for _ in range(50))
+    outcomes = await asyncio.gather(*asked, return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {ReviewError}
+    assert len(reviews.access_reviews) == 1
+
+
+async def test_reviews_leave_connections_for_others(
+    client: KubernetesClient, reviews: Reviews
+) -> None:
+    """However many different questions are asked, the API is not asked too many at once."""
+    authorizer = Authorizer(client, timeout=30)
+    reviews.set_fault(Fault("hang"))
+    tasks = [
+        asyncio.create_task(authorizer.authorize(ANONYMOUS, Attributes("get", path=f"/{number}")))
+        for number in range(200)
+    ]
+    await until(lambda: len(reviews.access_reviews) >= 32)
+    assert await client.get("/version", {}, timeout=5)
+    assert len(reviews.access_reviews) == 32
+    for task in tasks:
+        task.cancel()
+    await asyncio.wait(tasks)
+    await until(lambda: len(asyncio.all_tasks()) < len(tasks))
+
+
+@pytest.mark.slow
+async def test_reviews_are_bounded(authorizer: Authorizer, reviews: Reviews) -> None:
+    """A user whose requests are always new leaves room for others; anonymous users leave more."""
+
+    async def ask(user: User, times: int, address: str = "") -> int:
+        before = len(reviews.access_reviews)
+        for n in range(times):
+            with suppress(ForbiddenError, TooManyReviewsError):
+                await authorizer.authorize(user, Attributes("get", path=f"/{address}/{n}"), address)
+        return len(reviews.access_reviews) - before
+
+    assert await ask(User("eve"), 500) == 400
+    assert await ask(User("hpa"), 100) == 100
+    assert [await ask(ANONYMOUS, 50, address) for address in "abcdef"] == [40, 40, 40, 40, 40, 0]
+    assert await ask(User("hpa"), 200) == 100
+
+
+async def test_what_is_far_too_long_is_not_kept(authorizer: Authorizer, reviews: Reviews) -> None:
+    """Whoever asks for nonsense fills no memory with it, and is decided on all the same."""
+    for attributes in (
+        Attributes("get", path="/" + "a" * 2000),
+        Attributes("list", "n", "g" * 2000, "v", "r"),
+        Attributes("list", "n", "g", "v" * 2000, "r"),
+    ):
+        reviews.access_reviews.clear()
+        for _ in range(2):
+            assert not await is_allowed(authorizer, ALICE, attributes)
+        assert len(reviews.access_reviews) == 2
+
+
+names = st.sampled_from(["a", "b", "a%2Fb", "a/b", "a,b", ""])
+values = st.lists(names, max_size=2).map(tuple)
+extras = st.dictionaries(names, values, max_size=2).map(lambda extra: (*sorted(extra.items()),))
+users = st.builds(
+    User,
+    name=st.sampled_from(["u", "v"]),
+    uid=names,
+    groups=values,
+    extra=extras,
+)
+# Most of all those that are alike but for one part, or for the order within it.
+alike = users.flatmap(
+    lambda user: st.tuples(
+        st.just(user),
+        st.one_of(
+            users,
+            names.map(lambda uid: structs.replace(user, uid=uid)),
+            st.permutations(user.groups).map(
+                lambda groups: structs.replace(user, groups=tuple(groups))
+            ),
+            values.map(lambda groups: structs.replace(user, groups=groups)),
+            extras.map(lambda extra: structs.replace(user, extra=extra)),
+        ),
+    )
+)
+requests = st.one_of(
+    st.builds(Attributes, names, names, names, names, st.sampled_from(["a", "b", "a/b"])),
+    st.builds(Attributes, names, path=names),
+)
+
+
+# The API behind it is the same for all examples; each has an authorizer, and a cache, of its own.
+@pytest.mark.slow
+@settings(
+    max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    identities=alike,
+    requests=st.one_of(st.tuples(requests, requests), requests.map(lambda one: (one, one))),
+)
+async def test_no_two_identities_share_a_decision(
+    client: KubernetesClient,
+    reviews: Reviews,
+    identities: tuple[User, User],
+    requests: tuple[Attributes, Attributes],
+) -> None:
+    """Whatever part of an identity or a request differs, each has a review of its own."""
+    first, second = identities
+    assume((first, requests[0]) != (second, requests[1]))
+    authorizer = Authorizer(client)
+    allowed = caller_of(first), access_of(requests[0])
+    reviews.decide = lambda user, attributes: {"allowed": (user, attributes) == allowed}
+    for _ in range(2):
+        assert await is_allowed(authorizer, first, requests[0])
+        assert not await is_allowed(authorizer, second, requests[1])

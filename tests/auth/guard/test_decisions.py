@@ -1,0 +1,125 @@
+"""Who is let in, over real TLS, and who is not."""
+
+import pytest
+
+from metrics_server.api.status import StatusDetails
+from metrics_server.api.types import GROUP_VERSION
+from metrics_server.auth.identity import ANONYMOUS
+from metrics_server.auth.request_info import attributes_of
+from metrics_server.simulator.faults import Fault, FaultKind
+from metrics_server.tls.peer import PeerCertificates
+from tests.support.guarding import ALICE, METRIC, PROBES, SERVED, Answer, Measured, Server
+from tests.support.reviews import access_of, caller_of
+
+# Beyond those: what is not served, or not in that way.
+ASKED = [
+    *((path, "GET") for path in (*SERVED, "/", "/nowhere", f"{METRIC}x")),
+    *((path, "POST") for path in (METRIC, "/metrics")),
+]
+
+
+@pytest.mark.parametrize("path", SERVED)
+async def test_who_may_is_answered(server: Server, path: str) -> None:
+    """Every path is served to users whom the API allows, and each review is about that path."""
+    asked = attributes_of("GET", path, "")
+    allowed = caller_of(ALICE), access_of(asked)
+    server.reviews.decide = lambda user, attributes: {"allowed": (user, attributes) == allowed}
+    assert (await server.ask(path)).status == 200
+    assert len(server.reviews.access_reviews) == 1
+
+
+@pytest.mark.parametrize(("path", "method"), ASKED)
+async def test_who_may_not_is_refused(server: Server, path: str, method: str) -> None:
+    """A 403 worded as the API does, which does not reveal whether the path exists."""
+    answer = await server.ask(path, method)
+    status = answer.error()
+    assert (status.code, status.reason) == (403, "Forbidden")
+    asked = attributes_of(method, path, "")
+    assert status.details == StatusDetails(group=asked.group, kind=asked.resource)
+    assert 'forbidden: User "alice" cannot ' in status.message
+
+
+@pytest.mark.parametrize(("path", "method"), [*ASKED, *((path, "GET") for path in PROBES)])
+async def test_who_is_unknown_is_asked_to_say(server: Server, path: str, method: str) -> None:
+    """Credentials that are not good are a 401 everywhere, and nobody reviews for them."""
+    server.callers.user = None
+    server.reviews.decide = lambda _user, _attributes: {"allowed": True}
+    status = (await server.ask(path, method)).error()
+    assert (status.code, status.reason, status.message) == (401, "Unauthorized", "Unauthorized")
+    assert not server.reviews.access_reviews
+
+
+@pytest.mark.parametrize("fault", ["error", "garbage", "hang"])
+@pytest.mark.parametrize("path", [METRIC, "/metrics", "/apis", "/nowhere"])
+async def test_a_review_that_fails_lets_nobody_in(
+    server: Server, fault: FaultKind, path: str
+) -> None:
+    """It is a 500 with a Status, each time; when reviews work again, so does the answer."""
+    server.reviews.set_fault(Fault(fault))
+    for _ in range(2):
+        status = (await server.ask(path)).error()
+        assert (status.code, status.reason) == (500, "InternalError")
+        assert "did not decide whether this is allowed" in status.message
+    server.reviews.set_fault(None)
+    assert (await server.ask(path)).status == 403
+    assert server.measured == Measured()
+
+
+async def test_no_kubernetes_api_lets_nobody_in(server: Server) -> None:
+    """But probes are answered, or the kubelet would restart the server for another's outage."""
+    await server.api.__aexit__()
+    assert (await server.ask(METRIC)).error().code == 500
+    server.callers.user = ANONYMOUS
+    for path in PROBES:
+        for spelled in (path, f"{path}/"):
+            assert await server.ask(spelled) == Answer(200, b"ok")
+
+
+async def test_a_certificate_is_shown_once_a_connection(server: Server) -> None:
+    """Each request is authenticated by the peer's own certificate."""
+    async with server.connected(server.certified) as client:
+        for _ in range(3):
+            await client.ask("/healthz")
+    assert server.callers.peers == [PeerCertificates((server.certificate,))] * 3
+    first, *rest = server.callers.peers
+    assert all(peer is first for peer in rest)
+
+
+async def test_a_certificate_is_that_of_its_connection(server: Server) -> None:
+    """What one connection has shown counts on no other, also while both are open."""
+    async with server.connected(server.certified) as certified, server.connected() as plain:
+        for client in (certified, plain, certified, plain):
+            await client.ask("/healthz")
+    async with server.connected() as after:
+        await after.ask("/healthz")
+    shown = PeerCertificates((server.certificate,))
+    assert server.callers.peers == [shown, None, shown, None, None]
+
+
+async def test_all_header_lines_are_passed_on(server: Server) -> None:
+    """In their order, and a header that is there twice as two: groups come so."""
+    lines = [("X-Remote-Group", "b"), ("X-Remote-User", "u"), ("X-Remote-Group", "a, c")]
+    async with server.connected() as client:
+        await client.ask("/healthz", headers=lines)
+    told = [line for line in server.callers.headers if line[0].startswith("X-Remote-")]
+    assert told == lines
+
+
+async def test_a_path_that_is_not_utf8_is_malformed(server: Server) -> None:
+    """It is refused before anybody is asked about something else."""
+    status = (await server.ask(f"/apis/{GROUP_VERSION}/namespaces/default/%FF")).error()
+    assert (status.code, status.reason) == (400, "BadRequest")
+    assert not server.reviews.access_reviews
+
+
+async def test_decisions_are_counted(server: Server) -> None:
+    """/metrics counts the requests that were allowed, denied and undecided."""
+    await server.ask(METRIC)
+    server.reviews.set_fault(Fault("error"))
+    await server.ask("/apis")
+    await server.ask("/apis")
+    server.reviews.set_fault(None)
+    server.reviews.decide = lambda _user, _attributes: {"allowed": True}
+    lines = (await server.ask("/metrics")).body.decode().splitlines()
+    for decision, count in (("allowed", 1.0), ("denied", 1.0), ("error", 2.0)):
+        assert f'gpu_metrics_server_authorizations_total{{decision="{decision}"}} {count}' in lines

@@ -1,0 +1,27 @@
+"""A reflector of a simulated Kubernetes API's pods."""
+
+import pytest
+
+from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.pod_stores import PodStore
+from metrics_server.kube.pods import Pod
+from metrics_server.kube.reflector import Reflector
+from tests.support.reflecting import PATH, Naps, decode
+
+
+@pytest.fixture
+def store() -> PodStore:
+    """What is kept in step."""
+    return PodStore()
+
+
+@pytest.fixture
+def naps() -> Naps:
+    """What the reflector sleeps with."""
+    return Naps()
+
+
+@pytest.fixture
+def reflector(client: KubernetesClient, store: PodStore, naps: Naps) -> Reflector[Pod]:
+    """A reflector of the pods that backs off by naps as long as they can be."""
+    return Reflector(client, PATH, decode, store, sleep=naps, rand=lambda: 1.0)

@@ -1,0 +1,7 @@
+"""Paths and media types that Kubernetes asks for."""
+
+from metrics_server.api.types import GROUP_VERSION
+
+METRIC = f"/apis/{GROUP_VERSION}/namespaces/default/gpu_utilization"
+
+V2 = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
