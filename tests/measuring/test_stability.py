@@ -1,26 +1,22 @@
-"""Nothing that is answered moves a workload by itself: the HPA's replicas under constant work."""
+"""An HPA settles: no flapping from draining, fallbacks or windows."""
 
 from collections.abc import Sequence
-from itertools import pairwise
 from math import ceil
 from pathlib import Path
 
 import pytest
-from hypothesis import assume, given, settings
-from hypothesis import strategies as st
 from msgspec import structs
 
 from metrics_server.measuring import fallback
-from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.model import MetricRule
 from tests.support.simulation import SYNC, Simulation
+from tests.support.stability import MAX, MEAN, SUM, changes
 
 pytestmark = pytest.mark.slow
 
+
 GUIDE = Path(__file__).parents[2] / "docs" / "hpa.md"
-MEAN = Rules(CATALOGUE).find("gpu_utilization")
-SUM = Rules(CATALOGUE).find("gpu_utilization_sum")
-MAX = Rules(CATALOGUE).find("gpu_utilization_max")
+
 WINDOWED = structs.replace(MEAN, name="smooth", window=60)
 
 
@@ -46,28 +42,6 @@ async def test_draining_pods_do_not_make_it_flap(
     ) as world:
         await world.run(600)
     assert changes(8, world.series) == [4]
-
-
-def changes(before: int, series: Sequence[int]) -> list[int]:
-    """The replicas at each change."""
-    return [now for was, now in pairwise([before, *series]) if was != now]
-
-
-def moves(before: int, series: Sequence[int]) -> list[int]:
-    """The replicas it was moved to.
-
-    A move up that the HPA's own policy takes in steps, to the double or by 4 pods at once, is one.
-    """
-    found: list[int] = []
-    limit = 0
-    for now in series:
-        if now != before:
-            if found and found[-1] == limit and now > before:
-                found.pop()
-            found.append(now)
-            limit = max(2 * before, before + 4)
-        before = now
-    return found
 
 
 TARGETS = [40, 50, 60, 70, 90, 95]
@@ -167,176 +141,3 @@ async def test_a_rollout_that_replaces_all_pods_keeps_the_replicas() -> None:
         world.work = 240
         await world.run(600)
     assert set(world.series) == {4}
-
-
-@settings(deadline=None, max_examples=150)
-@given(
-    replicas=st.integers(1, 12),
-    work=st.floats(20, 1000),
-    target=st.sampled_from([50, 60, 70, 80, 90]),
-    stabilization=st.sampled_from([0.0, 60.0, 300.0]),
-    loading=st.floats(0, 60),
-    draining=st.floats(0, 30),
-    stagger=st.floats(0, 10),
-    holding=st.floats(0, 30),
-    rule=st.sampled_from([MEAN, SUM]),
-)
-async def test_constant_work_settles(
-    *,
-    replicas: int,
-    work: float,
-    target: int,
-    stabilization: float,
-    loading: float,
-    draining: float,
-    stagger: float,
-    holding: float,
-    rule: MetricRule,
-) -> None:
-    """Wherever it begins, it moves once, up or down, and stays."""
-    # Whole percents may add or take a replica where the work is next to a whole number of pods.
-    rounding = 0.5 * max(replicas, work / target + 1) / target
-    assume(abs(work / target - round(work / target)) > rounding)
-    async with Simulation(
-        rule,
-        target=target,
-        replicas=replicas,
-        work=work,
-        stabilization=stabilization,
-        loading=loading,
-        draining=draining,
-        stagger=stagger,
-        holding=holding,
-    ) as world:
-        await world.run(1800)
-    settled = world.series[-20:]
-    assert len(set(settled)) == 1
-    found = moves(replicas, world.series)
-    # Pods that are saturated do not show how much more there is to do.
-    if work <= 100 * replicas:
-        assert len(found) <= 1
-    else:
-        assert found == sorted(found)
-
-
-@settings(deadline=None, max_examples=150)
-@given(
-    replicas=st.integers(1, 20),
-    utilization=st.tuples(st.floats(0, 100), st.floats(0, 100)),
-    target=st.sampled_from([50, 60, 70, 80, 90, 95]),
-    stabilization=st.sampled_from([0.0, 300.0]),
-    loading=st.floats(0, 120),
-    draining=st.floats(0, 60),
-    measured=st.tuples(st.integers(0, 12), st.integers(1, 12)),
-    syncs=st.integers(1, 120),
-    rule=st.sampled_from([MEAN, SUM, MAX]),
-)
-async def test_an_outage_moves_a_workload_once_at_most(
-    *,
-    replicas: int,
-    utilization: tuple[float, float],
-    target: int,
-    stabilization: float,
-    loading: float,
-    draining: float,
-    measured: tuple[int, int],
-    syncs: int,
-    rule: MetricRule,
-) -> None:
-    """However long the exporters are away, and whatever was measured, and changed, before."""
-    # A maximum is not work: what the HPA makes of it falls as pods that drain are gone.
-    assume(rule is not MAX or stabilization)
-    async with Simulation(
-        rule,
-        target=target,
-        replicas=replicas,
-        work=0,
-        stabilization=stabilization,
-        loading=loading,
-        draining=draining,
-    ) as world:
-        for percent, times in zip(utilization, measured, strict=True):
-            world.work = percent * replicas
-            await world.run(times * SYNC)
-        before = world.wanted
-        world.exporters_fail = True
-        world.series.clear()
-        await world.run(syncs * SYNC)
-    assert len(changes(before, world.series)) <= 1
-
-
-@settings(deadline=None, max_examples=150)
-@given(
-    replicas=st.integers(1, 12),
-    utilization=st.floats(0, 100),
-    target=st.sampled_from([50, 60, 70, 80, 90, 95]),
-    loading=st.floats(0, 120),
-    syncs=st.integers(1, 120),
-    routes=st.permutations([0, 0, 0, 1, 1, 2]),
-    rule=st.sampled_from([MEAN, SUM, MAX]),
-)
-async def test_replicas_of_the_server_agree_in_an_outage(
-    *,
-    replicas: int,
-    utilization: float,
-    target: int,
-    loading: float,
-    syncs: int,
-    routes: list[int],
-    rule: MetricRule,
-) -> None:
-    """Any of them is asked, and the workload moves at most once, if they have all measured it.
-
-    Some give up the last measurement before others, and the HPA's window spans that.
-    """
-    async with Simulation(
-        rule,
-        target=target,
-        replicas=replicas,
-        work=utilization * replicas,
-        loading=loading,
-        routes=routes,
-    ) as world:
-        await world.run(100 * SYNC)
-        before = world.wanted
-        world.exporters_fail = True
-        world.series.clear()
-        await world.run(syncs * SYNC)
-    assert len(changes(before, world.series)) <= 1
-
-
-@settings(deadline=None, max_examples=150)
-@given(
-    work=st.floats(100, 700),
-    outages=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 40)), max_size=4),
-    target=st.sampled_from([50, 60, 70, 80, 90]),
-    loading=st.floats(0, 60),
-    draining=st.floats(0, 30),
-)
-async def test_it_settles_after_outages(
-    *,
-    work: float,
-    outages: list[tuple[int, int]],
-    target: int,
-    loading: float,
-    draining: float,
-) -> None:
-    """Exporters that come and go leave the workload where its work has it."""
-    rounding = 0.5 * (work / target + 1) / target
-    assume(abs(work / target - round(work / target)) > rounding)
-    async with Simulation(
-        MEAN, target=target, replicas=8, work=work, loading=loading, draining=draining
-    ) as world:
-        for measured, missing in outages:
-            await world.run(measured * SYNC)
-            world.exporters_fail = True
-            before = world.wanted
-            world.series.clear()
-            await world.run(missing * SYNC)
-            assert len(changes(before, world.series)) <= 1
-            world.exporters_fail = False
-        await world.run(1800)
-    settled = world.series[-20:]
-    assert len(set(settled)) == 1
-    assert 0.9 * target - 1 <= work / settled[0] or settled[0] == ceil(work / target)
-    assert work / settled[0] <= 1.1 * target + 1

@@ -7,8 +7,9 @@ import tempfile
 from pathlib import Path
 
 from metrics_server.commands.flags import duration
+from tests.reliability.attacks import Peer
 from tests.reliability.driver import ASKED, Row, measure
-from tests.reliability.peers import PEERS, Peer
+from tests.reliability.peers import PEERS
 
 _DOCUMENT = Path("docs/reliability.md")
 _BEGIN, _END = "<!-- measured -->\n", "<!-- end -->"

@@ -15,7 +15,7 @@ from metrics_server.simulator import manifests
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS
 from tests.faults.process import Scene, scene
-from tests.reliability.peers import METRIC, Peer
+from tests.reliability.attacks import METRIC, Peer
 from tests.support.harness import pod
 
 _CONFIG = "exporters: {maxAge: 50ms, timeout: 1s}\nfallback: {chain: [error]}\n"

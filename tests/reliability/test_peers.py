@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.reliability.attacks import Peer
 from tests.reliability.driver import ASKED, measure
-from tests.reliability.peers import PEERS, Peer
+from tests.reliability.peers import PEERS
 
 DOCUMENT = Path("docs/reliability.md")
 MEMORY_LIMIT = 640 * 1024 * 1024  # of the manifest

@@ -18,7 +18,8 @@ from metrics_server.simulator.kube.trust import FRONT_PROXY, SimulatedTrust
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.wiring.server import running
 from tests.auth.client_certificates.test_rejected import SERVER
-from tests.auth.test_chains import ed25519_key, intermediate, version_1
+from tests.auth.test_chains import intermediate
+from tests.auth.test_weak_certificates import ed25519_key, version_1
 from tests.support.client_certificates import (
     CLIENT,
     Certified,

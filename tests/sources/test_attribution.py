@@ -1,35 +1,15 @@
-"""The number itself: which value a page gives to which pod."""
+"""Values of recorded pages, each with its pod and GPU, as a person reads them."""
 
-import re
-from collections.abc import Mapping, Sequence
-from random import Random
+from collections.abc import Mapping
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from msgspec import Struct
 
-from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.families import MIB
-from metrics_server.rules.model import Reading
-from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
+from metrics_server.sources.exporters.pod_mapper import attribute
 from metrics_server.sources.exporters.sheet import Sheet
-from tests.support.data import EXPORTERS
+from tests.support.attribution import METRICS, PAGES, READINGS, UTILIZATION, flat
 
-PAGES = {path.stem: path.read_bytes() for path in EXPORTERS.glob("*.prom")}
-READINGS = {rule.name: rule.readings for rule in CATALOGUE}
-UTILIZATION = READINGS["gpu_utilization"]
-# The columns of the tables below. Memory is in MiB, as on the page.
-METRICS = (
-    "gpu_utilization",
-    "gpu_memory_copy_utilization",
-    "gpu_memory_used",
-    "gpu_memory_free",
-    "gpu_power_usage",
-    "gpu_temperature",
-    "gpu_sm_clock",
-    "gpu_memory_clock",
-)
 Values = tuple[float | None, ...]
 
 
@@ -155,15 +135,6 @@ BY_HAND = {
 }
 
 
-def flat(attribution: Attribution) -> dict[tuple[str, str, str], float]:
-    """(namespace, pod, GPU) to value, the GPU by the first block of its UUID."""
-    return {
-        (*pod, re.sub(r"^GPU-(\w{8})-[\w-]+", r"\1", gpu)): value
-        for pod, gpus in attribution.by_pod.items()
-        for gpu, value in gpus.items()
-    }
-
-
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_page_gives_what_a_person_reads_from_it(name: str, metric: str) -> None:
@@ -191,159 +162,3 @@ def test_a_pod_with_two_shares_of_a_gpu_has_it_once() -> None:
         ("gpu-workload-3", "323d3ab0"): 99,
         ("gpu-workload-4", "f3cd8ce1"): 17,
     }
-
-
-FIRST, SECOND = Reading("A", 0, 100), Reading("B", 0, 1.01, scale=100)
-BUSY = '{gpu="0",UUID="GPU-0",namespace="n",pod="p"}'
-
-
-@pytest.mark.parametrize(
-    ("page", "value", "rejected", "conflicting"),
-    [
-        (f"A{BUSY} 50\nB{BUSY} 0.9\n", 50, 0, 0),
-        (f"B{BUSY} 0.9\nA{BUSY} 50\n", 50, 0, 0),
-        (f"A{BUSY} 0\nB{BUSY} 0.9\n", 0, 0, 0),  # 0 is a value
-        (f"A{BUSY} 101\nB{BUSY} 0.9\n", 90, 1, 0),
-        (f"A{BUSY} NaN\nB{BUSY} 1.01\n", 101, 1, 0),
-        (f"A{BUSY} -1\nB{BUSY} 1.02\n", None, 2, 0),
-        (f"A{BUSY} +Inf\n", None, 1, 0),
-        (f"A{BUSY} text\nB{BUSY} 0.9\n", 90, 0, 0),
-        (f"A{BUSY} 50\nB{BUSY} NaN\n", 50, 0, 0),  # of no interest any more
-        (f"A{BUSY} 50\nA{BUSY} 50.0\n", 50, 0, 0),
-        (f"A{BUSY} 50\nA{BUSY} 2619\n", 50, 1, 0),
-        (f"A{BUSY} 2619\nA{BUSY} 50\n", 50, 1, 0),
-        (f"A{BUSY} 50\nA{BUSY} 51\n", None, 0, 1),
-        (f"A{BUSY} 50\nA{BUSY} 51\nA{BUSY} 50\nA{BUSY} 52\n", None, 0, 1),
-        (f"A{BUSY} 50\nA{BUSY} 51\nB{BUSY} 0.9\n", None, 0, 1),
-        (f"A{BUSY} 50\nB{BUSY} 0.9\nB{BUSY} 0.8\n", 50, 0, 0),
-    ],
-)
-def test_a_value_is_accepted_or_missing(
-    page: str, value: float | None, rejected: int, conflicting: int
-) -> None:
-    """A rejected value is missing: it is not a zero, a limit or a guess."""
-    expected = {} if value is None else {("n", "p"): {"GPU-0": value}}
-    assert attribute(Sheet(page.encode()), (FIRST, SECOND)) == Attribution(
-        expected,
-        rejected=rejected,
-        conflicting=conflicting,
-        incomplete={("n", "p"): frozenset({"GPU-0"})} if value is None else {},
-    )
-
-
-def test_a_conflict_of_one_pod_does_not_affect_others() -> None:
-    """Pods that share a GPU have their values of it each for itself."""
-    other = BUSY.replace('pod="p"', 'pod="q"')
-    attribution = attribute(Sheet(f"A{BUSY} 50\nA{BUSY} 51\nA{other} 52\n".encode()), (FIRST,))
-    assert attribution.by_pod == {("n", "q"): {"GPU-0": 52}}
-    assert attribution.conflicting == 1
-    assert attribution.incomplete == {("n", "p"): frozenset({"GPU-0"})}
-
-
-PLACES = st.tuples(st.sampled_from("AB"), st.sampled_from("012"), st.sampled_from(["p", "q"]))
-TOLD = st.sampled_from([0, 0.5, 1.01, 50, 100, 2619, float("nan"), 2147483632])
-
-
-@settings(deadline=None)
-@given(st.lists(st.tuples(PLACES, TOLD), max_size=24), st.randoms(use_true_random=False))
-def test_every_gpu_of_a_pod_is_attributed_for_itself(
-    samples: list[tuple[tuple[str, str, str], float]], random: Random
-) -> None:
-    """Whatever rows of pods a page has, a GPU of a pod has the value that its own rows give it."""
-
-    def write(rows: Sequence[tuple[tuple[str, str, str], float]]) -> Sheet:
-        page = "".join(
-            f'{family}{{gpu="{gpu}",UUID="GPU-{gpu}",namespace="n",pod="{pod}"}} {value}\n'
-            for (family, gpu, pod), value in rows
-        )
-        return Sheet(page.encode())
-
-    whole = attribute(write(samples), (FIRST, SECOND))
-    alone: dict[tuple[str, str, str], float] = {}
-    for place in {(gpu, pod) for (_, gpu, pod), _ in samples}:
-        alone |= flat(
-            attribute(write([row for row in samples if row[0][1:] == place]), (FIRST, SECOND))
-        )
-    assert flat(whole) == alone
-    random.shuffle(samples)
-    assert attribute(write(samples), (FIRST, SECOND)) == whole
-
-
-def shuffle_labels(line: str, random: Random) -> str:
-    """A row with its labels in another order; a line that is not a row unchanged."""
-    row = re.fullmatch(r'(\w+)\{((?:\w+="[^"]*",?)+)\} (\S+)', line)
-    if row is None:
-        return line
-    labels = re.findall(r'\w+="[^"]*"', row[2])
-    random.shuffle(labels)
-    return f"{row[1]}{{{','.join(labels)}}} {row[3]}"
-
-
-@settings(deadline=None)
-@given(
-    st.sampled_from(sorted(PAGES)),
-    st.sampled_from(METRICS),
-    # A page has more lines than hypothesis would choose an order for.
-    st.integers(0, 2**32).map(Random),
-)
-def test_order_does_not_matter(name: str, metric: str, random: Random) -> None:
-    """A page with its lines and the labels of each row shuffled yields the same."""
-    lines = PAGES[name].decode().splitlines()
-    shuffled = [shuffle_labels(line, random) for line in lines]
-    random.shuffle(shuffled)
-    page, other = ("".join(f"{line}\n" for line in some).encode() for some in (lines, shuffled))
-    assert attribute(Sheet(other), READINGS[metric]) == attribute(Sheet(page), READINGS[metric])
-
-
-@settings(deadline=None)
-@given(st.data(), st.sampled_from(sorted(PAGES)), st.sampled_from(METRICS))
-def test_damage_never_makes_a_value(data: st.DataObject, name: str, metric: str) -> None:
-    """Bits flipped, bytes put in and the end cut off: nothing raises, and values stay in range.
-
-    What a flipped digit says cannot be known to be wrong; what is out of range can.
-    """
-    families = tuple(reading.family.encode() for reading in READINGS[metric])
-    lines = PAGES[name].splitlines(keepends=True)
-    page = bytearray(b"".join(line for line in lines if line.startswith(families)))
-    last = st.integers(0, max(len(page) - 1, 0))
-    for at, bit in data.draw(st.lists(st.tuples(last, st.integers(0, 7)), max_size=60)):
-        page[at : at + 1] = bytes(byte ^ (1 << bit) for byte in page[at : at + 1])
-    for at, noise in data.draw(st.lists(st.tuples(last, st.binary(max_size=6)), max_size=6)):
-        page[at:at] = noise
-    del page[data.draw(last) :]
-    for value in flat(attribute(Sheet(bytes(page)), READINGS[metric])).values():
-        assert any(
-            reading.minimum * reading.scale <= value <= reading.maximum * reading.scale
-            for reading in READINGS[metric]
-        )
-
-
-@settings(deadline=None)
-@given(st.binary())
-def test_no_page_raises(page: bytes) -> None:
-    """What is not a page has no pods."""
-    assert attribute(Sheet(page), UTILIZATION).by_pod == {}
-
-
-@settings(deadline=None)
-@given(
-    # What a page says of a GPU as a whole, or of each of its parts, is known only at its end.
-    st.sampled_from(
-        sorted(
-            name
-            for name in PAGES.keys() - {"dcgm-malformed-lines", "dcgm-odd-values"}
-            if "time-slicing" not in name and "amd" not in name
-        )
-    ),
-    # A cut may leave of a GPU the second reading alone.
-    st.sampled_from([metric for metric in METRICS if metric != "gpu_utilization"]),
-    st.data(),
-)
-def test_a_page_cut_short_tells_less_and_nothing_else(
-    name: str, metric: str, data: st.DataObject
-) -> None:
-    """Of a page that is cut anywhere, each value that is returned is one of the whole page."""
-    page = PAGES[name]
-    cut = data.draw(st.integers(0, len(page)))
-    whole = flat(attribute(Sheet(page), READINGS[metric]))
-    assert flat(attribute(Sheet(page[:cut]), READINGS[metric])).items() <= whole.items()

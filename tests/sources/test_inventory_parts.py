@@ -1,0 +1,187 @@
+"""Processes and dies of a GPU, and an inventory's cost."""
+
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics_server.rules.model import Reading
+from metrics_server.sources.exporters.pod_mapper import attribute
+from metrics_server.sources.exporters.sheet import Sheet
+from metrics_server.sources.pages.exposition import label_texts, rows
+from tests.support.inventory import RATIO, UTIL, P, dcgm, values, written
+
+SHARE = Reading(
+    "DCGM_FI_DEV_FB_USED",
+    0,
+    10_000,
+    scale=100,
+    divided_by=("DCGM_FI_DEV_FB_USED", "DCGM_FI_DEV_FB_FREE"),
+)
+DIES = Reading("gpu_gfx_busy_instantaneous", 1, 100, each=("xcc_index",))
+ACTIVITY = Reading("gpu_gfx_activity", 0, 100, unless=DIES)
+CLOCK = Reading("gpu_clock", 1, 9000, where=(("clock_type", "system"),), each=("clock_index",))
+
+
+def amd(family: str, value: object, gpu: str = "0", **more: str) -> str:
+    """A row of AMD's exporter, of the pod p."""
+    labels = {
+        "card_model": "c",
+        "gpu_id": gpu,
+        "gpu_partition_id": "0",
+        "gpu_compute_partition_type": "spx",
+        "namespace": "n",
+        "pod": "p",
+        **more,
+    }
+    return written(family, labels, value)
+
+
+DEVICE = dcgm(UTIL.family, 91)
+
+
+@pytest.mark.parametrize(
+    ("page", "value"),
+    [
+        # Capped at the device, where no other reading has a value.
+        (DEVICE + dcgm(UTIL.family, 137, "p", vgpu="0"), 91),
+        (DEVICE + dcgm(UTIL.family, 1601, "p", vgpu="0"), None),
+        (dcgm(UTIL.family, 137, "p", vgpu="0"), None),
+        (dcgm(UTIL.family, 0) + dcgm(UTIL.family, 137, "p", vgpu="0"), None),
+        (
+            DEVICE + dcgm(UTIL.family, 137, "p", vgpu="0") + dcgm(RATIO.family, 0.9, "p", vgpu="0"),
+            90,
+        ),
+        # It shows that the zeros of others are real.
+        (DEVICE + dcgm(UTIL.family, 0, "p", vgpu="0") + dcgm(UTIL.family, 137, "q", vgpu="1"), 0),
+        # Only the families that are by process have such sums.
+        (dcgm("OTHER", 91) + dcgm("OTHER", 137, "p", vgpu="0"), None),
+    ],
+)
+def test_sums_over_processes(page: str, value: float | None) -> None:
+    """What is above the device is as much as the device."""
+    assert values(page, UTIL, RATIO, Reading("OTHER", 0, 100)).get("p") == value
+
+
+BY_PROCESS = (
+    dcgm("DCGM_FI_DEV_FB_USED", 60)
+    + dcgm("DCGM_FI_DEV_FB_USED", 10, "p", vgpu="0")
+    + dcgm("DCGM_FI_DEV_FB_FREE", 20, "p", vgpu="0")
+    + dcgm(UTIL.family, 91)
+    + dcgm(UTIL.family, 0, "p", vgpu="0")
+)
+
+
+def test_a_device_that_lost_its_row() -> None:
+    """Its pods' own figures are neither its figure nor its share."""
+    assert values(BY_PROCESS, SHARE) == {"p": 12.5}
+    assert values(BY_PROCESS, UTIL) == {"p": 91}
+    less = BY_PROCESS.replace(dcgm("DCGM_FI_DEV_FB_USED", 60), "")
+    assert values(less, SHARE) == {}
+    less = BY_PROCESS.replace(dcgm(UTIL.family, 91), "")
+    assert values(less, UTIL) == {}
+    # Without any row of the device it is an exporter that gives each pod the device's figures.
+    less = less.replace(dcgm("DCGM_FI_DEV_FB_USED", 60), "")
+    assert values(less, UTIL) == {"p": 0}
+
+
+def dies(*busy: float) -> str:
+    """Rows of the dies of GPU 0."""
+    return "".join(amd(DIES.family, value, xcc_index=str(i)) for i, value in enumerate(busy))
+
+
+@pytest.mark.parametrize(
+    ("page", "value"),
+    [
+        (amd(ACTIVITY.family, 0) + dies(100, 60), 80),
+        (amd(ACTIVITY.family, 0) + dies(100, 0), 0),
+        (amd(ACTIVITY.family, 0) + dies(0, 0), 0),
+        (amd(ACTIVITY.family, 0), 0),
+        (amd(ACTIVITY.family, 7) + dies(100, 60), 7),
+        # Another GPU of its kind shows that a die is missing: it may be the idle one.
+        (
+            amd(ACTIVITY.family, 0)
+            + dies(100)
+            + amd(DIES.family, 1, "1", xcc_index="0")
+            + amd(DIES.family, 1, "1", xcc_index="1"),
+            None,
+        ),
+        (amd(ACTIVITY.family, 0) + amd(DIES.family, 100, xcc_index="1"), None),
+    ],
+)
+def test_activity_that_the_dies_contradict(page: str, value: float | None) -> None:
+    """A 0 is not idleness while every die is busy: what the dies say stands in."""
+    found = attribute(Sheet(page.encode()), (ACTIVITY, DIES))
+    assert found.by_pod.get(P, {}).get("0/0") == value
+
+
+@pytest.mark.parametrize(
+    ("page", "value"),
+    [
+        (amd("gpu_clock", 2000, clock_type="system", clock_index="0"), 2000),
+        # Another family numbers one more.
+        (
+            amd("gpu_clock", 2000, clock_type="system", clock_index="0")
+            + amd("gpu_max_clock", 2100, clock_type="system", clock_index="1"),
+            None,
+        ),
+        (
+            amd("gpu_clock", 2000, clock_type="system", clock_index="0")
+            + amd("gpu_max_clock", 2100, clock_type="memory", clock_index="1"),
+            2000,
+        ),
+    ],
+)
+def test_parts_that_other_rows_number(page: str, value: float | None) -> None:
+    """A mean over some of them is not the GPU's."""
+    assert values(page, CLOCK).get("p") == value
+
+
+@pytest.mark.parametrize("family", ["gpu_free_vram", "gpu_memory_temperature", "pcie_bandwidth"])
+def test_a_prefix_without_markers(family: str) -> None:
+    """The family that is read shows the prefix itself."""
+    assert values(amd(f"amd_{family}", 5), Reading(family, 0, 10)) == {"p": 5}
+    two = amd(f"amd_{family}", 5) + amd(f"other_{family}", 6)
+    assert values(two, Reading(family, 0, 10)) == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page",
+    [
+        "A{" + 'a="b",' * 300_000 + " 1\n",
+        "{" * 1_000_000 + "\n",
+        'A{"' * 300_000,
+        "\n" * 1_000_000,
+        'A{a="\\' * 300_000 + "\n",
+        "".join(amd("A", 1, str(i), xcc_index=str(i)) for i in range(25_000)),
+        "".join(dcgm("A", 1, f"p{i}", vgpu=str(i)) for i in range(25_000)),
+    ],
+    ids=["labels", "braces", "quotes", "lines", "escapes", "parts", "shares"],
+)
+def test_an_inventory_is_linear_in_the_page(page: str) -> None:
+    """Whatever is on it, and however many of each thing."""
+    began = time.process_time()
+    sheet = Sheet(page.encode())
+    assert sheet.inventory.wholes is not None
+    sheet.parts(DIES)
+    attribute(sheet, (Reading("A", 0, 100, each=("xcc_index",)), Reading("A", 2, 100)))
+    assert time.process_time() - began < 5
+
+
+LINES = st.lists(
+    st.one_of(
+        st.builds(dcgm, st.just("A"), st.sampled_from([1, "x"]), st.sampled_from(["", "p"])),
+        st.text(alphabet='A{}="\\, \n#p1', max_size=30).map(lambda text: f"{text}\n"),
+    ),
+    max_size=8,
+)
+
+
+@settings(deadline=None)
+@given(LINES)
+def test_every_row_that_can_be_read_is_in_the_inventory(lines: list[str]) -> None:
+    """What has a value is known to be there."""
+    page = "".join(lines).encode()
+    assert {row.labels for row in rows(page, "A")} - {""} <= label_texts(page)
