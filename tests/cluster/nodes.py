@@ -5,17 +5,15 @@ All of them are on this host, with an address for each node and pod.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from datetime import UTC, datetime
-from http import HTTPStatus
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Struct
 
-from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import connect
 from metrics_server.simulator.gpus.exporters import (
     Observation,
@@ -24,13 +22,14 @@ from metrics_server.simulator.gpus.exporters import (
     simulated_node,
 )
 from metrics_server.simulator.gpus.workload import A100, Load, SimulatedPod, gpu_states
-from metrics_server.simulator.kube.objects import Json, Object
 from tests.cluster.api import PatientClient
+from tests.cluster.conditions import STEP_SECONDS, condition, is_server, unless_gone, wait
 from tests.cluster.containers import Container, ServerContainer, exporter, metrics_server, mounted
 from tests.cluster.control_plane import ControlPlane, add_address
 from tests.cluster.pods import GPU, Pod, PodList
 
-_STEP_SECONDS = 0.2
+if TYPE_CHECKING:
+    from metrics_server.simulator.kube.objects import Json, Object
 
 
 class Placed(Struct, frozen=True):
@@ -117,7 +116,7 @@ class Nodes:
                     "capacity": resources,
                     "allocatable": resources,
                     "addresses": [{"type": "InternalIP", "address": address}],
-                    "conditions": [_condition("Ready", holds=True)],
+                    "conditions": [condition("Ready", holds=True)],
                 },
             }
             await self._client.send("POST", "/api/v1/nodes", node)
@@ -135,7 +134,7 @@ class Nodes:
                     answer = await self._client.get("/api/v1/pods")
                     for pod in msgspec.json.decode(answer, type=PodList).items:
                         self._see(pod, tasks)
-                    await asyncio.sleep(_STEP_SECONDS)
+                    await asyncio.sleep(STEP_SECONDS)
             finally:
                 self.stop_servers()
 
@@ -159,17 +158,17 @@ class Nodes:
     async def _live(self, placed: Placed) -> None:
         """Run a pod from its start until it is gone, and its container again if it ends."""
         address = await self._address(placed)
-        with _unless_gone():
+        with unless_gone():
             while not placed.told_to_go.is_set():
-                if self.servers_may_run or not _is_server(placed.pod):
+                if self.servers_may_run or not is_server(placed.pod):
                     async with AsyncExitStack() as stack:
                         await self._watch(
                             placed, address, await self._start(placed, address, stack)
                         )
                 await self._report(placed.pod, address, ready=False)
-                await _wait(placed.told_to_go)
+                await wait(placed.told_to_go)
         now: Object = {"gracePeriodSeconds": 0, "preconditions": {"uid": placed.pod.metadata.uid}}
-        with _unless_gone():
+        with unless_gone():
             await self._client.send("DELETE", placed.pod.path, now)
         del self._placed[placed.pod.metadata.uid]
 
@@ -179,7 +178,7 @@ class Nodes:
         while not placed.told_to_go.is_set() and container.runs():
             loaded = not placed.gpus or time.monotonic() - began >= self.load_seconds
             await self._report(placed.pod, address, ready=loaded and await container.ready())
-            await _wait(placed.told_to_go)
+            await wait(placed.told_to_go)
         if placed.gpus and placed.told_to_go.is_set():
             await asyncio.sleep(self.drain_seconds)
 
@@ -195,7 +194,7 @@ class Nodes:
         if "dcgm-exporter" in pod.container.image:
             node = self._nodes[placed.node]
             await stack.enter_async_context(exporter(address, lambda: self._page(node)))
-        elif _is_server(pod):
+        elif is_server(pod):
             folder = self._folder / pod.metadata.name
             files = await mounted(self._client, pod, folder)
             server = await stack.enter_async_context(metrics_server(pod, address, folder, files))
@@ -231,8 +230,8 @@ class Nodes:
             "podIP": address,
             "podIPs": [{"ip": address}],
             "conditions": [
-                _condition("PodScheduled", holds=True),
-                _condition("Ready", holds=ready),
+                condition("PodScheduled", holds=True),
+                condition("Ready", holds=ready),
             ],
             "containerStatuses": [
                 {
@@ -247,34 +246,6 @@ class Nodes:
             ],
         }
         await self._client.send("PATCH", f"{pod.path}/status", {"status": status})
-
-
-def _is_server(pod: Pod) -> bool:
-    return "gpu-metrics-server" in pod.container.image
-
-
-async def _wait(event: asyncio.Event) -> None:
-    """A step, or less where the event comes."""
-    with suppress(TimeoutError):
-        await asyncio.wait_for(event.wait(), _STEP_SECONDS)
-
-
-def _condition(kind: str, *, holds: bool) -> Object:
-    return {
-        "type": kind,
-        "status": str(holds),
-        "lastTransitionTime": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-    }
-
-
-@contextmanager
-def _unless_gone() -> Iterator[None]:
-    """What is not there any more, or is another by now, is left alone."""
-    try:
-        yield
-    except KubernetesError as error:
-        if error.code not in {HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT}:
-            raise
 
 
 @asynccontextmanager

@@ -1,7 +1,7 @@
+"""Every object of the manifests is valid, and fits the server."""
+
 import json
-import re
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
@@ -13,18 +13,12 @@ from metrics_server.commands.main import build_parser
 from metrics_server.config.file import load_config
 from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
-from metrics_server.config.values import parse_duration
-from metrics_server.http.limits import Limits
-from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.simulator.kube.objects import Json, Object
-from metrics_server.simulator.manifests import EXPORTER_NAMESPACE, EXPORTER_SERVICE
-from metrics_server.tls.self_managed import names_of
+from metrics_server.simulator.kube.objects import Object
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     EXAMPLES,
     FILES,
     NAMESPACE,
-    OVERLAYS,
     SERVER,
     at,
     build,
@@ -34,18 +28,16 @@ from tests.deployments.manifests import (
     items,
     kinds,
     mapping,
-    pod_spec,
     read,
     server_container,
     texts,
 )
-from tests.deployments.rbac import grants
+from tests.support.overlays import FOLDERS, spread_by
 
 # The newest release, and two before it.
 KUBERNETES = all_versions()[-6::2]
 # Kinds that a cluster gets from somebody else.
 CUSTOM = ("cert-manager.io/v1", "monitoring.coreos.com/v1")
-FOLDERS = [".", *(f"overlays/{overlay}" for overlay in OVERLAYS)]
 
 
 def manifests() -> Iterator[Object]:
@@ -179,303 +171,3 @@ def test_selectors_select(folder: str) -> None:
     for selector in selectors:
         assert selector
         assert sum(selector.items() <= labels.items() for labels in pods) == 1
-
-
-def spread_by(objects: Sequence[Object]) -> list[Json]:
-    """What keeps the server's replicas apart: nodes first, then zones."""
-    spec = pod_spec(find(objects, "Deployment", SERVER))
-    preferred = "preferredDuringSchedulingIgnoredDuringExecution"
-    terms = items(mapping(spec, "affinity", "podAntiAffinity"), preferred)
-    constraints = items(spec, "topologySpreadConstraints")
-    return [*constraints, *(mapping(term, "podAffinityTerm") for term in terms)]
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_somebody_makes_the_certificate(folder: str) -> None:
-    """Either the server manages its certificate and may write it, or it is mounted and may not."""
-    objects = build(folder)
-    container = server_container(objects)
-    managed = "--self-managed-certs" in texts(container, "args")
-    roles = {at(o, "metadata", "name") for o in kinds(objects, "Role", "ClusterRole")}
-    assert (f"{SERVER}:certificates" in roles) is managed
-    assert (f"{SERVER}:custom-metrics-certificates" in roles) is managed
-    config_maps = {at(o, "metadata", "name") for o in kinds(objects, "ConfigMap")}
-    assert (f"{SERVER}-ca" in config_maps) is managed
-    options = build_parser().parse_args(texts(container, "args"))
-    mounts = {at(m, "mountPath"): at(m, "name") for m in items(container, "volumeMounts")}
-    if managed:
-        assert options.cert_dir is None
-    else:
-        volumes = items(pod_spec(find(objects, "Deployment", SERVER)), "volumes")
-        (secret,) = (mapping(v, "secret") for v in volumes if at(v, "secret"))
-        assert str(options.cert_dir) in mounts
-        assert [at(item, "path") for item in items(secret, "items")] == ["tls.crt", "tls.key"]
-
-
-def test_the_certificate_is_for_the_name_that_is_verified() -> None:
-    """cert-manager's certificate has the first name that a certificate of the server's own has."""
-    certificate = find(build("overlays/cert-manager"), "Certificate", SERVER)
-    assert set(texts(certificate, "spec", "dnsNames")) <= set(names_of(SERVER, NAMESPACE))
-    assert names_of(SERVER, NAMESPACE)[0] in texts(certificate, "spec", "dnsNames")
-    services = kinds(build("overlays/cert-manager"), "APIService")
-    assert len(services) == 2
-    for obj in services:
-        injected = at(obj, "metadata", "annotations", "cert-manager.io/inject-ca-from")
-        assert injected == f"{NAMESPACE}/{SERVER}"
-    volumes = items(pod_spec(find(build("overlays/cert-manager"), "Deployment", SERVER)), "volumes")
-    assert at(certificate, "spec", "secretName") in [at(v, "secret", "secretName") for v in volumes]
-
-
-def test_names_are_those_that_the_server_looks_for() -> None:
-    """The exporter's Service and the Secret are where the server's defaults look for them."""
-    service = find(build("."), "Service", EXPORTER_SERVICE)
-    where = at(service, "metadata", "namespace"), at(service, "metadata", "name")
-    assert where == (EXPORTER_NAMESPACE, EXPORTER_SERVICE)
-    assert where in [(s.namespace, s.name) for s in Config().exporters.services]
-    certificates = Config().certificates
-    assert (certificates.namespace, certificates.service) == (NAMESPACE, SERVER)
-    role = find(build("."), "Role", f"{SERVER}:certificates")
-    assert texts(role, "rules", 0, "resourceNames") == [certificates.secret]
-    assert texts(role, "rules", 1, "resourceNames") == [certificates.config_map]
-
-
-def test_the_exporter_is_as_the_setup_guide_has_it() -> None:
-    """Names, port, node selector, toleration, privileges, mount and settings are the guide's."""
-    objects = read(DEPLOYMENTS / "dcgm-exporter.yaml")
-    assert [o["kind"] for o in objects] == ["Namespace", "DaemonSet", "Service"]
-    spec = pod_spec(find(objects, "DaemonSet", "dcgm-exporter"))
-    container = mapping(spec, "containers", 0)
-    assert spec["nodeSelector"] == {"nvidia.com/gpu": "present"}
-    assert at(spec, "tolerations", 0, "key") == "nvidia.com/gpu"
-    assert spec["hostNetwork"] is True
-    assert at(container, "securityContext", "privileged") is True
-    assert at(container, "securityContext", "capabilities", "add") == ["SYS_ADMIN"]
-    assert at(container, "ports", 0, "containerPort") == 9400
-    settings = {at(e, "name"): at(e, "value") for e in items(container, "env")}
-    assert settings["DCGM_EXPORTER_KUBERNETES"] == "true"
-    assert settings["DCGM_EXPORTER_INTERVAL"] == "1000"
-    assert settings["DCGM_EXPORTER_LISTEN"] == ":9400"
-    mount = mapping(container, "volumeMounts", 0)
-    assert (mount["mountPath"], mount["readOnly"]) == ("/var/lib/kubelet/pod-resources", True)
-    service = find(objects, "Service", "dcgm-exporter")
-    assert at(service, "spec", "ports", 0, "port") == 9400
-    assert at(service, "metadata", "annotations") == {
-        "prometheus.io/scrape": "true",
-        "prometheus.io/port": "9400",
-    }
-
-
-def test_the_hardened_exporter_has_no_privilege_but_one() -> None:
-    """Not privileged, off the host's network, and of all capabilities SYS_ADMIN alone."""
-    spec = pod_spec(find(build("overlays/production"), "DaemonSet", "dcgm-exporter"))
-    assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
-    assert at(spec, "containers", 0, "securityContext") == {
-        "runAsUser": 0,
-        "allowPrivilegeEscalation": False,
-        "capabilities": {"add": ["SYS_ADMIN"], "drop": ["ALL"]},
-    }
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_an_overlay_trusts_its_own_exporters_alone(folder: str, tmp_path: Path) -> None:
-    """Whoever may create a namespace that is trusted, and nobody's, could forge numbers."""
-    objects = build(folder)
-    file = tmp_path / "config.yaml"
-    file.write_text(yaml.safe_dump(config_of(objects)))
-    trusted = {f"{one.namespace}/{one.name}" for one in load_config(file).exporters.services}
-    own = {
-        "overlays/gpu-operator": "gpu-operator/nvidia-dcgm-exporter",
-        "overlays/openshift": "nvidia-gpu-operator/nvidia-dcgm-exporter",
-        "overlays/amd": "kube-amd-gpu/default-metrics-exporter",
-    }
-    assert trusted == {own.get(folder, "gpu-monitoring/dcgm-exporter")}
-    ours = [o for o in kinds(objects, "Service") if at(o, "metadata", "name") == "dcgm-exporter"]
-    assert bool(ours) is (folder not in own)
-
-
-def test_nodes_may_be_read_where_that_is_chosen() -> None:
-    """A component has the right, and nothing else; without it no overlay does."""
-    folder = DEPLOYMENTS / "components" / "match-nodes-by-address"
-    account: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
-    granted = {(one.resource, one.verb) for one in grants(read(folder / "rbac.yaml"), account)}
-    assert granted == {("nodes", "list"), ("nodes", "watch")}
-    for _, objects in built():
-        assert "nodes" not in {one.resource for one in grants(objects, account)}
-
-
-@pytest.mark.parametrize("overlay", ["gpu-operator", "openshift", "amd"])
-def test_an_exporter_of_somebody_else_is_not_run_twice(overlay: str) -> None:
-    """Without our exporter nothing of it is left, and the namespace holds to 'restricted'."""
-    objects = build(f"overlays/{overlay}")
-    assert not [o for o in objects if at(o, "metadata", "name") == "dcgm-exporter"]
-    enforced = at(
-        find(objects, "Namespace", NAMESPACE),
-        "metadata",
-        "labels",
-        "pod-security.kubernetes.io/enforce",
-    )
-    assert enforced == "restricted"
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_the_server_may_reach_the_exporters(folder: str) -> None:
-    """The policy lets the server reach the port of whatever exporter the overlay is for."""
-    objects = build(folder)
-    policy = find(objects, "NetworkPolicy", SERVER)
-    ports = {
-        at(p, "port") for rule in items(policy, "spec", "egress") for p in items(rule, "ports")
-    }
-    assert {53, 443, 6443, 9400} <= ports
-    assert (5353 in ports) is (folder == "overlays/openshift")
-    assert (5000 in ports) is (folder == "overlays/amd")
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_the_server_survives_the_loss_of_a_node(folder: str) -> None:
-    """Two replicas, spread, of which one at a time may be taken, with time for its requests."""
-    objects = build(folder)
-    deployment = find(objects, "Deployment", SERVER)
-    spec = pod_spec(deployment)
-    assert at(deployment, "spec", "replicas") == 2
-    spread = [at(each, "topologyKey") for each in spread_by(objects)]
-    assert spread == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
-    # Of several the scheduler passes over all, for nodes that lack one of their keys.
-    assert len(items(spec, "topologySpreadConstraints")) == 1
-    assert at(find(objects, "PodDisruptionBudget", SERVER), "spec", "maxUnavailable") == 1
-    priority = find(objects, "PriorityClass", str(spec["priorityClassName"]))
-    assert at(priority, "value") == 1000000
-    (delay,) = (
-        parse_duration(a.partition("=")[2])
-        for a in texts(server_container(objects), "args")
-        if a.startswith("--shutdown-delay-duration=")
-    )
-    grace = spec["terminationGracePeriodSeconds"]
-    assert isinstance(grace, int)
-    assert grace > delay + Limits().drain
-    resources = mapping(server_container(objects), "resources")
-    assert mapping(resources, "requests").keys() == {"cpu", "memory"}
-    assert mapping(resources, "limits").keys() == {"memory"}
-
-
-VOLUMES = {
-    "configMap",
-    "csi",
-    "downwardAPI",
-    "emptyDir",
-    "ephemeral",
-    "persistentVolumeClaim",
-    "projected",
-    "secret",
-}
-
-
-def violations(spec: Object) -> set[str]:
-    """What of a pod the Pod Security Standard "restricted" forbids.
-
-    https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
-    """
-    found = {key for key in ("hostNetwork", "hostPID", "hostIPC") if spec.get(key)}
-    for volume in items(spec, "volumes"):
-        found |= {f"volume {kind}" for kind in mapping(volume) if kind not in {"name", *VOLUMES}}
-    for container in [*items(spec, "initContainers"), *items(spec, "containers")]:
-        own = mapping(container, "securityContext")
-        both: Object = {**mapping(spec, "securityContext"), **own}
-        seccomp = at(both, "seccompProfile", "type")
-        checks = {
-            "privileged": not own.get("privileged"),
-            "allowPrivilegeEscalation": own.get("allowPrivilegeEscalation") is False,
-            "capabilities.drop": "ALL" in texts(own, "capabilities", "drop"),
-            "capabilities.add": set(texts(own, "capabilities", "add")) <= {"NET_BIND_SERVICE"},
-            "runAsNonRoot": both.get("runAsNonRoot") is True,
-            "runAsUser": both.get("runAsUser") != 0,
-            "seccompProfile": seccomp in ("RuntimeDefault", "Localhost"),
-            "hostPort": not any(at(port, "hostPort") for port in items(container, "ports")),
-        }
-        found |= {name for name, holds in checks.items() if not holds}
-    return found
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_the_server_is_restricted(folder: str) -> None:
-    """The server's pods hold to 'restricted', by number no root, on a root that is read-only."""
-    spec = pod_spec(find(build(folder), "Deployment", SERVER))
-    assert violations(spec) == set()
-    # OpenShift gives each namespace its users, and refuses all others.
-    number = None if folder == "overlays/openshift" else 65532
-    assert at(spec, "securityContext", "runAsUser") == number
-    assert at(spec, "securityContext", "runAsNonRoot") is True
-    assert at(spec, "containers", 0, "securityContext", "readOnlyRootFilesystem") is True
-
-
-def test_what_is_not_restricted_is_found() -> None:
-    """The check above can fail: the guide's exporter breaks the standard in each of its ways."""
-    spec = pod_spec(find(build("."), "DaemonSet", "dcgm-exporter"))
-    assert violations(spec) == {
-        "hostNetwork",
-        "volume hostPath",
-        "privileged",
-        "allowPrivilegeEscalation",
-        "capabilities.drop",
-        "capabilities.add",
-        "runAsNonRoot",
-        "runAsUser",
-        "seccompProfile",
-    }
-
-
-def test_test_pods_are_restricted() -> None:
-    """A cluster that enforces 'restricted' takes the pods that one tests with, too."""
-    for obj in read(DEPLOYMENTS / "gpu-load-test.yaml"):
-        assert violations(pod_spec(obj)) == set()
-        limits = mapping(pod_spec(obj), "containers", 0, "resources", "limits")
-        assert any(resource in Config().pods.gpu_resources for resource in limits)
-
-
-def test_the_example_autoscalers_ask_for_what_is_served() -> None:
-    """Each asks for a metric that there is, of pods that there are: the first as Pods metric."""
-    metrics = {rule.name: rule for rule in CATALOGUE}
-    workloads = {
-        at(o, "metadata", "name"): o
-        for o in kinds(read(DEPLOYMENTS / "gpu-load-test.yaml"), "Deployment")
-    }
-    shown = []
-    for hpa in read(DEPLOYMENTS / "hpa-example.yaml"):
-        assert at(hpa, "spec", "scaleTargetRef", "kind") == "Deployment"
-        target = workloads[at(hpa, "spec", "scaleTargetRef", "name")]
-        (metric,) = items(hpa, "spec", "metrics")
-        kind = str(at(metric, "type"))
-        source = mapping(metric, kind.lower())
-        rule = metrics[str(at(source, "metric", "name"))]
-        if kind == "External":
-            selector = mapping(source, "metric", "selector", "matchLabels")
-            labels = mapping(target, "spec", "template", "metadata", "labels")
-            assert selector
-            assert selector.items() <= labels.items()
-        shown.append((kind, at(source, "target", "type"), rule.over_pods))
-    assert shown == [("Pods", "AverageValue", "avg"), ("External", "AverageValue", "sum")]
-
-
-README = (DEPLOYMENTS / "README.md").read_text(encoding="utf-8")
-
-
-def test_the_readme_names_every_file_and_overlay() -> None:
-    """Each file and each overlay has its row, and each row its file."""
-    rows = set(re.findall(r"^\| `([\w*./-]+)` \|", README, re.MULTILINE))
-    files = {p.name for p in DEPLOYMENTS.glob("*.yaml")} - {"kustomization.yaml"}
-    assert rows == {*files, *OVERLAYS, "runbook.md", "image/*.lock"}
-
-
-def test_what_the_readme_puts_together_is_built(tmp_path: Path) -> None:
-    """The kustomization of one's own that the README shows is accepted, and does what it says."""
-    (text,) = (b for b in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "components" in b)
-    copy = tmp_path / "deployments"
-    shutil.copytree(DEPLOYMENTS, copy, symlinks=True)
-    (copy / "overlays" / "own").mkdir()
-    (copy / "overlays" / "own" / "kustomization.yaml").write_text(text)
-    objects = build(str(copy / "overlays" / "own"))
-    assert at(config_of(objects), "fallback", "chain") == ["last-known", "error"]
-    assert at(config_of(objects), "exporters", "services", 0, "namespace") == "gpu-operator"
-    assert {"Certificate", "ServiceMonitor"} <= {o["kind"] for o in objects}
-    assert "DaemonSet" not in {o["kind"] for o in objects}
-    images = re.findall(r"- name: (\S+)\n", README)
-    assert images == [SERVER]

@@ -1,22 +1,15 @@
-"""Which client certificates a whole server takes, on a real TLS socket."""
+"""Whom a whole server trusts, by certificates."""
 
-import json
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from msgspec import structs
 
-from metrics_server.config.options import ServeOptions
-from metrics_server.simulator.kube.objects import CONFIG_MAPS
-from metrics_server.simulator.kube.reviews import Caller
-from metrics_server.simulator.kube.trust import FRONT_PROXY, SimulatedTrust
+from metrics_server.simulator.kube.trust import FRONT_PROXY
 from metrics_server.tls.authority import Authority, KeyPair
-from metrics_server.wiring.server import running
 from tests.auth.client_certificates.test_rejected import SERVER
 from tests.auth.test_chains import intermediate
 from tests.auth.test_weak_certificates import ed25519_key, version_1
@@ -31,45 +24,15 @@ from tests.support.client_certificates import (
     kubeadm_ca,
     name,
 )
-from tests.support.harness import (
-    Client,
-    Cluster,
-    cluster,
-    configuration,
-    eventually,
-    kubernetes_api,
-    page,
-    pod,
-    serve_options,
-)
+from tests.support.harness import Cluster, eventually
+from tests.support.trust import publish, status
 
 pytestmark = pytest.mark.slow
 
-METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+
 NOW = datetime.now(UTC)
 VALID = (NOW - timedelta(days=1), NOW + timedelta(days=1))
 PROXY = name(FRONT_PROXY)
-
-
-@pytest.fixture
-async def simulated() -> AsyncIterator[Cluster]:
-    """A server that has a measurement."""
-    pages = {"gpu-0": page({("default", "a"): [40]})}
-    tokens = {"good": Caller("robot", groups=("robots",))}
-    async with cluster(pages, [pod("a")], tokens=tokens) as simulated:
-        yield simulated
-
-
-def publish(simulated: Cluster, **changed: str | None) -> None:
-    """Tell another trust in the ConfigMap; a key that is None is left out."""
-    held = simulated.api.store.get(CONFIG_MAPS, "kube-system", "extension-apiserver-authentication")
-    assert held is not None
-    data = held["data"]
-    assert isinstance(data, dict)
-    both = {**data, **{key.replace("_", "-"): value for key, value in changed.items()}}
-    simulated.api.apply(
-        CONFIG_MAPS, {**held, "data": {k: v for k, v in both.items() if v is not None}}
-    )
 
 
 def pair(*chain: Certified) -> KeyPair:
@@ -96,15 +59,6 @@ def root(called: str = "front-proxy-ca", extensions: Extensions | None = None) -
     """An authority that is valid now."""
     key = ec_key(0)
     return certify(name(called), key, extensions or kubeadm_ca(key), validity=VALID)
-
-
-async def status(
-    simulated: Cluster, shown: KeyPair | None, headers: Mapping[str, str], path: str = METRIC
-) -> int:
-    """The code of the answer on a connection of its own."""
-    assert simulated.server.bundle is not None
-    async with Client(simulated.server.url, simulated.server.bundle, shown) as client:
-        return (await client.ask(path, headers)).status
 
 
 async def taken(simulated: Cluster, shown: KeyPair) -> int:
@@ -222,83 +176,3 @@ async def test_a_good_token_beside_a_certificate_that_does_not_verify(
     assert await status(simulated, shown, {**asserted, "Authorization": "Bearer bad"}) == 401
     # As in Go: who shows a certificate that is no good is not anonymous, but for its health.
     assert await status(simulated, shown, asserted) == 401
-
-
-async def test_a_uid_is_believed_only_where_the_cluster_says_so(simulated: Cluster) -> None:
-    """Without requestheader-uid-headers the header is any client's own, passed on unread."""
-    proxy = simulated.trust.front_proxy()
-    publish(simulated, requestheader_uid_headers=None)
-
-    async def told() -> object:
-        headers = {"X-Remote-User": "alice", "X-Remote-Uid": "0"}
-        assert await status(simulated, proxy, headers) == 200
-        spec = simulated.trust.reviews.access_reviews[-1]["spec"]
-        assert isinstance(spec, dict)
-        return spec.get("uid")
-
-    assert await eventually(told, lambda uid: uid is None) is None
-    publish(simulated, requestheader_uid_headers=json.dumps(["X-Remote-Uid"]))
-    assert await eventually(told, lambda uid: uid is not None) == "0"
-
-
-async def test_flags_are_believed_for_what_they_say(tmp_path: Path) -> None:
-    """With authorities by flags a UID counts only where a flag names its header."""
-    uids = []
-    async with kubernetes_api() as (api, authority), serve_options(api, authority) as options:
-        trust = SimulatedTrust(api)
-        for uid_headers in ((), ("X-Remote-Uid",)):
-            flags = by_files(options, trust, tmp_path, uid_headers)
-            async with running(flags, configuration()) as server:
-                assert server.bundle is not None
-                async with Client(server.url, server.bundle, trust.front_proxy()) as client:
-                    headers = {"X-Remote-User": "alice", "X-Remote-Uid": "0"}
-                    await client.ask(METRIC, headers)
-            spec = trust.reviews.access_reviews[-1]["spec"]
-            assert isinstance(spec, dict)
-            uids.append(spec.get("uid"))
-    assert uids == [None, "0"]
-
-
-async def test_files_of_authorities_are_followed(tmp_path: Path) -> None:
-    """An authority that is taken out of its file is trusted no more, and a new one is."""
-    async with kubernetes_api() as (api, authority), serve_options(api, authority) as options:
-        trust = SimulatedTrust(api)
-        flags = by_files(options, trust, tmp_path)
-        proxies, users = (tmp_path / "proxies.crt", tmp_path / "clients.crt")
-        old = trust.front_proxy(), trust.clients.issue_client("jane", ["system:masters"])
-        trust.front_proxies, trust.clients = Authority("front-proxy-ca"), Authority("kubernetes-ca")
-        new = trust.front_proxy(), trust.clients.issue_client("jane", ["system:masters"])
-
-        async with running(flags, configuration()) as server:
-
-            async def codes() -> list[int]:
-                assert server.bundle is not None
-                found = []
-                for shown in (*old, *new):
-                    async with Client(server.url, server.bundle, shown) as client:
-                        answer = await client.ask("/metrics", {"X-Remote-User": "alice"})
-                        found.append(answer.status)
-                return found
-
-            assert await codes() == [200, 200, 401, 401]
-            for path, issuer in ((proxies, trust.front_proxies), (users, trust.clients)):
-                path.write_bytes(path.read_bytes() + issuer.bundle)
-            assert await eventually(codes, lambda now: now == [200] * 4)
-            proxies.write_bytes(trust.front_proxies.bundle)
-            users.write_bytes(trust.clients.bundle)
-            assert await eventually(codes, lambda now: now == [401, 401, 200, 200])
-
-
-def by_files(
-    options: ServeOptions, trust: SimulatedTrust, folder: Path, uid_headers: tuple[str, ...] = ()
-) -> ServeOptions:
-    """Flags that name files of the authorities that a cluster has."""
-    proxies, clients = folder / "proxies.crt", folder / "clients.crt"
-    proxies.write_bytes(trust.front_proxies.bundle)
-    clients.write_bytes(trust.clients.bundle)
-    return structs.replace(
-        options,
-        client_ca_file=clients,
-        requestheader_client_ca_file=proxies,
-        requestheader_uid_headers=uid_headers,
-    )

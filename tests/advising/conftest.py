@@ -1,0 +1,11 @@
+"""HPAs that are watched."""
+
+import pytest
+
+from tests.support.watching import Stage
+
+
+@pytest.fixture
+def stage() -> Stage:
+    """The stage."""
+    return Stage()

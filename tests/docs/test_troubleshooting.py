@@ -1,0 +1,142 @@
+"""Every message is explained, and every message that is quoted exists."""
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+
+from metrics_server.errors import RequestError
+from metrics_server.rules.vendors.registry import VENDORS
+from tests.deployments.manifests import ROOT
+from tests.support.guides import anchors, inline, prose, text_of
+
+TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
+PACKAGE = ROOT / "metrics_server"
+
+
+def literals(module: Path) -> list[str]:
+    """The strings of a module but its docstrings, with … for what is filled in."""
+    tree = ast.parse(text_of(module))
+    skipped: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            skipped.add(node.value)
+        elif isinstance(node, ast.JoinedStr):
+            skipped |= set(node.values)
+    texts: list[str] = []
+    for node in ast.walk(tree):
+        if node in skipped:
+            continue
+        if isinstance(node, ast.JoinedStr):
+            texts.append("".join(map(_part, node.values)))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            texts.append(node.value)
+    return texts
+
+
+def _part(node: ast.expr) -> str:
+    return str(node.value) if isinstance(node, ast.Constant) else "…"
+
+
+# Each makes sentences for a person who reads `kubectl describe hpa` or the log.
+SPEAKING = (
+    "measuring/provider.py",
+    "common/advice.py",
+    "measuring/aggregation.py",
+    "errors.py",
+    "sources/exporters/hints.py",
+    "sources/pages/scraper.py",
+    "sources/pages/fetching.py",
+    "sources/pages/connection.py",
+    "sources/pages/parsing.py",
+    "sources/exporters/targets.py",
+    "sources/pages/access.py",
+)
+# Strings of these modules that are no message, or only a part of one.
+PARTS = {
+    "text/plain;version=0.0.4",
+    "application/openmetrics-text",
+    "nodes that they do not say",
+}
+
+
+def sentences() -> Iterator[str]:
+    """Every message of the modules that speak to people."""
+    for module in SPEAKING:
+        for text in literals(PACKAGE / module):
+            if " " in text.strip() and len(text) > 20 and text not in PARTS:
+                yield text.strip()
+
+
+def quoted(page: Path) -> list[str]:
+    """The parts between … of everything between backticks, as far as they are long enough."""
+    return [
+        part.strip()
+        for code in inline(page)
+        for part in code.split("…")
+        if " " in part.strip() and len(part.strip()) > 11
+    ]
+
+
+@pytest.mark.parametrize("sentence", list(sentences()))
+def test_every_message_is_explained(sentence: str) -> None:
+    """The troubleshooting page quotes each message, or enough of it to be found."""
+    assert any(part in sentence for part in quoted(TROUBLESHOOTING)), sentence
+
+
+def test_what_a_vendors_exporter_needs_is_explained() -> None:
+    """The parts of messages that are a vendor's own stand on the page too."""
+    page = text_of(TROUBLESHOOTING)
+    for vendor in VENDORS:
+        if vendor.hints is not None:
+            for hint in structs.astuple(vendor.hints):
+                assert hint in page
+
+
+def _errors(root: type[RequestError] = RequestError) -> Iterator[type[RequestError]]:
+    for error in root.__subclasses__():
+        yield error
+        yield from _errors(error)
+
+
+def test_every_reason_has_its_heading() -> None:
+    """Each `reason` that errors are counted by is a heading, so that a link can lead to it."""
+    reasons = {error.reason for error in _errors()} - {"internal"}
+    reasons |= {"no-exporter", "exporters-failed", "no-sample"}
+    assert reasons <= anchors(TROUBLESHOOTING)
+
+
+def test_every_outcome_of_a_failed_scrape_is_explained() -> None:
+    """Each outcome that failed scrapes are counted by stands in the table of its messages."""
+    modules = (PACKAGE / "sources").rglob("*.py")
+    source = "".join(map(text_of, modules))
+    outcomes = set(re.findall(r'ScrapeError\([^)]*?,\s*"([a-z-]+)"', source, re.DOTALL))
+    assert {"timeout", "unreachable"} <= outcomes
+    rows = re.findall(r"\| `([a-z-]+)` \|$", text_of(TROUBLESHOOTING), re.MULTILINE)
+    assert outcomes <= set(rows)
+    assert set(rows) <= {*outcomes, "credentials", "http-status", "too-large"}
+
+
+def test_every_message_that_is_quoted_is_one() -> None:
+    """What stands in the first column of a table of messages, or begins an entry, is said so."""
+    said = [
+        re.sub(r"\s+", " ", text)
+        for module in PACKAGE.rglob("*.py")
+        if "demo" not in module.parts
+        for text in literals(module)
+    ]
+    text = prose(TROUBLESHOOTING)
+    shown = re.findall(r"^- `([^`]+)`", text, re.MULTILINE)
+    for table in re.findall(r"^\| message \|.*\n\|[-|]+\n((?:\|.*\n)+)", text, re.MULTILINE):
+        shown += re.findall(r"^\| `([^`]+)`", table, re.MULTILINE)
+    assert len(shown) > 30
+    foreign = ("certificate signed", "certificate is valid", "certificate has expired")
+    for message in shown:
+        if message.startswith(foreign):
+            continue
+        for part in re.sub(r"\s+", " ", message).split("…"):
+            words = part.strip(' "():;,')
+            assert any(words in one for one in said), words

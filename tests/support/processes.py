@@ -1,0 +1,86 @@
+"""The command as a process, and a client of its server."""
+
+import asyncio
+import ssl
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+import aiohttp
+
+METRIC = (
+    "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+    "?labelSelector=app%3Dinference"
+)
+
+
+@asynccontextmanager
+async def started(
+    *arguments: str, within: Sequence[str] = ()
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The command, in a process of its own, which is gone after the context.
+
+    Args:
+        arguments: its arguments.
+        within: the command that becomes it.
+    """
+    process = await asyncio.create_subprocess_exec(
+        *(*within, sys.executable, "-m", "metrics_server", *arguments),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(20):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+async def logged(process: asyncio.subprocess.Process, event: str) -> str:
+    """The line of the log that tells an event."""
+    assert process.stderr is not None
+    while event not in (line := (await process.stderr.readline()).decode()):
+        assert line, f"it ended without telling {event!r}"
+    return line
+
+
+class Client:
+    """Asks a server.
+
+    Args:
+        url: where it is.
+        trust: what its certificate is verified by; False trusts any.
+        known: whether it shows a token that is good.
+    """
+
+    def __init__(self, url: str, *, trust: ssl.SSLContext | bool, known: bool = True) -> None:
+        self._url = url
+        self._trust = trust
+        self._is_known = known
+
+    async def get(self, path: str) -> tuple[int, str] | None:
+        """The status and the text of an answer; None where nobody listens."""
+        try:
+            async with (
+                aiohttp.ClientSession() as session,
+                session.get(
+                    self._url + path,
+                    ssl=self._trust,
+                    headers={"Authorization": "Bearer good"} if self._is_known else {},
+                ) as response,
+            ):
+                return response.status, await response.text()
+        except aiohttp.ClientConnectorCertificateError:
+            raise
+        except aiohttp.ClientConnectionError:
+            return None
+
+    async def until(self, path: str, status: int) -> str:
+        """The text of the first answer with this status."""
+        while True:
+            found = await self.get(path)
+            if found is not None and found[0] == status:
+                return found[1]
+            await asyncio.sleep(0.01)

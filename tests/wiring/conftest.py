@@ -1,0 +1,22 @@
+"""A cluster whose trust a test changes."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from metrics_server.simulator.kube.reviews import Caller
+from tests.support.harness import (
+    Cluster,
+    cluster,
+    page,
+    pod,
+)
+
+
+@pytest.fixture
+async def simulated() -> AsyncIterator[Cluster]:
+    """A server that has a measurement."""
+    pages = {"gpu-0": page({("default", "a"): [40]})}
+    tokens = {"good": Caller("robot", groups=("robots",))}
+    async with cluster(pages, [pod("a")], tokens=tokens) as simulated:
+        yield simulated
