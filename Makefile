@@ -3,6 +3,9 @@ PYTHON  ?= python3
 PYTHONS ?= 3.11 3.12 3.13 3.14
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Tests wait more than they compute: two for each processor.
+WORKERS ?= $(shell expr 2 '*' "$$(nproc)")
+PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 .PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench reliability docs lock clean
 
@@ -18,19 +21,19 @@ demo: $(VENV)/installed ## watch GPU utilization scale a Deployment, on loopback
 	@$(BIN)/gpu-metrics-server demo $(ARGS)
 
 check: lint typecheck ## lint, types, and all but the slow tests
-	$(BIN)/pytest --numprocesses=auto -m 'not slow' $(ARGS)
+	$(PYTEST) -m 'not slow' --hypothesis-profile=quick $(ARGS)
 
 test: lint typecheck ## everything that must pass
-	$(BIN)/pytest --numprocesses=auto $(ARGS)
+	$(PYTEST) $(ARGS)
 
 coverage: $(VENV)/installed ## the tests, and that they reach 98 % of the branches
-	$(BIN)/pytest --numprocesses=auto --cov $(ARGS)
+	$(PYTEST) --cov $(ARGS)
 
 pythons: ## the tests on each supported Python that is in the PATH
 	@for version in $(PYTHONS); do \
 		if ! python$$version --version >/dev/null 2>&1; then echo "python$$version is not in the PATH: skipped"; continue; fi; \
 		$(MAKE) --no-print-directory PYTHON=python$$version VENV=.venv-$$version .venv-$$version/installed || exit 1; \
-		echo "python$$version:"; .venv-$$version/bin/pytest --numprocesses=auto $(ARGS) || exit 1; \
+		echo "python$$version:"; .venv-$$version/bin/pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS) || exit 1; \
 	done
 
 cluster: $(VENV)/installed ## install on a real control plane, whose programs are in CONTROL_PLANE=FOLDER

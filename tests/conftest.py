@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 from prometheus_client import CollectorRegistry
+from pytest_asyncio.plugin import PytestAsyncioFunction
 
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.data import EXPORTERS
+
+# For `make check`; a test that says how many examples it needs has that many.
+settings.register_profile("quick", max_examples=25)
 
 
 @pytest.fixture(autouse=True)
@@ -19,12 +24,22 @@ def no_blocking_calls() -> Iterator[BlockBuster]:
         # Credentials are read in a thread of their own, whose event loop is there to be blocked.
         for function in guard.functions.values():
             function.can_block_in("metrics_server/kube/credentials.py", "_run_in_this_thread")
+            # What coverage does while it traces a line is not the product's.
+            function.can_block_in("coverage/collector.py", "lock_data")
+            function.can_block_in("coverage/control.py", "_should_trace")
         yield guard
 
 
 @pytest.fixture(autouse=True)
-async def no_leaked_tasks() -> AsyncIterator[None]:
-    """A test, and what it uses, ends every task that it began."""
+def no_leaked_tasks(request: pytest.FixtureRequest) -> None:
+    """A test that runs in an event loop, and what it uses, ends every task that it began."""
+    if isinstance(request.node, PytestAsyncioFunction):
+        request.getfixturevalue("ended_tasks")
+
+
+@pytest.fixture
+async def ended_tasks() -> AsyncIterator[None]:
+    """The check behind `no_leaked_tasks`, which makes an event loop."""
     before = asyncio.all_tasks()
     yield
     leaked = {task for task in asyncio.all_tasks() - before if task is not asyncio.current_task()}
