@@ -2,7 +2,9 @@
 
 import pytest
 
-from tests.support.harness import cluster, configuration, page, pod
+from tests.support.exporters import page
+from tests.support.harness import cluster, configuration
+from tests.support.objects import pod
 
 
 def name(number: int) -> tuple[str, str]:

@@ -18,8 +18,10 @@ from kubernetes import config as kubernetes_config
 from metrics_server.api.types import GROUP, GROUP_VERSION, VERSION
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.simulator.kube.front_proxy import FrontProxy
-from tests.support.harness import Cluster, cluster, page, pod
+from tests.support.exporters import page
+from tests.support.harness import Cluster, cluster
 from tests.support.kubectl import Kubectl
+from tests.support.objects import pod
 
 DISCOVERY = f"/apis/{GROUP_VERSION}"
 METRIC = f"{DISCOVERY}/namespaces/default/gpu_utilization"

@@ -9,8 +9,8 @@ from msgspec import Struct
 from tests.cluster.control_plane import ControlPlane
 from tests.cluster.nodes import Nodes
 from tests.deployments.manifests import DEPLOYMENTS, EXAMPLES, NAMESPACE, SERVER
-from tests.support.harness import eventually
 from tests.support.kubectl import Ran
+from tests.support.waiting import eventually
 
 GROUP = "external.metrics.k8s.io"
 API_SERVICE = f"v1beta1.{GROUP}"

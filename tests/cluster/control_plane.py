@@ -17,8 +17,8 @@ import yaml
 from msgspec import Struct
 
 from metrics_server.tls.authority import Authority, KeyPair
-from tests.support.harness import eventually
 from tests.support.kubectl import Kubectl
+from tests.support.waiting import eventually
 
 # Documentation's own network (RFC 5737): loopback's addresses are refused as those of endpoints.
 # `make cluster` runs the tests where there is no other network.

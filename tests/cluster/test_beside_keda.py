@@ -17,7 +17,7 @@ from tests.cluster.test_operators import encoded
 from tests.cluster.test_stability import apply, deploy
 from tests.cluster.test_uninstalling import everything, settled
 from tests.deployments.manifests import DEPLOYMENTS
-from tests.support.harness import eventually
+from tests.support.waiting import eventually
 
 ADDRESS, PORT = "192.0.2.90", 6443
 NAME = "keda-operator-metrics-apiserver"

@@ -8,7 +8,7 @@ import pytest
 
 from tests.cluster.cluster import CUSTOM, EXAMPLE_FILES, Cluster
 from tests.cluster.test_stability import TARGET, apply, deploy, sizes
-from tests.support.harness import eventually
+from tests.support.waiting import eventually
 
 # kube-apiserver asks either replica of the server, and each keeps a page for 2 s.
 SETTLED_SECONDS = 5

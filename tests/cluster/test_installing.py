@@ -15,7 +15,7 @@ from metrics_server.kube.client import connect
 from metrics_server.rules.catalogue import CATALOGUE
 from tests.cluster.cluster import API_SERVICE, EXAMPLE_FILES, GROUP, METRIC, Cluster
 from tests.deployments.manifests import DEPLOYMENTS, FILES, NAMESPACE, SERVER
-from tests.support.harness import eventually
+from tests.support.waiting import eventually
 
 AUTOSCALERS = ("gpu-load", "gpu-load-by-sum")
 CERTIFICATES = ("-n", NAMESPACE, "get", "secret", f"{SERVER}-certificates", "-o=jsonpath={.data}")

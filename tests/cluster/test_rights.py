@@ -9,7 +9,7 @@ from msgspec import Struct
 from tests.cluster.cluster import API_SERVICE, CUSTOM, CUSTOM_API_SERVICE, METRIC, Cluster
 from tests.cluster.containers import SERVER_PORT
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
-from tests.support.harness import eventually
+from tests.support.waiting import eventually
 
 ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{SERVER}"
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.cluster.cluster import API_SERVICES, EXAMPLE_FILES, Cluster
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER
-from tests.support.harness import eventually
+from tests.support.waiting import eventually
 
 Named = tuple[str, ...]
 

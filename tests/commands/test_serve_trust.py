@@ -12,10 +12,10 @@ from metrics_server.simulator.kube.objects import API_SERVICES, SECRETS, Object
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import client_context
+from tests.support.clients import Client as FrontProxyClient
 from tests.support.commands import kubeconfig
-from tests.support.harness import Client as FrontProxyClient
-from tests.support.harness import eventually
 from tests.support.processes import METRIC, Client, logged, started
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -20,7 +20,9 @@ from metrics_server.errors import (
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
 from metrics_server.rules.model import Rules
-from tests.support.harness import cluster, page, pod
+from tests.support.exporters import page
+from tests.support.harness import cluster
+from tests.support.objects import pod
 
 RULES = Rules(CATALOGUE, GAUGES, COUNTERS)
 ANY_TEXT = st.text(max_size=2000) | st.text("abc_|\n\x1b\u202e", max_size=2000)

@@ -10,7 +10,7 @@ from metrics_server.errors import ConfigurationError
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.presets import DIALECTS
 from metrics_server.wiring.metrics import dialects_in_force
-from tests.support import harness
+from tests.support import harness, objects
 
 ACME = {
     "name": "acme",
@@ -82,7 +82,7 @@ def row(family: str, value: object, **labels: str) -> str:
 async def load(page: str, gpus: int = 1) -> str:
     """The answer for the pod `a` that a whole server gives by that page."""
     config = harness.configuration({"dialects": [ACME], "rules": [RULE]})
-    async with harness.cluster({"gpu-0": page}, [harness.pod("a", gpus=gpus)], config) as simulated:
+    async with harness.cluster({"gpu-0": page}, [objects.pod("a", gpus=gpus)], config) as simulated:
         answer = await simulated.client.metric("default", "load", "app=inference")
         return answer.item().value if answer.status == 200 else answer.error().message
 

@@ -39,7 +39,10 @@ from tests.deployments.manifests import (
     texts,
 )
 from tests.deployments.rbac import AccessControl, Grant, grants
-from tests.support.harness import PageExporter, eventually, page, pod, write_kubeconfig
+from tests.support.exporters import PageExporter, page
+from tests.support.harness import write_kubeconfig
+from tests.support.objects import pod
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

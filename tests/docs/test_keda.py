@@ -14,7 +14,9 @@ from metrics_server.config.sections import Config
 from metrics_server.simulator.kube.objects import DEPLOYMENTS, Object
 from metrics_server.simulator.kube.reviews import Caller
 from tests.deployments.manifests import ROOT, at, build, find, items, mapping
-from tests.support.harness import client_of, cluster, page, pod
+from tests.support.exporters import page
+from tests.support.harness import client_of, cluster
+from tests.support.objects import pod
 
 GUIDE = ROOT / "docs" / "keda.md"
 

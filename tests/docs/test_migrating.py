@@ -15,7 +15,10 @@ from metrics_server.api.types import MetricValueList, milli_value
 from metrics_server.simulator.kube.objects import SERVICES
 from metrics_server.simulator.kube.objects import Object as JsonObject
 from tests.deployments.manifests import ROOT
-from tests.support.harness import Answer, Client, Cluster, cluster, page, pod
+from tests.support.clients import Answer, Client
+from tests.support.exporters import page
+from tests.support.harness import Cluster, cluster
+from tests.support.objects import pod
 
 GUIDE = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
 

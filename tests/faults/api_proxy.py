@@ -18,7 +18,9 @@ from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
 from tests.faults.raw import RawServer
-from tests.support.harness import PageExporter, page, pod, write_kubeconfig
+from tests.support.exporters import PageExporter, page
+from tests.support.harness import write_kubeconfig
+from tests.support.objects import pod
 
 _BOOKMARK_SECONDS = 0.05
 

@@ -15,7 +15,7 @@ from tests.faults.exporters import (
     response,
     sends,
 )
-from tests.support.harness import page
+from tests.support.exporters import page
 
 
 class Fault(Struct, frozen=True):

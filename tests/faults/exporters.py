@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 from tests.faults.raw import RawServer, reset
-from tests.support.harness import page
+from tests.support.exporters import page
 
 ASKED = 3
 """How often an HPA asks while the fault lasts."""

@@ -15,17 +15,11 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Object
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
-from tests.support.harness import (
-    Answer,
-    Client,
-    PageExporter,
-    admin,
-    eventually,
-    kubernetes_api,
-    page,
-    pod,
-    write_kubeconfig,
-)
+from tests.support.clients import Answer, Client
+from tests.support.exporters import PageExporter, page
+from tests.support.harness import admin, kubernetes_api, write_kubeconfig
+from tests.support.objects import pod
+from tests.support.waiting import eventually
 
 # Runs the server as `gpu-metrics-server` does, in a process whose system clock can be set: by a
 # signal it is an hour back from then on.

@@ -16,7 +16,7 @@ from msgspec import Struct
 from structlog.testing import capture_logs
 from structlog.typing import EventDict
 
-from tests.support.harness import eventually
+from tests.support.waiting import eventually
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

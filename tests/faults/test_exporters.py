@@ -11,7 +11,10 @@ from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
 from tests.faults.exporter_faults import FAULTS, LATE, Fault
 from tests.faults.exporters import AFTER, ASKED, MISSING, Exporter
 from tests.faults.raw import Census, Log, census, logged, settled
-from tests.support.harness import Answer, Cluster, cluster, configuration, eventually, pod
+from tests.support.clients import Answer
+from tests.support.harness import Cluster, cluster, configuration
+from tests.support.objects import pod
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,10 @@ import pytest
 from aiohttp.test_utils import unused_port
 
 from tests.faults.process import Scene, scene, server_process
-from tests.support.harness import Answer, Client, admin, eventually
+from tests.support.clients import Answer, Client
+from tests.support.harness import admin
 from tests.support.peers import HOST, cut, of_both_versions, trusting
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

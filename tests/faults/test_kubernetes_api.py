@@ -22,7 +22,10 @@ from tests.faults.api_behaviours import LONGEST_WAIT, OLD, PATHS, STARTED, UNKNO
 from tests.faults.api_faults import FAULTS, ApiFault
 from tests.faults.api_proxy import Behind, behind_proxy
 from tests.faults.raw import census, logged, settled
-from tests.support.harness import Answer, Client, admin, client_of, configuration, eventually, pod
+from tests.support.clients import Answer, Client
+from tests.support.harness import admin, client_of, configuration
+from tests.support.objects import pod
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

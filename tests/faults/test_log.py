@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.process import scene
-from tests.support.harness import eventually, page
+from tests.support.exporters import page
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -11,8 +11,9 @@ import pytest
 
 from metrics_server.http.sockets import allow_open_files
 from tests.faults.process import Scene, scene
-from tests.support.harness import Client, eventually
+from tests.support.clients import Client
 from tests.support.peers import HOST, cut, trusting
+from tests.support.waiting import eventually
 
 MEMORY_LIMIT = 640 * 1024 * 1024  # of the manifest
 QUESTION = (

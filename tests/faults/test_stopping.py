@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.faults.process import scene
-from tests.support.harness import eventually
 from tests.support.peers import HOST, cut, trusting
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

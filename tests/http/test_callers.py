@@ -13,17 +13,11 @@ from structlog.testing import capture_logs
 from metrics_server.auth.reviewing import REVIEW_SECONDS
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.reviews import Caller
-from tests.support.harness import (
-    Answer,
-    Client,
-    Cluster,
-    client_of,
-    cluster,
-    configuration,
-    eventually,
-    page,
-    pod,
-)
+from tests.support.clients import Answer, Client
+from tests.support.exporters import page
+from tests.support.harness import Cluster, client_of, cluster, configuration
+from tests.support.objects import pod
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

@@ -12,8 +12,11 @@ import uvloop
 
 from metrics_server.api.app import ApiRequestHandler
 from metrics_server.tls.openssl import ServerTls
-from tests.support.harness import client_of, cluster, eventually, page, pod
+from tests.support.exporters import page
+from tests.support.harness import client_of, cluster
+from tests.support.objects import pod
 from tests.support.peers import HOST, run, trusting
+from tests.support.waiting import eventually
 
 CONNECTIONS = 20
 HEAD = b"GET /livez HTTP/1.1\r\nHost: here\r\n"

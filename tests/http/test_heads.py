@@ -6,9 +6,9 @@ import pytest
 
 from metrics_server.http.limits import Limits
 from tests.support.connections import hello, serving
-from tests.support.harness import eventually
 from tests.support.listening import AUTHORITY, REQUEST, connection, verified
 from tests.support.peers import LoopFactory, on_both_loops, run, trusting
+from tests.support.waiting import eventually
 
 
 @on_both_loops

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from metrics_server.http.limits import Limits
 from tests.support.connections import hello, serving
-from tests.support.harness import eventually
 from tests.support.listening import AUTHORITY, REQUEST, connection, ended, verified
 from tests.support.peers import PATIENCE_SECONDS, LoopFactory, on_both_loops, run, trusting
+from tests.support.waiting import eventually
 
 
 @on_both_loops

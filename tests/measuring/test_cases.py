@@ -14,7 +14,7 @@ from metrics_server.rules.gauges import GAUGES
 from metrics_server.rules.model import Rules
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
-from tests.support import harness
+from tests.support import clients, exporters, harness, objects, waiting
 from tests.support.data import DATA
 
 RULES = Rules(CATALOGUE, GAUGES)
@@ -66,7 +66,7 @@ async def test_case(case: Case) -> None:
     """What a page says comes out, and what it does not say is an error with its reason."""
     pages = {node: pages[0] for node, pages in case.nodes.items()}
     pods = [
-        harness.pod(
+        objects.pod(
             one.pod.partition("/")[2],
             namespace=one.pod.partition("/")[0],
             labels={"app": one.app},
@@ -82,7 +82,7 @@ async def test_case(case: Case) -> None:
         )
         more = [(node, page) for node, (_, *others) in case.nodes.items() for page in others]
         for node, page in more:
-            exporter = await stack.enter_async_context(harness.PageExporter(read(page)))
+            exporter = await stack.enter_async_context(exporters.PageExporter(read(page)))
             piece = manifests.endpoint_slice(f"{node}-{exporter.port}", exporter.port)
             piece["endpoints"] = manifests.endpoint_slice(node, exporter.port)["endpoints"]
             simulated.api.apply(ENDPOINT_SLICES, piece)
@@ -101,15 +101,15 @@ async def test_case(case: Case) -> None:
         assert not wrong, "\n".join(wrong)
 
 
-async def ask(simulated: harness.Cluster, row: CaseRow) -> harness.Answer:
+async def ask(simulated: harness.Cluster, row: CaseRow) -> clients.Answer:
     """What the server answers to a question of the table."""
     namespace, app = row.ask.split()
     return await simulated.client.metric(namespace, row.metric, f"app={app}")
 
 
-async def known(simulated: harness.Cluster, exporter: harness.PageExporter, row: CaseRow) -> None:
+async def known(simulated: harness.Cluster, exporter: exporters.PageExporter, row: CaseRow) -> None:
     """Wait until the server asks an exporter that was added."""
-    await harness.eventually(lambda: ask(simulated, row), lambda _: exporter.scrapes > 0)
+    await waiting.eventually(lambda: ask(simulated, row), lambda _: exporter.scrapes > 0)
 
 
 def read(page: str) -> str:
@@ -128,7 +128,7 @@ def expected(row: CaseRow) -> str:
     return format_quantity(row.must, decimals)
 
 
-def found(answer: harness.Answer) -> tuple[str, str]:
+def found(answer: clients.Answer) -> tuple[str, str]:
     """The quantity that was answered, or the kind of the error; and its words."""
     if answer.status == 200:
         return answer.item().value, ""

@@ -15,7 +15,7 @@ from metrics_server.measuring.samples import Measurement, Question
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import MetricRule
-from tests.support import harness
+from tests.support import exporters, harness, objects
 from tests.support.clock import Clock
 from tests.support.waiting import until
 
@@ -251,13 +251,13 @@ async def test_a_server_answers_with_the_mean_of_the_window() -> None:
         }
     )
     async with harness.cluster(
-        {"gpu-0": harness.page(busy)}, [harness.pod("a")], config
+        {"gpu-0": exporters.page(busy)}, [objects.pod("a")], config
     ) as simulated:
         exporter = simulated.exporters["gpu-0"]
         item = (await simulated.client.metric("default", "smooth")).item()
         assert (item.value, item.window) == ("20", 2)
         await until(lambda: exporter.scrapes >= 5)
-        exporter.page = harness.page({("default", "a"): [80.0]})
+        exporter.page = exporters.page({("default", "a"): [80.0]})
         scrapes = exporter.scrapes
         await until(lambda: exporter.scrapes >= scrapes + 3)
         item = (await simulated.client.metric("default", "smooth")).item()

@@ -16,7 +16,7 @@ from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS
 from tests.faults.process import Scene, scene
 from tests.reliability.attacks import METRIC, Peer
-from tests.support.harness import pod
+from tests.support.objects import pod
 
 _CONFIG = "exporters: {maxAge: 50ms, timeout: 1s}\nfallback: {chain: [error]}\n"
 ASKED = ("/livez", "/apis", "question")

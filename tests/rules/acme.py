@@ -85,7 +85,10 @@ async def serve() -> dict[str, str]:
     # Only now, when the registry has the vendor.
     from metrics_server.simulator import manifests  # noqa: PLC0415
     from metrics_server.simulator.kube.objects import ENDPOINT_SLICES  # noqa: PLC0415
-    from tests.support.harness import PageExporter, cluster, eventually, pod  # noqa: PLC0415
+    from tests.support.exporters import PageExporter  # noqa: PLC0415
+    from tests.support.harness import cluster  # noqa: PLC0415
+    from tests.support.objects import pod  # noqa: PLC0415
+    from tests.support.waiting import eventually  # noqa: PLC0415
 
     def endpoint_slice(port: int) -> "Object":
         service: Object = {"kubernetes.io/service-name": "acme-exporter"}

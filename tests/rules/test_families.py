@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 
 from metrics_server.sources.exporters.pod_mapper import attribute
 from metrics_server.sources.exporters.sheet import Sheet
+from tests.support.clients import Client
+from tests.support.exporters import page
 from tests.support.families import RULES
-from tests.support.harness import Client, cluster, page, pod
+from tests.support.harness import cluster
+from tests.support.objects import pod
 
 MIB = 1024 * 1024
 

@@ -13,7 +13,7 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import PODS, Json
 from metrics_server.simulator.kube.reviews import Caller
 from metrics_server.simulator.kube.trust import SimulatedTrust
-from tests.support.harness import pod
+from tests.support.objects import pod
 
 TOKENS = "/apis/authentication.k8s.io/v1/tokenreviews"
 ACCESS = "/apis/authorization.k8s.io/v1/subjectaccessreviews"

@@ -18,7 +18,8 @@ from metrics_server.tls.certificates import client_context
 from tests.soak.checking import exactly, plausibly
 from tests.soak.stage import TOKEN, Stage
 from tests.soak.world import App
-from tests.support.harness import Headers, admin
+from tests.support.clients import Headers
+from tests.support.harness import admin
 
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 

@@ -15,7 +15,7 @@ from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS
 from tests.soak.api import FaultyAPI
 from tests.soak.exporter import Exporter
-from tests.support.harness import pod as pod_object
+from tests.support.objects import pod as pod_object
 
 NODES = 8
 NAMESPACES = ("team-a", "team-b", "team-c")

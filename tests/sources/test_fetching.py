@@ -13,7 +13,7 @@ from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.fetching import PageLimits
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
-from tests.support.harness import eventually
+from tests.support.waiting import eventually
 
 PAGE = b'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",namespace="n",pod="p"} 42\n'
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"

@@ -12,16 +12,11 @@ from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, NODES, Object
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
-from tests.support.harness import (
-    Answer,
-    Cluster,
-    PageExporter,
-    cluster,
-    configuration,
-    eventually,
-    page,
-    pod,
-)
+from tests.support.clients import Answer
+from tests.support.exporters import PageExporter, page
+from tests.support.harness import Cluster, cluster, configuration
+from tests.support.objects import pod
+from tests.support.waiting import eventually
 
 PAGE = page({("default", "a"): [40]})
 

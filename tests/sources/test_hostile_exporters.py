@@ -16,7 +16,11 @@ from structlog.testing import capture_logs
 
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
-from tests.support.harness import Answer, Cluster, cluster, configuration, eventually, page, pod
+from tests.support.clients import Answer
+from tests.support.exporters import page
+from tests.support.harness import Cluster, cluster, configuration
+from tests.support.objects import pod
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

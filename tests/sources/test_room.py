@@ -15,7 +15,7 @@ from metrics_server.sources.pages.fetching import PageLimits
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
-from tests.support.harness import eventually
+from tests.support.waiting import eventually
 
 ROW = b'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",namespace="n",pod="p"} 42\n'
 LARGEST = 1024 * 1024

@@ -8,7 +8,9 @@ import msgspec
 from aiohttp import hdrs
 
 from metrics_server.api.types import CUSTOM_GROUP, MetricValue, MetricValueList
-from tests.support.harness import Answer, Client, Cluster, eventually
+from tests.support.clients import Answer, Client
+from tests.support.harness import Cluster
+from tests.support.waiting import eventually
 
 GROUP = f"/apis/{CUSTOM_GROUP}"
 ACCEPT = "application/vnd.kubernetes.protobuf, */*"

@@ -9,7 +9,9 @@ from structlog.testing import capture_logs
 
 from metrics_server.api.types import GROUP_VERSION
 from metrics_server.simulator.kube.objects import Object
-from tests.support.harness import Answer, cluster, pod
+from tests.support.clients import Answer
+from tests.support.harness import cluster
+from tests.support.objects import pod
 
 PATH = f"/apis/{GROUP_VERSION}/namespaces/default"
 METRIC = f"{PATH}/gpu_utilization"

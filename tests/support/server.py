@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from metrics_server.tls.authority import Authority
-from tests.support.harness import Answer, Cluster
+from tests.support.clients import Answer
+from tests.support.harness import Cluster
 
 UTILIZATION = {("default", "a"): [10], ("default", "b"): [30], ("other", "a"): [90]}
 

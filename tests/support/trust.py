@@ -4,7 +4,8 @@ from collections.abc import Mapping
 
 from metrics_server.simulator.kube.objects import CONFIG_MAPS
 from metrics_server.tls.authority import KeyPair
-from tests.support.harness import Client, Cluster
+from tests.support.clients import Client
+from tests.support.harness import Cluster
 
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
 

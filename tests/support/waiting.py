@@ -1,12 +1,38 @@
 """Waiting for what sets no event."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
-_PATIENCE_SECONDS = 15
+T = TypeVar("T")
+
+# Far longer than anything here takes, so that a test that fails does not hang.
+PATIENCE_SECONDS = 15
 
 
-async def until(holds: Callable[[], object], patience: float = _PATIENCE_SECONDS) -> None:
+async def eventually(
+    ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], patience: float = PATIENCE_SECONDS
+) -> T:
+    """Ask again and again until the answer is as it should be, and return it.
+
+    Args:
+        ask: what to ask.
+        holds: whether the answer is as it should be.
+        patience: after how many seconds the test fails.
+    """
+    answer: T | None = None
+    try:
+        async with asyncio.timeout(patience):
+            while True:
+                answer = await ask()
+                if holds(answer):
+                    return answer
+                await asyncio.sleep(0.005)
+    except TimeoutError:
+        raise AssertionError(f"it did not come about; the last answer was {answer}") from None
+
+
+async def until(holds: Callable[[], object], patience: float = PATIENCE_SECONDS) -> None:
     """Return once a condition holds; a TimeoutError if it does not come to hold.
 
     Args:

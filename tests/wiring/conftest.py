@@ -5,12 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 
 from metrics_server.simulator.kube.reviews import Caller
-from tests.support.harness import (
-    Cluster,
-    cluster,
-    page,
-    pod,
-)
+from tests.support.exporters import page
+from tests.support.harness import Cluster, cluster
+from tests.support.objects import pod
 
 
 @pytest.fixture

@@ -19,17 +19,12 @@ from metrics_server.simulator.kube.objects import AUTOSCALERS, EVENTS, PODS, Jso
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.wiring.advising import advising
 from metrics_server.wiring.server import running
-from tests.support.harness import (
-    Answer,
-    Cluster,
-    cluster,
-    configuration,
-    eventually,
-    page,
-    pod,
-)
+from tests.support.clients import Answer
+from tests.support.exporters import page
+from tests.support.harness import Cluster, cluster, configuration
 from tests.support.kubernetes import kubernetes
-from tests.support.waiting import until
+from tests.support.objects import pod
+from tests.support.waiting import eventually, until
 
 PAGES = {"gpu-0": page({("default", "a"): [40]})}
 MEAN = {"type": "AverageValue", "averageValue": "70"}

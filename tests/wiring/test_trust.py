@@ -14,18 +14,11 @@ from metrics_server.simulator.kube.reviews import Access, Caller
 from metrics_server.simulator.kube.trust import FRONT_PROXY, SimulatedTrust
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.wiring.server import running
-from tests.support.harness import (
-    Answer,
-    Client,
-    Cluster,
-    cluster,
-    configuration,
-    eventually,
-    kubernetes_api,
-    page,
-    pod,
-    serve_options,
-)
+from tests.support.clients import Answer, Client
+from tests.support.exporters import page
+from tests.support.harness import Cluster, cluster, configuration, kubernetes_api, serve_options
+from tests.support.objects import pod
+from tests.support.waiting import eventually
 
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"

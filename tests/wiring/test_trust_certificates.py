@@ -24,8 +24,9 @@ from tests.support.client_certificates import (
     kubeadm_ca,
     name,
 )
-from tests.support.harness import Cluster, eventually
+from tests.support.harness import Cluster
 from tests.support.trust import publish, status
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

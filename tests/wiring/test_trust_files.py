@@ -10,15 +10,10 @@ from metrics_server.config.options import ServeOptions
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.wiring.server import running
-from tests.support.harness import (
-    Client,
-    Cluster,
-    configuration,
-    eventually,
-    kubernetes_api,
-    serve_options,
-)
+from tests.support.clients import Client
+from tests.support.harness import Cluster, configuration, kubernetes_api, serve_options
 from tests.support.trust import METRIC, publish, status
+from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 

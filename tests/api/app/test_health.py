@@ -5,7 +5,8 @@ from aiohttp import hdrs
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.support.app import METRIC
-from tests.support.harness import Client, Cluster
+from tests.support.clients import Client
+from tests.support.harness import Cluster
 
 
 async def test_the_version(client: Client) -> None:

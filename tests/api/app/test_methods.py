@@ -5,7 +5,7 @@ from aiohttp import hdrs
 
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from tests.support.app import METRIC
-from tests.support.harness import Client
+from tests.support.clients import Client
 
 
 @pytest.mark.parametrize(

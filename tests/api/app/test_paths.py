@@ -8,7 +8,7 @@ from metrics_server.api.operations import COMMON, OPERATIONS
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.rules.catalogue import CATALOGUE
 from tests.support.app import METRIC, V2
-from tests.support.harness import Client
+from tests.support.clients import Client
 
 OPENAPI = f"/openapi/v3/apis/{GROUP_VERSION}"
 

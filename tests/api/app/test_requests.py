@@ -7,8 +7,10 @@ from msgspec import Struct
 from structlog.testing import capture_logs
 
 from tests.support.app import METRIC, V2
+from tests.support.clients import Client
 from tests.support.data import RECORDINGS
-from tests.support.harness import Client, Cluster, admin, client_of, cluster, pod
+from tests.support.harness import Cluster, admin, client_of, cluster
+from tests.support.objects import pod
 
 RECORDED = RECORDINGS / "aggregator.jsonl"
 

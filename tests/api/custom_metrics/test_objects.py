@@ -13,15 +13,11 @@ from metrics_server.simulator.kube.objects import (
     Object,
     Resource,
 )
+from tests.support.clients import Client
 from tests.support.custom_metrics import QUICK, UTILIZATION, WEB, ask, by_name, failed, items
-from tests.support.harness import (
-    Client,
-    Cluster,
-    cluster,
-    configuration,
-    page,
-    pod,
-)
+from tests.support.exporters import page
+from tests.support.harness import Cluster, cluster, configuration
+from tests.support.objects import pod
 
 OBJECTS: Mapping[str, tuple[Resource, Object, str]] = {
     "deployments.apps/web": (

@@ -4,8 +4,11 @@ import msgspec
 import pytest
 
 from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS
+from tests.support.clients import Client
 from tests.support.custom_metrics import QUICK, UTILIZATION, WEB, ask, by_name, failed, items
-from tests.support.harness import Client, cluster, configuration, page, pod
+from tests.support.exporters import page
+from tests.support.harness import cluster, configuration
+from tests.support.objects import pod
 
 
 @pytest.mark.parametrize("star", ["*", "%2A", "%2a"])

@@ -12,8 +12,11 @@ from metrics_server.api.table import ObjectMeta, Table
 from metrics_server.api.types import CUSTOM_GROUP
 from metrics_server.simulator.kube.objects import SERVICES, Object
 from metrics_server.simulator.kube.reviews import Access, Caller
+from tests.support.clients import Client
 from tests.support.custom_metrics import ACCEPT, GROUP, UTILIZATION, WEB, ask, items
-from tests.support.harness import Client, Cluster, client_of, cluster, configuration, page, pod
+from tests.support.exporters import page
+from tests.support.harness import Cluster, client_of, cluster, configuration
+from tests.support.objects import pod
 
 TABLE = "application/json;g=meta.k8s.io;v=v1;as=Table"
 

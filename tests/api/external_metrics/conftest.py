@@ -4,8 +4,11 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from tests.support.clients import Client
+from tests.support.exporters import page
 from tests.support.external_metrics import UTILIZATION
-from tests.support.harness import Client, Cluster, cluster, page, pod
+from tests.support.harness import Cluster, cluster
+from tests.support.objects import pod
 
 PODS = {
     "a": {"app": "inference", "tier": "gpu", "rank": "1"},

@@ -5,8 +5,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from metrics_server.api.types import GROUP_VERSION
 from metrics_server.rules.catalogue import CATALOGUE
+from tests.support.clients import Client
 from tests.support.external_metrics import METRIC, PATH, nothing_bad_in_the_log
-from tests.support.harness import Client, Cluster
+from tests.support.harness import Cluster
 
 
 @pytest.mark.parametrize(

@@ -4,8 +4,8 @@ import msgspec
 import pytest
 from aiohttp import hdrs
 
+from tests.support.clients import Client
 from tests.support.external_metrics import METRIC
-from tests.support.harness import Client
 
 TABLE = "application/json;g=meta.k8s.io;v=v1;as=Table"
 

@@ -6,7 +6,7 @@ import msgspec
 from msgspec import structs
 
 from metrics_server.api.types import ExternalMetricValue
-from tests.support.harness import Client
+from tests.support.clients import Client
 
 
 async def test_one_item(client: Client) -> None:

@@ -5,8 +5,9 @@ import pytest
 from aiohttp import hdrs
 
 from metrics_server.api.status import Status
+from tests.support.clients import Client
 from tests.support.external_metrics import METRIC, PATH, nothing_bad_in_the_log
-from tests.support.harness import Client, Cluster
+from tests.support.harness import Cluster
 
 HTTP = b"HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 

@@ -5,8 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.exporters import PageExporter, page
 from tests.support.external_metrics import PAGES, asked, told
-from tests.support.harness import PageExporter, cluster, configuration, page, pod
+from tests.support.harness import cluster, configuration
+from tests.support.objects import pod
 
 X = {"app": "x"}
 

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from metrics_server.rules.families import MIB
+from tests.support.exporters import page
 from tests.support.external_metrics import PAGES
-from tests.support.harness import cluster, page, pod
+from tests.support.harness import cluster
+from tests.support.objects import pod
 
 # Reckoned by hand from the rows of the page: first a pod's mean over its GPUs, then the mean over
 # pods, then rounded half up.

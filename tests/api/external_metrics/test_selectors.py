@@ -2,8 +2,8 @@
 
 import pytest
 
+from tests.support.clients import Client
 from tests.support.external_metrics import METRIC, PATH, UTILIZATION
-from tests.support.harness import Client
 
 
 @pytest.mark.parametrize(

@@ -5,15 +5,12 @@ import asyncio
 import pytest
 from structlog.testing import capture_logs
 
-from tests.support.harness import (
-    Answer,
-    cluster,
-    configuration,
-    eventually,
-    page,
-    pod,
-)
+from tests.support.clients import Answer
+from tests.support.exporters import page
+from tests.support.harness import cluster, configuration
+from tests.support.objects import pod
 from tests.support.server import UTILIZATION, ask, has_value
+from tests.support.waiting import eventually
 
 
 @pytest.mark.slow

@@ -12,17 +12,11 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS
 from metrics_server.tls.authority import Authority
 from metrics_server.wiring.server import running
-from tests.support.harness import (
-    PageExporter,
-    client_of,
-    cluster,
-    configuration,
-    eventually,
-    page,
-    pod,
-    write_kubeconfig,
-)
+from tests.support.exporters import PageExporter, page
+from tests.support.harness import client_of, cluster, configuration, write_kubeconfig
+from tests.support.objects import pod
 from tests.support.server import UTILIZATION, ask, has_value
+from tests.support.waiting import eventually
 
 
 @pytest.mark.parametrize(

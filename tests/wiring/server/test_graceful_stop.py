@@ -13,17 +13,12 @@ import pytest
 from metrics_server.simulator.kube.objects import PODS
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
-from tests.support.harness import (
-    Client,
-    PageExporter,
-    admin,
-    eventually,
-    kubernetes_api,
-    page,
-    pod,
-    write_kubeconfig,
-)
+from tests.support.clients import Client
+from tests.support.exporters import PageExporter, page
+from tests.support.harness import admin, kubernetes_api, write_kubeconfig
+from tests.support.objects import pod
 from tests.support.server import UTILIZATION, write_pair
+from tests.support.waiting import eventually
 
 
 class Line(msgspec.Struct):

@@ -15,7 +15,8 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.wiring.server import running
-from tests.support.harness import Client, configuration, write_kubeconfig
+from tests.support.clients import Client
+from tests.support.harness import configuration, write_kubeconfig
 from tests.support.server import write_pair
 
 
