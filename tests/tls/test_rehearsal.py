@@ -2,13 +2,9 @@
 
 import ssl
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import dsa, ec, ed25519, rsa
-from cryptography.x509.oid import NameOID
 
 from metrics_server.errors import ConfigurationError
 from metrics_server.http.listener import listening
@@ -16,31 +12,10 @@ from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.openssl import server_context
 from metrics_server.tls.rehearsal import rehearse
+from tests.support.pairs import Key, self_signed
 from tests.support.peers import HOST, ask, server, trusting
 
 AUTHORITY = Authority("server")
-Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey | dsa.DSAPrivateKey
-
-
-def self_signed(key: Key) -> KeyPair:
-    """A pair with a key."""
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "server")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(days=1))
-        .not_valid_after(now + timedelta(days=1))
-        .sign(key, None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    return KeyPair(
-        certificate.public_bytes(pem),
-        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()),
-    )
 
 
 def too_long() -> KeyPair:

@@ -3,15 +3,9 @@
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from datetime import UTC, datetime, timedelta
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from metrics_server.api.app import ApiServer, App
 from metrics_server.api.discovery import build_discovery
@@ -34,35 +28,15 @@ from metrics_server.tls.context import ListeningContext
 from tests.support.guarding import Callers, Measured, Server
 from tests.support.harness import write_kubeconfig
 from tests.support.kubernetes import connected
+from tests.support.pairs import self_signed, write_pair
 
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
     """A pair for both ends that is its own authority: a PEM file, and the certificate as DER."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
-    now = datetime.now(UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(
-            x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))]), critical=False
-        )
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    pem = serialization.Encoding.PEM
-    path = tmp_path_factory.mktemp("pair") / "pair.pem"
-    path.write_bytes(
-        certificate.public_bytes(pem)
-        + key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-    )
-    return path, certificate.public_bytes(serialization.Encoding.DER)
+    made = self_signed()
+    path = write_pair(tmp_path_factory.mktemp("pair") / "pair.pem", made)
+    return path, ssl.PEM_cert_to_DER_cert(made.certificate.decode())
 
 
 def app_before(guard: Guard, measured: Measured, monitor: Monitor) -> App:
