@@ -152,7 +152,7 @@ async def test_a_fault_of_one_exporter_leaves_some_pods_out(
     """In the middle third the exporters still answer, for fewer pods than there are."""
     # No pod lacks a value because it is loading.
     ready_at_once = structs.replace(QUICK, loading=0)
-    options = DemoOptions(duration=1.5, fault="one-exporter-down", metric_type=kind)
+    options = DemoOptions(duration=4.5, fault="one-exporter-down", metric_type=kind)
     text = await shown(capsys, options, ready_at_once)
     assert "one exporter has a fault: one-exporter-down." in text
     assert set(sources(text)) == {"exporters"}

@@ -92,7 +92,7 @@ async def test_a_silent_connection_is_noticed(store: PodStore, naps: Naps, tmp_p
         connected(write_kubeconfig(tmp_path / "silent", silent.url)) as client,
     ):
         reflector = Reflector(
-            client, PATH, decode, store, watch_seconds=(0, 0), grace=0.05, sleep=naps
+            client, PATH, decode, store, watch_seconds=(0, 0), grace=0.5, sleep=naps
         )
         naps.last = 2
         async with running(reflector):
