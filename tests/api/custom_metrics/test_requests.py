@@ -7,6 +7,7 @@ import msgspec
 import pytest
 from aiohttp import hdrs
 
+from metrics_server.api.custom_metrics import _known_selectors
 from metrics_server.api.discovery import APIGroupList
 from metrics_server.api.table import ObjectMeta, Table
 from metrics_server.api.types import CUSTOM_GROUP
@@ -174,3 +175,13 @@ async def test_who_may_read_them(
             f'{resource}.{CUSTOM_GROUP} "{name}" is forbidden: User "{CONTROLLER}" cannot get '
             f'resource "{below}" in API group "{CUSTOM_GROUP}" in the namespace "default"'
         )
+
+
+async def test_long_queries_are_not_kept(client: Client) -> None:
+    """A cache that is bounded by count holds short texts only."""
+    before = _known_selectors.cache_info().currsize
+    for length in (10, 300, 3000):
+        selector = f"app=web,tier in ({'x' * 63},{length * 'y,'}z)"
+        answer = await ask(client, "default/pods/*/gpu_utilization", labelSelector=selector)
+        assert answer.status == HTTPStatus.NOT_FOUND
+    assert _known_selectors.cache_info().currsize <= before + 1
