@@ -117,8 +117,10 @@ def _of_other_workloads(
     hpa: Autoscaler, metric: AutoscalerMetric, others: Sequence[str], setup: Setup
 ) -> Finding:
     own = _named(hpa.target)
-    listed = ", ".join(map(_named, others[:_MAX_OTHERS]))
-    more = " and others" if len(others) > _MAX_OTHERS else ""
+    # Jobs come and go under new names, and each would be another warning.
+    names = [*dict.fromkeys("Jobs" if one.startswith("Job/") else _named(one) for one in others)]
+    listed = ", ".join(names[:_MAX_OTHERS])
+    more = " and others" if len(names) > _MAX_OTHERS else ""
     selects = f"selects {_shown(metric)}" if metric.selector.requirements else "has no selector"
     pods_metric = ", or use a metric of type: Pods" if "Pods" in setup.types else ""
     return _finding(

@@ -76,7 +76,9 @@ def relation(metric: AutoscalerMetric, found: Selected, target: str) -> Relation
     if metric.type == "Object":
         if metric.described == target:
             return "own"
-        return "others" if _names_its_pods(metric.described) else "unknown"
+        # A Service or a Namespace may select any pods, but not the target's GPUs if it has none.
+        others = _names_its_pods(metric.described) or (_names_its_pods(target) and not found.own)
+        return "others" if others else "unknown"
     if not found.any:
         return "none"
     if found.own:

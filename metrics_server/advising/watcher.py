@@ -25,8 +25,8 @@ from metrics_server.kube.pods import Pod
 _PERIOD_SECONDS = 120.0
 # How long a finding that may pass must last.
 _LASTING_SECONDS = 60.0
-# To check this many pods takes a few milliseconds.
-_FEW_PODS = 2000
+# To match this many pods against a requirement takes a few milliseconds.
+_FEW_MATCHES = 20_000
 # The share of a processor that all checks may take.
 _SHARE = 0.05
 # Between events, so that many at once are no burden for the Kubernetes API.
@@ -160,7 +160,8 @@ class Watcher:
                 await asyncio.sleep(_EVENT_SECONDS)
 
     async def _check(self, hpa: Autoscaler, pods: Sequence[Pod]) -> Sequence[Finding]:
-        if len(pods) <= _FEW_PODS:
+        requirements = sum(1 + len(one.selector.requirements) for one in hpa.metrics)
+        if len(pods) * requirements <= _FEW_MATCHES:
             return check(hpa, pods, self._setup)
         return await asyncio.to_thread(check, hpa, pods, self._setup)
 

@@ -113,7 +113,7 @@ class CustomMetrics:
         """
         check_path(request)
         match request.segments:
-            case (resource, name, metric):
+            case (resource, name, metric) if resource != _OF_NAMESPACE:
                 target = _Target(resource, name, metric)
             case (resource, metric) if resource == _OF_NAMESPACE:
                 target = _Target(resource, request.namespace, metric)
@@ -126,6 +126,8 @@ class CustomMetrics:
         is_short = len(request.query) + len(request.path) <= 2 * MAX_KEPT_CHARACTERS
         read = _known_selectors if is_short else _selectors
         selector, metric_selector = read(request.query, target)
+        # Before an object is read, in a namespace that may not be this server's.
+        self._provider.check(request.namespace, target.metric)
         pods = await self._pods_of(request.namespace, target)
         question = Question(
             request.namespace,

@@ -20,6 +20,8 @@ _MAX_MAXIMUM = 1e14
 # The longest window: older values are of little use for scaling now.
 _MAX_WINDOW = 600
 
+# NamespaceSubResources in k8s.io/apiserver/pkg/endpoints/request/requestinfo.go.
+_RESERVED = ("status", "finalize")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
 _FAMILY = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -33,6 +35,8 @@ def _metric_name(name: str) -> str:
             f'"{name}" is not a metric name: use a-z, 0-9, "_", "." and "-", beginning and ending '
             "with a letter or a digit; upper case is not allowed, as the HPA asks in lower case"
         )
+    if name in _RESERVED:
+        raise ValueError(f'"{name}" is reserved: kube-apiserver reads it as a part of a Namespace')
     return name
 
 

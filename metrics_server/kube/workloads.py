@@ -1,5 +1,6 @@
 """The pods of an object that an HPA names: the label selector of a Deployment, Service, etc."""
 
+import asyncio
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Protocol
@@ -18,6 +19,8 @@ _SECONDS = 5.0
 # Selectors hardly ever change: those of Deployments and their like cannot.
 _TTL_SECONDS = 10.0
 _MAX_BYTES = 4 * 1024 * 1024
+# Of the client's connections: reviews need some, whatever objects are asked for.
+_MAX_UNDER_WAY = 16
 
 
 class Kind(Struct, frozen=True):
@@ -88,6 +91,7 @@ class Workloads:
         self._selectors: SharedLookups[tuple[str, str, str], Selector] = SharedLookups(
             ttl=_TTL_SECONDS, max_bytes=_MAX_BYTES
         )
+        self._turns = asyncio.Semaphore(_MAX_UNDER_WAY)
 
     async def selector(self, kind: Kind, namespace: str, name: str) -> Selector:
         """Return the selector of an object's pods.
@@ -102,11 +106,18 @@ class Workloads:
 
     async def _read(self, kind: Kind, namespace: str, name: str) -> Selector:
         described = f'{kind.kind} "{printable(name)}" in namespace "{printable(namespace)}"'
+        if {namespace, name} & {".", ".."}:  # as parts of a path they would lead elsewhere
+            raise NoObjectError(f"there is no {described}")
         path = f"{kind.collection}/{quote(namespace, safe='')}"
         path += f"/{kind.resource.partition('.')[0]}/{quote(name, safe='')}"
         try:
-            body = await self._kubernetes.get(path, {}, timeout=_SECONDS)
+            async with asyncio.timeout(_SECONDS), self._turns:
+                body = await self._kubernetes.get(path, {}, timeout=_SECONDS)
             selector = _selector(kind, body)
+        except TimeoutError:
+            raise ObjectUnreadableError(
+                f"the selector of the {described} cannot be read: too many objects are being read"
+            ) from None
         except KubernetesError as error:
             if error.code == HTTPStatus.NOT_FOUND:
                 raise NoObjectError(f"there is no {described}") from None

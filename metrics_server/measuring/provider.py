@@ -103,6 +103,17 @@ class MetricsProvider:
         """How many answers are cached."""
         return len(self._known)
 
+    def check(self, namespace: str, metric: str) -> None:
+        """Check that a metric can be asked for in a namespace.
+
+        Raises:
+            UnknownMetricError: no rule has the metric's name.
+            CounterAskedError: the name is that of an exporter's counter.
+            RequestError: the pods of the namespace are not known.
+        """
+        self._rules.find(metric)
+        self._pods.in_namespace(namespace)
+
     async def answer(self, question: Question) -> Answer:
         """The value of a metric over the pods that the question selects, or for each of them.
 

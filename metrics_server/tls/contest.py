@@ -2,6 +2,7 @@
 
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 
 from metrics_server.common.backoff import Backoff
@@ -13,6 +14,7 @@ _CALM_SECONDS = 600.0
 _DROPPED_SECONDS = 3600.0
 _BACKOFF_BASE_SECONDS = 30.0
 _BACKOFF_CAP_SECONDS = 300.0
+_REMEMBERED = 8
 
 
 class Contest:
@@ -44,6 +46,9 @@ class Contest:
         # Since when ours has been there; None if it is not.
         self._ours_since: float | None = None
         self._dropped_at: float | None = None
+        # What ours was written over. No replica ever writes an older bundle over a newer one, so
+        # one of these comes from another writer if it is there again, even if we once made it.
+        self._replaced: deque[bytes] = deque(maxlen=_REMEMBERED)
 
     @property
     def may_write(self) -> bool:
@@ -53,7 +58,7 @@ class Contest:
     def saw(self, bundle: bytes) -> bool:
         """Note the bundle that was found; return whether another writer has replaced ours."""
         now = self._clock()
-        if is_own(bundle):
+        if is_own(bundle) and bundle not in self._replaced:
             if self._ours_since is None:
                 self._ours_since = now
             elif self.is_on and now - self._ours_since >= _CALM_SECONDS:
@@ -69,13 +74,16 @@ class Contest:
         self.is_on = True
         return True
 
-    def wrote(self) -> None:
-        """Note that ours was written."""
+    def wrote(self, over: bytes) -> None:
+        """Note that ours was written over another bundle."""
+        if over not in self._replaced:
+            self._replaced.append(over)
         self._ours_since = self._clock()
 
     def left(self) -> None:
         """Note that the place is gone, or is another one of the same name."""
         self._ours_since = None
+        self._replaced.clear()
         self._end()
 
     def _end(self) -> None:

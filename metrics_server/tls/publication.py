@@ -119,7 +119,7 @@ class Publication:
             self._refuse(error)
             return False
         self._is_failing = False
-        self._contest.wrote()
+        self._contest.wrote(self._stored.bundle)
         self._log.info("CA bundle published")
         return True
 

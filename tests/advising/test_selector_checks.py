@@ -161,14 +161,25 @@ def test_a_metric_of_other_pods_may_have_either_type(name: str, target: str) -> 
     assert all(one.passing for one in check(asking, (), setup()))
 
 
+def test_a_service_of_other_pods_is_no_mistake() -> None:
+    """A gateway that requests no GPU may scale on the GPUs behind a Service, under either type."""
+    service = object_metric(
+        target=AVERAGE, described="{apiVersion: v1, kind: Service, name: inference}"
+    )
+    gateway = pods("Deployment/gateway", gpus=0)
+    assert check(hpa(service, target="Deployment/gateway"), (*OWN, *gateway), setup()) == ()
+    # Of a target with GPUs it may be the Service of its own.
+    assert reasons(check(hpa(service), OWN, setup())) == ["MeanUnderAverageValue"]
+
+
 def test_the_names_of_other_workloads_do_not_change_with_each_job() -> None:
     """The message stays the same, and so the event is not emitted again."""
-    first, second = (
-        check(hpa(external(selector="")), (*OWN, *pods(f"Job/nightly-{number}")), setup())
-        for number in (29401440, 29402880)
+    first, second, third = (
+        check(hpa(external(selector="")), (*OWN, *pods(f"Job/{name}")), setup())
+        for name in ("nightly-29401440", "nightly-29402880", "train-x7k2p")
     )
-    assert first == second
-    assert "those of Job nightly too" in first[0].message
+    assert first == second == third
+    assert "those of Jobs too" in first[0].message
 
 
 def test_only_some_of_many_workloads_are_named() -> None:
