@@ -167,6 +167,9 @@ def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingE
             if hint
             else f"{told} (is one Running there, and its Service listed under exporters.services?)"
         )
+    if collection.gaps:
+        label = collection.gaps[0].reason
+        gaps.extend(one.text for one in collection.gaps)
     covered, selected = len(collection.samples), collection.selected - collection.drained
     needed = "" if not covered else f" (fallback.minCoverage requires {min_coverage:.0%})"
     return MeasurementMissingError(

@@ -1,4 +1,4 @@
-"""Rules: which exporter families a metric is read from, and how it is aggregated."""
+"""Rules: which families a metric is read from, on whose pages, and how it is aggregated."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,6 +15,8 @@ from metrics_server.errors import (
 
 Aggregation = Literal["avg", "max", "min", "sum", "p95"]
 TargetType = Literal["Value", "AverageValue"]
+PageSource = Literal["exporters", "pods"]
+"""Whose pages a metric is on: those of the GPU exporters on the pods' nodes, or the pods' own."""
 
 
 class Reading(Struct, frozen=True):
@@ -35,6 +37,10 @@ class Reading(Struct, frozen=True):
             the 0 is rejected.
         beside: families of which the page must have one too, to identify the exporter's release if
             a name does not mean the same in all of them.
+        copies: labels that number copies of one series, which have the same value or an outdated
+            lower one: the highest counts. Only for pods' own pages.
+        zero_beside: families that a page has from its start, while this one appears with the first
+            request: beside one of them, no row means 0. Only for pods' own pages.
     """
 
     family: str
@@ -46,10 +52,26 @@ class Reading(Struct, frozen=True):
     each: tuple[str, ...] = ()
     unless: "Reading | None" = None
     beside: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+    zero_beside: tuple[str, ...] = ()
+
+
+class Endpoint(Struct, frozen=True):
+    """Where pods serve their own page.
+
+    Attributes:
+        port: the number or the name of a container's port; None finds it by convention.
+        path: the path; None finds it by convention.
+        scheme: "http" or "https"; None finds it by convention.
+    """
+
+    port: int | str | None = None
+    path: str | None = None
+    scheme: Literal["http", "https"] | None = None
 
 
 class MetricRule(Struct, frozen=True):
-    """An external metric: where it is read from and how it is aggregated.
+    """A metric: where it is read from and how it is aggregated.
 
     Attributes:
         name: the name that an HPA asks for, in lower case, as client-go sends it.
@@ -64,6 +86,10 @@ class MetricRule(Struct, frozen=True):
         decimals: how many decimal places the result has, from 0 to 3.
         window: over how many seconds a pod's scraped values are averaged; 0 uses the current
             value.
+        source: whose pages it is read from.
+        over_series: how the rows of a pod's own page are aggregated, as one pod may run several
+            engines or serve several models.
+        endpoint: where a pod's own page is.
     """
 
     name: str
@@ -75,6 +101,9 @@ class MetricRule(Struct, frozen=True):
     over_pods: Aggregation = "avg"
     decimals: int = 0
     window: int = 0
+    source: PageSource = "exporters"
+    over_series: Aggregation = "sum"
+    endpoint: Endpoint = Endpoint()
 
     @property
     def target(self) -> TargetType:
