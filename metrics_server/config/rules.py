@@ -2,17 +2,19 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from msgspec import structs
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
+from metrics_server.config.forms import AbsolutePath, DnsLabel
 from metrics_server.config.values import Duration, Section
 from metrics_server.errors import CounterAskedError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import Aggregation, MetricRule, Reading, Rules
+from metrics_server.rules.model import Aggregation, Endpoint, MetricRule, PageSource, Reading, Rules
+from metrics_server.rules.serving import SERVING
 
 # The highest value a metric may have, so that a sum over pods still fits into a 64-bit Quantity in
 # thousandths (api.types.QUANTITY_LIMIT).
@@ -69,6 +71,7 @@ MetricName = Annotated[str, AfterValidator(_metric_name)]
 Family = Annotated[str, AfterValidator(_family)]
 Label = Annotated[str, AfterValidator(_label)]
 Window = Annotated[Duration, AfterValidator(_window)]
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
 Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
 
 
@@ -127,6 +130,17 @@ class ContradictionConfig(Section):
 class ReadingConfig(ContradictionConfig):
     """One way to read a rule."""
 
+    copies: tuple[Label, ...] = Field(
+        (),
+        strict=False,
+        description="With `source: pods`, labels that number copies of a series; one counts.",
+    )
+    zero_beside: tuple[Family, ...] = Field(
+        (),
+        strict=False,
+        description="With `source: pods`, families beside one of which no row means 0.",
+    )
+
     unless: ContradictionConfig | None = Field(
         None,
         description="A reading that contradicts a 0: where it has a value, the 0 is rejected.",
@@ -135,7 +149,9 @@ class ReadingConfig(ContradictionConfig):
     def reading(self) -> Reading:
         """Return the reading that this describes."""
         unless = self.unless.reading() if self.unless else None
-        return structs.replace(super().reading(), unless=unless)
+        return structs.replace(
+            super().reading(), unless=unless, copies=self.copies, zero_beside=self.zero_beside
+        )
 
     def greatest(self) -> float:
         """Return the highest value that it can yield; for a share, that is the whole."""
@@ -146,6 +162,20 @@ def _not_empty(readings: tuple[ReadingConfig, ...]) -> tuple[ReadingConfig, ...]
     if not readings:
         raise ValueError("must have at least one reading, such as {family: NAME, maximum: 100}")
     return readings
+
+
+class EndpointConfig(Section):
+    """Where pods serve their own metrics page."""
+
+    port: PortNumber | DnsLabel | None = Field(
+        None, description="The number or name of a container's port, instead of the convention."
+    )
+    path: AbsolutePath | None = Field(
+        None, description="The path of the page, instead of the pod's annotation or /metrics."
+    )
+    scheme: Literal["http", "https"] | None = Field(
+        None, description="How it is requested, instead of the pod's annotation or http."
+    )
 
 
 class RuleConfig(Section):
@@ -173,6 +203,16 @@ class RuleConfig(Section):
         "avg",
         description="How the pods are aggregated; `sum` is for `AverageValue` targets.",
     )
+    source: PageSource = Field(
+        "exporters",
+        description="Whose pages it is on: `exporters`, or `pods` for the pods' own.",
+    )
+    over_series: Literal["avg", "max", "min", "sum"] = Field(
+        "sum", description="With `source: pods`, how the rows of a pod's page are aggregated."
+    )
+    endpoint: EndpointConfig = Field(
+        EndpointConfig(), description="With `source: pods`, where a pod's page is."
+    )
     decimals: int = Field(0, ge=0, le=3, description="Decimal places of the answer.")
     window: Window = Field(
         0.0, description="How long values are averaged over, in whole seconds; `0s` for no window."
@@ -185,6 +225,20 @@ class RuleConfig(Section):
                 f"its values could reach {self.greatest():g}, but an HPA reads at most "
                 f"{_MAX_MAXIMUM:g}: use a smaller scale and a larger unit"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_source(self) -> Self:
+        for number, one in enumerate(self.readings):
+            if self.source == "pods" and (one.divided_by or one.each or one.unless):
+                raise ValueError(
+                    f"readings.{number}: dividedBy, each and unless are about GPUs: not with "
+                    "source: pods"
+                )
+            if self.source == "exporters" and (one.copies or one.zero_beside):
+                raise ValueError(
+                    f"readings.{number}: copies and zeroBeside are only for source: pods"
+                )
         return self
 
     def greatest(self) -> float:
@@ -205,6 +259,9 @@ class RuleConfig(Section):
             over_pods=self.over_pods,
             decimals=self.decimals,
             window=int(self.window),
+            source=self.source,
+            over_series=self.over_series,
+            endpoint=Endpoint(self.endpoint.port, self.endpoint.path, self.endpoint.scheme),
         )
 
 
@@ -237,7 +294,9 @@ def rules_in_force(user: Sequence[RuleConfig], *, gauges: bool) -> Rules:
         user: the rules of the configuration file.
         gauges: whether exporters' gauges can be requested by their own names.
     """
-    rules = {rule.name: rule for rule in CATALOGUE} | {one.name: one.rule() for one in user}
+    rules = {rule.name: rule for rule in (*CATALOGUE, *SERVING)} | {
+        one.name: one.rule() for one in user
+    }
     if gauges:
         return Rules(rules.values(), GAUGES, COUNTERS)
     return Rules(rules.values())

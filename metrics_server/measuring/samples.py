@@ -11,7 +11,7 @@ from metrics_server.kube.labels import Selector
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule
 
-Source = Literal["exporters", "last-known", "simulated"]
+Source = Literal["exporters", "pods", "last-known", "simulated"]
 Form = Literal["labelled", "plain", "pods"]
 """How an answer is presented:
 

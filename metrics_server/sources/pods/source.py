@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from metrics_server.errors import ScrapeError
+from metrics_server.kube.pod_endpoints import PodEndpoint
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, Gap, PodSample
 from metrics_server.rules.model import Endpoint, MetricRule
@@ -15,7 +16,7 @@ from metrics_server.sources.pods.targets import NoTargetError
 # How many pods a sentence names before it counts the rest.
 _NAMED = 3
 
-Locate = Callable[[Pod, Endpoint], str]
+Locate = Callable[[PodEndpoint | None, Endpoint], str]
 """Returns the URL of a pod's page, or raises a NoTargetError."""
 
 
@@ -73,7 +74,7 @@ class PodSource:
         Raises:
             NoTargetError: the pod has no page that can be scraped.
         """
-        return f"{self._locate(pod, endpoint)}#{pod.namespace}/{pod.name}@{pod.created:g}"
+        return f"{self._locate(pod.endpoint, endpoint)}#{pod.namespace}/{pod.name}@{pod.created:g}"
 
 
 def _gaps(

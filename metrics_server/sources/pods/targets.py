@@ -69,11 +69,11 @@ def url_of(
             "it"
         )
     port = _port(pod, endpoint)
-    path = endpoint.path or pod.path or "/metrics"
-    if not _PATH.fullmatch(path):
+    if pod.path and not _PATH.fullmatch(pod.path):
         raise NoTargetError(
-            f'has prometheus.io/path "{printable(path, _MAX_SHOWN)}", which is no path'
+            f'has prometheus.io/path "{printable(pod.path, _MAX_SHOWN)}", which is not a path'
         )
+    path = endpoint.path or pod.path or "/metrics"
     scheme = endpoint.scheme or pod.scheme or "http"
     if scheme not in ("http", "https"):
         raise NoTargetError(
