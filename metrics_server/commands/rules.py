@@ -90,8 +90,24 @@ def _rule(rule: MetricRule) -> dict[str, object]:
         "maximum": _number(rule.maximum),
         "overGpus": rule.over_gpus,
         "overPods": rule.over_pods,
+        **(_of_pods(rule) if rule.source == "pods" else {}),
         "decimals": rule.decimals,
         "window": f"{rule.window}s",
+    }
+
+
+def _of_pods(rule: MetricRule) -> dict[str, object]:
+    """What is configured only for the pods' own pages."""
+    endpoint = {
+        "port": rule.endpoint.port,
+        "path": rule.endpoint.path,
+        "scheme": rule.endpoint.scheme,
+    }
+    said = {name: value for name, value in endpoint.items() if value is not None}
+    return {
+        "source": "pods",
+        "overSeries": rule.over_series,
+        **({"endpoint": said} if said else {}),
     }
 
 
@@ -107,6 +123,8 @@ def _reading(reading: Reading) -> dict[str, object]:
         "each": list(reading.each),
         "unless": _reading(reading.unless) if reading.unless else {},
         "beside": list(reading.beside),
+        "copies": list(reading.copies),
+        "zeroBeside": list(reading.zero_beside),
     }
     return {name: value for name, value in told.items() if value not in ([], {})}
 

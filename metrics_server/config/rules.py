@@ -4,16 +4,15 @@ import re
 from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
-from msgspec import structs
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from metrics_server.config.forms import AbsolutePath, DnsLabel
+from metrics_server.config.readings import Number, ReadingConfig
 from metrics_server.config.values import Duration, Section
-from metrics_server.errors import CounterAskedError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import Aggregation, Endpoint, MetricRule, PageSource, Reading, Rules
+from metrics_server.rules.model import Aggregation, Endpoint, MetricRule, PageSource, Rules
 from metrics_server.rules.serving import SERVING
 
 # The highest value a metric may have, so that a sum over pods still fits into a 64-bit Quantity in
@@ -25,10 +24,6 @@ _MAX_WINDOW = 600
 # NamespaceSubResources in k8s.io/apiserver/pkg/endpoints/request/requestinfo.go.
 _RESERVED = ("status", "finalize")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
-_FAMILY = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-
-_FAMILIES = Rules((), GAUGES, COUNTERS)
 
 
 def _metric_name(name: str) -> str:
@@ -42,25 +37,6 @@ def _metric_name(name: str) -> str:
     return name
 
 
-def _family(family: str) -> str:
-    if not _FAMILY.fullmatch(family):
-        raise ValueError(
-            f'"{family}" is not a family name; write it as it is on the exporter\'s page, such as '
-            "DCGM_FI_DEV_GPU_UTIL"
-        )
-    try:
-        _FAMILIES.refuse_counter(family)
-    except CounterAskedError as error:
-        raise ValueError(str(error)) from error
-    return family
-
-
-def _label(label: str) -> str:
-    if not _LABEL.fullmatch(label):
-        raise ValueError(f'"{label}" is not a label name such as xcc_index')
-    return label
-
-
 def _window(seconds: float) -> float:
     if seconds != int(seconds) or seconds > _MAX_WINDOW:
         raise ValueError(f"must be whole seconds, such as 30s, and at most {_MAX_WINDOW // 60}m")
@@ -68,94 +44,8 @@ def _window(seconds: float) -> float:
 
 
 MetricName = Annotated[str, AfterValidator(_metric_name)]
-Family = Annotated[str, AfterValidator(_family)]
-Label = Annotated[str, AfterValidator(_label)]
 Window = Annotated[Duration, AfterValidator(_window)]
 PortNumber = Annotated[int, Field(ge=1, le=65535)]
-Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
-
-
-class ContradictionConfig(Section):
-    """A reading that a value of 0 is checked against."""
-
-    family: Family = Field(description="The family on the exporter's page.")
-    minimum: Number = Field(
-        0.0, ge=0, description="The lowest value on the page that is accepted, before scaling."
-    )
-    maximum: Number = Field(
-        gt=0, description="The highest value on the page that is accepted; a higher one is missing."
-    )
-    scale: Number = Field(
-        1.0, gt=0, description="The factor that converts a value to the rule's unit."
-    )
-    divided_by: tuple[Family, ...] = Field(
-        (), strict=False, description="Families whose sum, for the same GPU, divides the value."
-    )
-    where: dict[Label, str] = Field(
-        {}, description="Labels that a row must have, and their values."
-    )
-    each: tuple[Label, ...] = Field(
-        (),
-        strict=False,
-        description="Labels that number the parts of a GPU; their mean is the GPU's value.",
-    )
-    beside: tuple[Family, ...] = Field(
-        (),
-        strict=False,
-        description="Families of which the page must have one, to identify the release.",
-    )
-
-    @field_validator("maximum")
-    @classmethod
-    def _is_above_the_minimum(cls, maximum: float, info: ValidationInfo[None]) -> float:
-        minimum: float = info.data.get("minimum", 0)
-        if maximum <= minimum:
-            raise ValueError(f"must be above the minimum, which is {minimum:g}")
-        return maximum
-
-    def reading(self) -> Reading:
-        """Return the reading that this describes."""
-        return Reading(
-            family=self.family,
-            minimum=self.minimum,
-            maximum=self.maximum,
-            scale=self.scale,
-            divided_by=self.divided_by,
-            where=tuple(self.where.items()),
-            each=self.each,
-            beside=self.beside,
-        )
-
-
-class ReadingConfig(ContradictionConfig):
-    """One way to read a rule."""
-
-    copies: tuple[Label, ...] = Field(
-        (),
-        strict=False,
-        description="With `source: pods`, labels that number copies of a series; one counts.",
-    )
-    zero_beside: tuple[Family, ...] = Field(
-        (),
-        strict=False,
-        description="With `source: pods`, families beside one of which no row means 0.",
-    )
-
-    unless: ContradictionConfig | None = Field(
-        None,
-        description="A reading that contradicts a 0: where it has a value, the 0 is rejected.",
-    )
-
-    def reading(self) -> Reading:
-        """Return the reading that this describes."""
-        unless = self.unless.reading() if self.unless else None
-        return structs.replace(
-            super().reading(), unless=unless, copies=self.copies, zero_beside=self.zero_beside
-        )
-
-    def greatest(self) -> float:
-        """Return the highest value that it can yield; for a share, that is the whole."""
-        return self.scale if self.divided_by else self.maximum * self.scale
 
 
 def _not_empty(readings: tuple[ReadingConfig, ...]) -> tuple[ReadingConfig, ...]:

@@ -9,6 +9,7 @@ from metrics_server.config.file import load_config
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.serving import SERVING
 
 CONFIG = """
 rules:
@@ -47,7 +48,7 @@ def test_the_table_has_a_row_for_each_metric(capsys: pytest.CaptureFixture[str])
     status, out, err = run(capsys)
     assert (status, err) == (0, "")
     rows = {line.split()[0]: line.split() for line in out.split("\n\n")[0].splitlines()[1:]}
-    assert list(rows) == [rule.name for rule in CATALOGUE]
+    assert list(rows) == [rule.name for rule in (*CATALOGUE, *SERVING)]
     assert rows["gpu_utilization"][1:5] == ["percent", "Value", "avg", "avg"]
     assert rows["gpu_utilization_sum"][1:5] == ["percent", "AverageValue", "avg", "sum"]
     families = " ".join(rows["gpu_utilization"][6:])
@@ -114,4 +115,4 @@ def test_a_wrong_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 def test_the_defaults_are_the_catalogue() -> None:
     """With nothing configured, what is built in is in force."""
-    assert list(rules_in_force(Config().rules, gauges=True)) == list(CATALOGUE)
+    assert list(rules_in_force(Config().rules, gauges=True)) == [*CATALOGUE, *SERVING]

@@ -15,7 +15,8 @@ from pydantic import BaseModel
 from metrics_server.api.status import REASONS
 from metrics_server.commands.main import build_parser
 from metrics_server.config.dialects import DialectConfig
-from metrics_server.config.rules import ReadingConfig, RuleConfig
+from metrics_server.config.readings import ReadingConfig
+from metrics_server.config.rules import RuleConfig
 from metrics_server.config.sections import Config
 from metrics_server.errors import RequestError
 from metrics_server.rules.catalogue import CATALOGUE
