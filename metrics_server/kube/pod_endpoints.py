@@ -36,7 +36,7 @@ class ContainerPort(Struct, frozen=True, rename="camel"):
 
 
 class EndpointAnnotations(Struct):
-    """The annotations by which Prometheus is told of a pod's page, by convention."""
+    """The annotations that say where a pod's page is, by the convention of Prometheus."""
 
     port: str = field(name="prometheus.io/port", default="")
     path: str = field(name="prometheus.io/path", default="")
