@@ -91,7 +91,7 @@ async def providing(
         timeout=config.exporters.timeout,
         max_age=config.exporters.max_age,
         max_concurrency=config.exporters.max_concurrency,
-        limits=PageLimits(pages.max_page_bytes, pages.max_page_lines),
+        limits=PageLimits(pages.max_page_bytes, pages.max_page_lines, "podPages"),
         monitor=monitor,
     )
     async with scraper, pod_scraper, Windows(period=config.exporters.max_age) as windows:
