@@ -14,7 +14,7 @@ _OF_NIM = ("num_request_max",)
 TENSORRT = Engine(
     name="tensorrt",
     metrics={
-        # One family holds several quantities, told apart by a label.
+        # One family holds several quantities, which a label distinguishes.
         "llm_requests_waiting": (
             requests(_BACKEND, where=(("request_type", "waiting"),)),
             requests("trtllm_num_requests_waiting"),
