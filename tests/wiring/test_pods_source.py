@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from metrics_server.simulator.kube.objects import PODS, Json, Object
-from tests.support.harness import Cluster, PageExporter, cluster, configuration, eventually, pod
+from tests.support.exporters import PageExporter
+from tests.support.harness import Cluster, cluster, configuration
+from tests.support.objects import pod
+from tests.support.waiting import eventually
 
 ENGINES = Path(__file__).parents[1] / "data" / "engines"
 LOOPBACK = {"podPages": {"networks": ["127.0.0.0/8"]}, "exporters": {"maxAge": "50ms"}}
