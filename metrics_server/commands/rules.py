@@ -67,6 +67,10 @@ def _row(rule: MetricRule, like: str) -> tuple[str, ...]:
 def _source(reading: Reading) -> str:
     labels = ",".join(f'{name}="{value}"' for name, value in reading.where)
     family = f"{reading.family}{{{labels}}}" if labels else reading.family
+    if reading.rate:
+        family = f"rate({family})"
+    if reading.quantile is not None:
+        family = f"quantile({reading.quantile:g}, {family})"
     whole = " + ".join(reading.divided_by)
     if whole:
         family += f" / ({whole})" if len(reading.divided_by) > 1 else f" / {whole}"
@@ -125,6 +129,8 @@ def _reading(reading: Reading) -> dict[str, object]:
         "beside": list(reading.beside),
         "copies": list(reading.copies),
         "zeroBeside": list(reading.zero_beside),
+        **({"rate": True} if reading.rate else {}),
+        **({} if reading.quantile is None else {"quantile": reading.quantile}),
     }
     return {name: value for name, value in told.items() if value not in ([], {})}
 

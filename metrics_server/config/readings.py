@@ -1,10 +1,10 @@
 """The readings of rules in the configuration file: which rows of a page, and in which range."""
 
 import re
-from typing import Annotated
+from typing import Annotated, Self
 
 from msgspec import structs
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from metrics_server.config.values import Section
 from metrics_server.errors import CounterAskedError
@@ -106,18 +106,51 @@ class ReadingConfig(ContradictionConfig):
         strict=False,
         description="With `source: pods`, families beside one of which no row means 0.",
     )
-
+    rate: bool = Field(
+        default=False,
+        description="With `source: pods`, whether the family is a counter: its increase per second "
+        "over the rule's window counts, and the minimum and maximum are of that.",
+    )
+    quantile: Number | None = Field(
+        None,
+        gt=0,
+        lt=1,
+        description="With `source: pods`, if the family is a histogram: which quantile counts of "
+        "what it observed within the rule's window, such as `0.95`.",
+    )
     unless: ContradictionConfig | None = Field(
         None,
         description="A reading that contradicts a 0: where it has a value, the 0 is rejected.",
     )
 
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> Self:
+        if self.quantile is None:
+            return self
+        if self.rate:
+            raise ValueError("rate is for counters and quantile for histograms: set one of them")
+        if self.zero_beside:
+            raise ValueError("zeroBeside does not go with quantile: without requests there is none")
+        if self.family.endswith("_bucket"):
+            name = self.family.removesuffix("_bucket")
+            raise ValueError(f"with quantile, the family is the histogram's name: {name}")
+        return self
+
     def reading(self) -> Reading:
         """Return the reading that this describes."""
         unless = self.unless.reading() if self.unless else None
         return structs.replace(
-            super().reading(), unless=unless, copies=self.copies, zero_beside=self.zero_beside
+            super().reading(),
+            unless=unless,
+            copies=self.copies,
+            zero_beside=self.zero_beside,
+            rate=self.rate,
+            quantile=self.quantile,
         )
+
+    def is_over_time(self) -> bool:
+        """Return whether its value comes from several scrapes."""
+        return self.rate or self.quantile is not None
 
     def greatest(self) -> float:
         """Return the highest value that it can yield; for a share, that is the whole."""

@@ -105,7 +105,9 @@ class RuleConfig(Section):
     )
     decimals: int = Field(0, ge=0, le=3, description="Decimal places of the answer.")
     window: Window = Field(
-        0.0, description="How long values are averaged over, in whole seconds; `0s` for no window."
+        0.0,
+        description="How long values are averaged over, or a rate or a quantile is taken over, in "
+        "whole seconds; `0s` for no window.",
     )
 
     @model_validator(mode="after")
@@ -129,6 +131,19 @@ class RuleConfig(Section):
                 raise ValueError(
                     f"readings.{number}: copies and zeroBeside are only for source: pods"
                 )
+            if self.source == "exporters" and one.is_over_time():
+                raise ValueError(f"readings.{number}: rate and quantile are only for source: pods")
+        return self
+
+    @model_validator(mode="after")
+    def _is_over_time_or_not(self) -> Self:
+        if len({one.is_over_time() for one in self.readings}) > 1:
+            raise ValueError(
+                "either all readings have rate or quantile, or none: the value of the others is of "
+                "one moment"
+            )
+        if self.over_pods == "sum" and any(one.quantile is not None for one in self.readings):
+            raise ValueError("overPods: a sum of quantiles means nothing; use avg or max")
         return self
 
     def greatest(self) -> float:

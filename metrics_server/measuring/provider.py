@@ -132,12 +132,15 @@ class MetricsProvider:
         known = self._known.get(question)
         if known is None or known.pods is not pods or known.fresh_until <= self._clock():
             selection = self._select(question, rule, pods)
+            again = partial(self._measurement_again, question, rule)
+            if rule.window and rule.is_over_time:
+                # Before there is a value: the first scrape alone does not give one.
+                self._windows.keep_measuring(question, rule, again)
             try:
                 measured = await self._measurement(question, rule, selection)
             except MeasurementMissingError as missing:
                 return self._fall_back(question, rule, selection, missing)
-            if rule.window:
-                again = partial(self._measurement_again, question, rule)
+            if rule.window and not rule.is_over_time:
                 measured = self._windows.mean(question, rule, measured, again)
             answer = answer_of(rule, measured, question.form)
             if not answer.pods:

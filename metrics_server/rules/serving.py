@@ -4,12 +4,19 @@ from collections.abc import Sequence
 
 from msgspec import Struct, structs
 
-from metrics_server.rules.engines.engine import MAX_REQUESTS, Engine
+from metrics_server.rules.engines.engine import (
+    MAX_REQUESTS,
+    MAX_SECONDS,
+    MAX_TOKENS_PER_SECOND,
+    Engine,
+)
 from metrics_server.rules.engines.registry import ENGINES
 from metrics_server.rules.model import Aggregation, MetricRule, sum_of
 
 # So that a mean of few requests is not rounded to a whole one.
 _DECIMALS = 3
+# Of what is counted over time: several requests end within it, at any load worth scaling on.
+_WINDOW = 60
 
 
 class _Metric(Struct, frozen=True):
@@ -21,6 +28,7 @@ class _Metric(Struct, frozen=True):
     maximum: float
     over_series: Aggregation = "sum"
     over_pods: Aggregation = "avg"
+    window: int = 0
 
 
 _METRICS = (
@@ -44,6 +52,21 @@ _METRICS = (
         over_series="avg",
     ),
     _Metric(
+        "llm_tokens_per_second",
+        "tokens that the inference engine generates each second",
+        "tokens/s",
+        MAX_TOKENS_PER_SECOND,
+        window=_WINDOW,
+    ),
+    # A quantile is of all the engines in a pod together.
+    _Metric(
+        "llm_time_to_first_token_p95",
+        "time that 95 % of the requests wait at most for their first token",
+        "seconds",
+        MAX_SECONDS,
+        window=_WINDOW,
+    ),
+    _Metric(
         "inference_queue_size",
         "requests that the gateway's endpoint picker holds, over all of its pods",
         "requests",
@@ -61,10 +84,13 @@ _METRICS = (
 
 
 def serving(engines: Sequence[Engine]) -> tuple[MetricRule, ...]:
-    """Return every metric of these engines: its mean over pods, its maximum and its sum."""
+    """Return every metric of these engines: its mean over pods, its maximum and its sum.
+
+    A quantile has no sum.
+    """
     rules = [_rule(metric, engines) for metric in _METRICS]
     means = [rule for rule in rules if rule.over_pods == "avg"]
-    return (*rules, *map(sum_of, means), *map(_max_of, means))
+    return (*rules, *(sum_of(rule) for rule in means if rule.has_sum), *map(_max_of, means))
 
 
 def _rule(metric: _Metric, engines: Sequence[Engine]) -> MetricRule:
@@ -76,6 +102,7 @@ def _rule(metric: _Metric, engines: Sequence[Engine]) -> MetricRule:
         metric.maximum,
         over_pods=metric.over_pods,
         decimals=_DECIMALS,
+        window=metric.window,
         source="pods",
         over_series=metric.over_series,
     )

@@ -24,6 +24,13 @@ rules:
       - {family: FREE, minimum: 0.5, maximum: 9, scale: 100, where: {kind: a},
          dividedBy: [USED, FREE]}
     overPods: sum
+  - name: tokens
+    source: pods
+    readings: [{family: TOKENS, maximum: 1000, rate: true, where: {kind: a}}]
+    window: 60s
+  - name: latency
+    source: pods
+    readings: [{family: LATENCY, maximum: 60, quantile: 0.9, scale: 1000}]
 """
 
 
@@ -71,7 +78,9 @@ def test_the_table_is_of_the_configuration(
     assert "  30s     DCGM_FI_PROF_SM_ACTIVE * 100" in rows[1]
     (its_sum,) = [row for row in rows if row.startswith("gpu_utilization_sum ")]
     assert "DCGM_FI_DEV_GPU_UTIL, " in its_sum, "the built-in sum stays as it is"
-    assert rows[-1].split() == [
+    assert rows[-2].endswith('  60s     rate(TOKENS{kind="a"})')
+    assert rows[-1].endswith("  -       quantile(0.9, LATENCY) * 1000")
+    assert rows[-3].split() == [
         *("free_share", "percent", "AverageValue", "avg", "sum", "-"),
         *('FREE{kind="a"}', "/", "(USED", "+", "FREE)", "*", "100"),
     ]

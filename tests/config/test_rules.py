@@ -182,6 +182,56 @@ gauges: some
             "rules.2.name: rules.0 already has this name",
         ),
         *(
+            (f"{{name: a, {source}readings: [{readings}]}}", f"rules.0{message}")
+            for source, readings, message in (
+                (
+                    "",
+                    "{family: X, maximum: 1}, {family: Y, maximum: 1, rate: true}",
+                    ": readings.1: rate and quantile are only for source: pods",
+                ),
+                (
+                    "",
+                    "{family: X, maximum: 1, quantile: 0.5}",
+                    ": readings.0: rate and quantile are only for source: pods",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1}, {family: Y, maximum: 1, rate: true}",
+                    ": either all readings have rate or quantile, or none",
+                ),
+                (
+                    "source: pods, overPods: sum, ",
+                    "{family: X, maximum: 1, quantile: 0.5}",
+                    ": overPods: a sum of quantiles means nothing; use avg or max",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1, quantile: 0.5, rate: true}",
+                    ".readings.0: rate is for counters and quantile for histograms",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1, quantile: 0.5, zeroBeside: [Y]}",
+                    ".readings.0: zeroBeside does not go with quantile",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X_bucket, maximum: 1, quantile: 0.5}",
+                    ".readings.0: with quantile, the family is the histogram's name: X",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1, quantile: 1}",
+                    ".readings.0.quantile: Input should be less than 1",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1, quantile: 0}",
+                    ".readings.0.quantile: Input should be greater than 0",
+                ),
+            )
+        ),
+        *(
             (f"{{name: '{name}', readings: [{{family: X, maximum: 1}}]}}", "rules.0.name: ")
             for name in ("", "-a", "a/b", "a%b", "ä", "a" * 254)
         ),

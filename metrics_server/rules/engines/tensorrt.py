@@ -1,10 +1,14 @@
 """TensorRT-LLM: the backend of Triton, trtllm-serve, and NIM for LLMs.
 
 Triton's own nv_inference_pending_request_count is not read: an ensemble and its parts have a row
-each, and only the user knows which of them is meant.
+each, and only the user knows which of them is meant. So it is with Triton's histograms of the time
+to the first response, which are off by default. The backend counts no tokens.
+
+trtllm-serve (tensorrt_llm/metrics/collector.py) counts a request's tokens when it ends; older
+releases do not count them.
 """
 
-from metrics_server.rules.engines.engine import Engine, fraction, requests
+from metrics_server.rules.engines.engine import Engine, fraction, p95, per_second, requests
 
 _BACKEND = "nv_trt_llm_request_metrics"
 _KV_CACHE = "nv_trt_llm_kv_cache_block_metrics"
@@ -29,6 +33,14 @@ TENSORRT = Engine(
             fraction(_KV_CACHE, where=(("kv_cache_block_type", "fraction"),)),
             fraction("trtllm_kv_cache_utilization"),
             fraction("gpu_cache_usage_perc", beside=_OF_NIM),
+        ),
+        "llm_tokens_per_second": (
+            per_second("trtllm_generation_tokens_total"),
+            per_second("generation_tokens_total", beside=_OF_NIM),
+        ),
+        "llm_time_to_first_token_p95": (
+            p95("trtllm_time_to_first_token_seconds"),
+            p95("time_to_first_token_seconds", beside=_OF_NIM),
         ),
     },
 )

@@ -2,10 +2,12 @@
 
 All families are present from the start, at 0. With data parallelism a page has a row for each
 engine. With several API servers, releases before November 2025 had a row of the KV cache for each
-process (`pid`), most of them 0 (vllm-project/vllm#28792).
+process (`pid`), most of them 0 (vllm-project/vllm#28792); counters and histograms have one for all.
+Tokens are counted as they are generated. iteration_tokens_total is a histogram, whatever its name
+says.
 """
 
-from metrics_server.rules.engines.engine import Engine, fraction, requests
+from metrics_server.rules.engines.engine import Engine, fraction, p95, per_second, requests
 
 _COPIES = ("pid",)
 _RAY = "ray_vllm_num_requests_running"
@@ -27,6 +29,16 @@ VLLM = Engine(
             fraction("vllm:kv_cache_usage_perc", copies=_COPIES),
             fraction("vllm:gpu_cache_usage_perc", copies=_COPIES),
             fraction("ray_vllm_kv_cache_usage_perc"),
+        ),
+        # Some releases of Ray have counters both with and without _total.
+        "llm_tokens_per_second": (
+            per_second("vllm:generation_tokens_total"),
+            per_second("ray_vllm_generation_tokens_total"),
+            per_second("ray_vllm_generation_tokens"),
+        ),
+        "llm_time_to_first_token_p95": (
+            p95("vllm:time_to_first_token_seconds"),
+            p95("ray_vllm_time_to_first_token_seconds"),
         ),
     },
 )

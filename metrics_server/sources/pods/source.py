@@ -9,6 +9,7 @@ from metrics_server.measuring.samples import Collection, Gap, PodSample
 from metrics_server.rules.model import Endpoint, MetricRule
 from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scraper
+from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.series import NoValue
 from metrics_server.sources.pods.targets import NoTargetError
@@ -27,14 +28,20 @@ class PodSource:
         locate: where a pod's page is.
         scraper: reads the pages.
         parser: parses them; by default with the default patience.
+        history: what rates and quantiles look back to; by default with the default limit.
     """
 
     def __init__(
-        self, locate: Locate, scraper: Scraper[PodPage], parser: Parser[PodPage] | None = None
+        self,
+        locate: Locate,
+        scraper: Scraper[PodPage],
+        parser: Parser[PodPage] | None = None,
+        history: History | None = None,
     ) -> None:
         self._locate = locate
         self._scraper = scraper
         self._parser = parser or Parser()
+        self._history = History() if history is None else history
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """Measure these pods, all of one namespace, now."""
@@ -47,6 +54,7 @@ class PodSource:
                 lost.setdefault(str(error), []).append(pod.name)
         scrapes = await self._scraper.scrape(targets)
         pages = await self._parser.read(scrapes.outcomes, rule.readings)
+        self._history.expire()
         samples: list[PodSample] = []
         failed: dict[str, list[str]] = {}
         without: dict[str, list[str]] = {}
@@ -56,7 +64,7 @@ class PodSource:
                 url = target.partition("#")[0]
                 failed.setdefault(f"{url} {page}", []).append(pod.name)
                 continue
-            value = page.value(rule)
+            value = page.value(rule, self._history)
             if isinstance(value, NoValue):
                 without.setdefault(value.why, []).append(pod.name)
             else:
