@@ -37,8 +37,9 @@ _LINGER = 60
 _TRACK_BYTES = 1536
 _SNAPSHOT_BYTES = 256
 _VALUE_BYTES = 8
-# What a series takes for each of its values: the last and the total, as Python's numbers in tuples.
-_LINE_BYTES = 96
+# What a series takes, and each of its values: the last and the total, as numbers in tuples.
+_LINE_BYTES = 192
+_NUMBER_BYTES = 64
 
 _TrackKey = tuple[str, Reading, int]
 
@@ -144,6 +145,10 @@ class _Snapshot(Struct, frozen=True):
     lines: tuple[_Line, ...]
     totals: "array[float]"
 
+    def lines_size(self) -> int:
+        """The bytes of its series."""
+        return _LINE_BYTES * len(self.lines) + _NUMBER_BYTES * len(self.totals)
+
     def by_line(self) -> Iterator[tuple[_Line, "array[float]"]]:
         """Iterate over the series and their totals."""
         start = 0
@@ -161,14 +166,14 @@ class _Track:
         size: its bytes, including its target's.
     """
 
-    __slots__ = ("_kept", "_lines", "_lines_size", "_newest", "_target_size", "size", "window")
+    __slots__ = ("_kept", "_keys_size", "_lines", "_newest", "_target_size", "size", "window")
 
     def __init__(self, window: int, target_size: int) -> None:
         self.window = window
         self.size = 0
         self._target_size = target_size + _TRACK_BYTES
         self._lines: Mapping[Key, _Line] = {}
-        self._lines_size = 0
+        self._keys_size = 0
         self._newest = _Snapshot(float("-inf"), (), array("d"))
         # In order of time.
         self._kept: deque[_Snapshot] = deque()
@@ -181,7 +186,7 @@ class _Track:
         if series.keys() != self._lines.keys():
             known = self._lines
             self._lines = {key: known.get(key) or _Line(values) for key, values in series.items()}
-            self._lines_size = weight(tuple(series)) + _LINE_BYTES * sum(map(len, series.values()))
+            self._keys_size = weight(tuple(series))
             lines = tuple(self._lines.values())
         for key, line in self._lines.items():
             line.advance(series[key])
@@ -192,9 +197,12 @@ class _Track:
             kept.append(self._newest)
         while kept[0].at < at - self.window if self.window else len(kept) > _LAST_TWO:
             kept.popleft()
-        values = sum(len(one.totals) for one in kept)
-        snapshots = len(kept) * _SNAPSHOT_BYTES + values * _VALUE_BYTES
-        self.size = self._target_size + self._lines_size + snapshots
+        self.size = self._target_size + self._keys_size + self._newest.lines_size()
+        for one in kept:
+            self.size += _SNAPSHOT_BYTES + _VALUE_BYTES * len(one.totals)
+            if one.lines is not lines:
+                # Some are gone, and only snapshots remember them.
+                self.size += one.lines_size()
 
     def increase(self) -> Increase | None:
         """Return the growth from the oldest scrape within the window to the newest."""

@@ -5,6 +5,7 @@ because a sum or a mean without it would be another number.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from math import inf, isfinite, isnan, nan
 from statistics import fmean
 from typing import Protocol
@@ -12,6 +13,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from metrics_server.common.text import printable
+from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.rules.model import Aggregation, MetricRule, Reading
 from metrics_server.sources.pages.exposition import Row, parse_labels
 from metrics_server.sources.pods.history import Increase, Key, Series
@@ -104,25 +106,18 @@ def _by_labels(
     """Return the value of each series; of a histogram, the count of each bucket by its bound."""
     values: dict[frozenset[tuple[str, str]], dict[float, float]] = {}
     seen: dict[str, float] = {}
-    is_histogram = reading.quantile is not None
-    left_out = {*reading.copies, "le"} if is_histogram else {*reading.copies}
     low, high = (0, inf) if reading.is_over_time else (reading.minimum, reading.maximum)
     for row in rows:
-        labels = parse_labels(row.labels)
-        if None in labels.values():
-            raise _UnbelievableError(f"has a row of {reading.rows} with a label twice")
-        # As in Prometheus, a label that is absent is the same as an empty one.
-        if any(labels.get(name, "") != value for name, value in reading.where):
+        short = len(row.labels) <= MAX_KEPT_CHARACTERS
+        place = _known_place(reading, row.labels) if short else _place(reading, row.labels)
+        if place is None:
             continue
         if not isfinite(row.value) or not low <= row.value <= high:
             message = f"has a value of {reading.rows} that is out of range: {row.value:g}"
             raise _UnbelievableError(message)
         if seen.setdefault(row.labels, row.value) != row.value:
             raise _UnbelievableError(f"has two values for one row of {reading.rows}")
-        bound = _bound(reading, labels.get("le") or "") if is_histogram else _NO_BOUND
-        series = frozenset(
-            (name, value or "") for name, value in labels.items() if name not in left_out
-        )
+        series, bound = place
         buckets = values.setdefault(series, {})
         buckets[bound] = max(row.value, buckets.get(bound, row.value))
     if reading.is_over_time and len(seen) > _MAX_KEPT_VALUES:
@@ -131,6 +126,25 @@ def _by_labels(
             "remembered: select some of them with the reading's where"
         )
     return values
+
+
+def _place(reading: Reading, text: str) -> tuple[frozenset[tuple[str, str]], float] | None:
+    """Return the series and the bucket that a row is of by its labels; None if not asked for."""
+    labels = parse_labels(text)
+    if None in labels.values():
+        raise _UnbelievableError(f"has a row of {reading.rows} with a label twice")
+    # As in Prometheus, a label that is absent is the same as an empty one.
+    if any(labels.get(name, "") != value for name, value in reading.where):
+        return None
+    is_histogram = reading.quantile is not None
+    bound = _bound(reading, labels.get("le") or "") if is_histogram else _NO_BOUND
+    left_out = (*reading.copies, "le") if is_histogram else reading.copies
+    series = ((name, value or "") for name, value in labels.items() if name not in left_out)
+    return frozenset(series), bound
+
+
+# The pods of a workload have the same labels on their pages, time and again.
+_known_place = lru_cache(maxsize=8192)(_place)
 
 
 def _bound(reading: Reading, text: str) -> float:
