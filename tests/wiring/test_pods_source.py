@@ -33,14 +33,14 @@ def serving(name: str, port: int, **changes: Json) -> Object:
 
 @asynccontextmanager
 async def engines(
-    pages: Mapping[str, str], settings: Mapping[str, object] | None = None
+    pages: Mapping[str, str],
+    settings: Mapping[str, object] | None = None,
+    exporter: type[PageExporter] = PageExporter,
 ) -> AsyncIterator[tuple[Cluster, Mapping[str, PageExporter]]]:
     """A server in a cluster of pods that serve these pages."""
     async with AsyncExitStack() as stack:
         served = {
-            name: await stack.enter_async_context(
-                PageExporter((ENGINES / f"{page}.prom").read_text())
-            )
+            name: await stack.enter_async_context(exporter((ENGINES / f"{page}.prom").read_text()))
             for name, page in pages.items()
         }
         pods = [serving(name, one.port) for name, one in served.items()]

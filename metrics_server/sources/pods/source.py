@@ -90,7 +90,9 @@ class PodSource:
         Raises:
             NoTargetError: the pod has no page that can be scraped.
         """
-        return f"{self._locate(pod.endpoint, endpoint)}#{pod.namespace}/{pod.name}@{pod.created:g}"
+        return (
+            f"{self._locate(pod.endpoint, endpoint)}#{pod.namespace}/{pod.name}@{pod.created:.0f}"
+        )
 
 
 def _gaps(
