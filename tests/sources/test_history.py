@@ -150,13 +150,16 @@ BOUNDS = st.lists(st.integers(-5, 50), unique=True, min_size=1, max_size=8).map(
 
 
 def prometheus_quantile(
-    quantile: Fraction, bounds: Sequence[float], counts: Sequence[int]
+    quantile: float, bounds: Sequence[float], counts: Sequence[int]
 ) -> Fraction | None:
-    """The definition of histogram_quantile, in exact numbers; the last count is of +Inf."""
+    """The definition of histogram_quantile; the last count is of +Inf.
+
+    All but the rank is exact: if it is that of a bucket's last observation, rounding decides.
+    """
     total = max(counts)
     if total == 0:
         return None
-    rank = quantile * total
+    rank = Fraction(quantile * total)
     start, below = Fraction(0), 0
     for number, bound in enumerate(bounds):
         count = max(counts[: number + 1])
@@ -177,7 +180,7 @@ def test_a_quantile_is_that_of_prometheus(
     counts = data.draw(st.lists(st.integers(0, 30), min_size=size, max_size=size))
     upper = (*map(float, bounds), float("inf"))
     found = quantile_of(percent / 100, (upper, tuple(map(float, counts))))
-    expected = prometheus_quantile(Fraction(percent / 100), bounds, counts)
+    expected = prometheus_quantile(percent / 100, bounds, counts)
     if expected is None:
         assert found is None
     else:
