@@ -9,8 +9,10 @@ from aiohttp import web
 
 from metrics_server.simulator.kube.objects import PODS
 from metrics_server.simulator.quantities import milli_value_of
-from tests.support.harness import Answer, Cluster, PageExporter, eventually
-from tests.support.waiting import until
+from tests.support.clients import Answer
+from tests.support.exporters import PageExporter
+from tests.support.harness import Cluster
+from tests.support.waiting import eventually, until
 from tests.wiring.test_pods_source import ask_pods, engines, serving
 
 ONE = "vllm-v1-one-engine"
