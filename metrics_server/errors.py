@@ -255,7 +255,9 @@ class MeasurementMissingError(RequestError):
         reason: which gap is the widest:
             "no-exporter": No exporter is ready on a node of the pods.
             "exporters-failed": Exporters gave no usable page; the message says which, and how.
-            "no-sample": Exporters answered, but without a value for the pods.
+            "no-page": It is not known where a pod's own page is, or it must not be read.
+            "pages-failed": Pods gave no usable page of their own; the message says which, and how.
+            "no-sample": The pages were read, but have no value for the pods.
     """
 
     code = 503

@@ -67,6 +67,10 @@ def _row(rule: MetricRule, like: str) -> tuple[str, ...]:
 def _source(reading: Reading) -> str:
     labels = ",".join(f'{name}="{value}"' for name, value in reading.where)
     family = f"{reading.family}{{{labels}}}" if labels else reading.family
+    if reading.rate:
+        family = f"rate({family})"
+    if reading.quantile is not None:
+        family = f"quantile({reading.quantile:g}, {family})"
     whole = " + ".join(reading.divided_by)
     if whole:
         family += f" / ({whole})" if len(reading.divided_by) > 1 else f" / {whole}"
@@ -90,8 +94,24 @@ def _rule(rule: MetricRule) -> dict[str, object]:
         "maximum": _number(rule.maximum),
         "overGpus": rule.over_gpus,
         "overPods": rule.over_pods,
+        **(_of_pods(rule) if rule.source == "pods" else {}),
         "decimals": rule.decimals,
         "window": f"{rule.window}s",
+    }
+
+
+def _of_pods(rule: MetricRule) -> dict[str, object]:
+    """What is configured only for the pods' own pages."""
+    endpoint = {
+        "port": rule.endpoint.port,
+        "path": rule.endpoint.path,
+        "scheme": rule.endpoint.scheme,
+    }
+    said = {name: value for name, value in endpoint.items() if value is not None}
+    return {
+        "source": "pods",
+        "overSeries": rule.over_series,
+        **({"endpoint": said} if said else {}),
     }
 
 
@@ -107,6 +127,10 @@ def _reading(reading: Reading) -> dict[str, object]:
         "each": list(reading.each),
         "unless": _reading(reading.unless) if reading.unless else {},
         "beside": list(reading.beside),
+        "copies": list(reading.copies),
+        "zeroBeside": list(reading.zero_beside),
+        **({"rate": True} if reading.rate else {}),
+        **({} if reading.quantile is None else {"quantile": reading.quantile}),
     }
     return {name: value for name, value in told.items() if value not in ([], {})}
 

@@ -1,6 +1,7 @@
 """Validates names, URLs and paths in the configuration, so that errors appear at startup."""
 
 import re
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import SplitResult, urlsplit
@@ -106,6 +107,14 @@ def _server_name(name: str) -> str:
     return name
 
 
+def _network(text: str) -> str:
+    try:
+        ip_network(text)
+    except ValueError as error:
+        raise ValueError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from error
+    return text
+
+
 ExporterUrl = Annotated[str, AfterValidator(parse_exporter_url)]
 DnsLabel = Annotated[str, AfterValidator(parse_dns_label)]
 DnsName = Annotated[str, AfterValidator(_dns_name)]
@@ -115,3 +124,4 @@ AbsolutePath = Annotated[str, AfterValidator(_path)]
 ConfigPath = Annotated[Path, Field(strict=False), AfterValidator(_file)]
 UserName = Annotated[str, Field(min_length=1), AfterValidator(_user)]
 ServerName = Annotated[str, Field(min_length=1), AfterValidator(_server_name)]
+IpNetwork = Annotated[str, AfterValidator(_network)]

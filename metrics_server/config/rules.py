@@ -2,17 +2,18 @@
 
 import re
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
-from msgspec import structs
-from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
+from metrics_server.config.forms import AbsolutePath, DnsLabel
+from metrics_server.config.readings import Number, ReadingConfig
 from metrics_server.config.values import Duration, Section
-from metrics_server.errors import CounterAskedError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import Aggregation, MetricRule, Reading, Rules
+from metrics_server.rules.model import Aggregation, Endpoint, MetricRule, PageSource, Rules
+from metrics_server.rules.serving import SERVING
 
 # The highest value a metric may have, so that a sum over pods still fits into a 64-bit Quantity in
 # thousandths (api.types.QUANTITY_LIMIT).
@@ -23,10 +24,6 @@ _MAX_WINDOW = 600
 # NamespaceSubResources in k8s.io/apiserver/pkg/endpoints/request/requestinfo.go.
 _RESERVED = ("status", "finalize")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
-_FAMILY = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-_LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
-
-_FAMILIES = Rules((), GAUGES, COUNTERS)
 
 
 def _metric_name(name: str) -> str:
@@ -40,25 +37,6 @@ def _metric_name(name: str) -> str:
     return name
 
 
-def _family(family: str) -> str:
-    if not _FAMILY.fullmatch(family):
-        raise ValueError(
-            f'"{family}" is not a family name; write it as it is on the exporter\'s page, such as '
-            "DCGM_FI_DEV_GPU_UTIL"
-        )
-    try:
-        _FAMILIES.refuse_counter(family)
-    except CounterAskedError as error:
-        raise ValueError(str(error)) from error
-    return family
-
-
-def _label(label: str) -> str:
-    if not _LABEL.fullmatch(label):
-        raise ValueError(f'"{label}" is not a label name such as xcc_index')
-    return label
-
-
 def _window(seconds: float) -> float:
     if seconds != int(seconds) or seconds > _MAX_WINDOW:
         raise ValueError(f"must be whole seconds, such as 30s, and at most {_MAX_WINDOW // 60}m")
@@ -66,86 +44,28 @@ def _window(seconds: float) -> float:
 
 
 MetricName = Annotated[str, AfterValidator(_metric_name)]
-Family = Annotated[str, AfterValidator(_family)]
-Label = Annotated[str, AfterValidator(_label)]
 Window = Annotated[Duration, AfterValidator(_window)]
-Number = Annotated[float, Field(strict=False, allow_inf_nan=False)]
-
-
-class ContradictionConfig(Section):
-    """A reading that a value of 0 is checked against."""
-
-    family: Family = Field(description="The family on the exporter's page.")
-    minimum: Number = Field(
-        0.0, ge=0, description="The lowest value on the page that is accepted, before scaling."
-    )
-    maximum: Number = Field(
-        gt=0, description="The highest value on the page that is accepted; a higher one is missing."
-    )
-    scale: Number = Field(
-        1.0, gt=0, description="The factor that converts a value to the rule's unit."
-    )
-    divided_by: tuple[Family, ...] = Field(
-        (), strict=False, description="Families whose sum, for the same GPU, divides the value."
-    )
-    where: dict[Label, str] = Field(
-        {}, description="Labels that a row must have, and their values."
-    )
-    each: tuple[Label, ...] = Field(
-        (),
-        strict=False,
-        description="Labels that number the parts of a GPU; their mean is the GPU's value.",
-    )
-    beside: tuple[Family, ...] = Field(
-        (),
-        strict=False,
-        description="Families of which the page must have one, to identify the release.",
-    )
-
-    @field_validator("maximum")
-    @classmethod
-    def _is_above_the_minimum(cls, maximum: float, info: ValidationInfo[None]) -> float:
-        minimum: float = info.data.get("minimum", 0)
-        if maximum <= minimum:
-            raise ValueError(f"must be above the minimum, which is {minimum:g}")
-        return maximum
-
-    def reading(self) -> Reading:
-        """Return the reading that this describes."""
-        return Reading(
-            family=self.family,
-            minimum=self.minimum,
-            maximum=self.maximum,
-            scale=self.scale,
-            divided_by=self.divided_by,
-            where=tuple(self.where.items()),
-            each=self.each,
-            beside=self.beside,
-        )
-
-
-class ReadingConfig(ContradictionConfig):
-    """One way to read a rule."""
-
-    unless: ContradictionConfig | None = Field(
-        None,
-        description="A reading that contradicts a 0: where it has a value, the 0 is rejected.",
-    )
-
-    def reading(self) -> Reading:
-        """Return the reading that this describes."""
-        unless = self.unless.reading() if self.unless else None
-        return structs.replace(super().reading(), unless=unless)
-
-    def greatest(self) -> float:
-        """Return the highest value that it can yield; for a share, that is the whole."""
-        return self.scale if self.divided_by else self.maximum * self.scale
+PortNumber = Annotated[int, Field(ge=1, le=65535)]
 
 
 def _not_empty(readings: tuple[ReadingConfig, ...]) -> tuple[ReadingConfig, ...]:
     if not readings:
         raise ValueError("must have at least one reading, such as {family: NAME, maximum: 100}")
     return readings
+
+
+class EndpointConfig(Section):
+    """Where pods serve their own metrics page."""
+
+    port: PortNumber | DnsLabel | None = Field(
+        None, description="The number or name of a container's port, instead of the convention."
+    )
+    path: AbsolutePath | None = Field(
+        None, description="The path of the page, instead of the pod's annotation or /metrics."
+    )
+    scheme: Literal["http", "https"] | None = Field(
+        None, description="How it is requested, instead of the pod's annotation or http."
+    )
 
 
 class RuleConfig(Section):
@@ -173,9 +93,21 @@ class RuleConfig(Section):
         "avg",
         description="How the pods are aggregated; `sum` is for `AverageValue` targets.",
     )
+    source: PageSource = Field(
+        "exporters",
+        description="Whose pages it is on: `exporters`, or `pods` for the pods' own.",
+    )
+    over_series: Literal["avg", "max", "min", "sum"] = Field(
+        "sum", description="With `source: pods`, how the rows of a pod's page are aggregated."
+    )
+    endpoint: EndpointConfig = Field(
+        EndpointConfig(), description="With `source: pods`, where a pod's page is."
+    )
     decimals: int = Field(0, ge=0, le=3, description="Decimal places of the answer.")
     window: Window = Field(
-        0.0, description="How long values are averaged over, in whole seconds; `0s` for no window."
+        0.0,
+        description="How long values are averaged over, or a rate or a quantile is taken over, in "
+        "whole seconds; `0s` for no window.",
     )
 
     @model_validator(mode="after")
@@ -185,6 +117,33 @@ class RuleConfig(Section):
                 f"its values could reach {self.greatest():g}, but an HPA reads at most "
                 f"{_MAX_MAXIMUM:g}: use a smaller scale and a larger unit"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_its_source(self) -> Self:
+        for number, one in enumerate(self.readings):
+            if self.source == "pods" and (one.divided_by or one.each or one.unless):
+                raise ValueError(
+                    f"readings.{number}: dividedBy, each and unless are about GPUs: not with "
+                    "source: pods"
+                )
+            if self.source == "exporters" and (one.copies or one.zero_beside):
+                raise ValueError(
+                    f"readings.{number}: copies and zeroBeside are only for source: pods"
+                )
+            if self.source == "exporters" and one.is_over_time():
+                raise ValueError(f"readings.{number}: rate and quantile are only for source: pods")
+        return self
+
+    @model_validator(mode="after")
+    def _is_over_time_or_not(self) -> Self:
+        if len({one.is_over_time() for one in self.readings}) > 1:
+            raise ValueError(
+                "either all readings have rate or quantile, or none: the value of the others is of "
+                "one moment"
+            )
+        if self.over_pods == "sum" and any(one.quantile is not None for one in self.readings):
+            raise ValueError("overPods: a sum of quantiles means nothing; use avg or max")
         return self
 
     def greatest(self) -> float:
@@ -205,6 +164,9 @@ class RuleConfig(Section):
             over_pods=self.over_pods,
             decimals=self.decimals,
             window=int(self.window),
+            source=self.source,
+            over_series=self.over_series,
+            endpoint=Endpoint(self.endpoint.port, self.endpoint.path, self.endpoint.scheme),
         )
 
 
@@ -237,7 +199,9 @@ def rules_in_force(user: Sequence[RuleConfig], *, gauges: bool) -> Rules:
         user: the rules of the configuration file.
         gauges: whether exporters' gauges can be requested by their own names.
     """
-    rules = {rule.name: rule for rule in CATALOGUE} | {one.name: one.rule() for one in user}
+    rules = {rule.name: rule for rule in (*CATALOGUE, *SERVING)} | {
+        one.name: one.rule() for one in user
+    }
     if gauges:
         return Rules(rules.values(), GAUGES, COUNTERS)
     return Rules(rules.values())

@@ -12,6 +12,7 @@ from metrics_server.config.forms import (
     DnsLabel,
     DnsName,
     ExporterUrl,
+    IpNetwork,
     PortName,
     ResourcePattern,
     ServerName,
@@ -161,6 +162,27 @@ class PodsConfig(Section):
     )
 
 
+class PodPagesConfig(Section):
+    """How the pods' own metrics pages are read, by rules with `source: pods`.
+
+    Everything else is as for exporters: timeout, maxAge and maxConcurrency.
+    """
+
+    max_page_bytes: int = Field(
+        4 * 1024 * 1024, ge=1024, description="The largest page that is accepted, in bytes."
+    )
+    max_page_lines: int = Field(25_000, ge=100, description="How many lines a page may have.")
+    host_network: bool = Field(
+        default=False,
+        description="Whether pods on their node's network are read, where others listen too.",
+    )
+    networks: tuple[IpNetwork, ...] = Field(
+        (),
+        strict=False,
+        description="Networks of pods with loopback, link-local or other special addresses.",
+    )
+
+
 class SimulatedConfig(Section):
     """The simulated utilization, in percent."""
 
@@ -240,6 +262,9 @@ class Config(Section):
         ExportersConfig(), description="Where the GPU exporters are, and how they are scraped."
     )
     pods: PodsConfig = Field(PodsConfig(), description="Which pods are measured.")
+    pod_pages: PodPagesConfig = Field(
+        PodPagesConfig(), description="How the pods' own metrics pages are read."
+    )
     fallback: FallbackConfig = Field(
         FallbackConfig(), description="What to return when there is no measurement."
     )

@@ -8,6 +8,12 @@ from functools import lru_cache
 import msgspec
 from msgspec import Raw, Struct, field
 
+from metrics_server.kube.pod_endpoints import (
+    ContainerPort,
+    EndpointAnnotations,
+    PodEndpoint,
+    pod_endpoint,
+)
 from metrics_server.kube.quantities import parse_quantity
 from metrics_server.rules.presets import GPU_RESOURCES, SHARED_SUFFIXES
 
@@ -39,6 +45,7 @@ class Pod(Struct, frozen=True, gc=False):
         created: metadata.creationTimestamp, in seconds since the epoch; 0 without one.
         workload: the kind and name of what owns it, such as "Deployment/web"; of a ReplicaSet, the
             Deployment or Rollout that made it. "" without an owner, or if it requests no GPU.
+        endpoint: where its own metrics page may be; None if that is not needed.
     """
 
     namespace: str
@@ -53,6 +60,7 @@ class Pod(Struct, frozen=True, gc=False):
     other_resources: tuple[str, ...] = ()
     created: float = 0
     workload: str = ""
+    endpoint: PodEndpoint | None = None
 
 
 class Container(Struct, frozen=True, rename="camel"):
@@ -61,10 +69,12 @@ class Container(Struct, frozen=True, rename="camel"):
     Attributes:
         resources: resources.requests and resources.limits.
         restart_policy: "Always" makes an init container a sidecar.
+        ports: the ports that it declares.
     """
 
     resources: "Resources | None" = None
     restart_policy: str | None = None
+    ports: list[ContainerPort] | None = None
 
     def request(self, resource: str) -> int:
         """Return how much of an extended resource it requests; its limit is the default."""
@@ -83,7 +93,7 @@ class Resources(Struct, frozen=True):
     limits: dict[str, str | int | float] | None = None
 
 
-class _Annotations(Struct):
+class _Annotations(EndpointAnnotations):
     # https://github.com/NVIDIA/KAI-Scheduler: a fraction of a GPU, or MiB of its memory.
     fraction: str = field(name=GPU_FRACTION, default="")
     memory: str = field(name="gpu-memory", default="")
@@ -110,6 +120,7 @@ class _Spec(Struct, rename="camel"):
     containers: list[Container] | None = None
     init_containers: list[Container] | None = None
     resource_claims: list[Raw] | None = None
+    host_network: bool = False
 
 
 class _Condition(Struct):
@@ -117,8 +128,9 @@ class _Condition(Struct):
     status: str
 
 
-class _Status(Struct):
+class _Status(Struct, rename="camel"):
     phase: str = ""
+    pod_ip: str = field(name="podIP", default="")
     conditions: list[_Condition] | None = None
 
 
@@ -131,13 +143,16 @@ class _Object(Struct):
 _decode_object = msgspec.json.Decoder(_Object).decode
 
 
-def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw | bytes], Pod]:
+def pod_decoder(
+    gpu_resources: Sequence[str] = GPU_RESOURCES, *, endpoints: bool = False
+) -> Callable[[Raw | bytes], Pod]:
     """Return a function that decodes a core/v1 Pod, from bytes of JSON.
 
     It raises a msgspec.DecodeError for anything but a Pod, and a ValueError for a bad quantity.
 
     Args:
         gpu_resources: shell patterns for the names of the resources that count as GPUs.
+        endpoints: whether the pods' own metrics pages are needed too.
     """
 
     @lru_cache(maxsize=1024)
@@ -176,6 +191,17 @@ def pod_decoder(gpu_resources: Sequence[str] = GPU_RESOURCES) -> Callable[[Raw |
             other_resources=() if gpus else _extended(requested, is_gpu, meta.annotations),
             created=meta.creation_timestamp.timestamp() if meta.creation_timestamp else 0,
             workload=_workload(meta) if gpus else "",
+            endpoint=pod_endpoint(
+                status.pod_ip,
+                [
+                    *containers,
+                    *(one for one in init_containers if one.restart_policy == "Always"),
+                ],
+                meta.annotations,
+                host_network=spec.host_network,
+            )
+            if endpoints
+            else None,
         )
 
     return decode

@@ -84,8 +84,8 @@ def aggregate(
 def answer_of(rule: MetricRule, measured: Measurement, form: Form = "labelled") -> Answer:
     """The answer for a measurement.
 
-    Of the form "pods", it has the value of each pod; with a window, each pod's equal share of the
-    work in it, which is also that of pods that are gone.
+    Of the form "pods", it has the value of each pod; of a mean over a window, each pod's equal
+    share of the work in it, which is also that of pods that are gone.
 
     While pods drain, the HPA multiplies a mean by more pods than will remain. The mean is then
     computed over the remaining pods, rounded as it will be once the others are gone, and spread
@@ -102,7 +102,7 @@ def answer_of(rule: MetricRule, measured: Measurement, form: Form = "labelled") 
         value=value,
         decimals=decimals,
         timestamp=measured.timestamp,
-        source="exporters",
+        source=rule.source,
         covered=measured.covered,
         selected=measured.selected,
         shared=measured.shared,
@@ -112,11 +112,10 @@ def answer_of(rule: MetricRule, measured: Measurement, form: Form = "labelled") 
 
 
 def _pod_values(rule: MetricRule, measured: Measurement) -> tuple[PodValue, ...]:
+    is_mean = rule.window and not rule.is_over_time
     return tuple(
         [
-            PodValue(
-                one.pod, measured.value if rule.window else pod_value(rule, one), one.timestamp
-            )
+            PodValue(one.pod, measured.value if is_mean else pod_value(rule, one), one.timestamp)
             for one in measured.samples
         ]
     )
@@ -167,6 +166,9 @@ def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingE
             if hint
             else f"{told} (is one Running there, and its Service listed under exporters.services?)"
         )
+    if collection.gaps:
+        label = collection.gaps[0].reason
+        gaps.extend(one.text for one in collection.gaps)
     covered, selected = len(collection.samples), collection.selected - collection.drained
     needed = "" if not covered else f" (fallback.minCoverage requires {min_coverage:.0%})"
     return MeasurementMissingError(

@@ -160,7 +160,7 @@ class FallbackChain:
         them. None either if the workload was scaled since its last measurement: an outage moves a
         workload only once. Only a percentage of one GPU can be simulated.
         """
-        if rule.unit != "percent" or rule.over_gpus == "sum":
+        if rule.source != "exporters" or rule.unit != "percent" or rule.over_gpus == "sum":
             return None
         if memory.measured is not None and pods.replicas != memory.replicas:
             return None

@@ -4,10 +4,11 @@ The questions come from `api`: of an External metric, a Pods metric or an Object
 
 1. `rules` says where the metric is read and how it is aggregated.
 2. `selection` picks the pods, as the HPA controller counts them: Running, Ready, and requesting a
-   GPU. They come from `kube.pods`, which `kube.reflector` keeps in sync with the cluster.
-3. `sources.exporters` measures them now: its `source` finds the exporters on their nodes
-   (`targets`), scrapes them (`scraper`), and attributes the samples on their pages to pods
-   (`pod_mapper`).
+   GPU if a GPU is measured. They come from `kube.pods`, which `kube.reflector` keeps in sync with
+   the cluster.
+3. A source measures them now. `sources.exporters` finds the GPU exporters on their nodes
+   (`targets`), scrapes them (`sources.pages.scraper`), and attributes the samples on their pages
+   to pods (`pod_mapper`). `sources.pods` scrapes the pods themselves.
 4. `aggregation` turns the samples into one number, and into one for each pod if the question
    asks for them; `windows` averages over time, for rules with a window.
 5. If too few pods have a sample, `fallback` decides. For single pods, one sample is enough.
@@ -130,13 +131,16 @@ class MetricsProvider:
         pods = self._pods.in_namespace(question.namespace)
         known = self._known.get(question)
         if known is None or known.pods is not pods or known.fresh_until <= self._clock():
-            selection = select(question, pods, self._measure)
+            selection = self._select(question, rule, pods)
+            again = partial(self._measurement_again, question, rule)
+            if rule.window and rule.is_over_time:
+                # Before there is a value: the first scrape alone does not give one.
+                self._windows.keep_measuring(question, rule, again)
             try:
                 measured = await self._measurement(question, rule, selection)
             except MeasurementMissingError as missing:
                 return self._fall_back(question, rule, selection, missing)
-            if rule.window:
-                again = partial(self._measurement_again, question, rule)
+            if rule.window and not rule.is_over_time:
                 measured = self._windows.mean(question, rule, measured, again)
             answer = answer_of(rule, measured, question.form)
             if not answer.pods:
@@ -158,6 +162,10 @@ class MetricsProvider:
             size += weight(structs.replace(known.answer, pods=())) + _VALUE_BYTES * len(values)
             self._known.put(question, known, size)
 
+    def _select(self, question: Question, rule: MetricRule, pods: tuple[Pod, ...]) -> Selection:
+        with_gpu = rule.source == "exporters"
+        return select(question, pods, self._measure, with_gpu=with_gpu)
+
     async def _measurement(
         self, question: Question, rule: MetricRule, selection: Selection
     ) -> Measurement:
@@ -169,7 +177,7 @@ class MetricsProvider:
     async def _measurement_again(self, question: Question, rule: MetricRule) -> Measurement:
         """A later measurement, of the pods selected by then, for a window."""
         pods = self._pods.in_namespace(question.namespace)
-        return await self._measurement(question, rule, select(question, pods, self._measure))
+        return await self._measurement(question, rule, self._select(question, rule, pods))
 
     def _fall_back(
         self,

@@ -11,7 +11,7 @@ from metrics_server.kube.labels import Selector
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule
 
-Source = Literal["exporters", "last-known", "simulated"]
+Source = Literal["exporters", "pods", "last-known", "simulated"]
 Form = Literal["labelled", "plain", "pods"]
 """How an answer is presented:
 
@@ -75,6 +75,18 @@ class TargetFailure(Struct, frozen=True, gc=False):
     message: str
 
 
+class Gap(Struct, frozen=True):
+    """Why some of the pods have no sample.
+
+    Attributes:
+        reason: a short fixed word, as of a MeasurementMissingError.
+        text: the cause, as a clause for a person.
+    """
+
+    reason: str
+    text: str
+
+
 class Collection(Struct, frozen=True):
     """What a source found for the selected pods.
 
@@ -88,6 +100,8 @@ class Collection(Struct, frozen=True):
         failures: exporters on the nodes of uncovered pods that gave no usable page.
         pods_without_sample: uncovered pods whose exporters all answered, but without a value.
         hints: possible causes found on the exporters' pages, each a clause for a person.
+        gaps: other causes why pods have no sample, in order of weight: the first is the one to fix
+            first.
         fresh_until: until when the source would report the same, by `time.monotonic`.
     """
 
@@ -98,6 +112,7 @@ class Collection(Struct, frozen=True):
     failures: tuple[TargetFailure, ...] = ()
     pods_without_sample: tuple[str, ...] = ()
     hints: tuple[str, ...] = ()
+    gaps: tuple[Gap, ...] = ()
     fresh_until: float = 0
     drained: int = 0
 

@@ -35,7 +35,7 @@ class Selection(Struct, frozen=True):
         ready: how many of them are Running and Ready, terminating or not. For a target of type
             Value the HPA controller multiplies the answer by this count
             (getReadyPodsCount in pkg/controller/podautoscaler/replica_calculator.go).
-        staying: all GPU pods, Ready or not, except those that are terminating or have finished;
+        staying: all that count, Ready or not, except those that are terminating or have finished;
             never empty.
     """
 
@@ -67,7 +67,9 @@ class Selection(Struct, frozen=True):
         return self.ready - sum(map(_is_ready, added)), self.replicas - len(added)
 
 
-def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selection:
+def select(
+    question: Question, pods: Iterable[Pod], measure: Measure, *, with_gpu: bool = True
+) -> Selection:
     """Select the pods to measure from those in the question's namespace.
 
     If no Ready pod remains, that is an error and not a missing measurement, whatever the fallback:
@@ -83,6 +85,7 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
         pods: every pod of its namespace.
         measure: "ready" takes the Ready pods; "running" also those that are Running but not Ready,
             unless they are terminating.
+        with_gpu: whether only pods that request a GPU count.
 
     Raises:
         NoPodMatchesError: the selector matches no pod.
@@ -93,16 +96,16 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
     if question.pod:
         pods = [pod for pod in pods if pod.name == question.pod]
     matching = [pod for pod in pods if selector.matches(pod.labels)]
-    with_gpu = [pod for pod in matching if pod.gpus]
+    counted = [pod for pod in matching if pod.gpus] if with_gpu else matching
     each = question.form == "pods"
     measured = tuple(
-        [pod for pod in with_gpu if _is_measured(pod, measure) and not (each and pod.terminating)]
+        [pod for pod in counted if _is_measured(pod, measure) and not (each and pod.terminating)]
     )
     if measured and (each or any(_is_ready(pod) and not pod.terminating for pod in measured)):
         return Selection(
             pods=measured,
-            ready=sum(_is_ready(pod) for pod in with_gpu),
-            staying=tuple([pod for pod in with_gpu if _stays(pod)]),
+            ready=sum(_is_ready(pod) for pod in counted),
+            staying=tuple([pod for pod in counted if _stays(pod)]),
         )
     namespace = printable(question.namespace)
     where = f'in namespace "{namespace}"'
@@ -120,17 +123,17 @@ def select(question: Question, pods: Iterable[Pod], measure: Measure) -> Selecti
             f"the pods (kubectl get pods -n {namespace} --show-labels)"
             + series_labels(one.key for one in selector.requirements)
         )
-    if not with_gpu:
+    if not counted:
         raise NoGpuRequestedError(
             f"pods {where} ({len(matching)}), but none of them requests a GPU: a container "
             "must set resources.limits for one of the resources under pods.gpuResources, "
             f"such as {GPU_RESOURCES[0]}"
             + other_resources(name for pod in matching for name in pod.other_resources)
         )
-    states = Counter(_state(pod) for pod in with_gpu)
+    states = Counter(_state(pod) for pod in counted)
     raise NoPodMeasurableError(
-        f"GPU pods {where} ({len(with_gpu)}), but none can be measured yet: "
-        + ", ".join(f"{count} {state}" for state, count in states.most_common())
+        f"{'GPU pods' if with_gpu else 'pods'} {where} ({len(counted)}), but none can be "
+        "measured yet: " + ", ".join(f"{count} {state}" for state, count in states.most_common())
     )
 
 

@@ -7,6 +7,9 @@ in demand, and the measurements are kept for the length of the window.
 For a mean or a sum over pods, the work of all pods together is averaged. A mean over each pod's own
 window would give the first seconds of a new pod the weight of a whole window and lose the work of a
 pod that is gone; the HPA would overshoot either way.
+
+Rates and quantiles are over the window already. They are measured repeatedly too, so that their
+source sees the pages again and again, but their measurements are not averaged.
 """
 
 import asyncio
@@ -88,6 +91,16 @@ class Windows:
             now: the present measurement.
             measure: measures the question again, while it is in demand.
         """
+        window = self._in_demand(question, rule, measure)
+        window.record(now, self._clock(), self._spacing(rule))
+        return window.mean(now)
+
+    def keep_measuring(self, question: Question, rule: MetricRule, measure: Measure) -> None:
+        """Measure a question repeatedly, for a rule whose value is already over its window."""
+        self._in_demand(question, rule, measure)
+
+    def _in_demand(self, question: Question, rule: MetricRule, measure: Measure) -> "_Window":
+        """The window of a question that was asked now."""
         window = self._windows.get(question)
         if window is None:
             window = self._windows[question] = _Window(rule, weight(question))
@@ -96,8 +109,7 @@ class Windows:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
         window.until = self._clock() + self._linger + self._spacing(rule)
-        window.record(now, self._clock(), self._spacing(rule))
-        return window.mean(now)
+        return window
 
     async def _keep_up(self, question: Question, window: "_Window", measure: Measure) -> None:
         """Measure a question until it is no longer in demand."""

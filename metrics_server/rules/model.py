@@ -1,4 +1,4 @@
-"""Rules: which exporter families a metric is read from, and how it is aggregated."""
+"""Rules: which families a metric is read from, on whose pages, and how it is aggregated."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
@@ -15,16 +15,19 @@ from metrics_server.errors import (
 
 Aggregation = Literal["avg", "max", "min", "sum", "p95"]
 TargetType = Literal["Value", "AverageValue"]
+PageSource = Literal["exporters", "pods"]
+"""Whose pages a metric is on: those of the GPU exporters on the pods' nodes, or the pods' own."""
 
 
-class Reading(Struct, frozen=True):
+class Reading(Struct, frozen=True, cache_hash=True):
     """One way to read a metric: a family on the pages of one kind of exporter.
 
     Attributes:
         family: the name on the page, such as DCGM_FI_DEV_GPU_UTIL.
         minimum: the lowest value on the page that is accepted, before scaling.
         maximum: the highest value on the page that is accepted. A value outside is missing, never
-            clipped: DCGM's sentinels are huge, and smaller garbage has been seen too.
+            clipped: DCGM's sentinels are huge, and smaller garbage has been seen too. The minimum
+            and maximum of a rate or a quantile are not of the page's values, but of the result.
         scale: the factor that converts an accepted value to the rule's unit.
         divided_by: families whose sum, for the same GPU and pod, divides the value: the share of
             memory in use is used / (used + free). Each must be within the same minimum and maximum;
@@ -35,6 +38,14 @@ class Reading(Struct, frozen=True):
             the 0 is rejected.
         beside: families of which the page must have one too, to identify the exporter's release if
             a name does not mean the same in all of them.
+        copies: labels that number copies of one series, which have the same value or an outdated
+            lower one: the highest counts. Only for pods' own pages.
+        zero_beside: families that a page has from its start, while this one appears with the first
+            request: beside one of them, no row means 0. Only for pods' own pages.
+        rate: whether the family is a counter, of which the increase per second over the rule's
+            window counts. Only for pods' own pages.
+        quantile: which quantile counts of what a histogram observed within the rule's window,
+            between 0 and 1; None if the family is not a histogram. Only for pods' own pages.
     """
 
     family: str
@@ -46,10 +57,38 @@ class Reading(Struct, frozen=True):
     each: tuple[str, ...] = ()
     unless: "Reading | None" = None
     beside: tuple[str, ...] = ()
+    copies: tuple[str, ...] = ()
+    zero_beside: tuple[str, ...] = ()
+    rate: bool = False
+    quantile: float | None = None
+
+    @property
+    def rows(self) -> str:
+        """The name of its rows on the page: of a histogram, its buckets."""
+        return self.family if self.quantile is None else f"{self.family}_bucket"
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether its value comes from several scrapes."""
+        return self.rate or self.quantile is not None
+
+
+class Endpoint(Struct, frozen=True):
+    """Where pods serve their own page.
+
+    Attributes:
+        port: the number or the name of a container's port; None finds it by convention.
+        path: the path; None finds it by convention.
+        scheme: "http" or "https"; None finds it by convention.
+    """
+
+    port: int | str | None = None
+    path: str | None = None
+    scheme: Literal["http", "https"] | None = None
 
 
 class MetricRule(Struct, frozen=True):
-    """An external metric: where it is read from and how it is aggregated.
+    """A metric: where it is read from and how it is aggregated.
 
     Attributes:
         name: the name that an HPA asks for, in lower case, as client-go sends it.
@@ -62,8 +101,12 @@ class MetricRule(Struct, frozen=True):
         over_gpus: how the values of a pod's GPUs are aggregated.
         over_pods: how the values of the pods are aggregated.
         decimals: how many decimal places the result has, from 0 to 3.
-        window: over how many seconds a pod's scraped values are averaged; 0 uses the current
-            value.
+        window: over how many seconds a pod's scraped values are averaged, or a rate or a quantile
+            is taken; 0 uses the current value, or what happened since the last scrape.
+        source: whose pages it is read from.
+        over_series: how the rows of a pod's own page are aggregated, as one pod may run several
+            engines or serve several models.
+        endpoint: where a pod's own page is.
     """
 
     name: str
@@ -75,6 +118,9 @@ class MetricRule(Struct, frozen=True):
     over_pods: Aggregation = "avg"
     decimals: int = 0
     window: int = 0
+    source: PageSource = "exporters"
+    over_series: Aggregation = "sum"
+    endpoint: Endpoint = Endpoint()
 
     @property
     def target(self) -> TargetType:
@@ -84,6 +130,16 @@ class MetricRule(Struct, frozen=True):
         mean under AverageValue would shrink the workload, and a sum under Value would grow it.
         """
         return "AverageValue" if self.over_pods == "sum" else "Value"
+
+    @property
+    def is_over_time(self) -> bool:
+        """Whether a pod's value is already over the window, and must not be averaged over it."""
+        return any(reading.is_over_time for reading in self.readings)
+
+    @property
+    def has_sum(self) -> bool:
+        """Whether a sum over pods means something: not that of quantiles."""
+        return self.over_pods == "avg" and all(one.quantile is None for one in self.readings)
 
 
 def sum_of(rule: MetricRule) -> MetricRule:
@@ -111,7 +167,7 @@ class Rules:
     client-go lowercases the metric name in the URL, so two rules whose names differ only in case
     could not be distinguished.
 
-    The sum of each mean, NAME_sum, is found whether or not it is listed.
+    The sum of each mean, NAME_sum, is found whether or not it is listed, except for quantiles.
 
     Args:
         rules: the rules that are served and listed in discovery.
@@ -144,7 +200,7 @@ class Rules:
         self._sums = {
             f"{name}_sum": sum_of(rule)
             for name, rule in (self._gauges | by_name).items()
-            if rule.over_pods == "avg"
+            if rule.has_sum
         }
         self._names = tuple(self.names())
         self._gauge_names = tuple(self.gauges())

@@ -2,6 +2,8 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
+from ipaddress import ip_network
 
 import structlog
 
@@ -13,6 +15,7 @@ from metrics_server.config.sections import (
     ExportersConfig,
     ExporterTlsConfig,
     FallbackConfig,
+    PodPagesConfig,
     PodsConfig,
 )
 from metrics_server.errors import ConfigurationError
@@ -42,6 +45,10 @@ from metrics_server.sources.exporters.targets import DiscoveredTargets, StaticTa
 from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
 from metrics_server.sources.pages.fetching import PageLimits
 from metrics_server.sources.pages.scraper import Scraper
+from metrics_server.sources.pods.page import PodPage
+from metrics_server.sources.pods.source import Locate, PodSource
+from metrics_server.sources.pods.targets import url_of
+from metrics_server.sources.routing import SourceOfEachRule
 from metrics_server.telemetry.metrics import Monitor
 
 log = structlog.stdlib.get_logger(__name__)
@@ -78,12 +85,26 @@ async def providing(
         access=targets.access,
         monitor=monitor,
     )
-    async with scraper, Windows(period=config.exporters.max_age) as windows:
+    pages = config.pod_pages
+    pod_scraper = Scraper(
+        PodPage,
+        timeout=config.exporters.timeout,
+        max_age=config.exporters.max_age,
+        max_concurrency=config.exporters.max_concurrency,
+        limits=PageLimits(pages.max_page_bytes, pages.max_page_lines, "podPages"),
+        monitor=monitor,
+    )
+    async with scraper, pod_scraper, Windows(period=config.exporters.max_age) as windows:
         provider = MetricsProvider(
             rules=rules,
             pods=pods,
             measure=config.pods.measure,
-            source=ExporterSource(targets, scraper, targets.why_none),
+            source=SourceOfEachRule(
+                {
+                    "exporters": ExporterSource(targets, scraper, targets.why_none),
+                    "pods": PodSource(_locate(config.pod_pages), pod_scraper),
+                }
+            ),
             min_coverage=config.fallback.min_coverage,
             windows=windows,
             fallback=_fallback(config.fallback),
@@ -93,11 +114,20 @@ async def providing(
             {
                 "pods": pods.__len__,
                 "exporters": targets.__len__,
-                "scrapes": scraper.__len__,
+                "scrapes": lambda: len(scraper) + len(pod_scraper),
                 "answers": provider.__len__,
             }
         )
         yield provider, pods, {**pod_watches, **endpoint_watches}
+
+
+def _locate(config: PodPagesConfig) -> Locate:
+    """Where a pod's own page is."""
+    return partial(
+        url_of,
+        host_network=config.host_network,
+        allowed=[ip_network(one) for one in config.networks],
+    )
 
 
 def check_exporters(config: ExportersConfig, urls: Sequence[str]) -> None:
@@ -147,7 +177,7 @@ def _pods(
     client: KubernetesClient, config: PodsConfig
 ) -> tuple[WatchedPods | PodStores, Mapping[str, Watch]]:
     """The pods that can be selected, and what keeps them in sync with the cluster."""
-    decode = pod_decoder(config.gpu_resources)
+    decode = pod_decoder(config.gpu_resources, endpoints=True)
 
     def watched(path: str) -> tuple[WatchedPods, Reflector[Pod]]:
         # In pages: from its cache an API server sends all pods at once, which is gigabytes of a

@@ -9,6 +9,7 @@ from metrics_server.config.file import load_config
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.serving import SERVING
 
 CONFIG = """
 rules:
@@ -23,6 +24,13 @@ rules:
       - {family: FREE, minimum: 0.5, maximum: 9, scale: 100, where: {kind: a},
          dividedBy: [USED, FREE]}
     overPods: sum
+  - name: tokens
+    source: pods
+    readings: [{family: TOKENS, maximum: 1000, rate: true, where: {kind: a}}]
+    window: 60s
+  - name: latency
+    source: pods
+    readings: [{family: LATENCY, maximum: 60, quantile: 0.9, scale: 1000}]
 """
 
 
@@ -47,7 +55,7 @@ def test_the_table_has_a_row_for_each_metric(capsys: pytest.CaptureFixture[str])
     status, out, err = run(capsys)
     assert (status, err) == (0, "")
     rows = {line.split()[0]: line.split() for line in out.split("\n\n")[0].splitlines()[1:]}
-    assert list(rows) == [rule.name for rule in CATALOGUE]
+    assert list(rows) == [rule.name for rule in (*CATALOGUE, *SERVING)]
     assert rows["gpu_utilization"][1:5] == ["percent", "Value", "avg", "avg"]
     assert rows["gpu_utilization_sum"][1:5] == ["percent", "AverageValue", "avg", "sum"]
     families = " ".join(rows["gpu_utilization"][6:])
@@ -70,7 +78,9 @@ def test_the_table_is_of_the_configuration(
     assert "  30s     DCGM_FI_PROF_SM_ACTIVE * 100" in rows[1]
     (its_sum,) = [row for row in rows if row.startswith("gpu_utilization_sum ")]
     assert "DCGM_FI_DEV_GPU_UTIL, " in its_sum, "the built-in sum stays as it is"
-    assert rows[-1].split() == [
+    assert rows[-2].endswith('  60s     rate(TOKENS{kind="a"})')
+    assert rows[-1].endswith("  -       quantile(0.9, LATENCY) * 1000")
+    assert rows[-3].split() == [
         *("free_share", "percent", "AverageValue", "avg", "sum", "-"),
         *('FREE{kind="a"}', "/", "(USED", "+", "FREE)", "*", "100"),
     ]
@@ -114,4 +124,4 @@ def test_a_wrong_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path
 
 def test_the_defaults_are_the_catalogue() -> None:
     """With nothing configured, what is built in is in force."""
-    assert list(rules_in_force(Config().rules, gauges=True)) == list(CATALOGUE)
+    assert list(rules_in_force(Config().rules, gauges=True)) == [*CATALOGUE, *SERVING]

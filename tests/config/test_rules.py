@@ -10,6 +10,7 @@ from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError, UnknownMetricError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import MetricRule, Reading, Rules
+from metrics_server.rules.serving import SERVING
 
 
 def load(folder: Path, text: str) -> Config:
@@ -89,7 +90,7 @@ def test_a_rule_replaces_the_built_in_of_its_name(tmp_path: Path) -> None:
     """The catalogue keeps its other rules, and their order."""
     text = "rules: [{name: gpu_utilization, window: 30s, readings: [{family: X, maximum: 1}]}]"
     rules = rules_of(load(tmp_path, text))
-    assert [rule.name for rule in rules] == [rule.name for rule in CATALOGUE]
+    assert [rule.name for rule in rules] == [rule.name for rule in (*CATALOGUE, *SERVING)]
     assert rules.find("gpu_utilization").window == 30
     assert rules.find("gpu_utilization_max") in CATALOGUE
 
@@ -127,8 +128,8 @@ gauges: some
             "asks in lower case"
         ),
         (
-            'rules.0.readings.1.family: "a b" is not a family name; write it as it is on the '
-            "exporter's page, such as DCGM_FI_DEV_GPU_UTIL"
+            'rules.0.readings.1.family: "a b" is not a family name; write it as it is on the page, '
+            "such as DCGM_FI_DEV_GPU_UTIL"
         ),
         "rules.0.readings.1.maximum: must be above the minimum, which is 5",
         "rules.0.readings.1.scale: Input should be greater than 0",
@@ -179,6 +180,56 @@ gauges: some
                 "{name: a, readings: [{family: X, maximum: 1}]}"
             ),
             "rules.2.name: rules.0 already has this name",
+        ),
+        *(
+            (f"{{name: a, {source}readings: [{readings}]}}", f"rules.0{message}")
+            for source, readings, message in (
+                (
+                    "",
+                    "{family: X, maximum: 1}, {family: Y, maximum: 1, rate: true}",
+                    ": readings.1: rate and quantile are only for source: pods",
+                ),
+                (
+                    "",
+                    "{family: X, maximum: 1, quantile: 0.5}",
+                    ": readings.0: rate and quantile are only for source: pods",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1}, {family: Y, maximum: 1, rate: true}",
+                    ": either all readings have rate or quantile, or none",
+                ),
+                (
+                    "source: pods, overPods: sum, ",
+                    "{family: X, maximum: 1, quantile: 0.5}",
+                    ": overPods: a sum of quantiles means nothing; use avg or max",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1, quantile: 0.5, rate: true}",
+                    ".readings.0: rate is for counters and quantile for histograms",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1, quantile: 0.5, zeroBeside: [Y]}",
+                    ".readings.0: zeroBeside does not go with quantile",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X_bucket, maximum: 1, quantile: 0.5}",
+                    ".readings.0: with quantile, the family is the histogram's name: X",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1, quantile: 1}",
+                    ".readings.0.quantile: Input should be less than 1",
+                ),
+                (
+                    "source: pods, ",
+                    "{family: X, maximum: 1, quantile: 0}",
+                    ".readings.0.quantile: Input should be greater than 0",
+                ),
+            )
         ),
         *(
             (f"{{name: '{name}', readings: [{{family: X, maximum: 1}}]}}", "rules.0.name: ")

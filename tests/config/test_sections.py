@@ -108,8 +108,8 @@ fallback:
     assert sorted(line.strip() for line in lines[1:]) == [
         (
             "exporter: unknown setting; the settings here are: externalMetrics, "
-            "customMetrics, exporters, pods, fallback, certificates, rules, dialects, gauges, "
-            "hpaWarnings"
+            "customMetrics, exporters, pods, podPages, fallback, certificates, rules, dialects, "
+            "gauges, hpaWarnings"
         ),
         "exporters.maxAge: 'soon' is not a duration; write it as 2s, 500ms or 1m30s",
         "exporters.services.0.name: Field required",

@@ -15,10 +15,13 @@ from pydantic import BaseModel
 from metrics_server.api.status import REASONS
 from metrics_server.commands.main import build_parser
 from metrics_server.config.dialects import DialectConfig
-from metrics_server.config.rules import ReadingConfig, RuleConfig
+from metrics_server.config.readings import ReadingConfig
+from metrics_server.config.rules import RuleConfig
 from metrics_server.config.sections import Config
 from metrics_server.errors import RequestError
 from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import MetricRule
+from metrics_server.rules.serving import SERVING
 from metrics_server.telemetry.metrics import Monitor
 
 PAGE = Path(__file__).parents[2] / "docs" / "reference.md"
@@ -42,7 +45,12 @@ def tables() -> Mapping[str, str]:
                 ("settings of a dialect", settings(DialectConfig, "dialects[].")),
             )
         },
-        "metrics": _table(("metric", "unit", "target", "what it is", "read from"), _metrics()),
+        "metrics": _table(
+            ("metric", "unit", "target", "what it is", "read from"), _metrics(CATALOGUE)
+        ),
+        "metrics of engines": _table(
+            ("metric", "unit", "target", "what it is", "read from"), _metrics(SERVING)
+        ),
         "errors": _table(("status", "reason", "when"), _errors()),
         "own metrics": _table(("metric", "type", "what it is"), _own_metrics()),
     }
@@ -98,9 +106,11 @@ def _default(path: str, value: object) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def _metrics() -> Rows:
-    for rule in CATALOGUE:
-        if (rule.over_gpus, rule.over_pods) == ("avg", "avg"):
+def _metrics(rules: Iterable[MetricRule]) -> Rows:
+    means = {rule.name for rule in rules}
+    for rule in rules:
+        # Not the sum and the maximum of another.
+        if re.sub("_(sum|max)$", "", rule.name) not in means - {rule.name}:
             families = ", ".join(dict.fromkeys(f"`{reading.family}`" for reading in rule.readings))
             yield f"`{rule.name}`", rule.unit, f"`{rule.target}`", rule.help, families
 

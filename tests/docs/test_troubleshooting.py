@@ -105,7 +105,7 @@ def _errors(root: type[RequestError] = RequestError) -> Iterator[type[RequestErr
 def test_every_reason_has_its_heading() -> None:
     """Each `reason` that errors are counted by is a heading, so that a link can lead to it."""
     reasons = {error.reason for error in _errors()} - {"internal"}
-    reasons |= {"no-exporter", "exporters-failed", "no-sample"}
+    reasons |= {"no-exporter", "exporters-failed", "no-page", "pages-failed", "no-sample"}
     assert reasons <= anchors(TROUBLESHOOTING)
 
 

@@ -101,5 +101,5 @@ async def test_exporter(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
         assert answer.item().metric_labels["pods"] == "2/2"
         warnings = [event for event in here.log.warnings() if event != MISSING]
         assert warnings == list(fault.logged)
-        assert len(here.log.lines("exporter recovered")) == len(fault.logged)
+        assert len(here.log.lines("scrape recovered")) == len(fault.logged)
         await settled(here.census)

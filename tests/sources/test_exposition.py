@@ -34,6 +34,10 @@ from tests.support.exposition import FAMILY
         (b"DCGM_FI_DEV_GPU_UTIL nan", {}, math.nan),
         (b"DCGM_FI_DEV_GPU_UTIL +Inf", {}, math.inf),
         (b"DCGM_FI_DEV_GPU_UTIL -infinity", {}, -math.inf),
+        # Exemplars, as of OpenMetrics.
+        (b'DCGM_FI_DEV_GPU_UTIL{a="1"} 97 # {trace_id="a",b="}"} 0.5', {"a": "1"}, 97),
+        (b"DCGM_FI_DEV_GPU_UTIL 97 # {} 1 1789012300.25", {}, 97),
+        (b"DCGM_FI_DEV_GPU_UTIL 97 1395066363000 # {} 1e-3 1789012300", {}, 97),
     ],
 )
 def test_a_row_is_read(line: bytes, labels: dict[str, str | None], value: float) -> None:
@@ -70,7 +74,9 @@ def test_a_row_is_read(line: bytes, labels: dict[str, str | None], value: float)
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97%',
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97 98.5',  # two values: no timestamp has a fraction
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97 98 1395066363000',
-        b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97 # {trace_id="a"} 1',
+        b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97 # trace_id="a" 1',  # not an exemplar
+        b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97 # {trace_id="a"}',
+        b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97# {trace_id="a"} 1',
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97 DCGM_FI_DEV_GPU_UTIL{gpu="1"} 98',
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 1_000',  # Python alone reads these six
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} +nan',

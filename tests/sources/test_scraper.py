@@ -207,7 +207,7 @@ async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serv
                     pass
     assert [(entry["event"], entry["log_level"]) for entry in logs] == [
         ("scrape failed", "warning"),
-        ("exporter recovered", "info"),
+        ("scrape recovered", "info"),
     ]
     assert (logs[0]["reason"], logs[0]["error"]) == ("http-status", "answered HTTP 500")
     assert {entry["target"] for entry in logs} == {url}

@@ -26,11 +26,16 @@ _NUMBER = (
     r"|[nN][aA][nN]"
 )
 _TIMESTAMP = r"[+-]?[0-9]{1,19}"
+# What OpenMetrics writes after the value of a counter or a bucket: an example of what it counts.
+_EXEMPLAR = (
+    rf"[ \t]++#{_BLANKS}\{{{_BLANKS}(?:{_LABEL})*\}}[ \t]++(?:{_NUMBER})"
+    r"(?:[ \t]++[0-9]{1,19}(?:\.[0-9]{1,9})?)?"
+)
 # What follows the family's name in a row. "\r" may end the line, as in prometheus_client.
 _ROW = re.compile(
     (
         rf"(?:{_BLANKS}\{{{_BLANKS}((?:{_LABEL})*)\}}{_BLANKS}|[ \t]++)"
-        rf"({_NUMBER})(?:[ \t]++{_TIMESTAMP})?{_BLANKS}\r?\n"
+        rf"({_NUMBER})(?:[ \t]++{_TIMESTAMP})?(?:{_EXEMPLAR})?{_BLANKS}\r?\n"
     ).encode()
 )
 # The same without blanks and escapes, as nearly all exporters write it: twice as fast to match.
@@ -63,7 +68,7 @@ def rows(page: bytes, family: str) -> list[Row]:
 
     The rest of the page is ignored. A row is dropped if its labels or value cannot be read exactly
     or if it is not UTF-8, and so is a last line without a line feed, as its value may be cut short.
-    A timestamp is allowed and ignored.
+    A timestamp is allowed and ignored, and so is an exemplar.
 
     Args:
         page: the body of an exporter's response.

@@ -1,4 +1,4 @@
-"""Fetches an exporter's page: the whole page, or an error with a readable message."""
+"""Fetches a metrics page: the whole page, or an error with a readable message."""
 
 import aiohttp
 from aiohttp import hdrs
@@ -25,10 +25,12 @@ class PageLimits(Struct, frozen=True):
     Attributes:
         bytes: how many bytes it may have.
         lines: how many lines it may have; they determine what a page costs.
+        section: the section of the configuration that sets them, for messages.
     """
 
     bytes: int = 8 * _MIB
     lines: int = 25_000
+    section: str = "exporters"
 
 
 def exporter_session() -> aiohttp.ClientSession:
@@ -129,7 +131,7 @@ async def _read(content: aiohttp.StreamReader, limits: PageLimits, room: PageRoo
         body += chunk
         if len(body) > limits.bytes:
             raise ScrapeError(
-                f"sent more than {limits.bytes} bytes (exporters.maxPageBytes)", "too-large"
+                f"sent more than {limits.bytes} bytes ({limits.section}.maxPageBytes)", "too-large"
             )
         if not room.grow(len(body)):
             raise ScrapeError(
@@ -138,7 +140,7 @@ async def _read(content: aiohttp.StreamReader, limits: PageLimits, room: PageRoo
             )
     if body.count(b"\n") > limits.lines:
         raise ScrapeError(
-            f"sent more than {limits.lines} lines (exporters.maxPageLines)", "too-large"
+            f"sent more than {limits.lines} lines ({limits.section}.maxPageLines)", "too-large"
         )
     if b"\0" in body:
         raise ScrapeError("sent bytes that are not text", "not-text")

@@ -95,7 +95,7 @@ class Scraper(Generic[P]):
         self._monitor = monitor
         self._clock = clock
         self._scrapes: dict[str, _Scrape[P]] = {}
-        self._outages = Outages(log, "scrape failed", "exporter recovered", key="target")
+        self._outages = Outages(log, "scrape failed", "scrape recovered", key="target")
         # Those that did not answer in time, and when they were last scraped.
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
 

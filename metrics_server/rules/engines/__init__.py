@@ -1,0 +1,1 @@
+"""What is known of inference engines and gateways: one file for each."""

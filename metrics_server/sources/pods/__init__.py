@@ -1,0 +1,1 @@
+"""Measures pods from their own metrics pages."""

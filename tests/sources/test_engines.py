@@ -1,0 +1,122 @@
+"""The golden table of engines: what each page gives, worked out by hand, comes out."""
+
+import random
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec import Struct, convert, structs
+
+from metrics_server.rules.engines.registry import ENGINES
+from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.rules.serving import SERVING
+from metrics_server.sources.pods.history import History
+from metrics_server.sources.pods.page import PodPage
+from metrics_server.sources.pods.series import NoValue
+
+DATA = Path(__file__).parents[1] / "data"
+PAGES = {path.stem: path.read_bytes() for path in (DATA / "engines").glob("*.prom")}
+RULES = {rule.name: rule for rule in SERVING}
+
+
+class Row(Struct, frozen=True, forbid_unknown_fields=True):
+    """A value, or words of the reason why there is none."""
+
+    why: str
+    value: float | None = None
+    none: str = ""
+
+
+class GoldenPage(Struct, frozen=True, forbid_unknown_fields=True):
+    """A page, and what it gives for each metric."""
+
+    page: str
+    values: dict[str, Row]
+
+
+TABLE = convert(yaml.safe_load((DATA / "golden-engines.yaml").read_text("utf-8")), list[GoldenPage])
+ROWS = [(page.page, metric, row) for page in TABLE for metric, row in page.values.items()]
+
+
+def check(body: bytes, metric: str, row: Row) -> None:
+    """A row of the table comes out."""
+    found = PodPage("http://10.0.0.1:8000/metrics", body, 0).value(RULES[metric], History())
+    if row.value is None:
+        assert isinstance(found, NoValue)
+        assert row.none in found.why
+    else:
+        assert found == pytest.approx(row.value, rel=1e-12)
+
+
+def test_the_table_has_every_page() -> None:
+    """And more than forty rows, each with its derivation."""
+    assert {page.page for page in TABLE} == PAGES.keys()
+    assert len(ROWS) > 40
+    assert all(bool(row.none) == (row.value is None) and row.why for _, _, row in ROWS)
+
+
+@pytest.mark.parametrize(("page", "metric", "row"), ROWS, ids=[f"{p}-{m}" for p, m, _ in ROWS])
+def test_golden(page: str, metric: str, row: Row) -> None:
+    """The value is that of the table."""
+    check(PAGES[page], metric, row)
+
+
+@given(st.sampled_from(ROWS), st.randoms(use_true_random=False))
+def test_the_order_of_the_rows_does_not_matter(
+    golden: tuple[str, str, Row], order: random.Random
+) -> None:
+    """The lines of a page in any order give the same."""
+    page, metric, row = golden
+    lines = PAGES[page].splitlines(keepends=True)
+    order.shuffle(lines)
+    check(b"".join(lines), metric, row)
+
+
+@given(st.data())
+def test_a_page_that_ends_early_gives_no_other_number(data: st.DataObject) -> None:
+    """Up to the end of a family's rows it has no value or fewer rows, never a misread one."""
+    page, metric, row = data.draw(st.sampled_from([one for one in ROWS if one[2].value]))
+    body = PAGES[page]
+    found = PodPage("u", body[: data.draw(st.integers(0, len(body)))], 0).value(
+        RULES[metric], History()
+    )
+    assert isinstance(found, NoValue) or found <= (row.value or 0) or "kv_cache" in metric
+
+
+@given(st.binary(max_size=400), st.sampled_from(sorted(PAGES)), st.integers(0, 4000))
+def test_any_bytes_are_a_value_or_a_reason(noise: bytes, page: str, at: int) -> None:
+    """Whatever is in a page, it costs its own rows only, and raises nothing."""
+    body = PAGES[page][:at] + noise + PAGES[page][at:]
+    for rule in SERVING:
+        found = PodPage("u", body, 0).value(rule, History())
+        assert isinstance(found, NoValue) or 0 <= found < float("inf")
+
+
+def test_readings_are_of_pods_pages() -> None:
+    """Every metric can be read from some engine, and every engine's metric is in the catalogue."""
+    for rule in SERVING:
+        assert rule.readings
+        assert rule.source == "pods"
+    assert {metric for engine in ENGINES for metric in engine.metrics} <= RULES.keys()
+
+
+RULE = MetricRule(
+    "m", "", "", (Reading("m", 0, 100, copies=("rank",)),), 100, source="pods", over_series="sum"
+)
+PAGE = b"""\
+m{model="a",rank="0"} 1
+m{model="a",rank="1"} 1
+m{model="b",rank="0"} 4
+m 10
+"""
+
+
+@pytest.mark.parametrize(
+    ("over", "value"), [("sum", 15.0), ("avg", 5.0), ("max", 10.0), ("min", 1.0)]
+)
+def test_the_rows_of_a_page_are_aggregated(over: str, value: float) -> None:
+    """Copies of a series count once."""
+    rule = convert({**structs.asdict(RULE), "over_series": over}, MetricRule, from_attributes=True)
+    assert PodPage("u", PAGE, 0).value(rule, History()) == value
