@@ -17,6 +17,7 @@ from kubernetes import config as kubernetes_config
 
 from metrics_server.api.types import GROUP, GROUP_VERSION, VERSION
 from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.serving import SERVING
 from metrics_server.simulator.kube.front_proxy import FrontProxy
 from tests.support.exporters import page
 from tests.support.harness import Cluster, cluster
@@ -81,7 +82,8 @@ async def test_api_resources(kubectl: Kubectl) -> None:
     ran = await kubectl("api-resources", "--api-group", GROUP, "--no-headers")
     assert (ran.status, ran.err) == (0, "")
     assert [row[:3] for row in sorted(ran.table)] == [
-        [rule.name, GROUP_VERSION, "true"] for rule in sorted(CATALOGUE, key=lambda rule: rule.name)
+        [name, GROUP_VERSION, "true"]
+        for name in sorted(rule.name for rule in (*CATALOGUE, *SERVING))
     ]
 
 

@@ -7,6 +7,7 @@ from aiohttp import hdrs
 from metrics_server.api.operations import COMMON, OPERATIONS
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.serving import SERVING
 from tests.support.app import METRIC, V2
 from tests.support.clients import Client
 
@@ -100,7 +101,7 @@ async def test_discovery_lists_every_metric(client: Client) -> None:
     """What is listed is what can be asked for; the list is never empty."""
     listed = (await client.ask(f"/apis/{GROUP_VERSION}")).json()["resources"]
     resources = msgspec.convert(listed, list[dict[str, object]])
-    assert [r["name"] for r in resources] == sorted(rule.name for rule in CATALOGUE)
+    assert [r["name"] for r in resources] == sorted(rule.name for rule in (*CATALOGUE, *SERVING))
     # With any other verb, controllers would start to call for each namespace.
     assert {str(r["verbs"]) for r in resources} == {"['get']"}
 

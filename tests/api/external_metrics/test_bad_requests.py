@@ -5,6 +5,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from metrics_server.api.types import GROUP_VERSION
 from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.serving import SERVING
 from tests.support.clients import Client
 from tests.support.external_metrics import METRIC, PATH, nothing_bad_in_the_log
 from tests.support.harness import Cluster
@@ -105,12 +106,18 @@ async def test_a_path_that_is_not_utf8(client: Client, namespace: str) -> None:
     "name", ["cpu", "gpu_utilization%00", "gpu utilization", "%F0%9F%98%80", "."]
 )
 async def test_an_unknown_metric(client: Client, name: str) -> None:
-    """It is 404, and the sentence names every mean that there is."""
+    """It is 404, and the sentence names the metrics, as far as there is room for them."""
     status = (await client.ask(f"{PATH}/{name.replace(' ', '%20')}")).error()
     assert (status.code, status.reason) == (404, "NotFound")
     assert status.message.startswith('there is no metric "')
-    known = status.message.partition("served here are: ")[2].partition(";")[0].split(", ")
-    assert known == sorted(rule.name for rule in CATALOGUE if rule.over_pods == "avg")
+    listed = status.message.partition("served here are: ")[2].partition(";")[0]
+    names, _, more = listed.partition(" and ")
+    known = names.split(", ")
+    every = sorted(
+        rule.name for rule in (*CATALOGUE, *SERVING) if not rule.name.endswith(("_sum", "_max"))
+    )
+    assert known == every[: len(known)]
+    assert more == f"{len(every) - len(known)} more"
     assert status.message.isprintable()
 
 
