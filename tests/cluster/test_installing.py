@@ -13,6 +13,7 @@ import pytest
 
 from metrics_server.kube.client import connect
 from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.serving import SERVING
 from tests.cluster.cluster import API_SERVICE, EXAMPLE_FILES, GROUP, METRIC, Cluster
 from tests.deployments.manifests import DEPLOYMENTS, FILES, NAMESPACE, SERVER
 from tests.support.waiting import eventually
@@ -125,7 +126,7 @@ async def test_kubectl_finds_the_metrics(cluster: Cluster) -> None:
     await cluster.install()
     await cluster.measures()
     listed = await cluster.kubectl("api-resources", f"--api-group={GROUP}", "-o=name")
-    assert set(listed.split()) == {f"{rule.name}.{GROUP}" for rule in CATALOGUE}
+    assert set(listed.split()) == {f"{rule.name}.{GROUP}" for rule in (*CATALOGUE, *SERVING)}
     for name in ("gpu_utilization", f"gpu_utilization.{GROUP}"):
         assert "exporters" in await cluster.kubectl("get", name, "-l=app=gpu-load")
 
