@@ -87,7 +87,7 @@ def _of_selector(
                 metric,
                 "SelectorOfPodsMetric",
                 f"has a selector of its own, {_shown(metric)}. The HPA already asks for the pods "
-                f"of {_named(hpa.target)} alone; those that this selector leaves out count as pods "
+                f"of {_named(hpa.target)} alone; any that this selector leaves out count as pods "
                 "without a measurement, which holds back scaling in both directions. Remove "
                 "pods.metric.selector",
             )

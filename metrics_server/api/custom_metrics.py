@@ -132,7 +132,7 @@ class CustomMetrics:
         question = Question(
             request.namespace,
             target.metric.lower(),
-            joined(pods, selector, metric_selector),
+            joined(pods, selector),
             target.form,
             target.name if target.resource == _PODS and target.name != ANY else "",
         )
@@ -170,8 +170,8 @@ class CustomMetrics:
         return await self._workloads.selector(kind, namespace, target.name)
 
 
-def _selectors(query: str, target: _Target) -> tuple[Selector, Selector]:
-    """The selectors in a query: of the pods, and of the metric."""
+def _selectors(query: str, target: _Target) -> tuple[Selector, LabelSelector | None]:
+    """What a query selects, by both parameters; and `metricLabelSelector` as answers repeat it."""
     parameters = parameters_of(query, f"{target.resource}/{target.metric}.{CUSTOM_GROUP}")
     if parameters.get("fieldSelector"):
         raise BadRequestError(
@@ -179,8 +179,9 @@ def _selectors(query: str, target: _Target) -> tuple[Selector, Selector]:
             f"pods/NAME/{printable(target.metric)}"
         )
     metric_selector = parse_selector(parameters.get("metricLabelSelector", ""))
-    label_selector_of(metric_selector)
-    return parse_selector(parameters.get("labelSelector", "")), metric_selector
+    selector = joined(parse_selector(parameters.get("labelSelector", "")), metric_selector)
+    asked = label_selector_of(metric_selector) if metric_selector.requirements else None
+    return selector, asked
 
 
 # HPAs repeat the same queries.
@@ -188,12 +189,9 @@ _known_selectors = lru_cache(maxsize=1024)(_selectors)
 
 
 def _values(
-    namespace: str, target: _Target, metric_selector: Selector, answer: Answer
+    namespace: str, target: _Target, metric_selector: LabelSelector | None, answer: Answer
 ) -> MetricValueList:
-    asked: LabelSelector | None = None
-    if metric_selector.requirements:
-        asked = label_selector_of(metric_selector)
-    metric = MetricIdentifier(target.metric, asked)
+    metric = MetricIdentifier(target.metric, metric_selector)
     window = answer.window or UNSET
     if target.form == "pods":
         return MetricValueList(

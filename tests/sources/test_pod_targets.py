@@ -54,6 +54,11 @@ def test_annotations_come_after_the_rule_and_before_the_ports() -> None:
         ),
         # A sidecar's and the engine's.
         (PodEndpoint(IP, ports=(("metrics", 1), ("metrics", 2))), Endpoint(), "is unknown"),
+        (
+            PodEndpoint(IP, ports=(("metrics", 1), ("metrics", 2), ("http", 3))),
+            Endpoint(),
+            "is unknown",
+        ),
         (PodEndpoint(IP, ports=(("a", 1),)), Endpoint(port="b"), "endpoint.port is b"),
         (
             PodEndpoint(IP, ports=(("a", 1), ("a", 2))),

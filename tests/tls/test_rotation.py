@@ -5,9 +5,6 @@ from datetime import datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from cryptography import x509
-from cryptography.x509.verification import PolicyBuilder, VerificationError
-from cryptography.x509.verification import Store as TrustStore
 from msgspec import Struct
 
 from metrics_server.errors import KubernetesError
@@ -15,9 +12,9 @@ from metrics_server.kube.client import KubernetesClient
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import API_SERVICES, CONFIG_MAPS, metadata
 from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS
+from tests.support.bundles import verifies
 from tests.support.certificates import (
     CONFIG_MAP,
-    NAME,
     NAMESPACE,
     Refusing,
     Replica,
@@ -72,17 +69,6 @@ CASES = {
     "nothing": Case((), (), ("/configmaps",), has_config_map=False),
     "overwritten": Case(BOTH, (CUSTOM_METRICS, CONFIG_MAP), overwritten=True, days=LATE),
 }
-
-
-def verifies(certificate: bytes, bundle: bytes, now: datetime) -> bool:
-    """Whether a client that trusts a bundle accepts a certificate for the Service's name."""
-    store = TrustStore(x509.load_pem_x509_certificates(bundle))
-    verifier = PolicyBuilder().store(store).time(now).build_server_verifier(x509.DNSName(NAME))
-    try:
-        verifier.verify(x509.load_pem_x509_certificate(certificate), [])
-    except VerificationError:
-        return False
-    return True
 
 
 class Readers:

@@ -118,6 +118,20 @@ async def test_an_engine_that_fails() -> None:
         assert "the page of pod b has none of the families" in message
 
 
+async def test_a_page_that_is_too_long_or_elsewhere() -> None:
+    """The message names the setting, and a redirect is not followed."""
+    limited = {"podPages": {"networks": ["127.0.0.0/8"], "maxPageBytes": 1024}}
+    async with engines({"a": "vllm-v1-dp2"}, limited) as (made, served):
+        error = (await made.client.metric("default", "llm_requests_waiting")).error()
+        assert "sent more than 1024 bytes (podPages.maxPageBytes)" in error.message
+        served["a"].status = 302
+        answer = await eventually(
+            lambda: made.client.metric("default", "llm_requests_waiting"),
+            lambda one: "podPages" not in one.text,
+        )
+        assert "answered HTTP 302" in answer.error().message
+
+
 async def test_a_rule_of_the_users_own() -> None:
     """With its own endpoint, labels and aggregation."""
     rule = {
