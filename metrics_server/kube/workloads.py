@@ -122,7 +122,7 @@ class Workloads:
             if error.code == HTTPStatus.NOT_FOUND:
                 raise NoObjectError(f"there is no {described}") from None
             rights = (
-                "; deployments/components/with-custom-metrics has the right to"
+                "; apply deployments/components/with-custom-metrics, which grants it"
                 if error.code == HTTPStatus.FORBIDDEN
                 else ""
             )

@@ -144,4 +144,4 @@ async def test_an_object_that_may_not_be_read(simulated: Cluster) -> None:
     simulated.api.faults.forbid("/deployments/")
     status = (await ask(simulated.client, "default/deployments.apps/web/gpu_utilization")).error()
     assert status.reason == "ServiceUnavailable"
-    assert "deployments/components/with-custom-metrics has the right to" in status.message
+    assert "apply deployments/components/with-custom-metrics, which grants it" in status.message
