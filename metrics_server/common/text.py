@@ -1,6 +1,10 @@
 """Text of unknown origin, made safe for messages and log lines."""
 
+from collections.abc import Sequence
+
 _MOST = 200
+# How many names a sentence lists before it counts the rest.
+_LISTED = 3
 
 
 def printable(text: str, most: int = _MOST) -> str:
@@ -18,6 +22,12 @@ def printable(text: str, most: int = _MOST) -> str:
     if not shown.isprintable():
         shown = "".join(map(_escaped, shown))
     return shown if len(shown) <= most else f"{shown[: most - 1]}…"
+
+
+def listed(names: Sequence[str], separator: str = ", ") -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - _LISTED
+    return separator.join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
 def _escaped(character: str) -> str:

@@ -11,6 +11,7 @@ from metrics_server.measuring.samples import (
     Answer,
     Collection,
     Form,
+    Gap,
     Measurement,
     PodSample,
     PodValue,
@@ -37,8 +38,6 @@ _AGGREGATIONS: dict[Aggregation, Callable[[Sequence[float]], float]] = {
     "sum": sum,
     "p95": _p95,
 }
-# How many names a sentence lists before it counts the rest.
-_NAMES_TOLD = 3
 
 
 def aggregate(
@@ -144,50 +143,20 @@ def pod_value(rule: MetricRule, sample: PodSample) -> float:
 
 def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingError:
     """Which pods have no measurement and why, for `kubectl describe hpa`."""
-    gaps: list[str] = []
-    # The reason names the gap to fix first; another may be behind it.
-    label = "no-sample"
-    if collection.pods_without_sample:
-        gaps.append(
-            f"the exporters answered but gave no value for {_some(collection.pods_without_sample)}"
-        )
-        gaps.extend(collection.hints)
-    if collection.failures:
-        label = "exporters-failed"
-        gaps.append(
-            _some([f"exporter {one.target} {one.message}" for one in collection.failures], "; ")
-        )
-    if collection.nodes_without_exporter:
-        label = "no-exporter"
-        told = f"no exporter is ready on {_some(collection.nodes_without_exporter)}"
-        hint = collection.no_exporter_hint
-        gaps.append(
-            f"{told} ({hint})"
-            if hint
-            else f"{told} (is one Running there, and its Service listed under exporters.services?)"
-        )
-    if collection.gaps:
-        label = collection.gaps[0].reason
-        gaps.extend(one.text for one in collection.gaps)
     covered, selected = len(collection.samples), collection.selected - collection.drained
     needed = "" if not covered else f" (fallback.minCoverage requires {min_coverage:.0%})"
     return MeasurementMissingError(
-        _within(f"{covered} of {selected} pods have a measurement{needed}: ", gaps), label
+        _within(f"{covered} of {selected} pods have a measurement{needed}: ", collection.gaps),
+        collection.gaps[0].reason if collection.gaps else "no-sample",
     )
 
 
-def _within(start: str, gaps: Sequence[str]) -> str:
+def _within(start: str, gaps: Sequence[Gap]) -> str:
     """The sentence with as many gaps as the HPA's event has room for, and at least one."""
     message = start
     for number, gap in enumerate(gaps):
-        more = f"; {gap}" if number else printable(gap, MAX_MESSAGE - len(start))
+        more = f"; {gap.text}" if number else printable(gap.text, MAX_MESSAGE - len(start))
         if len(message) + len(more) > MAX_MESSAGE:
             break
         message += more
     return message
-
-
-def _some(names: Sequence[str], separator: str = ", ") -> str:
-    told = separator.join(names[:_NAMES_TOLD])
-    more = len(names) - _NAMES_TOLD
-    return told if more <= 0 else f"{told} and {more} more"

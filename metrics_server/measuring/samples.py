@@ -63,18 +63,6 @@ class PodSample(Struct, frozen=True, gc=False):
     shared: bool = False
 
 
-class TargetFailure(Struct, frozen=True, gc=False):
-    """An exporter that gave no usable page.
-
-    Attributes:
-        target: its URL.
-        message: how it failed, as a phrase that follows the URL in a sentence.
-    """
-
-    target: str
-    message: str
-
-
 class Gap(Struct, frozen=True):
     """Why some of the pods have no sample.
 
@@ -95,23 +83,12 @@ class Collection(Struct, frozen=True):
         samples: one for each pod that is covered.
         drained: how many other pods are terminating and no longer hold a GPU according to all
             exporters of their nodes: their work is known to be 0.
-        nodes_without_exporter: nodes of uncovered pods on which no exporter is known.
-        no_exporter_hint: a possible cause, as a clause for a person.
-        failures: exporters on the nodes of uncovered pods that gave no usable page.
-        pods_without_sample: uncovered pods whose exporters all answered, but without a value.
-        hints: possible causes found on the exporters' pages, each a clause for a person.
-        gaps: other causes why pods have no sample, in order of weight: the first is the one to fix
-            first.
+        gaps: why the other pods have no sample, the cause to fix first at the front.
         fresh_until: until when the source would report the same, by `time.monotonic`.
     """
 
     selected: int
     samples: tuple[PodSample, ...]
-    nodes_without_exporter: tuple[str, ...] = ()
-    no_exporter_hint: str = ""
-    failures: tuple[TargetFailure, ...] = ()
-    pods_without_sample: tuple[str, ...] = ()
-    hints: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = ()
     fresh_until: float = 0
     drained: int = 0

@@ -56,11 +56,7 @@ class Cluster(Struct, frozen=True):
         await asyncio.sleep(0)
         found = [(pod.name, self.gpus.get((pod.namespace, pod.name), ())) for pod in pods]
         samples = tuple(PodSample(name, gpus, NOW) for name, gpus in found if gpus)
-        return Collection(
-            selected=len(pods),
-            samples=samples,
-            pods_without_sample=tuple(name for name, gpus in found if not gpus),
-        )
+        return Collection(selected=len(pods), samples=samples)
 
 
 async def ask(

@@ -20,7 +20,7 @@ from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, FallbackKind, Simulated
 from metrics_server.measuring.provider import MetricsProvider
-from metrics_server.measuring.samples import Answer, Collection, PodSample, Question, TargetFailure
+from metrics_server.measuring.samples import Answer, Collection, Gap, PodSample, Question
 from metrics_server.measuring.selection import Measure
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
@@ -63,7 +63,7 @@ class Cluster:
                 for pod in pods
                 if pod.name in self.utilization
             ),
-            failures=(TargetFailure("http://10.0.0.1:9400/metrics", "answered HTTP 500"),),
+            gaps=(Gap("exporters-failed", "exporter http://10.0.0.1:9400 answered HTTP 500"),),
         )
 
 
@@ -233,7 +233,7 @@ async def test_a_missing_measurement_falls_back(
             "selector": "app=a",
             "reason": "exporters-failed",
             "error": "0 of 1 pods have a measurement: "
-            "exporter http://10.0.0.1:9400/metrics answered HTTP 500",
+            "exporter http://10.0.0.1:9400 answered HTTP 500",
         }
     ]
     counted = registry.get_sample_value(

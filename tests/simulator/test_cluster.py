@@ -236,7 +236,7 @@ async def test_a_fault_comes_and_goes(api: KubernetesAPI, cluster: Cluster) -> N
     await cluster.set_fault(Fault("down"))
     broken = await measure(cluster, told_pods(api))
     assert not broken.samples
-    assert {failure.target for failure in broken.failures} == set(before)
+    assert [gap.reason for gap in broken.gaps] == ["exporters-failed"]
     await cluster.set_fault(None)
     assert list(cluster.exporter_urls) == before
     assert len((await measure(cluster, told_pods(api))).samples) == 2
@@ -249,7 +249,8 @@ async def test_a_fault_of_one_exporter(api: KubernetesAPI, cluster: Cluster) -> 
     await cluster.set_fault(Fault("down"), exporters=1)
     broken = await measure(cluster, told_pods(api))
     assert len(broken.samples) == 2
-    assert [failure.target for failure in broken.failures] == [first]
+    assert [gap.reason for gap in broken.gaps] == ["exporters-failed"]
+    assert broken.gaps[0].text.startswith(f"exporter {first} ")
     await cluster.set_fault(None)
     assert len((await measure(cluster, told_pods(api))).samples) == 4
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from metrics_server.errors import MAX_MESSAGE, MeasurementMissingError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.aggregation import aggregate
-from metrics_server.measuring.samples import Collection, TargetFailure
+from metrics_server.measuring.samples import Collection, Gap
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.sources.exporters.hints import hints
 from metrics_server.sources.exporters.page import Page
@@ -110,9 +110,7 @@ def test_a_message_fits_into_an_event(clauses: list[str], failures: list[str]) -
     collection = Collection(
         9,
         (),
-        failures=tuple(TargetFailure("http://e", one) for one in failures),
-        pods_without_sample=("pod a",),
-        hints=tuple(clauses),
+        gaps=tuple(Gap("no-sample", one) for one in (*failures, *clauses)),
     )
     with pytest.raises(MeasurementMissingError) as raised:
         aggregate(RULE, collection, 0.5)

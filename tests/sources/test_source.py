@@ -11,19 +11,12 @@ from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import StaticTargets
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
-from tests.support.collecting import RULE, Collect, Nodes, Serve, pod, row, values
+from tests.support.collecting import RULE, Collect, Nodes, Serve, causes, pod, row, values
 
 
 def assert_complete(collection: Collection) -> None:
     """Every pod is covered, so no gaps are reported."""
-    assert len(collection.samples) == collection.selected
-    gaps = (
-        collection.nodes_without_exporter,
-        collection.failures,
-        collection.pods_without_sample,
-        collection.hints,
-    )
-    assert gaps == ((), (), (), ())
+    assert (len(collection.samples), collection.gaps) == (collection.selected, ())
 
 
 async def test_only_the_nodes_of_the_pods_are_scraped(
@@ -60,7 +53,8 @@ async def test_a_pod_of_the_same_name_elsewhere_is_another(serve: Serve, collect
     """A sample counts for the namespace that it names."""
     url = await serve(row("p", 50))
     found = await collect(Nodes({"n1": (url,)}), [pod("p", namespace="other")])
-    assert (found.samples, found.pods_without_sample) == ((), ("pod p",))
+    assert found.samples == ()
+    assert causes(found)["no-sample"][0] == "the exporters answered but gave no value for pod p"
 
 
 async def test_two_exporters_on_one_node(serve: Serve, collect: Collect) -> None:
@@ -105,7 +99,7 @@ async def test_a_static_list(serve: Serve, collect: Collect) -> None:
     urls = [await serve(row("p1", 10)), await serve(row("p2", 30))]
     found = await collect(StaticTargets(urls), [pod("p1", "n1"), pod("p2", "n2"), pod("p3", "n3")])
     assert values(found) == [(10,), (30,)]
-    assert found.pods_without_sample == ("pod p3",)
+    assert causes(found)["no-sample"][0] == "the exporters answered but gave no value for pod p3"
 
 
 async def test_no_pods(collect: Collect) -> None:
@@ -121,11 +115,12 @@ async def test_a_node_without_exporter(serve: Serve, collect: Collect) -> None:
     pods = [pod("p1", "n1"), pod("p2", "n2"), pod("p3", "n2"), pod("p4", "n4")]
     found = await collect(Nodes({"n1": (url,)}), pods)
     assert (found.selected, values(found)) == (4, [(10,)])
-    assert found.nodes_without_exporter == ("node n2", "node n4")
-    assert (found.failures, found.pods_without_sample, found.hints) == ((), (), ())
+    (gap,) = found.gaps
+    assert gap.reason == "no-exporter"
+    assert gap.text.startswith("no exporter is ready on node n2, node n4 (is one Running there,")
 
 
 async def test_a_static_list_without_nodes(collect: Collect) -> None:
     """A pod whose node is not known is reported as such."""
     found = await collect(Nodes({}), [pod("p", "")])
-    assert found.nodes_without_exporter == ("any node",)
+    assert found.gaps[0].text.startswith("no exporter is ready on any node (")

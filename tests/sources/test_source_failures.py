@@ -6,13 +6,21 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from metrics_server.measuring.samples import TargetFailure
+from metrics_server.measuring.samples import Collection
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
-from tests.support.collecting import RULE, Collect, Nodes, Serve, pod, row, values
+from tests.support.collecting import RULE, Collect, Nodes, Serve, causes, pod, row, values
+
+
+def hint_for(collection: Collection, pod_name: str) -> str:
+    """The only cause, besides that the exporters answered without a value for this pod."""
+    ((reason, (answered, hint)),) = causes(collection).items()
+    assert reason == "no-sample"
+    assert answered == f"the exporters answered but gave no value for pod {pod_name}"
+    return hint
 
 
 async def test_a_failed_exporter(serve: Serve, collect: Collect) -> None:
@@ -22,19 +30,16 @@ async def test_a_failed_exporter(serve: Serve, collect: Collect) -> None:
     bad = {"n1": (good,), "n2": (not_found,)}
     found = await collect(Nodes(bad), [pod("p1"), pod("p2", "n2"), pod("p3", "n2")])
     assert values(found) == [(10,)]
-    assert found.failures == (
-        TargetFailure(not_found, "cut its page short: the last line has no line feed"),
-    )
-    assert (found.nodes_without_exporter, found.pods_without_sample, found.hints) == ((), (), ())
+    cut = f"exporter {not_found} cut its page short: the last line has no line feed"
+    assert causes(found) == {"exporters-failed": [cut]}
 
 
 async def test_a_pod_without_a_sample(serve: Serve, collect: Collect, pages: Path) -> None:
     """A page that names other pods and not this one is said to."""
     url = await serve((pages / "dcgm-3.x-8gpu-multi-pod.prom").read_bytes())
     found = await collect(Nodes({"n1": (url,)}), [pod("newcomer")])
-    assert (found.samples, found.pods_without_sample) == ((), ("pod newcomer",))
-    assert (found.failures, found.nodes_without_exporter) == ((), ())
-    (hint,) = found.hints
+    assert found.samples == ()
+    hint = hint_for(found, "newcomer")
     assert hint.startswith("the page names other pods, but not pod newcomer, and no pod for 1 of")
 
 
@@ -58,8 +63,8 @@ async def test_hints(serve: Serve, collect: Collect, pages: Path, page: str, hin
     """Why a page has no value for a pod is reported as one clause."""
     url = await serve((pages / page).read_bytes())
     found = await collect(Nodes({"n1": (url,)}), [pod("p")])
-    assert (found.samples, found.pods_without_sample) == ((), ("pod p",))
-    assert found.hints == (hint,)
+    assert found.samples == ()
+    assert hint_for(found, "p") == hint
 
 
 async def test_sentinels_are_rejected(serve: Serve, monitor: Monitor, pages: Path) -> None:
@@ -70,18 +75,17 @@ async def test_sentinels_are_rejected(serve: Serve, monitor: Monitor, pages: Pat
     async with Scraper(Page, timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
         source = ExporterSource(Nodes({"n1": (url,)}), scraper)
         found = await source.collect(rule, [pod(name, gpus=4)])
-    assert (found.samples, found.pods_without_sample) == ((), (f"pod {name}",))
-    assert [re.sub("[0-9]+", "N", hint) for hint in found.hints] == [
-        "values rejected as out of range: N"
-    ]
+    assert found.samples == ()
+    hint = hint_for(found, name)
+    assert re.sub("[0-9]+", "N", hint) == "values rejected as out of range: N"
 
 
 async def test_conflicting_values_are_rejected(serve: Serve, collect: Collect) -> None:
     """A GPU with two values is missing, rather than one of them or their mean."""
     url = await serve(row("p", 61) + row("p", 58) + row("q", 7, "GPU-2"))
     found = await collect(Nodes({"n1": (url,)}), [pod("p"), pod("q")])
-    assert (values(found), found.pods_without_sample) == ([(7,)], ("pod p",))
-    assert found.hints == ("GPUs rejected for having two different values: 1",)
+    assert values(found) == [(7,)]
+    assert hint_for(found, "p") == "GPUs rejected for having two different values: 1"
 
 
 async def test_hints_are_of_the_pages_of_uncovered_pods(serve: Serve, collect: Collect) -> None:
@@ -89,8 +93,7 @@ async def test_hints_are_of_the_pages_of_uncovered_pods(serve: Serve, collect: C
     odd = await serve(row("p1", 10) + row("x", 999, "GPU-9"))
     plain = await serve(row("y", 10))
     found = await collect(Nodes({"n1": (odd,), "n2": (plain,)}), [pod("p1"), pod("p2", "n2")])
-    assert found.pods_without_sample == ("pod p2",)
-    assert [hint.partition(",")[0] for hint in found.hints] == ["the page names other pods"]
+    assert hint_for(found, "p2").startswith("the page names other pods,")
 
 
 @pytest.mark.parametrize(("ratio", "percent"), [(1.0, 100), (1.004, 100), (0.995, 99.5), (0.0, 0)])
@@ -120,7 +123,7 @@ async def test_the_rule_says_what_is_read(serve: Serve, monitor: Monitor) -> Non
         source = ExporterSource(Nodes({"n1": (url,)}), scraper)
         found = await source.collect(rule, [pod("p"), pod("q"), pod("r")])
     assert values(found) == [(3072,), (51200,)]
-    assert found.pods_without_sample == ("pod r",)
+    assert found.gaps[0].text == "the exporters answered but gave no value for pod r"
 
 
 async def test_a_claim_may_be_for_a_gpu_that_the_family_leaves_out(

@@ -48,6 +48,14 @@ class Nodes:
         return {node: self._urls.get(node, ()) for node in asked}
 
 
+def causes(collection: Collection) -> dict[str, list[str]]:
+    """Why pods have no sample: the texts of each reason, in order."""
+    found: dict[str, list[str]] = {}
+    for gap in collection.gaps:
+        found.setdefault(gap.reason, []).append(gap.text)
+    return found
+
+
 def values(collection: Collection) -> list[tuple[float, ...]]:
     """The values of the GPUs of each pod that is covered."""
     return [sample.gpus for sample in collection.samples]

@@ -21,7 +21,7 @@ from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, FallbackKind, Simulated
 from metrics_server.measuring.provider import MetricsProvider
-from metrics_server.measuring.samples import Answer, Collection, PodSample, Question, TargetFailure
+from metrics_server.measuring.samples import Answer, Collection, Gap, PodSample, Question
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.model import MetricRule, Rules
 from metrics_server.simulator.autoscaling.decision import decide
@@ -213,8 +213,8 @@ class Simulation:
         """What the exporters report of these pods now."""
         assert rule is self._rule
         if self.exporters_fail:
-            failure = TargetFailure("http://10.0.0.1:9400/metrics", "sent an empty page")
-            return Collection(len(pods), (), failures=(failure,), fresh_until=self.now)
+            gap = Gap("exporters-failed", "exporter http://10.0.0.1:9400 sent an empty page")
+            return Collection(len(pods), (), gaps=(gap,), fresh_until=self.now)
         at_work = {
             one.name: one
             for one in self._replicas

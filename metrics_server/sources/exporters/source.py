@@ -1,13 +1,12 @@
 """Measures pods from the pages of the exporters on their nodes."""
 
-from collections.abc import Callable, Iterable, KeysView, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
 from functools import cache
 
-from msgspec import structs
-
+from metrics_server.common.text import listed
 from metrics_server.errors import ScrapeError
 from metrics_server.kube.pods import Pod
-from metrics_server.measuring.samples import Collection, PodSample, TargetFailure
+from metrics_server.measuring.samples import Collection, Gap, PodSample
 from metrics_server.rules.model import MetricRule
 from metrics_server.sources.exporters.dialects import PodName
 from metrics_server.sources.exporters.hints import hints
@@ -20,6 +19,8 @@ from metrics_server.sources.pages.scraper import Scraper
 # A value up to this factor above the rule's maximum counts as the maximum, as a profiling ratio can
 # be a little above 1. A higher value is rejected.
 _TOLERANCE = 1.01
+# Where nothing better is known.
+_WHY_NONE = "is one Running there, and its Service listed under exporters.services?"
 
 
 class ExporterSource:
@@ -73,15 +74,51 @@ class ExporterSource:
                 uncovered.append(pod)
             else:
                 drained += 1
-        measured = Collection(
-            len(pods), tuple(samples), fresh_until=scrapes.fresh_until, drained=drained
+        return Collection(
+            selected=len(pods),
+            samples=tuple(samples),
+            gaps=tuple(self._gaps(rule, uncovered, targets, pages)),
+            fresh_until=scrapes.fresh_until,
+            drained=drained,
         )
-        if not uncovered:
-            return measured
-        measured = _with_gaps(measured, rule, uncovered, targets, pages)
-        if measured.nodes_without_exporter:
-            measured = structs.replace(measured, no_exporter_hint=self._why_none())
-        return measured
+
+    def _gaps(
+        self,
+        rule: MetricRule,
+        uncovered: Sequence[Pod],
+        targets: Mapping[str, Sequence[str]],
+        pages: Mapping[str, Page | ScrapeError],
+    ) -> Iterator[Gap]:
+        """Return why pods are not covered, the cause to fix first at the front."""
+        nodes: dict[str, None] = {}
+        failures: dict[str, str] = {}
+        answered: dict[str, Page] = {}
+        without_sample: list[Pod] = []
+        for pod in uncovered:
+            urls = targets[pod.node]
+            if not urls:
+                nodes[f"node {pod.node}" if pod.node else "any node"] = None
+                continue
+            failed = False
+            for url in urls:
+                page = pages[url]
+                if isinstance(page, ScrapeError):
+                    failures[url] = f"{url} {page}"
+                    failed = True
+                else:
+                    answered[url] = page
+            if not failed:
+                without_sample.append(pod)
+        if nodes:
+            why = self._why_none() or _WHY_NONE
+            yield Gap("no-exporter", f"no exporter is ready on {listed(tuple(nodes))} ({why})")
+        if failures:
+            yield Gap("exporters-failed", f"exporter {listed(tuple(failures.values()), '; ')}")
+        if without_sample:
+            names = listed([pod.name for pod in without_sample])
+            yield Gap("no-sample", f"the exporters answered but gave no value for pod {names}")
+            for hint in hints(rule, without_sample, answered.values()):
+                yield Gap("no-sample", hint)
 
 
 def _sample(
@@ -188,39 +225,3 @@ def _called(node: str) -> tuple[str, ...]:
     first = node.partition(".")[0]
     # A name that begins with a digit may be an address, whose first part is not a name.
     return (node,) if first == node or node[:1].isdigit() else (node, first)
-
-
-def _with_gaps(
-    measured: Collection,
-    rule: MetricRule,
-    uncovered: Sequence[Pod],
-    targets: Mapping[str, Sequence[str]],
-    pages: Mapping[str, Page | ScrapeError],
-) -> Collection:
-    """Return the collection with what is known of the pods that it does not cover."""
-    nodes: dict[str, None] = {}
-    failures: dict[str, TargetFailure] = {}
-    answered: dict[str, Page] = {}
-    without_sample: list[Pod] = []
-    for pod in uncovered:
-        urls = targets[pod.node]
-        if not urls:
-            nodes[f"node {pod.node}" if pod.node else "any node"] = None
-            continue
-        failed = False
-        for url in urls:
-            page = pages[url]
-            if isinstance(page, ScrapeError):
-                failures[url] = TargetFailure(url, str(page))
-                failed = True
-            else:
-                answered[url] = page
-        if not failed:
-            without_sample.append(pod)
-    return structs.replace(
-        measured,
-        nodes_without_exporter=tuple(nodes),
-        failures=tuple(failures.values()),
-        pods_without_sample=tuple(f"pod {pod.name}" for pod in without_sample),
-        hints=(tuple(hints(rule, without_sample, answered.values())) if without_sample else ()),
-    )

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from metrics_server.common.text import listed
 from metrics_server.errors import ScrapeError
 from metrics_server.kube.pod_endpoints import PodEndpoint
 from metrics_server.kube.pods import Pod
@@ -16,8 +17,6 @@ from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.series import NoValue
 from metrics_server.sources.pods.targets import NoTargetError
 
-# How many pods a sentence names before it counts the rest.
-_NAMED = 3
 # How long values are computed at once before other tasks get their turn.
 _TURN_SECONDS = 0.005
 
@@ -102,12 +101,10 @@ def _gaps(
 ) -> tuple[Gap, ...]:
     """Return why pods have no sample, each cause with the pods that it applies to."""
     return (
-        *(Gap("no-page", f"{_named(pods)} {why}") for why, pods in lost.items()),
-        *(Gap("pages-failed", f"{_named(pods)}: {why}") for why, pods in failed.items()),
-        *(Gap("no-sample", f"the page of {_named(pods)} {why}") for why, pods in without.items()),
+        *(Gap("no-page", f"pod {listed(pods)} {why}") for why, pods in lost.items()),
+        *(Gap("pages-failed", f"pod {listed(pods)}: {why}") for why, pods in failed.items()),
+        *(
+            Gap("no-sample", f"the page of pod {listed(pods)} {why}")
+            for why, pods in without.items()
+        ),
     )
-
-
-def _named(pods: Sequence[str]) -> str:
-    more = len(pods) - _NAMED
-    return f"pod {', '.join(pods[:_NAMED])}" + (f" and {more} more" if more > 0 else "")
