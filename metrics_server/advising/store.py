@@ -42,6 +42,10 @@ class AutoscalerStore:
         """Iterate over the namespaces and names of all HPAs."""
         return iter(self._items)
 
+    def in_namespace(self, namespace: str) -> list[Autoscaler]:
+        """Return the HPAs of a namespace."""
+        return [item for item in self._items.values() if item.namespace == namespace]
+
     def replace(self, items: Iterable[Autoscaler]) -> None:
         """Replace all HPAs."""
         before, self._items, self._bytes = self._items, {}, 0

@@ -16,6 +16,7 @@ from msgspec import Struct
 
 from metrics_server.advising.checks import check
 from metrics_server.advising.findings import Finding, Reason, Setup
+from metrics_server.advising.regarding import regarding
 from metrics_server.advising.store import AutoscalerStore, Key
 from metrics_server.errors import RequestError
 from metrics_server.kube.autoscalers import Autoscaler
@@ -107,6 +108,10 @@ class Watcher:
         self._stores.append(store)
         return store
 
+    def in_namespace(self, namespace: str) -> list[Autoscaler]:
+        """Return the HPAs of a namespace that ask for our metrics."""
+        return [hpa for store in self._stores for hpa in store.in_namespace(namespace)]
+
     def counts(self) -> Mapping[str, int]:
         """Return how many findings there are now, by reason."""
         found = Counter(
@@ -156,7 +161,7 @@ class Watcher:
             self._seen[key] = seen
         for (_, reason, message), one in seen.items():
             if not one.emitted and self._lasts(one):
-                one.emitted = await self._events.warn(_regarding(hpa), reason, message)
+                one.emitted = await self._events.warn(regarding(hpa), reason, message)
                 await asyncio.sleep(_EVENT_SECONDS)
 
     async def _check(self, hpa: Autoscaler, pods: Sequence[Pod]) -> Sequence[Finding]:
@@ -171,13 +176,3 @@ class Watcher:
     def _change(self, key: Key) -> None:
         self._changed[key] = None
         self._wake.set()
-
-
-def _regarding(hpa: Autoscaler) -> Regarding:
-    return Regarding(
-        api_version="autoscaling/v2",
-        kind="HorizontalPodAutoscaler",
-        name=hpa.name,
-        namespace=hpa.namespace,
-        uid=hpa.uid,
-    )

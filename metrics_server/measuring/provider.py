@@ -11,7 +11,8 @@ The questions come from `api`: of an External metric, a Pods metric or an Object
    to pods (`pod_mapper`). `sources.pods` scrapes the pods themselves.
 4. `aggregation` turns the samples into one number, and into one for each pod if the question
    asks for them; `windows` averages over time, for rules with a window.
-5. If too few pods have a sample, `fallback` decides. For single pods, one sample is enough.
+5. If too few pods have a sample, `fallback` decides, and `incidents` keeps track of how long that
+   lasts. For single pods, one sample is enough.
 """
 
 import time
@@ -19,7 +20,6 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-import structlog
 from msgspec import Struct, structs
 
 from metrics_server.common.weight import BytesLRU, weight
@@ -27,6 +27,7 @@ from metrics_server.errors import MeasurementMissingError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.aggregation import aggregate, answer_of
 from metrics_server.measuring.fallback import FallbackChain
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.samples import Answer, Measurement, MetricSource, Question
 from metrics_server.measuring.selection import Measure, Selection, select
 from metrics_server.measuring.windows import Windows
@@ -39,8 +40,6 @@ _MAX_QUESTION_BYTES = 16 * 1024
 _POINTER_BYTES = 8
 # Of a pod's value in an answer, with its numbers; the name is the pod's own.
 _VALUE_BYTES = 128
-
-log = structlog.stdlib.get_logger(__name__)
 
 
 class Pods(Protocol):
@@ -72,6 +71,7 @@ class MetricsProvider:
         min_coverage: the share of the selected pods that must have a sample, from 0 to 1.
         windows: averages the answers of rules that have a window.
         fallback: replaces a missing measurement.
+        incidents: keeps track of questions without a measurement.
         monitor: counts answers, by how they came about.
         clock: seconds, on a monotonic clock.
     """
@@ -86,6 +86,7 @@ class MetricsProvider:
         min_coverage: float,
         windows: Windows,
         fallback: FallbackChain,
+        incidents: Incidents,
         monitor: Monitor,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -96,6 +97,7 @@ class MetricsProvider:
         self._min_coverage = min_coverage
         self._windows = windows
         self._fallback = fallback
+        self._incidents = incidents
         self._monitor = monitor
         self._clock = clock
         self._known: BytesLRU[Question, _Known] = BytesLRU(_MAX_KNOWN_BYTES)
@@ -143,6 +145,7 @@ class MetricsProvider:
             if rule.window and not rule.is_over_time:
                 measured = self._windows.mean(question, rule, measured, again)
             answer = answer_of(rule, measured, question.form)
+            self._incidents.measured(question, selection.pods, answer.source)
             if not answer.pods:
                 self._fallback.remember(question, answer, selection)
             known = _Known(answer, pods, measured.fresh_until)
@@ -194,15 +197,7 @@ class MetricsProvider:
             self._monitor.fell_back(answered)
             return answer
         finally:
-            log.warning(
-                "Failed to get real metrics",
-                answered=answered,
-                metric=rule.name,
-                namespace=question.namespace,
-                selector=str(question.selector),
-                reason=missing.reason,
-                error=str(missing),
-            )
+            self._incidents.missing(question, selection.pods, answered, missing)
 
 
 def _for_form(rule: MetricRule, question: Question) -> MetricRule:

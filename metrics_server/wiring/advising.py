@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Coroutine, Mapping
 
 from msgspec import Struct
 
+from metrics_server.advising.fallbacks import FallbackEvents
 from metrics_server.advising.findings import Setup
 from metrics_server.advising.names import MetricNames
 from metrics_server.advising.watcher import Pods, Watcher
@@ -13,6 +14,7 @@ from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.events import Events
 from metrics_server.kube.reflector import Reflector
 from metrics_server.measuring.fallback import Simulated
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.rules.model import Rules
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.wiring.metrics import Watch
@@ -25,11 +27,11 @@ class Advising(Struct, frozen=True):
 
     Attributes:
         watches: what keeps the HPAs in sync with the cluster.
-        run: checks them.
+        runs: what checks them and emits events, by name.
     """
 
     watches: Mapping[str, Reflector[Autoscaler]]
-    run: Callable[[], Coroutine[object, object, None]]
+    runs: Mapping[str, Callable[[], Coroutine[object, object, None]]]
 
 
 def advising(
@@ -39,6 +41,7 @@ def advising(
     *,
     pods: Pods,
     pod_watches: Collection[Watch],
+    incidents: Incidents,
     monitor: Monitor,
 ) -> Advising:
     """Return what warns about HPAs.
@@ -49,6 +52,7 @@ def advising(
         rules: the metrics that are served.
         pods: the pods of the cluster.
         pod_watches: what keeps them in sync.
+        incidents: of the questions that HPAs ask.
         monitor: reports how many findings there are.
     """
     names = MetricNames(rules)
@@ -65,7 +69,10 @@ def advising(
         last_known_max_age=fallback.last_known_max_age,
         simulated=Simulated(fallback.simulated.base, fallback.simulated.spread),
     )
-    watcher = Watcher(setup, pods, Events(client))
+    events = Events(client)
+    watcher = Watcher(setup, pods, events)
+    fallbacks = FallbackEvents(watcher.in_namespace, events)
+    incidents.follow(fallbacks.turn)
     monitor.follow_hpa_findings(watcher.counts)
     decode = autoscaler_decoder(names.may_be_meant)
 
@@ -73,14 +80,20 @@ def advising(
         # In pages, as a large cluster may have thousands.
         return Reflector(client, path, decode, watcher.store(), first_version="")
 
-    async def run() -> None:
+    async def check() -> None:
         for one in pod_watches:
             await one.synced.wait()
         await watcher.run()
+
+    async def report() -> None:
+        # Until the HPAs are known, incidents wait.
+        for one in watches.values():
+            await one.synced.wait()
+        await fallbacks.run()
 
     resource = "horizontalpodautoscalers"
     watches = {
         f"{resource}-{name}": watch(f"{_GROUP}/namespaces/{name}/{resource}")
         for name in config.pods.namespaces
     } or {resource: watch(f"{_GROUP}/{resource}")}
-    return Advising(watches, run)
+    return Advising(watches, {"check-hpas": check, "report-fallbacks": report})

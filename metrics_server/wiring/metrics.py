@@ -34,6 +34,7 @@ from metrics_server.kube.pod_stores import PodStore, PodStores
 from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
 from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.dialect import Dialect
@@ -62,6 +63,8 @@ async def providing(
     config: Config,
     urls: tuple[str, ...],
     rules: Rules,
+    *,
+    incidents: Incidents,
     monitor: Monitor,
 ) -> AsyncIterator[tuple[MetricsProvider, WatchedPods | PodStores, Mapping[str, Watch]]]:
     """A provider, the pods that it measures, and the watches it depends on.
@@ -71,6 +74,7 @@ async def providing(
         config: the configuration file.
         urls: URLs of exporters from the command line.
         rules: the metrics that can be asked for.
+        incidents: keeps track of questions without a measurement.
         monitor: counts what happens.
     """
     pods, pod_watches = _pods(client, config.pods)
@@ -108,6 +112,7 @@ async def providing(
             min_coverage=config.fallback.min_coverage,
             windows=windows,
             fallback=_fallback(config.fallback),
+            incidents=incidents,
             monitor=monitor,
         )
         monitor.follow_sizes(

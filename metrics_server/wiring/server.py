@@ -26,6 +26,7 @@ from metrics_server.kube.autoscalers import Autoscaler
 from metrics_server.kube.client import KubernetesClient, connect
 from metrics_server.kube.reflector import Reflector
 from metrics_server.kube.workloads import Workloads
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.rules.model import Rules
 from metrics_server.telemetry import logs
@@ -93,6 +94,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
     monitor = Monitor(CollectorRegistry())
     monitor.follow_log(logs.dropped)
     rules = rules_in_force(config.rules, gauges=config.gauges)
+    incidents = Incidents()
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         client = await connect(options.kubeconfig)
@@ -100,7 +102,9 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         served = await certificates(options, config, client, monitor)
         trusted = await trust(options, client, served.tls, monitor)
         provider, pods, measured = await stack.enter_async_context(
-            providing(client, config, options.exporters, rules, monitor)
+            providing(
+                client, config, options.exporters, rules, incidents=incidents, monitor=monitor
+            )
         )
         watches: dict[str, Watched] = {**measured}
         if trusted.watch is not None:
@@ -114,11 +118,17 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         advised: Mapping[str, Watched] = {}
         if config.hpa_warnings:
             advice = advising(
-                client, config, rules, pods=pods, pod_watches=measured.values(), monitor=monitor
+                client,
+                config,
+                rules,
+                pods=pods,
+                pod_watches=measured.values(),
+                incidents=incidents,
+                monitor=monitor,
             )
             advised = advice.watches
             optional = {f"watch-{name}": watch.run for name, watch in advised.items()}
-            for one in {**optional, "check-hpas": advice.run}.items():
+            for one in {**optional, **advice.runs}.items():
                 await stack.enter_async_context(background(*one))
         monitor.follow_watches(
             {name: _restarts(watch) for name, watch in {**watches, **advised}.items()}

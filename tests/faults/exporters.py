@@ -103,5 +103,5 @@ async def floods(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
-# Logged for each question that has no measurement.
+# Logged when a question has no measurement any more.
 MISSING = "Failed to get real metrics"

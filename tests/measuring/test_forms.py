@@ -15,6 +15,7 @@ from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.aggregation import rounded
 from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Collection, Form, PodSample, Question
 from metrics_server.measuring.selection import Measure
@@ -73,6 +74,7 @@ async def ask(
             min_coverage=0,
             windows=windows,
             fallback=FallbackChain(["error"], last_known_max_age=1, simulated=Simulated()),
+            incidents=Incidents(),
             monitor=Monitor(CollectorRegistry()),
             clock=lambda: NOW,
         )

@@ -21,6 +21,7 @@ from metrics_server.errors import RequestError, ScrapeError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Form, Question
 from metrics_server.measuring.windows import Windows
@@ -119,6 +120,7 @@ async def ask(
         source=ExporterSource(cluster, scraper),
         min_coverage=0.5,
         windows=Windows(period=1),
+        incidents=Incidents(),
         fallback=FallbackChain(
             ("error",),
             last_known_max_age=60,

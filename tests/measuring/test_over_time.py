@@ -9,6 +9,7 @@ from metrics_server.errors import MeasurementMissingError, UnknownMetricError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Collection, Form, PodSample, Question
 from metrics_server.measuring.windows import Windows
@@ -75,6 +76,7 @@ async def provider(
             min_coverage=0.5,
             windows=windows,
             fallback=FallbackChain(["error"], last_known_max_age=1, simulated=Simulated()),
+            incidents=Incidents(),
             monitor=monitor,
             clock=clock,
         )

@@ -19,6 +19,7 @@ from metrics_server.errors import (
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, FallbackKind, Simulated
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Collection, Gap, PodSample, Question
 from metrics_server.measuring.selection import Measure
@@ -82,6 +83,7 @@ def provider(
         source=cluster,
         min_coverage=0.5,
         windows=Windows(period=1),
+        incidents=Incidents(),
         fallback=FallbackChain(
             chain,
             last_known_max_age=60,

@@ -20,6 +20,7 @@ from metrics_server.errors import RequestError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackChain, FallbackKind, Simulated
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Collection, Gap, PodSample, Question
 from metrics_server.measuring.windows import Windows
@@ -133,6 +134,7 @@ class Simulation:
             source=self,
             min_coverage=0.5,
             windows=windows,
+            incidents=Incidents(),
             fallback=FallbackChain(
                 self._chain,
                 last_known_max_age=60,

@@ -14,6 +14,7 @@ from metrics_server.kube.freshness import WatchedPods
 from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import pod_decoder
 from metrics_server.kube.reflector import Reflector
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import AUTOSCALERS, EVENTS, PODS, Json, Object
 from metrics_server.telemetry.metrics import Monitor
@@ -210,10 +211,16 @@ async def test_hpas_are_checked_as_soon_as_the_pods_are_known(
         pods = WatchedPods(store, reflector)
         rules = rules_in_force((), gauges=True)
         made = advising(
-            client, configuration(), rules, pods=pods, pod_watches=[reflector], monitor=monitor
+            client,
+            configuration(),
+            rules,
+            pods=pods,
+            pod_watches=[reflector],
+            incidents=Incidents(),
+            monitor=monitor,
         )
         (watch,) = made.watches.values()
-        for number, run in enumerate((watch.run, made.run)):
+        for number, run in enumerate((watch.run, made.runs["check-hpas"])):
             await stack.enter_async_context(background(f"task-{number}", run))
         await until(watch.synced.is_set)
         assert events(api) == []
@@ -239,3 +246,33 @@ async def test_an_api_that_is_off_has_no_findings() -> None:
         await until(lambda: events(simulated.api))
         (event,) = events(simulated.api)
         assert event.involved_object.name == "object"
+
+
+async def test_a_metric_that_falls_back_and_recovers_is_reported_on_its_hpa() -> None:
+    """A Warning with the cause when it begins, and a Normal event at the end."""
+    right = {"type": "Value", "value": "70"}
+    config = configuration({"exporters": {"maxAge": "1ms"}})
+    async with cluster(PAGES, [pod("a")], config) as simulated:
+        api, exporter = simulated.api, simulated.exporters["gpu-0"]
+        api.apply(AUTOSCALERS, hpa("gpu_utilization", right))
+        api.apply(
+            AUTOSCALERS, hpa("gpu_utilization", right, name="other", selector={"matchLabels": {}})
+        )
+
+        async def asked() -> int:
+            answer = await simulated.client.metric("default", "gpu_utilization", "app=inference")
+            return answer.status
+
+        exporter.status = 500
+        assert await asked() == 503
+        await until(lambda: events(api))
+        exporter.status = 200
+        assert await asked() == 200
+        await until(lambda: len(events(api)) == 2)
+        warning, normal = sorted(events(api), key=lambda event: event.reason)
+    assert (warning.type, warning.reason) == ("Warning", "MeasurementFailed")
+    assert warning.message.startswith(
+        "External metric gpu_utilization has no answer: 0 of 1 pods have a measurement: exporter "
+    )
+    assert (normal.type, normal.reason) == ("Normal", "MeasurementRecovered")
+    assert {warning.involved_object.name, normal.involved_object.name} == {"inference"}

@@ -16,6 +16,7 @@ from metrics_server.auth.authorization import Authorizer
 from metrics_server.auth.guard import Guard
 from metrics_server.http.listener import listening
 from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
@@ -49,6 +50,7 @@ def app_before(guard: Guard, measured: Measured, monitor: Monitor) -> App:
         source=measured,
         min_coverage=0.5,
         windows=Windows(period=1),
+        incidents=Incidents(),
         fallback=FallbackChain(
             ["error"],
             last_known_max_age=0,

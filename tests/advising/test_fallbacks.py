@@ -1,0 +1,135 @@
+"""Which HPAs get an event when a metric falls back, and what it says."""
+
+from collections.abc import Iterable
+
+import pytest
+from msgspec import structs
+
+from metrics_server.advising.fallbacks import FallbackEvents
+from metrics_server.common.tasks import background
+from metrics_server.kube.autoscalers import Autoscaler
+from metrics_server.kube.events import EventType, Regarding
+from metrics_server.kube.labels import parse_selector
+from metrics_server.measuring.incidents import Change
+from metrics_server.measuring.samples import Form, Question
+from tests.advising.manifests import hpa, pods
+from tests.support.waiting import until
+
+EXTERNAL = (
+    "- {type: External, external: {metric: {name: gpu_utilization, selector: {matchLabels: {app: a,"
+    ' tier: b}}}, target: {value: "70"}}}'
+)
+PODS = (
+    "- {type: Pods, pods: {metric: {name: GPU_Utilization}, target: {type: AverageValue,"
+    ' averageValue: "70"}}}'
+)
+OBJECT = (
+    "- {type: Object, object: {describedObject: {apiVersion: apps/v1, kind: Deployment, name: "
+    'inference}, metric: {name: gpu_utilization}, target: {type: Value, value: "70"}}}'
+)
+
+
+class Recorder:
+    """Records events."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[EventType, str, str, str, str]] = []
+
+    async def occurred(
+        self, kind: EventType, regarding: Regarding, reason: str, about: str, message: str
+    ) -> bool:
+        """Record one."""
+        self.events.append((kind, regarding.name, reason, about, message))
+        return True
+
+
+def change(
+    form: Form, selector: str = "tier=b,app=a", answered: str = "simulated", seconds: float = 0
+) -> Change:
+    """A turn of a question about the pods of the Deployment inference."""
+    question = Question("default", "gpu_utilization", parse_selector(selector), form)
+    error = "" if answered == "exporters" else "0 of 1 pods have a measurement: why"
+    return Change(question, pods(), answered, error, seconds)
+
+
+async def events(
+    hpas: Iterable[Autoscaler], *changes: Change
+) -> list[tuple[EventType, str, str, str, str]]:
+    """The events for these changes, up to one on another HPA."""
+    recorder, known = Recorder(), list(hpas)
+    reporter = FallbackEvents(lambda _: known, recorder)
+    for one in changes:
+        reporter.turn(one)
+    async with background("report-fallbacks", reporter.run):
+        await until(lambda: not reporter._waiting)
+        known[:] = [structs.replace(hpa(PODS), name="last")]
+        reporter.turn(change("pods"))
+        await until(lambda: recorder.events and recorder.events[-1][1] == "last")
+    return recorder.events[:-1]
+
+
+@pytest.mark.parametrize(
+    ("answered", "kind", "reason", "message"),
+    [
+        (
+            "last-known",
+            "Warning",
+            "LastKnownValue",
+            "is answered with its last known value: 0 of 1 pods have a measurement: why",
+        ),
+        (
+            "simulated",
+            "Warning",
+            "SimulatedValue",
+            "is answered with a simulated value: 0 of 1 pods have a measurement: why",
+        ),
+        (
+            "error",
+            "Warning",
+            "MeasurementFailed",
+            "has no answer: 0 of 1 pods have a measurement: why",
+        ),
+        (
+            "exporters",
+            "Normal",
+            "MeasurementRecovered",
+            "is measured again, after 1 min 30 s.",
+        ),
+    ],
+)
+async def test_each_turn_has_its_event(
+    answered: str, kind: EventType, reason: str, message: str
+) -> None:
+    """It names the metric, says what the HPA gets, and why."""
+    turn = change("labelled", answered=answered, seconds=90)
+    name = "External metric gpu_utilization"
+    assert (await events([hpa(EXTERNAL)], turn))[:1] == [
+        (kind, "inference", reason, name, f"{name} {message}")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("metric", "form", "selector", "asks"),
+    [
+        (EXTERNAL, "labelled", "app=a,tier=b", True),
+        (EXTERNAL, "labelled", "app=a", False),
+        (EXTERNAL, "labelled", "app=a,tier=b,x=y", False),
+        (EXTERNAL, "pods", "app=a,tier=b", False),
+        (PODS, "pods", "of=deployment", True),
+        (PODS, "labelled", "of=deployment", False),
+        (OBJECT, "plain", "of=deployment", True),
+        (OBJECT.replace("inference", "other"), "plain", "of=deployment", False),
+        (PODS.replace("GPU_Utilization", "gpu_power_watts"), "pods", "of=deployment", False),
+    ],
+)
+async def test_only_hpas_that_ask_the_question_get_it(
+    metric: str, form: Form, selector: str, *, asks: bool
+) -> None:
+    """The same metric of other pods may well be measured."""
+    assert len(await events([hpa(metric)], change(form, selector))) == asks
+
+
+async def test_a_pods_metric_is_of_the_scale_target() -> None:
+    """An HPA of another workload in the namespace gets none."""
+    other = hpa(PODS, target="Deployment/other")
+    assert await events([other], change("pods")) == []
