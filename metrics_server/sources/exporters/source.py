@@ -103,7 +103,7 @@ class ExporterSource:
             for url in urls:
                 page = pages[url]
                 if isinstance(page, ScrapeError):
-                    failures[url] = f"{url} {page}"
+                    failures[url] = f"exporter {url} {page}"
                     failed = True
                 else:
                     answered[url] = page
@@ -113,7 +113,7 @@ class ExporterSource:
             why = self._why_none() or _WHY_NONE
             yield Gap("no-exporter", f"no exporter is ready on {listed(tuple(nodes))} ({why})")
         if failures:
-            yield Gap("exporters-failed", f"exporter {listed(tuple(failures.values()), '; ')}")
+            yield Gap("exporters-failed", listed(tuple(failures.values()), "; "))
         if without_sample:
             names = listed([pod.name for pod in without_sample])
             yield Gap("no-sample", f"the exporters answered but gave no value for pod {names}")
