@@ -70,18 +70,18 @@ async def _measure() -> list[Figure]:
             rates: list[float] = []
             tails: list[float] = []
             async with (
-                _connections(bare, certificate) as theirs,
-                _connections(ours, certificate) as mine,
+                connections(bare, certificate) as theirs,
+                connections(ours, certificate) as mine,
             ):
                 for _ in range(_WARM_ROUNDS):
-                    reference, sent = await _load(theirs), await _load(mine)
+                    reference, sent = await load(theirs), await load(mine)
                     rates.append(sent.rate / reference.rate)
                     tails.append(sent.p99 / reference.p99)
         async with process(_servers, api, authorities, "1ms") as (ours, _):
             cold: list[float] = []
             for _ in range(_COLD_ROUNDS):
-                slowest = await _slowest_scrape(exporters)
-                cold.append(await _cold_p99(ours, certificate) / slowest)
+                slowest = await slowest_scrape(exporters)
+                cold.append(await cold_p99(ours, certificate) / slowest)
     handler = "of a bare aiohttp handler with the same bytes over Python's own TLS"
     return [
         Figure("throughput of warm answers", median(rates) * 100, f"% of that {handler}"),
@@ -95,7 +95,8 @@ async def _measure() -> list[Figure]:
 
 
 @asynccontextmanager
-async def _connections(url: str, certificate: str) -> AsyncIterator[list[Question]]:
+async def connections(url: str, certificate: str) -> AsyncIterator[list[Question]]:
+    """A few of them, as `connection` gives one."""
     async with AsyncExitStack() as stack:
         yield [
             await stack.enter_async_context(connection(url, certificate))
@@ -103,22 +104,23 @@ async def _connections(url: str, certificate: str) -> AsyncIterator[list[Questio
         ]
 
 
-async def _load(connections: Iterable[Question]) -> Sent:
+async def load(connections: Iterable[Question], path: str = PATH) -> Sent:
     """Ask on several connections, each as fast as it is answered, for a while."""
     end = perf_counter() + _WARM_SECONDS
     seconds: list[float] = []
 
     async def ask(question: Question) -> None:
         while perf_counter() < end:
-            seconds.append(await question(PATH))
+            seconds.append(await question(path))
 
     await asyncio.gather(*map(ask, connections))
     return Sent(len(seconds) / _WARM_SECONDS, quantiles(seconds, n=100)[-1])
 
 
-async def _cold_p99(url: str, certificate: str) -> float:
+async def cold_p99(url: str, certificate: str, path: str = PATH) -> float:
+    """The 99th percentile of the seconds of answers that scrape."""
     async with connection(url, certificate) as question:
-        seconds = [await question(PATH) for _ in range(_COLD_QUESTIONS)]
+        seconds = [await question(path) for _ in range(_COLD_QUESTIONS)]
     return quantiles(seconds, n=100)[-1]
 
 
@@ -182,7 +184,8 @@ async def started(stack: AsyncExitStack, api: str, config: Mapping[str, object])
     return server
 
 
-async def _slowest_scrape(urls: list[str]) -> float:
+async def slowest_scrape(urls: list[str]) -> float:
+    """The seconds of the slowest of these scrapes, made at once."""
     async with aiohttp.ClientSession() as session:
 
         async def scrape(url: str) -> float:
