@@ -104,6 +104,7 @@ def _of_pods(rule: MetricRule) -> dict[str, object]:
     """What is configured only for the pods' own pages."""
     endpoint = {
         "port": rule.endpoint.port,
+        "ports": list(rule.endpoint.ports) or None,
         "path": rule.endpoint.path,
         "scheme": rule.endpoint.scheme,
     }

@@ -21,6 +21,9 @@ _MAX_MAXIMUM = 1e14
 # The longest window: older values are of little use for scaling now.
 _MAX_WINDOW = 600
 
+# Far more than there are engines in a pod.
+_MAX_PORTS = 32
+
 # NamespaceSubResources in k8s.io/apiserver/pkg/endpoints/request/requestinfo.go.
 _RESERVED = ("status", "finalize")
 _NAME = re.compile(r"[a-z0-9]([a-z0-9_.-]{0,251}[a-z0-9])?")
@@ -66,6 +69,24 @@ class EndpointConfig(Section):
     scheme: Literal["http", "https"] | None = Field(
         None, description="How it is requested, instead of the pod's annotation or http."
     )
+    ports: Annotated[tuple[PortNumber | DnsLabel, ...], Field(max_length=_MAX_PORTS)] = Field(
+        (),
+        strict=False,
+        description="Several ports, one for each rank of an engine: the rows of all their pages "
+        "are the pod's. In place of `port`.",
+    )
+
+    @model_validator(mode="after")
+    def _has_one_port_or_several(self) -> Self:
+        if self.port is not None and self.ports:
+            raise ValueError("port and ports are mutually exclusive")
+        if len(set(self.ports)) != len(self.ports):
+            raise ValueError("ports lists a port twice")
+        return self
+
+    def endpoint(self) -> Endpoint:
+        """Return what this describes."""
+        return Endpoint(self.port, self.path, self.scheme, self.ports)
 
 
 class RuleConfig(Section):
@@ -166,7 +187,7 @@ class RuleConfig(Section):
             window=int(self.window),
             source=self.source,
             over_series=self.over_series,
-            endpoint=Endpoint(self.endpoint.port, self.endpoint.path, self.endpoint.scheme),
+            endpoint=self.endpoint.endpoint(),
         )
 
 

@@ -5,55 +5,21 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
+from metrics_server.config.access import AuthConfig, TlsConfig
 from metrics_server.config.dialects import DialectConfigs
 from metrics_server.config.forms import (
     AbsolutePath,
-    ConfigPath,
     DnsLabel,
     DnsName,
     ExporterUrl,
-    IpNetwork,
     PortName,
     ResourcePattern,
-    ServerName,
-    UserName,
     is_in_the_clear,
 )
+from metrics_server.config.pod_pages import PodPagesConfig
 from metrics_server.config.rules import RuleConfigs
 from metrics_server.config.values import PositiveDuration, Section
 from metrics_server.rules.presets import GPU_RESOURCES, SERVICES
-
-
-class ExporterTlsConfig(Section):
-    """How exporters behind TLS are verified. Verification cannot be turned off."""
-
-    ca_file: ConfigPath | None = Field(
-        None, description="CA certificates to verify exporters with, PEM; by default the system's."
-    )
-    server_name: ServerName | None = Field(
-        None, description="The name in their certificates, if it is not their address."
-    )
-
-
-class ExporterAuthConfig(Section):
-    """Credentials for exporters; files are reread every minute."""
-
-    bearer_token_file: ConfigPath | None = Field(None, description="A file with a bearer token.")
-    username: UserName | None = Field(None, description="The user of basic authentication.")
-    password_file: ConfigPath | None = Field(None, description="A file with that user's password.")
-
-    @model_validator(mode="after")
-    def _is_one_way(self) -> Self:
-        if (self.username is None) != (self.password_file is None):
-            raise ValueError("username and passwordFile must be set together")
-        if self.username is not None and self.bearer_token_file is not None:
-            raise ValueError("bearerTokenFile and username are mutually exclusive")
-        return self
-
-    @property
-    def has_credentials(self) -> bool:
-        """Whether there are credentials, which must not be sent in the clear."""
-        return self.username is not None or self.bearer_token_file is not None
 
 
 class ServiceConfig(Section):
@@ -71,10 +37,10 @@ class ServiceConfig(Section):
     path: AbsolutePath | None = Field(
         None, description="The path of their metrics page, instead of `exporters.path`."
     )
-    tls: ExporterTlsConfig | None = Field(
+    tls: TlsConfig | None = Field(
         None, description="How they are verified, instead of all of `exporters.tls`."
     )
-    auth: ExporterAuthConfig | None = Field(
+    auth: AuthConfig | None = Field(
         None, description="Credentials for them, instead of all of `exporters.auth`."
     )
 
@@ -94,10 +60,8 @@ class ExportersConfig(Section):
     scheme: Literal["http", "https"] = Field(
         "http", description="How discovered exporters are scraped."
     )
-    tls: ExporterTlsConfig = Field(
-        ExporterTlsConfig(), description="How exporters behind TLS are verified."
-    )
-    auth: ExporterAuthConfig = Field(ExporterAuthConfig(), description="Credentials for exporters.")
+    tls: TlsConfig = Field(TlsConfig(), description="How exporters behind TLS are verified.")
+    auth: AuthConfig = Field(AuthConfig(), description="Credentials for exporters.")
     timeout: PositiveDuration = Field(
         2.0, description="How long a scrape may take, including the wait for its turn."
     )
@@ -159,27 +123,6 @@ class PodsConfig(Section):
         (),
         strict=False,
         description="The only namespaces to watch and serve; empty means all.",
-    )
-
-
-class PodPagesConfig(Section):
-    """How the pods' own metrics pages are read, by rules with `source: pods`.
-
-    Everything else is as for exporters: timeout, maxAge and maxConcurrency.
-    """
-
-    max_page_bytes: int = Field(
-        4 * 1024 * 1024, ge=1024, description="The largest page that is accepted, in bytes."
-    )
-    max_page_lines: int = Field(25_000, ge=100, description="How many lines a page may have.")
-    host_network: bool = Field(
-        default=False,
-        description="Whether pods on their node's network are read, where others listen too.",
-    )
-    networks: tuple[IpNetwork, ...] = Field(
-        (),
-        strict=False,
-        description="Networks of pods with loopback, link-local or other special addresses.",
     )
 
 

@@ -80,11 +80,13 @@ class Endpoint(Struct, frozen=True):
         port: the number or the name of a container's port; None finds it by convention.
         path: the path; None finds it by convention.
         scheme: "http" or "https"; None finds it by convention.
+        ports: several ports, each of which has a page; empty for one.
     """
 
     port: int | str | None = None
     path: str | None = None
     scheme: Literal["http", "https"] | None = None
+    ports: tuple[int | str, ...] = ()
 
 
 class MetricRule(Struct, frozen=True):

@@ -2,20 +2,16 @@
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from functools import partial
-from ipaddress import ip_network
 
 import structlog
 
+from metrics_server.config.access import AuthConfig, TlsConfig
 from metrics_server.config.dialects import DialectConfig
 from metrics_server.config.forms import is_in_the_clear
 from metrics_server.config.sections import (
     Config,
-    ExporterAuthConfig,
     ExportersConfig,
-    ExporterTlsConfig,
     FallbackConfig,
-    PodPagesConfig,
     PodsConfig,
 )
 from metrics_server.errors import ConfigurationError
@@ -47,10 +43,9 @@ from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
 from metrics_server.sources.pages.fetching import PageLimits
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.pods.page import PodPage
-from metrics_server.sources.pods.source import Locate, PodSource
-from metrics_server.sources.pods.targets import url_of
 from metrics_server.sources.routing import SourceOfEachRule
 from metrics_server.telemetry.metrics import Monitor
+from metrics_server.wiring.pod_pages import pod_source
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -106,7 +101,7 @@ async def providing(
             source=SourceOfEachRule(
                 {
                     "exporters": ExporterSource(targets, scraper, targets.why_none),
-                    "pods": PodSource(_locate(config.pod_pages), pod_scraper),
+                    "pods": pod_source(config.pod_pages, pod_scraper),
                 }
             ),
             min_coverage=config.fallback.min_coverage,
@@ -124,15 +119,6 @@ async def providing(
             }
         )
         yield provider, pods, {**pod_watches, **endpoint_watches}
-
-
-def _locate(config: PodPagesConfig) -> Locate:
-    """Where a pod's own page is."""
-    return partial(
-        url_of,
-        host_network=config.host_network,
-        allowed=[ip_network(one) for one in config.networks],
-    )
 
 
 def check_exporters(config: ExportersConfig, urls: Sequence[str]) -> None:
@@ -209,7 +195,7 @@ def _targets(
     exporters = config.exporters
     keepers: dict[AccessFiles, AccessKeeper] = {}
 
-    def keeper(tls: ExporterTlsConfig | None, auth: ExporterAuthConfig | None) -> AccessKeeper:
+    def keeper(tls: TlsConfig | None, auth: AuthConfig | None) -> AccessKeeper:
         files = _access_files(tls or exporters.tls, auth or exporters.auth)
         return keepers.setdefault(files, AccessKeeper(files))
 
@@ -249,7 +235,7 @@ def _targets(
     return DiscoveredTargets(endpoints, ways, by_address=nodes is not None), watches
 
 
-def _access_files(tls: ExporterTlsConfig, auth: ExporterAuthConfig) -> AccessFiles:
+def _access_files(tls: TlsConfig, auth: AuthConfig) -> AccessFiles:
     return AccessFiles(
         ca_file=tls.ca_file,
         server_name=tls.server_name,

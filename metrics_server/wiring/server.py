@@ -33,6 +33,7 @@ from metrics_server.telemetry import logs
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.wiring.advising import advising
 from metrics_server.wiring.metrics import Watch, check_exporters, providing
+from metrics_server.wiring.pod_pages import check_pod_pages
 from metrics_server.wiring.security import certificates, trust
 
 log = structlog.stdlib.get_logger(__name__)
@@ -95,6 +96,7 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
     monitor.follow_log(logs.dropped)
     rules = rules_in_force(config.rules, gauges=config.gauges)
     incidents = Incidents()
+    check_pod_pages(config.pod_pages, rules)
     stopping = asyncio.Event()
     async with AsyncExitStack() as stack:
         client = await connect(options.kubeconfig)

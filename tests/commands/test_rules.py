@@ -30,6 +30,7 @@ rules:
     window: 60s
   - name: latency
     source: pods
+    endpoint: {ports: [8000, rank-1], path: /m}
     readings: [{family: LATENCY, maximum: 60, quantile: 0.9, scale: 1000}]
 """
 

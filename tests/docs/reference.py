@@ -15,6 +15,7 @@ from pydantic import BaseModel
 from metrics_server.api.status import REASONS
 from metrics_server.commands.main import build_parser
 from metrics_server.config.dialects import DialectConfig
+from metrics_server.config.pod_pages import PodEndpointsConfig
 from metrics_server.config.readings import ReadingConfig
 from metrics_server.config.rules import RuleConfig
 from metrics_server.config.sections import Config
@@ -43,6 +44,10 @@ def tables() -> Mapping[str, str]:
                 ("settings", settings()),
                 ("settings of a rule", settings(RuleConfig, "rules[].")),
                 ("settings of a dialect", settings(DialectConfig, "dialects[].")),
+                (
+                    "settings of endpoints of pods",
+                    settings(PodEndpointsConfig, "podPages.endpoints[]."),
+                ),
             )
         },
         "metrics": _table(

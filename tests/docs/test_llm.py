@@ -8,7 +8,9 @@ import yaml
 from metrics_server.advising.checks import check
 from metrics_server.config.sections import Config
 from metrics_server.rules.engines.registry import ENGINES
+from metrics_server.rules.model import Rules
 from metrics_server.rules.serving import SERVING
+from metrics_server.wiring.pod_pages import check_pod_pages
 from tests.advising.manifests import decode, setup
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "llm.md").read_text("utf-8")
@@ -22,6 +24,17 @@ def test_the_rules_are_a_configuration() -> None:
     for block in rules:
         (rule,) = Config.model_validate(block).rules
         assert rule.rule().source == "pods"
+
+
+def test_the_endpoints_are_a_configuration() -> None:
+    """They are for metrics that there are, and only the picker's has credentials."""
+    configs = [Config.model_validate(block).pod_pages for block in BLOCKS if "podPages" in block]
+    assert len(configs) == 2
+    for config in configs:
+        check_pod_pages(config, Rules(SERVING))
+    entries = [entry for config in configs for entry in config.endpoints]
+    (picker,) = (one for one in entries if one.auth.has_credentials)
+    assert picker.metrics == ("inference_*",)
 
 
 def test_the_hpas_are_ones_that_work() -> None:

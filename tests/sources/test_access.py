@@ -107,7 +107,7 @@ async def test_a_name_of_its_own(monitor: Monitor, authority: Authority, ca_file
         named = AccessKeeper(AccessFiles(ca_file=ca_file, server_name="dcgm.example"))
         refused = await scrape(monitor, f"{url}/metrics", named)
         assert isinstance(refused, ScrapeError)
-        assert str(refused) == "answered HTTP 401"
+        assert str(refused) == "answered HTTP 401, and exporters has no auth for it"
         unnamed = await scrape(
             monitor, f"{url}/metrics", AccessKeeper(AccessFiles(ca_file=ca_file))
         )

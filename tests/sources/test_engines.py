@@ -12,9 +12,9 @@ from msgspec import Struct, convert, structs
 from metrics_server.rules.engines.registry import ENGINES
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.rules.serving import SERVING
-from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.series import NoValue
+from tests.support.pod_pages import value_by
 
 DATA = Path(__file__).parents[1] / "data"
 PAGES = {path.stem: path.read_bytes() for path in (DATA / "engines").glob("*.prom")}
@@ -42,7 +42,7 @@ ROWS = [(page.page, metric, row) for page in TABLE for metric, row in page.value
 
 def check(body: bytes, metric: str, row: Row) -> None:
     """A row of the table comes out."""
-    found = PodPage("http://10.0.0.1:8000/metrics", body, 0).value(RULES[metric], History())
+    found = value_by(PodPage("http://10.0.0.1:8000/metrics", body, 0), RULES[metric])
     if row.value is None:
         assert isinstance(found, NoValue)
         assert row.none in found.why
@@ -80,9 +80,8 @@ def test_a_page_that_ends_early_gives_no_other_number(data: st.DataObject) -> No
     sums = [one for one in ROWS if one[2].value and RULES[one[1]].over_series == "sum"]
     page, metric, row = data.draw(st.sampled_from(sums))
     body = PAGES[page]
-    found = PodPage("u", body[: data.draw(st.integers(0, len(body)))], 0).value(
-        RULES[metric], History()
-    )
+    truncated = body[: data.draw(st.integers(0, len(body)))]
+    found = value_by(PodPage("u", truncated, 0), RULES[metric])
     assert isinstance(found, NoValue) or found <= (row.value or 0)
 
 
@@ -91,7 +90,7 @@ def test_any_bytes_are_a_value_or_a_reason(noise: bytes, page: str, at: int) -> 
     """Whatever is in a page, it costs its own rows only, and raises nothing."""
     body = PAGES[page][:at] + noise + PAGES[page][at:]
     for rule in SERVING:
-        found = PodPage("u", body, 0).value(rule, History())
+        found = value_by(PodPage("u", body, 0), rule)
         assert isinstance(found, NoValue) or 0 <= found < float("inf")
 
 
@@ -120,4 +119,4 @@ m 10
 def test_the_rows_of_a_page_are_aggregated(over: str, value: float) -> None:
     """Copies of a series count once."""
     rule = convert({**structs.asdict(RULE), "over_series": over}, MetricRule, from_attributes=True)
-    assert PodPage("u", PAGE, 0).value(rule, History()) == value
+    assert value_by(PodPage("u", PAGE, 0), rule) == value

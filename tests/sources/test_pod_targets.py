@@ -59,7 +59,7 @@ def test_annotations_come_after_the_rule_and_before_the_ports() -> None:
             Endpoint(),
             "is unknown",
         ),
-        (PodEndpoint(IP, ports=(("a", 1),)), Endpoint(port="b"), "endpoint.port is b"),
+        (PodEndpoint(IP, ports=(("a", 1),)), Endpoint(port="b"), "the configured port is b"),
         (
             PodEndpoint(IP, ports=(("a", 1), ("a", 2))),
             Endpoint(port="a"),

@@ -15,6 +15,7 @@ from metrics_server.rules.serving import SERVING
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.series import NoValue
+from tests.support.pod_pages import value_by
 
 DATA = Path(__file__).parents[1] / "data"
 RULES = {rule.name: rule for rule in SERVING}
@@ -63,7 +64,7 @@ def ask(case: Case, metric: str, pages: Sequence[bytes]) -> float | NoValue:
     for number, (at, page) in enumerate(zip(case.at, pages, strict=True)):
         created = number if case.recreated else 0
         target = f"http://10.0.0.1:8000/metrics#default/web@{created}"
-        found = PodPage(target, page, 1000 + at).value(RULES[metric], history)
+        found = value_by(PodPage(target, page, 1000 + at), RULES[metric], history)
     return found
 
 
@@ -117,7 +118,7 @@ def test_any_bytes_are_a_value_or_a_reason(noise: bytes, case: Case, at: int, nu
 def test_too_many_rows_are_not_remembered() -> None:
     """They would take megabytes of each pod; the message says what to change."""
     page = b"".join(b'vllm:generation_tokens_total{m="%d"} 1\n' % one for one in range(5001))
-    found = PodPage("u", page, 0).value(RULES["llm_tokens_per_second"], History())
+    found = value_by(PodPage("u", page, 0), RULES["llm_tokens_per_second"])
     assert isinstance(found, NoValue)
     assert found.why.startswith(
         "has 5001 rows of vllm:generation_tokens_total, of which at most 5000 can be remembered"

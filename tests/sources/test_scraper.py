@@ -143,7 +143,7 @@ async def test_too_slow(scraper: Scraper[Page], serve: Serve) -> None:
     assert (error.reason, str(error)) == ("timeout", "did not answer within 0.5 s")
 
 
-@pytest.mark.parametrize("status", [204, 301, 302, 401, 404, 500, 503])
+@pytest.mark.parametrize("status", [204, 301, 302, 401, 403, 404, 500, 503])
 async def test_any_status_but_200(scraper: Scraper[Page], serve: Serve, status: int) -> None:
     """The status is reported; a redirect is not followed."""
     followed = False
@@ -154,7 +154,8 @@ async def test_any_status_but_200(scraper: Scraper[Page], serve: Serve, status: 
         return web.Response(status=status, headers={"Location": "/elsewhere"})
 
     error = await failure(scraper, await serve(answer))
-    assert (error.reason, str(error)) == ("http-status", f"answered HTTP {status}")
+    advice = ", and exporters has no auth for it" if status in (401, 403) else ""
+    assert (error.reason, str(error)) == ("http-status", f"answered HTTP {status}{advice}")
     assert not followed
 
 

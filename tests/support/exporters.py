@@ -1,6 +1,7 @@
 """Exporters whose pages a test writes."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping, Sequence
 from typing import Self
 
@@ -26,10 +27,12 @@ class PageExporter:
         status: the HTTP status that it serves it with.
         scrapes: how many times it was asked.
         may_answer: while it is not set, no answer comes.
+        context: serves TLS, if it is set before the exporter starts.
     """
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, context: ssl.SSLContext | None = None) -> None:
         self.page = text
+        self.context = context
         self.status = 200
         self.scrapes = 0
         self.may_answer = asyncio.Event()
@@ -42,7 +45,7 @@ class PageExporter:
             app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1
         )
         await self._runner.setup()
-        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        await web.TCPSite(self._runner, "127.0.0.1", 0, ssl_context=self.context).start()
         self.port = int(self._runner.addresses[0][1])
         return self
 

@@ -1,4 +1,4 @@
-"""TLS settings and credentials for exporters, from files that may be rotated."""
+"""TLS settings and credentials for pages, from files that may be rotated."""
 
 import asyncio
 import base64
@@ -22,11 +22,13 @@ class AccessFiles(Struct, frozen=True):
     """The files with the TLS settings and credentials.
 
     Attributes:
-        ca_file: CA certificates to verify exporters with, PEM; None trusts the system's.
+        ca_file: CA certificates to verify servers with, PEM; None trusts the system's.
         server_name: the name that their certificates must have, instead of their address.
         bearer_token_file: a bearer token.
         username: the user of basic authentication.
         password_file: that user's password.
+        allow_http: whether the credentials may be sent over plain HTTP.
+        setting: what sets them in the configuration, for messages.
     """
 
     ca_file: Path | None = None
@@ -34,27 +36,33 @@ class AccessFiles(Struct, frozen=True):
     bearer_token_file: Path | None = None
     username: str | None = None
     password_file: Path | None = None
+    allow_http: bool = False
+    setting: str = "exporters"
 
 
 class Access(Struct, frozen=True):
     """The TLS settings and credentials of one scrape.
 
     Attributes:
-        context: verifies an exporter that uses TLS.
+        context: verifies a server that uses TLS.
         server_name: the name to verify; None means the host in the URL.
         headers: the credentials; must never be logged.
+        allow_http: whether the credentials may be sent over plain HTTP.
+        setting: what sets them in the configuration, for messages.
     """
 
     context: ssl.SSLContext
     server_name: str | None
     headers: Mapping[str, str]
+    allow_http: bool
+    setting: str
 
     def __repr__(self) -> str:
         return "Access(…)"
 
 
 class AccessKeeper:
-    """Reads the files, and rereads them every minute, or after an exporter rejected them.
+    """Reads the files, and rereads them every minute, or after a server rejected them.
 
     Args:
         files: the files; None trusts the system's CA certificates and sends no credentials.
@@ -78,7 +86,7 @@ class AccessKeeper:
         return await self._access.get(None, lambda: asyncio.to_thread(_read, self._files))
 
     def refused(self) -> None:
-        """Reread the files at the next scrape, as an exporter rejected the credentials."""
+        """Reread the files at the next scrape, as a server rejected the credentials."""
         self._access.forget(None)
 
 
@@ -88,6 +96,8 @@ def _read(files: AccessFiles) -> Access:
         headers: dict[str, str] = {}
         if files.bearer_token_file is not None:
             token = files.bearer_token_file.read_text(encoding="ascii").strip()
+            if not token or not token.isprintable():
+                raise _unusable(files, "not a token")
             headers["Authorization"] = f"Bearer {token}"
         elif files.username is not None and files.password_file is not None:
             password = files.password_file.read_text(encoding="utf-8").rstrip("\r\n")
@@ -96,8 +106,13 @@ def _read(files: AccessFiles) -> Access:
     except (OSError, UnicodeDecodeError, ssl.SSLError) as error:
         # The contents of a secret file are never reported, not even if it cannot be decoded.
         why = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise ScrapeError(
-            f"was not scraped: a file under exporters.tls or exporters.auth cannot be used ({why})",
-            "credentials",
-        ) from None
-    return Access(context, files.server_name, headers)
+        raise _unusable(files, why) from None
+    return Access(context, files.server_name, headers, files.allow_http, files.setting)
+
+
+def _unusable(files: AccessFiles, why: str | None) -> ScrapeError:
+    return ScrapeError(
+        f"was not scraped: a file under {files.setting}.tls or {files.setting}.auth cannot be used "
+        f"({why})",
+        "credentials",
+    )

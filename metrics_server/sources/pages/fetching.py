@@ -1,5 +1,7 @@
 """Fetches a metrics page: the whole page, or an error with a readable message."""
 
+from http import HTTPStatus
+
 import aiohttp
 from aiohttp import hdrs
 from msgspec import Struct
@@ -8,7 +10,7 @@ from metrics_server import __version__
 from metrics_server.common.text import printable
 from metrics_server.errors import ScrapeError
 from metrics_server.http.sockets import why
-from metrics_server.sources.pages.access import AccessKeeper
+from metrics_server.sources.pages.access import Access, AccessKeeper
 from metrics_server.sources.pages.connection import BoundedConnector
 from metrics_server.sources.pages.room import PageRoom
 
@@ -93,9 +95,9 @@ async def _get(
     room: PageRoom,
 ) -> bytes:
     access = await keeper.current()
-    if access.headers and not url.lower().startswith("https:"):
+    if access.headers and not access.allow_http and not url.lower().startswith("https:"):
         raise ScrapeError(
-            "was not scraped: exporters.auth would be sent in the clear", "credentials"
+            f"was not scraped: {access.setting}.auth would be sent in the clear", "credentials"
         )
     # A redirect is not followed: it could send the credentials anywhere.
     async with session.get(
@@ -105,10 +107,10 @@ async def _get(
         server_hostname=access.server_name,
         headers=access.headers,
     ) as response:
-        if response.status == 401:  # noqa: PLR2004 - HTTP's own number
+        if response.status == HTTPStatus.UNAUTHORIZED and access.headers:
             keeper.refused()
-        if response.status != 200:  # noqa: PLR2004 - HTTP's own number
-            raise ScrapeError(f"answered HTTP {response.status}", "http-status")
+        if response.status != HTTPStatus.OK:
+            raise ScrapeError(_status(response.status, access), "http-status")
         if response.content_type not in ("text/plain", "application/openmetrics-text"):
             kind = printable(response.content_type, _MOST_SHOWN)
             raise ScrapeError(f"sent {kind}, not text/plain", "not-text")
@@ -123,6 +125,13 @@ async def _get(
                 "cut-short",
             )
         return await _read(response.content, limits, room)
+
+
+def _status(status: int, access: Access) -> str:
+    answered = f"answered HTTP {status}"
+    if status in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN) and not access.headers:
+        return f"{answered}, and {access.setting} has no auth for it"
+    return answered
 
 
 async def _read(content: aiohttp.StreamReader, limits: PageLimits, room: PageRoom) -> bytes:

@@ -119,12 +119,21 @@ class Scraper(Generic[P]):
         """How many scrapes are kept or in progress."""
         return len(self._scrapes)
 
-    async def scrape(self, targets: Iterable[str]) -> Scrapes[P]:
-        """Return the page of each URL, or its error, within `timeout`."""
+    async def scrape(
+        self, targets: Iterable[str], access: Mapping[str, AccessKeeper] | None = None
+    ) -> Scrapes[P]:
+        """Return the page of each URL, or its error, within `timeout`.
+
+        Args:
+            targets: the URLs. What is scraped with other access must differ in its fragment, which
+                is not sent.
+            access: how to reach each of them; None means by the scraper's own `access`.
+        """
         # Of those that hang, the one scraped longest ago comes first.
         in_turn = sorted(targets, key=lambda target: self._hanging.get(target, 0.0))
         question = object()
-        scrapes = {target: self._scrape_of(target, question) for target in in_turn}
+        keeper_of = self._access if access is None else access.__getitem__
+        scrapes = {target: self._scrape_of(target, question, keeper_of) for target in in_turn}
         under_way = [one.task for one in scrapes.values() if not one.task.done()]
         if under_way:
             # A cancelled request leaves the scrape to the others that share it.
@@ -135,13 +144,15 @@ class Scraper(Generic[P]):
             fresh_until=began + self._max_age,
         )
 
-    def _scrape_of(self, target: str, question: object) -> _Scrape[P]:
+    def _scrape_of(
+        self, target: str, question: object, keeper_of: Callable[[str], AccessKeeper]
+    ) -> _Scrape[P]:
         scrape = self._scrapes.get(target)
         if scrape is None:
             loop = asyncio.get_running_loop()
             began, lane, turn = self._clock(), self._lane_of(target), loop.create_future()
             room = PageRoom(self._room)
-            reading = self._read(target, began, lane, turn, room)
+            reading = self._read(target, keeper_of, began=began, lane=lane, turn=turn, room=room)
             task = loop.create_task(reading, name=f"scrape {target}")
             scrape = self._scrapes[target] = _Scrape(task, began, lane, turn, room)
             # A page is dropped when it expires: memory depends on the requests, not on the cluster.
@@ -163,6 +174,8 @@ class Scraper(Generic[P]):
     async def _read(
         self,
         target: str,
+        keeper_of: Callable[[str], AccessKeeper],
+        *,
         began: float,
         lane: Lane,
         turn: asyncio.Future[None],
@@ -176,7 +189,8 @@ class Scraper(Generic[P]):
             # The deadline covers everything: the turn, the credential files, and each byte.
             async with asyncio.timeout(self._timeout), lane.place(turn):
                 sent = time.monotonic()
-                body = await fetch(self._session, target, self._keeper(target), self._limits, room)
+                keeper = _keeper(keeper_of, target)
+                body = await fetch(self._session, target, keeper, self._limits, room)
             outcome = self._page(target, body, began)
         except ScrapeError as error:
             # The error is kept for a while. Its traceback, and that of the error before it, would
@@ -207,11 +221,12 @@ class Scraper(Generic[P]):
             self._outages.recovered(target)
         return outcome
 
-    def _keeper(self, target: str) -> AccessKeeper:
-        try:
-            return self._access(target)
-        except KeyError:
-            raise ScrapeError("is no longer an exporter", "unreachable") from None
-
     def _lane_of(self, target: str) -> Lane:
         return self._hanging_lane if target in self._hanging else self._lane
+
+
+def _keeper(keeper_of: Callable[[str], AccessKeeper], target: str) -> AccessKeeper:
+    try:
+        return keeper_of(target)
+    except KeyError:
+        raise ScrapeError("is no longer an exporter", "unreachable") from None

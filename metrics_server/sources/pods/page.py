@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.sources.pages.exposition import Row, rows
 from metrics_server.sources.pods.history import History, Increase, Series
-from metrics_server.sources.pods.series import NoValue, read, value_of
+from metrics_server.sources.pods.series import NoValue, Part, part_of, read
 
 
 class PodPage:
@@ -18,7 +18,7 @@ class PodPage:
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
     """
 
-    __slots__ = ("_parsed", "_rows", "_series", "_values", "body", "lines", "target", "timestamp")
+    __slots__ = ("_parsed", "_parts", "_rows", "_series", "body", "lines", "target", "timestamp")
 
     def __init__(self, target: str, body: bytes, timestamp: float) -> None:
         self.target = target
@@ -28,7 +28,7 @@ class PodPage:
         self._rows: dict[str, Sequence[Row]] = {}
         self._series: dict[Reading, Series | NoValue] = {}
         self._parsed: set[tuple[Reading, ...]] = set()
-        self._values: dict[str, float | NoValue] = {}
+        self._parts: dict[str, Part | NoValue] = {}
 
     def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
         """Return whether the rows of these readings are known."""
@@ -60,13 +60,13 @@ class PodPage:
             found = self._series[reading] = read(reading, self.rows(reading.rows))
         return found
 
-    def value(self, rule: MetricRule, history: History) -> float | NoValue:
-        """Return the value of the pod; computed once for each rule."""
+    def part(self, rule: MetricRule, history: History) -> Part | NoValue:
+        """Return what it contributes to the pod's value; computed once for each rule."""
 
         def increase(reading: Reading, series: Series) -> Increase | None:
             return history.increase(self.target, reading, rule.window, self.timestamp, series)
 
-        known = self._values.get(rule.name)
+        known = self._parts.get(rule.name)
         if known is None:
-            known = self._values[rule.name] = value_of(rule, self, increase)
+            known = self._parts[rule.name] = part_of(rule, self, increase)
         return known

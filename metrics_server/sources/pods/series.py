@@ -1,4 +1,4 @@
-"""From the rows of a pod's own page to the pod's value.
+"""From the rows of a pod's own pages to the pod's value.
 
 Nothing here is guessed: if a row that belongs to the value cannot be believed, there is no value,
 because a sum or a mean without it would be another number.
@@ -17,12 +17,14 @@ from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.rules.model import Aggregation, MetricRule, Reading
 from metrics_server.sources.pages.exposition import Row, parse_labels
 from metrics_server.sources.pods.history import Increase, Key, Series
-from metrics_server.sources.pods.quantiles import added, quantile_of
+from metrics_server.sources.pods.quantiles import Buckets, added, quantile_of
 
 # Of a value or a name on a page, in a message.
 _MAX_SHOWN = 60
 # Of a reading over time, whose earlier values are kept.
 _MAX_KEPT_VALUES = 5000
+# Of pages of one pod that are read in different ways, if only the same can be added up.
+_UNLIKE = "is of another engine than the pod's other pages: they have no quantile in common"
 # In place of a bucket's bound, where a series has one value.
 _NO_BOUND = 0.0
 
@@ -60,8 +62,42 @@ Increases = Callable[[Reading, Series], Increase | None]
 """Returns how much counters grew within the rule's window; None if they were read only once."""
 
 
-def value_of(rule: MetricRule, page: Page, increases: Increases) -> float | NoValue:
-    """Return the value of a pod by its page, in the rule's unit."""
+class Part(Struct, frozen=True):
+    """What a page contributes to the value of its pod.
+
+    Attributes:
+        values: a value for each series, in the rule's unit.
+        grown: in their place, how much histograms grew, for a quantile of all of them.
+        reading: what was read.
+    """
+
+    values: tuple[float, ...] = ()
+    grown: Increase | None = None
+    reading: Reading | None = None
+
+
+def value_of(rule: MetricRule, parts: Sequence[Part]) -> float | NoValue:
+    """Return the value of a pod by all of its pages, at least one, in the rule's unit."""
+    reading, first = parts[0].reading, parts[0].grown
+    if reading is None or first is None:
+        if any(part.grown for part in parts):
+            return NoValue(_UNLIKE)
+        return _AGGREGATIONS[rule.over_series]([one for part in parts for one in part.values])
+    histograms: list[Buckets] = []
+    for part in parts:
+        if part.reading != reading or part.grown is None:
+            return NoValue(_UNLIKE)
+        histograms += ((bounds, counts) for (_, bounds), counts in part.grown.of.items())
+    quantile = quantile_of(reading.quantile or 0, added(histograms))
+    if quantile is None:
+        return NoValue(
+            f"had no requests in the last {first.seconds:.0f} s: {reading.family} has not grown"
+        )
+    return _checked("quantile", reading, quantile)
+
+
+def part_of(rule: MetricRule, page: Page, increases: Increases) -> Part | NoValue:
+    """Return what a page contributes to the value of its pod."""
     present: list[Reading] = []
     for reading in rule.readings:
         found = page.rows(reading.rows)
@@ -69,14 +105,14 @@ def value_of(rule: MetricRule, page: Page, increases: Increases) -> float | NoVa
             found = ()
         if not found:
             if any(map(page.rows, reading.zero_beside)):
-                return 0.0
+                return Part((0.0,))
             continue
         present.append(reading)
         series = page.series(reading)
         if isinstance(series, NoValue):
             return series
         if series:
-            return _over_series(rule, reading, series, increases)
+            return _part(reading, series, increases)
     if present:
         labels = " or ".join(dict.fromkeys(map(_condition, present)))
         return NoValue(f"has no row of {printable(present[0].rows, _MAX_SHOWN)} with {labels}")
@@ -167,38 +203,30 @@ def _histogram(
     return (labels, bounds), tuple(map(buckets.__getitem__, bounds))
 
 
-def _over_series(
-    rule: MetricRule, reading: Reading, series: Series, increases: Increases
-) -> float | NoValue:
-    """Return the value of the pod by the series of one reading."""
-    if reading.is_over_time:
+def _part(reading: Reading, series: Series, increases: Increases) -> Part | NoValue:
+    """Return what the series of one reading contribute."""
+    if not reading.is_over_time:
+        return Part(tuple(value * reading.scale for (value,) in series.values()))
+    increase = increases(reading, series)
+    if increase is None:
         what = "rate" if reading.rate else "quantile"
-        increase = increases(reading, series)
-        if increase is None:
-            return NoValue(f"has been read only once; a {what} needs two scrapes")
-        values = _over_time(reading, increase)
-        if not values:
-            return NoValue(
-                f"had no requests in the last {increase.seconds:.0f} s: {reading.family} has not "
-                "grown"
-            )
-        for value in values:
-            if not reading.minimum <= value <= reading.maximum:
-                return NoValue(
-                    f"gives a {what} of {reading.family} that is out of range: {value:g}"
-                )
-    else:
-        values = [value for (value,) in series.values()]
-    return _AGGREGATIONS[rule.over_series]([value * reading.scale for value in values])
+        return NoValue(f"has been read only once; a {what} needs two scrapes")
+    if reading.quantile is not None:
+        return Part(grown=increase, reading=reading)
+    rates: list[float] = []
+    for (grown,) in increase.of.values():
+        rate = _checked("rate", reading, grown / increase.seconds)
+        if isinstance(rate, NoValue):
+            return rate
+        rates.append(rate)
+    return Part(tuple(rates))
 
 
-def _over_time(reading: Reading, increase: Increase) -> Sequence[float]:
-    """Return the rate of each series, or the quantile of all; nothing without an observation."""
-    if reading.quantile is None:
-        return [grown / increase.seconds for (grown,) in increase.of.values()]
-    histogram = added((bounds, counts) for (_, bounds), counts in increase.of.items())
-    quantile = quantile_of(reading.quantile, histogram)
-    return [] if quantile is None else [quantile]
+def _checked(what: str, reading: Reading, value: float) -> float | NoValue:
+    """Return a rate or a quantile in the rule's unit, if it is in the reading's range."""
+    if reading.minimum <= value <= reading.maximum:
+        return value * reading.scale
+    return NoValue(f"gives a {what} of {reading.family} that is out of range: {value:g}")
 
 
 def _condition(reading: Reading) -> str:

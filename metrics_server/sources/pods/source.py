@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import urlsplit
 
 from metrics_server.common.text import listed
 from metrics_server.errors import ScrapeError
@@ -14,22 +15,24 @@ from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
-from metrics_server.sources.pods.series import NoValue
+from metrics_server.sources.pods.series import NoValue, Part, value_of
 from metrics_server.sources.pods.targets import NoTargetError
+from metrics_server.sources.pods.ways import Way, Ways, merged
 
 # How long values are computed at once before other tasks get their turn.
 _TURN_SECONDS = 0.005
 
-Locate = Callable[[PodEndpoint | None, Endpoint], str]
-"""Returns the URL of a pod's page, or raises a NoTargetError."""
+Locate = Callable[[PodEndpoint | None, Endpoint], Sequence[str]]
+"""Returns the URLs of a pod's pages, at least one, or raises a NoTargetError."""
 
 
 class PodSource:
     """A MetricSource that scrapes the pods in question themselves.
 
     Args:
-        locate: where a pod's page is.
+        locate: where a pod's pages are.
         scraper: reads the pages.
+        ways: how they are reached; by default all by plain requests.
         parser: parses them; by default with the default patience.
         history: what rates and quantiles look back to; by default with the default limit.
     """
@@ -38,73 +41,123 @@ class PodSource:
         self,
         locate: Locate,
         scraper: Scraper[PodPage],
+        ways: Ways | None = None,
         parser: Parser[PodPage] | None = None,
         history: History | None = None,
     ) -> None:
         self._locate = locate
         self._scraper = scraper
+        self._ways = ways or Ways()
         self._parser = parser or Parser()
         self._history = History() if history is None else history
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """Measure these pods, all of one namespace, now."""
-        targets: dict[str, Pod] = {}
-        lost: dict[str, list[str]] = {}
+        targets: list[tuple[Pod, Way, Sequence[str]]] = []
+        causes = _Causes()
         for pod in pods:
+            way = self._ways.of(pod.namespace, rule.name)
             try:
-                targets[self._target(pod, rule.endpoint)] = pod
+                of_pod = self._targets(pod, merged(rule.endpoint, way.endpoint), way.name)
             except NoTargetError as error:
-                lost.setdefault(str(error), []).append(pod.name)
-        scrapes = await self._scraper.scrape(targets)
+                causes.no_page(pod, str(error))
+                continue
+            targets.append((pod, way, of_pod))
+        access = {target: way.access for _, way, of_pod in targets for target in of_pod}
+        scrapes = await self._scraper.scrape(access, access)
         pages = await self._parser.read(scrapes.outcomes, rule.readings)
         self._history.expire()
         samples: list[PodSample] = []
-        failed: dict[str, list[str]] = {}
-        without: dict[str, list[str]] = {}
         began = time.perf_counter()
-        for target, pod in targets.items():
+        for pod, _, of_pod in targets:
             if time.perf_counter() - began > _TURN_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
-            page = pages[target]
-            if isinstance(page, ScrapeError):
-                url = target.partition("#")[0]
-                failed.setdefault(f"{url} {page}", []).append(pod.name)
-                continue
-            value = page.value(rule, self._history)
-            if isinstance(value, NoValue):
-                without.setdefault(value.why, []).append(pod.name)
-            else:
-                samples.append(PodSample(pod.name, (value,), page.timestamp))
+            sample = self._sample(rule, pod, {target: pages[target] for target in of_pod}, causes)
+            if sample is not None:
+                samples.append(sample)
         return Collection(
             selected=len(pods),
             samples=tuple(samples),
-            gaps=_gaps(lost, failed, without),
+            gaps=causes.gaps(),
             fresh_until=scrapes.fresh_until,
         )
 
-    def _target(self, pod: Pod, endpoint: Endpoint) -> str:
-        """Return the URL with a fragment, which is not sent: an address may soon be another pod's.
+    def _sample(
+        self,
+        rule: MetricRule,
+        pod: Pod,
+        pages: Mapping[str, PodPage | ScrapeError],
+        causes: "_Causes",
+    ) -> PodSample | None:
+        """Return the sample of a pod, which needs all of its pages; None, and the cause, if not."""
+        parts: list[Part] = []
+        timestamps: list[float] = []
+        for target, page in pages.items():
+            if isinstance(page, ScrapeError):
+                causes.failed(pod, target, page)
+                continue
+            # Also if another page is missing already: rates look back to each scrape.
+            part = page.part(rule, self._history)
+            if isinstance(part, NoValue):
+                causes.no_sample(pod, part.why, target if len(pages) > 1 else "")
+                continue
+            parts.append(part)
+            timestamps.append(page.timestamp)
+        if len(parts) < len(pages):
+            return None
+        value = value_of(rule, parts)
+        if isinstance(value, NoValue):
+            causes.no_sample(pod, value.why)
+            return None
+        return PodSample(pod.name, (value,), min(timestamps))
+
+    def _targets(self, pod: Pod, endpoint: Endpoint, way: str) -> Sequence[str]:
+        """Return the URL of each page, with a fragment, which is not sent.
+
+        The fragment says whose page it is, as an address may soon be another pod's, and in which
+        way it is reached.
 
         Raises:
             NoTargetError: the pod has no page that can be scraped.
         """
+        of = f"{pod.namespace}/{pod.name}@{pod.created:.0f}" + (f",{way}" if way else "")
+        return [f"{url}#{of}" for url in self._locate(pod.endpoint, endpoint)]
+
+
+class _Causes:
+    """Why pods have no sample, each cause with the pods that it applies to."""
+
+    def __init__(self) -> None:
+        self._no_page: dict[str, list[str]] = {}
+        self._failed: dict[str, list[str]] = {}
+        self._no_sample: dict[str, list[str]] = {}
+
+    def no_page(self, pod: Pod, why: str) -> None:
+        """Note why a pod has no page."""
+        self._no_page.setdefault(why, []).append(pod.name)
+
+    def failed(self, pod: Pod, target: str, error: ScrapeError) -> None:
+        """Note why a page could not be scraped."""
+        url = target.partition("#")[0]
+        self._failed.setdefault(f"{url} {error}", []).append(pod.name)
+
+    def no_sample(self, pod: Pod, why: str, target: str = "") -> None:
+        """Note why a page has no value; and its target, if it is one of several."""
+        if target:
+            why = f"at port {urlsplit(target).port} {why}"
+        self._no_sample.setdefault(why, []).append(pod.name)
+
+    def gaps(self) -> tuple[Gap, ...]:
+        """Return all of them."""
         return (
-            f"{self._locate(pod.endpoint, endpoint)}#{pod.namespace}/{pod.name}@{pod.created:.0f}"
+            *(Gap("no-page", f"pod {listed(pods)} {why}") for why, pods in self._no_page.items()),
+            *(
+                Gap("pages-failed", f"pod {listed(pods)}: {why}")
+                for why, pods in self._failed.items()
+            ),
+            *(
+                Gap("no-sample", f"the page of pod {listed(pods)} {why}")
+                for why, pods in self._no_sample.items()
+            ),
         )
-
-
-def _gaps(
-    lost: Mapping[str, Sequence[str]],
-    failed: Mapping[str, Sequence[str]],
-    without: Mapping[str, Sequence[str]],
-) -> tuple[Gap, ...]:
-    """Return why pods have no sample, each cause with the pods that it applies to."""
-    return (
-        *(Gap("no-page", f"pod {listed(pods)} {why}") for why, pods in lost.items()),
-        *(Gap("pages-failed", f"pod {listed(pods)}: {why}") for why, pods in failed.items()),
-        *(
-            Gap("no-sample", f"the page of pod {listed(pods)} {why}")
-            for why, pods in without.items()
-        ),
-    )

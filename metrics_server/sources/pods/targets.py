@@ -9,6 +9,8 @@ import re
 from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
+from msgspec import structs
+
 from metrics_server.common.text import printable
 from metrics_server.kube.pod_endpoints import PodEndpoint
 from metrics_server.rules.model import Endpoint
@@ -19,9 +21,7 @@ _METRICS_PORTS = ("metrics", "http-metrics")
 _MAX_PORT = 65535
 _MAX_SHOWN = 60
 _MAX_LISTED = 4
-_SAY = (
-    "set the annotation prometheus.io/port, call one port metrics, or set the rule's endpoint.port"
-)
+_SAY = "set the annotation prometheus.io/port, call one port metrics, or set podPages.endpoints"
 # As in the configuration, but of an annotation: no query, no fragment, nothing to decode.
 _PATH = re.compile(r"/[A-Za-z0-9/._~!$&'()*+,;=:@%-]{0,255}")
 _DIGITS = re.compile(r"[0-9]{1,5}")
@@ -31,6 +31,22 @@ _METADATA = (IPv6Network("fd00:ec2::/32"),)
 
 class NoTargetError(Exception):
     """A pod has no page that can be scraped; the message is a phrase that follows its name."""
+
+
+def urls_of(
+    pod: PodEndpoint | None,
+    endpoint: Endpoint,
+    *,
+    host_network: bool = False,
+    allowed: Sequence[Network] = (),
+) -> tuple[str, ...]:
+    """Return the URL of each of a pod's pages: one, unless the endpoint has several ports.
+
+    The arguments and the error are those of `url_of`.
+    """
+    each = [structs.replace(endpoint, port=port) for port in endpoint.ports] or [endpoint]
+    urls = [url_of(pod, one, host_network=host_network, allowed=allowed) for one in each]
+    return tuple(dict.fromkeys(urls))
 
 
 def url_of(
@@ -104,7 +120,7 @@ def _port(pod: PodEndpoint, endpoint: Endpoint) -> int:
         if len(set(found)) == 1:
             return found[0]
         has = f"has several ports called {endpoint.port}" if found else _listed(pod.ports)
-        raise NoTargetError(f"{has}: the rule's endpoint.port is {endpoint.port}")
+        raise NoTargetError(f"{has}: the configured port is {endpoint.port}")
     if pod.port:
         if _DIGITS.fullmatch(pod.port) and 0 < int(pod.port) <= _MAX_PORT:
             return int(pod.port)

@@ -1,0 +1,53 @@
+"""The component that makes a token for the metrics pages of endpoint pickers."""
+
+from pathlib import Path
+
+from tests.deployments.manifests import (
+    DEPLOYMENTS,
+    NAMESPACE,
+    ROOT,
+    SERVER,
+    at,
+    find,
+    items,
+    mapping,
+    pod_spec,
+    read,
+    server_container,
+)
+from tests.deployments.test_groups import combined
+
+NAME = f"{SERVER}-endpoint-picker"
+FILE = "/etc/endpoint-picker/token"
+
+
+def test_the_token_is_where_the_guide_has_it(tmp_path: Path) -> None:
+    """The file of the guide's configuration is the key that Kubernetes fills."""
+    objects = combined(tmp_path, "endpoint-picker")
+    secret = find(objects, "Secret", NAME)
+    assert secret["type"] == "kubernetes.io/service-account-token"
+    assert at(secret, "metadata", "annotations", "kubernetes.io/service-account.name") == NAME
+    assert "data" not in secret
+    volumes = items(pod_spec(find(objects, "Deployment", SERVER)), "volumes")
+    (volume,) = (mapping(one, "secret") for one in volumes if at(one, "name") == "endpoint-picker")
+    assert volume["secretName"] == NAME
+    assert volume["items"] == [{"key": "token", "path": "token"}]
+    mounts = {at(one, "name"): one for one in items(server_container(objects), "volumeMounts")}
+    mount = mounts["endpoint-picker"]
+    assert f"{at(mount, 'mountPath')}/token" == FILE
+    assert at(mount, "readOnly") is True
+    assert f"auth: {{bearerTokenFile: {FILE}}}" in (ROOT / "docs" / "llm.md").read_text("utf-8")
+
+
+def test_the_token_may_read_metrics_and_nothing_else(tmp_path: Path) -> None:
+    """A picker's namespace that is taken over gains no more; the server's account is another."""
+    made = read(DEPLOYMENTS / "components" / "endpoint-picker" / "token.yaml")
+    (binding,) = (one for one in made if one["kind"] == "ClusterRoleBinding")
+    account = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}
+    assert items(binding, "subjects") == [account]
+    role = find(made, "ClusterRole", str(at(binding, "roleRef", "name")))
+    assert role["rules"] == [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
+    bound = [
+        one for one in combined(tmp_path, "endpoint-picker") if account in items(one, "subjects")
+    ]
+    assert len(bound) == 1
