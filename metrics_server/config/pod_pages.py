@@ -85,6 +85,11 @@ class PodPagesConfig(Section):
         4 * 1024 * 1024, ge=1024, description="The largest page that is accepted, in bytes."
     )
     max_page_lines: int = Field(25_000, ge=100, description="How many lines a page may have.")
+    max_history_bytes: int = Field(
+        64 * 1024 * 1024,
+        ge=1024 * 1024,
+        description="The memory for earlier scrapes, which rates and quantiles look back to.",
+    )
     host_network: bool = Field(
         default=False,
         description="Whether pods on their node's network are read, where others listen too.",

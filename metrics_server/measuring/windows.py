@@ -32,6 +32,8 @@ from metrics_server.rules.model import MetricRule
 
 # How many times a window is measured in the background; bounds a question's memory.
 _TIMES = 30
+# An HPA controller with a sync period of up to this, in seconds, finds its window measured.
+_LINGER = 180
 # For all questions with a window: hundreds. Beyond that, the least recently asked starts over.
 _MAX_BYTES = 8 * 1024 * 1024
 # What a window takes besides its question, including its task.
@@ -58,7 +60,7 @@ class Windows:
     """
 
     def __init__(
-        self, *, period: float, linger: float = 60, clock: Callable[[], float] = time.monotonic
+        self, *, period: float, linger: float = _LINGER, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._period = period
         self._linger = linger

@@ -9,6 +9,7 @@ from metrics_server.errors import ConfigurationError
 from metrics_server.rules.model import Rules
 from metrics_server.sources.pages.access import AccessFiles
 from metrics_server.sources.pages.scraper import Scraper
+from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.source import PodSource
 from metrics_server.sources.pods.targets import urls_of
@@ -22,7 +23,12 @@ def pod_source(config: PodPagesConfig, scraper: Scraper[PodPage]) -> PodSource:
         host_network=config.host_network,
         allowed=[ip_network(one) for one in config.networks],
     )
-    return PodSource(locate, scraper, Ways([_entry(*one) for one in enumerate(config.endpoints)]))
+    return PodSource(
+        locate,
+        scraper,
+        ways=Ways([_entry(*one) for one in enumerate(config.endpoints)]),
+        history=History(config.max_history_bytes),
+    )
 
 
 def _entry(number: int, config: PodEndpointsConfig) -> Entry:

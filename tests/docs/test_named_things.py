@@ -30,6 +30,7 @@ EXPORTER_SETTINGS = {
 # Flags that the guides name beside our own: of kube-controller-manager, kube-apiserver and KEDA.
 OTHERS_FLAGS = {
     "--horizontal-pod-autoscaler-tolerance",
+    "--horizontal-pod-autoscaler-sync-period",
     "--api-audiences",
     "--ca-dir",
     "--enable-apiservice-patching",

@@ -29,7 +29,6 @@ from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import Rules
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
-from metrics_server.sources.pages.access import AccessKeeper
 from metrics_server.sources.pages.scraper import Scraper, Scrapes
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.data import DATA, EXPORTERS
@@ -212,11 +211,7 @@ class Shelf(Scraper[Page]):
     def __init__(self, pages: Mapping[str, bytes]) -> None:
         self._pages = pages
 
-    async def scrape(
-        self,
-        targets: Iterable[str],
-        access: Mapping[str, AccessKeeper] | None = None,  # noqa: ARG002 - there is one way
-    ) -> Scrapes[Page]:
+    async def scrape(self, targets: Iterable[str], *_: object) -> Scrapes[Page]:
         """The pages by name."""
         outcomes: dict[str, Page | ScrapeError] = {}
         for target in targets:

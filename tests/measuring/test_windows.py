@@ -160,6 +160,23 @@ async def test_a_question_is_measured_while_it_is_in_demand() -> None:
         assert len(values) == count
 
 
+async def test_an_hpa_that_asks_every_three_minutes_finds_its_window_measured() -> None:
+    """Until then it is in demand, and no longer."""
+    clock, count = Clock(), 0
+
+    async def measure() -> Measurement:
+        nonlocal count
+        count += 1
+        return measured(1, count)
+
+    async with Windows(period=0.001, clock=clock) as windows:
+        windows.keep_measuring(QUESTION, QUICK, measure)
+        clock.now += 180
+        await until(lambda: count >= 2)
+        clock.now += 1
+        await until(lambda: not background())
+
+
 async def test_a_long_window_is_not_measured_more_often_than_30_times() -> None:
     """With a period of a millisecond, a window of 30 s is measured each second."""
     counts = {"long": 0, "quick": 0}

@@ -123,3 +123,20 @@ def test_too_many_rows_are_not_remembered() -> None:
     assert found.why.startswith(
         "has 5001 rows of vllm:generation_tokens_total, of which at most 5000 can be remembered"
     )
+
+
+def test_a_page_that_there_is_no_room_for_has_no_rate() -> None:
+    """However often it is scraped; the message names the setting."""
+    history = History(max_bytes=1024, clock=lambda: 0)
+    page = CASES[0].pages()[0]
+    for at in (0, 2, 4):
+        for metric, what in (
+            ("llm_tokens_per_second", "rate"),
+            ("llm_time_to_first_token_p95", "quantile"),
+        ):
+            found = value_by(PodPage("u", page, at), RULES[metric], history)
+            assert found == NoValue(
+                f"is not remembered, which a {what} needs: other pages take all of "
+                "podPages.maxHistoryBytes"
+            )
+    assert history.bytes == 0

@@ -17,7 +17,6 @@ from metrics_server.sources.exporters.dialects import Subject, subject
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import StaticTargets
-from metrics_server.sources.pages.access import AccessKeeper
 from metrics_server.sources.pages.exposition import parse_labels
 from metrics_server.sources.pages.scraper import Scraper, Scrapes
 from tests.support.data import DATA
@@ -106,11 +105,7 @@ class Shelf(Scraper[Page]):
     def __init__(self) -> None:
         self.body = b""
 
-    async def scrape(
-        self,
-        targets: Iterable[str],
-        access: Mapping[str, AccessKeeper] | None = None,  # noqa: ARG002 - there is one way
-    ) -> Scrapes[Page]:
+    async def scrape(self, targets: Iterable[str], *_: object) -> Scrapes[Page]:
         """The page."""
         return Scrapes({target: Page(target, self.body, 0) for target in targets}, fresh_until=0)
 

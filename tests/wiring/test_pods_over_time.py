@@ -89,8 +89,8 @@ async def test_a_counter_is_a_rate() -> None:
         error = (await ask(made, "tokens")).error()
         assert error.reason == "ServiceUnavailable"
         assert (
-            "0 of 2 pods have a measurement: the page of pod a, b has been read only once; a rate "
-            "needs two scrapes"
+            "0 of 2 pods have a measurement: the page of pod a, b has been read only once in the "
+            "last 1 s; a rate needs two scrapes"
         ) in error.message
         await until(lambda: min(one.scrapes for one in served.values()) > 3)
         await eventually(lambda: value_of(made, "tokens"), lambda one: 950 < one < 1050)
@@ -118,7 +118,10 @@ async def test_a_histogram_is_a_quantile() -> None:
         empty = changed(served["a"].page, waits(0))
         served["a"].page = served["b"].page = empty
         error = (await ask(made, "llm_time_to_first_token_p95")).error()
-        assert "has been read only once; a quantile needs two scrapes" in error.message
+        assert (
+            "has been read only once in the last 60 s; a quantile needs two scrapes"
+            in error.message
+        )
         answer = await eventually(
             lambda: ask(made, "llm_time_to_first_token_p95"),
             lambda one: "read only once" not in one.error().message,

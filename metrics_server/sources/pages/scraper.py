@@ -120,7 +120,7 @@ class Scraper(Generic[P]):
         return len(self._scrapes)
 
     async def scrape(
-        self, targets: Iterable[str], access: Mapping[str, AccessKeeper] | None = None
+        self, targets: Iterable[str], access: Mapping[str, AccessKeeper] | None = None, /
     ) -> Scrapes[P]:
         """Return the page of each URL, or its error, within `timeout`.
 

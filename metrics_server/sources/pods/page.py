@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.sources.pages.exposition import Row, rows
-from metrics_server.sources.pods.history import History, Increase, Series
+from metrics_server.sources.pods.history import History, Unknown
 from metrics_server.sources.pods.series import NoValue, Part, part_of, read
+from metrics_server.sources.pods.track import Increase, Series
 
 
 class PodPage:
@@ -60,11 +61,15 @@ class PodPage:
             found = self._series[reading] = read(reading, self.rows(reading.rows))
         return found
 
-    def part(self, rule: MetricRule, history: History) -> Part | NoValue:
-        """Return what it contributes to the pod's value; computed once for each rule."""
+    def part(self, rule: MetricRule, namespace: str, history: History) -> Part | NoValue:
+        """Return what it contributes to the value of its pod, which is in this namespace.
 
-        def increase(reading: Reading, series: Series) -> Increase | None:
-            return history.increase(self.target, reading, rule.window, self.timestamp, series)
+        Computed once for each rule.
+        """
+
+        def increase(reading: Reading, series: Series) -> Increase | Unknown:
+            where = (namespace, self.target)
+            return history.increase(*where, reading, rule.window, self.timestamp, series)
 
         known = self._parts.get(rule.name)
         if known is None:

@@ -16,8 +16,9 @@ from metrics_server.common.text import printable
 from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.rules.model import Aggregation, MetricRule, Reading
 from metrics_server.sources.pages.exposition import Row, parse_labels
-from metrics_server.sources.pods.history import Increase, Key, Series
+from metrics_server.sources.pods.history import Unknown
 from metrics_server.sources.pods.quantiles import Buckets, added, quantile_of
+from metrics_server.sources.pods.track import Increase, Key, Series
 
 # Of a value or a name on a page, in a message.
 _MAX_SHOWN = 60
@@ -58,8 +59,8 @@ class Page(Protocol):
         ...
 
 
-Increases = Callable[[Reading, Series], Increase | None]
-"""Returns how much counters grew within the rule's window; None if they were read only once."""
+Increases = Callable[[Reading, Series], Increase | Unknown]
+"""Returns how much counters grew within the rule's window, or why that is not known."""
 
 
 class Part(Struct, frozen=True):
@@ -112,7 +113,7 @@ def part_of(rule: MetricRule, page: Page, increases: Increases) -> Part | NoValu
         if isinstance(series, NoValue):
             return series
         if series:
-            return _part(reading, series, increases)
+            return _part(rule, reading, series, increases)
     if present:
         labels = " or ".join(dict.fromkeys(map(_condition, present)))
         return NoValue(f"has no row of {printable(present[0].rows, _MAX_SHOWN)} with {labels}")
@@ -193,24 +194,32 @@ def _bound(reading: Reading, text: str) -> float:
     return bound
 
 
+# Those of the same engine are the same on all of its pages, which are remembered.
+@lru_cache(maxsize=1024)
+def _shared_bounds(bounds: tuple[float, ...]) -> tuple[float, ...]:
+    return bounds
+
+
 def _histogram(
     reading: Reading, labels: frozenset[tuple[str, str]], buckets: Mapping[float, float]
 ) -> tuple[Key, tuple[float, ...]]:
     """Return a histogram with its buckets in the order of their bounds."""
     if inf not in buckets:
         raise _UnbelievableError(f'has rows of {reading.rows}, but not the one with le="+Inf"')
-    bounds = tuple(sorted(buckets))
+    bounds = _shared_bounds(tuple(sorted(buckets)))
     return (labels, bounds), tuple(map(buckets.__getitem__, bounds))
 
 
-def _part(reading: Reading, series: Series, increases: Increases) -> Part | NoValue:
+def _part(
+    rule: MetricRule, reading: Reading, series: Series, increases: Increases
+) -> Part | NoValue:
     """Return what the series of one reading contribute."""
     if not reading.is_over_time:
         return Part(tuple(value * reading.scale for (value,) in series.values()))
     increase = increases(reading, series)
-    if increase is None:
+    if not isinstance(increase, Increase):
         what = "rate" if reading.rate else "quantile"
-        return NoValue(f"has been read only once; a {what} needs two scrapes")
+        return NoValue(_why_unknown(increase, what, rule.window))
     if reading.quantile is not None:
         return Part(grown=increase, reading=reading)
     rates: list[float] = []
@@ -227,6 +236,16 @@ def _checked(what: str, reading: Reading, value: float) -> float | NoValue:
     if reading.minimum <= value <= reading.maximum:
         return value * reading.scale
     return NoValue(f"gives a {what} of {reading.family} that is out of range: {value:g}")
+
+
+def _why_unknown(unknown: Unknown, what: str, window: int) -> str:
+    if unknown == "full":
+        return (
+            f"is not remembered, which a {what} needs: other pages take all of "
+            "podPages.maxHistoryBytes"
+        )
+    within = f" in the last {window} s" if window else ""
+    return f"has been read only once{within}; a {what} needs two scrapes"
 
 
 def _condition(reading: Reading) -> str:

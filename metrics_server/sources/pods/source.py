@@ -98,7 +98,7 @@ class PodSource:
                 causes.failed(pod, target, page)
                 continue
             # Also if another page is missing already: rates look back to each scrape.
-            part = page.part(rule, self._history)
+            part = page.part(rule, pod.namespace, self._history)
             if isinstance(part, NoValue):
                 causes.no_sample(pod, part.why, target if len(pages) > 1 else "")
                 continue
