@@ -94,13 +94,24 @@ def test_each_page_reading_and_window_has_its_own() -> None:
     assert history.increase("ns", "u", READING, 60, 2, series) == Increase(1, {key("a"): (0.0,)})
 
 
+def test_without_a_window_it_is_kept_for_a_long_sync_period() -> None:
+    """An HPA that asks every three minutes has the rate over these."""
+    clock = Clock(1000)
+    history = History(clock=clock)
+    for at, value, expected in ((1000, 1.0, "once"), (1180, 181.0, 180.0), (1381, 999.0, "once")):
+        clock.now = at
+        history.expire()
+        found = history.increase("ns", "u", READING, 0, at, {key("a"): (value,)})
+        assert (found if isinstance(found, str) else found.seconds) == expected
+
+
 def test_it_is_dropped_a_minute_after_its_window() -> None:
     """Unless it is used until then."""
     clock = Clock(1000)
     history = History(clock=clock)
     series = {key("a"): (1.0,)}
     history.increase("ns", "u", READING, 60, 1000, series)
-    history.increase("ns", "v", READING, 0, 1000, series)
+    history.increase("ns", "v", READING, 1, 1000, series)
     clock.advance(59.9)
     history.increase("ns", "u", READING, 60, 1059.9, series)
     history.expire()

@@ -145,6 +145,6 @@ def test_whatever_is_scraped_the_bytes_add_up(
         history.expire()
         assert 0 <= history.bytes <= 64 * KIB
         assert (history.bytes > 0) == (len(history) > 0)
-    clock.advance(130)
+    clock.advance(200)
     history.expire()
     assert (len(history), history.bytes) == (0, 0)

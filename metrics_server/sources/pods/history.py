@@ -15,8 +15,10 @@ from metrics_server.rules.model import Reading
 from metrics_server.sources.pods.track import Increase, Series, Track
 
 MAX_BYTES = 64 * 1024 * 1024
-# How long the scrapes of a page are kept after the last, in seconds, besides the window.
+# How long the scrapes of a page are kept after the last, in seconds: besides the window; and
+# without one, for an HPA controller with a sync period of up to 3 minutes.
 _LINGER = 60
+_LINGER_WITHOUT_WINDOW = 200
 # How often those that are older are searched for.
 _EXPIRE_EVERY = 5
 
@@ -96,7 +98,7 @@ class History:
         return entry.track.increase() or "once"
 
     def expire(self) -> None:
-        """Drop what has not been used for its window and a minute, if it is time to look."""
+        """Drop what has not been used for long, if it is time to look."""
         now = self._clock()
         if now < self._expired + _EXPIRE_EVERY:
             return
@@ -150,4 +152,5 @@ class History:
 
 
 def _is_old(key: _Key, entry: _Entry, now: float) -> bool:
-    return now >= entry.used + key[2] + _LINGER
+    window = key[2]
+    return now >= entry.used + (window + _LINGER if window else _LINGER_WITHOUT_WINDOW)
