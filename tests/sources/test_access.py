@@ -5,6 +5,7 @@ import base64
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,11 +14,12 @@ from structlog.testing import capture_logs
 
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.exporters.page import Page
-from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
+from metrics_server.sources.pages.access import Access, AccessFiles, AccessKeeper
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
+from tests.support.clock import Clock
 
 SECRET = "s3cr3t-t0k3n"  # noqa: S105 - a secret to look for where it must not be
 
@@ -176,6 +178,17 @@ async def test_a_token_that_rotates(
         token.write_text("newest")
         await scrape(monitor, f"{url}/metrics", keeper)
     assert exporter.shown == ["Bearer old", "Bearer old", "Bearer new", "Bearer newest"]
+
+
+async def test_a_server_that_always_rejects_a_token_has_it_reread_now_and_then() -> None:
+    """Not at each scrape: the others with the same access keep their connections meanwhile."""
+    clock = Clock()
+    keeper = AccessKeeper(clock=clock)
+    read: list[Access] = []
+    for clock.now in (0.0, 1.0, 4.9, 5.0, 6.0, 10.0):
+        keeper.refused()
+        read.append(await keeper.current())
+    assert [after is before for before, after in pairwise(read)] == [True, True, False, True, False]
 
 
 async def test_a_missing_file_is_reported_without_content(monitor: Monitor, tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from metrics_server.errors import ScrapeError
 
 # As often as client-go rereads a projected token.
 _REFRESH_SECONDS = 60
+# The shortest time between two times that the files are reread because credentials were rejected.
+_REFUSED_SECONDS = 5
 # A value is kept if it takes up to a sixteenth of this, which no token exceeds.
 _MAX_BYTES = 1024 * 1024
 
@@ -76,6 +78,8 @@ class AccessKeeper:
         self._access: SharedLookups[None, Access] = SharedLookups(
             ttl=_REFRESH_SECONDS, max_bytes=_MAX_BYTES, clock=clock
         )
+        self._clock = clock
+        self._refused = float("-inf")
 
     async def current(self) -> Access:
         """Return the current TLS settings and credentials.
@@ -86,8 +90,14 @@ class AccessKeeper:
         return await self._access.get(None, lambda: asyncio.to_thread(_read, self._files))
 
     def refused(self) -> None:
-        """Reread the files at the next scrape, as a server rejected the credentials."""
-        self._access.forget(None)
+        """Reread the files at the next scrape, as a server rejected the credentials.
+
+        But not for each of those that reject them: all others connect again after that.
+        """
+        now = self._clock()
+        if now >= self._refused + _REFUSED_SECONDS:
+            self._refused = now
+            self._access.forget(None)
 
 
 def _read(files: AccessFiles) -> Access:
