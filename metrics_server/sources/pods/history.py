@@ -28,14 +28,14 @@ Unknown = Literal["once", "full"]
 
 
 class _Entry:
-    """A track, with its size and the time of its last use."""
+    """A track, with its size, and until when it is kept."""
 
-    __slots__ = ("size", "track", "used")
+    __slots__ = ("size", "track", "until")
 
-    def __init__(self, track: Track, size: int, used: float) -> None:
+    def __init__(self, track: Track) -> None:
         self.track = track
-        self.size = size
-        self.used = used
+        self.size = 0
+        self.until = 0.0
 
 
 class _Share:
@@ -92,7 +92,7 @@ class History:
                 self._drop(namespace, key)
                 return "full"
             entry = self._resize(namespace, key, entry, size)
-        entry.used = now
+        entry.until = now + (window + _LINGER if window else _LINGER_WITHOUT_WINDOW)
         if at > entry.track.at:
             entry.track.record(at, series)
         return entry.track.increase() or "once"
@@ -104,13 +104,13 @@ class History:
             return
         self._expired = now
         for namespace, share in list(self._shares.items()):
-            for key in [one for one, entry in share.entries.items() if _is_old(one, entry, now)]:
+            for key in [one for one, entry in share.entries.items() if entry.until <= now]:
                 self._drop(namespace, key)
 
     def _entry(self, namespace: str, key: _Key, now: float) -> _Entry | None:
         share = self._shares.get(namespace)
         entry = share.entries.get(key) if share else None
-        if entry is not None and _is_old(key, entry, now):
+        if entry is not None and entry.until <= now:
             self._drop(namespace, key)
             return None
         return entry
@@ -118,7 +118,7 @@ class History:
     def _resize(self, namespace: str, key: _Key, entry: _Entry | None, size: int) -> _Entry:
         share = self._shares.setdefault(namespace, _Share())
         if entry is None:
-            entry = share.entries[key] = _Entry(Track(key[2]), 0, 0)
+            entry = share.entries[key] = _Entry(Track(key[2]))
         share.bytes += size - entry.size
         self.bytes += size - entry.size
         entry.size = size
@@ -149,8 +149,3 @@ class History:
             largest = max(self._shares, key=lambda one: self._shares[one].bytes)
             self._drop(largest, next(reversed(self._shares[largest].entries)))
         return True
-
-
-def _is_old(key: _Key, entry: _Entry, now: float) -> bool:
-    window = key[2]
-    return now >= entry.used + (window + _LINGER if window else _LINGER_WITHOUT_WINDOW)

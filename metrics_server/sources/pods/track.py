@@ -7,6 +7,7 @@ back. A histogram is one series, whose buckets are reset together.
 
 from array import array
 from collections.abc import Mapping
+from functools import lru_cache
 from itertools import chain
 from operator import add, lt, sub
 
@@ -25,6 +26,8 @@ Series = Mapping[Key, tuple[float, ...]]
 _ROWS = 15
 # Without a window.
 _LAST_TWO = 2
+# Series of a page, whose weight is worth remembering.
+_FEW = 16
 # What a track takes besides its contents, with its place in the history. An array may have an
 # eighth more than it needs.
 _TRACK_BYTES = 1024
@@ -71,7 +74,8 @@ class Track:
         """Return the bytes of a track with these series, once its window has filled."""
         width = sum(map(_width, keys))
         rows = _ROWS + 1 if window else _LAST_TWO
-        return _TRACK_BYTES + weight(keys) + _VALUE_BYTES * (2 * width + rows * (1 + width))
+        of_keys = _known_weight(keys) if len(keys) <= _FEW else weight(keys)
+        return _TRACK_BYTES + of_keys + _VALUE_BYTES * (2 * width + rows * (1 + width))
 
     def record(self, at: float, series: Series) -> None:
         """Take a scrape into account that is later than the newest."""
@@ -130,6 +134,10 @@ class Track:
         self._total = moved(self._total, nothing[:])
         self._last = moved(self._last, values[:])
         self.keys = keys
+
+
+# The pods of a workload have the same series.
+_known_weight = lru_cache(maxsize=128)(weight)
 
 
 def _width(key: Key) -> int:
