@@ -4,6 +4,7 @@ MetricsServerError
 ├── ConfigurationError            a setting, a flag or a file is wrong: the server does not start
 ├── KubernetesError               the Kubernetes API refused or could not be reached
 ├── ScrapeError                   one exporter gave no usable page
+├── QueryError                    a query to Prometheus has no usable result
 └── RequestError                  a request gets this as its answer
     ├── BadRequestError           400: the question is malformed
     ├── UnauthorizedError         401: its credentials are not valid
@@ -35,6 +36,9 @@ from metrics_server.common.text import printable
 
 MAX_MESSAGE = 700
 """Characters of a RequestError's message: an HPA's event has 1,024, and its own words before it."""
+
+MAX_QUERY_MESSAGE = 450
+"""Characters of a QueryError's message, so that it fits into that of a RequestError."""
 
 
 class MetricsServerError(Exception):
@@ -71,6 +75,18 @@ class ScrapeError(MetricsServerError):
     def __init__(self, message: str, reason: str) -> None:
         # Anything may answer at an exporter's address, and its words may be in the message.
         super().__init__(printable(message))
+        self.reason = reason
+
+
+class QueryError(MetricsServerError):
+    """A query to Prometheus has no usable result.
+
+    Attributes:
+        reason: a short fixed word for the metric's label, such as "timeout" or "bad-query".
+    """
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(printable(message, MAX_QUERY_MESSAGE))
         self.reason = reason
 
 

@@ -26,6 +26,8 @@ class AccessFiles(Struct, frozen=True):
     Attributes:
         ca_file: CA certificates to verify servers with, PEM; None trusts the system's.
         server_name: the name that their certificates must have, instead of their address.
+        cert_file: a client certificate with its chain, PEM.
+        key_file: its private key, PEM, without a passphrase.
         bearer_token_file: a bearer token.
         username: the user of basic authentication.
         password_file: that user's password.
@@ -35,6 +37,8 @@ class AccessFiles(Struct, frozen=True):
 
     ca_file: Path | None = None
     server_name: str | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
     bearer_token_file: Path | None = None
     username: str | None = None
     password_file: Path | None = None
@@ -103,6 +107,9 @@ class AccessKeeper:
 def _read(files: AccessFiles) -> Access:
     try:
         context = ssl.create_default_context(cafile=files.ca_file)
+        if files.cert_file is not None:
+            # Without a password, OpenSSL would ask for the passphrase of a key on the terminal.
+            context.load_cert_chain(files.cert_file, files.key_file, password="")
         headers: dict[str, str] = {}
         if files.bearer_token_file is not None:
             token = files.bearer_token_file.read_text(encoding="ascii").strip()

@@ -1,4 +1,4 @@
-"""Connections to exporters that cannot block the event loop."""
+"""Connections to exporters and to Prometheus that cannot block the event loop."""
 
 import asyncio
 from functools import partial
@@ -56,10 +56,14 @@ class BoundedConnection(ResponseHandler):
 
 
 class BoundedConnector(TCPConnector):
-    """Connects to exporters. The lanes of the scraper limit how many at once."""
+    """Makes such connections; its user limits how many at once.
 
-    def __init__(self) -> None:
-        super().__init__(limit=0, keepalive_timeout=_KEEPALIVE_SECONDS)
+    Args:
+        keepalive: how long a connection may be idle, in seconds.
+    """
+
+    def __init__(self, keepalive: float = _KEEPALIVE_SECONDS) -> None:
+        super().__init__(limit=0, keepalive_timeout=keepalive)
         loop = asyncio.get_running_loop()
 
         def connection() -> ResponseHandler:

@@ -1,0 +1,1 @@
+"""Measurements from Prometheus, or from a server that speaks its query API."""

@@ -1,0 +1,273 @@
+"""Queries Prometheus: a vector, or an error with a readable message."""
+
+import asyncio
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from urllib.parse import urlencode
+
+import aiohttp
+from aiohttp import hdrs
+from msgspec import Struct
+
+from metrics_server import __version__
+from metrics_server.common.text import printable
+from metrics_server.errors import QueryError, ScrapeError
+from metrics_server.http.sockets import why
+from metrics_server.sources.pages.access import Access, AccessFiles, AccessKeeper
+from metrics_server.sources.pages.connection import BoundedConnector
+from metrics_server.sources.pages.room import PageRoom, Room
+from metrics_server.sources.prometheus.refusals import refusal
+from metrics_server.sources.prometheus.vector import Series, Vector, decode
+
+__all__ = ["DEFAULT_PARAMETERS", "PrometheusClient", "PrometheusSettings", "Series", "Vector"]
+
+DEFAULT_PARAMETERS: Mapping[str, str] = {
+    # Of Thanos, and of VictoriaMetrics: a part of the data would pass for all of it.
+    "partial_response": "false",
+    "deny_partial_response": "1",
+}
+"""Parameters of each query, unless the settings have others of these names.
+
+Prometheus ignores parameters that it does not know.
+"""
+
+# Longer than the HPA's period of 15 s, and shorter than proxies keep idle connections.
+_KEEPALIVE_SECONDS = 30
+# With some 40 labels of 30 characters.
+_BYTES_PER_SERIES = 1600
+_LEAST_BYTES = 1024 * 1024
+# Of an error: its words are in the beginning.
+_MOST_ERROR_BYTES = 16 * 1024
+# How many of the largest answers fit at a time, in addition to any number of ordinary ones.
+_LARGEST_ANSWERS = 2
+# Decoded in less than a millisecond; longer ones are decoded in a thread.
+_SHORT_BYTES = 128 * 1024
+# Of a header's value, so that the rest of the message is visible too.
+_MOST_SHOWN = 60
+
+
+class PrometheusSettings(Struct, frozen=True):
+    """How Prometheus is queried.
+
+    Attributes:
+        url: up to, and not including, /api/v1.
+        timeout: how long a query may take, including the wait for its turn, in seconds.
+        max_concurrent: how many queries are sent at once.
+        max_series: how many series an answer may have.
+        headers: more headers, such as X-Scope-OrgID.
+        parameters: more parameters of each query, such as dedup.
+        access: the files with the TLS settings and credentials.
+    """
+
+    url: str
+    timeout: float = 5
+    max_concurrent: int = 8
+    max_series: int = 20_000
+    headers: Mapping[str, str] = {}
+    parameters: Mapping[str, str] = {}
+    access: AccessFiles = AccessFiles(section="prometheus")
+
+    @property
+    def max_bytes(self) -> int:
+        """How many bytes an answer may have."""
+        return _LEAST_BYTES + _BYTES_PER_SERIES * self.max_series
+
+
+class PrometheusClient:
+    """Sends instant queries. Create it in the event loop that uses it, and close it.
+
+    A query is sent once: the HPA controller asks again by itself.
+
+    Args:
+        settings: how Prometheus is queried.
+        keeper: the TLS settings and credentials; by default those in the files of the settings.
+    """
+
+    def __init__(self, settings: PrometheusSettings, keeper: AccessKeeper | None = None) -> None:
+        self._settings = settings
+        self._keeper = keeper or AccessKeeper(settings.access)
+        self._url = f"{settings.url.rstrip('/')}/api/v1/query"
+        self._form = {**DEFAULT_PARAMETERS, **settings.parameters}
+        self._places = asyncio.Semaphore(settings.max_concurrent)
+        self._room = Room(_LARGEST_ANSWERS * settings.max_bytes)
+        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
+        self._session = aiohttp.ClientSession(
+            connector=BoundedConnector(keepalive=_KEEPALIVE_SECONDS),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            # The deadline of a query covers everything.
+            timeout=aiohttp.ClientTimeout(),
+            # A compressed answer can grow without bounds when decompressed.
+            auto_decompress=False,
+            headers={
+                hdrs.USER_AGENT: f"gpu-metrics-server/{__version__}",
+                **settings.headers,
+                hdrs.ACCEPT: "application/json",
+                hdrs.ACCEPT_ENCODING: "identity",
+                hdrs.CONTENT_TYPE: "application/x-www-form-urlencoded",
+            },
+        )
+
+    async def close(self) -> None:
+        """Close every connection; queries that are under way fail."""
+        self._decoder.shutdown(wait=False, cancel_futures=True)
+        await self._session.close()
+
+    async def query(self, promql: str, *, time: float | None = None) -> Vector:
+        """Evaluate a query at one moment.
+
+        Args:
+            promql: the query.
+            time: the moment, in seconds since the epoch; None means Prometheus's own time.
+
+        Raises:
+            QueryError: there is no usable result. Its message never contains a credential.
+        """
+        timeout = self._settings.timeout
+        form = {**self._form, "query": promql, "timeout": f"{timeout:g}"}
+        if time is not None:
+            form["time"] = f"{time:.3f}"
+        body = urlencode(form).encode("ascii")
+        room = PageRoom(self._room)
+        is_sent = False
+        try:
+            async with asyncio.timeout(timeout), self._places:
+                is_sent = True
+                return await self._decoded(await self._post(body, room))
+        except TimeoutError:
+            if is_sent:
+                message = (
+                    f"did not answer within {timeout:g} s (prometheus.timeout): it is overloaded, "
+                    "or the network does not reach it"
+                )
+            else:
+                message = (
+                    f"was not queried within {timeout:g} s, because "
+                    f"{self._settings.max_concurrent} other queries were under way "
+                    "(prometheus.maxConcurrent)"
+                )
+            raise QueryError(f"Prometheus {message}", "timeout") from None
+        finally:
+            room.release()
+
+    async def _decoded(self, body: bytes) -> Vector:
+        most = self._settings.max_series
+        if len(body) <= _SHORT_BYTES:
+            return decode(body, most)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._decoder, decode, body, most)
+
+    async def _post(self, body: bytes, room: PageRoom) -> bytes:
+        """Return the body of the answer, whose status is 200."""
+        access = await self._access()
+        try:
+            return await self._answer(body, access, room)
+        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError):
+            raise QueryError(
+                "Prometheus closed the connection before its answer was complete; see its log, "
+                "and that of a proxy in front of it",
+                "cut-short",
+            ) from None
+        except aiohttp.ClientResponseError as error:
+            brief = " ".join(error.message.split()).rstrip(" ^:")
+            raise QueryError(
+                f"what answers at prometheus.url did not send valid HTTP: {brief}", "not-http"
+            ) from None
+        except TimeoutError:
+            raise  # an OSError, but not a connection error
+        except aiohttp.ClientSSLError as error:
+            raise QueryError(
+                f"no TLS connection to Prometheus: {why(error)}; check prometheus.tls, and "
+                "whether prometheus.url is to be https",
+                "tls",
+            ) from None
+        except (aiohttp.ClientError, OSError, ValueError) as error:
+            raise QueryError(
+                f"Prometheus could not be reached: {why(error)}; check prometheus.url, and that "
+                "it runs",
+                "unreachable",
+            ) from None
+
+    async def _access(self) -> Access:
+        try:
+            access = await self._keeper.current()
+        except ScrapeError as error:
+            raise QueryError(f"Prometheus {error}", error.reason) from None
+        if access.headers and not self._url.lower().startswith("https:"):
+            raise QueryError(
+                "Prometheus was not queried: prometheus.auth would be sent in the clear; use "
+                "https in prometheus.url",
+                "credentials",
+            )
+        return access
+
+    async def _answer(self, body: bytes, access: Access, room: PageRoom) -> bytes:
+        # A redirect is not followed: it could send the credentials anywhere.
+        async with self._session.post(
+            self._url,
+            data=body,
+            allow_redirects=False,
+            ssl=access.context,
+            server_hostname=access.server_name,
+            headers=access.headers,
+        ) as response:
+            if response.status == HTTPStatus.UNAUTHORIZED:
+                self._keeper.refused()
+            encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
+            if response.status != HTTPStatus.OK:
+                is_plain = encoding.lower() == "identity"
+                said = await _beginning(response.content) if is_plain else b""
+                raise refusal(response.status, response.content_type, _without(said, access))
+            if response.content_type != "application/json":
+                kind = printable(response.content_type, _MOST_SHOWN)
+                raise QueryError(
+                    f"what answers at prometheus.url sent {kind}, not JSON: is it Prometheus, or "
+                    "a login page or a proxy in front of it?",
+                    "not-json",
+                )
+            if encoding.lower() != "identity":
+                kind = printable(encoding, _MOST_SHOWN)
+                raise QueryError(
+                    f"Prometheus sent a compressed answer ({kind}), which was not asked for; a "
+                    "proxy in front of it must respect Accept-Encoding: identity",
+                    "not-json",
+                )
+            return await self._read(response.content, room)
+
+    async def _read(self, content: aiohttp.StreamReader, room: PageRoom) -> bytes:
+        body = bytearray()
+        async for chunk in content.iter_any():
+            body += chunk
+            if len(body) > self._settings.max_bytes:
+                raise QueryError(
+                    f"Prometheus sent more than {self._settings.max_bytes} bytes "
+                    f"({_BYTES_PER_SERIES} for each of prometheus.maxSeries); select less, or "
+                    "aggregate in the query",
+                    "too-large",
+                )
+            if not room.grow(len(body)):
+                raise QueryError(
+                    "Prometheus sent a long answer while others took all the memory for long "
+                    "answers; lower prometheus.maxConcurrent, or aggregate in the queries",
+                    "too-large",
+                )
+        return bytes(body)
+
+
+async def _beginning(content: aiohttp.StreamReader) -> bytes:
+    """Return the beginning of an error."""
+    body = bytearray()
+    async for chunk in content.iter_any():
+        body += chunk
+        if len(body) > _MOST_ERROR_BYTES:
+            break
+    return bytes(body[:_MOST_ERROR_BYTES])
+
+
+def _without(said: bytes, access: Access) -> bytes:
+    """Return what was said without the credentials, which a server may repeat."""
+    for value in access.headers.values():
+        secret = value.partition(" ")[2].encode("ascii")
+        if secret:
+            said = said.replace(secret, b"(credentials)")
+    return said
