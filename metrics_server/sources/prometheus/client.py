@@ -66,7 +66,7 @@ class PrometheusSettings(Struct, frozen=True):
     max_series: int = 20_000
     headers: Mapping[str, str] = {}
     parameters: Mapping[str, str] = {}
-    access: AccessFiles = AccessFiles(section="prometheus")
+    access: AccessFiles = AccessFiles(setting="prometheus")
 
     @property
     def max_bytes(self) -> int:
@@ -192,7 +192,8 @@ class PrometheusClient:
         try:
             access = await self._keeper.current()
         except ScrapeError as error:
-            raise QueryError(f"Prometheus {error}", error.reason) from None
+            _, _, problem = str(error).partition(": ")
+            raise QueryError(f"Prometheus was not queried: {problem}", error.reason) from None
         if access.headers and not self._url.lower().startswith("https:"):
             raise QueryError(
                 "Prometheus was not queried: prometheus.auth would be sent in the clear; use "
