@@ -26,6 +26,9 @@ def why(error: Exception) -> str:
         cause = error.certificate_error
     elif isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
+    elif isinstance(error.__cause__, ssl.SSLError):
+        # An alert after the handshake, as of a server that wants a client's certificate.
+        cause = error.__cause__
     # For TLS and name resolution, the number is not an errno.
     if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError):
         number = cause.errno or 0

@@ -78,7 +78,6 @@ class Prometheus:
         self._port = 0
         self._process: subprocess.Popen[str] | None = None
         self._lines: list[str] = []
-        self._ready = threading.Event()
         configuration = {"scrape_configs": [*map(dict, scrape)], **(settings or {})}
         (folder / "prometheus.yaml").write_text(yaml.safe_dump(configuration), encoding="utf-8")
         if web is not None:
@@ -100,7 +99,7 @@ class Prometheus:
 
     def start(self) -> None:
         """Start it, at the same address as before, and return when it is ready."""
-        self._ready.clear()
+        ready = threading.Event()
         self._process = subprocess.Popen(  # noqa: S603 - the tests' own command
             [
                 self._program,
@@ -115,8 +114,8 @@ class Prometheus:
             stderr=subprocess.PIPE,
             text=True,
         )
-        threading.Thread(target=self._follow, args=(self._process,), daemon=True).start()
-        if not self._ready.wait(_PATIENCE_SECONDS) or self._process.poll() is not None:
+        threading.Thread(target=self._follow, args=(self._process, ready), daemon=True).start()
+        if not ready.wait(_PATIENCE_SECONDS) or self._process.poll() is not None:
             self.stop()
             raise AssertionError(f"Prometheus did not start:\n{self.log}")
 
@@ -138,17 +137,20 @@ class Prometheus:
             self._process.wait()
             self._process = None
 
-    def _follow(self, process: "subprocess.Popen[str]") -> None:
+    def _follow(self, process: "subprocess.Popen[str]", ready: threading.Event) -> None:
         assert process.stderr is not None
+        is_ready = listens = False
         with process.stderr as log:
             for line in log:
                 self._lines.append(line.rstrip("\n"))
                 if found := _LISTENING.search(line):
-                    self._port = int(found[1])
-                if _READY in line:
-                    self._ready.set()
+                    self._port, listens = int(found[1]), True
+                # In either order.
+                is_ready = is_ready or _READY in line
+                if is_ready and listens:
+                    ready.set()
         # It has ended, ready or not.
-        self._ready.set()
+        ready.set()
 
 
 @contextmanager

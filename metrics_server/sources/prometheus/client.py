@@ -1,6 +1,7 @@
 """Queries Prometheus: a vector, or an error with a readable message."""
 
 import asyncio
+import ssl
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
@@ -175,18 +176,8 @@ class PrometheusClient:
             ) from None
         except TimeoutError:
             raise  # an OSError, but not a connection error
-        except aiohttp.ClientSSLError as error:
-            raise QueryError(
-                f"no TLS connection to Prometheus: {why(error)}; check prometheus.tls, and "
-                "whether prometheus.url is to be https",
-                "tls",
-            ) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
-            raise QueryError(
-                f"Prometheus could not be reached: {why(error)}; check prometheus.url, and that "
-                "it runs",
-                "unreachable",
-            ) from None
+            raise _unreachable(error) from None
 
     async def _access(self) -> Access:
         try:
@@ -218,7 +209,9 @@ class PrometheusClient:
             if response.status != HTTPStatus.OK:
                 is_plain = encoding.lower() == "identity"
                 said = await _beginning(response.content) if is_plain else b""
-                raise refusal(response.status, response.content_type, _without(said, access))
+                # Go's own errors have no type.
+                kind = response.headers.get(hdrs.CONTENT_TYPE, "text/plain")
+                raise refusal(response.status, kind, _without(said, access))
             if response.content_type != "application/json":
                 kind = printable(response.content_type, _MOST_SHOWN)
                 raise QueryError(
@@ -253,6 +246,20 @@ class PrometheusClient:
                     "too-large",
                 )
         return bytes(body)
+
+
+def _unreachable(error: Exception) -> QueryError:
+    # After the handshake, an alert is the cause of another error.
+    if isinstance(error, aiohttp.ClientSSLError) or isinstance(error.__cause__, ssl.SSLError):
+        return QueryError(
+            f"no TLS connection to Prometheus: {why(error)}; check prometheus.tls, and whether "
+            "prometheus.url must be http or https",
+            "tls",
+        )
+    return QueryError(
+        f"Prometheus could not be reached: {why(error)}; check prometheus.url, and that it runs",
+        "unreachable",
+    )
 
 
 async def _beginning(content: aiohttp.StreamReader) -> bytes:

@@ -75,11 +75,11 @@ def refusal(status: int, content_type: str, body: bytes) -> QueryError:
 
     Args:
         status: the HTTP status.
-        content_type: the media type of the body.
+        content_type: the type of the body.
         body: the body, or the beginning of a long one.
     """
     failure = _failure(body)
-    if failure is None and content_type == "text/plain":
+    if failure is None and content_type.startswith("text/plain"):
         failure = _Failure(error=body.decode("utf-8", "replace").strip().partition("\n")[0])
     kind = failure.errorType if failure else ""
     words = ": ".join(filter(None, (failure.errorType, failure.error))) if failure else ""

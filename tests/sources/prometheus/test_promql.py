@@ -145,6 +145,14 @@ def test_what_cannot_be_written() -> None:
             one_of(label, ["x", "y"])
 
 
+def test_what_is_no_name() -> None:
+    """A part that would be a name does not make one."""
+    for name in ("", "1a", "a-b", "a b", "a\n", "a{", "a:b-c", "ä"):
+        assert not is_label_name(name)
+        assert not is_metric_name(name)
+    assert (is_metric_name("a:b"), is_label_name("a:b")) == (True, False)
+
+
 @given(name=st.one_of(st.from_regex(r"\A[a-zA-Z_:0-9-]{1,6}\Z"), TEXTS))
 @example(name="DCGM_FI_DEV_GPU_UTIL")
 @example(name="vllm:num_requests_waiting")

@@ -1,0 +1,172 @@
+"""Answers of the query API, decoded within bounds."""
+
+import math
+from contextlib import suppress
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from metrics_server.errors import QueryError
+from metrics_server.sources.prometheus.vector import Series, Vector, decode
+
+MOST = 3
+
+
+def answer(result: str, kind: str = "vector", more: str = "") -> bytes:
+    """A successful answer."""
+    return (
+        f'{{"status":"success","data":{{"resultType":"{kind}","result":{result}}}{more}}}'.encode()
+    )
+
+
+def element(value: str = "1", labels: str = "") -> str:
+    """A series."""
+    return f'{{"metric":{{{labels}}},"value":[1700000000.5,"{value}"]}}'
+
+
+def failure(body: bytes) -> QueryError:
+    """How decoding fails."""
+    with pytest.raises(QueryError) as raised:
+        decode(body, MOST)
+    return raised.value
+
+
+def test_a_vector() -> None:
+    """Each series has its labels, its value and the time of the evaluation."""
+    one = element("42.5", '"__name__":"up","pod":"a\\u00e9"')
+    assert decode(answer(f"[{one}]"), MOST) == Vector(
+        (Series({"__name__": "up", "pod": "aé"}, 42.5, 1700000000.5),)
+    )
+
+
+def test_an_empty_vector_has_no_series() -> None:
+    """Nothing was found; that is not zero."""
+    assert decode(answer("[]"), MOST).series == ()
+
+
+def test_a_scalar_is_a_series_without_labels() -> None:
+    """Some queries, such as scalar(...), return one."""
+    assert decode(answer('[1700000000,"7"]', "scalar"), MOST).series == (
+        Series({}, 7.0, 1700000000.0),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("NaN", math.nan), ("+Inf", math.inf), ("-Inf", -math.inf), ("1e-7", 1e-7)]
+)
+def test_values_as_prometheus_writes_them(text: str, value: float) -> None:
+    """NaN and infinities are values; who uses them decides."""
+    (one,) = decode(answer(f"[{element(text)}]"), MOST).series
+    assert repr(one.value) == repr(value)
+
+
+@pytest.mark.parametrize(
+    ("body", "reason", "words"),
+    [
+        (answer("[]", "matrix"), "not-a-vector", "returns a matrix, not an instant vector; a ran"),
+        (answer('[0,"a"]', "string"), "not-a-vector", "returns a string, not an instant vector"),
+        (
+            answer('[{"metric":{},"histogram":[0,{"count":"1"}]}]'),
+            "not-a-vector",
+            "native histograms",
+        ),
+        (answer('[{"metric":{}}]'), "not-json", "a series has no value"),
+        (answer(f"[{element('many')}]"), "not-json", "many is not a number"),
+        (answer('[{"metric":{"a":1},"value":[0,"1"]}]'), "not-json", "Expected `str`, got `int`"),
+        (answer('[{"metric":{},"value":[0,1]}]'), "not-json", "Expected `str`, got `int`"),
+        (b'{"status":"success"}', "not-json", "no data"),
+        (b"[]", "not-json", "Expected `object`, got `array`"),
+        (b"", "cut-short", "was cut short; see its log"),
+        (answer(f"[{element()}]")[:-5], "cut-short", "was cut short; see its log"),
+        (answer(f"[{element()}]") + b"}", "not-json", "trailing characters"),
+        (b'{"a":' + b"[" * 100_000, "not-json", "nested too deeply"),
+        (
+            b'{"status":"error","errorType":"bad_data","error":"pars\xc3\xa9 \\u001b[31m"}',
+            "bad-query",
+            "reported an error: bad_data: parsé \\x1b[31m",
+        ),
+        (answer(f"[{','.join([element()] * 4)}]"), "too-large", "returned 4 series, more than 3"),
+        (answer(f"[{'{},' * 2000}]"), "too-large", "far more than 3 series (prometheus.maxSeries)"),
+        (answer("[[0]]"), "not-json", "Expected `object`, got `array`"),
+    ],
+)
+def test_what_is_not_a_vector(body: bytes, reason: str, words: str) -> None:
+    """It is an error that says what it is."""
+    error = failure(body)
+    assert (error.reason, words in str(error)) == (reason, True), error
+
+
+def test_many_labels_are_too_large() -> None:
+    """Labels cost memory too, however few the series."""
+    labels = ",".join(f'"a{number}":"b"' for number in range(500))
+    assert failure(answer(f"[{element('1', labels)}]")).reason == "too-large"
+
+
+def test_warnings_are_returned() -> None:
+    """Both kinds, each on a line of its own and not too long, and not too many."""
+    more = f',"warnings":["store a: \\u001b down"],"infos":["{"x" * 300}"]'
+    assert decode(answer("[]", more=more), MOST).warnings == (
+        "store a: \\x1b down",
+        "x" * 199 + "…",
+    )
+    many = msgspec.json.encode([str(number) for number in range(20)]).decode()
+    found = decode(answer("[]", more=f',"warnings":{many}'), MOST).warnings
+    assert found == ("0", "1", "2", "3", "4", "5", "6", "and 13 more warnings")
+    assert decode(answer("[]", more=',"warnings":null'), MOST).warnings == ()
+    huge = "x" * 70_000
+    assert decode(answer("[]", more=f',"warnings":["{huge}"]'), MOST).warnings == (
+        "more warnings than can be shown",
+    )
+
+
+def test_a_partial_answer_says_so() -> None:
+    """VictoriaMetrics marks it by a field, and not with a warning."""
+    assert decode(answer("[]", more=',"isPartial":true'), MOST).warnings == (
+        "the answer is partial (isPartial)",
+    )
+    assert decode(answer("[]", more=',"isPartial":false,"stats":{"x":[1]}'), MOST).warnings == ()
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(
+            st.sampled_from(
+                ["status", "data", "resultType", "result", "metric", "value", "warnings", "a"]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(
+    result=JSON,
+    kind=st.sampled_from(["vector", "scalar", "matrix", "string", "x"]),
+    more=JSON,
+    cut=st.integers(0, 40),
+)
+def test_whatever_comes_is_a_vector_or_an_error(
+    result: object, kind: str, more: object, cut: int
+) -> None:
+    """No answer raises anything else."""
+    whole = {
+        "status": "success",
+        "data": {"resultType": kind, "result": result},
+        "warnings": more,
+    }
+    body = msgspec.json.encode(whole)
+    with suppress(QueryError):
+        assert isinstance(decode(body[: len(body) - cut], MOST), Vector)
+
+
+@given(st.binary(max_size=40))
+def test_no_bytes_raise_anything_else(body: bytes) -> None:
+    """They may not even be JSON."""
+    with pytest.raises(QueryError):
+        decode(body, MOST)
