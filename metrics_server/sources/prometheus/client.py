@@ -234,9 +234,8 @@ class PrometheusClient:
             body += chunk
             if len(body) > self._settings.max_bytes:
                 raise QueryError(
-                    f"Prometheus sent more than {self._settings.max_bytes} bytes "
-                    f"({_BYTES_PER_SERIES} for each of prometheus.maxSeries); select less, or "
-                    "aggregate in the query",
+                    f"Prometheus sent more than the {self._settings.max_bytes} bytes that "
+                    "prometheus.maxSeries allows; select less, or aggregate in the query",
                     "too-large",
                 )
             if not room.grow(len(body)):
