@@ -17,6 +17,18 @@ class TlsConfig(Section):
     server_name: ServerName | None = Field(
         None, description="The name in their certificates, if it is not their address."
     )
+    cert_file: ConfigPath | None = Field(
+        None, description="A client certificate to show them, PEM; reread every minute."
+    )
+    key_file: ConfigPath | None = Field(
+        None, description="The key of that certificate, PEM, without a passphrase."
+    )
+
+    @model_validator(mode="after")
+    def _is_a_pair(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("certFile and keyFile must be set together")
+        return self
 
 
 class AuthConfig(Section):

@@ -23,23 +23,24 @@ def parse_exporter_url(url: str) -> str:
     """
     if "@" in url.partition("://")[2].partition("/")[0]:
         raise ValueError("a URL with credentials would end up in logs; use exporters.auth")
-    if not _is_exporter_url(url):
+    if not is_http_url(url):
         raise ValueError(f"{url!r} is not a URL such as http://10.0.0.7:9400/metrics")
     return url
 
 
-def _is_exporter_url(url: str) -> bool:
+def is_http_url(url: str) -> bool:
+    """Return whether a text is an HTTP or HTTPS URL."""
     if _BLANK_OR_CONTROL.search(url):
         return False
     try:
         parts = urlsplit(url)
         # The HTTP client must accept it too.
-        return _names_a_page(parts) and bool(URL(url).host)
+        return _names_a_server(parts) and bool(URL(url).host)
     except ValueError:
         return False
 
 
-def _names_a_page(parts: SplitResult) -> bool:
+def _names_a_server(parts: SplitResult) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
 
 

@@ -17,6 +17,7 @@ from metrics_server.config.forms import (
     is_in_the_clear,
 )
 from metrics_server.config.pod_pages import PodPagesConfig
+from metrics_server.config.prometheus import PrometheusConfig
 from metrics_server.config.rules import RuleConfigs
 from metrics_server.config.values import PositiveDuration, Section
 from metrics_server.rules.presets import GPU_RESOURCES, SERVICES
@@ -207,6 +208,9 @@ class Config(Section):
     pods: PodsConfig = Field(PodsConfig(), description="Which pods are measured.")
     pod_pages: PodPagesConfig = Field(
         PodPagesConfig(), description="How the pods' own metrics pages are read."
+    )
+    prometheus: PrometheusConfig = Field(
+        PrometheusConfig(), description="A Prometheus, for rules with `source: prometheus`."
     )
     fallback: FallbackConfig = Field(
         FallbackConfig(), description="What to return when there is no measurement."

@@ -45,6 +45,7 @@ from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.routing import SourceOfEachRule
 from metrics_server.telemetry.metrics import Monitor
+from metrics_server.wiring.access import access_files
 from metrics_server.wiring.pod_pages import pod_source
 
 log = structlog.stdlib.get_logger(__name__)
@@ -196,7 +197,7 @@ def _targets(
     keepers: dict[AccessFiles, AccessKeeper] = {}
 
     def keeper(tls: TlsConfig | None, auth: AuthConfig | None) -> AccessKeeper:
-        files = _access_files(tls or exporters.tls, auth or exporters.auth)
+        files = access_files(tls or exporters.tls, auth or exporters.auth, "exporters")
         return keepers.setdefault(files, AccessKeeper(files))
 
     every = (*exporters.urls, *urls)
@@ -233,16 +234,6 @@ def _targets(
                 NamespacedEndpoints(endpoints, namespace),
             )
     return DiscoveredTargets(endpoints, ways, by_address=nodes is not None), watches
-
-
-def _access_files(tls: TlsConfig, auth: AuthConfig) -> AccessFiles:
-    return AccessFiles(
-        ca_file=tls.ca_file,
-        server_name=tls.server_name,
-        bearer_token_file=auth.bearer_token_file,
-        username=auth.username,
-        password_file=auth.password_file,
-    )
 
 
 def _fallback(config: FallbackConfig) -> FallbackChain:

@@ -7,13 +7,13 @@ from ipaddress import ip_network
 from metrics_server.config.pod_pages import PodEndpointsConfig, PodPagesConfig
 from metrics_server.errors import ConfigurationError
 from metrics_server.rules.model import Rules
-from metrics_server.sources.pages.access import AccessFiles
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.source import PodSource
 from metrics_server.sources.pods.targets import urls_of
 from metrics_server.sources.pods.ways import Entry, Ways
+from metrics_server.wiring.access import access_files
 
 
 def pod_source(config: PodPagesConfig, scraper: Scraper[PodPage]) -> PodSource:
@@ -36,14 +36,11 @@ def _entry(number: int, config: PodEndpointsConfig) -> Entry:
         frozenset(config.namespaces),
         config.metrics,
         config.endpoint(),
-        AccessFiles(
-            ca_file=config.tls.ca_file,
-            server_name=config.tls.server_name,
-            bearer_token_file=config.auth.bearer_token_file,
-            username=config.auth.username,
-            password_file=config.auth.password_file,
+        access_files(
+            config.tls,
+            config.auth,
+            f"podPages.endpoints.{number}",
             allow_http=config.allow_http,
-            setting=f"podPages.endpoints.{number}",
         ),
     )
 

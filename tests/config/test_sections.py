@@ -108,8 +108,8 @@ fallback:
     assert sorted(line.strip() for line in lines[1:]) == [
         (
             "exporter: unknown setting; the settings here are: externalMetrics, "
-            "customMetrics, exporters, pods, podPages, fallback, certificates, rules, dialects, "
-            "gauges, hpaWarnings"
+            "customMetrics, exporters, pods, podPages, prometheus, fallback, certificates, rules, "
+            "dialects, gauges, hpaWarnings"
         ),
         "exporters.maxAge: 'soon' is not a duration; write it as 2s, 500ms or 1m30s",
         "exporters.services.0.name: Field required",
@@ -193,6 +193,7 @@ fallback:
         ),
         ('exporters: {tls: {serverName: "a\\nb"}}', "exporters.tls.serverName: "),
         ('exporters: {tls: {caFile: "/a\\0"}}', "exporters.tls.caFile: "),
+        ("exporters: {tls: {certFile: /a}}", "exporters.tls: certFile and keyFile must be set to"),
         ("exporters: {tls: {caFile: ''}}", "exporters.tls.caFile: '.' is not the path of a file"),
         ("exporters: {auth: {username: 'a:b', passwordFile: /p}}", "must not contain a colon"),
         ("exporters: {timeout: 25h}", "exporters.timeout: must be at most 24h"),

@@ -54,7 +54,7 @@ class PrometheusSettings(Struct, frozen=True):
     Attributes:
         url: up to, and not including, /api/v1.
         timeout: how long a query may take, including the wait for its turn, in seconds.
-        max_concurrent: how many queries are sent at once.
+        max_concurrency: how many queries are sent at once.
         max_series: how many series an answer may have.
         headers: more headers, such as X-Scope-OrgID.
         parameters: more parameters of each query, such as dedup.
@@ -63,7 +63,7 @@ class PrometheusSettings(Struct, frozen=True):
 
     url: str
     timeout: float = 5
-    max_concurrent: int = 8
+    max_concurrency: int = 8
     max_series: int = 20_000
     headers: Mapping[str, str] = {}
     parameters: Mapping[str, str] = {}
@@ -90,7 +90,7 @@ class PrometheusClient:
         self._keeper = keeper or AccessKeeper(settings.access)
         self._url = f"{settings.url.rstrip('/')}/api/v1/query"
         self._form = {**DEFAULT_PARAMETERS, **settings.parameters}
-        self._places = asyncio.Semaphore(settings.max_concurrent)
+        self._places = asyncio.Semaphore(settings.max_concurrency)
         self._room = Room(_LARGEST_ANSWERS * settings.max_bytes)
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._session = aiohttp.ClientSession(
@@ -114,12 +114,16 @@ class PrometheusClient:
         self._decoder.shutdown(wait=False, cancel_futures=True)
         await self._session.close()
 
-    async def query(self, promql: str, *, time: float | None = None) -> Vector:
+    async def query(
+        self, promql: str, *, time: float | None = None, lookback: float | None = None
+    ) -> Vector:
         """Evaluate a query at one moment.
 
         Args:
             promql: the query.
             time: the moment, in seconds since the epoch; None means Prometheus's own time.
+            lookback: how many seconds to look back for samples; None means Prometheus's own limit.
+                Older releases, such as 2.42, ignore it, so that it guarantees nothing.
 
         Raises:
             QueryError: there is no usable result. Its message never contains a credential.
@@ -128,6 +132,8 @@ class PrometheusClient:
         form = {**self._form, "query": promql, "timeout": f"{timeout:g}"}
         if time is not None:
             form["time"] = f"{time:.3f}"
+        if lookback is not None:
+            form["lookback_delta"] = f"{lookback:g}"
         body = urlencode(form).encode("ascii")
         room = PageRoom(self._room)
         is_sent = False
@@ -144,8 +150,8 @@ class PrometheusClient:
             else:
                 message = (
                     f"was not queried within {timeout:g} s, because "
-                    f"{self._settings.max_concurrent} other queries were under way "
-                    "(prometheus.maxConcurrent)"
+                    f"{self._settings.max_concurrency} other queries were under way "
+                    "(prometheus.maxConcurrency)"
                 )
             raise QueryError(f"Prometheus {message}", "timeout") from None
         finally:
@@ -185,7 +191,7 @@ class PrometheusClient:
         except ScrapeError as error:
             _, _, problem = str(error).partition(": ")
             raise QueryError(f"Prometheus was not queried: {problem}", error.reason) from None
-        if access.headers and not self._url.lower().startswith("https:"):
+        if access.headers and not access.allow_http and not self._url.lower().startswith("https:"):
             raise QueryError(
                 "Prometheus was not queried: prometheus.auth would be sent in the clear; use "
                 "https in prometheus.url",
@@ -241,7 +247,7 @@ class PrometheusClient:
             if not room.grow(len(body)):
                 raise QueryError(
                     "Prometheus sent a long answer while others took all the memory for long "
-                    "answers; lower prometheus.maxConcurrent, or aggregate in the queries",
+                    "answers; lower prometheus.maxConcurrency, or aggregate in the queries",
                     "too-large",
                 )
         return bytes(body)

@@ -43,7 +43,7 @@ _MEANINGS: Mapping[int, _Meaning] = {
     ),
     HTTPStatus.TOO_MANY_REQUESTS: _Meaning(
         "rejects queries because there are too many",
-        "raise its limit, or lower prometheus.maxConcurrent",
+        "raise its limit, or lower prometheus.maxConcurrency",
         "limited",
     ),
     HTTPStatus.SERVICE_UNAVAILABLE: _Meaning(

@@ -31,7 +31,7 @@ async def test_a_query_as_it_is_sent() -> None:
             parameters={"dedup": "true", "partial_response": "true"},
         )
         async with client(settings) as one:
-            vector = await one.query('up{pod="ä&b=c"}', time=1_700_000_000.1239)
+            vector = await one.query('up{pod="ä&b=c"}', time=1_700_000_000.1239, lookback=90.5)
             await one.query("up")
     assert vector.warnings == ()
     assert dict(vector.series[0].labels) == {"pod": "a"}
@@ -42,7 +42,7 @@ async def test_a_query_as_it_is_sent() -> None:
         "timeout": ["2.5"],
     }
     path = "/select/0/prometheus/api/v1/query"
-    at = {"query": ['up{pod="ä&b=c"}'], "time": ["1700000000.124"]}
+    at = {"query": ['up{pod="ä&b=c"}'], "time": ["1700000000.124"], "lookback_delta": ["90.5"]}
     assert seen == [("POST", path, {**always, **at}), ("POST", path, {**always, "query": ["up"]})]
     assert headers["Content-Type"] == "application/x-www-form-urlencoded"
     assert headers["X-Scope-OrgID"] == "team-a|team-b"
@@ -84,7 +84,7 @@ async def test_how_many_queries_are_sent_at_once() -> None:
         return web.Response(text=VECTOR, content_type="application/json")
 
     async with serving(answer) as url:
-        settings = PrometheusSettings(url, timeout=30, max_concurrent=2)
+        settings = PrometheusSettings(url, timeout=30, max_concurrency=2)
         async with client(settings) as one:
             asking = [asyncio.create_task(one.query("up")) for _ in range(5)]
             await until(lambda: under_way == 2)
@@ -93,7 +93,7 @@ async def test_how_many_queries_are_sent_at_once() -> None:
                 assert len((await each).series) == 1
         assert most == 2
         go_on.clear()
-        async with client(PrometheusSettings(url, timeout=0.3, max_concurrent=1)) as one:
+        async with client(PrometheusSettings(url, timeout=0.3, max_concurrency=1)) as one:
             outcomes = await asyncio.gather(
                 *(one.query("up") for _ in range(2)), return_exceptions=True
             )
@@ -102,7 +102,7 @@ async def test_how_many_queries_are_sent_at_once() -> None:
     assert first.startswith("Prometheus did not answer within 0.3 s")
     assert second == (
         "Prometheus was not queried within 0.3 s, because 1 other queries were under way "
-        "(prometheus.maxConcurrent)"
+        "(prometheus.maxConcurrency)"
     )
 
 
@@ -120,7 +120,7 @@ async def test_a_place_is_free_again_after_a_query_that_is_cancelled() -> None:
 
     async with (
         serving(answer) as url,
-        client(PrometheusSettings(url, timeout=30, max_concurrent=1)) as one,
+        client(PrometheusSettings(url, timeout=30, max_concurrency=1)) as one,
     ):
         asking = asyncio.create_task(one.query("up"))
         await until(lambda: asked == 1)
