@@ -30,7 +30,7 @@ RequestError reaches `kubectl describe hpa` word for word.
 """
 
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 from metrics_server.common.text import printable
 
@@ -78,14 +78,23 @@ class ScrapeError(MetricsServerError):
         self.reason = reason
 
 
+# fmt: off
+QueryReason = Literal[
+    "bad-query", "credentials", "cut-short", "http-status", "limited", "not-a-vector", "not-found",
+    "not-http", "not-json", "redirect", "timeout", "tls", "too-large", "unavailable", "unreachable",
+]
+# fmt: on
+"""Why a query has no usable result: a label of the server's own metrics."""
+
+
 class QueryError(MetricsServerError):
     """A query to Prometheus has no usable result.
 
     Attributes:
-        reason: a short fixed word for the metric's label, such as "timeout" or "bad-query".
+        reason: why.
     """
 
-    def __init__(self, message: str, reason: str) -> None:
+    def __init__(self, message: str, reason: QueryReason) -> None:
         super().__init__(printable(message, MAX_QUERY_MESSAGE))
         self.reason = reason
 

@@ -4,11 +4,12 @@ import ast
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 from msgspec import structs
 
-from metrics_server.errors import RequestError
+from metrics_server.errors import QueryReason, RequestError
 from metrics_server.rules.vendors.registry import VENDORS
 from tests.deployments.manifests import ROOT
 from tests.support.guides import anchors, inline, prose, text_of
@@ -54,6 +55,9 @@ SPEAKING = (
     "sources/pages/parsing.py",
     "sources/exporters/targets.py",
     "sources/pages/access.py",
+    "sources/prometheus/client.py",
+    "sources/prometheus/refusals.py",
+    "sources/prometheus/vector.py",
 )
 # Strings of these modules that are no message, or only a part of one.
 PARTS = {
@@ -115,9 +119,24 @@ def test_every_outcome_of_a_failed_scrape_is_explained() -> None:
     source = "".join(map(text_of, modules))
     outcomes = set(re.findall(r'ScrapeError\([^)]*?,\s*"([a-z-]+)"', source, re.DOTALL))
     assert {"timeout", "unreachable"} <= outcomes
-    rows = re.findall(r"\| `([a-z-]+)` \|$", text_of(TROUBLESHOOTING), re.MULTILINE)
-    assert outcomes <= set(rows)
-    assert set(rows) <= {*outcomes, "credentials", "http-status", "too-large"}
+    rows = last_cells(section("exporters-failed"))
+    assert outcomes <= rows
+    assert rows <= {*outcomes, "credentials", "http-status", "too-large"}
+
+
+def test_every_reason_of_a_failed_query_is_explained() -> None:
+    """Each stands in the table of its messages, and no other does."""
+    assert last_cells(section("prometheus-failed")) == set(get_args(QueryReason))
+
+
+def section(reason: str) -> str:
+    """The part of the page about a reason."""
+    return text_of(TROUBLESHOOTING).partition(f"### `{reason}`\n")[2].partition("\n##")[0]
+
+
+def last_cells(text: str) -> set[str]:
+    """The words in the last column of a table."""
+    return set(re.findall(r"\| `([a-z-]+)` \|$", text, re.MULTILINE))
 
 
 def test_every_message_that_is_quoted_is_one() -> None:

@@ -190,7 +190,7 @@ class PrometheusClient:
             access = await self._keeper.current()
         except ScrapeError as error:
             _, _, problem = str(error).partition(": ")
-            raise QueryError(f"Prometheus was not queried: {problem}", error.reason) from None
+            raise QueryError(f"Prometheus was not queried: {problem}", "credentials") from None
         if access.headers and not access.allow_http and not self._url.lower().startswith("https:"):
             raise QueryError(
                 "Prometheus was not queried: prometheus.auth would be sent in the clear; use "

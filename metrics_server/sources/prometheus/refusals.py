@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 
 from metrics_server.common.text import printable
-from metrics_server.errors import QueryError
+from metrics_server.errors import QueryError, QueryReason
 
 _MOST_WORDS = 200
 
@@ -22,7 +22,7 @@ class _Meaning(Struct, frozen=True):
 
     happened: str
     remedy: str
-    reason: str
+    reason: QueryReason
 
 
 _MEANINGS: Mapping[int, _Meaning] = {
