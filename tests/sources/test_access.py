@@ -20,6 +20,7 @@ from metrics_server.telemetry.metrics import Monitor
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
 from tests.support.clock import Clock
+from tests.support.peers import client_pair
 
 SECRET = "s3cr3t-t0k3n"  # noqa: S105 - a secret to look for where it must not be
 
@@ -89,6 +90,28 @@ async def test_a_bearer_token_over_tls(
     keeper = AccessKeeper(AccessFiles(ca_file=ca_file, bearer_token_file=token))
     async with listening(Exporter(f"Bearer {SECRET}"), await tls(authority, "127.0.0.1")) as url:
         assert isinstance(await scrape(monitor, f"{url}/metrics", keeper), Page)
+
+
+async def test_a_client_certificate(
+    monitor: Monitor, tmp_path: Path, authority: Authority, ca_file: Path
+) -> None:
+    """As exporter-toolkit asks for it: without one, there is no page."""
+    clients = Authority("clients")
+    pair = client_pair(clients, "gpu-metrics-server")
+    (tmp_path / "tls.crt").write_bytes(pair.certificate)
+    (tmp_path / "tls.key").write_bytes(pair.key)
+    shown = AccessFiles(
+        ca_file=ca_file, cert_file=tmp_path / "tls.crt", key_file=tmp_path / "tls.key"
+    )
+    context = await tls(authority, "127.0.0.1")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(cadata=clients.bundle.decode())
+    exporter = Exporter("")
+    async with listening(exporter, context) as url:
+        await scrape(monitor, f"{url}/metrics", AccessKeeper(AccessFiles(ca_file=ca_file)))
+        assert exporter.shown == []
+        await scrape(monitor, f"{url}/metrics", AccessKeeper(shown))
+        assert exporter.shown == [None]
 
 
 async def test_basic_authentication(
