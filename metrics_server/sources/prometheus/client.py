@@ -157,14 +157,14 @@ class PrometheusClient:
         finally:
             room.release()
 
-    async def _decoded(self, body: bytes) -> Vector:
+    async def _decoded(self, body: bytearray) -> Vector:
         most = self._settings.max_series
         if len(body) <= _SHORT_BYTES:
             return decode(body, most)
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._decoder, decode, body, most)
 
-    async def _post(self, body: bytes, room: PageRoom) -> bytes:
+    async def _post(self, body: bytes, room: PageRoom) -> bytearray:
         """Return the body of the answer, whose status is 200."""
         access = await self._access()
         try:
@@ -199,7 +199,7 @@ class PrometheusClient:
             )
         return access
 
-    async def _answer(self, body: bytes, access: Access, room: PageRoom) -> bytes:
+    async def _answer(self, body: bytes, access: Access, room: PageRoom) -> bytearray:
         # A redirect is not followed: it could send the credentials anywhere.
         async with self._session.post(
             self._url,
@@ -234,7 +234,7 @@ class PrometheusClient:
                 )
             return await self._read(response.content, room)
 
-    async def _read(self, content: aiohttp.StreamReader, room: PageRoom) -> bytes:
+    async def _read(self, content: aiohttp.StreamReader, room: PageRoom) -> bytearray:
         body = bytearray()
         async for chunk in content.iter_any():
             body += chunk
@@ -250,7 +250,8 @@ class PrometheusClient:
                     "answers; lower prometheus.maxConcurrency, or aggregate in the queries",
                     "too-large",
                 )
-        return bytes(body)
+        # Not copied, which takes 1 ms for each MiB.
+        return body
 
 
 def _unreachable(error: Exception) -> QueryError:

@@ -147,7 +147,7 @@ async def test_a_long_answer_leaves_the_event_loop_free() -> None:
         assert len(vector.series) == 20_000
         counting = asyncio.create_task(count())
         before = turns
-        await one._decoded(body.encode())
+        await one._decoded(bytearray(body.encode()))
         during = turns - before
         counting.cancel()
     assert during > 3
