@@ -8,6 +8,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
@@ -123,12 +124,23 @@ class Prometheus:
         """Stop it; its data stays."""
         if self._process is not None:
             self._process.terminate()
+            self._process.send_signal(signal.SIGCONT)
             try:
                 self._process.wait(_PATIENCE_SECONDS)
             finally:
                 self._process.kill()
                 self._process.wait()
                 self._process = None
+
+    def pause(self) -> None:
+        """Let it hang: it accepts connections, and answers nothing until it resumes."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
         """End it at once, as if its node had failed."""

@@ -209,6 +209,32 @@ async def test_down_and_up_again(tmp_path: Path) -> None:
             await asyncio.to_thread(prometheus.start)
 
 
+async def test_hanging(tmp_path: Path) -> None:
+    """A query fails when its time is over, and the next one after the pause has a result."""
+    prometheus = Prometheus(tmp_path)
+    async with running_beside(prometheus):
+        one = PrometheusClient(PrometheusSettings(prometheus.url, timeout=0.5))
+        try:
+            assert len((await one.query("vector(1)")).series) == 1
+            prometheus.pause()
+            error = await failure(one)
+            prometheus.resume()
+            assert error.reason == "timeout"
+            assert str(error).startswith("Prometheus did not answer within 0.5 s")
+            assert await eventually(lambda: outcome(one), lambda found: found == "ok")
+        finally:
+            await one.close()
+
+
+async def outcome(one: PrometheusClient) -> str:
+    """How a query ends."""
+    try:
+        await one.query("vector(1)")
+    except QueryError as error:
+        return error.reason
+    return "ok"
+
+
 async def test_restarting_while_it_is_queried(tmp_path: Path) -> None:
     """Each query has a result, or an error that says that it is away or starting."""
     prometheus = Prometheus(tmp_path)
@@ -216,11 +242,7 @@ async def test_restarting_while_it_is_queried(tmp_path: Path) -> None:
 
     async def ask(one: PrometheusClient) -> None:
         while True:
-            try:
-                assert len((await one.query("vector(1)")).series) == 1
-                outcomes.append("ok")
-            except QueryError as error:
-                outcomes.append(error.reason)
+            outcomes.append(await outcome(one))
 
     async def count() -> int:
         return len(outcomes)
