@@ -26,6 +26,7 @@ _OWN_HEADERS = (
     "host",
     "transfer-encoding",
     "upgrade",
+    "user-agent",
 )
 _OWN_PARAMETERS = {
     "query": "comes from the rule",
