@@ -73,7 +73,7 @@ TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
             "Prometheus failed, or a proxy in front of it (HTTP 502); see its log",
         ),
         (
-            response(b"[" * 10_000, status="500 Internal Server Error"),
+            response(b'{"a":' + b"[" * 10_000, status="500 Internal Server Error"),
             "http-status",
             "Prometheus failed, or a proxy in front of it (HTTP 500); see its log",
         ),
@@ -131,7 +131,9 @@ TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
         (
             response("\x1b[31m" + "x" * 20_000, TEXT, "500 No"),
             "http-status",
-            "Prometheus failed, or a proxy in front of it (HTTP 500: \\x1b[31mxxx",
+            "Prometheus failed, or a proxy in front of it (HTTP 500: \\x1b[31m"
+            + "x" * 191
+            + "…); see its log",
         ),
         (
             response(" " * 2_000_000 + VECTOR),

@@ -77,6 +77,7 @@ def test_values_as_prometheus_writes_them(text: str, value: float) -> None:
         (answer('[{"metric":{"a":1},"value":[0,"1"]}]'), "not-json", "Expected `str`, got `int`"),
         (answer('[{"metric":{},"value":[0,1]}]'), "not-json", "Expected `str`, got `int`"),
         (b'{"status":"success"}', "not-json", "no data"),
+        (b'{"status":"\xff"}', "not-json", "invalid start byte"),
         (b"[]", "not-json", "Expected `object`, got `array`"),
         (b"", "cut-short", "was cut short; see its log"),
         (answer(f"[{element()}]")[:-5], "cut-short", "was cut short; see its log"),
