@@ -50,6 +50,7 @@ lint: $(VENV)/installed ## style, formatting, spelling, generated tables, and th
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
 	$(BIN)/python -m tests.docs.reference --check
+	$(BIN)/python -m tests.deployments.values_schema --check
 
 typecheck: $(VENV)/installed ## strict types
 	$(BIN)/mypy
@@ -64,8 +65,9 @@ bench: $(VENV)/installed ## the figures that the documents quote, measured on th
 reliability: $(VENV)/installed ## write the table of docs/reliability.md, DURATION=60s a peer
 	$(BIN)/python -m tests.reliability $(or $(DURATION),60s)
 
-docs: $(VENV)/installed ## write the tables of docs/reference.md from the code, and check the documents
+docs: $(VENV)/installed ## write the tables of docs/reference.md and the chart's schema from the code, and check the documents
 	$(BIN)/python -m tests.docs.reference
+	$(BIN)/python -m tests.deployments.values_schema
 	$(BIN)/pytest tests/docs
 
 lock: ## pin what `make` installs to the newest releases that pyproject.toml allows
