@@ -89,7 +89,8 @@ def _commit(repository: Path, clone: Path, version: str, tag: str) -> None:
 def _build(clone: Path, built: Path) -> None:
     """Build the source distribution and the wheel, in an environment of their own."""
     python = _environment(clone.parent / "build")
-    run(clone, python, "-m", "pip", "install", *_PIP, "hatchling")
+    lock = clone / "deployments" / "image" / "build.lock"
+    _install(python, "--require-hashes", "--requirement", lock)
     run(clone, python, "-m", "hatchling", "build", "--directory", built)
 
 
@@ -97,8 +98,7 @@ def _try(built: Path, version: str, folder: Path) -> None:
     """Install the wheel, and nothing but what it needs, and run the demo from it."""
     (wheel,) = built.glob("*.whl")
     python = _environment(folder / "trial")
-    constraints = folder / "clone" / "constraints.txt"
-    run(folder, python, "-m", "pip", "install", *_PIP, "--constraint", constraints, wheel)
+    _install(python, "--constraint", folder / "clone" / "constraints.txt", wheel)
     command = python.with_name("gpu-metrics-server")
     if run(folder, command, "--version").strip() != version:
         raise ReleaseError(f"{wheel.name} does not say that it is {version}")
@@ -123,13 +123,17 @@ def _write_checksums(built: Path) -> None:
     (built / "SHA256SUMS").write_text("".join(lines), encoding="utf-8")
 
 
-_PIP = ("--quiet", "--disable-pip-version-check")
-
-
 def _environment(folder: Path) -> Path:
-    """The Python of a new virtual environment."""
-    run(folder.parent, sys.executable, "-m", "venv", folder)
+    """The Python of a new virtual environment, which has nothing, not even pip."""
+    run(folder.parent, sys.executable, "-m", "venv", "--without-pip", folder)
     return folder / "bin" / "python"
+
+
+def _install(python: Path, *what: str | Path) -> None:
+    """Install into the environment of a Python, by the pip of this one."""
+    options = ("--quiet", "--disable-pip-version-check", "--no-compile")
+    command = (sys.executable, "-m", "pip", "--python", python, "install")
+    run(python.parent, *command, *options, *what)
 
 
 def run(folder: Path, *command: str | Path) -> str:

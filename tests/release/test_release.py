@@ -58,7 +58,9 @@ def test_a_release(repository: Path) -> None:
     with tarfile.open(dist / f"gpu-metrics-server-{VERSION}.tgz") as chart:
         described = chart.extractfile("gpu-metrics-server/Chart.yaml")
         assert described is not None
-        assert f"\nversion: {VERSION}\nappVersion: {VERSION}\n" in described.read().decode()
+        text = described.read().decode()
+        assert f"\nversion: {VERSION}\n" in text
+        assert f"\nappVersion: {VERSION}\n" in text
     with zipfile.ZipFile(dist / f"gpu_metrics_server-{VERSION}-py3-none-any.whl") as wheel:
         assert not [name for name in wheel.namelist() if name.startswith("tests/")]
     assert run(repository, "git", "status", "--porcelain") == ""
