@@ -1,4 +1,4 @@
-"""What Helm makes of the chart: valid objects for every example, and no right too many."""
+"""What Helm makes of the chart: valid objects for every example, and what values change."""
 
 import json
 from pathlib import Path
@@ -9,7 +9,7 @@ import yaml
 
 from metrics_server.commands.main import build_parser
 from metrics_server.config.file import load_config
-from metrics_server.simulator.kube.objects import Json, Object
+from metrics_server.simulator.kube.objects import Json
 from tests.deployments.chart import (
     CHART,
     EXAMPLES,
@@ -34,11 +34,9 @@ from tests.deployments.manifests import (
     server_container,
     texts,
 )
-from tests.deployments.rbac import grants
 from tests.deployments.test_manifests import CUSTOM, KUBERNETES
 from tests.deployments.test_pod_security import violations
 
-ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
 IN_NAMESPACE = f"--namespace={NAMESPACE}"
 
 
@@ -99,32 +97,6 @@ def test_nothing_delays_an_uninstall(name: str) -> None:
         assert "Webhook" not in str(obj["kind"])
         assert "helm.sh/resource-policy" not in mapping(meta, "annotations")
         assert is_hook(obj) is (meta["name"] == f"{SERVER}-test")
-
-
-def test_rights_in_few_namespaces() -> None:
-    """With pods.namespaces nothing of pods, HPAs or exporters may be read elsewhere."""
-    granted = list(grants(render(IN_NAMESPACE, *values("few-namespaces")), ACCOUNT))
-    where: dict[str, set[str]] = {}
-    for one in granted:
-        where.setdefault(one.resource, set()).add(one.namespace)
-    models = {"models", "batch"}
-    for resource in ("pods", "horizontalpodautoscalers", "deployments", "jobs", "services"):
-        assert where[resource] == models
-    assert where["endpointslices"] == {NAMESPACE}
-    assert where["events"] == {"default", *models}
-    everywhere = {one.resource for one in granted if one.namespace == ""}
-    assert everywhere == {"tokenreviews", "subjectaccessreviews", "apiservices"}
-
-
-def test_no_right_that_is_not_used() -> None:
-    """Without discovery no EndpointSlices; without warnings no HPAs, and then no events."""
-    urls = {
-        one.resource for one in grants(render(IN_NAMESPACE, *values("exporters-by-url")), ACCOUNT)
-    }
-    assert "endpointslices" not in urls
-    arguments = (IN_NAMESPACE, *values("minimal", "cert-manager"))
-    quiet = {one.resource for one in grants(render(*arguments), ACCOUNT)}
-    assert not quiet & {"horizontalpodautoscalers", "events", "secrets", "apiservices"}
 
 
 def test_an_image_by_its_digest() -> None:

@@ -145,7 +145,7 @@ class Deployed:
 
 @asynccontextmanager
 async def deployed(
-    granted: Sequence[Grant], folder: Path, *, secret: bool = True
+    granted: Sequence[Grant], folder: Path, *, secret: bool = True, settings: str = ""
 ) -> AsyncIterator[Deployed]:
     """Run the command as the manifest does, but on loopback and at a port that is free.
 
@@ -153,6 +153,7 @@ async def deployed(
         granted: what it may do.
         folder: for files.
         secret: whether its Secret is there, as the manifest makes it.
+        settings: more of its configuration, as YAML.
     """
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(KubernetesAPI())
@@ -169,7 +170,7 @@ async def deployed(
         access = await stack.enter_async_context(AccessControl(api.url, granted))
         write_kubeconfig(folder / "kubeconfig", access.url, b"")
         (folder / "config.yaml").write_text(
-            "{fallback: {chain: [error]}, exporters: {maxAge: 1ms}}\n"
+            f"fallback: {{chain: [error]}}\nexporters: {{maxAge: 1ms}}\n{settings}"
         )
         process = await asyncio.create_subprocess_exec(
             sys.executable,
