@@ -51,7 +51,10 @@ RULES = [*read(DEPLOYMENTS / "rbac.yaml"), *read(DEPLOYMENTS / "custom-metrics.y
 GRANTED = tuple(grants(RULES, ACCOUNT))
 SECRET = find(RULES, "Secret", f"{SERVER}-certificates")
 AUTHORITY = find(RULES, "ConfigMap", f"{SERVER}-ca")
-METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+METRIC = (
+    "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+    "?labelSelector=app%3Dinference"
+)
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
 PODS_METRIC = f"{CUSTOM}/pods/*/gpu_utilization"
 # An HPA that cannot work, which the server warns about.
