@@ -51,10 +51,8 @@ RULES = [*read(DEPLOYMENTS / "rbac.yaml"), *read(DEPLOYMENTS / "custom-metrics.y
 GRANTED = tuple(grants(RULES, ACCOUNT))
 SECRET = find(RULES, "Secret", f"{SERVER}-certificates")
 AUTHORITY = find(RULES, "ConfigMap", f"{SERVER}-ca")
-METRIC = (
-    "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
-    "?labelSelector=app%3Dinference"
-)
+EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default"
+METRIC = f"{EXTERNAL}/gpu_utilization?labelSelector=app%3Dinference"
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
 PODS_METRIC = f"{CUSTOM}/pods/*/gpu_utilization"
 # An HPA that cannot work, which the server warns about.
@@ -176,9 +174,7 @@ async def deployed(
             f"fallback: {{chain: [error]}}\nexporters: {{maxAge: 1ms}}\n{settings}"
         )
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "metrics_server",
+            *(sys.executable, "-m", "metrics_server"),
             *texts(server_container(build(".")), "args"),
             "--bind-address=127.0.0.1",
             "--secure-port=0",
