@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-.PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench reliability docs lock clean
+.PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench reliability docs lock release clean
 
 help: ## what can be made
 	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -50,6 +50,7 @@ lint: $(VENV)/installed ## style, formatting, spelling, generated tables, and th
 	$(BIN)/lint-imports --no-cache
 	$(BIN)/codespell
 	$(BIN)/python -m tests.docs.reference --check
+	$(BIN)/python -m tests.deployments.values_schema --check
 
 typecheck: $(VENV)/installed ## strict types
 	$(BIN)/mypy
@@ -64,8 +65,9 @@ bench: $(VENV)/installed ## the figures that the documents quote, measured on th
 reliability: $(VENV)/installed ## write the table of docs/reliability.md, DURATION=60s a peer
 	$(BIN)/python -m tests.reliability $(or $(DURATION),60s)
 
-docs: $(VENV)/installed ## write the tables of docs/reference.md from the code, and check the documents
+docs: $(VENV)/installed ## write the tables of docs/reference.md and the chart's schema from the code, and check the documents
 	$(BIN)/python -m tests.docs.reference
+	$(BIN)/python -m tests.deployments.values_schema
 	$(BIN)/pytest tests/docs
 
 lock: ## pin what `make` installs to the newest releases that pyproject.toml allows
@@ -73,6 +75,9 @@ lock: ## pin what `make` installs to the newest releases that pyproject.toml all
 	.venv-lock/bin/pip install --quiet --disable-pip-version-check --editable '.[demo,dev]'
 	.venv-lock/bin/pip freeze --exclude-editable >constraints.txt
 	rm -rf .venv-lock
+
+release: $(VENV)/installed ## commit, tag and build VERSION=1.2.3 into dist/; ARGS=--dry-run only builds it
+	@$(BIN)/python -m tests.release $(or $(VERSION),$(error VERSION: say which, such as VERSION=1.2.3)) $(ARGS)
 
 clean: ## remove what was made
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -15,7 +15,7 @@ STEP_SECONDS = 0.2
 
 def is_server(pod: Pod) -> bool:
     """Whether a pod runs the server."""
-    return "gpu-metrics-server" in pod.container.image
+    return "gpu-metrics-server" in pod.container.image and not pod.container.command
 
 
 async def wait(event: asyncio.Event) -> None:

@@ -127,23 +127,49 @@ async def metrics_server(
     for path, volume in sorted(files.items(), reverse=True):
         arguments = [argument.replace(f"={path}", f"={volume}") for argument in arguments]
     async with (
-        running(
-            folder / "log",
-            *("unshare", "--mount", "sh", "-c", _AS_IN_A_POD, "sh", folder / "token"),
-            *(sys.executable, "-m", "metrics_server", *arguments),
-            environment={
-                "PATH": os.environ["PATH"],
-                "HOME": "/nonexistent",
-                "PYTHONUNBUFFERED": "1",
-                "KUBERNETES_SERVICE_HOST": HOST,
-                "KUBERNETES_SERVICE_PORT": str(PORT),
-            },
-            patience=pod.spec.termination_grace_period_seconds,
-        ) as process,
+        in_pod(pod, folder, folder / "log", "-m", "metrics_server", *arguments) as process,
         aiohttp.ClientSession() as session,
     ):
         url = f"https://{address}:{SERVER_PORT}{pod.container.readiness_probe.http_get.path}"
         yield ServerContainer(process, session, url)
+
+
+@asynccontextmanager
+async def in_pod(
+    pod: Pod, folder: Path, log: Path, *arguments: str
+) -> AsyncIterator[asyncio.subprocess.Process]:
+    """A Python that runs as in a pod's container, for as long as the context.
+
+    Args:
+        pod: the pod.
+        folder: what `mounted` has filled.
+        log: what it prints.
+        arguments: Python's.
+    """
+    async with running(
+        log,
+        *("unshare", "--mount", "sh", "-c", _AS_IN_A_POD, "sh", folder / "token"),
+        *(sys.executable, *arguments),
+        environment={
+            "PATH": os.environ["PATH"],
+            "HOME": "/nonexistent",
+            "PYTHONUNBUFFERED": "1",
+            "KUBERNETES_SERVICE_HOST": HOST,
+            "KUBERNETES_SERVICE_PORT": str(PORT),
+        },
+        patience=pod.spec.termination_grace_period_seconds,
+    ) as process:
+        yield process
+
+
+async def completed(client: PatientClient, pod: Pod, folder: Path) -> bool:
+    """Run a pod's Python command to its end; whether it succeeds."""
+    program, *arguments = pod.container.command
+    assert program == "python", pod
+    await mounted(client, pod, folder)
+    output = folder / "output"
+    async with in_pod(pod, folder, output, *arguments, *pod.container.args) as process:
+        return await process.wait() == 0
 
 
 async def mounted(client: PatientClient, pod: Pod, folder: Path) -> dict[str, Path]:

@@ -24,7 +24,14 @@ from metrics_server.simulator.gpus.exporters import (
 from metrics_server.simulator.gpus.workload import A100, Load, SimulatedPod, gpu_states
 from tests.cluster.api import PatientClient
 from tests.cluster.conditions import STEP_SECONDS, condition, is_server, unless_gone, wait
-from tests.cluster.containers import Container, ServerContainer, exporter, metrics_server, mounted
+from tests.cluster.containers import (
+    Container,
+    ServerContainer,
+    completed,
+    exporter,
+    metrics_server,
+    mounted,
+)
 from tests.cluster.control_plane import ControlPlane, add_address
 from tests.cluster.pods import GPU, Pod, PodList
 
@@ -159,6 +166,9 @@ class Nodes:
         """Run a pod from its start until it is gone, and its container again if it ends."""
         address = await self._address(placed)
         with unless_gone():
+            if placed.pod.spec.restart_policy == "Never" and placed.pod.container.command:
+                await self._complete(placed.pod)
+                await placed.told_to_go.wait()
             while not placed.told_to_go.is_set():
                 if self.servers_may_run or not is_server(placed.pod):
                     async with AsyncExitStack() as stack:
@@ -171,6 +181,12 @@ class Nodes:
         with unless_gone():
             await self._client.send("DELETE", placed.pod.path, now)
         del self._placed[placed.pod.metadata.uid]
+
+    async def _complete(self, pod: Pod) -> None:
+        """Run a pod's command to its end, and report how it ended."""
+        done = await completed(self._client, pod, self._folder / pod.metadata.uid)
+        status: Object = {"phase": "Succeeded" if done else "Failed"}
+        await self._client.send("PATCH", f"{pod.path}/status", {"status": status})
 
     async def _watch(self, placed: Placed, address: str, container: Container) -> None:
         """Report whether a container is ready, until it ends or its pod has drained."""

@@ -44,6 +44,7 @@ class Container(Struct, frozen=True, rename="camel"):
 
     name: str
     image: str
+    command: list[str] = []
     args: list[str] = []
     resources: Resources = Resources()
     volume_mounts: list[Mount] = []
@@ -77,6 +78,7 @@ class PodSpec(Struct, frozen=True, rename="camel"):
     service_account_name: str = "default"
     node_name: str | None = None
     host_network: bool = False
+    restart_policy: str = "Always"
     termination_grace_period_seconds: int = 30
     volumes: list[Volume] = []
 

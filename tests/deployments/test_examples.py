@@ -50,7 +50,7 @@ def test_the_readme_names_every_file_and_overlay() -> None:
     """Each file and each overlay has its row, and each row its file."""
     rows = set(re.findall(r"^\| `([\w*./-]+)` \|", README, re.MULTILINE))
     files = {p.name for p in DEPLOYMENTS.glob("*.yaml")} - {"kustomization.yaml"}
-    assert rows == {*files, *OVERLAYS, "runbook.md", "image/*.lock"}
+    assert rows == {*files, *OVERLAYS, "runbook.md", "image/*.lock", "helm/gpu-metrics-server"}
 
 
 def test_what_the_readme_puts_together_is_built(tmp_path: Path) -> None:

@@ -51,7 +51,8 @@ RULES = [*read(DEPLOYMENTS / "rbac.yaml"), *read(DEPLOYMENTS / "custom-metrics.y
 GRANTED = tuple(grants(RULES, ACCOUNT))
 SECRET = find(RULES, "Secret", f"{SERVER}-certificates")
 AUTHORITY = find(RULES, "ConfigMap", f"{SERVER}-ca")
-METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
+EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default"
+METRIC = f"{EXTERNAL}/gpu_utilization?labelSelector=app%3Dinference"
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
 PODS_METRIC = f"{CUSTOM}/pods/*/gpu_utilization"
 # An HPA that cannot work, which the server warns about.
@@ -145,7 +146,7 @@ class Deployed:
 
 @asynccontextmanager
 async def deployed(
-    granted: Sequence[Grant], folder: Path, *, secret: bool = True
+    granted: Sequence[Grant], folder: Path, *, secret: bool = True, settings: str = ""
 ) -> AsyncIterator[Deployed]:
     """Run the command as the manifest does, but on loopback and at a port that is free.
 
@@ -153,6 +154,7 @@ async def deployed(
         granted: what it may do.
         folder: for files.
         secret: whether its Secret is there, as the manifest makes it.
+        settings: more of its configuration, as YAML.
     """
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(KubernetesAPI())
@@ -169,12 +171,10 @@ async def deployed(
         access = await stack.enter_async_context(AccessControl(api.url, granted))
         write_kubeconfig(folder / "kubeconfig", access.url, b"")
         (folder / "config.yaml").write_text(
-            "{fallback: {chain: [error]}, exporters: {maxAge: 1ms}}\n"
+            f"fallback: {{chain: [error]}}\nexporters: {{maxAge: 1ms}}\n{settings}"
         )
         process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "metrics_server",
+            *(sys.executable, "-m", "metrics_server"),
             *texts(server_container(build(".")), "args"),
             "--bind-address=127.0.0.1",
             "--secure-port=0",

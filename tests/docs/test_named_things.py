@@ -27,8 +27,11 @@ EXPORTER_SETTINGS = {
     "KUBERNETES_ENABLE_DRA",
     "NVIDIA_RESOURCE_NAMES",
 }
-# Flags that the guides name beside our own: of kube-controller-manager, kube-apiserver and KEDA.
+# Flags that the guides name beside our own: of kube-controller-manager, kube-apiserver, KEDA and
+# Helm.
 OTHERS_FLAGS = {
+    "--take-ownership",
+    "--force-conflicts",
     "--horizontal-pod-autoscaler-tolerance",
     "--horizontal-pod-autoscaler-sync-period",
     "--api-audiences",

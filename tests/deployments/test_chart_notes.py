@@ -1,0 +1,53 @@
+"""What Helm prints after an install: the next commands, as these values need them."""
+
+import re
+import shlex
+
+import pytest
+
+from tests.deployments.chart import CHART, EXAMPLES, ran, values
+from tests.deployments.manifests import NAMESPACE, SERVER
+
+
+def notes(*arguments: str) -> str:
+    """What `helm install` prints after it."""
+    done = ran("install", SERVER, CHART, "--dry-run=client", *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.partition("NOTES:\n")[2]
+
+
+def commands(text: str) -> list[list[str]]:
+    """The commands in it, in words."""
+    lines = text.replace("\\\n", " ").splitlines()
+    return [shlex.split(line) for line in lines if re.match("  (kubectl|helm) ", line)]
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_it_says_how_to_go_on(name: str) -> None:
+    """Whatever the values: wait, look at the APIServices, test, and ask."""
+    text = notes(f"--namespace={NAMESPACE}", *values(name))
+    found = [" ".join(words) for words in commands(text)]
+    assert f"kubectl -n {NAMESPACE} rollout status deployment {SERVER}" in found
+    assert f"helm test {SERVER} --namespace {NAMESPACE}" in found
+    (looked,) = (one for one in found if one.startswith("kubectl get apiservice "))
+    served = {path.split("/")[2] for one in found for path in re.findall(r"/apis/\S+", one)}
+    assert len(served) == 1
+    assert served.pop() in looked
+    assert "<no value>" not in text
+    assert "\n\n\n" not in text
+
+
+def test_it_says_what_these_values_need() -> None:
+    """Labels for nodes and namespace, the Secret of own certificates, and only where needed."""
+    own = notes(*values("own-certificates"))
+    assert f"kubectl -n default create secret tls {SERVER}-tls --cert=tls.crt" in own
+    assert "kubectl patch apiservice v1beta1.external" in own
+    default, operator = notes(), notes(*values("gpu-operator"))
+    assert "kubectl label nodes NODE nvidia.com/gpu=present" in default
+    assert "pod-security.kubernetes.io/enforce=privileged" in default
+    for text in (default, operator):
+        assert "create secret" not in text
+    assert "kubectl label" not in operator
+    assert "config.fallback.chain={last-known,error}" in default
+    assert "config.fallback.chain" not in notes(*values("production"))
+    assert "kubectl label nodes NODE nvidia.com/gpu.present=true" in notes(*values("placement"))

@@ -1,0 +1,182 @@
+"""The chart and the overlays make the same objects."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+import yaml
+from msgspec import Struct
+
+from metrics_server.config.file import load_config
+from metrics_server.simulator.kube.objects import Json, Object
+from tests.deployments.chart import WITH_NAMESPACE, is_hook, render, values
+from tests.deployments.manifests import (
+    NAMESPACE,
+    OVERLAYS,
+    SERVER,
+    at,
+    build,
+    config_of,
+    mapping,
+)
+from tests.deployments.test_groups import COMPONENTS, combined
+
+
+class Same(Struct, frozen=True):
+    """Components of kustomize, and the values that are to make the same.
+
+    Attributes:
+        components: on the base.
+        arguments: Helm's.
+        config: what the ConfigMap is to be, where no component writes it and one needs it.
+    """
+
+    components: tuple[str, ...]
+    arguments: tuple[str, ...]
+    config: Mapping[str, object] | None = None
+
+
+SAME = {
+    "default": Same((), ()),
+    **{
+        name: Same((name,), tuple(values(name)))
+        for name in (
+            *("amd", "beside-keda", "cert-manager", "gpu-operator", "openshift"),
+            *("own-certificates", "pods-metrics", "preempting", "prometheus-operator"),
+            "without-custom-metrics",
+        )
+    },
+    "hardened-exporter": Same(("hardened-exporter",), ("--set=dcgmExporter.hardened=true",)),
+    "production": Same(("production",), ("--set=config.fallback.chain={last-known,error}",)),
+    "match-nodes-by-address": Same(
+        ("match-nodes-by-address",),
+        tuple(values("match-nodes-by-address")),
+        {"exporters": {"matchNodesByAddress": True}},
+    ),
+    "certificates-from-secret": Same(
+        ("certificates-from-secret",), tuple(values("own-certificates"))
+    ),
+    "without-external-metrics": Same(("without-external-metrics",), tuple(values("beside-keda"))),
+    "without-dcgm-exporter": Same(
+        ("without-dcgm-exporter",),
+        (
+            "--set=exporters.preset=none",
+            f'--set-json=config.exporters.services=[{{"namespace":"{NAMESPACE}","name":"dcgm-exporter"}}]',
+        ),
+    ),
+    # Several at once.
+    "everything": Same(
+        ("hardened-exporter", "production", "preempting", "pods-metrics", "prometheus-operator"),
+        tuple(values("production", "preempting", "pods-metrics", "prometheus-operator")),
+    ),
+    "amd-beside-keda": Same(
+        ("amd", "beside-keda", "own-certificates"),
+        tuple(values("amd", "beside-keda", "own-certificates")),
+    ),
+}
+# Components that the chart has no values for yet.
+NOT_IN_THE_CHART: frozenset[str] = frozenset()
+
+
+def test_every_component_has_its_values() -> None:
+    """A component that is added to kustomize is added to the chart, too."""
+    compared = {name for same in SAME.values() for name in same.components}
+    assert compared | NOT_IN_THE_CHART == set(COMPONENTS), "add it to the chart, and to SAME here"
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_the_objects_are_those_of_kustomize(name: str, tmp_path: Path) -> None:
+    """Object by object the chart makes what the base makes with these components."""
+    same = SAME[name]
+    ours = by_name(render(*WITH_NAMESPACE, *same.arguments), tmp_path)
+    theirs = by_name(combined(tmp_path, *same.components), tmp_path, same.config)
+    assert ours.keys() == theirs.keys()
+    for key, obj in theirs.items():
+        assert ours[key] == obj, key
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_an_example_makes_the_objects_of_an_overlay(overlay: str, tmp_path: Path) -> None:
+    """For each overlay there is an example of values by its name that makes the same."""
+    ours = by_name(render(*WITH_NAMESPACE, *values(overlay)), tmp_path)
+    assert ours == by_name(build(f"overlays/{overlay}"), tmp_path)
+
+
+def test_the_one_command_makes_the_objects_of_the_default(tmp_path: Path) -> None:
+    """All but the namespace, which `helm install --create-namespace` makes."""
+    ours = by_name(render(f"--namespace={NAMESPACE}"), tmp_path)
+    theirs = by_name(build("."), tmp_path)
+    assert theirs.pop(("Namespace", None, NAMESPACE))
+    assert ours == theirs
+
+
+def test_a_difference_is_found(tmp_path: Path) -> None:
+    """The comparison can fail: in a field, in the configuration, and in an object too many."""
+    theirs = by_name(build("."), tmp_path)
+    for argument in (
+        "--set=resources.limits.memory=1Gi",
+        "--set=config.hpaWarnings=false",
+        "--set=dashboard.enabled=true",
+    ):
+        assert by_name(render(*WITH_NAMESPACE, argument), tmp_path) != theirs
+
+
+def test_another_namespace(tmp_path: Path) -> None:
+    """The release's namespace is in the place of ours everywhere, in the configuration too."""
+    text = json.dumps(render("--namespace=elsewhere"))
+    assert NAMESPACE not in text
+    config = load(render("--namespace=elsewhere"), tmp_path)
+    assert at(config, "certificates", "namespace") == "elsewhere"
+    assert at(config, "exporters", "services", 0, "namespace") == "elsewhere"
+    named = render("--namespace=default", "--set=namespace.name=elsewhere")
+    # The name of the release's namespace is in none of them.
+    assert [o for o in named if not is_hook(o)] == [
+        o for o in render("--namespace=elsewhere") if not is_hook(o)
+    ]
+
+
+Named = tuple[Json, Json, Json]
+
+
+def by_name(
+    objects: Sequence[Object], folder: Path, config: Mapping[str, object] | None = None
+) -> dict[Named, Object]:
+    """What is installed, in a form in which the same is equal, by kind, namespace and name."""
+    found = {}
+    for obj in objects:
+        if not is_hook(obj):
+            meta = mapping(obj, "metadata")
+            key = obj["kind"], meta.get("namespace"), meta["name"]
+            assert key not in found
+            found[key] = _plain(obj, objects, folder, config)
+    return found
+
+
+def load(
+    objects: Sequence[Object], folder: Path, config: Mapping[str, object] | None = None
+) -> Object:
+    """All settings that the server has with the ConfigMap of these objects."""
+    file = folder / "config.yaml"
+    file.write_text(yaml.safe_dump(config or config_of(objects)), encoding="utf-8")
+    loaded: Object = json.loads(load_config(file).model_dump_json(by_alias=True))
+    return loaded
+
+
+def _plain(
+    obj: Object, objects: Sequence[Object], folder: Path, config: Mapping[str, object] | None
+) -> Object:
+    plain: Object = json.loads(json.dumps(obj))
+    name = at(plain, "metadata", "name")
+    if (plain["kind"], name) == ("ConfigMap", SERVER):
+        # Its text has comments and an order of its own, and either may leave out defaults.
+        plain["data"] = load(objects, folder, config)
+    elif (plain["kind"], name) == ("ConfigMap", f"{SERVER}-dashboard"):
+        plain["data"] = {key: json.loads(str(text)) for key, text in mapping(plain, "data").items()}
+    elif (plain["kind"], name) == ("Deployment", SERVER):
+        # What has the pods replaced when the configuration changes; a digest of it in the chart.
+        template = mapping(plain, "spec", "template", "metadata")
+        mapping(template, "annotations").pop(f"{SERVER}/configuration", None)
+        if not template.get("annotations"):
+            template.pop("annotations", None)
+    return plain

@@ -1,0 +1,91 @@
+"""Values of the chart: what the schema and the templates refuse."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+import yaml
+
+from metrics_server.simulator.kube.objects import Json, Object
+from tests.deployments.chart import CHART, refused, render
+from tests.deployments.manifests import mapping
+from tests.deployments.values_schema import SCHEMA, text
+
+# Objects of Kubernetes that the API server validates, and values of a parent chart.
+NOT_LISTED = {"nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes", "global"}
+
+
+@pytest.mark.parametrize(
+    ("argument", "told"),
+    [
+        ("--set=replica=3", "additional properties 'replica' not allowed"),
+        ("--set=image.tags=1", "at '/image': additional properties 'tags' not allowed"),
+        ("--set=image.digest=abc", "at '/image/digest'"),
+        ("--set=exporters.preset=nvidia", "at '/exporters/preset'"),
+        ("--set=certificates.mode=self", "at '/certificates/mode'"),
+        ("--set=config.fallback.chian={error}", "additional properties 'chian' not allowed"),
+        ("--set=config.exporters.timeout=2", "at '/config/exporters/timeout'"),
+        ("--set=config.externalMetrics=false", "'externalMetrics' not allowed"),
+        ("--set=resources.limit.memory=1Gi", "additional properties 'limit' not allowed"),
+        ("--set=securityContext.readOnlyFilesystem=true", "'readOnlyFilesystem' not allowed"),
+        ("--set=networkPolicy.apiServerPorts={0}", "at '/networkPolicy/apiServerPorts/0'"),
+        ("--set=serviceMonitor.interval=often", "at '/serviceMonitor/interval'"),
+        ('--set-json=extraArgs=["config"]', "at '/extraArgs/0'"),
+        ("--set=podLabels.app\\.kubernetes\\.io/name=mine", "'app.kubernetes.io/name'"),
+    ],
+)
+def test_a_mistake_is_refused_where_it_is(argument: str, told: str) -> None:
+    """A misspelled name, a value of the wrong form: Helm says where, and installs nothing."""
+    assert told in refused(argument)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--set=namespace.create=true"], "cannot create the release's own namespace, default"),
+        (["--set=apis.external=false,apis.custom=false"], "nothing would be served"),
+        (["--set=exporters.preset=none"], "name your exporters in config.exporters.services"),
+        (["--set=exporters.namespace=some"], "exporters.namespace is an operator's"),
+        (
+            ["--set=certificates.caBundle=-----BEGIN CERTIFICATE-----"],
+            "certificates.caBundle is for certificates.mode own",
+        ),
+    ],
+)
+def test_values_that_contradict_each_other(arguments: list[str], told: str) -> None:
+    """Helm says what is wrong, and what to do."""
+    assert told in refused(*arguments)
+
+
+def test_the_schema_knows_every_value_and_no_other() -> None:
+    """Each default is in the schema; no object in it takes names that it does not list."""
+    schema: Json = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    defaults: Json = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    assert mapping(schema, "properties").keys() - {"global", "enabled"} == mapping(defaults).keys()
+    open_ones = {name for name, one in objects_of(schema, "") if "additionalProperties" not in one}
+    assert open_ones <= NOT_LISTED, open_ones
+
+
+def objects_of(schema: Json, name: str) -> Iterator[tuple[str, Object]]:
+    """Every schema of an object in a schema, with the property that it is of."""
+    match schema:
+        case dict():
+            if schema.get("type") == "object":
+                yield name, schema
+            for key, value in schema.items():
+                yield from objects_of(value, name if key in {"items", "type"} else key)
+        case list():
+            for value in schema:
+                yield from objects_of(value, name)
+        case _:
+            return
+
+
+def test_the_schema_of_the_configuration_is_the_codes() -> None:
+    """Each setting of the server can be set in the chart: `make docs` writes them."""
+    assert SCHEMA.read_text(encoding="utf-8") == text()
+
+
+def test_a_parent_chart_may_add_its_own() -> None:
+    """What Helm itself adds for subcharts, and what conditions are written in, is accepted."""
+    assert render("--set=global.registry=some", "--set=enabled=true") == render()

@@ -1,0 +1,66 @@
+"""The Helm commands of the guides are ones that the chart accepts."""
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.deployments.chart import CHART, WITH_NAMESPACE, ran, render
+from tests.deployments.manifests import NAMESPACE, ROOT, SERVER, at, find, mapping
+from tests.docs.test_guides import PAGES, blocks, manifests, shell_lines
+from tests.support.guides import inline
+
+# Flags that `helm template` does not have, and needs none of.
+ONLY_TO_INSTALL = {"--install"}
+
+
+def commands() -> Iterator[list[str]]:
+    """Every command of a page that installs or upgrades the chart, in words."""
+    for page in PAGES:
+        for line in shell_lines(page):
+            if re.match(r"helm (install|upgrade) \S", line) and "deployments/helm" in line:
+                yield shlex.split(line.rstrip(" ."))
+
+
+@pytest.mark.parametrize("words", list(commands()), ids=" ".join)
+def test_a_command_renders(words: list[str]) -> None:
+    """Its values are the chart's, its files exist, and it installs the server."""
+    assert words[2] == SERVER
+    assert ROOT / words[3] == CHART
+    rest = [str(ROOT / w) if w.startswith("deployments/") else w for w in words[4:]]
+    rest = [w for w in rest if w not in ONLY_TO_INSTALL]
+    done = ran("template", SERVER, CHART, *rest)
+    assert done.returncode == 0, done.stderr
+    objects = [one for one in yaml.safe_load_all(done.stdout) if one]
+    assert at(find(objects, "Deployment", SERVER), "metadata", "namespace") == NAMESPACE
+
+
+def test_there_are_commands() -> None:
+    """The README and the guides have some, and name the examples."""
+    assert len(list(commands())) >= 5
+    assert any("--values" in words for words in commands())
+
+
+def test_the_values_of_the_guide(tmp_path: Path) -> None:
+    """The file that docs/install.md shows is accepted, and does what it says."""
+    (shown,) = (one for one in manifests(ROOT / "docs" / "install.md") if "image" in one)
+    file = tmp_path / "values.yaml"
+    file.write_text(yaml.safe_dump(shown), encoding="utf-8")
+    objects = render(*WITH_NAMESPACE, f"--values={file}")
+    config = yaml.safe_load(str(at(find(objects, "ConfigMap", SERVER), "data", "config.yaml")))
+    assert config["fallback"] == mapping(shown, "config", "fallback")
+    assert config["exporters"]["timeout"] == "3s"
+
+
+def test_values_that_are_named_exist() -> None:
+    """What is set on a command line between backticks or in a block is a value of the chart."""
+    page = ROOT / "docs" / "install.md"
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    text = " ".join([*blocks(page, "console"), *inline(page)])
+    named = set(re.findall(r"(?<![\w.-])((?:priorityClass|apis|namespace|image)\.\w+)", text))
+    assert {"apis.external", "priorityClass.preempting", "image.repository"} <= named
+    for name in named:
+        assert at(values, *name.split(".")) is not None, name

@@ -1,0 +1,81 @@
+"""A release is made in a clone, and changes the repository only if everything worked."""
+
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.deployments.manifests import ROOT
+from tests.release.__main__ import run
+
+VERSION = "98.7.6"
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A clone of this repository."""
+    clone = tmp_path / "repository"
+    run(tmp_path, "git", "clone", "--quiet", "--no-hardlinks", ROOT, clone)
+    run(clone, "git", "checkout", "--quiet", "-B", "main")
+    run(clone, "git", "config", "user.name", "Somebody")
+    run(clone, "git", "config", "user.email", "somebody@example.com")
+    return clone
+
+
+def make(repository: Path, version: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """How `make release` ends in a repository."""
+    command = (sys.executable, "-m", "tests.release", version, f"--repository={repository}")
+    return subprocess.run(  # noqa: S603 - the test's own
+        (*command, *arguments), cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.slow
+def test_a_release(repository: Path) -> None:
+    """Commit, tag, source distribution, wheel and chart are of one version, and their sums hold."""
+    before = run(repository, "git", "rev-parse", "HEAD")
+    made = make(repository, VERSION)
+    if "Helm is not in the PATH" in made.stderr:
+        pytest.skip(made.stderr)
+    assert made.returncode == 0, made.stdout + made.stderr
+    assert f"git push origin main v{VERSION}" in made.stdout
+    assert run(repository, "git", "rev-parse", "HEAD~") == before
+    assert run(repository, "git", "rev-parse", f"v{VERSION}^{{}}", "HEAD").split()[0] in (
+        run(repository, "git", "rev-parse", "HEAD")
+    )
+    assert "### Added" in run(repository, "git", "tag", "--list", "--format=%(contents)")
+    dist = repository / "dist"
+    assert {path.name for path in dist.iterdir()} == {
+        "SHA256SUMS",
+        f"gpu-metrics-server-{VERSION}.tgz",
+        f"gpu_metrics_server-{VERSION}-py3-none-any.whl",
+        f"gpu_metrics_server-{VERSION}.tar.gz",
+    }
+    run(dist, "sha256sum", "--check", "--strict", "SHA256SUMS")
+    with tarfile.open(dist / f"gpu-metrics-server-{VERSION}.tgz") as chart:
+        described = chart.extractfile("gpu-metrics-server/Chart.yaml")
+        assert described is not None
+        text = described.read().decode()
+        assert f"\nversion: {VERSION}\n" in text
+        assert f"\nappVersion: {VERSION}\n" in text
+    with zipfile.ZipFile(dist / f"gpu_metrics_server-{VERSION}-py3-none-any.whl") as wheel:
+        assert not [name for name in wheel.namelist() if name.startswith("tests/")]
+    assert run(repository, "git", "status", "--porcelain") == ""
+
+
+def test_what_keeps_a_release_from_being_made(repository: Path) -> None:
+    """Uncommitted changes, a tag that exists, a version that is none: nothing changes."""
+    before = run(repository, "git", "rev-parse", "HEAD")
+    (repository / "README.md").write_text("changed")
+    assert "not committed" in make(repository, VERSION).stderr
+    run(repository, "git", "checkout", "--quiet", "README.md")
+    run(repository, "git", "tag", f"v{VERSION}")
+    assert f"there is a tag v{VERSION} already" in make(repository, VERSION).stderr
+    refused = make(repository, "1.2")
+    assert (refused.returncode, refused.stdout) == (1, "")
+    assert "is not a version such as 1.2.3" in refused.stderr
+    assert run(repository, "git", "rev-parse", "HEAD") == before
+    assert not (repository / "dist").exists()
