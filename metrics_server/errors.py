@@ -21,6 +21,8 @@ MetricsServerError
     ├── PodsUnknownError          503: the pods are not known yet, or no longer
     ├── NoPodMatchesError         404: the selector matches no pod
     ├── NoGpuRequestedError       404: the selected pods do not request a GPU
+    ├── NoSeriesMatchesError      404: no row on the pods' pages matches the selector's series/ keys
+    ├── AmbiguousSeriesError      400: a value of a series/ key means two values on the pages
     ├── NoPodMeasurableError      503: the selected GPU pods are not Running, or not Ready
     └── MeasurementMissingError   503: no measurement of the pods; the only error with a fallback
 
@@ -237,6 +239,20 @@ class NoGpuRequestedError(RequestError):
 
     code = 404
     reason = "no-gpu-requested"
+
+
+class NoSeriesMatchesError(RequestError):
+    """No row of the selected pods matches the `series/` keys; the message names what there is."""
+
+    code = 404
+    reason = "no-series-matches"
+
+
+class AmbiguousSeriesError(RequestError):
+    """The value of a `series/` key is the selector form of two different values on the pages."""
+
+    code = 400
+    reason = "ambiguous-series"
 
 
 class NoPodMeasurableError(RequestError):

@@ -127,6 +127,8 @@ class MetricsProvider:
             NoGpuRequestedError: none of the matching pods requests a GPU.
             NoPodMeasurableError: none of the GPU pods is Running and Ready, apart from terminating
                 ones.
+            NoSeriesMatchesError: no row of these pods matches the question's series selector.
+            AmbiguousSeriesError: it names two values on their pages at once.
             MeasurementMissingError: too few of those have a sample, and no fallback answers.
         """
         rule = _for_form(self._rules.find(question.metric), question)
@@ -175,7 +177,8 @@ class MetricsProvider:
         """The measurement of these pods now."""
         collection = await self._source.collect(rule, selection.pods)
         coverage = 0 if question.form == "pods" else self._min_coverage
-        return aggregate(rule, collection, coverage, selection.leaving)
+        leaving = selection.leaving_without(collection.excluded)
+        return aggregate(rule, collection, coverage, leaving)
 
     async def _measurement_again(self, question: Question, rule: MetricRule) -> Measurement:
         """A later measurement, of the pods selected by then, for a window."""
@@ -201,7 +204,10 @@ class MetricsProvider:
 
 
 def _for_form(rule: MetricRule, question: Question) -> MetricRule:
-    """The rule for a question: over single pods, the HPA controller takes the mean itself."""
+    """The rule for a question, with its series selector.
+
+    Over single pods, the HPA controller takes the mean itself.
+    """
     if question.form == "pods" and rule.over_pods != "avg":
-        return structs.replace(rule, over_pods="avg")
-    return rule
+        rule = structs.replace(rule, over_pods="avg")
+    return structs.replace(rule, series=question.series) if question.series else rule

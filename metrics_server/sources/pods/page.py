@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 
 from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.pages.exposition import Row, rows
 from metrics_server.sources.pods.history import History, Increase, Series
-from metrics_server.sources.pods.series import NoValue, read, value_of
+from metrics_server.sources.pods.selected import SelectedPage
+from metrics_server.sources.pods.series import Excluded, Found, NoValue, read, value_of
 
 
 class PodPage:
@@ -16,7 +18,10 @@ class PodPage:
         body: the page, in the Prometheus text format.
         lines: how many lines it has.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
+        left_out: None: all rows count.
     """
+
+    left_out = None
 
     __slots__ = ("_parsed", "_rows", "_series", "_values", "body", "lines", "target", "timestamp")
 
@@ -26,9 +31,9 @@ class PodPage:
         self.lines = body.count(b"\n")
         self.timestamp = timestamp
         self._rows: dict[str, Sequence[Row]] = {}
-        self._series: dict[Reading, Series | NoValue] = {}
+        self._series: dict[Reading, Found | NoValue] = {}
         self._parsed: set[tuple[Reading, ...]] = set()
-        self._values: dict[str, float | NoValue] = {}
+        self._values: dict[str, float | NoValue | Excluded] = {}
 
     def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
         """Return whether the rows of these readings are known."""
@@ -53,19 +58,38 @@ class PodPage:
             found = self._rows[name] = rows(self.body, name)
         return found
 
-    def series(self, reading: Reading) -> Series | NoValue:
+    def is_zero(self, reading: Reading) -> bool:
+        """Return whether the absence of a reading's rows means 0, by a family beside it."""
+        return any(map(self.rows, reading.zero_beside))
+
+    def series(self, reading: Reading) -> Found | NoValue:
         """Return the values of a reading's rows; read once."""
         found = self._series.get(reading)
         if found is None:
             found = self._series[reading] = read(reading, self.rows(reading.rows))
         return found
 
-    def value(self, rule: MetricRule, history: History) -> float | NoValue:
-        """Return the value of the pod; computed once for each rule."""
+    def value(
+        self, rule: MetricRule, history: History, matcher: SeriesMatcher | None = None
+    ) -> float | NoValue | Excluded:
+        """Return the value of the pod; computed once for each rule.
+
+        With a matcher, it is computed each time: there may be any number of selectors.
+        """
 
         def increase(reading: Reading, series: Series) -> Increase | None:
-            return history.increase(self.target, reading, rule.window, self.timestamp, series)
+            # All series are recorded, whichever of them a question selects.
+            found = self.series(reading)
+            every = found.series if isinstance(found, Found) else series
+            grown = history.increase(self.target, reading, rule.window, self.timestamp, every)
+            if grown is None or series is every:
+                return grown
+            return Increase(
+                grown.seconds, {key: grown.of[key] for key in series if key in grown.of}
+            )
 
+        if matcher:
+            return value_of(rule, SelectedPage(self, matcher), increase)
         known = self._values.get(rule.name)
         if known is None:
             known = self._values[rule.name] = value_of(rule, self, increase)

@@ -6,6 +6,7 @@ because a sum or a mean without it would be another number.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
+from itertools import chain
 from math import inf, isfinite, isnan, nan
 from statistics import fmean
 from typing import Protocol
@@ -44,6 +45,27 @@ class NoValue(Struct, frozen=True):
     why: str
 
 
+class Unlabelled(NoValue, frozen=True):
+    """The rows of a page do not have a label that the question's series selector needs."""
+
+
+class Excluded(Struct, frozen=True):
+    """A page has rows, but none that the question's series selector matches."""
+
+
+class Found(Struct, frozen=True):
+    """The series of a reading on a page.
+
+    Attributes:
+        series: those that can be believed.
+        doubts: why the others cannot, by key. Only of gauges: all counters of a page are recorded
+            together, or none.
+    """
+
+    series: Series
+    doubts: Mapping[Key, str] = {}
+
+
 class Page(Protocol):
     """A page, as far as values are read from it."""
 
@@ -51,8 +73,17 @@ class Page(Protocol):
         """Return the rows of this name."""
         ...
 
-    def series(self, reading: Reading) -> Series | NoValue:
-        """Return what `read` does of the reading's rows."""
+    def is_zero(self, reading: Reading) -> bool:
+        """Return whether the page shows that the absence of a reading's rows means 0."""
+        ...
+
+    def series(self, reading: Reading) -> Found | NoValue | None:
+        """Return what `read` does of the reading's rows; None if they do not count."""
+        ...
+
+    @property
+    def left_out(self) -> NoValue | Excluded | None:
+        """What it means for the pod that rows did not count; None if all did."""
         ...
 
 
@@ -60,23 +91,30 @@ Increases = Callable[[Reading, Series], Increase | None]
 """Returns how much counters grew within the rule's window; None if they were read only once."""
 
 
-def value_of(rule: MetricRule, page: Page, increases: Increases) -> float | NoValue:
+def value_of(rule: MetricRule, page: Page, increases: Increases) -> float | NoValue | Excluded:
     """Return the value of a pod by its page, in the rule's unit."""
     present: list[Reading] = []
     for reading in rule.readings:
         found = page.rows(reading.rows)
         if found and reading.beside and not any(map(page.rows, reading.beside)):
             found = ()
-        if not found:
-            if any(map(page.rows, reading.zero_beside)):
+        series = page.series(reading) if found else None
+        if series is None:
+            if page.is_zero(reading):
                 return 0.0
             continue
         present.append(reading)
-        series = page.series(reading)
         if isinstance(series, NoValue):
             return series
-        if series:
-            return _over_series(rule, reading, series, increases)
+        if series.doubts:
+            return NoValue(next(iter(series.doubts.values())))
+        if series.series:
+            return _over_series(rule, reading, series.series, increases)
+    return page.left_out or _none_of(rule, present)
+
+
+def _none_of(rule: MetricRule, present: Sequence[Reading]) -> NoValue:
+    """Return why no reading has a value, although the rows of some are present."""
     if present:
         labels = " or ".join(dict.fromkeys(map(_condition, present)))
         return NoValue(f"has no row of {printable(present[0].rows, _MAX_SHOWN)} with {labels}")
@@ -85,15 +123,28 @@ def value_of(rule: MetricRule, page: Page, increases: Increases) -> float | NoVa
     )
 
 
-def read(reading: Reading, rows: Iterable[Row]) -> Series | NoValue:
+def labels_of(rule: MetricRule, page: Page) -> Iterable[Mapping[str, str]]:
+    """Return the labels of each series of a page that the rule reads."""
+    for reading in rule.readings:
+        found = page.series(reading)
+        if isinstance(found, Found):
+            for labels, _ in chain(found.series, found.doubts):
+                yield dict(labels)
+
+
+def read(reading: Reading, rows: Iterable[Row]) -> Found | NoValue:
     """Return the values of a reading's rows; empty if no row has its labels."""
+    doubts: dict[frozenset[tuple[str, str]], str] = {}
     try:
-        values = _by_labels(reading, rows)
+        values = _by_labels(reading, rows, doubts)
         if reading.quantile is not None:
-            return dict(_histogram(reading, *one) for one in values.items())
+            return Found(dict(_histogram(reading, *one) for one in values.items()))
     except _UnbelievableError as error:
         return NoValue(str(error))
-    return {(labels, ()): (one[_NO_BOUND],) for labels, one in values.items()}
+    return Found(
+        {(labels, ()): (one[_NO_BOUND],) for labels, one in values.items() if labels not in doubts},
+        {(labels, ()): why for labels, why in doubts.items()},
+    )
 
 
 class _UnbelievableError(Exception):
@@ -101,9 +152,15 @@ class _UnbelievableError(Exception):
 
 
 def _by_labels(
-    reading: Reading, rows: Iterable[Row]
+    reading: Reading, rows: Iterable[Row], doubts: dict[frozenset[tuple[str, str]], str]
 ) -> Mapping[frozenset[tuple[str, str]], Mapping[float, float]]:
-    """Return the value of each series; of a histogram, the count of each bucket by its bound."""
+    """Return the value of each series; of a histogram, the count of each bucket by its bound.
+
+    Args:
+        reading: the reading.
+        rows: its rows.
+        doubts: gets the reason for each series of a gauge that cannot be believed.
+    """
     values: dict[frozenset[tuple[str, str]], dict[float, float]] = {}
     seen: dict[str, float] = {}
     low, high = (0, inf) if reading.is_over_time else (reading.minimum, reading.maximum)
@@ -112,12 +169,17 @@ def _by_labels(
         place = _known_place(reading, row.labels) if short else _place(reading, row.labels)
         if place is None:
             continue
-        if not isfinite(row.value) or not low <= row.value <= high:
-            message = f"has a value of {reading.rows} that is out of range: {row.value:g}"
-            raise _UnbelievableError(message)
-        if seen.setdefault(row.labels, row.value) != row.value:
-            raise _UnbelievableError(f"has two values for one row of {reading.rows}")
         series, bound = place
+        doubt = ""
+        if not isfinite(row.value) or not low <= row.value <= high:
+            doubt = f"has a value of {reading.rows} that is out of range: {row.value:g}"
+        elif seen.setdefault(row.labels, row.value) != row.value:
+            doubt = f"has two values for one row of {reading.rows}"
+        if doubt:
+            if reading.is_over_time:
+                raise _UnbelievableError(doubt)
+            doubts.setdefault(series, doubt)
+            continue
         buckets = values.setdefault(series, {})
         buckets[bound] = max(row.value, buckets.get(bound, row.value))
     if reading.is_over_time and len(seen) > _MAX_KEPT_VALUES:

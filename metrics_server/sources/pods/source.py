@@ -10,12 +10,14 @@ from metrics_server.kube.pod_endpoints import PodEndpoint
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, Gap, PodSample
 from metrics_server.rules.model import Endpoint, MetricRule
+from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
-from metrics_server.sources.pods.series import NoValue
+from metrics_server.sources.pods.series import Excluded, Unlabelled, labels_of
 from metrics_server.sources.pods.targets import NoTargetError
+from metrics_server.sources.unmatched import gap_of_series
 
 # How long values are computed at once before other tasks get their turn.
 _TURN_SECONDS = 0.005
@@ -47,7 +49,12 @@ class PodSource:
         self._history = History() if history is None else history
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """Measure these pods, all of one namespace, now."""
+        """Measure these pods, all of one namespace, now.
+
+        Raises:
+            NoSeriesMatchesError: all pods were read, and no row matches `rule.series`.
+            AmbiguousSeriesError: two values on the pages have the form that it names.
+        """
         targets: dict[str, Pod] = {}
         lost: dict[str, list[str]] = {}
         for pod in pods:
@@ -61,6 +68,9 @@ class PodSource:
         samples: list[PodSample] = []
         failed: dict[str, list[str]] = {}
         without: dict[str, list[str]] = {}
+        excluded: set[str] = set()
+        unmatched: list[PodPage] = []
+        matcher = SeriesMatcher(rule.series) if rule.series else None
         began = time.perf_counter()
         for target, pod in targets.items():
             if time.perf_counter() - began > _TURN_SECONDS:
@@ -71,16 +81,27 @@ class PodSource:
                 url = target.partition("#")[0]
                 failed.setdefault(f"{url} {page}", []).append(pod.name)
                 continue
-            value = page.value(rule, self._history)
-            if isinstance(value, NoValue):
-                without.setdefault(value.why, []).append(pod.name)
-            else:
+            value = page.value(rule, self._history, matcher)
+            if isinstance(value, float):
                 samples.append(PodSample(pod.name, (value,), page.timestamp))
+                continue
+            if isinstance(value, Excluded | Unlabelled):
+                unmatched.append(page)
+            if isinstance(value, Excluded):
+                excluded.add(pod.name)
+            else:
+                without.setdefault(value.why, []).append(pod.name)
+        gaps = _gaps(lost, failed, without)
+        if unmatched and not samples:
+            rows = (labels for page in unmatched for labels in labels_of(rule, page))
+            what = f"no row of {rule.name}"
+            gaps += (gap_of_series(rule.series, what, rows, is_all=len(unmatched) == len(pods)),)
         return Collection(
-            selected=len(pods),
+            selected=len(pods) - len(excluded),
             samples=tuple(samples),
-            gaps=_gaps(lost, failed, without),
+            gaps=gaps,
             fresh_until=scrapes.fresh_until,
+            excluded=frozenset(excluded),
         )
 
     def _target(self, pod: Pod, endpoint: Endpoint) -> str:
