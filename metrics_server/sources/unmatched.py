@@ -37,11 +37,10 @@ def gap_of_series(
         NoSeriesMatchesError: they are.
     """
     why = _why(selector, list(islice(rows, _ROWS)))
-    pods = "the selected pods" if is_all else "other pods"
-    text = f"{what} of {pods} matches {printable(str(selector), _MAX_SELECTOR)}: {why}"
+    shown = printable(str(selector), _MAX_SELECTOR)
     if is_all:
-        raise NoSeriesMatchesError(text)
-    return Gap("no-sample", text)
+        raise NoSeriesMatchesError(f"{what} of the selected pods matches {shown}: {why}")
+    return Gap("no-sample", f"{what} of other pods matches {shown}: {why}")
 
 
 def _why(selector: SeriesSelector, rows: list[Mapping[str, str]]) -> str:

@@ -54,6 +54,8 @@ SPEAKING = (
     "sources/pages/parsing.py",
     "sources/exporters/targets.py",
     "sources/pages/access.py",
+    "sources/unmatched.py",
+    "sources/exporters/selecting.py",
 )
 # Strings of these modules that are no message, or only a part of one.
 PARTS = {
