@@ -7,7 +7,15 @@ from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.kube.series_selectors import split
 from tests.advising.manifests import hpa, pods, setup
-from tests.support.hpa_metrics import OWN, external, object_metric, pods_metric, reasons
+from tests.support.hpa_metrics import (
+    LOW,
+    OWN,
+    SIMULATING,
+    external,
+    object_metric,
+    pods_metric,
+    reasons,
+)
 
 MODEL = "selector: {matchLabels: {series/model_name: a}}"
 
@@ -46,6 +54,12 @@ def test_checks(metrics: str, others: tuple[Pod, ...], expected: list[str]) -> N
     found = check(hpa(metrics), (*OWN, *others), setup())
     assert reasons(found) == expected
     assert not any("series/" in one.message for one in found)
+
+
+def test_no_value_is_simulated() -> None:
+    """So that a target which a simulated value would exceed is no matter."""
+    assert reasons(check(hpa(external(target=LOW)), OWN, SIMULATING))
+    assert check(hpa(external(selector=MODEL, target=LOW)), OWN, SIMULATING) == ()
 
 
 def test_the_record_of_an_hpa() -> None:

@@ -184,7 +184,7 @@ def _sample(
     if not gpus or missing - gpus.keys() - left_out:
         return None
     # If it requests exactly these, each of them exclusively, there can be no others.
-    is_exact = len(gpus) == pod.gpus and not pod.shareable and not left_out
+    is_exact = len(gpus) == pod.gpus and not pod.shareable
     if not is_exact and not _are_all(pod, gpus.keys(), left_out, read):
         return None
     # Exporters that together name more GPUs than the pod has are on different nodes: one is stale.
