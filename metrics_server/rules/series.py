@@ -121,4 +121,4 @@ def _form(value: str) -> str:
     return _OTHERS.sub("_", value).strip(_PUNCTUATION)[:_MAX_FORM].rstrip(_PUNCTUATION) or value
 
 
-_known_form = lru_cache(maxsize=4096)(_form)
+_known_form = lru_cache(maxsize=8192)(_form)
