@@ -32,6 +32,7 @@ from metrics_server.measuring.samples import Answer, Measurement, MetricSource, 
 from metrics_server.measuring.selection import Measure, Selection, select
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.series import SeriesSelector
 from metrics_server.telemetry.metrics import Monitor
 
 # For the cached answers: far more than the HPAs of the largest clusters need.
@@ -139,7 +140,7 @@ class MetricsProvider:
             again = partial(self._measurement_again, question, rule)
             if rule.window and rule.is_over_time:
                 # Before there is a value: the first scrape alone does not give one.
-                self._windows.keep_measuring(question, rule, again)
+                self._keep_scraping(question, rule)
             try:
                 measured = await self._measurement(question, rule, selection)
             except MeasurementMissingError as missing:
@@ -157,6 +158,15 @@ class MetricsProvider:
             age=self._clock() - answer.timestamp, covered=answer.covered, selected=answer.selected
         )
         return answer
+
+    def _keep_scraping(self, question: Question, rule: MetricRule) -> None:
+        """Measure the question's pods repeatedly, once for all series selectors.
+
+        The scrapes of all series are remembered, whichever of them a question selects.
+        """
+        whole = structs.replace(question, series=SeriesSelector())
+        rule = structs.replace(rule, series=whole.series)
+        self._windows.keep_measuring(whole, rule, partial(self._measurement_again, whole, rule))
 
     def _keep(self, question: Question, known: _Known) -> None:
         """Cache an answer, unless its selector is longer than any HPA's."""
