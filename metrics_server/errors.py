@@ -7,21 +7,14 @@ MetricsServerError
 ├── QueryError                    a query to Prometheus has no usable result
 └── RequestError                  a request gets this as its answer
     ├── BadRequestError           400: the question is malformed
-    ├── UnauthorizedError         401: its credentials are not valid
-    ├── ForbiddenError            403: the user may not do that
-    ├── TooManyReviewsError       429: the caller causes too many reviews
-    ├── ReviewError               500: the Kubernetes API did not decide whether they may do that
-    ├── NotFoundError             404: nothing is served at that path
-    ├── MethodNotAllowedError     405: the method, or the watch, is not offered there
-    ├── NotAcceptableError        406: no form that the client accepts is offered
-    ├── UnknownMetricError        404: no rule has that name
-    ├── CounterAskedError         400: an exporter has that name, but as a counter
-    ├── UnknownObjectError        404: metrics of that kind of object are not served
-    ├── NoObjectError             404: the object does not exist, or it selects no pods
-    ├── ObjectUnreadableError     503: the Kubernetes API did not return the object
+    ├── UnauthorizedError, ForbiddenError          401, 403: the caller, or what the caller may do
+    ├── TooManyReviewsError, ReviewError           429, 500: there is no decision about that
+    ├── NotFoundError, MethodNotAllowedError, NotAcceptableError   404, 405, 406: as in HTTP
+    ├── UnknownMetricError, CounterAskedError      404, 400: no rule has that name
+    ├── UnknownObjectError, NoObjectError, ObjectUnreadableError   404, 404, 503: no object
     ├── PodsUnknownError          503: the pods are not known yet, or no longer
-    ├── NoPodMatchesError         404: the selector matches no pod
-    ├── NoGpuRequestedError       404: the selected pods do not request a GPU
+    ├── NoPodMatchesError, NoGpuRequestedError     404: no pod that is meant
+    ├── NoSeriesMatchesError, AmbiguousSeriesError   404, 400: no row, or several, for series/ keys
     ├── NoPodMeasurableError      503: the selected GPU pods are not Running, or not Ready
     └── MeasurementMissingError   503: no measurement of the pods; the only error with a fallback
 
@@ -262,6 +255,20 @@ class NoGpuRequestedError(RequestError):
 
     code = 404
     reason = "no-gpu-requested"
+
+
+class NoSeriesMatchesError(RequestError):
+    """No row of the selected pods matches the `series/` keys; the message names what there is."""
+
+    code = 404
+    reason = "no-series-matches"
+
+
+class AmbiguousSeriesError(RequestError):
+    """The value of a `series/` key is the selector form of two different values on the pages."""
+
+    code = 400
+    reason = "ambiguous-series"
 
 
 class NoPodMeasurableError(RequestError):

@@ -91,6 +91,9 @@ def _of_selector(
                 "without a measurement, which holds back scaling in both directions. Remove "
                 "pods.metric.selector",
             )
+    elif metric.series:
+        # Which of these pods have such rows is not known here.
+        return
     elif metric.type == "External" and matched.own and (others := [*filter(None, matched.others)]):
         yield _of_other_workloads(hpa, metric, others, setup)
 

@@ -94,6 +94,8 @@ def _asks(
     The question of a Pods or an Object metric has the selector of a workload, which an HPA does
     not contain: the pods say which workload that is.
     """
+    if metric.series != question.series:
+        return False
     match question.form:
         case "labelled":
             return metric.type == "External" and (

@@ -57,6 +57,7 @@ def target_findings(
         metric.type == "External"
         and used == rule.target
         and setup.simulates
+        and not metric.series
         and rule.unit == "percent"
         and rule.over_gpus != "sum"
     ):

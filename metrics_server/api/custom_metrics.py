@@ -4,7 +4,8 @@ GET …/namespaces/{namespace}/pods/{name or *}/{metric}    a value for each pod
 GET …/namespaces/{namespace}/{resource}/{name}/{metric}   one value for the pods of an object
 GET …/namespaces/{namespace}/metrics/{metric}             one value for the pods of the namespace
 
-The parameters `labelSelector` and `metricLabelSelector` both select pods by their labels.
+The parameters `labelSelector` and `metricLabelSelector` both select pods by their labels, and rows
+of their pages by the labels under series/.
 """
 
 from functools import lru_cache
@@ -39,11 +40,13 @@ from metrics_server.common.weight import MAX_KEPT_CHARACTERS, BytesLRU, weight
 from metrics_server.errors import BadRequestError, NotFoundError, UnknownObjectError
 from metrics_server.kube.label_selectors import LabelSelector, joined, label_selector_of
 from metrics_server.kube.labels import Selector, parse_selector
+from metrics_server.kube.series_selectors import split
 from metrics_server.kube.workloads import KINDS, Workloads
 from metrics_server.measuring.aggregation import EXACT
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Form, Question
 from metrics_server.rules.model import Rules
+from metrics_server.rules.series import SeriesSelector
 from metrics_server.telemetry.metrics import Monitor
 
 ANY = "*"
@@ -72,6 +75,20 @@ class _Target(Struct, frozen=True):
     @property
     def form(self) -> Form:
         return "pods" if self.resource == _PODS else "plain"
+
+
+class _Selected(Struct, frozen=True):
+    """What a query selects.
+
+    Attributes:
+        pods: which pods.
+        series: which rows of their pages.
+        asked: `metricLabelSelector` as answers repeat it; None without one.
+    """
+
+    pods: Selector
+    series: SeriesSelector
+    asked: LabelSelector | None
 
 
 class _Encoded(Struct, frozen=True):
@@ -125,22 +142,23 @@ class CustomMetrics:
         offer = form_of(request.accept)
         is_short = len(request.query) + len(request.path) <= 2 * MAX_KEPT_CHARACTERS
         read = _known_selectors if is_short else _selectors
-        selector, metric_selector = read(request.query, target)
+        selected = read(request.query, target)
         # Before an object is read, in a namespace that may not be this server's.
         self._provider.check(request.namespace, target.metric)
         pods = await self._pods_of(request.namespace, target)
         question = Question(
             request.namespace,
             target.metric.lower(),
-            joined(pods, selector),
+            joined(pods, selected.pods),
             target.form,
             target.name if target.resource == _PODS and target.name != ANY else "",
+            selected.series,
         )
         answer = await self._provider.answer(question)
         key = (request, offer.kind)
         known = self._encoded.get(key)
         if known is None or known.answer is not answer:
-            values = _values(request.namespace, target, metric_selector, answer)
+            values = _values(request.namespace, target, selected.asked, answer)
             if offer == TABLE:
                 body = encode(custom_table_of(values))
             else:
@@ -170,8 +188,8 @@ class CustomMetrics:
         return await self._workloads.selector(kind, namespace, target.name)
 
 
-def _selectors(query: str, target: _Target) -> tuple[Selector, LabelSelector | None]:
-    """What a query selects, by both parameters; and `metricLabelSelector` as answers repeat it."""
+def _selectors(query: str, target: _Target) -> _Selected:
+    """What a query selects, by both parameters."""
     parameters = parameters_of(query, f"{target.resource}/{target.metric}.{CUSTOM_GROUP}")
     if parameters.get("fieldSelector"):
         raise BadRequestError(
@@ -181,7 +199,7 @@ def _selectors(query: str, target: _Target) -> tuple[Selector, LabelSelector | N
     metric_selector = parse_selector(parameters.get("metricLabelSelector", ""))
     selector = joined(parse_selector(parameters.get("labelSelector", "")), metric_selector)
     asked = label_selector_of(metric_selector) if metric_selector.requirements else None
-    return selector, asked
+    return _Selected(*split(selector), asked)
 
 
 # HPAs repeat the same queries.

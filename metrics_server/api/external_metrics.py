@@ -27,6 +27,7 @@ from metrics_server.common.text import printable
 from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.errors import BadRequestError, NotFoundError
 from metrics_server.kube.labels import parse_selector
+from metrics_server.kube.series_selectors import split
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Question
 from metrics_server.rules.model import Rules
@@ -107,8 +108,8 @@ def _question(namespace: str, metric: str, query: str) -> Question:
     """The question in a request."""
     parameters = parameters_of(query, f"{metric}.{GROUP}")
     _check_field_selector(parameters.get("fieldSelector", ""), namespace)
-    selector = parse_selector(parameters.get("labelSelector", ""))
-    return Question(namespace, metric.lower(), selector)
+    pods, series = split(parse_selector(parameters.get("labelSelector", "")))
+    return Question(namespace, metric.lower(), pods, series=series)
 
 
 _known_question = lru_cache(maxsize=1024)(_question)

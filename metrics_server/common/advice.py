@@ -35,7 +35,7 @@ _GOOGLE = {
 _SERIES_LABELS = re.compile(
     r"exported_.*|(resource|metric|metadata)\.(labels|user_labels|system_labels)\..*"
     r"|pod|pod_name|pod_namespace|namespace|container|container_name|Hostname|hostname|node"
-    r"|modelName|gpu|UUID|uuid|device|GPU_I_ID|GPU_I_PROFILE|instance|job|cluster|kube_.*"
+    r"|modelName|model_name|target_model_name|inference_pool|gpu|UUID|uuid|device|GPU_I_ID|GPU_I_PROFILE|instance|job|cluster|kube_.*"
 )
 _LABELS_SHOWN = 2
 # As kube.pods has it, which is above this module.
@@ -124,7 +124,8 @@ def series_labels(keys: Iterable[str]) -> str:
     told = " and ".join(f'"{printable(key, _MAX_NAME)}"' for key in found[:_LABELS_SHOWN])
     return (
         f". {told}: probably labels of series. Here a selector matches the labels of pods, such "
-        "as the matchLabels of their Deployment"
+        "as the matchLabels of their Deployment; a key such as series/modelName matches labels of "
+        "series"
     )
 
 

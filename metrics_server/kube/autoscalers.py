@@ -13,6 +13,8 @@ from msgspec import Raw, Struct
 
 from metrics_server.kube.label_selectors import LabelSelector
 from metrics_server.kube.labels import MAX_REQUIREMENTS, Selector
+from metrics_server.kube.series_selectors import split
+from metrics_server.rules.series import SeriesSelector
 
 MetricType = Literal["External", "Pods", "Object"]
 
@@ -29,7 +31,8 @@ class AutoscalerMetric(Struct, frozen=True):
     Attributes:
         type: External, Pods or Object.
         name: as the HPA spells it.
-        selector: the metric's own selector; without requirements if it has none.
+        selector: what the metric's own selector requires of pods.
+        series: what it requires of the rows on their pages.
         target_type: target.type: Value, AverageValue or Utilization.
         value: target.value, a Quantity; "" without one.
         average_value: target.averageValue; likewise.
@@ -46,6 +49,7 @@ class AutoscalerMetric(Struct, frozen=True):
     average_value: str = ""
     described: str = ""
     read: bool = False
+    series: SeriesSelector = SeriesSelector()
 
 
 class Autoscaler(Struct, frozen=True):
@@ -197,10 +201,12 @@ def _record(found: _Object, wanted: Callable[[str], bool]) -> Autoscaler:
 
 def _metric(kind: MetricType, source: _Source, *, read: bool) -> AutoscalerMetric:
     target = source.target
+    pods, series = split(_selector(source.metric.selector))
     return AutoscalerMetric(
         type=kind,
         name=source.metric.name,
-        selector=_selector(source.metric.selector),
+        selector=pods,
+        series=series,
         target_type=target.type,
         value="" if target.value is None else str(target.value),
         average_value="" if target.average_value is None else str(target.average_value),
@@ -228,5 +234,9 @@ def _bytes(metric: AutoscalerMetric) -> int:
         + sum(
             _REQUIREMENT_BYTES + len(one.key) + sum(50 + len(value) for value in one.values)
             for one in metric.selector.requirements
+        )
+        + sum(
+            _REQUIREMENT_BYTES + len(one.label) + sum(50 + len(value) for value in one.values)
+            for one in metric.series.requirements
         )
     )

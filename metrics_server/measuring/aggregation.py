@@ -91,7 +91,8 @@ def answer_of(rule: MetricRule, measured: Measurement, form: Form = "labelled") 
     over all of them, so that the HPA computes the same replicas throughout.
     """
     value, decimals = measured.value, rule.decimals
-    if rule.over_pods == "avg" and measured.leaving:
+    # With a series selector, those with a matching row may all be leaving.
+    if rule.over_pods == "avg" and 0 < measured.leaving < measured.selected:
         staying = measured.selected - measured.leaving
         value = spread(
             rounded(value * measured.selected / staying, decimals), staying, measured.selected

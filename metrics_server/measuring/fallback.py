@@ -158,9 +158,15 @@ class FallbackChain:
         None if scaling takes it out of the range of simulated values: the error keeps the
         replicas. Pods that are not Ready yet count too, because the HPA has already requested
         them. None either if the workload was scaled since its last measurement: an outage moves a
-        workload only once. Only a percentage of one GPU can be simulated.
+        workload only once. Only a percentage of one GPU can be simulated, and none for a series
+        selector: which pods it would be for is not known.
         """
-        if rule.source != "exporters" or rule.unit != "percent" or rule.over_gpus == "sum":
+        if (
+            question.series
+            or rule.source != "exporters"
+            or rule.unit != "percent"
+            or rule.over_gpus == "sum"
+        ):
             return None
         if memory.measured is not None and pods.replicas != memory.replicas:
             return None

@@ -153,5 +153,5 @@ def _named(question: Question) -> dict[str, str]:
     return {
         "metric": question.metric,
         "namespace": question.namespace,
-        "selector": str(question.selector),
+        "selector": ",".join(filter(None, map(str, (question.selector, question.series)))),
     }

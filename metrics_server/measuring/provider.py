@@ -32,6 +32,7 @@ from metrics_server.measuring.samples import Answer, Measurement, MetricSource, 
 from metrics_server.measuring.selection import Measure, Selection, select
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.series import SeriesSelector
 from metrics_server.telemetry.metrics import Monitor
 
 # For the cached answers: far more than the HPAs of the largest clusters need.
@@ -127,6 +128,8 @@ class MetricsProvider:
             NoGpuRequestedError: none of the matching pods requests a GPU.
             NoPodMeasurableError: none of the GPU pods is Running and Ready, apart from terminating
                 ones.
+            NoSeriesMatchesError: no row of these pods matches the question's series selector.
+            AmbiguousSeriesError: it names two values on their pages at once.
             MeasurementMissingError: too few of those have a sample, and no fallback answers.
         """
         rule = _for_form(self._rules.find(question.metric), question)
@@ -137,7 +140,7 @@ class MetricsProvider:
             again = partial(self._measurement_again, question, rule)
             if rule.window and rule.is_over_time:
                 # Before there is a value: the first scrape alone does not give one.
-                self._windows.keep_measuring(question, rule, again)
+                self._keep_scraping(question, rule)
             try:
                 measured = await self._measurement(question, rule, selection)
             except MeasurementMissingError as missing:
@@ -155,6 +158,15 @@ class MetricsProvider:
             age=self._clock() - answer.timestamp, covered=answer.covered, selected=answer.selected
         )
         return answer
+
+    def _keep_scraping(self, question: Question, rule: MetricRule) -> None:
+        """Measure the question's pods repeatedly, once for all series selectors.
+
+        The scrapes of all series are remembered, whichever of them a question selects.
+        """
+        whole = structs.replace(question, series=SeriesSelector())
+        rule = structs.replace(rule, series=whole.series)
+        self._windows.keep_measuring(whole, rule, partial(self._measurement_again, whole, rule))
 
     def _keep(self, question: Question, known: _Known) -> None:
         """Cache an answer, unless its selector is longer than any HPA's."""
@@ -175,7 +187,8 @@ class MetricsProvider:
         """The measurement of these pods now."""
         collection = await self._source.collect(rule, selection.pods)
         coverage = 0 if question.form == "pods" else self._min_coverage
-        return aggregate(rule, collection, coverage, selection.leaving)
+        leaving = selection.leaving_without(collection.excluded)
+        return aggregate(rule, collection, coverage, leaving)
 
     async def _measurement_again(self, question: Question, rule: MetricRule) -> Measurement:
         """A later measurement, of the pods selected by then, for a window."""
@@ -201,7 +214,10 @@ class MetricsProvider:
 
 
 def _for_form(rule: MetricRule, question: Question) -> MetricRule:
-    """The rule for a question: over single pods, the HPA controller takes the mean itself."""
+    """The rule for a question, with its series selector.
+
+    Over single pods, the HPA controller takes the mean itself.
+    """
     if question.form == "pods" and rule.over_pods != "avg":
-        return structs.replace(rule, over_pods="avg")
-    return rule
+        rule = structs.replace(rule, over_pods="avg")
+    return structs.replace(rule, series=question.series) if question.series else rule

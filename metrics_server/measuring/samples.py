@@ -10,6 +10,7 @@ from msgspec import Struct
 from metrics_server.kube.labels import Selector
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule
+from metrics_server.rules.series import SeriesSelector
 
 Source = Literal["exporters", "pods", "last-known", "simulated"]
 Form = Literal["labelled", "plain", "pods"]
@@ -31,6 +32,7 @@ class Question(Struct, frozen=True, cache_hash=True):
         selector: which pods of the namespace.
         form: how the answer is presented.
         pod: only the pod of this name; "" for all.
+        series: which rows of the pods' pages count.
     """
 
     namespace: str
@@ -38,11 +40,14 @@ class Question(Struct, frozen=True, cache_hash=True):
     selector: Selector
     form: Form = "labelled"
     pod: str = ""
+    series: SeriesSelector = SeriesSelector()
 
     @property
     def digest(self) -> bytes:
         """A short key for what is remembered of its pods, whatever the length of the selector."""
-        parts = (self.namespace, self.metric, str(self.selector))
+        parts = [self.namespace, self.metric, str(self.selector)]
+        if self.series:
+            parts.append(str(self.series))
         return sha256(msgspec.json.encode(parts)).digest()
 
 
@@ -79,12 +84,14 @@ class Collection(Struct, frozen=True):
     """What a source found for the selected pods.
 
     Attributes:
-        selected: how many pods were selected.
+        selected: how many pods were selected, without those that are excluded.
         samples: one for each pod that is covered.
         drained: how many other pods are terminating and no longer hold a GPU according to all
             exporters of their nodes: their work is known to be 0.
         gaps: why the other pods have no sample, the cause to fix first at the front.
         fresh_until: until when the source would report the same, by `time.monotonic`.
+        excluded: the names of the pods that have rows, none of which the question's series
+            selector matches: they are not part of the answer.
     """
 
     selected: int
@@ -92,6 +99,7 @@ class Collection(Struct, frozen=True):
     gaps: tuple[Gap, ...] = ()
     fresh_until: float = 0
     drained: int = 0
+    excluded: frozenset[str] = frozenset()
 
 
 class Measurement(Struct, frozen=True):
@@ -166,5 +174,9 @@ class MetricSource(Protocol):
         """Measure these pods, all of one namespace, now.
 
         What cannot be measured is reported in the collection, never raised and never a zero.
+
+        Raises:
+            NoSeriesMatchesError: all pods were read, and no row matches `rule.series`.
+            AmbiguousSeriesError: two values on the pages have the form that it names.
         """
         ...

@@ -48,10 +48,9 @@ class Selection(Struct, frozen=True):
         """How many pods remain: what the workload was last scaled to."""
         return len(self.staying)
 
-    @property
-    def leaving(self) -> int:
-        """How many of the pods to measure are terminating."""
-        return sum(pod.terminating for pod in self.pods)
+    def leaving_without(self, excluded: frozenset[str]) -> int:
+        """How many of the pods to measure are terminating, without those of these names."""
+        return sum(pod.terminating and pod.name not in excluded for pod in self.pods)
 
     def settled(self, now: float) -> tuple[int, int]:
         """The number of Ready pods and of replicas, without pods added recently.

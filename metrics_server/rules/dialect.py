@@ -50,3 +50,8 @@ class Dialect(Struct, frozen=True):
     rival: "Dialect | None" = None
     stems: tuple[str, ...] = ()
     markers: tuple[str, ...] = ()
+
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """The labels whose absence says that a GPU is not an instance, a part or a share."""
+        return (*self.gpu[1:], self.part, *self.instance, *self.units, self.share)

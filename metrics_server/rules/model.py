@@ -12,6 +12,7 @@ from metrics_server.errors import (
     CounterAskedError,
     UnknownMetricError,
 )
+from metrics_server.rules.series import SeriesSelector
 
 Aggregation = Literal["avg", "max", "min", "sum", "p95"]
 TargetType = Literal["Value", "AverageValue"]
@@ -109,6 +110,7 @@ class MetricRule(Struct, frozen=True):
         over_series: how the rows of a pod's own page are aggregated, as one pod may run several
             engines or serve several models.
         endpoint: where a pod's own page is.
+        series: which rows count, as a question selects them; in the catalogue, all.
     """
 
     name: str
@@ -123,6 +125,7 @@ class MetricRule(Struct, frozen=True):
     source: PageSource = "exporters"
     over_series: Aggregation = "sum"
     endpoint: Endpoint = Endpoint()
+    series: SeriesSelector = SeriesSelector()
 
     @property
     def target(self) -> TargetType:

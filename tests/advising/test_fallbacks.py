@@ -10,6 +10,7 @@ from metrics_server.common.tasks import background
 from metrics_server.kube.autoscalers import Autoscaler
 from metrics_server.kube.events import EventType, Regarding
 from metrics_server.kube.labels import parse_selector
+from metrics_server.kube.series_selectors import split
 from metrics_server.measuring.incidents import Change
 from metrics_server.measuring.samples import Form, Question
 from tests.advising.manifests import hpa, pods
@@ -47,7 +48,8 @@ def change(
     form: Form, selector: str = "tier=b,app=a", answered: str = "simulated", seconds: float = 0
 ) -> Change:
     """A turn of a question about the pods of the Deployment inference."""
-    question = Question("default", "gpu_utilization", parse_selector(selector), form)
+    chosen, series = split(parse_selector(selector))
+    question = Question("default", "gpu_utilization", chosen, form, series=series)
     error = "" if answered == "exporters" else "0 of 1 pods have a measurement: why"
     return Change(question, pods(), answered, error, seconds)
 
@@ -133,3 +135,18 @@ async def test_a_pods_metric_is_of_the_scale_target() -> None:
     """An HPA of another workload in the namespace gets none."""
     other = hpa(PODS, target="Deployment/other")
     assert await events([other], change("pods")) == []
+
+
+async def test_a_selector_of_series() -> None:
+    """The HPA of another model does not get the event."""
+    of_a, of_b = (
+        structs.replace(
+            hpa(EXTERNAL.replace("app: a", f"app: a, series/model_name: {model}")), name=model
+        )
+        for model in "ab"
+    )
+    hpas = [hpa(EXTERNAL), of_a, of_b]
+    one = await events(hpas, change("labelled", "app=a,tier=b,series/model_name=b"))
+    assert [name for _, name, *_ in one] == ["b"]
+    whole = await events(hpas, change("labelled"))
+    assert [name for _, name, *_ in whole] == ["inference"]

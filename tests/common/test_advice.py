@@ -186,7 +186,8 @@ async def test_a_selector_of_series_labels_through_a_server() -> None:
     )
     assert message.endswith(
         '"Hostname" and "exported_pod": probably labels of series. Here a selector matches the '
-        "labels of pods, such as the matchLabels of their Deployment"
+        "labels of pods, such as the matchLabels of their Deployment; a key such as "
+        "series/modelName matches labels of series"
     )
 
 

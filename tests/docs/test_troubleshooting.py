@@ -58,6 +58,8 @@ SPEAKING = (
     "sources/prometheus/client.py",
     "sources/prometheus/refusals.py",
     "sources/prometheus/vector.py",
+    "sources/unmatched.py",
+    "sources/exporters/selecting.py",
 )
 # Strings of these modules that are no message, or only a part of one.
 PARTS = {

@@ -20,6 +20,7 @@ from pytest_aiohttp import AiohttpRawServer
 from metrics_server.errors import RequestError, ScrapeError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
+from metrics_server.kube.series_selectors import split
 from metrics_server.measuring.fallback import FallbackChain, Simulated
 from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
@@ -57,6 +58,7 @@ class GoldenRow(Struct, frozen=True, forbid_unknown_fields=True):
     shared: bool = False
     error: str = ""
     says: str = ""
+    series: str = ""
     each: dict[str, float] = {}
 
 
@@ -128,8 +130,9 @@ async def ask(
         ),
         monitor=Monitor(CollectorRegistry()),
     )
-    selector = parse_selector(f"app={app}" if app else "")
-    return await provider.answer(Question(namespace, row.metric, selector, form))
+    selector = parse_selector(",".join(filter(None, (f"app={app}" if app else "", row.series))))
+    pods, series = split(selector)
+    return await provider.answer(Question(namespace, row.metric, pods, form, series=series))
 
 
 async def check(cluster: Cluster, scraper: Scraper[Page], row: GoldenRow) -> None:

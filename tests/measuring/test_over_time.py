@@ -8,6 +8,7 @@ from msgspec import structs
 from metrics_server.errors import MeasurementMissingError, UnknownMetricError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
+from metrics_server.kube.series_selectors import split
 from metrics_server.measuring.fallback import FallbackChain, Simulated
 from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
@@ -35,6 +36,7 @@ class Source:
         self._clock = clock
         self.values: dict[str, float] = {}
         self.collected = 0
+        self.selectors: list[str] = []
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
         """The pods."""
@@ -45,6 +47,7 @@ class Source:
         """A sample for each pod that has a value."""
         assert rule.readings
         self.collected += 1
+        self.selectors.append(str(rule.series))
         now = self._clock()
         samples = [PodSample(pod, (value,), now) for pod, value in self.values.items()]
         return Collection(len(pods), tuple(samples))
@@ -124,3 +127,18 @@ def test_a_quantile_has_no_sum() -> None:
         rules.find(f"{name}_sum")
     assert f"{name}_sum" not in rules.known()
     assert rules.find("llm_tokens_per_second_sum").target == "AverageValue"
+
+
+async def test_selectors_of_series_share_their_scrapes(
+    provider: MetricsProvider, source: Source, clock: Clock
+) -> None:
+    """However many there are, the pods are measured in the background as for one question."""
+    source.values = {"a": 1, "b": 1}
+    for number in range(5):
+        series = split(parse_selector(f"series/m={number}"))[1]
+        await provider.answer(structs.replace(question("quick"), series=series))
+    assert source.selectors == [f"series/m={number}" for number in range(5)]
+    await until(lambda: len(source.selectors) >= 8)
+    assert set(source.selectors[5:]) == {""}
+    assert len(provider._windows._windows) == 1
+    clock.advance(1000)

@@ -66,6 +66,33 @@ class Inventory(Struct, frozen=True):
         return sum(not pods for pods in self.pods.values())
 
 
+class LabelOfGpus(Struct, frozen=True):
+    """One label of all GPUs on a page.
+
+    Attributes:
+        values: the value for each GPU and pod; "" if it is absent, None if its rows differ.
+        is_known: whether the absence of the label says something: some row has it, or it is one
+            that the exporter gives only to instances or shares.
+    """
+
+    values: Mapping[Place, str | None]
+    is_known: bool
+
+
+def label_of_gpus(rows: Iterable[Known], label: str) -> LabelOfGpus:
+    """Return a label of each GPU by all rows of a page."""
+    values: dict[Place, str | None] = {}
+    is_known = False
+    for one in rows:
+        value = one.labels.get(label, "")
+        is_known = is_known or value != "" or label in one.dialect.optional
+        if one.subject.pod is not None:
+            place = (one.subject.gpu, one.subject.pod)
+            if values.setdefault(place, value) != value:
+                values[place] = None
+    return LabelOfGpus(values, is_known)
+
+
 def take_inventory(subjects: Iterable[Subject]) -> Inventory:
     """Return the GPUs that the rows of a page measure."""
     units: dict[PodName, dict[str, set[tuple[str, ...]]]] = {}

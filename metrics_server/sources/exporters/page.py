@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
 from metrics_server.rules.presets import DIALECTS
-from metrics_server.sources.exporters.inventory import Inventory
+from metrics_server.sources.exporters.inventory import Inventory, Known, LabelOfGpus
 from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
 from metrics_server.sources.exporters.sheet import Sheet
 
@@ -61,6 +61,14 @@ class Page:
     def inventory(self) -> Inventory:
         """Return the GPUs on the page; computed once, when first needed."""
         return self._sheet.inventory
+
+    def label(self, name: str) -> LabelOfGpus:
+        """Return a label of each GPU on the page."""
+        return self._sheet.label(name)
+
+    def gpu_rows(self) -> list[Known]:
+        """Return the labels of all GPU rows, interpreted."""
+        return self._sheet.gpu_rows()
 
     def dialects_seen(self) -> Iterator[Dialect]:
         """Return the dialects of the rows that were read so far; one may appear several times."""

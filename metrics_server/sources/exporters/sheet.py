@@ -9,8 +9,10 @@ from metrics_server.sources.exporters.dialects import dialect_of, read, subject
 from metrics_server.sources.exporters.inventory import (
     Inventory,
     Known,
+    LabelOfGpus,
     Part,
     Place,
+    label_of_gpus,
     named_parts,
     take_inventory,
 )
@@ -40,7 +42,9 @@ class Sheet:
     __slots__ = (
         "_absent",
         "_dialects",
+        "_gpu_rows",
         "_inventory",
+        "_labels",
         "_names",
         "_parts",
         "_possible",
@@ -57,7 +61,9 @@ class Sheet:
         self._prefixes: dict[str, frozenset[str]] = {}
         self._possible: dict[str, bool] = {}
         self._absent: set[str] = set()
+        self._gpu_rows: list[Known] | None = None
         self._inventory: Inventory | None = None
+        self._labels: dict[str, LabelOfGpus] = {}
         self._parts: dict[tuple[_Where, tuple[str, ...]], Mapping[Place, frozenset[Part]]] = {}
 
     def read(self, text: str) -> Known | None:
@@ -89,7 +95,7 @@ class Sheet:
     def inventory(self) -> Inventory:
         """The GPUs on the page; computed when first needed."""
         if self._inventory is None:
-            self._inventory = take_inventory([one.subject for one in self._all()])
+            self._inventory = take_inventory([one.subject for one in self.gpu_rows()])
         return self._inventory
 
     def parts(self, reading: Reading) -> Mapping[Place, frozenset[Part]]:
@@ -97,16 +103,27 @@ class Sheet:
         key = (reading.where, reading.each)
         known = self._parts.get(key)
         if known is None:
-            known = self._parts[key] = named_parts(self._all(), reading)
+            known = self._parts[key] = named_parts(self.gpu_rows(), reading)
         return known
 
-    def _all(self) -> list[Known]:
-        """Return all GPU rows of the page, interpreted."""
-        found = (
-            self.known[text] if text in self.known else self.read(text)
-            for text in label_texts(self.page)
-        )
-        return [one for one in found if one is not None]
+    def label(self, name: str) -> LabelOfGpus:
+        """Return a label of each GPU. Only labels that the page has are remembered."""
+        label = self._labels.get(name)
+        if label is None:
+            label = label_of_gpus(self.gpu_rows(), name)
+            if label.is_known:
+                self._labels[name] = label
+        return label
+
+    def gpu_rows(self) -> list[Known]:
+        """Return all GPU rows of the page, interpreted; computed when first needed."""
+        if self._gpu_rows is None:
+            found = (
+                self.known[text] if text in self.known else self.read(text)
+                for text in label_texts(self.page)
+            )
+            self._gpu_rows = [one for one in found if one is not None]
+        return self._gpu_rows
 
     def _find_name(self, family: str) -> str | None:
         """Return the name of a family on this page; None if it cannot be determined."""

@@ -1,6 +1,9 @@
 """Measures pods from the pages of the exporters on their nodes."""
 
-from collections.abc import Callable, Iterable, Iterator, KeysView, Mapping, Sequence
+import asyncio
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from functools import cache
 
 from metrics_server.common.text import listed
@@ -12,6 +15,7 @@ from metrics_server.sources.exporters.dialects import PodName
 from metrics_server.sources.exporters.hints import hints
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.pod_mapper import Attribution
+from metrics_server.sources.exporters.selecting import Choice, Unmatched
 from metrics_server.sources.exporters.targets import Targets
 from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scraper
@@ -19,6 +23,8 @@ from metrics_server.sources.pages.scraper import Scraper
 # A value up to this factor above the rule's maximum counts as the maximum, as a profiling ratio can
 # be a little above 1. A higher value is rejected.
 _TOLERANCE = 1.01
+# How long labels are compared at once before other tasks get their turn.
+_TURN_SECONDS = 0.005
 # Where nothing better is known.
 _WHY_NONE = "is one Running there, and its Service listed under exporters.services?"
 
@@ -53,6 +59,13 @@ class ExporterSource:
 
         A terminating pod that has released its GPUs counts as drained: it has no sample, but its
         work is known.
+
+        Of a question with a series selector, only the GPUs that match count, and a pod without one
+        is excluded.
+
+        Raises:
+            NoSeriesMatchesError: all pods were read, and none has a GPU that matches `rule.series`.
+            AmbiguousSeriesError: two values on the pages have the form that it names.
         """
         targets = self._targets.on_nodes({pod.node for pod in pods})
         scrapes = await self._scraper.scrape({url for urls in targets.values() for url in urls})
@@ -64,22 +77,35 @@ class ExporterSource:
         samples: list[PodSample] = []
         uncovered: list[Pod] = []
         drained = 0
+        unmatched = Unmatched(rule)
+        began = time.perf_counter()
         for pod in pods:
+            if time.perf_counter() - began > _TURN_SECONDS:
+                await asyncio.sleep(0)
+                began = time.perf_counter()
             outcomes = [pages[url] for url in targets[pod.node]]
             answered = [page for page in outcomes if isinstance(page, Page)]
-            sample = _sample(rule, pod, answered, were_selected, hosts)
+            read = _of_its_node(pod, [(p, p.attribution(rule.readings)) for p in answered], hosts)
+            choice = unmatched.choose(pod, [page for page, _ in read])
+            sample = None if choice.unclear else _sample(rule, pod, read, were_selected, choice)
             if sample is not None:
                 samples.append(sample)
+            elif choice.left_out and _has_only(pod, choice.left_out, read):
+                unmatched.exclude(pod, answered)
             elif len(answered) < len(outcomes) or not _has_drained(rule, pod, answered):
                 uncovered.append(pod)
             else:
                 drained += 1
+        gaps = [*self._gaps(rule, uncovered, targets, pages)]
+        if not samples:
+            gaps = [*unmatched.gaps(len(pods) - drained), *gaps]
         return Collection(
-            selected=len(pods),
+            selected=len(pods) - len(unmatched.excluded),
             samples=tuple(samples),
-            gaps=tuple(self._gaps(rule, uncovered, targets, pages)),
+            gaps=tuple(gaps),
             fresh_until=scrapes.fresh_until,
             drained=drained,
+            excluded=frozenset(unmatched.excluded),
         )
 
     def _gaps(
@@ -124,41 +150,45 @@ class ExporterSource:
 def _sample(
     rule: MetricRule,
     pod: Pod,
-    pages: Iterable[Page],
+    read: Sequence[tuple[Page, Attribution]],
     were_selected: Callable[[frozenset[PodName]], bool],
-    hosts: frozenset[str],
+    choice: Choice,
 ) -> PodSample | None:
     """Return the sample of a pod, from the pages of its node's exporters; None if it has none.
 
     Args:
         rule: the rule of the metric.
         pod: the pod to measure.
-        pages: the pages that were read.
+        read: the pages that may describe it.
         were_selected: returns whether all of these pods were selected.
-        hosts: the names that exporters may use for the nodes of the selected pods.
+        choice: which of its GPUs do not count.
     """
     name = (pod.namespace, pod.name)
-    read = [(page, page.attribution(rule.readings)) for page in pages]
-    read = _of_its_node(pod, read, hosts)
+    left_out = choice.left_out
     named = [one for one in read if name in one[1].by_pod or name in one[1].incomplete]
     gpus: dict[str, float] = {}
     missing: set[str] = set()
     shared = False
-    for _, attribution in named:
+    for page, attribution in named:
         missing |= attribution.incomplete.get(name, frozenset())
-        shared |= not all(map(were_selected, attribution.shared.get(name, ())))
+        for group in attribution.shared.get(name, ()):
+            if not were_selected(group):
+                shared = shared or not left_out or _is_of_others(page, name, group, left_out)
         for gpu, value in attribution.by_pod.get(name, {}).items():
+            if gpu in left_out:
+                continue
             if 0 <= value <= rule.maximum * _TOLERANCE:
                 gpus.setdefault(gpu, min(value, rule.maximum))
             else:
                 missing.add(gpu)
-    if not gpus or missing - gpus.keys():
+    if not gpus or missing - gpus.keys() - left_out:
         return None
     # If it requests exactly these, each of them exclusively, there can be no others.
-    if (pod.shareable or len(gpus) != pod.gpus) and not _are_all(pod, gpus.keys(), read):
+    is_exact = len(gpus) == pod.gpus and not pod.shareable
+    if not is_exact and not _are_all(pod, gpus.keys(), left_out, read):
         return None
     # Exporters that together name more GPUs than the pod has are on different nodes: one is stale.
-    if len(named) > 1 and 0 < pod.gpus < len(gpus):
+    if len(named) > 1 and 0 < pod.gpus < len(gpus.keys() | left_out):
         return None
     return PodSample(
         pod=pod.name,
@@ -168,20 +198,48 @@ def _sample(
     )
 
 
-def _are_all(pod: Pod, gpus: KeysView[str], pages: Iterable[tuple[Page, Attribution]]) -> bool:
+def _is_of_others(
+    page: Page, pod: PodName, group: frozenset[PodName], left_out: AbstractSet[str]
+) -> bool:
+    """Return whether a group of pods shares a GPU of a pod that is not left out."""
+    inventory = page.inventory()
+    counted = inventory.by_pod[pod].gpus.keys() - left_out
+    return any(group <= inventory.pods[gpu] for gpu in counted)
+
+
+def _has_only(
+    pod: Pod, left_out: AbstractSet[str], read: Sequence[tuple[Page, Attribution]]
+) -> bool:
+    """Return whether all GPUs of a pod are left out."""
+    return _are_all(pod, frozenset(), left_out, read)
+
+
+def _are_all(
+    pod: Pod,
+    gpus: AbstractSet[str],
+    left_out: AbstractSet[str],
+    read: Iterable[tuple[Page, Attribution]],
+) -> bool:
     """Return whether these are all GPUs of a pod, as far as the pages of its node show.
 
     If it requests more than the pages name, some GPUs have no row at all, unless the pod shares its
     GPUs with other pods: then several of the requested units may be on one GPU.
+
+    Args:
+        pod: the pod.
+        gpus: its GPUs that have a value.
+        left_out: its GPUs that do not count.
+        read: the pages.
     """
     units: dict[str, int] = {}
     shared = False
-    for page, _ in pages:
+    for page, _ in read:
         inventory = page.inventory()
         holding = inventory.by_pod.get((pod.namespace, pod.name))
         if holding is not None:
             # A value of a GPU as a whole covers its instance too.
-            if any(inventory.wholes.get(gpu) not in gpus for gpu in holding.gpus.keys() - gpus):
+            without = holding.gpus.keys() - gpus - left_out
+            if any(inventory.wholes.get(gpu) not in gpus for gpu in without):
                 return False
             units |= {gpu: max(of, units.get(gpu, 0)) for gpu, of in holding.gpus.items()}
             shared = shared or holding.shared

@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.pages.exposition import Row, rows
 from metrics_server.sources.pods.history import History, Unknown
-from metrics_server.sources.pods.series import NoValue, Part, part_of, read
+from metrics_server.sources.pods.rows import Excluded, Found, NoValue, read
+from metrics_server.sources.pods.selected import SelectedPage
+from metrics_server.sources.pods.series import Part, part_of
 from metrics_server.sources.pods.track import Increase, Series
 
 
@@ -17,7 +20,10 @@ class PodPage:
         body: the page, in the Prometheus text format.
         lines: how many lines it has.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
+        left_out: None: all rows count.
     """
+
+    left_out = None
 
     __slots__ = ("_parsed", "_parts", "_rows", "_series", "body", "lines", "target", "timestamp")
 
@@ -27,9 +33,9 @@ class PodPage:
         self.lines = body.count(b"\n")
         self.timestamp = timestamp
         self._rows: dict[str, Sequence[Row]] = {}
-        self._series: dict[Reading, Series | NoValue] = {}
+        self._series: dict[Reading, Found | NoValue] = {}
         self._parsed: set[tuple[Reading, ...]] = set()
-        self._parts: dict[str, Part | NoValue] = {}
+        self._parts: dict[str, Part | NoValue | Excluded] = {}
 
     def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
         """Return whether the rows of these readings are known."""
@@ -54,23 +60,44 @@ class PodPage:
             found = self._rows[name] = rows(self.body, name)
         return found
 
-    def series(self, reading: Reading) -> Series | NoValue:
+    def is_zero(self, reading: Reading) -> bool:
+        """Return whether the absence of a reading's rows means 0, by a family beside it."""
+        return any(map(self.rows, reading.zero_beside))
+
+    def series(self, reading: Reading) -> Found | NoValue:
         """Return the values of a reading's rows; read once."""
         found = self._series.get(reading)
         if found is None:
             found = self._series[reading] = read(reading, self.rows(reading.rows))
         return found
 
-    def part(self, rule: MetricRule, namespace: str, history: History) -> Part | NoValue:
+    def part(
+        self,
+        rule: MetricRule,
+        namespace: str,
+        history: History,
+        matcher: SeriesMatcher | None = None,
+    ) -> Part | NoValue | Excluded:
         """Return what it contributes to the value of its pod, which is in this namespace.
 
-        Computed once for each rule.
+        Computed once for each rule; with a matcher, each time: there may be any number of
+        selectors.
         """
 
         def increase(reading: Reading, series: Series) -> Increase | Unknown:
+            # All series are recorded, whichever of them a question selects.
+            found = self.series(reading)
+            every = found.series if isinstance(found, Found) else series
             where = (namespace, self.target)
-            return history.increase(*where, reading, rule.window, self.timestamp, series)
+            grown = history.increase(*where, reading, rule.window, self.timestamp, every)
+            if series is every or not isinstance(grown, Increase):
+                return grown
+            if not series.keys() <= grown.of.keys():
+                return "once"  # a later scrape no longer had them
+            return Increase(grown.seconds, {key: grown.of[key] for key in series})
 
+        if matcher:
+            return part_of(rule, SelectedPage(self, matcher), increase)
         known = self._parts.get(rule.name)
         if known is None:
             known = self._parts[rule.name] = part_of(rule, self, increase)

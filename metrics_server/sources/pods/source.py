@@ -11,13 +11,16 @@ from metrics_server.kube.pod_endpoints import PodEndpoint
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, Gap, PodSample
 from metrics_server.rules.model import Endpoint, MetricRule
+from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
-from metrics_server.sources.pods.series import NoValue, Part, value_of
+from metrics_server.sources.pods.rows import Excluded, NoValue, Unlabelled
+from metrics_server.sources.pods.series import Part, labels_of, value_of
 from metrics_server.sources.pods.targets import NoTargetError
 from metrics_server.sources.pods.ways import Way, Ways, merged
+from metrics_server.sources.unmatched import gap_of_series
 
 # How long values are computed at once before other tasks get their turn.
 _TURN_SECONDS = 0.005
@@ -52,7 +55,12 @@ class PodSource:
         self._history = History() if history is None else history
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """Measure these pods, all of one namespace, now."""
+        """Measure these pods, all of one namespace, now.
+
+        Raises:
+            NoSeriesMatchesError: all pods were read, and no row matches `rule.series`.
+            AmbiguousSeriesError: two values on the pages have the form that it names.
+        """
         targets: list[tuple[Pod, Way, Sequence[str]]] = []
         causes = _Causes()
         for pod in pods:
@@ -68,19 +76,28 @@ class PodSource:
         pages = await self._parser.read(scrapes.outcomes, rule.readings)
         self._history.expire()
         samples: list[PodSample] = []
+        matcher = SeriesMatcher(rule.series) if rule.series else None
         began = time.perf_counter()
         for pod, _, of_pod in targets:
             if time.perf_counter() - began > _TURN_SECONDS:
                 await asyncio.sleep(0)
                 began = time.perf_counter()
-            sample = self._sample(rule, pod, {target: pages[target] for target in of_pod}, causes)
+            of_this = {target: pages[target] for target in of_pod}
+            sample = self._sample(rule, pod, of_this, matcher, causes)
             if sample is not None:
                 samples.append(sample)
+        gaps = causes.gaps()
+        if causes.unmatched and not samples:
+            unmatched = (page for of_one in causes.unmatched.values() for page in of_one)
+            rows = (labels for page in unmatched for labels in labels_of(rule, page))
+            is_all = len(causes.unmatched) == len(pods)
+            gaps += (gap_of_series(rule.series, f"no row of {rule.name}", rows, is_all=is_all),)
         return Collection(
-            selected=len(pods),
+            selected=len(pods) - len(causes.excluded),
             samples=tuple(samples),
-            gaps=causes.gaps(),
+            gaps=gaps,
             fresh_until=scrapes.fresh_until,
+            excluded=frozenset(causes.excluded),
         )
 
     def _sample(
@@ -88,23 +105,36 @@ class PodSource:
         rule: MetricRule,
         pod: Pod,
         pages: Mapping[str, PodPage | ScrapeError],
+        matcher: SeriesMatcher | None,
         causes: "_Causes",
     ) -> PodSample | None:
-        """Return the sample of a pod, which needs all of its pages; None, and the cause, if not."""
+        """Return the sample of a pod, which needs all of its pages; None, and the cause, if not.
+
+        With a matcher, pages whose rows are all excluded add nothing to it.
+        """
         parts: list[Part] = []
         timestamps: list[float] = []
+        unmatched: list[PodPage] = []
+        is_missing = False
         for target, page in pages.items():
             if isinstance(page, ScrapeError):
                 causes.failed(pod, target, page)
+                is_missing = True
                 continue
             # Also if another page is missing already: rates look back to each scrape.
-            part = page.part(rule, pod.namespace, self._history)
+            part = page.part(rule, pod.namespace, self._history, matcher)
+            if isinstance(part, Part):
+                parts.append(part)
+                timestamps.append(page.timestamp)
+                continue
+            if isinstance(part, Excluded | Unlabelled):
+                unmatched.append(page)
             if isinstance(part, NoValue):
                 causes.no_sample(pod, part.why, target if len(pages) > 1 else "")
-                continue
-            parts.append(part)
-            timestamps.append(page.timestamp)
-        if len(parts) < len(pages):
+                is_missing = True
+        if len(unmatched) == len(pages):
+            causes.no_match(pod, unmatched, is_excluded=not is_missing)
+        if is_missing or not parts:
             return None
         value = value_of(rule, parts)
         if isinstance(value, NoValue):
@@ -126,9 +156,16 @@ class PodSource:
 
 
 class _Causes:
-    """Why pods have no sample, each cause with the pods that it applies to."""
+    """Why pods have no sample, each cause with the pods that it applies to.
+
+    Attributes:
+        unmatched: the pages of each pod without a row that the series selector matches.
+        excluded: those of these pods whose rows show that they are not meant.
+    """
 
     def __init__(self) -> None:
+        self.unmatched: dict[str, Sequence[PodPage]] = {}
+        self.excluded: set[str] = set()
         self._no_page: dict[str, list[str]] = {}
         self._failed: dict[str, list[str]] = {}
         self._no_sample: dict[str, list[str]] = {}
@@ -147,6 +184,12 @@ class _Causes:
         if target:
             why = f"at port {urlsplit(target).port} {why}"
         self._no_sample.setdefault(why, []).append(pod.name)
+
+    def no_match(self, pod: Pod, pages: Sequence[PodPage], *, is_excluded: bool) -> None:
+        """Note that no row of a pod matches, and whether it is excluded for that."""
+        self.unmatched[pod.name] = pages
+        if is_excluded:
+            self.excluded.add(pod.name)
 
     def gaps(self) -> tuple[Gap, ...]:
         """Return all of them."""

@@ -1,0 +1,78 @@
+"""A pod's page as a question's series selector leaves it."""
+
+from collections.abc import Iterable, Sequence
+
+from metrics_server.rules.model import Reading
+from metrics_server.rules.series import SeriesMatcher
+from metrics_server.sources.pages.exposition import Row
+from metrics_server.sources.pods.rows import Excluded, Found, NoValue, Unlabelled
+from metrics_server.sources.pods.series import Page
+from metrics_server.sources.pods.track import Key
+
+# Series of a reading: every question takes the time to search them.
+_MAX_SEARCHED = 5000
+
+
+class SelectedPage:
+    """A page without the rows that do not match.
+
+    If the rows have a label with other values, the pod is excluded. If no row has the label at all,
+    the page says nothing about it: the pod is neither excluded nor idle, but has no value.
+
+    Args:
+        page: the whole page.
+        matcher: which rows match.
+
+    Attributes:
+        left_out: what rows without a match mean for the pod; None if there were none yet.
+    """
+
+    def __init__(self, page: Page, matcher: SeriesMatcher) -> None:
+        self._page = page
+        self._matcher = matcher
+        self.left_out: Excluded | Unlabelled | None = None
+
+    def rows(self, name: str) -> Sequence[Row]:
+        """Return the rows of this name, whether or not they match."""
+        return self._page.rows(name)
+
+    def is_zero(self, reading: Reading) -> bool:
+        """Return whether the page shows that the absence of a reading's rows means 0."""
+        return self._page.is_zero(reading) and not isinstance(self.left_out, Unlabelled)
+
+    def series(self, reading: Reading) -> Found | NoValue | None:
+        """Return the matching series of a reading; None if it has series, but none matches."""
+        found = self._page.series(reading)
+        if found is None or isinstance(found, NoValue):
+            return found
+        keys = [*found.series, *found.doubts]
+        if len(keys) > _MAX_SEARCHED:
+            return NoValue(
+                f"has {len(keys)} rows of {reading.rows}, of which at most {_MAX_SEARCHED} can be "
+                "searched for labels: select some of them with the reading's where"
+            )
+        matching, missing = self._matching(keys)
+        if matching or not keys:
+            return Found(
+                {key: values for key, values in found.series.items() if key in matching},
+                {key: why for key, why in found.doubts.items() if key in matching},
+            )
+        if not missing:
+            self.left_out = Excluded()
+        elif self.left_out is None:
+            self.left_out = Unlabelled(
+                f"has rows of {reading.rows}, but none with the label {missing}"
+            )
+        return None
+
+    def _matching(self, keys: Iterable[Key]) -> tuple[set[Key], str]:
+        """Return the keys that match, and a label that a match needs but no key has."""
+        missing = [one.label for one in self._matcher.selector.requirements if one.needs_label]
+        matching: set[Key] = set()
+        for key in keys:
+            labels = dict(key[0])
+            if self._matcher.matches(labels):
+                matching.add(key)
+            if missing:
+                missing = [label for label in missing if not labels.get(label)]
+        return matching, missing[0] if missing else ""
