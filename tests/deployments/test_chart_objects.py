@@ -47,6 +47,7 @@ SAME = {
             "without-custom-metrics",
         )
     },
+    "endpoint-picker": Same(("endpoint-picker",), ("--set=endpointPicker.token=true",)),
     "hardened-exporter": Same(("hardened-exporter",), ("--set=dcgmExporter.hardened=true",)),
     "production": Same(("production",), ("--set=config.fallback.chain={last-known,error}",)),
     "match-nodes-by-address": Same(
@@ -71,8 +72,8 @@ SAME = {
         tuple(values("production", "preempting", "pods-metrics", "prometheus-operator")),
     ),
     "amd-beside-keda": Same(
-        ("amd", "beside-keda", "own-certificates"),
-        tuple(values("amd", "beside-keda", "own-certificates")),
+        ("amd", "beside-keda", "own-certificates", "endpoint-picker"),
+        (*values("amd", "beside-keda", "own-certificates"), "--set=endpointPicker.token=true"),
     ),
 }
 # Components that the chart has no values for yet.
