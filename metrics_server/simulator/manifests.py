@@ -4,13 +4,13 @@ from datetime import UTC, datetime
 
 from metrics_server.simulator.autoscaling.hpa import (
     Decision,
-    ExternalMetric,
     HorizontalPodAutoscaler,
+    Metric,
     PodsMetric,
     quantity,
 )
 from metrics_server.simulator.gpus.workload import SimulatedPod
-from metrics_server.simulator.kube.objects import Object
+from metrics_server.simulator.kube.objects import Json, Object
 
 APP = "inference"
 SELECTOR = f"app={APP}"
@@ -121,9 +121,7 @@ def horizontal_pod_autoscaler(
         replicas: the number of replicas before the decision.
         decision: the decision; None if there was none yet.
     """
-    metric = hpa.metric
-    field = "averageValue" if metric.target_type == "AverageValue" else "value"
-    target: Object = {"type": metric.target_type, field: quantity(metric.target)}
+    metrics: list[Json] = [_metric_with_target(metric) for metric in hpa.metrics]
     obj: Object = {
         "kind": "HorizontalPodAutoscaler",
         "apiVersion": "autoscaling/v2",
@@ -132,20 +130,21 @@ def horizontal_pod_autoscaler(
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP},
             "minReplicas": hpa.min_replicas,
             "maxReplicas": hpa.max_replicas,
-            "metrics": [_metric(metric, "target", target)],
+            "metrics": metrics,
             "behavior": {
                 "scaleDown": {"stabilizationWindowSeconds": int(hpa.stabilization_window)}
             },
         },
     }
     if decision is not None:
-        current: Object = {"type": ""}
-        if decision.current is not None:
-            current = _metric(metric, "current", {field: quantity(decision.current)})
+        current: list[Json] = [
+            {"type": ""} if value is None else _metric_with_current(metric, value)
+            for metric, value in zip(hpa.metrics, decision.current, strict=True)
+        ]
         obj["status"] = {
             "currentReplicas": replicas,
             "desiredReplicas": decision.replicas,
-            "currentMetrics": [current],
+            "currentMetrics": current,
             "conditions": [
                 {
                     "type": condition.type,
@@ -159,9 +158,24 @@ def horizontal_pod_autoscaler(
     return obj
 
 
-def _metric(metric: ExternalMetric | PodsMetric, key: str, value: Object) -> Object:
+def _metric_with_target(metric: Metric) -> Object:
+    target: Object = {"type": metric.target_type, _field(metric): quantity(metric.target)}
+    return _metric(metric, "target", target)
+
+
+def _metric_with_current(metric: Metric, value: int) -> Object:
+    return _metric(metric, "current", {_field(metric): quantity(value)})
+
+
+def _field(metric: Metric) -> str:
+    return "averageValue" if metric.target_type == "AverageValue" else "value"
+
+
+def _metric(metric: Metric, key: str, value: Object) -> Object:
     """Return a metric with its target or its current value."""
     if isinstance(metric, PodsMetric):
         return {"type": "Pods", "pods": {"metric": {"name": metric.name}, key: value}}
-    identifier: Object = {"name": metric.name, "selector": {"matchLabels": {"app": APP}}}
+    labels: Object = {}
+    labels |= (pair.split("=", 1) for pair in metric.selector.split(","))
+    identifier: Object = {"name": metric.name, "selector": {"matchLabels": labels}}
     return {"type": "External", "external": {"metric": identifier, key: value}}

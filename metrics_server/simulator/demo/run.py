@@ -92,7 +92,7 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
             api.aggregate(CUSTOM_GROUP, version, proxy)
         hpa = HorizontalPodAutoscaler(
             namespace=manifests.NAMESPACE,
-            metric=_metric(options.metric_type),
+            metrics=(_metric(options.metric_type),),
             max_replicas=cluster.capacity,
             stabilization_window=tempo.stabilization,
         )
@@ -171,7 +171,7 @@ async def _watch(
 
 
 def _moment(elapsed: float, demand: float, sync: Sync, cluster: Cluster) -> Moment:
-    current = sync.decision.current
+    (current,), (reading,) = sync.decision.current, sync.readings
     return Moment(
         seconds=elapsed,
         demand=demand,
@@ -179,8 +179,8 @@ def _moment(elapsed: float, demand: float, sync: Sync, cluster: Cluster) -> Mome
         target=TARGET_PERCENT,
         ready=cluster.ready_pods,
         replicas=cluster.replicas,
-        source=sync.source,
-        pods=sync.pods,
+        source=reading.source,
+        pods=reading.pods,
         reason=sync.decision.reason,
     )
 

@@ -57,7 +57,7 @@ def introduction(
     fault = _fault(options, tempo)
     kubectl = f"kubectl --kubeconfig {kubeconfig}"
     # kubectl encodes the star as the HPA does.
-    path = metric_path(hpa).replace("%2A", "*")
+    path = metric_path(hpa.namespace, hpa.metrics[0]).replace("%2A", "*")
     return f"""\
 gpu-metrics-server is serving at {url}: the real server, over real TLS.
 Simulated: a Kubernetes API; {options.nodes} nodes with {gpus} GPUs and their DCGM exporters;
@@ -87,7 +87,7 @@ def summary(syncs: Sequence[Sync]) -> str:
     """Return where the answers came from, and what the HPA made of them."""
     if not syncs:
         return "\nThe demo ended before the HPA's first request."
-    sources = Counter(sync.source for sync in syncs)
+    sources = Counter(sync.readings[0].source for sync in syncs)
     replicas = [syncs[0].replicas, *(sync.decision.replicas for sync in syncs)]
     scalings = sum(a != b for a, b in pairwise(replicas))
     answers = ", ".join(_answers(*pair) for pair in sources.most_common())
