@@ -15,8 +15,13 @@ from metrics_server.simulator.kube.objects import Json, Object
 APP = "inference"
 SELECTOR = f"app={APP}"
 NAMESPACE = "default"
+GATEWAY = "inference-gateway"
+GATEWAY_SELECTOR = f"app={GATEWAY}"
 EXPORTER_NAMESPACE = "gpu-monitoring"
 EXPORTER_SERVICE = "dcgm-exporter"
+
+
+_ADDRESS: Object = {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
 
 
 def node(name: str, gpus: int) -> Object:
@@ -62,8 +67,14 @@ def endpoint_slice(node_name: str, port: int) -> Object:
     }
 
 
-def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
-    """Return a core/v1 Pod that requests GPUs; terminating, if it has been deleted."""
+def pod(simulated: SimulatedPod, deleted_at: float | None, page_port: int | None = None) -> Object:
+    """Return a core/v1 Pod that requests GPUs.
+
+    Args:
+        simulated: the pod.
+        deleted_at: when it was deleted: it is terminating then.
+        page_port: the port of its own metrics page, on 127.0.0.1; None if it has no such page.
+    """
     gpus = {"nvidia.com/gpu": str(len(simulated.gpus))}
     metadata: Object = {
         "name": simulated.name,
@@ -74,6 +85,8 @@ def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
         deleted = datetime.fromtimestamp(deleted_at, UTC)
         metadata["deletionTimestamp"] = f"{deleted:%Y-%m-%dT%H:%M:%SZ}"
     ready = "True" if simulated.ready else "False"
+    if page_port is not None:
+        metadata["annotations"] = {"prometheus.io/port": str(page_port)}
     return {
         "kind": "Pod",
         "apiVersion": "v1",
@@ -90,8 +103,35 @@ def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
         },
         "status": {
             "phase": "Running",
+            **({} if page_port is None else _ADDRESS),
             "conditions": [{"type": "Ready", "status": ready}],
             "containerStatuses": [{"name": simulated.container, "ready": simulated.ready}],
+        },
+    }
+
+
+def gateway_pod(page_port: int) -> Object:
+    """Return the core/v1 Pod of the inference gateway's endpoint picker.
+
+    Args:
+        page_port: the port of its metrics page, on 127.0.0.1.
+    """
+    name = f"{GATEWAY}-0001"
+    container: Object = {
+        "name": "endpoint-picker",
+        "image": "simulated",
+        "ports": [{"name": "metrics", "containerPort": page_port}],
+    }
+    return {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": GATEWAY}},
+        "spec": {"nodeName": "gpu-node-0", "containers": [container]},
+        "status": {
+            "phase": "Running",
+            **_ADDRESS,
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"name": "endpoint-picker", "ready": True}],
         },
     }
 
@@ -176,6 +216,8 @@ def _metric(metric: Metric, key: str, value: Object) -> Object:
     if isinstance(metric, PodsMetric):
         return {"type": "Pods", "pods": {"metric": {"name": metric.name}, key: value}}
     labels: Object = {}
-    labels |= (pair.split("=", 1) for pair in metric.selector.split(","))
+    for pair in metric.selector.split(","):
+        label, _, wanted = pair.partition("=")
+        labels[label] = wanted
     identifier: Object = {"name": metric.name, "selector": {"matchLabels": labels}}
     return {"type": "External", "external": {"metric": identifier, key: value}}
