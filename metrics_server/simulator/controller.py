@@ -65,10 +65,12 @@ class Reading(Struct, frozen=True):
         source: such as "exporters" or "pods"; "error" after an error. The custom metrics API does
             not report it: values of single pods are always measured ones.
         pods: how many of the pods the metric covers, such as "3/4"; empty after an error.
+        total: the sum of the items, a milli-value; None after an error.
     """
 
     source: str
     pods: str
+    total: int | None = None
 
 
 class Sync(Struct, frozen=True):
@@ -149,7 +151,7 @@ class Controller:
         values = await self._get(metric)
         if isinstance(values, MetricUnavailable) or not values:
             return None
-        return sum(milli_value_of(value.value) for value in values)
+        return _sum(values)
 
     async def _get(self, metric: Metric) -> list[_Value] | MetricUnavailable:
         path = metric_path(self._hpa.namespace, metric)
@@ -184,13 +186,18 @@ def _reading(
 ) -> Reading:
     if isinstance(values, MetricUnavailable) or not values:
         return Reading("error", "")
+    total = _sum(values)
     if isinstance(metric, PodsMetric):
         groups = group(pods, {value.described_object.name for value in values})
         counted = groups.ready + len(groups.missing | groups.unready)
-        return Reading(metric.source, f"{groups.ready}/{counted}")
+        return Reading(metric.source, f"{groups.ready}/{counted}", total)
     sources = {value.metric_labels.get("source", "") for value in values}
     covered = {value.metric_labels.get("pods", "") for value in values}
-    return Reading(",".join(sorted(sources)), ",".join(sorted(covered)))
+    return Reading(",".join(sorted(sources)), ",".join(sorted(covered)), total)
+
+
+def _sum(values: Iterable[_Value]) -> int:
+    return sum(milli_value_of(value.value) for value in values)
 
 
 def _message(body: bytes) -> str:

@@ -78,6 +78,7 @@ async def test_the_module_is_the_command() -> None:
         (["demo", "--nodes", "101"], "101 is not a whole number from 1 to 100"),
         (["demo", "--port", "65536"], "65536 is not a whole number"),
         (["demo", "--fault", "fire"], "invalid choice: 'fire'"),
+        (["demo", "--signal", "memory"], "invalid choice: 'memory'"),
         (["demo", "--metric-type", "object"], "invalid choice: 'object'"),
     ],
 )

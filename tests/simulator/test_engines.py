@@ -75,7 +75,7 @@ async def test_each_pod_serves_its_own_page() -> None:
     """At the port of the GPU that it has, whose utilization is all or nothing."""
     busy = SimulatedPod("default", "busy", "server", "node", ("GPU-0",), ready=True)
     loading = SimulatedPod("default", "loading", "server", "node", ("GPU-1",), ready=False)
-    async with Fleet(Traffic(Arrivals(peak=4, busy=8, quiet=9)), ["GPU-0", "GPU-1"]) as fleet:
+    async with Fleet(Traffic(Arrivals(peak=4, busy=8, quiet=9), 2), ["GPU-0", "GPU-1"]) as fleet:
         fleet.advance(3, [loading])
         waiting = fleet.traffic.held
         assert waiting == 4

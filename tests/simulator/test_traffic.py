@@ -5,7 +5,6 @@ from hypothesis import strategies as st
 
 from metrics_server.simulator.engines.traffic import (
     BATCH,
-    SERVICE_SECONDS,
     Arrivals,
     Engine,
     Traffic,
@@ -16,15 +15,15 @@ WAVES = Arrivals(peak=12, busy=20, quiet=30)
 
 
 def test_requests_grow_to_a_peak_and_cease() -> None:
-    """They grow in the first half of the busy time; after the quiet time it begins again."""
-    assert [WAVES.rate(t) for t in (0, 5, 10, 19.9, 20, 49.9, 55)] == [0, 6, 12, 12, 0, 0, 6]
+    """They grow in the first quarter of the busy time; after the quiet time it begins again."""
+    assert [WAVES.rate(t) for t in (0, 2.5, 5, 19.9, 20, 49.9, 52.5)] == [0, 6, 12, 12, 0, 0, 6]
 
 
 def test_an_engine_works_on_a_batch() -> None:
     """What is beyond the batch waits, and the batch takes its time."""
     engine = Engine(requests=BATCH + 5)
     assert (engine.running, engine.waiting) == (BATCH, 5)
-    engine.serve(SERVICE_SECONDS / 2)
+    engine.serve(1 / 2)
     assert (engine.finished, engine.running, engine.waiting) == (BATCH // 2, BATCH, 1)
 
 
@@ -33,13 +32,13 @@ def test_an_idle_engine_does_no_work_in_advance() -> None:
     engine = Engine()
     engine.serve(100)
     engine.requests = 1
-    engine.serve(SERVICE_SECONDS / 2)
+    engine.serve(1 / 2)
     assert engine.requests == 1
 
 
 def test_the_gateway_holds_requests_only_while_no_pod_is_ready() -> None:
     """They are sent on to those with the fewest, as soon as there is one."""
-    traffic = Traffic(Arrivals(peak=20, busy=10, quiet=1000))
+    traffic = Traffic(Arrivals(peak=20, busy=10, quiet=1000), 2)
     traffic.advance(11, [])
     assert (traffic.held, traffic.in_flight, traffic.arrived) == (149, 0, 149)
     traffic.advance(11.001, ["a", "b"])
@@ -49,7 +48,7 @@ def test_the_gateway_holds_requests_only_while_no_pod_is_ready() -> None:
 
 def test_requests_of_a_pod_that_goes_are_sent_on_again() -> None:
     """To those that are left; without any the gateway holds them."""
-    traffic = Traffic(Arrivals(peak=20, busy=10, quiet=1000))
+    traffic = Traffic(Arrivals(peak=20, busy=10, quiet=1000), 2)
     traffic.advance(11, [])
     traffic.advance(11.001, ["a", "b"])
     traffic.advance(11.002, ["b"])
@@ -66,7 +65,7 @@ def test_requests_of_a_pod_that_goes_are_sent_on_again() -> None:
 )
 def test_no_request_is_lost(steps: list[tuple[float, set[str]]], peak: float) -> None:
     """Each that came is held, in an engine, or answered."""
-    traffic = Traffic(Arrivals(peak=peak, busy=9, quiet=4))
+    traffic = Traffic(Arrivals(peak=peak, busy=9, quiet=4), 2)
     now, gone = 0.0, 0
     for seconds, ready in steps:
         now += seconds
@@ -84,7 +83,7 @@ def test_no_request_is_lost(steps: list[tuple[float, set[str]]], peak: float) ->
 
 def test_how_often_it_is_advanced_makes_no_difference() -> None:
     """Scrapes at any rate see the same requests, to within one of each engine."""
-    often, seldom = Traffic(STEADY), Traffic(STEADY)
+    often, seldom = Traffic(STEADY, 2), Traffic(STEADY, 2)
     for n in range(1, 101):
         often.advance(n / 5, ["a", "b"])
     seldom.advance(20, ["a", "b"])

@@ -44,7 +44,9 @@ def _replicas(metric: ExternalMetric, scale: Scale, usage: int) -> tuple[int, st
         sum_ = f"{scale.ready_pods} ready pods x {shown} / {wanted}"
     else:
         unchanged, measured = scale.status_replicas, f"{metric.name} sums to {shown}"
-        bound = f"{wanted} for each of {unchanged} pods"
+        bound = (
+            f"{wanted} for each of {unchanged} pods" if unchanged != 1 else f"{wanted} for 1 pod"
+        )
         ratio = usage / (metric.target * unchanged) if unchanged else 0
         replicas = ceil(usage / metric.target)
         sum_ = f"{shown} / {wanted}"

@@ -13,9 +13,6 @@ from msgspec import Struct
 BATCH = 8
 """As vLLM's --max-num-seqs, which is 256 by default."""
 
-SERVICE_SECONDS = 2.0
-"""The time that an engine takes for a request, however many it works on."""
-
 PROMPT_TOKENS = 400
 GENERATED_TOKENS = 150
 
@@ -27,7 +24,7 @@ class Arrivals(Struct, frozen=True, kw_only=True):
 
     Attributes:
         peak: requests per second.
-        busy: how long there are requests, in seconds; they grow in the first half.
+        busy: how long there are requests, in seconds; they grow in the first quarter.
         quiet: how long there are none.
     """
 
@@ -38,7 +35,7 @@ class Arrivals(Struct, frozen=True, kw_only=True):
     def rate(self, time: float) -> float:
         """Return the requests per second at a time in seconds."""
         time %= self.busy + self.quiet
-        return self.peak * min(1, 2 * time / self.busy) if time < self.busy else 0
+        return self.peak * min(1, 4 * time / self.busy) if time < self.busy else 0
 
 
 class Engine(Struct):
@@ -64,9 +61,9 @@ class Engine(Struct):
         """Requests not yet scheduled."""
         return self.requests - self.running
 
-    def serve(self, seconds: float) -> None:
-        """Work on the batch for some time."""
-        self.work += self.running * seconds / SERVICE_SECONDS
+    def serve(self, share: float) -> None:
+        """Work on the batch for a share of the time that it takes for a request."""
+        self.work += self.running * share
         done = min(floor(self.work), self.requests)
         self.requests -= done
         self.finished += done
@@ -78,9 +75,10 @@ class Traffic:
 
     Args:
         arrivals: when requests come.
+        service: how long an engine takes for a request, however many it works on, in seconds.
     """
 
-    def __init__(self, arrivals: Arrivals) -> None:
+    def __init__(self, arrivals: Arrivals, service: float) -> None:
         self.engines: dict[str, Engine] = {}
         """The engines, by the names of their pods."""
         self.held = 0
@@ -88,6 +86,7 @@ class Traffic:
         self.arrived = 0
         """Requests that have come."""
         self._arrivals = arrivals
+        self._service = service
         self._now = 0.0
         self._coming = 0.0
 
@@ -116,7 +115,7 @@ class Traffic:
             self._come(step)
             self._send()
             for engine in self.engines.values():
-                engine.serve(step)
+                engine.serve(step / self._service)
             # Not a sum of steps, or the last one could be too short to count.
             self._now = time if step < _STEP_SECONDS else self._now + step
 
