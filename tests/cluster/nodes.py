@@ -5,7 +5,7 @@ All of them are on this host, with an address for each node and pod.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from itertools import count
 from pathlib import Path
@@ -25,10 +25,11 @@ from metrics_server.simulator.gpus.workload import A100, Load, SimulatedPod, gpu
 from tests.cluster.api import PatientClient
 from tests.cluster.conditions import STEP_SECONDS, condition, is_server, unless_gone, wait
 from tests.cluster.containers import (
+    EXPORTER_PORT,
     Container,
     ServerContainer,
     completed,
-    exporter,
+    metrics_page,
     metrics_server,
     mounted,
 )
@@ -73,6 +74,8 @@ class Nodes:
         """Whether exporters serve empty pages."""
         self.failing: set[str] = set()
         """The nodes whose exporters fail."""
+        self.pages: dict[str, Callable[[], str | None]] = {}
+        """The metrics pages of containers, by their names: served at their first port."""
         self.load_seconds = 0.0
         """How long a pod with a GPU runs before it is Ready."""
         self.drain_seconds = 0.0
@@ -97,6 +100,13 @@ class Nodes:
         self.servers_may_run = False
         for server in self.servers.values():
             server.kill()
+
+    def count(self, container: str) -> int:
+        """How many pods with a container of this name run."""
+        return sum(
+            placed.pod.container.name == container and not placed.told_to_go.is_set()
+            for placed in self._placed.values()
+        )
 
     @property
     def with_gpus(self) -> list[str]:
@@ -209,13 +219,19 @@ class Nodes:
         pod = placed.pod
         if "dcgm-exporter" in pod.container.image:
             node = self._nodes[placed.node]
-            await stack.enter_async_context(exporter(address, lambda: self._page(node)))
+            await stack.enter_async_context(
+                metrics_page(address, EXPORTER_PORT, lambda: self._page(node))
+            )
         elif is_server(pod):
             folder = self._folder / pod.metadata.name
             files = await mounted(self._client, pod, folder)
             server = await stack.enter_async_context(metrics_server(pod, address, folder, files))
             self.servers[pod.metadata.name] = server
             return server
+        elif pod.container.name in self.pages:
+            port = pod.container.ports[0].container_port
+            page = self.pages[pod.container.name]
+            await stack.enter_async_context(metrics_page(address, port, page))
         return Container()
 
     def _page(self, node: SimulatedNode) -> str | None:
