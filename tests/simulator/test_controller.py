@@ -15,6 +15,7 @@ from metrics_server.simulator.controller import Controller, Reading, Sync, metri
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import AUTOSCALERS
+from metrics_server.simulator.quantities import milli_value_of
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
 
@@ -146,7 +147,7 @@ async def test_it_scales_on_a_value(
         sync = await controller.sync()
         assert cluster.replicas == replicas
     assert (sync.replicas, sync.decision.replicas) == (2, replicas)
-    assert sync.readings == (Reading("exporters", "2/3"),)
+    assert sync.readings == (Reading("exporters", "2/3", milli_value_of(value)),)
     status = told(api)
     assert status is not None
     assert status.desired_replicas == replicas
@@ -159,7 +160,10 @@ async def test_several_items_are_one_sum(
     metrics.tell("20", "30500m", source="last-known")
     async with controlling(api, authority.bundle, 2) as (controller, _):
         sync = await controller.sync()
-    assert (sync.decision.current, sync.readings) == ((50_500,), (Reading("last-known", "2/3"),))
+    assert (sync.decision.current, sync.readings) == (
+        (50_500,),
+        (Reading("last-known", "2/3", 50_500),),
+    )
 
 
 def assert_kept(sync: Sync, cluster: Cluster, api: KubernetesAPI, message: str) -> None:

@@ -78,14 +78,14 @@ async def test_each_pod_serves_its_own_page() -> None:
     async with Fleet(Traffic(Arrivals(peak=4, busy=8, quiet=9), 2), ["GPU-0", "GPU-1"]) as fleet:
         fleet.advance(3, [loading])
         waiting = fleet.traffic.held
-        assert waiting == 4
+        assert waiting == 7
         assert re.search(
-            r"^llm_d_epp_flow_control_queue_size\{.*\} 4$",
+            r"^llm_d_epp_flow_control_queue_size\{.*\} 7$",
             await read(fleet.gateway_port),
             re.MULTILINE,
         )
         fleet.advance(3.001, [busy, loading])
-        assert 'num_requests_running{engine="0",model_name="acme/chat-8b"} 4.0' in await read(
+        assert 'num_requests_running{engine="0",model_name="acme/chat-8b"} 7.0' in await read(
             fleet.port_of(busy)
         )
         assert 'num_requests_running{engine="0",model_name="acme/chat-8b"} 0.0' in await read(

@@ -130,7 +130,7 @@ async def test_it_scales_on_the_mean(
     async with controlling(api, bundle) as (controller, cluster):
         sync = await controller.sync()
         assert cluster.replicas == 7
-    assert (sync.replicas, sync.readings) == (4, (Reading("exporters", "4/4"),))
+    assert (sync.replicas, sync.readings) == (4, (Reading("exporters", "4/4", 320_500),))
     assert sync.decision.current == (80_125,)
 
 
@@ -142,7 +142,7 @@ async def test_a_pod_without_an_item_damps(
     async with controlling(api, bundle) as (controller, cluster):
         sync = await controller.sync()
         assert cluster.replicas == 6
-    assert sync.readings == (Reading("exporters", "3/4"),)
+    assert sync.readings == (Reading("exporters", "3/4", 300_000),)
 
 
 async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
@@ -154,11 +154,11 @@ async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
         metrics.tell(_1="60", _2="60", _3="60", _4="100")
         sync = await controller.sync()
         assert (sync.decision.current, cluster.replicas) == ((60_000,), 4)
-        assert sync.readings == (Reading("exporters", "3/3"),)
+        assert sync.readings == (Reading("exporters", "3/3", 280_000),)
         # The new pod is loading.
         sync = await controller.sync()
         assert (sync.decision.current, cluster.replicas) == ((60_000,), 4)
-        assert sync.readings == (Reading("exporters", "3/4"),)
+        assert sync.readings == (Reading("exporters", "3/4", 280_000),)
 
 
 @pytest.mark.parametrize("answer", ["error", "empty", "terminating"])

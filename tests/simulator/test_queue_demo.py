@@ -57,7 +57,6 @@ async def test_the_queue_scales_to_zero_and_back(
     assert int(woken["held"]) > 0
     assert (woken["gpu"], woken["waiting"]) == ("no pod", "no pod")
     assert any(line["gpu"] == "100 %" for line in lines[lines.index(woken) :])
-    assert len(lines) > 20
 
     changes = sum(before != after for before, after in pairwise([1, *replicas]))
     assert f"It scaled {changes} times, between 0 and {max(replicas)} replicas." in text
