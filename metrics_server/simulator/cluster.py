@@ -130,11 +130,6 @@ class Cluster:
         """The seconds since the cluster was made: the time of its load."""
         return self._clock() - self._began
 
-    @property
-    def demand(self) -> float:
-        """The current demand, in the load's unit."""
-        return self._load.demand(self.elapsed)
-
     def scale(self, replicas: int, *, ready: bool = False) -> None:
         """Scale the Deployment; the newest pods are deleted first.
 

@@ -1,7 +1,9 @@
 """The demo of the queue: the real server, engines' pages, and a workload that goes to zero."""
 
+import asyncio
+import os
 import re
-from itertools import pairwise
+import signal
 from typing import get_args
 
 import pytest
@@ -33,14 +35,40 @@ LINE = re.compile(
 )
 
 
+async def shown_until_it_is_back(
+    capsys: pytest.CaptureFixture[str], options: DemoOptions
+) -> tuple[str, list[dict[str, str]]]:
+    """What a demo prints until the workload has been at zero and is at work again; and its lines.
+
+    How many cycles of the load that takes depends on how busy the machine is.
+    """
+    task = asyncio.create_task(demo(options, QUICK))
+    text, lines = "", list[dict[str, str]]()
+    with capture_logs():
+        async with asyncio.timeout(60):
+            while not is_back(lines):
+                assert not task.done(), "it ends when it is interrupted"
+                await asyncio.sleep(0.01)
+                text += capsys.readouterr().out
+                lines = [match.groupdict() for match in LINE.finditer(text)]
+            os.kill(os.getpid(), signal.SIGTERM)
+            await task
+    return text + capsys.readouterr().out, lines
+
+
+def is_back(lines: list[dict[str, str]]) -> bool:
+    """Whether GPUs are busy again after there were no replicas."""
+    asleep = next((n for n, line in enumerate(lines) if line["replicas"] == "0"), len(lines))
+    return any(line["gpu"] == "100 %" for line in lines[asleep:])
+
+
 @pytest.mark.parametrize("kind", get_args(MetricType))
 async def test_the_queue_scales_to_zero_and_back(
     capsys: pytest.CaptureFixture[str], kind: MetricType
 ) -> None:
     """The queue adds pods while GPU utilization is 100 %; then zero; then the gateway wakes it."""
-    options = DemoOptions(duration=4.5, signal="queue", metric_type=kind)
-    text = await shown(capsys, options, QUICK)
-    lines = [match.groupdict() for match in LINE.finditer(text)]
+    options = DemoOptions(signal="queue", metric_type=kind)
+    text, lines = await shown_until_it_is_back(capsys, options)
     replicas = [int(line["replicas"]) for line in lines]
     asleep = replicas.index(0)
 
@@ -56,11 +84,12 @@ async def test_the_queue_scales_to_zero_and_back(
     assert "with no replicas: " in woken["reason"]
     assert int(woken["held"]) > 0
     assert (woken["gpu"], woken["waiting"]) == ("no pod", "no pod")
-    assert any(line["gpu"] == "100 %" for line in lines[lines.index(woken) :])
 
-    changes = sum(before != after for before, after in pairwise([1, *replicas]))
-    assert f"It scaled {changes} times, between 0 and {max(replicas)} replicas." in text
-    assert "It went to zero once, and came back once.\n" in text
+    summary = text[text.index("The HPA requested its metrics ") :]
+    assert re.search(r"It scaled \d+ times, between 0 and \d+ replicas\.", summary)
+    assert re.search(
+        r"It went to zero (once|\d times), and came back (once|\d times)\.\n$", summary
+    )
 
 
 @pytest.mark.parametrize("kind", get_args(MetricType))

@@ -104,6 +104,7 @@ class QueueScene(Scene):
     ) -> None:
         super().__init__(options, tempo, cluster, hpa)
         self._fleet = fleet
+        self._began: float | None = None
 
     @property
     def settings(self) -> Mapping[str, Mapping[str, object]]:
@@ -117,7 +118,14 @@ class QueueScene(Scene):
     def step(self) -> None:
         """Advance the cluster and its requests to the present."""
         super().step()
-        self._fleet.advance(self.cluster.elapsed, self.cluster.pods)
+        self._fleet.advance(self._elapsed, self.cluster.pods)
+
+    @property
+    def _elapsed(self) -> float:
+        """The seconds since the first step: the time of the requests."""
+        if self._began is None:
+            self._began = self.cluster.elapsed
+        return self.cluster.elapsed - self._began
 
     async def moment(self, seconds: float, sync: Sync, controller: Controller) -> QueueMoment:
         """Return what to show after a sync, this many seconds after the start."""
@@ -125,7 +133,7 @@ class QueueScene(Scene):
         utilization = await controller.read(_UTILIZATION)
         return QueueMoment(
             seconds=seconds,
-            arrivals=self.cluster.demand,
+            arrivals=self._fleet.traffic.rate(self._elapsed),
             waiting=None if waiting is None else waiting / 1000,
             target=TARGET_WAITING,
             utilization=None if utilization is None else utilization / 1000,

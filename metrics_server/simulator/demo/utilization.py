@@ -54,11 +54,12 @@ async def utilization(
 ) -> AsyncIterator["UtilizationScene"]:
     """The scene, for as long as the context."""
     gpus = options.nodes * GPUS_PER_NODE
+    # It swings between a tenth and a half of the capacity of all GPUs.
+    load = Load(base=gpus * 30, amplitude=gpus * 20, period=tempo.period)
     async with Cluster(
         api,
         nodes=options.nodes,
-        # It swings between a tenth and a half of the capacity of all GPUs.
-        load=Load(base=gpus * 30, amplitude=gpus * 20, period=tempo.period),
+        load=load,
         loading_seconds=tempo.loading,
         deleting_seconds=tempo.deleting,
     ) as cluster:
@@ -69,7 +70,7 @@ async def utilization(
             max_replicas=cluster.capacity,
             stabilization_window=tempo.stabilization,
         )
-        yield UtilizationScene(options, tempo, cluster, hpa)
+        yield UtilizationScene(options, tempo, cluster, hpa, load)
 
 
 def _metric(kind: MetricType) -> Metric:
@@ -80,14 +81,33 @@ def _metric(kind: MetricType) -> Metric:
 
 
 class UtilizationScene(Scene):
-    """A load that GPU utilization shows."""
+    """A load that GPU utilization shows.
+
+    Args:
+        options: the flags.
+        tempo: the durations.
+        cluster: the cluster.
+        hpa: the HPA.
+        load: the load on the cluster.
+    """
+
+    def __init__(
+        self,
+        options: DemoOptions,
+        tempo: Tempo,
+        cluster: Cluster,
+        hpa: HorizontalPodAutoscaler,
+        load: Load,
+    ) -> None:
+        super().__init__(options, tempo, cluster, hpa)
+        self._load = load
 
     async def moment(self, seconds: float, sync: Sync, _: Controller) -> UtilizationMoment:
         """Return what to show after a sync, this many seconds after the start."""
         (current,), (reading,) = sync.decision.current, sync.readings
         return UtilizationMoment(
             seconds=seconds,
-            demand=self.cluster.demand,
+            demand=self._load.demand(self.cluster.elapsed),
             utilization=None if current is None else current / 1000,
             target=TARGET_PERCENT,
             ready=self.cluster.ready_pods,

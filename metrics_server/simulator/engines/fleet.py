@@ -74,10 +74,6 @@ class Fleet:
         self._pods = {pod.gpus[0]: pod for pod in pods}
         self.traffic.advance(time, [pod.name for pod in pods if pod.ready])
 
-    def demand(self, time: float) -> float:
-        """Return the requests per second at a time."""
-        return self.traffic.rate(time)
-
     def shares(self, pods: Sequence[SimulatedPod], _: float) -> Mapping[str, float]:
         """Return how busy the GPU of each pod is: entirely, or not at all."""
         return {pod.name: 100.0 if self._engine(pod).requests else 0.0 for pod in pods}

@@ -83,10 +83,6 @@ class Work(Protocol):
         """The maximum random deviation of a GPU, in percent."""
         ...
 
-    def demand(self, time: float) -> float:
-        """Return the demand on all pods at a time in seconds, in a unit of its own."""
-        ...
-
     def shares(self, pods: Sequence[SimulatedPod], time: float) -> Mapping[str, float]:
         """Return what each pod does, by name, in GPU-percent."""
         ...
