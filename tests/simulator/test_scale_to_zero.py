@@ -91,7 +91,10 @@ def test_a_workload_is_not_put_to_sleep_by_a_pods_metric_alone() -> None:
     hpa = structs.replace(HPA, metrics=(BUSY,))
     decision = decide(hpa, pods(1), (waiting(0),), History(), 0)
     assert conditions(decision)["ScaledToZero"] == ("False", "NotScaledToZero")
-    assert decide(hpa, pods(0), (NONE,), decision.history, 1).replicas == 0
+    raised = structs.replace(hpa, min_replicas=2)
+    for later in (hpa, raised):
+        asleep = decide(later, pods(0), (NONE,), decision.history, 1)
+        assert conditions(asleep)["ScalingActive"] == ("False", "ScalingDisabled")
 
 
 def test_a_higher_minimum_wakes() -> None:

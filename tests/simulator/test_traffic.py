@@ -28,9 +28,10 @@ def test_an_engine_works_on_a_batch() -> None:
 
 
 def test_an_idle_engine_does_no_work_in_advance() -> None:
-    """Time without requests is lost."""
-    engine = Engine()
+    """Time that it has no request for is lost."""
+    engine = Engine(requests=1)
     engine.serve(100)
+    assert (engine.requests, engine.finished) == (0, 1)
     engine.requests = 1
     engine.serve(1 / 2)
     assert engine.requests == 1
