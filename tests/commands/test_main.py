@@ -28,6 +28,13 @@ def ended(
     return out, err
 
 
+def test_a_fault_without_an_exporter_to_have_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The status is 2, and one line says which flags exclude each other."""
+    out, err = ended(capsys, ["demo", "--signal", "queue", "--fault", "exporter-down"], 2)
+    assert (out, err.count("\n")) == ("", 1)
+    assert "--fault applies to GPU exporters: it cannot be used with --signal queue" in err
+
+
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help(capsys: pytest.CaptureFixture[str], command: str | None) -> None:
     """--help names every command, and every flag of a command with a word about it."""

@@ -109,7 +109,10 @@ async def test_it_says_what_it_shows(capsys: pytest.CaptureFixture[str], kind: M
     assert text.endswith("The demo ended before the HPA's first request.\n")
 
 
-async def test_a_fault_is_of_gpu_exporters() -> None:
+async def test_a_fault_applies_to_gpu_exporters() -> None:
     """Flags that exclude each other are a sentence, not a demo of something else."""
-    with capture_logs(), pytest.raises(ConfigurationError, match="--fault is one of GPU exporters"):
+    with (
+        capture_logs(),
+        pytest.raises(ConfigurationError, match="--fault applies to GPU exporters"),
+    ):
         await demo(DemoOptions(signal="queue", fault="exporter-down"))

@@ -60,7 +60,9 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         ConfigurationError: the port is not available, or the flags exclude each other.
     """
     if options.fault and options.signal != "utilization":
-        raise ConfigurationError("--fault is one of GPU exporters: it takes --signal utilization")
+        raise ConfigurationError(
+            "--fault applies to GPU exporters: it cannot be used with --signal queue"
+        )
     async with AsyncExitStack() as stack:
         interrupted = stack.enter_context(_interruption())
         authority = Authority("demo-kubernetes")
