@@ -64,7 +64,7 @@ async def queue(
                 page_port=fleet.port_of,
             )
         )
-        cluster.scale(1, ready=True)
+        cluster.scale(max(1, cluster.capacity // 12), ready=True)
         api.apply(PODS, manifests.gateway_pod(fleet.gateway_port))
         hpa = HorizontalPodAutoscaler(
             namespace=manifests.NAMESPACE,
