@@ -7,6 +7,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,10 +104,8 @@ class Nodes:
 
     def count(self, container: str) -> int:
         """How many pods with a container of this name run."""
-        return sum(
-            placed.pod.container.name == container and not placed.told_to_go.is_set()
-            for placed in self._placed.values()
-        )
+        running = [one.pod for one in self._placed.values() if not one.told_to_go.is_set()]
+        return sum(pod.container.name == container for pod in running)
 
     @property
     def with_gpus(self) -> list[str]:
@@ -218,19 +217,16 @@ class Nodes:
     async def _start(self, placed: Placed, address: str, stack: AsyncExitStack) -> Container:
         pod = placed.pod
         if "dcgm-exporter" in pod.container.image:
-            node = self._nodes[placed.node]
-            await stack.enter_async_context(
-                metrics_page(address, EXPORTER_PORT, lambda: self._page(node))
-            )
+            gpus = partial(self._page, self._nodes[placed.node])
+            await stack.enter_async_context(metrics_page(address, EXPORTER_PORT, gpus))
         elif is_server(pod):
             folder = self._folder / pod.metadata.name
             files = await mounted(self._client, pod, folder)
             server = await stack.enter_async_context(metrics_server(pod, address, folder, files))
             self.servers[pod.metadata.name] = server
             return server
-        elif pod.container.name in self.pages:
+        elif page := self.pages.get(pod.container.name):
             port = pod.container.ports[0].container_port
-            page = self.pages[pod.container.name]
             await stack.enter_async_context(metrics_page(address, port, page))
         return Container()
 
