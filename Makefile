@@ -17,7 +17,7 @@ $(VENV)/installed: pyproject.toml constraints.txt
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
 	touch $@
 
-demo: $(VENV)/installed ## watch GPU utilization scale a Deployment, on loopback; ARGS="--duration 20s"
+demo: $(VENV)/installed ## watch GPU utilization scale a Deployment, on loopback; ARGS="--duration 20s", or ARGS="--signal queue" for LLM serving
 	@$(BIN)/gpu-metrics-server demo $(ARGS)
 
 check: lint typecheck ## lint, types, and all but the slow tests

@@ -5,7 +5,7 @@ from typing import get_args
 
 from metrics_server.commands import flags
 from metrics_server.commands.running import options_of, run
-from metrics_server.simulator.demo.options import DemoOptions, FaultName, MetricType
+from metrics_server.simulator.demo.options import DemoOptions, FaultName, MetricType, Signal
 from metrics_server.simulator.demo.run import demo
 from metrics_server.telemetry import logs
 
@@ -36,6 +36,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the server's port; 0 picks a free one (default: %(default)s)",
     )
     parser.add_argument(
+        "--signal",
+        choices=get_args(Signal),
+        default=_DEFAULTS.signal,
+        help="what the HPA scales on: GPU utilization, or the queue of inference engines "
+        "(default: %(default)s)",
+    )
+    parser.add_argument(
         "--fault",
         choices=get_args(FaultName),
         help="what fails in the middle of the demo, on every exporter or on one (default: nothing)",
@@ -44,7 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--metric-type",
         choices=get_args(MetricType),
         default=_DEFAULTS.metric_type,
-        help="the type of the HPA's metric (default: %(default)s)",
+        help="the type of the HPA's metric, or of the first of them (default: %(default)s)",
     )
 
 

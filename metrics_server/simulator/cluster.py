@@ -17,11 +17,16 @@ from metrics_server.simulator.gpus.exporters import (
     SimulatedNode,
     simulated_node,
 )
-from metrics_server.simulator.gpus.workload import A100, Load, SimulatedPod, gpu_states
+from metrics_server.simulator.gpus.workload import A100, SimulatedPod, Work, gpu_states
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import DEPLOYMENTS, ENDPOINT_SLICES, NODES, PODS
 
 GPUS_PER_NODE = 4
+
+
+def simulated_nodes(count: int) -> list[SimulatedNode]:
+    """Return the nodes of a cluster, which are the same in every cluster of this size."""
+    return [simulated_node(f"gpu-node-{n}", A100, GPUS_PER_NODE) for n in range(count)]
 
 
 class _Replica(Struct, frozen=True):
@@ -36,9 +41,10 @@ class Cluster:
     Args:
         api: the Kubernetes API for its objects.
         nodes: how many nodes it has, each with `GPUS_PER_NODE` GPUs.
-        load: the demand on the Deployment.
+        load: what the pods of the Deployment have to do.
         loading_seconds: how long a new pod is Running but not Ready, while it loads its model.
         deleting_seconds: how long a deleted pod is terminating.
+        page_port: returns the port of a pod's own metrics page; None without such pages.
         clock: seconds since the epoch.
     """
 
@@ -47,18 +53,20 @@ class Cluster:
         api: KubernetesAPI,
         *,
         nodes: int,
-        load: Load,
+        load: Work,
         loading_seconds: float,
         deleting_seconds: float,
+        page_port: Callable[[SimulatedPod], int] | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._api = api
         self._load = load
         self._loading_seconds = loading_seconds
         self._deleting_seconds = deleting_seconds
+        self._page_port = page_port
         self._clock = clock
         self._began = clock()
-        self._nodes = [simulated_node(f"gpu-node-{n}", A100, GPUS_PER_NODE) for n in range(nodes)]
+        self._nodes = simulated_nodes(nodes)
         self._exporters = [
             SimulatedExporter(node, "4.8.3+", self._observer(node)) for node in self._nodes
         ]
@@ -118,9 +126,9 @@ class Cluster:
         return sum(replica.pod.ready for replica in self._replicas)
 
     @property
-    def demand(self) -> float:
-        """The current demand, in GPU-percent."""
-        return self._load.demand(self._clock() - self._began)
+    def elapsed(self) -> float:
+        """The seconds since the cluster was made: the time of its load."""
+        return self._clock() - self._began
 
     def scale(self, replicas: int, *, ready: bool = False) -> None:
         """Scale the Deployment; the newest pods are deleted first.
@@ -184,7 +192,7 @@ class Cluster:
                 ready=ready or not self._loading_seconds,
             )
             self._replicas.append(_Replica(pod, ready_at=self._clock() + self._loading_seconds))
-            self._api.apply(PODS, manifests.pod(pod, None))
+            self._publish_pod(pod, None)
 
     def _publish_deployment(self) -> None:
         state = self._wanted, len(self.pods), self.ready_pods
@@ -194,14 +202,17 @@ class Cluster:
 
     def _change(self, replica: _Replica, changed: _Replica) -> None:
         self._replicas[self._replicas.index(replica)] = changed
-        self._api.apply(PODS, manifests.pod(changed.pod, changed.deleted_at))
+        self._publish_pod(changed.pod, changed.deleted_at)
+
+    def _publish_pod(self, pod: SimulatedPod, deleted_at: float | None) -> None:
+        port = None if self._page_port is None else self._page_port(pod)
+        self._api.apply(PODS, manifests.pod(pod, deleted_at, port))
 
     def _observer(self, node: SimulatedNode) -> Callable[[], Observation]:
         uuids = [gpu.uuid for gpu in node.gpus]
 
         def observe() -> Observation:
             pods = self.pods
-            elapsed = self._clock() - self._began
-            return Observation(gpu_states(self._load, node.model, uuids, pods, elapsed), pods)
+            return Observation(gpu_states(self._load, node.model, uuids, pods, self.elapsed), pods)
 
         return observe

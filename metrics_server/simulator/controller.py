@@ -20,6 +20,7 @@ from metrics_server.simulator.autoscaling.hpa import (
     History,
     HorizontalPodAutoscaler,
     Item,
+    Metric,
     MetricUnavailable,
     PodsMetric,
     Scale,
@@ -57,20 +58,32 @@ class _Status(Struct):
     message: str
 
 
+class Reading(Struct, frozen=True):
+    """Where a metric's answer came from.
+
+    Attributes:
+        source: such as "exporters" or "pods"; "error" after an error. The custom metrics API does
+            not report it: values of single pods are always measured ones.
+        pods: how many of the pods the metric covers, such as "3/4"; empty after an error.
+        total: the sum of the items, a milli-value; None after an error.
+    """
+
+    source: str
+    pods: str
+    total: int | None = None
+
+
 class Sync(Struct, frozen=True):
     """The result of one sync.
 
     Attributes:
         replicas: spec.replicas before it.
-        source: where the metric came from; "error" after an error. The custom metrics API does not
-            report it: values per pod are always the exporters'.
-        pods: how many of the pods the metric covers, such as "3/4"; empty after an error.
+        readings: where each metric came from.
         decision: the controller's decision.
     """
 
     replicas: int
-    source: str
-    pods: str
+    readings: tuple[Reading, ...]
     decision: Decision
 
 
@@ -100,8 +113,6 @@ class Controller:
         self._clock = clock
         self._history = History()
         self._conditions: dict[str, Condition] = {}
-        # Encoded, or the star of a Pods metric would be decoded again.
-        self._url = URL(f"{api.url}{metric_path(hpa)}", encoded=True)
         self._publish(cluster.replicas, None)
 
     async def __aenter__(self) -> Self:
@@ -119,22 +130,35 @@ class Controller:
         await self._session.close()
 
     async def sync(self) -> Sync:
-        """Get the metric, decide, and scale."""
-        values = await self._get()
+        """Get the metrics, decide, and scale."""
+        values = [await self._get(metric) for metric in self._hpa.metrics]
         replicas, pods = self._cluster.replicas, self._cluster.scaled_pods
         scale = Scale(replicas, len(self._cluster.pods), pods)
-        decision = decide(self._hpa, scale, _answer(values), self._history, self._clock())
+        answers = [_answer(items) for items in values]
+        decision = decide(self._hpa, scale, answers, self._history, self._clock())
         self._history = decision.history
         if decision.replicas != replicas:
             self._cluster.scale(decision.replicas)
         self._conditions |= {condition.type: condition for condition in decision.conditions}
         self._publish(replicas, decision)
-        source, covered = _origin(values, pods)
-        return Sync(replicas, source, covered, decision)
+        readings = tuple(
+            _reading(*pair, pods) for pair in zip(self._hpa.metrics, values, strict=True)
+        )
+        return Sync(replicas, readings, decision)
 
-    async def _get(self) -> list[_Value] | MetricUnavailable:
+    async def read(self, metric: Metric) -> int | None:
+        """Return the milli-value of a metric that the HPA does not use; None if there is none."""
+        values = await self._get(metric)
+        if isinstance(values, MetricUnavailable) or not values:
+            return None
+        return _sum(values)
+
+    async def _get(self, metric: Metric) -> list[_Value] | MetricUnavailable:
+        path = metric_path(self._hpa.namespace, metric)
+        # Encoded, or the star of a Pods metric would be decoded again.
+        url = URL(f"{self._api.url}{path}", encoded=True)
         try:
-            async with self._session.get(self._url) as response:
+            async with self._session.get(url) as response:
                 body = await response.read()
         except aiohttp.ClientError as error:
             return MetricUnavailable(str(error))
@@ -157,18 +181,23 @@ def _answer(values: list[_Value] | MetricUnavailable) -> Answer:
     return tuple(Item(milli_value_of(v.value), v.described_object.name) for v in values)
 
 
-def _origin(values: list[_Value] | MetricUnavailable, pods: Iterable[ScaledPod]) -> tuple[str, str]:
-    """Return where a metric came from, and how many of the pods it covers."""
+def _reading(
+    metric: Metric, values: list[_Value] | MetricUnavailable, pods: Iterable[ScaledPod]
+) -> Reading:
     if isinstance(values, MetricUnavailable) or not values:
-        return "error", ""
-    described = {value.described_object.name for value in values}
-    if any(described):
-        groups = group(pods, described)
+        return Reading("error", "")
+    total = _sum(values)
+    if isinstance(metric, PodsMetric):
+        groups = group(pods, {value.described_object.name for value in values})
         counted = groups.ready + len(groups.missing | groups.unready)
-        return "exporters", f"{groups.ready}/{counted}"
+        return Reading(metric.source, f"{groups.ready}/{counted}", total)
     sources = {value.metric_labels.get("source", "") for value in values}
     covered = {value.metric_labels.get("pods", "") for value in values}
-    return ",".join(sorted(sources)), ",".join(sorted(covered))
+    return Reading(",".join(sorted(sources)), ",".join(sorted(covered)), total)
+
+
+def _sum(values: Iterable[_Value]) -> int:
+    return sum(milli_value_of(value.value) for value in values)
 
 
 def _message(body: bytes) -> str:
@@ -179,14 +208,13 @@ def _message(body: bytes) -> str:
         return body.decode(errors="replace")
 
 
-def metric_path(hpa: HorizontalPodAutoscaler) -> str:
-    """Return the path and query of an HPA's request.
+def metric_path(namespace: str, metric: Metric) -> str:
+    """Return the path and query of an HPA's request for a metric.
 
     A Pods metric is requested with the selector of the scale target.
     """
-    metric = hpa.metric
     if isinstance(metric, PodsMetric):
-        path, selector = f"{_CUSTOM}/namespaces/{hpa.namespace}/pods/%2A", manifests.SELECTOR
+        path, selector = f"{_CUSTOM}/namespaces/{namespace}/pods/%2A", manifests.SELECTOR
     else:
-        path, selector = f"{_EXTERNAL}/namespaces/{hpa.namespace}", metric.selector
+        path, selector = f"{_EXTERNAL}/namespaces/{namespace}", metric.selector
     return f"/apis/{path}/{metric.name}?labelSelector={quote_plus(selector)}"

@@ -4,19 +4,24 @@ from datetime import UTC, datetime
 
 from metrics_server.simulator.autoscaling.hpa import (
     Decision,
-    ExternalMetric,
     HorizontalPodAutoscaler,
+    Metric,
     PodsMetric,
     quantity,
 )
 from metrics_server.simulator.gpus.workload import SimulatedPod
-from metrics_server.simulator.kube.objects import Object
+from metrics_server.simulator.kube.objects import Json, Object
 
 APP = "inference"
 SELECTOR = f"app={APP}"
 NAMESPACE = "default"
+GATEWAY = "inference-gateway"
+GATEWAY_SELECTOR = f"app={GATEWAY}"
 EXPORTER_NAMESPACE = "gpu-monitoring"
 EXPORTER_SERVICE = "dcgm-exporter"
+
+
+_ADDRESS: Object = {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
 
 
 def node(name: str, gpus: int) -> Object:
@@ -62,8 +67,14 @@ def endpoint_slice(node_name: str, port: int) -> Object:
     }
 
 
-def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
-    """Return a core/v1 Pod that requests GPUs; terminating, if it has been deleted."""
+def pod(simulated: SimulatedPod, deleted_at: float | None, page_port: int | None = None) -> Object:
+    """Return a core/v1 Pod that requests GPUs.
+
+    Args:
+        simulated: the pod.
+        deleted_at: when it was deleted: it is terminating then.
+        page_port: the port of its own metrics page, on 127.0.0.1; None if it has no such page.
+    """
     gpus = {"nvidia.com/gpu": str(len(simulated.gpus))}
     metadata: Object = {
         "name": simulated.name,
@@ -74,6 +85,8 @@ def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
         deleted = datetime.fromtimestamp(deleted_at, UTC)
         metadata["deletionTimestamp"] = f"{deleted:%Y-%m-%dT%H:%M:%SZ}"
     ready = "True" if simulated.ready else "False"
+    if page_port is not None:
+        metadata["annotations"] = {"prometheus.io/port": str(page_port)}
     return {
         "kind": "Pod",
         "apiVersion": "v1",
@@ -90,8 +103,35 @@ def pod(simulated: SimulatedPod, deleted_at: float | None) -> Object:
         },
         "status": {
             "phase": "Running",
+            **({} if page_port is None else _ADDRESS),
             "conditions": [{"type": "Ready", "status": ready}],
             "containerStatuses": [{"name": simulated.container, "ready": simulated.ready}],
+        },
+    }
+
+
+def gateway_pod(page_port: int) -> Object:
+    """Return the core/v1 Pod of the inference gateway's endpoint picker.
+
+    Args:
+        page_port: the port of its metrics page, on 127.0.0.1.
+    """
+    name = f"{GATEWAY}-0001"
+    container: Object = {
+        "name": "endpoint-picker",
+        "image": "simulated",
+        "ports": [{"name": "metrics", "containerPort": page_port}],
+    }
+    return {
+        "kind": "Pod",
+        "apiVersion": "v1",
+        "metadata": {"name": name, "namespace": NAMESPACE, "labels": {"app": GATEWAY}},
+        "spec": {"nodeName": "gpu-node-0", "containers": [container]},
+        "status": {
+            "phase": "Running",
+            **_ADDRESS,
+            "conditions": [{"type": "Ready", "status": "True"}],
+            "containerStatuses": [{"name": "endpoint-picker", "ready": True}],
         },
     }
 
@@ -121,9 +161,7 @@ def horizontal_pod_autoscaler(
         replicas: the number of replicas before the decision.
         decision: the decision; None if there was none yet.
     """
-    metric = hpa.metric
-    field = "averageValue" if metric.target_type == "AverageValue" else "value"
-    target: Object = {"type": metric.target_type, field: quantity(metric.target)}
+    metrics: list[Json] = [_metric_with_target(metric) for metric in hpa.metrics]
     obj: Object = {
         "kind": "HorizontalPodAutoscaler",
         "apiVersion": "autoscaling/v2",
@@ -132,20 +170,21 @@ def horizontal_pod_autoscaler(
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": APP},
             "minReplicas": hpa.min_replicas,
             "maxReplicas": hpa.max_replicas,
-            "metrics": [_metric(metric, "target", target)],
+            "metrics": metrics,
             "behavior": {
                 "scaleDown": {"stabilizationWindowSeconds": int(hpa.stabilization_window)}
             },
         },
     }
     if decision is not None:
-        current: Object = {"type": ""}
-        if decision.current is not None:
-            current = _metric(metric, "current", {field: quantity(decision.current)})
+        current: list[Json] = [
+            {"type": ""} if value is None else _metric_with_current(metric, value)
+            for metric, value in zip(hpa.metrics, decision.current, strict=True)
+        ]
         obj["status"] = {
             "currentReplicas": replicas,
             "desiredReplicas": decision.replicas,
-            "currentMetrics": [current],
+            "currentMetrics": current,
             "conditions": [
                 {
                     "type": condition.type,
@@ -159,9 +198,26 @@ def horizontal_pod_autoscaler(
     return obj
 
 
-def _metric(metric: ExternalMetric | PodsMetric, key: str, value: Object) -> Object:
+def _metric_with_target(metric: Metric) -> Object:
+    target: Object = {"type": metric.target_type, _field(metric): quantity(metric.target)}
+    return _metric(metric, "target", target)
+
+
+def _metric_with_current(metric: Metric, value: int) -> Object:
+    return _metric(metric, "current", {_field(metric): quantity(value)})
+
+
+def _field(metric: Metric) -> str:
+    return "averageValue" if metric.target_type == "AverageValue" else "value"
+
+
+def _metric(metric: Metric, key: str, value: Object) -> Object:
     """Return a metric with its target or its current value."""
     if isinstance(metric, PodsMetric):
         return {"type": "Pods", "pods": {"metric": {"name": metric.name}, key: value}}
-    identifier: Object = {"name": metric.name, "selector": {"matchLabels": {"app": APP}}}
+    labels: Object = {}
+    for pair in metric.selector.split(","):
+        label, _, wanted = pair.partition("=")
+        labels[label] = wanted
+    identifier: Object = {"name": metric.name, "selector": {"matchLabels": labels}}
     return {"type": "External", "external": {"metric": identifier, key: value}}

@@ -3,7 +3,7 @@
 import os
 import shutil
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -30,8 +30,14 @@ def programs() -> Path:
 
 
 @pytest.fixture
+def feature_gates() -> Sequence[str]:
+    """The feature gates of the control plane: a module that takes some has its own fixture."""
+    return ()
+
+
+@pytest.fixture
 async def cluster(
-    request: pytest.FixtureRequest, programs: Path, tmp_path: Path
+    request: pytest.FixtureRequest, programs: Path, tmp_path: Path, feature_gates: Sequence[str]
 ) -> AsyncIterator[Cluster]:
     """A cluster that Kubernetes' own programs run.
 
@@ -39,7 +45,7 @@ async def cluster(
     """
     gpus = getattr(request, "param", {"gpu-0": 8, "gpu-1": 8, "cpu-0": 0, "cpu-1": 0})
     async with (
-        control_plane(programs, tmp_path) as plane,
+        control_plane(programs, tmp_path, feature_gates) as plane,
         nodes(plane, tmp_path / "pods", gpus) as made,
     ):
         yield Cluster(plane, made)

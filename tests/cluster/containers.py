@@ -85,12 +85,15 @@ class ServerContainer(Container):
 
 
 @asynccontextmanager
-async def exporter(address: str, page: Callable[[], str | None]) -> AsyncIterator[None]:
-    """An exporter, for as long as the context.
+async def metrics_page(
+    address: str, port: int, page: Callable[[], str | None]
+) -> AsyncIterator[None]:
+    """The metrics page of an exporter or of another pod, for as long as the context.
 
     Args:
-        address: where it listens, on EXPORTER_PORT.
-        page: what it serves; None while it fails.
+        address: the pod's.
+        port: where the page is served.
+        page: what it is; None while it fails.
     """
 
     async def answer(_: web.Request) -> web.Response:
@@ -104,7 +107,7 @@ async def exporter(address: str, page: Callable[[], str | None]) -> AsyncIterato
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
     await runner.setup()
     try:
-        await web.TCPSite(runner, address, EXPORTER_PORT).start()
+        await web.TCPSite(runner, address, port).start()
         yield
     finally:
         await runner.cleanup()

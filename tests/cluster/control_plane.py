@@ -77,12 +77,15 @@ class APIServer:
 
 
 @asynccontextmanager
-async def control_plane(programs: Path, folder: Path) -> AsyncIterator[ControlPlane]:
+async def control_plane(
+    programs: Path, folder: Path, gates: Sequence[str] = ()
+) -> AsyncIterator[ControlPlane]:
     """A control plane of its own, for as long as the context.
 
     Args:
         programs: the folder with PROGRAMS.
         folder: for its data, certificates and logs.
+        gates: feature gates of the API server and the controllers, such as NAME=true.
     """
     await add_address(HOST)
     files = _Files(folder)
@@ -90,6 +93,8 @@ async def control_plane(programs: Path, folder: Path) -> AsyncIterator[ControlPl
     commands: dict[str, tuple[str | Path, ...]] = {
         program: (programs / program, *flags) for program, flags in _flags(files).items()
     }
+    for program in ("kube-apiserver", "kube-controller-manager") if gates else ():
+        commands[program] += (f"--feature-gates={','.join(gates)}",)
     api_server = APIServer(commands.pop("kube-apiserver"), files, kubectl)
     async with AsyncExitStack() as stack:
         etcd = commands.pop("etcd")

@@ -5,8 +5,9 @@ All of them are on this host, with an address for each node and pod.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,10 +26,11 @@ from metrics_server.simulator.gpus.workload import A100, Load, SimulatedPod, gpu
 from tests.cluster.api import PatientClient
 from tests.cluster.conditions import STEP_SECONDS, condition, is_server, unless_gone, wait
 from tests.cluster.containers import (
+    EXPORTER_PORT,
     Container,
     ServerContainer,
     completed,
-    exporter,
+    metrics_page,
     metrics_server,
     mounted,
 )
@@ -73,6 +75,8 @@ class Nodes:
         """Whether exporters serve empty pages."""
         self.failing: set[str] = set()
         """The nodes whose exporters fail."""
+        self.pages: dict[str, Callable[[], str | None]] = {}
+        """The metrics pages of containers, by their names: served at their first port."""
         self.load_seconds = 0.0
         """How long a pod with a GPU runs before it is Ready."""
         self.drain_seconds = 0.0
@@ -97,6 +101,11 @@ class Nodes:
         self.servers_may_run = False
         for server in self.servers.values():
             server.kill()
+
+    def count(self, container: str) -> int:
+        """How many pods with a container of this name run."""
+        running = [one.pod for one in self._placed.values() if not one.told_to_go.is_set()]
+        return sum(pod.container.name == container for pod in running)
 
     @property
     def with_gpus(self) -> list[str]:
@@ -208,14 +217,17 @@ class Nodes:
     async def _start(self, placed: Placed, address: str, stack: AsyncExitStack) -> Container:
         pod = placed.pod
         if "dcgm-exporter" in pod.container.image:
-            node = self._nodes[placed.node]
-            await stack.enter_async_context(exporter(address, lambda: self._page(node)))
+            gpus = partial(self._page, self._nodes[placed.node])
+            await stack.enter_async_context(metrics_page(address, EXPORTER_PORT, gpus))
         elif is_server(pod):
             folder = self._folder / pod.metadata.name
             files = await mounted(self._client, pod, folder)
             server = await stack.enter_async_context(metrics_server(pod, address, folder, files))
             self.servers[pod.metadata.name] = server
             return server
+        elif page := self.pages.get(pod.container.name):
+            port = pod.container.ports[0].container_port
+            await stack.enter_async_context(metrics_page(address, port, page))
         return Container()
 
     def _page(self, node: SimulatedNode) -> str | None:

@@ -27,6 +27,12 @@ class Mount(Struct, frozen=True, rename="camel"):
     mount_path: str
 
 
+class Port(Struct, frozen=True, rename="camel"):
+    """A ContainerPort."""
+
+    container_port: int
+
+
 class HTTPGet(Struct, frozen=True):
     """What a probe asks for."""
 
@@ -46,6 +52,7 @@ class Container(Struct, frozen=True, rename="camel"):
     image: str
     command: list[str] = []
     args: list[str] = []
+    ports: list[Port] = []
     resources: Resources = Resources()
     volume_mounts: list[Mount] = []
     readiness_probe: Probe = Probe()

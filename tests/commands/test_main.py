@@ -28,6 +28,13 @@ def ended(
     return out, err
 
 
+def test_a_fault_without_an_exporter_to_have_it(capsys: pytest.CaptureFixture[str]) -> None:
+    """The status is 2, and one line says which flags exclude each other."""
+    out, err = ended(capsys, ["demo", "--signal", "queue", "--fault", "exporter-down"], 2)
+    assert (out, err.count("\n")) == ("", 1)
+    assert "--fault applies to GPU exporters: it cannot be used with --signal queue" in err
+
+
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help(capsys: pytest.CaptureFixture[str], command: str | None) -> None:
     """--help names every command, and every flag of a command with a word about it."""
@@ -78,6 +85,7 @@ async def test_the_module_is_the_command() -> None:
         (["demo", "--nodes", "101"], "101 is not a whole number from 1 to 100"),
         (["demo", "--port", "65536"], "65536 is not a whole number"),
         (["demo", "--fault", "fire"], "invalid choice: 'fire'"),
+        (["demo", "--signal", "memory"], "invalid choice: 'memory'"),
         (["demo", "--metric-type", "object"], "invalid choice: 'object'"),
     ],
 )

@@ -46,6 +46,7 @@ async def test_every_flag_of_demo_has_its_effect() -> None:
     arguments = {
         "duration": "300ms",
         "nodes": "2",
+        "signal": "utilization",
         "port": str(port),
         "fault": "no-pod-labels",
         "metric_type": "external",

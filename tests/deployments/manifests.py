@@ -26,6 +26,8 @@ FILES = (
     "network-policies",
 )
 EXAMPLES = ("hpa-example.yaml", "gpu-load-test.yaml")
+# By itself: before Kubernetes 1.37 it takes a feature gate.
+SCALE_TO_ZERO = "llm-scale-to-zero.yaml"
 SERVER = "gpu-metrics-server"
 NAMESPACE = "gpu-monitoring"
 

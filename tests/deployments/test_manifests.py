@@ -19,6 +19,7 @@ from tests.deployments.manifests import (
     EXAMPLES,
     FILES,
     NAMESPACE,
+    SCALE_TO_ZERO,
     SERVER,
     at,
     build,
@@ -43,7 +44,8 @@ CUSTOM = ("cert-manager.io/v1", "monitoring.coreos.com/v1")
 def manifests() -> Iterator[Object]:
     """Every object of every overlay and example, each once."""
     seen = set()
-    sources = [*(objects for _, objects in built()), *(read(DEPLOYMENTS / e) for e in EXAMPLES)]
+    examples = [read(DEPLOYMENTS / name) for name in (*EXAMPLES, SCALE_TO_ZERO)]
+    sources = [*(objects for _, objects in built()), *examples]
     for objects in sources:
         for obj in objects:
             text = _text(obj)

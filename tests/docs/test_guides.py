@@ -214,3 +214,15 @@ def test_the_readme_and_the_example_are_of_pods_metrics() -> None:
     (shown,) = metrics_of(ROOT / "README.md")
     first = next(iter(yaml.safe_load_all(text_of(ROOT / "deployments" / "hpa-example.yaml"))))
     assert [shown["type"], at(first, "spec", "metrics", 0, "type")] == ["Pods", "Pods"]
+
+
+def test_the_guide_to_llm_serving_shows_the_manifest_that_scales_to_zero() -> None:
+    """The HPA in the guide is that of the file, which is tested."""
+    shown = [
+        document
+        for block in re.findall(r"```yaml\n(.*?)```", text_of(ROOT / "docs" / "llm.md"), re.DOTALL)
+        for document in yaml.safe_load_all(block)
+    ]
+    manifest = yaml.safe_load_all(text_of(ROOT / "deployments" / "llm-scale-to-zero.yaml"))
+    (hpa,) = (one for one in manifest if one["kind"] == "HorizontalPodAutoscaler")
+    assert hpa in shown

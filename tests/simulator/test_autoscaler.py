@@ -22,19 +22,9 @@ from metrics_server.simulator.autoscaling.hpa import (
 )
 from tests.support.data import KUBE_API
 
-VALUE = HorizontalPodAutoscaler(
-    namespace="default",
-    metric=ExternalMetric("gpu_utilization", "app=inference", "Value", 75_000),
-    max_replicas=10,
-)
-
-
-def average(hpa: HorizontalPodAutoscaler) -> HorizontalPodAutoscaler:
-    """The same HPA with the target type AverageValue."""
-    return structs.replace(hpa, metric=structs.replace(hpa.metric, target_type="AverageValue"))
-
-
-AVERAGE = average(VALUE)
+METRIC = ExternalMetric("gpu_utilization", "app=inference", "Value", 75_000)
+VALUE = HorizontalPodAutoscaler(namespace="default", metrics=(METRIC,), max_replicas=10)
+AVERAGE = structs.replace(VALUE, metrics=(structs.replace(METRIC, target_type="AverageValue"),))
 
 
 def scale_of(replicas: int, pods: int, ready: int) -> Scale:
@@ -54,7 +44,7 @@ def items(*milli_values: int) -> tuple[Item, ...]:
 
 def at_once(autoscaler: HorizontalPodAutoscaler, scale: Scale, *milli_values: int) -> Decision:
     """The first decision of a controller, at time 0."""
-    return decide(autoscaler, scale, items(*milli_values), History(), 0)
+    return decide(autoscaler, scale, (items(*milli_values),), History(), 0)
 
 
 def condition(decision: Decision, kind: str) -> tuple[str, str, str]:
@@ -72,8 +62,10 @@ def test_it_scales_as_the_recorded_controller_did() -> None:
     target = hpa["spec"]["metrics"][0]["external"]["target"]
     autoscaler = structs.replace(
         VALUE,
-        metric=structs.replace(
-            VALUE.metric, target_type=target["type"], target=milli_value(target["value"])
+        metrics=(
+            structs.replace(
+                METRIC, target_type=target["type"], target=milli_value(target["value"])
+            ),
         ),
         min_replicas=hpa["spec"]["minReplicas"],
         max_replicas=hpa["spec"]["maxReplicas"],
@@ -83,7 +75,7 @@ def test_it_scales_as_the_recorded_controller_did() -> None:
     replicas, history, seen = 2, History(), []
     decision = None
     for sync in range(len(sizes) + 1):
-        decision = decide(autoscaler, all_ready(replicas), items(usage), history, 15.0 * sync)
+        decision = decide(autoscaler, all_ready(replicas), (items(usage),), history, 15.0 * sync)
         replicas, history = decision.replicas, decision.history
         seen.append(replicas)
 
@@ -116,7 +108,7 @@ def test_an_average_value_divides_the_sum_by_the_target() -> None:
     """ceil(300 / 75) = 4, and the status shows the value of each pod."""
     decision = at_once(AVERAGE, all_ready(2), 300_000)
     assert decision.replicas == 4
-    assert decision.current == 150_000
+    assert decision.current == (150_000,)
 
 
 def test_a_mean_under_average_value_shrinks_the_workload() -> None:
@@ -129,7 +121,7 @@ def test_both_ends_of_the_tolerance_change_nothing() -> None:
     """From 0.9 to 1.1 of the target the replicas stay; just outside they move."""
     now = structs.replace(
         VALUE,
-        metric=structs.replace(VALUE.metric, target=100_000),
+        metrics=(structs.replace(METRIC, target=100_000),),
         max_replicas=20,
         stabilization_window=0,
     )
@@ -158,9 +150,9 @@ def test_scaling_up_is_limited_to_the_larger_of_double_and_four_more() -> None:
     assert condition(one, "ScalingLimited")[:2] == ("True", "ScaleUpLimit")
     assert at_once(wide, all_ready(6), 750_000).replicas == 12
 
-    soon = decide(wide, all_ready(5), items(7_500_000), one.history, 14.9)
+    soon = decide(wide, all_ready(5), (items(7_500_000),), one.history, 14.9)
     assert soon.replicas == 5, "the four pods of this period are used up"
-    later = decide(wide, all_ready(5), items(7_500_000), one.history, 15)
+    later = decide(wide, all_ready(5), (items(7_500_000),), one.history, 15)
     assert later.replicas == 10
 
 
@@ -169,22 +161,22 @@ def test_scaling_down_waits_for_the_stabilization_window() -> None:
     decision = at_once(VALUE, all_ready(8), 75_000)
     assert decision.replicas == 8
 
-    held = decide(VALUE, all_ready(8), items(15_000), decision.history, 299)
+    held = decide(VALUE, all_ready(8), (items(15_000),), decision.history, 299)
     assert held.replicas == 8
     assert condition(held, "AbleToScale")[1] == "ScaleDownStabilized"
     assert "held at 8" in held.reason
 
-    dropped = decide(VALUE, all_ready(8), items(15_000), held.history, 300)
+    dropped = decide(VALUE, all_ready(8), (items(15_000),), held.history, 300)
     assert dropped.replicas == 2
 
 
 def test_a_peak_is_remembered_for_the_window() -> None:
     """A recommendation holds for 300 s from when it was made, though others follow it."""
-    peak = decide(VALUE, all_ready(4), items(150_000), History(((0, 4),)), 10)
+    peak = decide(VALUE, all_ready(4), (items(150_000),), History(((0, 4),)), 10)
     assert peak.replicas == 8
-    low = decide(VALUE, all_ready(8), items(15_000), peak.history, 309)
+    low = decide(VALUE, all_ready(8), (items(15_000),), peak.history, 309)
     assert low.replicas == 8
-    assert decide(VALUE, all_ready(8), items(15_000), low.history, 310).replicas == 2
+    assert decide(VALUE, all_ready(8), (items(15_000),), low.history, 310).replicas == 2
 
 
 def test_a_controller_that_has_just_started_does_not_scale_down() -> None:
@@ -205,8 +197,8 @@ def test_the_bounds_hold() -> None:
     assert low.replicas == 2
     assert condition(low, "ScalingLimited")[:2] == ("True", "TooFewReplicas")
     unavailable = MetricUnavailable("no")
-    assert decide(now, all_ready(9), unavailable, History(), 0).replicas == 6
-    assert decide(now, all_ready(1), unavailable, History(), 0).replicas == 2
+    assert decide(now, all_ready(9), (unavailable,), History(), 0).replicas == 6
+    assert decide(now, all_ready(1), (unavailable,), History(), 0).replicas == 2
 
 
 def test_a_change_of_the_replicas_is_a_condition() -> None:
@@ -219,7 +211,7 @@ def test_a_change_of_the_replicas_is_a_condition() -> None:
         assert condition(decision, "AbleToScale") == ("True", "SucceededRescale", message)
     for unchanged in (
         at_once(VALUE, all_ready(0), 75_000),
-        decide(VALUE, all_ready(2), MetricUnavailable("no"), History(), 0),
+        decide(VALUE, all_ready(2), (MetricUnavailable("no"),), History(), 0),
     ):
         assert condition(unchanged, "AbleToScale") == (
             "True",
@@ -239,10 +231,10 @@ def test_an_error_keeps_the_replicas_and_its_words() -> None:
     """The message of the Status stands at the end of the condition, word for word."""
     said = "3 of 4 pods have no sample: exporter http://10.0.0.7:9400/metrics timed out"
     history = History(((0.0, 4),), ((0.0, 2),))
-    decision = decide(VALUE, all_ready(4), MetricUnavailable(said), history, 20)
+    decision = decide(VALUE, all_ready(4), (MetricUnavailable(said),), history, 20)
     status, reason, message = condition(decision, "ScalingActive")
     assert decision.replicas == 4
-    assert decision.current is None
+    assert decision.current == (None,)
     assert (status, reason) == ("False", "FailedGetExternalMetric")
     assert message.endswith(f"unable to fetch metrics from external metrics API: {said}")
     assert decision.history == history, "an error is no recommendation"
@@ -273,7 +265,7 @@ def test_a_milli_value_is_written_for_a_person() -> None:
 @given(
     autoscaler=st.builds(
         lambda hpa, target: structs.replace(
-            hpa, metric=structs.replace(hpa.metric, target=target), max_replicas=20
+            hpa, metrics=(structs.replace(hpa.metrics[0], target=target),), max_replicas=20
         ),
         st.sampled_from([VALUE, AVERAGE]),
         st.integers(1, 10**6),
@@ -288,6 +280,6 @@ def test_the_replicas_stay_within_the_bounds(
     history = History()
     for number, (usage, ready) in enumerate(syncs):
         scale = scale_of(replicas, replicas, min(ready, replicas))
-        decision = decide(autoscaler, scale, items(usage), history, 15.0 * number)
+        decision = decide(autoscaler, scale, (items(usage),), history, 15.0 * number)
         replicas, history = decision.replicas, decision.history
         assert 1 <= replicas <= 20

@@ -222,7 +222,6 @@ async def measure(cluster: Cluster, pods: list[Pod]) -> Collection:
 
 async def test_the_demand_is_what_the_exporters_show(api: KubernetesAPI, cluster: Cluster) -> None:
     """Ready pods share the demand; one that loads is idle."""
-    assert cluster.demand == 300
     cluster.scale(4, ready=True)
     cluster.scale(5)
     found = await measure(cluster, told_pods(api))

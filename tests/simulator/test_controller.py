@@ -11,16 +11,17 @@ from aiohttp import web
 from metrics_server.api.types import GROUP, VERSION
 from metrics_server.simulator.autoscaling.hpa import ExternalMetric, HorizontalPodAutoscaler
 from metrics_server.simulator.cluster import Cluster
-from metrics_server.simulator.controller import Controller, Sync, metric_path
+from metrics_server.simulator.controller import Controller, Reading, Sync, metric_path
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import AUTOSCALERS
+from metrics_server.simulator.quantities import milli_value_of
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
 
 HPA = HorizontalPodAutoscaler(
     namespace="default",
-    metric=ExternalMetric("gpu_utilization", "app=inference", "Value", 50_000),
+    metrics=(ExternalMetric("gpu_utilization", "app=inference", "Value", 50_000),),
     max_replicas=4,
     stabilization_window=0,
 )
@@ -42,7 +43,7 @@ class MetricsApi:
         """Answer these values from now on."""
         items = [
             {
-                "metricName": HPA.metric.name,
+                "metricName": HPA.metrics[0].name,
                 "metricLabels": {"source": source, "pods": "2/3"},
                 "timestamp": "2026-01-01T00:00:00Z",
                 "value": value,
@@ -128,7 +129,7 @@ async def test_it_asks_as_the_real_one_does(
         "?labelSelector=app%3Dinference"
     )
     assert metrics.asked == [(path, "application/vnd.kubernetes.protobuf, */*")]
-    assert metric_path(HPA) == path
+    assert metric_path(HPA.namespace, HPA.metrics[0]) == path
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,8 @@ async def test_it_scales_on_a_value(
         assert told(api) is None
         sync = await controller.sync()
         assert cluster.replicas == replicas
-    assert (sync.replicas, sync.source, sync.decision.replicas) == (2, "exporters", replicas)
+    assert (sync.replicas, sync.decision.replicas) == (2, replicas)
+    assert sync.readings == (Reading("exporters", "2/3", milli_value_of(value)),)
     status = told(api)
     assert status is not None
     assert status.desired_replicas == replicas
@@ -158,12 +160,15 @@ async def test_several_items_are_one_sum(
     metrics.tell("20", "30500m", source="last-known")
     async with controlling(api, authority.bundle, 2) as (controller, _):
         sync = await controller.sync()
-    assert (sync.decision.current, sync.source, sync.pods) == (50_500, "last-known", "2/3")
+    assert (sync.decision.current, sync.readings) == (
+        (50_500,),
+        (Reading("last-known", "2/3", 50_500),),
+    )
 
 
 def assert_kept(sync: Sync, cluster: Cluster, api: KubernetesAPI, message: str) -> None:
     """The sync found this error, and left the replicas alone."""
-    assert (sync.decision.current, sync.source, sync.pods) == (None, "error", "")
+    assert (sync.decision.current, sync.readings) == ((None,), (Reading("error", ""),))
     assert sync.decision.replicas == cluster.replicas == 3
     status = told(api)
     assert status is not None

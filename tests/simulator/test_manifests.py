@@ -20,13 +20,13 @@ from metrics_server.simulator.autoscaling.hpa import (
 from metrics_server.simulator.kube.objects import Json, Object
 
 PODS = HorizontalPodAutoscaler(
-    namespace="default", metric=PodsMetric("gpu_utilization", 70_000), max_replicas=4
+    namespace="default", metrics=(PodsMetric("gpu_utilization", 70_000),), max_replicas=4
 )
 EXTERNAL = structs.replace(
-    PODS, metric=ExternalMetric("gpu_utilization", "app=inference", "Value", 70_000)
+    PODS, metrics=(ExternalMetric("gpu_utilization", "app=inference", "Value", 70_000),)
 )
 AVERAGE = structs.replace(
-    PODS, metric=ExternalMetric("gpu_utilization_sum", "app=inference", "AverageValue", 70_000)
+    PODS, metrics=(ExternalMetric("gpu_utilization_sum", "app=inference", "AverageValue", 70_000),)
 )
 SCALE = Scale(2, 2, (ScaledPod("a"), ScaledPod("b")))
 ITEMS = (Item(91_000, "a"), Item(90_500, "b"))
@@ -46,7 +46,7 @@ def at(value: Json, *path: str | int) -> Json:
 
 def published(hpa: HorizontalPodAutoscaler, answer: Answer) -> Object:
     """The HPA after its first decision."""
-    obj = manifests.horizontal_pod_autoscaler(hpa, 2, decide(hpa, SCALE, answer, History(), 0))
+    obj = manifests.horizontal_pod_autoscaler(hpa, 2, decide(hpa, SCALE, (answer,), History(), 0))
     kubernetes_validate.validate(obj, "1.34", strict=True)
     return obj
 

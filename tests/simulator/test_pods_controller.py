@@ -10,7 +10,7 @@ from aiohttp import web
 from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS
 from metrics_server.simulator.autoscaling.hpa import HorizontalPodAutoscaler, PodsMetric
 from metrics_server.simulator.cluster import Cluster
-from metrics_server.simulator.controller import Controller, metric_path
+from metrics_server.simulator.controller import Controller, Reading, metric_path
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import AUTOSCALERS
@@ -18,7 +18,7 @@ from metrics_server.tls.authority import Authority
 
 HPA = HorizontalPodAutoscaler(
     namespace="default",
-    metric=PodsMetric("gpu_utilization", 50_000),
+    metrics=(PodsMetric("gpu_utilization", 50_000),),
     max_replicas=8,
     stabilization_window=0,
 )
@@ -119,7 +119,7 @@ async def test_it_asks_as_the_real_one_does(
     async with controlling(api, bundle) as (controller, _):
         await controller.sync()
     assert metrics.asked == [(PATH, "application/vnd.kubernetes.protobuf, */*")]
-    assert metric_path(HPA) == PATH
+    assert metric_path(HPA.namespace, HPA.metrics[0]) == PATH
 
 
 async def test_it_scales_on_the_mean(
@@ -130,8 +130,8 @@ async def test_it_scales_on_the_mean(
     async with controlling(api, bundle) as (controller, cluster):
         sync = await controller.sync()
         assert cluster.replicas == 7
-    assert (sync.replicas, sync.source, sync.pods) == (4, "exporters", "4/4")
-    assert sync.decision.current == 80_125
+    assert (sync.replicas, sync.readings) == (4, (Reading("exporters", "4/4", 320_500),))
+    assert sync.decision.current == (80_125,)
 
 
 async def test_a_pod_without_an_item_damps(
@@ -142,7 +142,7 @@ async def test_a_pod_without_an_item_damps(
     async with controlling(api, bundle) as (controller, cluster):
         sync = await controller.sync()
         assert cluster.replicas == 6
-    assert (sync.source, sync.pods) == ("exporters", "3/4")
+    assert sync.readings == (Reading("exporters", "3/4", 300_000),)
 
 
 async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
@@ -153,10 +153,12 @@ async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
         cluster.scale(3)
         metrics.tell(_1="60", _2="60", _3="60", _4="100")
         sync = await controller.sync()
-        assert (sync.pods, sync.decision.current, cluster.replicas) == ("3/3", 60_000, 4)
+        assert (sync.decision.current, cluster.replicas) == ((60_000,), 4)
+        assert sync.readings == (Reading("exporters", "3/3", 280_000),)
         # The new pod is loading.
         sync = await controller.sync()
-        assert (sync.pods, sync.decision.current, cluster.replicas) == ("3/4", 60_000, 4)
+        assert (sync.decision.current, cluster.replicas) == ((60_000,), 4)
+        assert sync.readings == (Reading("exporters", "3/4", 280_000),)
 
 
 @pytest.mark.parametrize("answer", ["error", "empty", "terminating"])
@@ -176,8 +178,8 @@ async def test_it_keeps_replicas_without_a_value(
         before = cluster.replicas
         sync = await controller.sync()
         assert sync.decision.replicas == cluster.replicas == before
-    assert sync.decision.current is None
-    assert sync.source == ("exporters" if answer == "terminating" else "error")
+    assert sync.decision.current == (None,)
+    assert sync.readings[0].source == ("exporters" if answer == "terminating" else "error")
     stored = msgspec.json.encode(api.store.get(AUTOSCALERS, "default", "inference")).decode()
     assert '"FailedGetPodsMetric"' in stored
     assert {

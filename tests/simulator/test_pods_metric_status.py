@@ -33,7 +33,7 @@ def active(decision: Decision) -> tuple[str, str, str]:
 def test_the_status_shows_the_mean_of_the_items() -> None:
     """In whole milli-values, rounded down, and without what is assumed for missing pods."""
     decision = first(scale_of(*RUNNING), items(a=100, b=100, c=101))
-    assert decision.current == 100_333
+    assert decision.current == (100_333,)
     assert active(decision) == (
         "True",
         "ValidMetricFound",
@@ -67,8 +67,8 @@ def test_without_a_value_the_replicas_are_kept(
 ) -> None:
     """The condition says why, in the controller's words; an error is not a recommendation."""
     history = History(((0.0, 4),), ((0.0, 2),))
-    decision = decide(HPA, scale_of(*scaled, replicas=4), answer, history, 20)
-    assert (decision.replicas, decision.current, decision.history) == (4, None, history)
+    decision = decide(HPA, scale_of(*scaled, replicas=4), (answer,), history, 20)
+    assert (decision.replicas, decision.current, decision.history) == (4, (None,), history)
     message = f"the HPA was unable to compute the replica count: {cause}"
     assert active(decision) == ("False", "FailedGetPodsMetric", message)
 
@@ -77,7 +77,7 @@ def test_without_a_value_the_replicas_are_kept(
 def test_at_zero_replicas_the_metric_is_not_used(least: int) -> None:
     """Pods that do not exist have no mean, whatever minReplicas is."""
     hpa = structs.replace(HPA, min_replicas=least)
-    decision = decide(hpa, scale_of(), items(a=100), History(), 0)
+    decision = decide(hpa, scale_of(), (items(a=100),), History(), 0)
     assert decision.replicas == 0
     assert active(decision)[1] == "ScalingDisabled"
 

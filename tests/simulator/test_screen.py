@@ -11,9 +11,10 @@ from io import StringIO
 import pytest
 from msgspec import structs
 
-from metrics_server.simulator.demo.screen import Moment, screen
+from metrics_server.simulator.demo.moments import Moment, QueueMoment, UtilizationMoment
+from metrics_server.simulator.demo.screen import screen
 
-MOMENT = Moment(
+MOMENT = UtilizationMoment(
     seconds=4.2,
     demand=537,
     utilization=89.6,
@@ -26,6 +27,21 @@ MOMENT = Moment(
 )
 UNKNOWN = structs.replace(
     MOMENT, utilization=None, source="error", pods="", reason="it cannot be had"
+)
+QUEUE = QueueMoment(
+    seconds=42.4,
+    arrivals=16.84,
+    waiting=3.5,
+    target=2,
+    utilization=100,
+    held=12,
+    ready=1,
+    replicas=12,
+    source="pods",
+    reason="llm_requests_waiting averages 3.5",
+)
+ASLEEP = structs.replace(
+    QUEUE, waiting=None, utilization=None, ready=0, replicas=0, source="error", reason="it sleeps"
 )
 
 Terminal = Callable[[Iterable[Moment]], str]
@@ -122,13 +138,44 @@ def test_without_rich_there_are_plain_lines() -> None:
 import sys
 sys.modules["rich"] = None
 import os, pty
-from metrics_server.simulator.demo.screen import Moment, screen
+from metrics_server.simulator.demo.moments import UtilizationMoment
+from metrics_server.simulator.demo.screen import screen
 master, slave = pty.openpty()
 with screen(os.fdopen(slave, "w")) as show:
-    show(Moment(1, 100, 50, 70, 2, 2, "exporters", "2/2", "it stays"))
+    show(UtilizationMoment(1, 100, 50, 70, 2, 2, "exporters", "2/2", "it stays"))
 print(os.read(master, 9999).decode())
 """
     done = subprocess.run(  # noqa: S603 - the test's own program
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True
     )
     assert done.stdout.startswith("  1 s  demand  1.0 GPUs")
+
+
+def test_the_line_of_a_queue() -> None:
+    """Load, GPU utilization, both queues, replicas, and the HPA's reason."""
+    out = StringIO()
+    with screen(out) as show:
+        show(QUEUE)
+        show(ASLEEP)
+        show(structs.replace(QUEUE, waiting=None, held=None, source="error"))
+    assert out.getvalue() == (
+        " 42 s  load 16.8/s  GPU utilization   100 %  waiting     3.5 of 2  at the gateway      12"
+        "  replicas  1/12 ready  llm_requests_waiting averages 3.5\n"
+        " 42 s  load 16.8/s  GPU utilization  no pod  waiting  no pod of 2  at the gateway      12"
+        "  replicas   0/0 ready  it sleeps\n"
+        " 42 s  load 16.8/s  GPU utilization   100 %  waiting unknown of 2  at the gateway unknown"
+        "  replicas  1/12 ready  llm_requests_waiting averages 3.5\n"
+    )
+
+
+def test_the_table_of_a_queue(terminal: Terminal) -> None:
+    """In 80 columns no cell is cut; the target is at a quarter of the bar."""
+    full = structs.replace(QUEUE, waiting=250.25, held=1000, ready=12)
+    text = terminal([QUEUE, ASLEEP, full])
+    last = text[text.rindex("The queue scales") :]
+    assert re.search(r"TIME +LOAD +GPU UTIL +WAITING +│ TARGET 2 +GATEWAY +READY", last)
+    assert re.search(r"42 s +16\.8/s +100 % +3\.5 +█{4}│█{3}·{9} +12 +1/12 ", last)
+    assert re.search(r"42 s +16\.8/s +no pod +no pod +·{4}│·{12} +12 +0/0 ", last)
+    assert re.search(r"42 s +16\.8/s +100 % +250\.2 +█{4}│█{12} +1000 +12/12 ", last)
+    assert "HPA: llm_requests_waiting averages 3.5" in last
+    assert "…" not in text

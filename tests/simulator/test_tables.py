@@ -28,16 +28,16 @@ from metrics_server.simulator.kube.objects import AUTOSCALERS, CONFIG_MAPS, PODS
 ACCEPT = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
 HPAS = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
 PER_POD = HorizontalPodAutoscaler(
-    namespace="default", metric=PodsMetric("gpu_utilization", 70_000), max_replicas=4
+    namespace="default", metrics=(PodsMetric("gpu_utilization", 70_000),), max_replicas=4
 )
 EXTERNAL = HorizontalPodAutoscaler(
     namespace="default",
-    metric=ExternalMetric("gpu_utilization", "app=inference", "Value", 70_000),
+    metrics=(ExternalMetric("gpu_utilization", "app=inference", "Value", 70_000),),
     max_replicas=4,
 )
 SUM = HorizontalPodAutoscaler(
     namespace="default",
-    metric=ExternalMetric("gpu_utilization_sum", "app=inference", "AverageValue", 70_000),
+    metrics=(ExternalMetric("gpu_utilization_sum", "app=inference", "AverageValue", 70_000),),
     max_replicas=4,
 )
 SCALE = Scale(2, 2, (ScaledPod("a"), ScaledPod("b")))
@@ -101,7 +101,7 @@ async def test_an_hpa_shows_its_value_and_target(
     api: KubernetesAPI, hpa: HorizontalPodAutoscaler, answer: Answer, targets: str
 ) -> None:
     """In the columns of a real cluster, in a list and by name."""
-    decision = decide(hpa, SCALE, answer, History(), 0)
+    decision = decide(hpa, SCALE, (answer,), History(), 0)
     api.apply(AUTOSCALERS, manifests.horizontal_pod_autoscaler(hpa, 2, decision))
     for path in (HPAS, f"{HPAS}/inference"):
         found = await table(api, path)

@@ -14,7 +14,7 @@ from metrics_server.simulator.autoscaling.hpa import (
 
 METRIC = PodsMetric("gpu_utilization", target=50_000)
 HPA = HorizontalPodAutoscaler(
-    namespace="default", metric=METRIC, max_replicas=100, stabilization_window=0
+    namespace="default", metrics=(METRIC,), max_replicas=100, stabilization_window=0
 )
 NO_METRICS = (
     "unable to get metric gpu_utilization: no metrics returned from custom metrics API",
@@ -41,4 +41,4 @@ def scale_of(*scaled: ScaledPod, replicas: int | None = None) -> Scale:
 
 def first(scale: Scale, answer: Answer) -> Decision:
     """The first decision of a controller, at time 0."""
-    return decide(HPA, scale, answer, History(), 0)
+    return decide(HPA, scale, (answer,), History(), 0)

@@ -106,7 +106,7 @@ class Simulation:
         self._listed: tuple[Pod, ...] = ()
         self._hpa = HorizontalPodAutoscaler(
             namespace="default",
-            metric=ExternalMetric(rule.name, "app=a", rule.target, round(target * 1000)),
+            metrics=(ExternalMetric(rule.name, "app=a", rule.target, round(target * 1000)),),
             max_replicas=most,
             stabilization_window=stabilization,
         )
@@ -181,7 +181,7 @@ class Simulation:
             ScaledPod(pod.name, pod.phase, pod.ready, pod.terminating) for pod in self._listed
         )
         scale = Scale(self.wanted, len(pods), pods)
-        decision = decide(self._hpa, scale, answer, self._history, self.now)
+        decision = decide(self._hpa, scale, (answer,), self._history, self.now)
         self._history = decision.history
         self.scale(decision.replicas)
         self.series.append(self.wanted)

@@ -38,21 +38,23 @@ def propose(
 def _replicas(metric: ExternalMetric, scale: Scale, usage: int) -> tuple[int, str]:
     shown, wanted = quantity(usage), quantity(metric.target)
     if metric.target_type == "Value":
+        unchanged, measured, bound = scale.spec_replicas, f"{metric.name} is {shown}", wanted
         ratio = usage / metric.target
-        unchanged = scale.spec_replicas
-        replicas = ceil(ratio * scale.ready_pods if scale.spec_replicas else ratio)
+        replicas = ceil(ratio * scale.ready_pods if unchanged else ratio)
         sum_ = f"{scale.ready_pods} ready pods x {shown} / {wanted}"
-        measured, bound = f"{metric.name} is {shown}", wanted
     else:
-        unchanged = scale.status_replicas
-        ratio = usage / (metric.target * unchanged) if unchanged else float("inf")
+        unchanged, measured = scale.status_replicas, f"{metric.name} sums to {shown}"
+        bound = (
+            f"{wanted} for each of {unchanged} pods" if unchanged != 1 else f"{wanted} for 1 pod"
+        )
+        ratio = usage / (metric.target * unchanged) if unchanged else 0
         replicas = ceil(usage / metric.target)
         sum_ = f"{shown} / {wanted}"
-        measured, bound = (
-            f"{metric.name} sums to {shown}",
-            f"{wanted} for each of {unchanged} pods",
-        )
-    if tolerated(ratio) and (scale.spec_replicas or metric.target_type == "AverageValue"):
+    if not unchanged:
+        # There is nothing to compare with, and so no tolerance.
+        counted = f"{shown} / {wanted}, rounded up, is {replicas}"
+        return replicas, f"{measured} with no replicas: {counted}"
+    if tolerated(ratio):
         near = f"{measured}, within {TOLERANCE:.0%} of the target of {bound}: stays at {unchanged}"
         return unchanged, near
     direction = "above" if ratio > 1 else "below"

@@ -16,7 +16,7 @@ class ExternalMetric(Struct, frozen=True):
 
     Attributes:
         name: the metric's name.
-        selector: the metric's label selector, as text.
+        selector: the metric's matchLabels, as text: "app=inference,tier=gpu".
         target_type: target.type. "Value" is for a mean, "AverageValue" for a sum over pods.
         target: target.value or target.averageValue, as a milli-value above 0.
     """
@@ -36,26 +36,31 @@ class PodsMetric(Struct, frozen=True):
     Attributes:
         name: the metric's name.
         target: target.averageValue, as a milli-value above 0.
+        source: where its values are measured, which the API does not report.
     """
 
     name: str
     target: int
+    source: Literal["exporters", "pods"] = "exporters"
     target_type: ClassVar[Literal["AverageValue"]] = "AverageValue"
 
 
+Metric = ExternalMetric | PodsMetric
+
+
 class HorizontalPodAutoscaler(Struct, frozen=True, kw_only=True):
-    """The spec of an autoscaling/v2 HorizontalPodAutoscaler with one metric.
+    """The spec of an autoscaling/v2 HorizontalPodAutoscaler.
 
     Attributes:
         namespace: metadata.namespace.
-        metric: the only item of spec.metrics.
-        min_replicas: spec.minReplicas.
+        metrics: spec.metrics; at least one.
+        min_replicas: spec.minReplicas. 0 takes an External metric.
         max_replicas: spec.maxReplicas.
         stabilization_window: behavior.scaleDown.stabilizationWindowSeconds.
     """
 
     namespace: str
-    metric: ExternalMetric | PodsMetric
+    metrics: tuple[Metric, ...]
     max_replicas: int
     min_replicas: int = 1
     stabilization_window: float = 300
@@ -155,16 +160,19 @@ class History(Struct, frozen=True):
     Attributes:
         recommendations: (time, replicas) as computed from the metric, before any limit.
         scalings: (time, replicas added; negative if removed).
+        scaled_to_zero: whether the last change of replicas was the HPA's own to zero: the
+            condition ScaledToZero in its status. It does not wake what others put to sleep.
     """
 
     recommendations: tuple[tuple[float, int], ...] = ()
     scalings: tuple[tuple[float, int], ...] = ()
+    scaled_to_zero: bool = False
 
 
 class Condition(Struct, frozen=True):
     """A HorizontalPodAutoscalerCondition, worded as the controller does."""
 
-    type: Literal["AbleToScale", "ScalingActive", "ScalingLimited"]
+    type: Literal["AbleToScale", "ScalingActive", "ScalingLimited", "ScaledToZero"]
     status: Status
     reason: str
     message: str
@@ -176,15 +184,15 @@ class Decision(Struct, frozen=True):
     Attributes:
         replicas: the new number of replicas.
         reason: why, as one sentence.
-        current: the milli-value that `kubectl get hpa` shows before the target; it shows None as
-            <unknown>. For AverageValue it is the value per pod.
+        current: for each metric, the milli-value that `kubectl get hpa` shows before the target;
+            it shows None as <unknown>. For AverageValue it is the value per pod.
         conditions: the conditions that this decision sets.
         history: the history for the next decision.
     """
 
     replicas: int
     reason: str
-    current: int | None
+    current: tuple[int | None, ...]
     conditions: tuple[Condition, ...]
     history: History
 

@@ -6,9 +6,9 @@ from msgspec import structs
 
 from metrics_server.simulator.autoscaling.hpa import (
     Condition,
+    ExternalMetric,
     History,
     HorizontalPodAutoscaler,
-    PodsMetric,
     Status,
 )
 
@@ -23,12 +23,12 @@ scaleDown, 100 % in 15 s, forbids nothing, so it has no number here.
 
 
 def outside_bounds(
-    autoscaler: HorizontalPodAutoscaler, current: int
+    autoscaler: HorizontalPodAutoscaler, current: int, history: History
 ) -> tuple[int, str, tuple[Condition, ...]] | None:
-    """Return the decision that does not depend on the metric, if there is one."""
-    # At zero, only an External or an Object metric can be computed.
-    per_pod = isinstance(autoscaler.metric, PodsMetric)
-    if current == 0 and (per_pod or autoscaler.min_replicas > 0):
+    """Return the decision that does not depend on the metrics, if there is one."""
+    if current == 0:
+        if history.scaled_to_zero and (autoscaler.min_replicas > 0 or has_external(autoscaler)):
+            return None
         message = "scaling is disabled since the replica count of the target is zero"
         return 0, message, (Condition("ScalingActive", "False", "ScalingDisabled", message),)
     if current > autoscaler.max_replicas:
@@ -36,6 +36,24 @@ def outside_bounds(
     if current < autoscaler.min_replicas:
         return autoscaler.min_replicas, "Current number of replicas below Spec.MinReplicas", ()
     return None
+
+
+def has_external(autoscaler: HorizontalPodAutoscaler) -> bool:
+    """Whether there is a metric that can have a value without pods."""
+    return any(isinstance(metric, ExternalMetric) for metric in autoscaler.metrics)
+
+
+def zero_condition(
+    autoscaler: HorizontalPodAutoscaler, current: int, replicas: int
+) -> tuple[Condition, ...]:
+    """Return the condition ScaledToZero, which every change of replicas sets."""
+    if replicas == current:
+        return ()
+    if replicas == 0 and has_external(autoscaler):
+        message = "the HPA controller scaled the workload to zero"
+        return (Condition("ScaledToZero", "True", "ScaledToZero", message),)
+    message = "the HPA controller did not scale the workload to zero"
+    return (Condition("ScaledToZero", "False", "NotScaledToZero", message),)
 
 
 def stabilize(
@@ -78,8 +96,15 @@ def limit(
     return replicas, Condition("ScalingLimited", status, reason, message)
 
 
-def remember(history: History, now: float, current: int, replicas: int) -> History:
+def remember(
+    autoscaler: HorizontalPodAutoscaler, history: History, now: float, current: int, replicas: int
+) -> History:
     """Return the history with this change of replicas, and without those that no longer matter."""
     recent = tuple(s for s in history.scalings if s[0] > now - SCALE_UP_PERIOD)
-    change = () if replicas == current else ((now, replicas - current),)
-    return structs.replace(history, scalings=recent + change)
+    if replicas == current:
+        return structs.replace(history, scalings=recent)
+    return structs.replace(
+        history,
+        scalings=(*recent, (now, replicas - current)),
+        scaled_to_zero=replicas == 0 and has_external(autoscaler),
+    )

@@ -4,6 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+Signal = Literal["utilization", "queue"]
 MetricType = Literal["pods", "external"]
 FaultName = Literal[
     "exporter-down",
@@ -15,7 +16,16 @@ FaultName = Literal[
 ]
 
 TARGET_PERCENT = 70
-"""The HPA's target."""
+"""The HPA's target of GPU utilization."""
+
+TARGET_WAITING = 2
+"""The HPA's target of requests that wait in each pod."""
+
+TARGET_HELD = 4
+"""Its target of requests that the gateway holds for each pod."""
+
+TARGET_IN_FLIGHT = 8
+"""Its target of requests in flight for each pod: an engine's whole batch."""
 
 
 class DemoOptions(Struct, frozen=True):
@@ -25,13 +35,16 @@ class DemoOptions(Struct, frozen=True):
         duration: in seconds; None to run until interrupted.
         nodes: simulated nodes, each with GPUS_PER_NODE GPUs.
         port: of the server; 0 for any free one.
-        fault: the fault of the exporters in the middle third of the demo.
+        signal: what the HPA scales on.
+        fault: the fault of the exporters in the middle third of the demo; only with GPU
+            utilization.
         metric_type: the type of the HPA's metric.
     """
 
     duration: float | None = None
     nodes: int = 3
     port: int = 0
+    signal: Signal = "utilization"
     fault: FaultName | None = None
     metric_type: MetricType = "pods"
 
@@ -50,6 +63,9 @@ class Tempo(Struct, frozen=True, kw_only=True):
         loading: how long a new pod loads its model.
         deleting: how long a deleted pod is terminating.
         period: of the swings of the demand.
+        busy: how long there are requests, for the queue.
+        quiet: how long there are none after that.
+        service: how long an engine takes for a request.
         max_age: exporters.maxAge of the server; 2 by default.
         timeout: exporters.timeout of the server; 2 by default.
         last_known: fallback.lastKnownMaxAge of the server; 60 by default.
@@ -61,6 +77,9 @@ class Tempo(Struct, frozen=True, kw_only=True):
     loading: float = 2
     deleting: float = 1
     period: float = 30
+    busy: float = 20
+    quiet: float = 20
+    service: float = 2
     max_age: float = 0.5
     timeout: float = 1
     last_known: float = 4

@@ -3,34 +3,27 @@
 import asyncio
 import signal
 import time
-from collections.abc import Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from math import inf
 
 from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS, GROUP, VERSION
 from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
-from metrics_server.simulator import manifests
-from metrics_server.simulator.autoscaling.hpa import (
-    ExternalMetric,
-    HorizontalPodAutoscaler,
-    PodsMetric,
-)
-from metrics_server.simulator.cluster import GPUS_PER_NODE, Cluster
 from metrics_server.simulator.controller import Controller, Sync
 from metrics_server.simulator.demo.options import (
-    TARGET_PERCENT,
     DemoOptions,
     FaultName,
-    MetricType,
+    Signal,
     Tempo,
     fault_times,
 )
-from metrics_server.simulator.demo.screen import Moment, screen
-from metrics_server.simulator.demo.text import introduction, summary
+from metrics_server.simulator.demo.queue import queue
+from metrics_server.simulator.demo.scene import Scene
+from metrics_server.simulator.demo.screen import screen
+from metrics_server.simulator.demo.utilization import utilization
 from metrics_server.simulator.faults import Fault
-from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.front_proxy import FrontProxy
 from metrics_server.simulator.kube.kubeconfig import kubeconfig_of
@@ -48,6 +41,9 @@ _FAULTS: dict[FaultName, Fault] = {
     "one-exporter-down": Fault("down"),
 }
 
+_Open = Callable[[KubernetesAPI, DemoOptions, Tempo], AbstractAsyncContextManager[Scene]]
+_SCENES: Mapping[Signal, _Open] = {"utilization": utilization, "queue": queue}
+
 _TEMPO = Tempo()
 
 
@@ -61,8 +57,12 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         tempo: the durations.
 
     Raises:
-        ConfigurationError: the port is not available.
+        ConfigurationError: the port is not available, or the flags exclude each other.
     """
+    if options.fault and options.signal != "utilization":
+        raise ConfigurationError(
+            "--fault applies to GPU exporters: it cannot be used with --signal queue"
+        )
     async with AsyncExitStack() as stack:
         interrupted = stack.enter_context(_interruption())
         authority = Authority("demo-kubernetes")
@@ -70,18 +70,10 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         api = await stack.enter_async_context(KubernetesAPI(ssl_context=context))
         trust = SimulatedTrust(api)
         kubeconfig = await stack.enter_async_context(kubeconfig_of(api.url, authority.bundle))
-        cluster = await stack.enter_async_context(
-            Cluster(
-                api,
-                nodes=options.nodes,
-                load=_load(options.nodes * GPUS_PER_NODE, tempo.period),
-                loading_seconds=tempo.loading,
-                deleting_seconds=tempo.deleting,
-            )
-        )
-        cluster.scale(cluster.capacity // 2, ready=True)
+        scene = await stack.enter_async_context(_SCENES[options.signal](api, options, tempo))
         flags = ServeOptions(kubeconfig=kubeconfig, secure_port=options.port)
-        server = await stack.enter_async_context(running(flags, _config(tempo)))
+        config = Config.model_validate(scene.settings)
+        server = await stack.enter_async_context(running(flags, config))
         if server.bundle is None:
             raise ConfigurationError("the demo's server must create its own certificate")
         proxy = await stack.enter_async_context(
@@ -90,27 +82,17 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         api.aggregate(GROUP, VERSION, proxy)
         for version in CUSTOM_VERSIONS:
             api.aggregate(CUSTOM_GROUP, version, proxy)
-        hpa = HorizontalPodAutoscaler(
-            namespace=manifests.NAMESPACE,
-            metric=_metric(options.metric_type),
-            max_replicas=cluster.capacity,
-            stabilization_window=tempo.stabilization,
-        )
         controller = await stack.enter_async_context(
-            Controller(hpa, cluster, api, authority.bundle, time.monotonic)
+            Controller(scene.hpa, scene.cluster, api, authority.bundle, time.monotonic)
         )
         for synced in server.synced.values():
             await synced.wait()
-        _print(introduction(options, tempo, server.url, kubeconfig, hpa))
-        syncs = await _watch(options, tempo, cluster, controller, interrupted)
-        _print(summary(syncs))
+        _print(scene.introduction(server.url, f"kubectl --kubeconfig {kubeconfig}"))
+        syncs = await _watch(scene, controller, interrupted)
+        _print(f"\n{scene.summary(syncs)}" if syncs else _TOO_SHORT)
 
 
-def _metric(kind: MetricType) -> ExternalMetric | PodsMetric:
-    name, target = "gpu_utilization", TARGET_PERCENT * 1000
-    if kind == "pods":
-        return PodsMetric(name, target)
-    return ExternalMetric(name, manifests.SELECTOR, "Value", target)
+_TOO_SHORT = "\nThe demo ended before the HPA's first request."
 
 
 @contextmanager
@@ -128,23 +110,9 @@ def _interruption() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-def _config(tempo: Tempo) -> Config:
-    return Config.model_validate(
-        {
-            "exporters": {"timeout": f"{tempo.timeout}s", "maxAge": f"{tempo.max_age}s"},
-            "fallback": {"lastKnownMaxAge": f"{tempo.last_known}s"},
-        }
-    )
-
-
-async def _watch(
-    options: DemoOptions,
-    tempo: Tempo,
-    cluster: Cluster,
-    controller: Controller,
-    interrupted: asyncio.Event,
-) -> list[Sync]:
+async def _watch(scene: Scene, controller: Controller, interrupted: asyncio.Event) -> list[Sync]:
     """Sync at each interval, show the result, and set and remove the fault, until the end."""
+    options, tempo = scene.options, scene.tempo
     began = time.monotonic()
     fault_begins, fault_ends = fault_times(options, tempo)
     faulty = False
@@ -158,36 +126,16 @@ async def _watch(
             if options.fault and faulty != (fault_begins <= elapsed < fault_ends):
                 faulty = not faulty
                 fault = _FAULTS[options.fault] if faulty else None
-                await cluster.set_fault(fault, exporters=1 if options.one_exporter else None)
-            cluster.step()
-            demand = cluster.demand
+                exporters = 1 if options.one_exporter else None
+                await scene.cluster.set_fault(fault, exporters=exporters)
+            scene.step()
             sync = await controller.sync()
             syncs.append(sync)
-            show(_moment(elapsed, demand, sync, cluster))
+            show(await scene.moment(elapsed, sync, controller))
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(tempo.sync, left)):
                     await interrupted.wait()
     return syncs
-
-
-def _moment(elapsed: float, demand: float, sync: Sync, cluster: Cluster) -> Moment:
-    current = sync.decision.current
-    return Moment(
-        seconds=elapsed,
-        demand=demand,
-        utilization=None if current is None else current / 1000,
-        target=TARGET_PERCENT,
-        ready=cluster.ready_pods,
-        replicas=cluster.replicas,
-        source=sync.source,
-        pods=sync.pods,
-        reason=sync.decision.reason,
-    )
-
-
-def _load(gpus: int, period: float) -> Load:
-    """Return a demand that swings between a tenth and a half of the capacity of all GPUs."""
-    return Load(base=gpus * 30, amplitude=gpus * 20, period=period)
 
 
 def _print(text: str) -> None:

@@ -6,14 +6,13 @@ the labels and their order, and the format of numbers. Every HELP line says that
 
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
-from typing import Literal, Self
+from typing import Literal
 from uuid import UUID
 
-from aiohttp import web
 from msgspec import Struct
 
-from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.gpus.workload import GpuModel, GpuState, SimulatedPod
+from metrics_server.simulator.pages import PageServer
 
 PageFormat = Literal["3.x", "4.8.3+"]
 
@@ -151,10 +150,8 @@ def _number(value: float, page_format: PageFormat) -> str:
     return f"{value:.6f}" if page_format == "3.x" else repr(value).removesuffix(".0")
 
 
-class SimulatedExporter:
+class SimulatedExporter(PageServer):
     """The exporter of a node, on its own port of 127.0.0.1.
-
-    Use it as an asynchronous context manager, or start and close it.
 
     Args:
         node: the node that it runs on.
@@ -165,73 +162,12 @@ class SimulatedExporter:
     def __init__(
         self, node: SimulatedNode, page_format: PageFormat, observe: Callable[[], Observation]
     ) -> None:
+        super().__init__()
         self.node = node
-        self.scrapes = 0
         self._page_format = page_format
         self._observe = observe
-        self._fault: Fault | None = None
-        self._runner: web.AppRunner | None = None
-        self._port = 0
 
-    @property
-    def port(self) -> int:
-        """The port, which faults do not change; 0 before the start."""
-        return self._port
-
-    @property
-    def url(self) -> str:
-        """The URL of the page."""
-        return f"http://127.0.0.1:{self._port}/metrics"
-
-    @property
-    def fault(self) -> Fault | None:
-        """The current fault."""
-        return self._fault
-
-    async def start(self) -> None:
-        """Start listening."""
-        app = web.Application()
-        app.router.add_get("/metrics", self._answer)
-        # Closing must not wait for a slow answer, and a client that left needs none.
-        runner = web.AppRunner(
-            app, access_log=None, shutdown_timeout=0.1, handler_cancellation=True
-        )
-        await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", self._port).start()
-        self._port = int(runner.addresses[0][1])
-        self._runner = runner
-
-    async def close(self) -> None:
-        """Close the socket and every connection."""
-        if self._runner is not None:
-            runner, self._runner = self._runner, None
-            await runner.cleanup()
-
-    async def set_fault(self, fault: Fault | None) -> None:
-        """Set a fault, or remove it with None."""
-        self._fault = fault
-        if fault is not None and fault.kind == "down":
-            await self.close()
-        elif self._runner is None:
-            await self.start()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        await self.close()
-
-    async def _answer(self, _: web.Request) -> web.Response:
-        self.scrapes += 1
-        kind = None if self._fault is None else self._fault.kind
-        if kind == "error":
-            return web.Response(status=500, text="simulated: the collection failed\n")
-        if kind == "garbage":
-            return web.Response(body=bytes(range(128, 256)) * 8, content_type="text/plain")
-        if self._fault is not None:
-            await self._fault.delay()
-        page = render_page(
-            self.node, self._page_format, self._observe(), pod_labels=kind != "unlabelled"
-        )
-        return web.Response(text=page, content_type="text/plain", charset="utf-8")
+    def page(self) -> str:
+        """Return the page as it is now."""
+        labelled = self.fault is None or self.fault.kind != "unlabelled"
+        return render_page(self.node, self._page_format, self._observe(), pod_labels=labelled)

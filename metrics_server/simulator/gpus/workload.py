@@ -3,14 +3,35 @@
 Everything here is simulated. The numbers are plausible, not measured.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import inf, pi, sin
 from random import Random
+from typing import Protocol
 
 from msgspec import Struct
 
 IDLE_MEMORY_MIB = 3
 """The value of DCGM_FI_DEV_FB_USED of an unused GPU."""
+
+
+class SimulatedPod(Struct, frozen=True):
+    """A pod of the simulated Deployment.
+
+    Attributes:
+        namespace: metadata.namespace.
+        name: metadata.name.
+        container: the name of the container with the GPUs.
+        node: the node that it runs on.
+        gpus: the UUIDs of its GPUs.
+        ready: whether it is Ready; otherwise it is loading its model.
+    """
+
+    namespace: str
+    name: str
+    container: str
+    node: str
+    gpus: tuple[str, ...]
+    ready: bool
 
 
 class Load(Struct, frozen=True, kw_only=True):
@@ -42,25 +63,29 @@ class Load(Struct, frozen=True, kw_only=True):
         step = self.step if self.step_start <= time < self.step_end else 0
         return max(0.0, self.base + swing + step + self.noise * jitter(self.seed, "demand", time))
 
+    def shares(self, pods: Sequence[SimulatedPod], time: float) -> Mapping[str, float]:
+        """Return the demand on each pod, by name: the same for every pod that is Ready."""
+        serving = sum(pod.ready for pod in pods)
+        share = self.demand(time) / serving if serving else 0.0
+        return {pod.name: share for pod in pods if pod.ready}
 
-class SimulatedPod(Struct, frozen=True):
-    """A pod of the simulated Deployment.
 
-    Attributes:
-        namespace: metadata.namespace.
-        name: metadata.name.
-        container: the name of the container with the GPUs.
-        node: the node that it runs on.
-        gpus: the UUIDs of its GPUs.
-        ready: whether it is Ready; otherwise it is loading its model.
-    """
+class Work(Protocol):
+    """What the pods of a Deployment have to do, such as a `Load`."""
 
-    namespace: str
-    name: str
-    container: str
-    node: str
-    gpus: tuple[str, ...]
-    ready: bool
+    @property
+    def seed(self) -> int:
+        """The same seed always produces the same noise."""
+        ...
+
+    @property
+    def noise(self) -> float:
+        """The maximum random deviation of a GPU, in percent."""
+        ...
+
+    def shares(self, pods: Sequence[SimulatedPod], time: float) -> Mapping[str, float]:
+        """Return what each pod does, by name, in GPU-percent."""
+        ...
 
 
 class GpuModel(Struct, frozen=True):
@@ -114,15 +139,15 @@ class GpuState(Struct, frozen=True):
 
 
 def gpu_states(
-    load: Load, model: GpuModel, gpus: Sequence[str], pods: Sequence[SimulatedPod], time: float
+    work: Work, model: GpuModel, gpus: Sequence[str], pods: Sequence[SimulatedPod], time: float
 ) -> dict[str, GpuState]:
-    """Return the state of GPUs under a load.
+    """Return the state of GPUs at work.
 
-    The demand is spread evenly over the ready pods, and a pod's share over its GPUs. Demand beyond
-    the capacity of a GPU is not served.
+    A pod's share of the work is spread evenly over its GPUs. What is beyond the capacity of a GPU
+    is not done.
 
     Args:
-        load: the demand on all these pods.
+        work: what all these pods have to do.
         model: the model of the GPUs.
         gpus: their UUIDs.
         pods: every pod of the Deployment, on any node.
@@ -131,8 +156,7 @@ def gpu_states(
     Returns:
         A state for each of the UUIDs.
     """
-    serving = sum(pod.ready for pod in pods)
-    share = load.demand(time) / serving if serving else 0.0
+    shares = work.shares(pods, time)
     pod_of = {uuid: pod for pod in pods for uuid in pod.gpus}
     states = {}
     for uuid in gpus:
@@ -142,10 +166,11 @@ def gpu_states(
         elif not pod.ready:
             utilization, memory = 0.0, model.memory * 0.25
         else:
-            stray = load.noise * jitter(load.seed, uuid, time)
-            utilization = min(100.0, max(0.0, share / len(pod.gpus) + stray))
+            stray = work.noise * jitter(work.seed, uuid, time)
+            share = shares[pod.name] / len(pod.gpus)
+            utilization = min(100.0, max(0.0, share + stray))
             memory = model.memory * (0.5 + 0.4 * utilization / 100)
-        states[uuid] = _state(model, utilization, memory, jitter(load.seed, f"{uuid} state", time))
+        states[uuid] = _state(model, utilization, memory, jitter(work.seed, f"{uuid} state", time))
     return states
 
 
