@@ -106,7 +106,7 @@ class Gateway:
     def page(self) -> str | None:
         """The page now; None while it fails."""
         flow = Flow("chat", ready=0, held=self.held, running=self.running)
-        return None if self.fails else gateway_page({"chat": flow})
+        return None if self.fails else gateway_page({"chat": flow, "code": Flow("chat", 1, 9, 90)})
 
 
 async def test_to_zero_and_back(cluster: Cluster, tmp_path: Path) -> None:
