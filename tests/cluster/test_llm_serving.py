@@ -128,7 +128,7 @@ async def test_to_zero_and_back(cluster: Cluster, tmp_path: Path) -> None:
 
     await cluster.becomes("<0>", *replicas)
     queue = f"/apis/{GROUP}/v1beta1/namespaces/default/inference_queue_size"
-    path = f"{queue}?labelSelector=inferencepool%3Dchat-epp"
+    path = f"{queue}?labelSelector=inferencepool%3Dchat-epp,series%2Fmodel_name%3Dchat"
     assert '"value":"0"' in await cluster.kubectl("get", "--raw", path)
     gateway.held = 1
     await cluster.becomes("<1>", *replicas)
