@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from metrics_server import __version__
-from metrics_server.commands import certs, demo, rules, serve
+from metrics_server.commands import certs, demo, doctor, rules, serve
 from metrics_server.errors import ConfigurationError, KubernetesError
 
 
@@ -25,7 +25,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         status = 2
     except KubernetesError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - as above
-        status = 1
+        status = getattr(options, "unreachable_status", 1)
     except KeyboardInterrupt:
         status = 130
     sys.exit(status)
@@ -42,6 +42,9 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_arguments(commands.add_parser("serve", help="serve external.metrics.k8s.io/v1beta1"))
     certs.add_arguments(commands.add_parser("certs", help="write a serving certificate"))
     rules.add_arguments(commands.add_parser("rules", help="print the metrics served"))
+    doctor.add_arguments(
+        commands.add_parser("doctor", help="find out why an HPA gets no metric, and what to do")
+    )
     demo.add_arguments(
         commands.add_parser("demo", help="the whole loop on loopback, with simulated GPUs")
     )

@@ -32,13 +32,23 @@ def read_document(path: Path) -> object:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise DocumentError(f" is larger than {_MAX_BYTES} bytes")
+    except (OSError, ValueError) as error:
+        raise DocumentError(f" cannot be read: {error}") from error
+    return parse_document(data)
+
+
+def parse_document(data: bytes) -> object:
+    """Return the contents of a YAML document; None if it is empty.
+
+    Raises:
+        DocumentError: it is not YAML, or exceeds a limit.
+    """
+    if len(data) > _MAX_BYTES:
+        raise DocumentError(f" is larger than {_MAX_BYTES} bytes")
+    try:
         text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise DocumentError(f" is not UTF-8: {error.reason} at byte {error.start}") from error
-    except (OSError, ValueError) as error:
-        raise DocumentError(f" cannot be read: {error}") from error
     try:
         duplicates = _Walk().run(yaml.parse(text, yaml.SafeLoader))
         if duplicates:

@@ -8,12 +8,13 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from metrics_server.common.text import printable
-from metrics_server.config.document import DocumentError, read_document
+from metrics_server.config.document import DocumentError, parse_document, read_document
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
 
 _MAX_PROBLEMS = 50
 _MAX_MESSAGE = 400
+_OVERRIDDEN = ", with the settings that flags override"
 
 
 def load_config(path: Path | None, overrides: Mapping[str, object] | None = None) -> Config:
@@ -31,6 +32,28 @@ def load_config(path: Path | None, overrides: Mapping[str, object] | None = None
         document = {} if path is None else read_document(path)
     except DocumentError as error:
         raise ConfigurationError(f"{path}{error}") from error
+    source = str(path) if path else "the flags"
+    return _config(document, f"{source}{_OVERRIDDEN}" if path and overrides else source, overrides)
+
+
+def parse_config(data: bytes, source: str, overrides: Mapping[str, object] | None = None) -> Config:
+    """Return the configuration in the text of a file, such as a ConfigMap's.
+
+    Args:
+        data: the text.
+        source: where it is from, for messages.
+        overrides: as for `load_config`.
+
+    Raises:
+        ConfigurationError: as for `load_config`.
+    """
+    try:
+        return _config(parse_document(data), source, overrides)
+    except DocumentError as error:
+        raise ConfigurationError(f"{source}{error}") from error
+
+
+def _config(document: object, source: str, overrides: Mapping[str, object] | None) -> Config:
     if document is None:
         document = {}
     if overrides and isinstance(document, dict):
@@ -42,9 +65,6 @@ def load_config(path: Path | None, overrides: Mapping[str, object] | None = None
         problems = [f"{_where(problem)}: {_what(problem)}" for problem in found[:_MAX_PROBLEMS]]
         if len(found) > _MAX_PROBLEMS:
             problems.append(f"and {len(found) - _MAX_PROBLEMS} more")
-        source = str(path) if path else "the flags"
-        if path and overrides:
-            source += ", with the settings that flags override"
         raise ConfigurationError(f"{source}:\n  " + "\n  ".join(problems)) from error
 
 

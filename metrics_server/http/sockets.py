@@ -1,7 +1,8 @@
-"""Sockets: how many there can be, and why one failed."""
+"""Sockets: how many there can be, how one notices a dead peer, and why one failed."""
 
 import os
 import resource
+import socket
 import ssl
 from contextlib import suppress
 
@@ -35,3 +36,18 @@ def why(error: Exception) -> str:
         if number > 0:
             return os.strerror(number)
     return str(cause) or repr(cause)
+
+
+def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
+    """Return a socket that notices a dead peer within a minute.
+
+    A watch sends nothing, so without keepalive probes it would not notice a dead peer before its
+    own timeout, and the pods would become stale. client-go uses HTTP/2 pings for this.
+    """
+    family, kind, protocol, *_ = address
+    made = socket.socket(family, kind, protocol)
+    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, option):
+            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+    return made

@@ -4,7 +4,6 @@ The official client is untyped, so it is used only here and in `kube.credentials
 """
 
 import asyncio
-import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -21,7 +20,8 @@ from msgspec import Struct
 
 from metrics_server.common.outages import Outage
 from metrics_server.errors import KubernetesError
-from metrics_server.http.sockets import why
+from metrics_server.http.sockets import keepalive_socket
+from metrics_server.kube.answers import UNREACHABLE, Fetched, refusal, unreachable
 from metrics_server.kube.credentials import UNUSABLE, load_credentials, printed
 
 # A watch event contains one object, and etcd limits those to 1.5 MiB by default; anything above
@@ -35,15 +35,8 @@ _OPEN_SECONDS = 30
 _MAX_CONNECTIONS = 100
 # As often as client-go reloads a projected token (k8s.io/client-go/transport/token_source.go).
 _REFRESH_SECONDS = 60
-# A Retry-After with more digits is nonsense.
-_MAX_DIGITS = 6
-_UNREACHABLE = (aiohttp.ClientError, TimeoutError, OSError)
 
 log = structlog.stdlib.get_logger(__name__)
-
-
-class _Status(msgspec.Struct):
-    message: str = ""
 
 
 async def connect(kubeconfig: Path | None) -> "KubernetesClient":
@@ -123,6 +116,39 @@ class KubernetesClient:
         async with self._open("GET", path, limits, query=query) as response:
             return await self._read(response)
 
+    async def fetch(
+        self,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        timeout: float,  # noqa: ASYNC109 - as for `get`
+        max_bytes: int,
+    ) -> Fetched:
+        """Send a GET, and return the answer whatever its status, such as that of a proxied pod.
+
+        Args:
+            path: as for `get`.
+            query: as for `get`.
+            timeout: as for `get`.
+            max_bytes: how long the body may be.
+
+        Raises:
+            KubernetesError: no answer came, or its body is longer.
+        """
+        limits = aiohttp.ClientTimeout(total=timeout, sock_connect=_CONNECT_SECONDS)
+        body = bytearray()
+        async with self._open("GET", path, limits, query=query, any_status=True) as response:
+            try:
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > max_bytes:
+                        raise KubernetesError(
+                            f"{path} is longer than {max_bytes} bytes", response.status
+                        )
+            except UNREACHABLE as error:
+                raise self._unreachable(error) from error
+            return Fetched(response.status, bytes(body), response.headers.get("Date", ""))
+
     async def send(
         self,
         method: Literal["POST", "PUT", "PATCH", "DELETE"],
@@ -187,7 +213,7 @@ class KubernetesClient:
                         f"{self.host} sent a watch event of more than {MAX_EVENT_BYTES} bytes",
                         response.status,
                     )
-        except _UNREACHABLE as error:
+        except UNREACHABLE as error:
             raise self._unreachable(error) from error
         if pending:
             yield bytes(pending)
@@ -202,6 +228,7 @@ class KubernetesClient:
         query: Mapping[str, str] | None = None,
         body: object = None,
         api: ApiClient | None = None,
+        any_status: bool = False,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         api = api or self._api
         await self._refresh()
@@ -222,10 +249,10 @@ class KubernetesClient:
                 # retries only what is idempotent, which reviews are not.
                 answer = await api.call_api(*request, _request_timeout=limits)
             response: aiohttp.ClientResponse = answer.response
-        except _UNREACHABLE as error:
+        except UNREACHABLE as error:
             raise self._unreachable(error) from error
         try:
-            if not response.ok:
+            if not (response.ok or any_status):
                 raise await self._refusal(response)
             yield response
         finally:
@@ -235,7 +262,7 @@ class KubernetesClient:
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         try:
             return await response.read()
-        except _UNREACHABLE as error:
+        except UNREACHABLE as error:
             raise self._unreachable(error) from error
 
     async def _refresh(self) -> None:
@@ -255,40 +282,7 @@ class KubernetesClient:
     async def _refusal(self, response: aiohttp.ClientResponse) -> KubernetesError:
         if response.status == HTTPStatus.UNAUTHORIZED:
             self._refresh_at = 0.0
-        try:
-            message = msgspec.json.decode(await response.read(), type=_Status).message
-        except (*_UNREACHABLE, msgspec.DecodeError):
-            message = ""
-        text = message or f"{self.host} answered {response.status} {response.reason}"
-        return KubernetesError(text, response.status, _retry_after(response))
+        return await refusal(self.host, response)
 
     def _unreachable(self, error: Exception) -> KubernetesError:
-        match error:
-            case TimeoutError():
-                text = "it did not answer in time"
-            case aiohttp.ClientPayloadError():
-                text = "the connection closed before the end of the answer"
-            case _:
-                text = why(error)
-        return KubernetesError(f"the Kubernetes API at {self.host} cannot be reached: {text}")
-
-
-def _retry_after(response: aiohttp.ClientResponse) -> float | None:
-    """Return the Retry-After in seconds; the Kubernetes API never sends a date."""
-    text = response.headers.get("Retry-After", "")
-    return float(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
-
-
-def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Return a socket that notices a dead peer within a minute.
-
-    A watch sends nothing, so without keepalive probes it would not notice a dead peer before its
-    own timeout, and the pods would become stale. client-go uses HTTP/2 pings for this.
-    """
-    family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return made
+        return unreachable(self.host, error)

@@ -34,6 +34,28 @@ class Advising(Struct, frozen=True):
     runs: Mapping[str, Callable[[], Coroutine[object, object, None]]]
 
 
+def setup_of(config: Config, rules: Rules) -> Setup:
+    """Return what the server is configured to do, as the checks of HPAs need it.
+
+    Args:
+        config: the configuration file.
+        rules: the metrics that are served.
+    """
+    types: set[MetricType] = set()
+    if config.external_metrics:
+        types.add("External")
+    if config.custom_metrics:
+        types |= {"Pods", "Object"}
+    fallback = config.fallback
+    return Setup(
+        names=MetricNames(rules),
+        types=types,
+        fallback=fallback.chain,
+        last_known_max_age=fallback.last_known_max_age,
+        simulated=Simulated(fallback.simulated.base, fallback.simulated.spread),
+    )
+
+
 def advising(
     client: KubernetesClient,
     config: Config,
@@ -55,26 +77,13 @@ def advising(
         incidents: of the questions that HPAs ask.
         monitor: reports how many findings there are.
     """
-    names = MetricNames(rules)
-    types: set[MetricType] = set()
-    if config.external_metrics:
-        types.add("External")
-    if config.custom_metrics:
-        types |= {"Pods", "Object"}
-    fallback = config.fallback
-    setup = Setup(
-        names=names,
-        types=types,
-        fallback=fallback.chain,
-        last_known_max_age=fallback.last_known_max_age,
-        simulated=Simulated(fallback.simulated.base, fallback.simulated.spread),
-    )
+    setup = setup_of(config, rules)
     events = Events(client)
     watcher = Watcher(setup, pods, events)
     fallbacks = FallbackEvents(watcher.in_namespace, events)
     incidents.follow(fallbacks.turn)
     monitor.follow_hpa_findings(watcher.counts)
-    decode = autoscaler_decoder(names.may_be_meant)
+    decode = autoscaler_decoder(setup.names.may_be_meant)
 
     def watch(path: str) -> Reflector[Autoscaler]:
         # In pages, as a large cluster may have thousands.

@@ -19,6 +19,7 @@ from metrics_server.config.pod_pages import PodEndpointsConfig
 from metrics_server.config.readings import ReadingConfig
 from metrics_server.config.rules import RuleConfig
 from metrics_server.config.sections import Config
+from metrics_server.doctor.registry import CHECKS
 from metrics_server.errors import RequestError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.model import MetricRule
@@ -56,6 +57,7 @@ def tables() -> Mapping[str, str]:
         "metrics of engines": _table(
             ("metric", "unit", "target", "what it is", "read from"), _metrics(SERVING)
         ),
+        "checks": _table(("check", "for", "what it answers"), _checks()),
         "errors": _table(("status", "reason", "when"), _errors()),
         "own metrics": _table(("metric", "type", "what it is"), _own_metrics()),
     }
@@ -118,6 +120,12 @@ def _metrics(rules: Iterable[MetricRule]) -> Rows:
         if re.sub("_(sum|max)$", "", rule.name) not in means - {rule.name}:
             families = ", ".join(dict.fromkeys(f"`{reading.family}`" for reading in rule.readings))
             yield f"`{rule.name}`", rule.unit, f"`{rule.target}`", rule.help, families
+
+
+def _checks() -> Rows:
+    scopes = {"cluster": "the cluster", "workload": "a workload", "hpa": "an HPA"}
+    for check in CHECKS:
+        yield f"[`{check.name}`](doctor.md#{check.name})", scopes[check.scope], check.about
 
 
 def _errors(root: type[RequestError] = RequestError) -> Rows:

@@ -12,7 +12,8 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from metrics_server.errors import ConfigurationError, KubernetesError
-from metrics_server.kube.client import connect, keepalive_socket
+from metrics_server.http.sockets import keepalive_socket
+from metrics_server.kube.client import connect
 from tests.support.harness import write_kubeconfig
 from tests.support.kubernetes import connected, serving
 

@@ -33,6 +33,7 @@ from metrics_server.simulator.kube.objects import (
     ObjectStore,
     Resource,
 )
+from metrics_server.simulator.kube.pod_proxy import PodProxy
 from metrics_server.simulator.kube.statuses import Status, StatusDetails, StatusError, not_served
 from metrics_server.simulator.kube.tables import table_of
 from metrics_server.simulator.kube.watches import Watch, wants_table
@@ -57,6 +58,7 @@ class KubernetesAPI:
         store: the objects.
         requests: the URLs of the latest requests, oldest first.
         faults: the faults.
+        version: of Kubernetes.
     """
 
     def __init__(
@@ -69,6 +71,7 @@ class KubernetesAPI:
     ) -> None:
         self.store = ObjectStore()
         self.requests: deque[URL] = deque(maxlen=1000)
+        self.version = "v1.36.0-simulated"
         self._host = host
         self._port = port
         self._ssl_context = ssl_context
@@ -76,12 +79,14 @@ class KubernetesAPI:
         self._watches: set[Watch] = set()
         self.faults = ApiFaults(self.store, self._watches)
         self._aggregated: dict[tuple[str, ...], Handler] = {}
+        self._pod_proxy = PodProxy(self.store)
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", self._answer)
         # A watch is canceled as soon as its client disconnects, not at its next event.
         self._runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
 
     async def __aenter__(self) -> Self:
+        await self._pod_proxy.__aenter__()
         await self._runner.setup()
         site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._ssl_context)
         await site.start()
@@ -90,6 +95,7 @@ class KubernetesAPI:
     async def __aexit__(self, *_: object) -> None:
         self.faults.drop_watches()
         await self._runner.cleanup()
+        await self._pod_proxy.__aexit__()
 
     @property
     def url(self) -> str:
@@ -118,9 +124,12 @@ class KubernetesAPI:
         self.requests.append(request.rel_url)
         try:
             self.faults.refuse(request.path)
-            return await self._route(request)
+            response = await self._route(request)
         except StatusError as error:
-            return _json(error.status, error.status.code)
+            response = _json(error.status, error.status.code)
+        if (date := self.faults.date) and not response.prepared:
+            response.headers["Date"] = date
+        return response
 
     async def _route(self, request: web.Request) -> web.StreamResponse:
         parts = request.path.strip("/").split("/")
@@ -128,7 +137,7 @@ class KubernetesAPI:
             return await handler(request)
         if parts[0] in ("healthz", "livez", "readyz"):
             return web.Response(text="ok")
-        found = document(parts, self._aggregated)
+        found = document(parts, self._aggregated, self.version)
         if found is not None:
             return _json(found)
         match parts:
@@ -144,6 +153,8 @@ class KubernetesAPI:
         namespace: str | None = None
         if rest[0] == "namespaces" and len(rest) > 2:  # noqa: PLR2004 - namespaces/NAME/RESOURCE
             namespace, *rest = rest[1:]
+        if rest[0] == "pods" and rest[2:3] == ["proxy"] and namespace and request.method == "GET":
+            return await self._pod_proxy.forward(request, namespace, rest[1], "/".join(rest[3:]))
         found = (r for r in RESOURCES if (r.group, r.version, r.name) == (group, version, rest[0]))
         resource = next(found, None)
         if resource is None or (namespace is not None and not resource.namespaced):

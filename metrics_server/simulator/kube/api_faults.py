@@ -1,8 +1,10 @@
 """The faults of the simulated Kubernetes API."""
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Set as AbstractSet
+from email.utils import formatdate
 
 from metrics_server.simulator.kube.api_objects import line
 from metrics_server.simulator.kube.objects import ObjectStore
@@ -24,6 +26,16 @@ class ApiFaults:
         self._silent = False
         self._refusals: deque[StatusError] = deque()
         self._forbidden: list[str] = []
+        self._skew = 0.0
+
+    def skew_clock(self, seconds: float) -> None:
+        """Let the API's clock be ahead of ours by these seconds, from now on."""
+        self._skew = seconds
+
+    @property
+    def date(self) -> str:
+        """The Date header of answers; "" for that of this machine's clock."""
+        return formatdate(time.time() + self._skew, usegmt=True) if self._skew else ""
 
     def refuse_next(self, code: int, message: str, *, times: int = 1) -> None:
         """Answer the next requests with a Status instead."""

@@ -178,25 +178,27 @@ def list_of(resource: Resource, meta: Object, objects: Iterable[Object]) -> Obje
 
 
 def document(
-    parts: Sequence[str], aggregated: Iterable[tuple[str, ...]]
+    parts: Sequence[str], aggregated: Iterable[tuple[str, ...]], version: str
 ) -> Mapping[str, Json] | None:
     """Return the discovery document of a path; None for any other path.
 
     Args:
         parts: the segments of the path.
         aggregated: the aggregated groups and versions.
+        version: of Kubernetes.
     """
     match parts:
         case ["version"]:
-            return {"major": "1", "minor": "36", "gitVersion": "v1.36.0-simulated"}
+            major, minor, *_ = version.removeprefix("v").split(".")
+            return {"major": major, "minor": minor, "gitVersion": version}
         case ["api"]:
             return {"kind": "APIVersions", "versions": ["v1"]}
         case ["apis"]:
             return _group_list(aggregated)
-        case ["api", version]:
-            return _resource_list("", version)
-        case ["apis", group, version]:
-            return _resource_list(group, version)
+        case ["api", of_core]:
+            return _resource_list("", of_core)
+        case ["apis", group, of_group]:
+            return _resource_list(group, of_group)
     return None
 
 

@@ -7,11 +7,14 @@ from typing import Literal
 
 import msgspec
 from aiohttp import web
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.objects import Json, Object
 from metrics_server.simulator.kube.statuses import StatusError
+
+SELF = "kubernetes-admin"
+"""The user of a SelfSubjectAccessReview: the simulated API does not authenticate its clients."""
 
 _AUDIENCES = ["https://kubernetes.default.svc"]
 
@@ -72,7 +75,7 @@ class _AccessSpec(Struct, rename="camel", forbid_unknown_fields=True):
 
 class _AccessReview(Struct, rename="camel", forbid_unknown_fields=True):
     api_version: Literal["authorization.k8s.io/v1"]
-    kind: Literal["SubjectAccessReview"]
+    kind: Literal["SubjectAccessReview", "SelfSubjectAccessReview"]
     spec: _AccessSpec
 
 
@@ -151,7 +154,7 @@ class Reviews:
         return _created("authentication.k8s.io/v1", "TokenReview", spec, {"f:token": {}}, status)
 
     async def subject_access_review(self, request: web.Request) -> web.Response:
-        """Answer POST /apis/authorization.k8s.io/v1/subjectaccessreviews."""
+        """Answer POST /apis/authorization.k8s.io/v1/[self]subjectaccessreviews."""
         if request.method == "GET":
             return _resources(
                 "authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview"
@@ -161,7 +164,10 @@ class Reviews:
         if (failure := await self._failure()) is not None:
             return failure
         try:
-            spec = msgspec.convert(review, _AccessReview).spec
+            parsed = msgspec.convert(review, _AccessReview)
+            spec = parsed.spec
+            if parsed.kind == "SelfSubjectAccessReview":
+                spec = structs.replace(spec, user=SELF)
             access = _access(spec)
         except (ValueError, msgspec.ValidationError) as error:
             status = StatusError(422, f"SubjectAccessReview is invalid: {error}").status
@@ -171,7 +177,7 @@ class Reviews:
         decision = self.decide(Caller(spec.user, spec.uid, spec.groups, spec.extra), access)
         given: Object = review["spec"]
         fields: Object = {f"f:{name}": _fields(value) for name, value in given.items()}
-        return _created("authorization.k8s.io/v1", "SubjectAccessReview", given, fields, decision)
+        return _created("authorization.k8s.io/v1", parsed.kind, given, fields, decision)
 
     async def _failure(self) -> web.Response | None:
         """Return the answer that the current fault puts in place of a review, if any."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
+from typing import Protocol
 
 from metrics_server.common.text import listed
 from metrics_server.errors import ScrapeError
@@ -18,7 +19,7 @@ from metrics_server.sources.exporters.pod_mapper import Attribution
 from metrics_server.sources.exporters.selecting import Choice, Unmatched
 from metrics_server.sources.exporters.targets import Targets
 from metrics_server.sources.pages.parsing import Parser
-from metrics_server.sources.pages.scraper import Scraper
+from metrics_server.sources.pages.scraper import Scrapes
 
 # A value up to this factor above the rule's maximum counts as the maximum, as a profiling ratio can
 # be a little above 1. A higher value is rejected.
@@ -27,6 +28,14 @@ _TOLERANCE = 1.01
 _TURN_SECONDS = 0.005
 # Where nothing better is known.
 _WHY_NONE = "is one Running there, and its Service listed under exporters.services?"
+
+
+class Scraping(Protocol):
+    """The method of a `Scraper` that is needed here."""
+
+    async def scrape(self, targets: Iterable[str]) -> Scrapes[Page]:
+        """Return the page of each URL, or its error."""
+        ...
 
 
 class ExporterSource:
@@ -42,7 +51,7 @@ class ExporterSource:
     def __init__(
         self,
         targets: Targets,
-        scraper: Scraper[Page],
+        scraper: Scraping,
         why_none: Callable[[], str] = str,
         parser: Parser[Page] | None = None,
     ) -> None:

@@ -1,0 +1,69 @@
+"""The command `doctor`: why an HPA gets no GPU metric, and what to do about it."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from metrics_server.commands import flags
+from metrics_server.commands.looking import add_cluster_flags, add_subject_flags, subject_of
+from metrics_server.doctor import output
+from metrics_server.doctor.api import Api
+from metrics_server.doctor.model import Outcome
+from metrics_server.doctor.reader import Reader, Subject
+from metrics_server.doctor.registry import checks_for
+from metrics_server.doctor.runner import CHECK_SECONDS, run_checks
+from metrics_server.kube.client import connect
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the command's flags, and the function that runs it."""
+    # 1 means that it has found problems.
+    parser.set_defaults(run=_run, unreachable_status=2)
+    add_cluster_flags(parser)
+    add_subject_flags(parser)
+    parser.add_argument(
+        "--measure-interval",
+        type=flags.duration,
+        default=0.0,
+        dest="interval",
+        metavar="DURATION",
+        help="watch exporters' values for so long, such as 40s, to see how often they change",
+    )
+    parser.add_argument(
+        "--output",
+        choices=("table", "text", "json"),
+        default="table",
+        help="the form of the output; a table only in a terminal (default: %(default)s)",
+    )
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    subject = subject_of(arguments, interval=arguments.interval)
+    outcomes = asyncio.run(examine(arguments.kubeconfig, subject))
+    output.write(outcomes, sys.stdout, arguments.output)
+    return output.exit_status(outcomes)
+
+
+async def examine(kubeconfig: Path | None, subject: Subject) -> Sequence[Outcome]:
+    """Run the checks.
+
+    Args:
+        kubeconfig: how to reach the Kubernetes API.
+        subject: what to examine.
+
+    Raises:
+        ConfigurationError: there is no way to a Kubernetes API.
+        KubernetesError: it cannot be reached.
+    """
+    client = await connect(kubeconfig)
+    try:
+        api = Api(client)
+        # Without this, each check would say the same.
+        await api.fetch("/version")
+        async with Reader(api, subject) as reader:
+            seconds = max(CHECK_SECONDS, subject.interval + CHECK_SECONDS)
+            return await run_checks(checks_for(subject), reader, seconds=seconds)
+    finally:
+        await client.close()

@@ -1,0 +1,96 @@
+"""What the commands that look at a cluster share: `doctor`, `ask` and `top`."""
+
+import argparse
+from pathlib import Path
+
+from metrics_server.commands import flags
+from metrics_server.config.file import load_config
+from metrics_server.doctor.reader import Subject
+from metrics_server.errors import BadRequestError, ConfigurationError
+from metrics_server.kube.labels import Selector, parse_selector
+
+
+def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which cluster, and where the server is in it."""
+    parser.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="how to reach the Kubernetes API (default: as kubectl does, or as the pod's account)",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the server's configuration file (default: that of the server in the cluster)",
+    )
+    parser.add_argument(
+        "--server-namespace",
+        type=flags.dns_label,
+        default="gpu-monitoring",
+        metavar="NAME",
+        help="the namespace of the server (default: %(default)s)",
+    )
+
+
+def add_subject_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the flags that say which workload."""
+    parser.add_argument(
+        "-n",
+        "--namespace",
+        type=flags.dns_label,
+        default="",
+        metavar="NAME",
+        help="the namespace of the workload (default: default, with a selector or an HPA)",
+    )
+    parser.add_argument(
+        "-l",
+        "--selector",
+        metavar="SELECTOR",
+        help="the labels of the workload's pods, such as app=inference",
+    )
+    parser.add_argument("--hpa", default="", metavar="NAME", help="the HPA to start from")
+    parser.add_argument(
+        "--metric",
+        default="gpu_utilization",
+        metavar="NAME",
+        help="the metric to follow with a selector (default: %(default)s)",
+    )
+
+
+def subject_of(arguments: argparse.Namespace, *, interval: float = 0) -> Subject:
+    """Return what to examine.
+
+    Args:
+        arguments: the flags.
+        interval: how long to watch exporters' values.
+
+    Raises:
+        ConfigurationError: flags contradict each other, or the file cannot be used.
+    """
+    if arguments.hpa and arguments.selector is not None:
+        raise ConfigurationError("--hpa and --selector are mutually exclusive")
+    needs_namespace = bool(arguments.hpa) or arguments.selector is not None
+    return Subject(
+        server_namespace=arguments.server_namespace,
+        namespace=arguments.namespace or ("default" if needs_namespace else ""),
+        selector=selector_of(arguments.selector),
+        hpa=arguments.hpa,
+        metric=arguments.metric,
+        config=load_config(arguments.config) if arguments.config else None,
+        interval=interval,
+    )
+
+
+def selector_of(text: str | None) -> Selector | None:
+    """Return a label selector; None without one.
+
+    Raises:
+        ConfigurationError: it is malformed.
+    """
+    if text is None:
+        return None
+    try:
+        return parse_selector(text)
+    except BadRequestError as error:
+        raise ConfigurationError(f"--selector: {error}") from error

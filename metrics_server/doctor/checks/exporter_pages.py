@@ -1,0 +1,109 @@
+"""Whether the exporters' pages can be read, and are those of a GPU exporter."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from metrics_server.common.text import listed, printable
+from metrics_server.doctor.checks.exporter_services import STATIC
+from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.pages import NOT_READ, Exporter, pages_in
+from metrics_server.doctor.reader import Reader
+from metrics_server.errors import ScrapeError
+from metrics_server.sources.exporters.page import Page
+
+_SEE = "docs/troubleshooting.md#exporters-failed"
+
+
+async def _run(reader: Reader) -> Verdict:
+    if (await reader.config()).exporters.urls:
+        return skipped(STATIC)
+    found = await reader.found()
+    return judge(found.exporters, await reader.pages())
+
+
+def judge(exporters: Mapping[str, Exporter], outcomes: Mapping[str, Page | ScrapeError]) -> Verdict:
+    """Judge the exporters' pages.
+
+    Args:
+        exporters: the exporters, by URL.
+        outcomes: their pages, or why there are none.
+    """
+    pages, errors = pages_in(outcomes)
+    if not pages and not errors:
+        reasons = [str(one) for one in outcomes.values() if isinstance(one, ScrapeError)]
+        return skipped(reasons[0] if reasons else "there is no exporter")
+    problems = [*_failures(exporters, errors)]
+    dialects: Counter[str] = Counter()
+    silent: list[str] = []
+    foreign: list[str] = []
+    for url, page in pages:
+        inventory = page.inventory()
+        if inventory.pods:
+            dialects.update({one.name for one in page.dialects_seen()})
+        else:
+            (foreign if page.body.strip() else silent).append(url)
+    if silent:
+        problems.append(_silent([exporters[url] for url in silent]))
+    if foreign:
+        problems.append(_foreign([exporters[url] for url in foreign]))
+    kinds = ", ".join(f"{count} of {name}" for name, count in dialects.most_common())
+    unread = sum(
+        isinstance(one, ScrapeError) and one.reason == NOT_READ for one in outcomes.values()
+    )
+    more = f"; {unread} not read from here" if unread else ""
+    return Verdict(f"{len(pages)} pages were read: {kinds or 'none of GPUs'}{more}", (*problems,))
+
+
+def _failures(
+    exporters: Mapping[str, Exporter], errors: Sequence[tuple[str, ScrapeError]]
+) -> Sequence[Problem]:
+    if not errors:
+        return []
+    first = exporters[errors[0][0]]
+    texts = [f"{exporters[url].named} {printable(str(error))}" for url, error in errors]
+    command = f"kubectl get endpointslices -A | grep {first.endpoint.host}"
+    if first.pod is not None:
+        command = (
+            f"kubectl -n {first.pod[0]} logs {first.pod[1]}\n"
+            f"kubectl -n {first.pod[0]} delete pod {first.pod[1]}   # its DaemonSet starts another"
+        )
+    return [
+        Problem(
+            "exporters-failed",
+            f"exporter {listed([exporters[url].endpoint.node for url, _ in errors])}",
+            listed(texts, "; "),
+            command,
+            _SEE,
+        )
+    ]
+
+
+def _silent(exporters: Sequence[Exporter]) -> Problem:
+    first = exporters[0]
+    where = f"-n {first.pod[0]} {first.pod[1]}" if first.pod else ""
+    return Problem(
+        "empty-page",
+        f"exporter {listed([one.named for one in exporters])}",
+        "its page is empty, as is normal for a moment after its start",
+        f"kubectl logs {where}   # the driver may not be found",
+        "docs/troubleshooting.md#no-sample",
+    )
+
+
+def _foreign(exporters: Sequence[Exporter]) -> Problem:
+    return Problem(
+        "unknown-exporter",
+        f"exporter {listed([one.named for one in exporters])}",
+        "no row of its page has the labels of a known GPU exporter: it is not a GPU exporter, it "
+        "has not found a GPU yet, or its labels must be described under dialects",
+        f"curl -s {exporters[0].url} | head   # on a node; then see dialects in docs/reference.md",
+        "docs/troubleshooting.md#no-sample",
+    )
+
+
+CHECK = Check(
+    name="exporters-failed",
+    about="Can the exporters' pages be read, and in which dialect are they?",
+    finds=("exporters-failed", "empty-page", "unknown-exporter"),
+    run=_run,
+)

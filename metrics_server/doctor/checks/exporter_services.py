@@ -1,0 +1,74 @@
+"""Whether the server finds exporters through the configured Services."""
+
+from collections.abc import Sequence
+
+from metrics_server.common.text import listed
+from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.pages import Found
+from metrics_server.doctor.reader import Reader
+
+_SEE = "docs/troubleshooting.md#no-exporter"
+STATIC = "the configuration lists exporters by URL (exporters.urls): nothing to discover"
+
+
+async def _run(reader: Reader) -> Verdict:
+    config = await reader.config()
+    if config.exporters.urls:
+        return skipped(STATIC)
+    services = [f"{one.namespace}/{one.name}" for one in config.exporters.services]
+    by_address = config.exporters.match_nodes_by_address
+    return judge(services, await reader.found(), by_address=by_address)
+
+
+def judge(services: Sequence[str], found: Found, *, by_address: bool) -> Verdict:
+    """Judge what the server would find.
+
+    Args:
+        services: the configured Services.
+        found: the exporters behind them.
+        by_address: whether endpoints without a node name are matched by address.
+    """
+    if not found.services:
+        problem = Problem(
+            "exporter-service",
+            f"Service {listed(services)}",
+            "no EndpointSlice of a configured Service exists: no exporter is installed, or its "
+            "Service has another name (exporters.services)",
+            "kubectl get endpointslices -A | grep -i -e dcgm -e exporter\n"
+            "kubectl apply -f deployments/dcgm-exporter.yaml   # if there is no exporter",
+            _SEE,
+        )
+        return Verdict("no exporter is found", (problem,))
+    problems: list[Problem] = []
+    if found.unready:
+        names = listed(found.unready)
+        problems.append(
+            Problem(
+                "exporter-not-ready",
+                f"exporter {names}",
+                f"{len(found.unready)} exporters are not Ready: the GPUs of their nodes are not "
+                "measured",
+                "kubectl -n gpu-monitoring describe pods -l app.kubernetes.io/name=dcgm-exporter",
+                _SEE,
+            )
+        )
+    if found.unplaced and not by_address:
+        problems.append(
+            Problem(
+                "exporter-node-name",
+                f"endpoint {listed(found.unplaced)}",
+                "it has no nodeName, so it is not known which node it measures",
+                "kubectl -n gpu-monitoring edit endpointslices   # set endpoints[].nodeName\n"
+                "# or set exporters.matchNodesByAddress: true in the server's configuration",
+                "docs/exporter.md#exporters-on-hosts",
+            )
+        )
+    return Verdict(f"{len(found.exporters)} exporters are found", tuple(problems))
+
+
+CHECK = Check(
+    name="exporters",
+    about="Does the server find exporters through the configured Services, and are they Ready?",
+    finds=("exporter-service", "exporter-not-ready", "exporter-node-name"),
+    run=_run,
+)

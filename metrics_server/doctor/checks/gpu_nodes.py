@@ -1,0 +1,63 @@
+"""Whether each node with GPUs has an exporter."""
+
+from collections.abc import Collection, Sequence
+from fnmatch import fnmatchcase
+
+from metrics_server.common.text import listed
+from metrics_server.doctor.checks.exporter_services import STATIC
+from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.objects import GpuNode
+from metrics_server.doctor.pages import Found
+from metrics_server.doctor.reader import Reader
+
+
+async def _run(reader: Reader) -> Verdict:
+    config = await reader.config()
+    if config.exporters.urls:
+        return skipped(STATIC)
+    found = await reader.found()
+    if not found.services:
+        return skipped("no exporter is found at all")
+    return judge(await reader.nodes(), config.pods.gpu_resources, found)
+
+
+def judge(nodes: Sequence[GpuNode], gpu_resources: Collection[str], found: Found) -> Verdict:
+    """Judge which nodes have no exporter.
+
+    Args:
+        nodes: all nodes.
+        gpu_resources: shell patterns for the names of resources that count as GPUs.
+        found: the exporters.
+    """
+    with_exporter = {one.endpoint.node for one in found.exporters.values()}
+    with_gpus = [node for node in nodes if has_gpus(node, gpu_resources)]
+    bare = [node.metadata.name for node in with_gpus if node.metadata.name not in with_exporter]
+    if not bare:
+        return Verdict(f"each of {len(with_gpus)} nodes with GPUs has an exporter")
+    problem = Problem(
+        "no-exporter",
+        f"node {listed(bare)}",
+        f"{len(bare)} of {len(with_gpus)} nodes with GPUs have no Ready exporter: pods on them "
+        "are not measured",
+        f"kubectl label nodes {' '.join(bare)} nvidia.com/gpu=present\n"
+        "kubectl -n gpu-monitoring get pods -o wide -l app.kubernetes.io/name=dcgm-exporter"
+        "   # a taint may keep it away",
+        "docs/troubleshooting.md#no-exporter",
+    )
+    return Verdict(f"{len(bare)} nodes with GPUs have no exporter", (problem,))
+
+
+def has_gpus(node: GpuNode, gpu_resources: Collection[str]) -> bool:
+    """Whether a node has GPUs."""
+    return any(
+        str(amount) != "0" and any(fnmatchcase(name, pattern) for pattern in gpu_resources)
+        for name, amount in (node.status.capacity or {}).items()
+    )
+
+
+CHECK = Check(
+    name="no-exporter",
+    about="Does each node with GPUs have an exporter?",
+    finds=("no-exporter",),
+    run=_run,
+)

@@ -1,0 +1,36 @@
+"""The Warning events of the HPA."""
+
+from collections.abc import Sequence
+
+from metrics_server.common.text import printable
+from metrics_server.doctor.hpa import Event
+from metrics_server.doctor.model import Check, Verdict
+from metrics_server.doctor.reader import Reader
+
+_MOST = 5
+
+
+async def _run(reader: Reader) -> Verdict:
+    return judge(await reader.events())
+
+
+def judge(events: Sequence[Event]) -> Verdict:
+    """Show the Warning events, the latest first, each reason and message once."""
+    warnings = sorted(
+        (one for one in events if one.type == "Warning"),
+        key=lambda one: one.last_timestamp or "",
+        reverse=True,
+    )
+    texts = dict.fromkeys(f"{one.reason}: {printable(one.message, 300)}" for one in warnings)
+    if not texts:
+        return Verdict("no Warning events")
+    return Verdict(f"{len(texts)} different Warning events", notes=tuple(texts)[:_MOST])
+
+
+CHECK = Check(
+    name="hpa-events",
+    about="Which Warning events does the HPA have?",
+    finds=(),
+    run=_run,
+    scope="hpa",
+)

@@ -1,0 +1,115 @@
+"""From the selected pods over their nodes' exporters to a value, step by step."""
+
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from metrics_server.doctor.asking import Asked
+from metrics_server.doctor.checks.selection import selected
+from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.reader import Reader
+from metrics_server.errors import RequestError
+from metrics_server.measuring.aggregation import aggregate, rounded
+from metrics_server.measuring.samples import Collection
+from metrics_server.rules.model import MetricRule
+from metrics_server.sources.exporters.source import ExporterSource
+
+
+class Measured(Struct, frozen=True):
+    """What was measured for a question.
+
+    Attributes:
+        asked: the question.
+        rule: its metric's rule.
+        nodes: the nodes of its pods.
+        exporters: how many exporters these have.
+        collection: what they report.
+    """
+
+    asked: Asked
+    rule: MetricRule
+    nodes: tuple[str, ...]
+    exporters: int
+    collection: Collection
+
+
+async def _run(reader: Reader) -> Verdict:
+    config, rules = await reader.config(), await reader.rules()
+    pods = await reader.pods(reader.subject.namespace)
+    found = await reader.found()
+    source = ExporterSource(found.targets, await reader.page_reader(), found.targets.why_none)
+    measured: list[Measured] = []
+    elsewhere = 0
+    for asked in await reader.questions():
+        try:
+            selection = selected(asked, rules, pods, config.pods.measure)
+        except RequestError:
+            continue  # the check selection reports it
+        rule = rules.find(asked.metric.lower())
+        if rule.source != "exporters":
+            elsewhere += 1
+            continue
+        nodes = tuple(sorted({pod.node for pod in selection.pods}))
+        count = sum(map(len, found.targets.on_nodes(nodes).values()))
+        collection = await source.collect(rule, selection.pods)
+        measured.append(Measured(asked, rule, nodes, count, collection))
+    if not measured and elsewhere:
+        return skipped("the metric is read from the pods' own pages: see the check answer")
+    return judge(measured, config.fallback.min_coverage)
+
+
+def judge(measured: Sequence[Measured], min_coverage: float) -> Verdict:
+    """Judge what was measured.
+
+    Args:
+        measured: the questions, with what was measured for them.
+        min_coverage: fallback.minCoverage.
+    """
+    if not measured:
+        return skipped("no pod can be measured")
+    problems: list[Problem] = []
+    summaries: list[str] = []
+    for one in measured:
+        collection = one.collection
+        steps = (
+            f"{one.asked.named}: {collection.selected} pods on {len(one.nodes)} nodes, "
+            f"{one.exporters} exporters, {len(collection.samples)} pods with a sample"
+        )
+        try:
+            value = aggregate(one.rule, collection, min_coverage).value
+        except RequestError:
+            summaries.append(f"{steps}, no value")
+        else:
+            summaries.append(f"{steps}, {rounded(value, one.rule.decimals):g} {one.rule.unit}")
+        problems += [_problem(one, gap.reason, gap.text) for gap in collection.gaps[:1]]
+    return Verdict("; ".join(summaries), tuple(problems))
+
+
+def _problem(one: Measured, reason: str, text: str) -> Problem:
+    nodes = " ".join(one.nodes)
+    fixes = {
+        "no-exporter": f"kubectl label nodes {nodes} nvidia.com/gpu=present\n"
+        "kubectl -n gpu-monitoring get pods -o wide -l app.kubernetes.io/name=dcgm-exporter",
+        "exporters-failed": "kubectl -n gpu-monitoring get pods -o wide "
+        "-l app.kubernetes.io/name=dcgm-exporter\n"
+        "kubectl -n gpu-monitoring rollout restart daemonset/dcgm-exporter",
+    }
+    return Problem(
+        reason,
+        one.asked.named,
+        text,
+        fixes.get(
+            reason,
+            "kubectl -n gpu-monitoring logs -l app.kubernetes.io/name=dcgm-exporter --prefix",
+        ),
+        f"docs/troubleshooting.md#{reason}",
+    )
+
+
+CHECK = Check(
+    name="measurement",
+    about="Do the exporters of the pods' nodes have a value for each of the pods?",
+    finds=("no-exporter", "exporters-failed", "no-sample"),
+    run=_run,
+    scope="workload",
+)

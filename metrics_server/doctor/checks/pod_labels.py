@@ -1,0 +1,65 @@
+"""Whether the exporters' pages name pods."""
+
+from collections.abc import Mapping, Sequence
+
+from metrics_server.common.text import listed
+from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.pages import Exporter, pages_in
+from metrics_server.doctor.reader import Reader
+from metrics_server.errors import ScrapeError
+from metrics_server.kube.pods import Pod
+from metrics_server.rules.presets import HINTS
+from metrics_server.sources.exporters.page import Page
+
+
+async def _run(reader: Reader) -> Verdict:
+    found = await reader.found()
+    pods = await reader.pods(reader.subject.namespace)
+    return judge(found.exporters, await reader.pages(), pods)
+
+
+def judge(
+    exporters: Mapping[str, Exporter],
+    outcomes: Mapping[str, Page | ScrapeError],
+    pods: Sequence[Pod],
+) -> Verdict:
+    """Judge which pages name no pods though pods with GPUs run on their nodes.
+
+    Args:
+        exporters: the exporters, by URL.
+        outcomes: their pages, or why there are none.
+        pods: the pods of the cluster, or of one namespace.
+    """
+    pages, _ = pages_in(outcomes)
+    busy = {pod.node for pod in pods if pod.gpus and pod.phase == "Running"}
+    examined = [(url, page) for url, page in pages if exporters[url].endpoint.node in busy]
+    if not examined:
+        return skipped("no page of a node with GPU pods was read")
+    nameless = [(url, page) for url, page in examined if is_nameless(page)]
+    if not nameless:
+        return Verdict(f"{len(examined)} pages of nodes with GPU pods name pods")
+    dialect = next((one.name for one in nameless[0][1].dialects_seen()), "")
+    hint = HINTS.get(dialect) or next(iter(HINTS.values()))
+    problem = Problem(
+        "no-pod-labels",
+        f"exporter {listed([exporters[one].named for one, _ in nameless])}",
+        f"its page names no pods at all: the exporter needs {hint.pods}",
+        "kubectl -n gpu-monitoring set env daemonset/dcgm-exporter DCGM_EXPORTER_KUBERNETES=true"
+        "\n# and mount /var/lib/kubelet/pod-resources, as deployments/dcgm-exporter.yaml does",
+        "docs/exporter.md",
+    )
+    return Verdict(f"{len(nameless)} pages name no pods", (problem,))
+
+
+def is_nameless(page: Page) -> bool:
+    """Whether a page lists GPUs, but no pod."""
+    inventory = page.inventory()
+    return bool(inventory.free) and not inventory.by_pod
+
+
+CHECK = Check(
+    name="no-pod-labels",
+    about="Do the exporters' pages say which pod has which GPU?",
+    finds=("no-pod-labels",),
+    run=_run,
+)

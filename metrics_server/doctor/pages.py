@@ -1,0 +1,254 @@
+"""The exporters' pages: through kube-apiserver's proxy of pods, or directly from within a pod.
+
+The proxy needs the right to `get` the subresource `pods/proxy` in the exporters' namespace, and no
+way through the network. In the server's own pod it is the other way round.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
+from http import HTTPStatus
+
+from msgspec import Struct
+
+from metrics_server.config.sections import Config
+from metrics_server.doctor.api import Api, proxied
+from metrics_server.doctor.shared import Shared
+from metrics_server.errors import ScrapeError
+from metrics_server.kube.answers import Fetched, status_message
+from metrics_server.kube.endpoints import Endpoint, EndpointSlice, EndpointStore, ServiceRef
+from metrics_server.rules.dialect import Dialect
+from metrics_server.sources.exporters.page import Page
+from metrics_server.sources.exporters.targets import DiscoveredTargets, Way
+from metrics_server.sources.pages.access import AccessKeeper
+from metrics_server.sources.pages.fetching import PageLimits, exporter_session, fetch
+from metrics_server.sources.pages.room import PageRoom, Room
+from metrics_server.sources.pages.scraper import Scrapes
+
+NOT_READ = "not-read"
+"""The reason of a page that could not be read from here; the server may still read it."""
+
+MAX_PAGES = 200
+"""How many exporters are read; of more, the first ones by node."""
+
+_AT_ONCE = 16
+_SECONDS = 5.0
+
+
+class Exporter(Struct, frozen=True):
+    """An exporter.
+
+    Attributes:
+        endpoint: where it is.
+        url: the URL of its page, as the server reads it.
+        pod: the namespace and name of its pod; empty if its EndpointSlice names none.
+        path: the path of its page.
+        scheme: http or https.
+        has_credentials: whether the server sends credentials, which cannot be sent from here.
+    """
+
+    endpoint: Endpoint
+    url: str
+    pod: tuple[str, str] | None
+    path: str
+    scheme: str
+    has_credentials: bool = False
+
+    @property
+    def named(self) -> str:
+        """What it is called in messages."""
+        name = f"pod {self.pod[0]}/{self.pod[1]}" if self.pod else self.url
+        return f"{name} on node {self.endpoint.node}"
+
+
+class Found(Struct, frozen=True):
+    """The exporters that the server would find.
+
+    Attributes:
+        exporters: the ready ones, by URL.
+        targets: the same, as the server asks for them.
+        unplaced: the addresses of ready endpoints whose node is not known.
+        unready: the pods or addresses of endpoints that are not ready.
+        services: how many of the configured Services have an EndpointSlice.
+    """
+
+    exporters: Mapping[str, Exporter]
+    targets: DiscoveredTargets
+    unplaced: tuple[str, ...]
+    unready: tuple[str, ...]
+    services: int
+
+
+def ways_of(config: Config) -> Mapping[ServiceRef, Way]:
+    """Return how the exporters behind each configured Service are read, without credentials."""
+    exporters = config.exporters
+    return {
+        ServiceRef(one.namespace, one.name, one.port): Way(
+            one.scheme or exporters.scheme, one.path or exporters.path, AccessKeeper()
+        )
+        for one in exporters.services
+    }
+
+
+def found_in(config: Config, slices: Iterable[EndpointSlice]) -> Found:
+    """Return the exporters behind the configured Services (pure).
+
+    Args:
+        config: the configuration.
+        slices: their EndpointSlices.
+    """
+    ways = ways_of(config)
+    store = EndpointStore(ways)
+    known = {(way.namespace, way.name) for way in ways}
+    ours = [one for one in slices if _service(one) in known]
+    store.replace(ours)
+    targets = DiscoveredTargets(store, ways)
+    # Exporters on the host's network share their node's address with others.
+    pods: dict[tuple[str, int | None], tuple[str, str]] = {}
+    unready: list[str] = []
+    for item in ours:
+        for endpoint in filter(None, item.endpoints or ()):
+            pod = endpoint.target_ref
+            address = (endpoint.addresses or [None])[0] or ""
+            if pod is not None and pod.name:
+                name = pod.namespace or item.metadata.namespace, pod.name
+                pods |= {(address, port.port): name for port in filter(None, item.ports or ())}
+            if endpoint.conditions is not None and endpoint.conditions.ready is False:
+                unready.append(f"pod {pod.name}" if pod and pod.name else address)
+    has_credentials = config.exporters.auth.has_credentials or any(
+        one.auth and one.auth.has_credentials for one in config.exporters.services
+    )
+    exporters: dict[str, Exporter] = {}
+    for node, endpoints in sorted(store.by_node().items()):
+        for one, url in zip(endpoints, targets.on_nodes([node])[node], strict=True):
+            way = ways[one.service]
+            exporters[url] = Exporter(
+                one, url, pods.get((one.host, one.port)), way.path, way.scheme, has_credentials
+            )
+    return Found(
+        exporters,
+        targets,
+        tuple(f"{one.host} of Service {one.service}" for one in store.unplaced()),
+        tuple(unready),
+        len({_service(one) for one in ours}),
+    )
+
+
+def _service(item: EndpointSlice) -> tuple[str, str]:
+    name = (item.metadata.labels or {}).get("kubernetes.io/service-name") or ""
+    return item.metadata.namespace, name
+
+
+class PageReader:
+    """Reads exporters' pages, each once; has the method of a `Scraper` that sources need.
+
+    Args:
+        api: the Kubernetes API.
+        exporters: the exporters, by URL.
+        limits: the limits of a page.
+        dialects: the dialects of its labels.
+        direct: whether to read pages at their own addresses rather than through the API.
+    """
+
+    def __init__(
+        self,
+        api: Api,
+        exporters: Mapping[str, Exporter],
+        limits: PageLimits,
+        dialects: tuple[Dialect, ...],
+        *,
+        direct: bool,
+    ) -> None:
+        self._api = api
+        self._exporters = exporters
+        self._limits = limits
+        self._dialects = dialects
+        self._direct = direct
+        self._outcomes: Shared[str, Page | ScrapeError] = Shared()
+        self._turns = asyncio.Semaphore(_AT_ONCE)
+
+    async def scrape(self, targets: Iterable[str]) -> Scrapes[Page]:
+        """Return the page of each URL, or why there is none."""
+        wanted = list(targets)
+        read = await asyncio.gather(
+            *(self._outcomes.get(url, partial(self.read, url)) for url in wanted)
+        )
+        return Scrapes(dict(zip(wanted, read, strict=True)), time.monotonic())
+
+    async def close(self) -> None:
+        """Cancel what is being read."""
+        await self._outcomes.close()
+
+    async def read(self, url: str) -> Page | ScrapeError:
+        """Read a page now."""
+        exporter = self._exporters.get(url)
+        if exporter is None:
+            return ScrapeError("is not an exporter", NOT_READ)
+        async with self._turns:
+            began = time.monotonic()
+            try:
+                async with asyncio.timeout(_SECONDS):
+                    body = await (self._get if self._direct else self._through_api)(exporter)
+            except ScrapeError as error:
+                if exporter.has_credentials and "HTTP 40" in str(error):
+                    return ScrapeError(
+                        "was not read: it requires the server's credentials", NOT_READ
+                    )
+                return error.with_traceback(None)
+            except TimeoutError:
+                return ScrapeError(f"did not answer within {_SECONDS:g} s", "timeout")
+        return Page(url, body, began, self._dialects)
+
+    async def _get(self, exporter: Exporter) -> bytes:
+        room = PageRoom(Room(self._limits.bytes))
+        async with exporter_session() as session:
+            return await fetch(session, exporter.url, AccessKeeper(), self._limits, room)
+
+    async def _through_api(self, exporter: Exporter) -> bytes:
+        if exporter.pod is None:
+            raise ScrapeError(
+                "was not read: its EndpointSlice names no pod to reach it through", NOT_READ
+            )
+        path = proxied(*exporter.pod, exporter.scheme, exporter.endpoint.port, exporter.path)
+        return page_of(await self._api.fetch(path, max_bytes=self._limits.bytes))
+
+
+def page_of(answer: Fetched) -> bytes:
+    """Return the page in an answer of kube-apiserver's proxy (pure).
+
+    Raises:
+        ScrapeError: it is an error, of the exporter or of kube-apiserver.
+    """
+    message = status_message(answer.body)
+    match answer.status:
+        case HTTPStatus.OK:
+            pass
+        case HTTPStatus.FORBIDDEN if message:
+            raise ScrapeError(f"was not read: {message}", NOT_READ)
+        case HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.BAD_GATEWAY if message:
+            raise ScrapeError(f"could not be reached: {message}", "unreachable")
+        case HTTPStatus.NOT_FOUND if message:
+            raise ScrapeError(f"could not be reached: {message}", "unreachable")
+        case status:
+            raise ScrapeError(f"answered HTTP {status}", "http-status")
+    try:
+        answer.body.decode()
+    except UnicodeDecodeError:
+        raise ScrapeError("sent bytes that are not text", "not-text") from None
+    if answer.body and not answer.body.endswith(b"\n"):
+        raise ScrapeError("cut its page short: the last line has no line feed", "cut-short")
+    return answer.body
+
+
+def pages_in(
+    outcomes: Mapping[str, Page | ScrapeError],
+) -> tuple[Sequence[tuple[str, Page]], Sequence[tuple[str, ScrapeError]]]:
+    """Return the pages, and the errors that are the exporters' own."""
+    pages = [(url, one) for url, one in outcomes.items() if isinstance(one, Page)]
+    errors = [
+        (url, one)
+        for url, one in outcomes.items()
+        if isinstance(one, ScrapeError) and one.reason != NOT_READ
+    ]
+    return pages, errors

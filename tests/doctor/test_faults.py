@@ -1,0 +1,67 @@
+"""The doctor finds each fault by its name, with a command that fixes it, and nothing else."""
+
+import pytest
+
+from metrics_server.doctor.checks import interval
+from metrics_server.doctor.output import exit_status
+from tests.doctor import exporter_faults, server_faults, workload_faults
+from tests.doctor.fault_table import FAULTS, Fault
+from tests.doctor.scene import NODES, Scene, problems_of
+from tests.support.exporters import page
+
+
+def test_there_are_faults_of_many_kinds() -> None:
+    """At least 25, under as many names, in each of the modules."""
+    modules = {fault.breaks.__module__ for fault in FAULTS}
+    assert modules == {one.__name__ for one in (exporter_faults, server_faults, workload_faults)}
+    assert len({fault.name for fault in FAULTS}) >= 25
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        {},
+        {"namespace": "default", "selector": "app=inference"},
+        {"namespace": "default", "hpa": "inference"},
+    ],
+    ids=["cluster", "workload", "hpa"],
+)
+async def test_a_healthy_cluster_has_no_problem(scene: Scene, flags: dict[str, str]) -> None:
+    """Every check runs, and finds nothing."""
+    outcomes = await scene.doctor(flags)
+    assert {one.check: (one.status, one.summary) for one in outcomes if one.status != "ok"} == {}
+    assert exit_status(outcomes) == 0
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.breaks.__name__)
+async def test_a_fault_is_found(scene: Scene, fault: Fault) -> None:
+    """By its name, with a command, and without problems that have nothing to do with it."""
+    await fault.breaks(scene)
+    outcomes = await scene.doctor(fault.flags)
+    problems = problems_of(outcomes)
+    assert fault.name in problems, outcomes
+    assert fault.fix in problems[fault.name].fix
+    assert set(problems) - {fault.name, *fault.others} == set()
+    assert exit_status(outcomes) == 1
+
+
+async def test_values_that_do_not_change_are_found(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An exporter that collects every 30 s, as it does by default; here within a shorter time."""
+    monkeypatch.setattr(interval, "MOST_SECONDS", 0.2)
+    monkeypatch.setattr(interval, "_STEP_SECONDS", 0.05)
+    for node in NODES:
+        await scene.exporter(node, page({("default", scene.pod_name): [40]}))
+    outcomes = await scene.doctor(interval=0.5)
+    problem = problems_of(outcomes)["exporter-interval"]
+    assert "DCGM_EXPORTER_INTERVAL=1000" in problem.fix
+
+
+async def test_values_that_change_are_well(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The simulated GPUs have another power draw whenever they are asked."""
+    monkeypatch.setattr(interval, "_STEP_SECONDS", 0.05)
+    scene.cluster.scale(2)
+    outcomes = await scene.doctor(interval=5)
+    (found,) = [one for one in outcomes if one.check == "exporter-interval"]
+    assert (found.status, found.problems) == ("ok", ())
