@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metrics_server.commands import flags
-from metrics_server.commands.looking import add_cluster_flags, add_subject_flags, subject_of
+from metrics_server.commands.looking import (
+    add_cluster_flags,
+    add_output_flag,
+    add_subject_flags,
+    subject_of,
+)
 from metrics_server.doctor import output
 from metrics_server.doctor.api import Api
 from metrics_server.doctor.model import Outcome
@@ -32,15 +37,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="watch exporters' values for so long, such as 40s, to see how often they change",
     )
     parser.add_argument(
-        "--output",
-        choices=("table", "text", "json"),
-        default="table",
-        help="the form of the output; a table only in a terminal (default: %(default)s)",
+        "--metric",
+        default="gpu_utilization",
+        metavar="NAME",
+        help="the metric to follow with a selector (default: %(default)s)",
     )
+    add_output_flag(parser)
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    subject = subject_of(arguments, interval=arguments.interval)
+    subject = subject_of(arguments, metric=arguments.metric, interval=arguments.interval)
     outcomes = asyncio.run(examine(arguments.kubeconfig, subject))
     output.write(outcomes, sys.stdout, arguments.output)
     return output.exit_status(outcomes)

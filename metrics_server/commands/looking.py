@@ -39,7 +39,6 @@ def add_subject_flags(parser: argparse.ArgumentParser) -> None:
         "-n",
         "--namespace",
         type=flags.dns_label,
-        default="",
         metavar="NAME",
         help="the namespace of the workload (default: default, with a selector or an HPA)",
     )
@@ -50,19 +49,26 @@ def add_subject_flags(parser: argparse.ArgumentParser) -> None:
         help="the labels of the workload's pods, such as app=inference",
     )
     parser.add_argument("--hpa", default="", metavar="NAME", help="the HPA to start from")
+
+
+def add_output_flag(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for the form of the output."""
     parser.add_argument(
-        "--metric",
-        default="gpu_utilization",
-        metavar="NAME",
-        help="the metric to follow with a selector (default: %(default)s)",
+        "--output",
+        choices=("table", "text", "json"),
+        default="table",
+        help="the form of the output; a table only in a terminal (default: %(default)s)",
     )
 
 
-def subject_of(arguments: argparse.Namespace, *, interval: float = 0) -> Subject:
+def subject_of(
+    arguments: argparse.Namespace, *, metric: str = "gpu_utilization", interval: float = 0
+) -> Subject:
     """Return what to examine.
 
     Args:
         arguments: the flags.
+        metric: the metric that is asked for with a selector.
         interval: how long to watch exporters' values.
 
     Raises:
@@ -76,7 +82,7 @@ def subject_of(arguments: argparse.Namespace, *, interval: float = 0) -> Subject
         namespace=arguments.namespace or ("default" if needs_namespace else ""),
         selector=selector_of(arguments.selector),
         hpa=arguments.hpa,
-        metric=arguments.metric,
+        metric=metric,
         config=load_config(arguments.config) if arguments.config else None,
         interval=interval,
     )

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from metrics_server import __version__
-from metrics_server.commands import certs, demo, doctor, rules, serve
+from metrics_server.commands import ask, certs, demo, doctor, rules, serve
 from metrics_server.errors import ConfigurationError, KubernetesError
 
 
@@ -45,6 +45,7 @@ def build_parser() -> argparse.ArgumentParser:
     doctor.add_arguments(
         commands.add_parser("doctor", help="find out why an HPA gets no metric, and what to do")
     )
+    ask.add_arguments(commands.add_parser("ask", help="what an HPA gets for a metric now"))
     demo.add_arguments(
         commands.add_parser("demo", help="the whole loop on loopback, with simulated GPUs")
     )

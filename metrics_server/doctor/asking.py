@@ -1,6 +1,5 @@
 """What the HPA controller asks, and what it gets."""
 
-import json
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
@@ -126,17 +125,3 @@ def answered(answer: Fetched) -> Answered:
         return Answered(msgspec.json.decode(answer.body, type=_List).items)
     except (msgspec.DecodeError, ValueError) as error:
         return Answered(error=f"the answer cannot be read: {error}", status=answer.status)
-
-
-def as_json(asked: Asked, answer: Answered) -> str:
-    """Return a question and its answer as JSON."""
-    document = {
-        "metric": asked.metric,
-        "type": asked.type,
-        "namespace": asked.namespace,
-        "selector": None if asked.selector is None else str(asked.selector),
-        "request": asked.path,
-        "error": answer.error or asked.unknown,
-        "items": msgspec.to_builtins(answer.items),
-    }
-    return json.dumps(document, indent=2)

@@ -95,7 +95,7 @@ def reasons(error: type[RequestError]) -> Mapping[str, str]:
 def _flags(parser: argparse.ArgumentParser) -> Rows:
     for action in parser._actions:
         if action.dest != "help":
-            names = ", ".join(f"`{flag}`" for flag in action.option_strings)
+            names = ", ".join(f"`{flag}`" for flag in action.option_strings or [action.metavar])
             yield names, (action.help or "") % {"default": action.default}
 
 

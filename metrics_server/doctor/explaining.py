@@ -1,0 +1,120 @@
+"""What an HPA would get, in words (pure)."""
+
+import json
+from collections.abc import Iterator, Sequence
+
+import msgspec
+from msgspec import Struct
+
+from metrics_server.common.text import printable
+from metrics_server.doctor.asking import Answered, Asked
+from metrics_server.kube.pods import Pod
+
+_NOT_FOUND = 404
+_UNSERVED = "could not find the requested resource"
+
+
+class Explained(Struct, frozen=True):
+    """A question, its answer, and the pods that it is about.
+
+    Attributes:
+        asked: the question.
+        answered: the answer.
+        pods: the pods that the selector matches; None if they may not be listed.
+    """
+
+    asked: Asked
+    answered: Answered
+    pods: tuple[Pod, ...] | None = None
+
+    @property
+    def has_value(self) -> bool:
+        """Whether the HPA gets a number."""
+        return bool(self.answered.items)
+
+    @property
+    def without_value(self) -> Sequence[Pod]:
+        """The pods that a Pods metric has no item for."""
+        if self.asked.type != "Pods" or self.pods is None:
+            return ()
+        covered = {item.pod for item in self.answered.items}
+        return [pod for pod in self.pods if pod.name not in covered]
+
+
+def as_text(explained: Sequence[Explained]) -> str:
+    """Return questions and answers as plain text."""
+    return "\n\n".join("\n".join(_lines(one)) for one in explained) + "\n"
+
+
+def _lines(one: Explained) -> Iterator[str]:
+    asked, answered = one.asked, one.answered
+    selector = "" if asked.selector is None else f', selector "{asked.selector}"'
+    yield f"{asked.named} in namespace {asked.namespace}{selector}"
+    if asked.unknown:
+        yield f"  not asked: {printable(asked.unknown, 700)}"
+    elif answered.error:
+        yield f"  no value (HTTP {answered.status}): {_why(answered)}"
+    elif not answered.items:
+        yield "  no value: the answer is an empty list, so another server answers"
+    elif asked.type == "Pods":
+        yield from _table(one)
+    else:
+        for item in answered.items:
+            labels = ", ".join(
+                f"{printable(name, 60)} {printable(value, 60)}"
+                for name, value in item.metric_labels.items()
+            )
+            yield f"  {item.value}{f'   ({labels})' if labels else ''}, measured {item.timestamp}"
+    if not one.has_value or one.without_value:
+        yield f"  why not: gpu-metrics-server doctor {_flags(asked)}"
+
+
+def _why(answered: Answered) -> str:
+    if answered.status == _NOT_FOUND and _UNSERVED in answered.error:
+        return "this API is not registered in the cluster: kubectl get apiservices"
+    return answered.error
+
+
+def _flags(asked: Asked) -> str:
+    flags = f"--namespace {asked.namespace} --metric {printable(asked.metric, 80)}"
+    if asked.selector is None:
+        return flags
+    return f"{flags} --selector '{asked.selector}'"
+
+
+def _table(one: Explained) -> Iterator[str]:
+    rows = [(item.pod, item.value, item.timestamp) for item in one.answered.items]
+    rows += [(pod.name, "none", _state(pod)) for pod in one.without_value]
+    shown = [("POD", "VALUE", "MEASURED"), *rows]
+    widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
+    for row in shown:
+        yield "  " + "  ".join(map(str.ljust, row, widths)).rstrip()
+
+
+def _state(pod: Pod) -> str:
+    if pod.terminating:
+        return "terminating"
+    if pod.phase != "Running":
+        return pod.phase
+    if not pod.ready:
+        return "not Ready"
+    return "Ready" if pod.gpus else "Ready, without a GPU"
+
+
+def as_json(explained: Sequence[Explained]) -> str:
+    """Return questions and answers as JSON."""
+    return json.dumps(list(map(_document, explained)), indent=2) + "\n"
+
+
+def _document(one: Explained) -> dict[str, object]:
+    asked = one.asked
+    return {
+        "metric": asked.metric,
+        "type": asked.type,
+        "namespace": asked.namespace,
+        "selector": None if asked.selector is None else str(asked.selector),
+        "request": asked.path,
+        "error": asked.unknown or one.answered.error,
+        "items": msgspec.to_builtins(one.answered.items),
+        "podsWithoutValue": [pod.name for pod in one.without_value],
+    }

@@ -1,0 +1,93 @@
+"""The command `ask`: what an HPA gets."""
+
+import json
+
+from metrics_server.simulator.faults import Fault
+from metrics_server.simulator.kube.objects import PODS
+from tests.doctor.running import Run
+from tests.doctor.scene import PODS_METRIC, Scene
+
+
+async def test_both_apis_are_asked(scene: Scene, run: Run) -> None:
+    """One number with its source, and the value of each pod."""
+    ran = await run("ask", "gpu_utilization", "-l", "app=inference")
+    assert ran.status == 0
+    external, pods = ran.out.split("\n\n")
+    assert external.startswith(
+        'External metric gpu_utilization in namespace default, selector "app=inference"\n  40   ('
+    )
+    assert "source exporters" in external
+    rows = [line.split() for line in pods.splitlines()[1:]]
+    assert rows[0] == ["POD", "VALUE", "MEASURED"]
+    assert [row[:2] for row in rows[1:]] == [[pod.name, "40"] for pod in scene.cluster.pods]
+
+
+async def test_an_hpa_s_own_question(run: Run) -> None:
+    """With the selector of its target."""
+    ran = await run("ask", "--hpa", "inference")
+    assert ran.status == 0
+    assert ran.out.startswith("Pods metric gpu_utilization in namespace default")
+    assert ran.out.count("  40  ") == 2
+
+
+async def test_why_there_is_no_value(scene: Scene, run: Run) -> None:
+    """The message of the error, and the command that finds out more."""
+    ran = await run("ask", "gpu_utilization", "-l", "app=inferense", "-n", "default")
+    assert ran.status == 1
+    assert 'no value (HTTP 404): no pods in namespace "default" match "app=inferense"' in ran.out
+    assert "why not: gpu-metrics-server doctor --namespace default --metric gpu_util" in ran.out
+    await scene.cluster.set_fault(Fault("down"))
+    ran = await run("ask", "gpu_power_usage", "-l", "app=inference")
+    assert "0 of 2 pods have a measurement: exporter http" in ran.out
+
+
+async def test_a_pod_without_a_value_is_shown(scene: Scene, run: Run) -> None:
+    """With its state."""
+    pod = scene.api.store.get(PODS, "default", scene.pod_name)
+    assert pod is not None
+    meta: Object = {"name": "newer", "namespace": "default", "labels": {"app": "inference"}}
+    scene.api.apply(PODS, {**pod, "metadata": meta})
+    ran = await run("ask", "gpu_utilization", "-l", "app=inference", "--output", "json")
+    pods = json.loads(ran.out)[1]
+    assert pods["podsWithoutValue"] == ["newer"]
+    ran = await run("ask", "gpu_utilization", "-l", "app=inference")
+    assert ["newer", "none", "Ready"] in [line.split() for line in ran.out.splitlines()]
+
+
+async def test_an_api_that_is_not_registered(scene: Scene, run: Run) -> None:
+    """It says so, and the other API answers."""
+    scene.api._aggregated.pop(("external.metrics.k8s.io", "v1beta1"))
+    ran = await run("ask", "gpu_utilization", "-l", "app=inference")
+    assert ran.status == 0
+    assert "this API is not registered in the cluster: kubectl get apiservices" in ran.out
+
+
+async def test_rights_to_the_metrics_are_enough(scene: Scene, run: Run) -> None:
+    """Without the right to list pods, those without a value are not shown."""
+    scene.api.faults.forbid("/api/v1/")
+    scene.api.faults.forbid("/apis/apps")
+    ran = await run("ask", "gpu_utilization", "-l", "app=inference")
+    assert ran.status == 0
+    assert scene.pod_name in ran.out
+
+
+async def test_a_target_that_is_gone(scene: Scene, run: Run) -> None:
+    """The selector is not known, and nothing is asked."""
+    scene.hpa(
+        PODS_METRIC, scaleTargetRef={"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}
+    )
+    ran = await run("ask", "--hpa", "inference")
+    assert ran.status == 1
+    assert 'not asked: there is no Deployment "x" in namespace "default"' in ran.out
+
+
+async def test_wrong_flags(run: Run) -> None:
+    """Each is named."""
+    for arguments, message in (
+        ((), "ask needs either a METRIC with --selector, or --hpa"),
+        (("gpu_utilization",), "--selector: name the labels of the pods"),
+        (("--hpa", "inferense"), "the HPA default/inferense does not exist"),
+    ):
+        ran = await run("ask", *arguments)
+        assert ran.status == 2
+        assert message in ran.err
