@@ -95,7 +95,8 @@ def reasons(error: type[RequestError]) -> Mapping[str, str]:
 def _flags(parser: argparse.ArgumentParser) -> Rows:
     for action in parser._actions:
         if action.dest != "help":
-            names = ", ".join(f"`{flag}`" for flag in action.option_strings or [action.metavar])
+            flags = action.option_strings or [str(action.metavar)]
+            names = ", ".join(f"`{flag}`" for flag in flags)
             yield names, (action.help or "") % {"default": action.default}
 
 

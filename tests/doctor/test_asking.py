@@ -3,7 +3,7 @@
 import json
 
 from metrics_server.simulator.faults import Fault
-from metrics_server.simulator.kube.objects import PODS
+from metrics_server.simulator.kube.objects import PODS, Object
 from tests.doctor.running import Run
 from tests.doctor.scene import PODS_METRIC, Scene
 
