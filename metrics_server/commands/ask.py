@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from metrics_server.commands.looking import add_cluster_flags, add_subject_flags, subject_of
+from metrics_server.commands.looking import add_cluster_flags, add_subject_flags, look, subject_of
 from metrics_server.doctor.api import Api
 from metrics_server.doctor.asking import Answered, Asked, ask
 from metrics_server.doctor.explaining import Explained, as_json, as_text
@@ -38,7 +38,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("ask needs either a METRIC with --selector, or --hpa")
     arguments.namespace = arguments.namespace or "default"
     subject = subject_of(arguments, metric=arguments.metric)
-    explained = asyncio.run(explain(arguments.kubeconfig, subject))
+    explained = look(explain(arguments.kubeconfig, subject))
     if not explained:
         raise ConfigurationError(
             f"the HPA {subject.namespace}/{subject.hpa} does not exist, or asks for no metric of "

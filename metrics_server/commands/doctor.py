@@ -1,7 +1,6 @@
 """The command `doctor`: why an HPA gets no GPU metric, and what to do about it."""
 
 import argparse
-import asyncio
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from metrics_server.commands.looking import (
     add_cluster_flags,
     add_output_flag,
     add_subject_flags,
+    look,
     subject_of,
 )
 from metrics_server.doctor import output
@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     subject = subject_of(arguments, metric=arguments.metric, interval=arguments.interval)
-    outcomes = asyncio.run(examine(arguments.kubeconfig, subject))
+    outcomes = look(examine(arguments.kubeconfig, subject))
     output.write(outcomes, sys.stdout, arguments.output)
     return output.exit_status(outcomes)
 

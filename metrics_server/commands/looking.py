@@ -1,13 +1,25 @@
 """What the commands that look at a cluster share: `doctor`, `ask` and `top`."""
 
 import argparse
+import asyncio
+from collections.abc import Coroutine
 from pathlib import Path
+from typing import TypeVar
 
 from metrics_server.commands import flags
 from metrics_server.config.file import load_config
 from metrics_server.doctor.reader import Subject
 from metrics_server.errors import BadRequestError, ConfigurationError
 from metrics_server.kube.labels import Selector, parse_selector
+from metrics_server.telemetry import logs
+
+T = TypeVar("T")
+
+
+def look(looking: Coroutine[object, object, T]) -> T:
+    """Run what looks at a cluster, with nothing but errors in the log, on the standard error."""
+    logs.configure("error", "text")
+    return asyncio.run(looking)
 
 
 def add_cluster_flags(parser: argparse.ArgumentParser) -> None:

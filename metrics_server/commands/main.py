@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 
 from metrics_server import __version__
-from metrics_server.commands import ask, certs, demo, doctor, rules, serve
+from metrics_server.commands import ask, certs, demo, doctor, rules, serve, top
 from metrics_server.errors import ConfigurationError, KubernetesError
 
 
@@ -15,7 +15,16 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: those of the command line, if None.
     """
-    parser = build_parser()
+    run_command(build_parser(), arguments)
+
+
+def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> None:
+    """Run a command of a parser; the process ends with its exit status.
+
+    Args:
+        parser: the parser of the command line.
+        arguments: as for `main`.
+    """
     options = parser.parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
@@ -42,11 +51,17 @@ def build_parser() -> argparse.ArgumentParser:
     serve.add_arguments(commands.add_parser("serve", help="serve external.metrics.k8s.io/v1beta1"))
     certs.add_arguments(commands.add_parser("certs", help="write a serving certificate"))
     rules.add_arguments(commands.add_parser("rules", help="print the metrics served"))
-    doctor.add_arguments(
-        commands.add_parser("doctor", help="find out why an HPA gets no metric, and what to do")
-    )
-    ask.add_arguments(commands.add_parser("ask", help="what an HPA gets for a metric now"))
+    add_looking(commands)
     demo.add_arguments(
         commands.add_parser("demo", help="the whole loop on loopback, with simulated GPUs")
     )
     return parser
+
+
+def add_looking(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the commands that look at a cluster, which the kubectl plugin has too."""
+    doctor.add_arguments(
+        commands.add_parser("doctor", help="find out why an HPA gets no metric, and what to do")
+    )
+    ask.add_arguments(commands.add_parser("ask", help="what an HPA gets for a metric now"))
+    top.add_arguments(commands.add_parser("top", help="what pods use of their GPUs"))

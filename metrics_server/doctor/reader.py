@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote
@@ -20,7 +21,7 @@ from metrics_server.doctor.objects import ApiService, GpuNode, RunningPod
 from metrics_server.doctor.pages import MAX_PAGES, Found, PageReader, found_in, ways_of
 from metrics_server.doctor.questions import questions_of
 from metrics_server.doctor.shared import Shared
-from metrics_server.errors import ScrapeError
+from metrics_server.errors import KubernetesError, ScrapeError
 from metrics_server.kube.autoscalers import Autoscaler, MetricType, autoscaler_decoder
 from metrics_server.kube.endpoints import decode_endpoint_slice, service_selector
 from metrics_server.kube.labels import Selector
@@ -114,8 +115,15 @@ class Reader:
         )
 
     async def config(self) -> Config:
-        """The configuration in force."""
-        return self.subject.config or (await self.installation()).config
+        """The configuration in force; the defaults, if the server may not be looked at."""
+        if self.subject.config is not None:
+            return self.subject.config
+        try:
+            return (await self.installation()).config
+        except KubernetesError as error:
+            if error.code != HTTPStatus.FORBIDDEN:
+                raise
+            return Config()
 
     async def rules(self) -> Rules:
         """The metrics in force."""

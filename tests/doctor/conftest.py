@@ -1,9 +1,11 @@
 """A cluster to break."""
 
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests.doctor import scene as scenes
 from tests.doctor.running import Run, runner
@@ -14,6 +16,19 @@ async def scene(tmp_path: Path) -> AsyncIterator[scenes.Scene]:
     """A cluster in which everything works."""
     async with scenes.scene(tmp_path) as made:
         yield made
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """Logging is one for the process, and the commands change it: it is put back."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    for handler in set(root.handlers) - set(handlers):
+        handler.close()
+    root.handlers = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
 
 
 @pytest.fixture
