@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import structlog
 
+from metrics_server.telemetry import logs
 from tests.doctor import scene as scenes
 from tests.doctor.running import Run, runner
 
@@ -23,6 +24,8 @@ def logging_as_it_was() -> Iterator[None]:
     """Logging is one for the process, and the commands change it: it is put back."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    # The server of the scene logs in the same process, and would write between a command's lines.
+    logs.configure("error", "text")
     yield
     for handler in set(root.handlers) - set(handlers):
         handler.close()
