@@ -15,7 +15,7 @@ from msgspec import Struct
 from metrics_server.config.sections import Config
 from metrics_server.doctor.api import Api, proxied
 from metrics_server.doctor.shared import Shared
-from metrics_server.errors import ScrapeError
+from metrics_server.errors import KubernetesError, ScrapeError
 from metrics_server.kube.answers import Fetched, status_message
 from metrics_server.kube.endpoints import Endpoint, EndpointSlice, EndpointStore, ServiceRef
 from metrics_server.rules.dialect import Dialect
@@ -196,6 +196,11 @@ class PageReader:
                         "was not read: it requires the server's credentials", NOT_READ
                     )
                 return error.with_traceback(None)
+            except KubernetesError as error:
+                if error.code is None:
+                    return ScrapeError(f"was not read: {error}", NOT_READ)
+                limit = f"{self._limits.bytes} bytes ({self._limits.section}.maxPageBytes)"
+                return ScrapeError(f"sent more than {limit}", "too-large")
             except TimeoutError:
                 return ScrapeError(f"did not answer within {_SECONDS:g} s", "timeout")
         return Page(url, body, began, self._dialects)

@@ -66,13 +66,18 @@ class Scene:
     stack: AsyncExitStack
 
     async def doctor(
-        self, flags: Mapping[str, str] | None = None, *, interval: float = 0
+        self,
+        flags: Mapping[str, str] | None = None,
+        *,
+        interval: float = 0,
+        direct: bool = False,
     ) -> Sequence[Outcome]:
         """What the doctor finds.
 
         Args:
             flags: values of `namespace`, `selector`, `hpa` and `metric`.
             interval: how long it watches exporters.
+            direct: whether it reads them at their own addresses.
         """
         given = {"namespace": "", "hpa": "", "metric": "gpu_utilization", **(flags or {})}
         selector = given.get("selector")
@@ -82,7 +87,7 @@ class Scene:
             hpa=given["hpa"],
             metric=given["metric"],
             interval=interval,
-            direct=False,
+            direct=direct,
         )
         return await examine(self.kubeconfig, subject)
 

@@ -24,7 +24,6 @@ from metrics_server.doctor.objects import ApiService, RunningPod, ServiceReferen
 from metrics_server.kube.answers import Fetched
 from metrics_server.kube.labels import parse_selector
 from metrics_server.measuring.samples import Collection, Gap
-from metrics_server.simulator.kube.objects import Object
 from metrics_server.tls.authority import Authority
 
 RULES = rules_in_force((), gauges=True)
@@ -43,7 +42,7 @@ ASKED = Asked("External", "gpu_utilization", "default", parse_selector("app=a"))
 )
 def test_each_reason_of_an_api_service_has_its_fix(reason: str, message: str, fix: str) -> None:
     """As in the troubleshooting guide."""
-    found: Object = {"type": "Available", "status": "False", "reason": reason, "message": message}
+    found = {"type": "Available", "status": "False", "reason": reason, "message": message}
     made = {
         "metadata": {"name": "x"},
         "spec": {"service": {"namespace": OURS.namespace, "name": OURS.name}},
