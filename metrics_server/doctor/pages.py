@@ -190,20 +190,22 @@ class PageReader:
             try:
                 async with asyncio.timeout(_SECONDS):
                     body = await (self._get if self._direct else self._through_api)(exporter)
-            except ScrapeError as error:
-                if exporter.has_credentials and "HTTP 40" in str(error):
-                    return ScrapeError(
-                        "was not read: it requires the server's credentials", NOT_READ
-                    )
+            except (ScrapeError, KubernetesError, TimeoutError) as error:
+                return self._failure(exporter, error)
+        return Page(url, body, began, self._dialects)
+
+    def _failure(self, exporter: Exporter, error: Exception) -> ScrapeError:
+        match error:
+            case ScrapeError() if exporter.has_credentials and "HTTP 40" in str(error):
+                return ScrapeError("was not read: it requires credentials", NOT_READ)
+            case ScrapeError():
                 return error.with_traceback(None)
-            except KubernetesError as error:
-                if error.code is None:
-                    return ScrapeError(f"was not read: {error}", NOT_READ)
+            case KubernetesError(code=None):
+                return ScrapeError(f"was not read: {error}", NOT_READ)
+            case KubernetesError():
                 limit = f"{self._limits.bytes} bytes ({self._limits.section}.maxPageBytes)"
                 return ScrapeError(f"sent more than {limit}", "too-large")
-            except TimeoutError:
-                return ScrapeError(f"did not answer within {_SECONDS:g} s", "timeout")
-        return Page(url, body, began, self._dialects)
+        return ScrapeError(f"did not answer within {_SECONDS:g} s", "timeout")
 
     async def _get(self, exporter: Exporter) -> bytes:
         room = PageRoom(Room(self._limits.bytes))
