@@ -2,10 +2,13 @@
 
 import json
 
+import pytest
+
 from metrics_server.simulator.faults import Fault
-from metrics_server.simulator.kube.objects import PODS, Object
+from metrics_server.simulator.kube.objects import PODS, Json, Object
 from tests.doctor.running import Run
 from tests.doctor.scene import PODS_METRIC, Scene
+from tests.support.waiting import eventually
 
 
 async def test_both_apis_are_asked(scene: Scene, run: Run) -> None:
@@ -52,6 +55,32 @@ async def test_a_pod_without_a_value_is_shown(scene: Scene, run: Run) -> None:
     assert pods["podsWithoutValue"] == ["newer"]
     ran = await run("ask", "gpu_utilization", "-l", "app=inference")
     assert ["newer", "none", "Ready"] in [line.split() for line in ran.out.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("fields", "state"),
+    [
+        ({"metadata__deletionTimestamp": "2026-11-26T09:00:00Z"}, ["terminating"]),
+        ({"status__phase": "Pending"}, ["Pending"]),
+        ({"status__conditions": []}, ["not", "Ready"]),
+        (
+            {"spec__containers__0__resources": {"limits": {"cpu": "1"}}},
+            ["Ready,", "without", "a", "GPU"],
+        ),
+    ],
+)
+async def test_states_of_pods(
+    scene: Scene, run: Run, fields: dict[str, Json], state: list[str]
+) -> None:
+    """Why a pod may have no value."""
+    scene.change(PODS, "default", scene.pod_name, **fields)
+
+    async def asked() -> list[list[str]]:
+        ran = await run("ask", "gpu_utilization", "-l", "app=inference")
+        return [line.split() for line in ran.out.splitlines()]
+
+    # The server has seen the change a moment later.
+    await eventually(asked, lambda rows: [scene.pod_name, "none", *state] in rows)
 
 
 async def test_an_api_that_is_not_registered(scene: Scene, run: Run) -> None:
