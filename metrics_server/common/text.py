@@ -30,6 +30,11 @@ def listed(names: Sequence[str], separator: str = ", ") -> str:
     return separator.join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
+def counted(number: int, noun: str) -> str:
+    """A number with its noun, which takes an s in the plural."""
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
 def _escaped(character: str) -> str:
     if character.isprintable():
         return character

@@ -7,7 +7,7 @@ from typing import Literal, TextIO
 
 import msgspec
 
-from metrics_server.common.text import printable
+from metrics_server.common.text import counted, printable
 from metrics_server.doctor.model import Outcome, Status
 
 try:
@@ -101,7 +101,7 @@ def summary(outcomes: Sequence[Outcome]) -> str:
     """Return the last line: how many problems there are, and what did not run."""
     problems = sum(len(one.problems) for one in outcomes)
     skipped = [one.check for one in outcomes if one.status == "skipped"]
-    found = "no problem" if not problems else f"{problems} problem{'s' if problems > 1 else ''}"
+    found = "no problem" if not problems else counted(problems, "problem")
     not_run = f"; not run: {', '.join(skipped)}" if skipped else ""
     return f"{found} found by {len(outcomes) - len(skipped)} checks{not_run}"
 

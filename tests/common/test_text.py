@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_server.common.text import printable
+from metrics_server.common.text import counted, printable
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,8 @@ def test_always_printable_and_bounded(text: str, most: int) -> None:
     shown = printable(text, most)
     assert shown.isprintable()
     assert len(shown) <= most
+
+
+def test_a_number_with_its_noun() -> None:
+    """In the singular and in the plural."""
+    assert [counted(number, "pod") for number in (0, 1, 2)] == ["0 pods", "1 pod", "2 pods"]

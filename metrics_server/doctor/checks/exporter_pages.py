@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
-from metrics_server.common.text import listed, printable
+from metrics_server.common.text import counted, listed, printable
 from metrics_server.doctor.checks.exporter_services import STATIC
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.pages import NOT_READ, Exporter, pages_in
@@ -51,7 +51,9 @@ def judge(exporters: Mapping[str, Exporter], outcomes: Mapping[str, Page | Scrap
         isinstance(one, ScrapeError) and one.reason == NOT_READ for one in outcomes.values()
     )
     more = f"; {unread} not read from here" if unread else ""
-    return Verdict(f"{len(pages)} pages were read: {kinds or 'none of GPUs'}{more}", (*problems,))
+    return Verdict(
+        f"{counted(len(pages), 'page')} read: {kinds or 'none of GPUs'}{more}", (*problems,)
+    )
 
 
 def _failures(

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metrics_server.common.text import listed
+from metrics_server.common.text import counted, listed
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.pages import Found
 from metrics_server.doctor.reader import Reader
@@ -46,8 +46,8 @@ def judge(services: Sequence[str], found: Found, *, by_address: bool) -> Verdict
             Problem(
                 "exporter-not-ready",
                 f"exporter {names}",
-                f"{len(found.unready)} exporters are not Ready: the GPUs of their nodes are not "
-                "measured",
+                f"{counted(len(found.unready), 'exporter')} not Ready: the GPUs of its node are "
+                "not measured",
                 "kubectl -n gpu-monitoring describe pods -l app.kubernetes.io/name=dcgm-exporter",
                 _SEE,
             )
@@ -63,7 +63,7 @@ def judge(services: Sequence[str], found: Found, *, by_address: bool) -> Verdict
                 "docs/exporter.md#exporters-on-hosts",
             )
         )
-    return Verdict(f"{len(found.exporters)} exporters are found", tuple(problems))
+    return Verdict(f"{counted(len(found.exporters), 'exporter')} found", tuple(problems))
 
 
 CHECK = Check(

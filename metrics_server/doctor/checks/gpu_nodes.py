@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
-from metrics_server.common.text import listed
+from metrics_server.common.text import counted, listed
 from metrics_server.doctor.checks.exporter_services import STATIC
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.objects import GpuNode
@@ -33,18 +33,20 @@ def judge(nodes: Sequence[GpuNode], gpu_resources: Collection[str], found: Found
     with_gpus = [node for node in nodes if has_gpus(node, gpu_resources)]
     bare = [node.metadata.name for node in with_gpus if node.metadata.name not in with_exporter]
     if not bare:
-        return Verdict(f"each of {len(with_gpus)} nodes with GPUs has an exporter")
+        return Verdict(f"{counted(len(with_gpus), 'node')} with GPUs: each has an exporter")
     problem = Problem(
         "no-exporter",
         f"node {listed(bare)}",
-        f"{len(bare)} of {len(with_gpus)} nodes with GPUs have no Ready exporter: pods on them "
-        "are not measured",
+        "no exporter is Ready there, so pods with GPUs on it are not measured: this is so for "
+        f"{len(bare)} of {counted(len(with_gpus), 'node')} with GPUs",
         f"kubectl label nodes {' '.join(bare)} nvidia.com/gpu=present\n"
         "kubectl -n gpu-monitoring get pods -o wide -l app.kubernetes.io/name=dcgm-exporter"
         "   # a taint may keep it away",
         "docs/troubleshooting.md#no-exporter",
     )
-    return Verdict(f"{len(bare)} nodes with GPUs have no exporter", (problem,))
+    return Verdict(
+        f"{len(bare)} of {counted(len(with_gpus), 'node')} with GPUs: no exporter", (problem,)
+    )
 
 
 def has_gpus(node: GpuNode, gpu_resources: Collection[str]) -> bool:

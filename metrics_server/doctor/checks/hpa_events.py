@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metrics_server.common.text import printable
+from metrics_server.common.text import counted, printable
 from metrics_server.doctor.hpa import Event
 from metrics_server.doctor.model import Check, Verdict
 from metrics_server.doctor.reader import Reader
@@ -24,7 +24,7 @@ def judge(events: Sequence[Event]) -> Verdict:
     texts = dict.fromkeys(f"{one.reason}: {printable(one.message, 300)}" for one in warnings)
     if not texts:
         return Verdict("no Warning events")
-    return Verdict(f"{len(texts)} different Warning events", notes=tuple(texts)[:_MOST])
+    return Verdict(f"{counted(len(texts), 'different Warning event')}", notes=tuple(texts)[:_MOST])
 
 
 CHECK = Check(

@@ -5,6 +5,7 @@ from typing import get_args
 
 from metrics_server.advising.checks import check
 from metrics_server.advising.findings import Finding, Reason, Setup
+from metrics_server.common.text import counted
 from metrics_server.doctor.model import Check, Problem, Verdict
 from metrics_server.doctor.reader import Reader, ReadHpa
 from metrics_server.kube.pods import Pod
@@ -44,7 +45,7 @@ def judge(hpas: Sequence[ReadHpa], pods: Mapping[str, tuple[Pod, ...]], setup: S
         for hpa in hpas
         for finding in check(hpa.checked, pods[hpa.checked.namespace], setup)
     ]
-    return Verdict(f"{len(hpas)} HPAs use metrics of this server", tuple(problems))
+    return Verdict(f"{counted(len(hpas), 'HPA')} with metrics of this server", tuple(problems))
 
 
 def _problem(hpa: ReadHpa, finding: Finding) -> Problem:

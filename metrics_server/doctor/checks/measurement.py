@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
+from metrics_server.common.text import counted
 from metrics_server.doctor.asking import Asked
 from metrics_server.doctor.checks.selection import selected
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
@@ -72,8 +73,9 @@ def judge(measured: Sequence[Measured], min_coverage: float) -> Verdict:
     for one in measured:
         collection = one.collection
         steps = (
-            f"{one.asked.named}: {collection.selected} pods on {len(one.nodes)} nodes, "
-            f"{one.exporters} exporters, {len(collection.samples)} pods with a sample"
+            f"{one.asked.named}: {counted(collection.selected, 'pod')} on "
+            f"{counted(len(one.nodes), 'node')}, {counted(one.exporters, 'exporter')}, "
+            f"{counted(len(collection.samples), 'pod')} with a sample"
         )
         try:
             value = aggregate(one.rule, collection, min_coverage).value

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from metrics_server.common.text import counted
 from metrics_server.doctor.api import Access
 from metrics_server.doctor.model import Check, Verdict
 from metrics_server.doctor.reader import Reader
@@ -45,7 +46,7 @@ def judge(missing: Sequence[Access]) -> Verdict:
     if not missing:
         return Verdict("you may read everything that the checks need")
     return Verdict(
-        f"you may not do {len(missing)} things that checks need; those checks are skipped",
+        f"you lack {counted(len(missing), 'right')}: checks that need more are skipped",
         notes=tuple(f"you may not {one}" for one in missing),
     )
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from metrics_server.common.text import listed
+from metrics_server.common.text import counted, listed
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.pages import Exporter, pages_in
 from metrics_server.doctor.reader import Reader
@@ -37,7 +37,7 @@ def judge(
         return skipped("no page of a node with GPU pods was read")
     nameless = [(url, page) for url, page in examined if is_nameless(page)]
     if not nameless:
-        return Verdict(f"{len(examined)} pages of nodes with GPU pods name pods")
+        return Verdict(f"{counted(len(examined), 'page')} of nodes with GPU pods: each names pods")
     dialect = next((one.name for one in nameless[0][1].dialects_seen()), "")
     hint = HINTS.get(dialect) or next(iter(HINTS.values()))
     problem = Problem(
@@ -48,7 +48,7 @@ def judge(
         "\n# and mount /var/lib/kubelet/pod-resources, as deployments/dcgm-exporter.yaml does",
         "docs/exporter.md",
     )
-    return Verdict(f"{len(nameless)} pages name no pods", (problem,))
+    return Verdict(f"{counted(len(nameless), 'page')} without the names of pods", (problem,))
 
 
 def is_nameless(page: Page) -> bool:

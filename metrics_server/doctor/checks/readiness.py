@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from http import HTTPStatus
 
-from metrics_server.common.text import printable
+from metrics_server.common.text import counted, printable
 from metrics_server.doctor.api import proxied
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.reader import Reader
@@ -73,9 +73,9 @@ def judge(namespace: str, answers: Sequence[tuple[str, Fetched]]) -> Verdict:
         return skipped(f"/readyz was not read: {why}")
     failing = ", ".join(problems)
     return Verdict(
-        f"/readyz of {asked} replicas fails in {failing}"
+        f"/readyz of {counted(asked, 'replica')} fails in {failing}"
         if problems
-        else f"/readyz of {asked} replicas passes",
+        else f"/readyz of {counted(asked, 'replica')} passes",
         tuple(problems.values()),
     )
 

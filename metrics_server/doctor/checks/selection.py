@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metrics_server.common.text import printable
+from metrics_server.common.text import counted, printable
 from metrics_server.doctor.asking import Asked
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.reader import Reader
@@ -39,7 +39,8 @@ def judge(asked: Sequence[Asked], rules: Rules, pods: Sequence[Pod], measure: Me
         else:
             nodes = {pod.node for pod in selection.pods}
             summaries.append(
-                f"{one.named}: {len(selection.pods)} pods are measured, on {len(nodes)} nodes"
+                f"{one.named}: {counted(len(selection.pods), 'pod')} to measure, on "
+                f"{counted(len(nodes), 'node')}"
             )
     if not asked:
         return skipped("there is no metric of this server to follow")

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metrics_server.common.text import listed
+from metrics_server.common.text import counted, listed
 from metrics_server.config.sections import Config
 from metrics_server.doctor.api import Access
 from metrics_server.doctor.checks.api_services import served
@@ -100,7 +100,7 @@ def judge(account: str, missing: Sequence[tuple[Access, str]]) -> Verdict:
         "\n".join(f"kubectl apply -f {file}" for file in files),
         "docs/security.md",
     )
-    return Verdict(f"the server lacks {len(missing)} rights", (problem,))
+    return Verdict(f"the server lacks {counted(len(missing), 'right')}", (problem,))
 
 
 CHECK = Check(
