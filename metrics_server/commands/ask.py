@@ -14,6 +14,7 @@ from metrics_server.doctor.reader import Reader, Subject
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.kube.client import connect
 from metrics_server.kube.pods import Pod
+from metrics_server.kube.series_selectors import split
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -76,8 +77,10 @@ async def _questions(reader: Reader) -> Sequence[Asked]:
     selector = subject.selector
     if selector is None:
         raise ConfigurationError("--selector: name the labels of the pods, such as app=inference")
+    of_pods, series = split(selector)
     return [
-        Asked(kind, subject.metric, subject.namespace, selector) for kind in ("External", "Pods")
+        Asked(kind, subject.metric, subject.namespace, of_pods, series=series)
+        for kind in ("External", "Pods")
     ]
 
 

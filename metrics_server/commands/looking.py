@@ -11,6 +11,7 @@ from metrics_server.config.file import load_config
 from metrics_server.doctor.reader import Subject
 from metrics_server.errors import BadRequestError, ConfigurationError
 from metrics_server.kube.labels import Selector, parse_selector
+from metrics_server.kube.series_selectors import split
 from metrics_server.telemetry import logs
 
 T = TypeVar("T")
@@ -109,6 +110,8 @@ def selector_of(text: str | None) -> Selector | None:
     if text is None:
         return None
     try:
-        return parse_selector(text)
+        selector = parse_selector(text)
+        split(selector)  # only to raise its error here
     except BadRequestError as error:
         raise ConfigurationError(f"--selector: {error}") from error
+    return selector

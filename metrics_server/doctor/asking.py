@@ -11,6 +11,7 @@ from metrics_server.doctor.api import Api
 from metrics_server.kube.answers import Fetched, status_message
 from metrics_server.kube.autoscalers import MetricType
 from metrics_server.kube.labels import Selector
+from metrics_server.rules.series import SeriesSelector
 
 EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1"
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2"
@@ -29,6 +30,7 @@ class Asked(Struct, frozen=True):
         selector: of the pods; None if it is not known.
         unknown: why it is not known.
         described: of an Object metric, its object, as resource/name.
+        series: which rows of the pods' pages count.
     """
 
     type: MetricType
@@ -37,6 +39,12 @@ class Asked(Struct, frozen=True):
     selector: Selector | None = None
     unknown: str = ""
     described: str = ""
+    series: SeriesSelector = SeriesSelector()
+
+    @property
+    def selectors(self) -> str:
+        """The whole selector, as it is asked for."""
+        return ",".join(filter(None, (str(self.selector or ""), str(self.series))))
 
     @property
     def named(self) -> str:
@@ -55,9 +63,9 @@ class Asked(Struct, frozen=True):
     @property
     def query(self) -> Mapping[str, str]:
         """The query of the request."""
-        if self.type == "Object" or self.selector is None or not str(self.selector):
-            return {}
-        return {"labelSelector": str(self.selector)}
+        name = "metricLabelSelector" if self.type == "Object" else "labelSelector"
+        text = str(self.series) if self.type == "Object" else self.selectors
+        return {name: text} if text else {}
 
     @property
     def command(self) -> str:

@@ -48,7 +48,7 @@ def as_text(explained: Sequence[Explained]) -> str:
 
 def _lines(one: Explained) -> Iterator[str]:
     asked, answered = one.asked, one.answered
-    selector = "" if asked.selector is None else f', selector "{asked.selector}"'
+    selector = "" if asked.selector is None else f', selector "{asked.selectors}"'
     yield f"{asked.named} in namespace {asked.namespace}{selector}"
     if asked.unknown:
         yield f"  not asked: {printable(asked.unknown, 700)}"
@@ -79,7 +79,7 @@ def _flags(asked: Asked) -> str:
     flags = f"--namespace {asked.namespace} --metric {printable(asked.metric, 80)}"
     if asked.selector is None:
         return flags
-    return f"{flags} --selector '{asked.selector}'"
+    return f"{flags} --selector '{asked.selectors}'"
 
 
 def _table(one: Explained) -> Iterator[str]:
@@ -112,7 +112,7 @@ def _document(one: Explained) -> dict[str, object]:
         "metric": asked.metric,
         "type": asked.type,
         "namespace": asked.namespace,
-        "selector": None if asked.selector is None else str(asked.selector),
+        "selector": None if asked.selector is None else asked.selectors,
         "request": asked.path,
         "error": asked.unknown or one.answered.error,
         "items": msgspec.to_builtins(one.answered.items),

@@ -32,7 +32,7 @@ async def _question(
 ) -> Asked:
     name = metric.name
     if metric.type == "External":
-        return Asked("External", name, namespace, metric.selector)
+        return Asked("External", name, namespace, metric.selector, series=metric.series)
     about = target if metric.type == "Pods" else metric.described
     kind = _BY_KIND.get(about.partition("/")[0])
     described = _described(about, kind)
@@ -40,8 +40,8 @@ async def _question(
         selector = await _selector(workloads, namespace, about, kind)
         selector = joined(selector, metric.selector)
     except RequestError as error:
-        return Asked(metric.type, name, namespace, None, str(error), described)
-    return Asked(metric.type, name, namespace, selector, "", described)
+        return Asked(metric.type, name, namespace, None, str(error), described, metric.series)
+    return Asked(metric.type, name, namespace, selector, "", described, metric.series)
 
 
 async def _selector(

@@ -26,6 +26,7 @@ from metrics_server.kube.autoscalers import Autoscaler, MetricType, autoscaler_d
 from metrics_server.kube.endpoints import decode_endpoint_slice, service_selector
 from metrics_server.kube.labels import Selector
 from metrics_server.kube.pods import Pod, pod_decoder
+from metrics_server.kube.series_selectors import split
 from metrics_server.rules.model import Rules
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.fetching import PageLimits
@@ -241,7 +242,8 @@ class Reader:
             return [one for one in asked if names.may_be_meant(one.metric)]
         served = (await self.config()).external_metrics
         kind: MetricType = "External" if served else "Pods"
-        return [Asked(kind, subject.metric, subject.namespace, subject.selector)]
+        selector, series = split(subject.selector or Selector())
+        return [Asked(kind, subject.metric, subject.namespace, selector, series=series)]
 
 
 def _within(namespace: str) -> str:

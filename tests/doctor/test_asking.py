@@ -120,3 +120,13 @@ async def test_wrong_flags(run: Run) -> None:
         ran = await run("ask", *arguments)
         assert ran.status == 2
         assert message in ran.err
+
+
+async def test_a_selector_of_series(scene: Scene, run: Run) -> None:
+    """It is asked for as it is, and is not taken for a label of pods."""
+    selector = "app=inference,series/modelName=NVIDIA_A100-SXM4-80GB"
+    ran = await run("ask", "gpu_utilization", "-l", selector)
+    assert ran.status == 0, ran
+    assert f'selector "{selector}"' in ran.out
+    outcomes = await scene.doctor({"namespace": "default", "selector": selector})
+    assert {one.name for check in outcomes for one in check.problems} == set()

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from metrics_server.common.text import counted
 from metrics_server.doctor.asking import Asked
@@ -46,7 +46,7 @@ async def _run(reader: Reader) -> Verdict:
             selection = selected(asked, rules, pods, config.pods.measure)
         except RequestError:
             continue  # the check selection reports it
-        rule = rules.find(asked.metric.lower())
+        rule = structs.replace(rules.find(asked.metric.lower()), series=asked.series)
         if rule.source != "exporters":
             elsewhere += 1
             continue
