@@ -70,7 +70,7 @@ class ExportersConfig(Section):
         2.0, description="How long a scrape is reused for later requests."
     )
     max_concurrency: int = Field(
-        64, ge=1, description="Exporters scraped at once; see below for those that hang."
+        128, ge=1, description="Pages scraped at once; see below for those that hang."
     )
     max_page_bytes: int = Field(
         8 * 1024 * 1024, ge=1024, description="The largest page that is accepted, in bytes."
