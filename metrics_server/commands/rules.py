@@ -61,6 +61,8 @@ def _read_like(rule: MetricRule, rules: Rules) -> str:
 def _row(rule: MetricRule, like: str) -> tuple[str, ...]:
     window = f"{rule.window}s" if rule.window else "-"
     families = f"as {like}" if like else ", ".join(map(_source, rule.readings))
+    if rule.query is not None:
+        families = " ".join(rule.query.text.split())
     return rule.name, rule.unit, rule.target, rule.over_gpus, rule.over_pods, window, families
 
 
@@ -90,18 +92,36 @@ def _rule(rule: MetricRule) -> dict[str, object]:
         "name": rule.name,
         "help": rule.help,
         "unit": rule.unit,
-        "readings": list(map(_reading, rule.readings)),
+        **_origin(rule),
         "maximum": _number(rule.maximum),
         "overGpus": rule.over_gpus,
         "overPods": rule.over_pods,
-        **(_of_pods(rule) if rule.source == "pods" else {}),
+        **_sources(rule),
+        **(_of_pods(rule) if rule.measures == "pods" else {}),
         "decimals": rule.decimals,
         "window": f"{rule.window}s",
     }
 
 
+def _origin(rule: MetricRule) -> dict[str, object]:
+    """The readings, or the query in place of them."""
+    if rule.query is None:
+        return {"readings": list(map(_reading, rule.readings))}
+    label = rule.query.pod_label
+    return {"query": rule.query.text, **({"podLabel": label} if label else {})}
+
+
+def _sources(rule: MetricRule) -> dict[str, object]:
+    """Where it is read, unless that is the default; and what its values are of."""
+    if rule.sources == ("exporters",):
+        return {}
+    source = rule.sources[0] if len(rule.sources) == 1 else list(rule.sources)
+    alone = rule.sources == ("prometheus",)
+    return {"source": source, **({"measures": rule.measures} if alone else {})}
+
+
 def _of_pods(rule: MetricRule) -> dict[str, object]:
-    """What is configured only for the pods' own pages."""
+    """What is configured only for pods' own values."""
     endpoint = {
         "port": rule.endpoint.port,
         "ports": list(rule.endpoint.ports) or None,
@@ -110,7 +130,6 @@ def _of_pods(rule: MetricRule) -> dict[str, object]:
     }
     said = {name: value for name, value in endpoint.items() if value is not None}
     return {
-        "source": "pods",
         "overSeries": rule.over_series,
         **({"endpoint": said} if said else {}),
     }

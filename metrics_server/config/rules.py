@@ -8,12 +8,30 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from metrics_server.config.forms import AbsolutePath, DnsLabel
-from metrics_server.config.readings import Number, ReadingConfig
+from metrics_server.config.readings import Label, Number, ReadingConfig
+from metrics_server.config.rule_sources import (
+    Sources,
+    Template,
+    check_query,
+    check_readings,
+    measured_by,
+)
 from metrics_server.config.values import Duration, Section
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import Aggregation, Endpoint, MetricRule, PageSource, Rules
+from metrics_server.rules.model import (
+    Aggregation,
+    Endpoint,
+    Measured,
+    MetricRule,
+    PrometheusUse,
+    Query,
+    Rules,
+    SourceName,
+    used_with,
+)
 from metrics_server.rules.serving import SERVING
+from metrics_server.rules.templates import parse
 
 # The highest value a metric may have, so that a sum over pods still fits into a 64-bit Quantity in
 # thousandths (api.types.QUANTITY_LIMIT).
@@ -98,14 +116,27 @@ class RuleConfig(Section):
     help: str = Field("", description="A one-line description.")
     unit: str = Field("", description="The unit; only `percent` can be simulated.")
     readings: Annotated[tuple[ReadingConfig, ...], AfterValidator(_not_empty)] = Field(
+        (),
         strict=False,
-        description="The ways to read it; each GPU uses the first that has a value for it.",
+        description="The ways to read it; each GPU uses the first that has a value for it. Each "
+        "rule has readings or a `query`.",
+    )
+    query: Template | None = Field(
+        None,
+        description="In place of readings, a query in PromQL with placeholders such as "
+        "`<<.LabelMatchers>>` ([prometheus.md](prometheus.md#queries-of-your-own)).",
+    )
+    pod_label: Label | None = Field(
+        None,
+        description="With `query`, the label of its result that names the pod; without it, the "
+        "query has one value, of all selected pods together.",
     )
     maximum: Number | None = Field(
         None,
         gt=0,
         le=_MAX_MAXIMUM,
-        description="The highest value that a GPU can have; by default, that of the readings.",
+        description="The highest value that a GPU can have; by default, that of the readings. With "
+        "`query`, the highest that is accepted.",
     )
     over_gpus: Aggregation = Field(
         "avg", description="How a pod's GPUs are aggregated: `avg`, `max`, `min`, `sum`, `p95`."
@@ -114,12 +145,20 @@ class RuleConfig(Section):
         "avg",
         description="How the pods are aggregated; `sum` is for `AverageValue` targets.",
     )
-    source: PageSource = Field(
-        "exporters",
-        description="Whose pages it is on: `exporters`, or `pods` for the pods' own.",
+    source: Sources = Field(
+        (),
+        strict=False,
+        description="Where it is read: on the pages of `exporters` or of the `pods`, in "
+        "`prometheus`, or a list in order of preference, such as `[exporters, prometheus]`. By "
+        "default `exporters`, and as `prometheus.use` says.",
+    )
+    measures: Measured | None = Field(
+        None,
+        description="With `source: prometheus` alone, whether the values are of `gpus` or of "
+        "`pods`; by default of `gpus`, or of `pods` with `query`.",
     )
     over_series: Literal["avg", "max", "min", "sum"] = Field(
-        "sum", description="With `source: pods`, how the rows of a pod's page are aggregated."
+        "sum", description="With values of pods, how the rows of a pod's page are aggregated."
     )
     endpoint: EndpointConfig = Field(
         EndpointConfig(), description="With `source: pods`, where a pod's page is."
@@ -132,6 +171,14 @@ class RuleConfig(Section):
     )
 
     @model_validator(mode="after")
+    def _is_read_somehow(self) -> Self:
+        if not self.readings and self.query is None:
+            raise ValueError("needs readings, such as {family: NAME, maximum: 100}, or a query")
+        if self.pod_label is not None and self.query is None:
+            raise ValueError("podLabel is only for rules with a query")
+        return self
+
+    @model_validator(mode="after")
     def _fits_into_an_answer(self) -> Self:
         if self.greatest() > _MAX_MAXIMUM:
             raise ValueError(
@@ -142,18 +189,9 @@ class RuleConfig(Section):
 
     @model_validator(mode="after")
     def _fits_its_source(self) -> Self:
-        for number, one in enumerate(self.readings):
-            if self.source == "pods" and (one.divided_by or one.each or one.unless):
-                raise ValueError(
-                    f"readings.{number}: dividedBy, each and unless are about GPUs: not with "
-                    "source: pods"
-                )
-            if self.source == "exporters" and (one.copies or one.zero_beside):
-                raise ValueError(
-                    f"readings.{number}: copies and zeroBeside are only for source: pods"
-                )
-            if self.source == "exporters" and one.is_over_time():
-                raise ValueError(f"readings.{number}: rate and quantile are only for source: pods")
+        if self.query is not None:
+            check_query(self.query, self.source, self.pod_label, has_readings=bool(self.readings))
+        check_readings(self.readings, self.measured(), self.sources(), int(self.window))
         return self
 
     @model_validator(mode="after")
@@ -171,7 +209,17 @@ class RuleConfig(Section):
         """Return the highest value that one GPU can have."""
         if self.maximum is not None:
             return self.maximum
-        return max(reading.greatest() for reading in self.readings)
+        return max((reading.greatest() for reading in self.readings), default=_MAX_MAXIMUM)
+
+    def measured(self) -> Measured:
+        """Return what its values are of."""
+        return measured_by(self.source, self.measures, is_query=self.query is not None)
+
+    def sources(self) -> tuple[SourceName, ...]:
+        """Return where it is read, in order of preference."""
+        if self.source or self.query is not None:
+            return self.source or ("prometheus",)
+        return ("exporters",) if self.measured() == "gpus" else ("pods",)
 
     def rule(self) -> MetricRule:
         """Return the rule that this describes."""
@@ -185,7 +233,9 @@ class RuleConfig(Section):
             over_pods=self.over_pods,
             decimals=self.decimals,
             window=int(self.window),
-            source=self.source,
+            measures=self.measured(),
+            sources=self.sources(),
+            query=None if self.query is None else Query(parse(self.query), self.pod_label),
             over_series=self.over_series,
             endpoint=self.endpoint.endpoint(),
         )
@@ -213,16 +263,19 @@ def _named_once(rules: tuple[RuleConfig, ...]) -> tuple[RuleConfig, ...]:
 RuleConfigs = Annotated[tuple[RuleConfig, ...], AfterValidator(_named_once)]
 
 
-def rules_in_force(user: Sequence[RuleConfig], *, gauges: bool) -> Rules:
+def rules_in_force(
+    user: Sequence[RuleConfig], *, gauges: bool, prometheus: PrometheusUse = "named"
+) -> Rules:
     """Return the catalogue with a user's rules, each added or replacing the one of its name.
 
     Args:
         user: the rules of the configuration file.
         gauges: whether exporters' gauges can be requested by their own names.
+        prometheus: which rules are read from Prometheus.
     """
-    rules = {rule.name: rule for rule in (*CATALOGUE, *SERVING)} | {
-        one.name: one.rule() for one in user
+    rules = {rule.name: used_with(rule, prometheus) for rule in (*CATALOGUE, *SERVING)} | {
+        one.name: one.rule() if one.source else used_with(one.rule(), prometheus) for one in user
     }
     if gauges:
-        return Rules(rules.values(), GAUGES, COUNTERS)
+        return Rules(rules.values(), [used_with(one, prometheus) for one in GAUGES], COUNTERS)
     return Rules(rules.values())

@@ -60,7 +60,7 @@ def aggregate(
     Raises:
         MeasurementMissingError: no pod has a sample, or too few do.
     """
-    samples, working = collection.samples, collection.selected - collection.drained
+    samples, working = collection.samples, collection.selected - len(collection.drained)
     if not samples or len(samples) < min_coverage * working:
         raise _missing(collection, min_coverage)
     value = _AGGREGATIONS[rule.over_pods]([pod_value(rule, sample) for sample in samples])
@@ -71,12 +71,13 @@ def aggregate(
     return Measurement(
         value=value,
         timestamp=min(sample.timestamp for sample in samples),
-        covered=len(samples) + collection.drained,
+        covered=len(samples) + len(collection.drained),
         selected=collection.selected,
         samples=samples,
         leaving=leaving,
         shared=any(sample.shared for sample in samples),
         fresh_until=collection.fresh_until,
+        source=collection.source,
     )
 
 
@@ -102,7 +103,7 @@ def answer_of(rule: MetricRule, measured: Measurement, form: Form = "labelled") 
         value=value,
         decimals=decimals,
         timestamp=measured.timestamp,
-        source=rule.source,
+        source=measured.source,
         covered=measured.covered,
         selected=measured.selected,
         shared=measured.shared,
@@ -144,7 +145,8 @@ def pod_value(rule: MetricRule, sample: PodSample) -> float:
 
 def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingError:
     """Which pods have no measurement and why, for `kubectl describe hpa`."""
-    covered, selected = len(collection.samples), collection.selected - collection.drained
+    covered = len(collection.samples)
+    selected = collection.selected - len(collection.drained)
     needed = "" if not covered else f" (fallback.minCoverage requires {min_coverage:.0%})"
     return MeasurementMissingError(
         _within(f"{covered} of {selected} pods have a measurement{needed}: ", collection.gaps),

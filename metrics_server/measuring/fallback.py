@@ -163,7 +163,7 @@ class FallbackChain:
         """
         if (
             question.series
-            or rule.source != "exporters"
+            or rule.measures != "gpus"
             or rule.unit != "percent"
             or rule.over_gpus == "sum"
         ):

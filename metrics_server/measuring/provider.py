@@ -138,7 +138,7 @@ class MetricsProvider:
         if known is None or known.pods is not pods or known.fresh_until <= self._clock():
             selection = self._select(question, rule, pods)
             again = partial(self._measurement_again, question, rule)
-            if rule.window and rule.is_over_time:
+            if rule.window and rule.is_over_time and rule.sources[0] != "prometheus":
                 # Before there is a value: the first scrape alone does not give one.
                 self._keep_scraping(question, rule)
             try:
@@ -178,7 +178,7 @@ class MetricsProvider:
             self._known.put(question, known, size)
 
     def _select(self, question: Question, rule: MetricRule, pods: tuple[Pod, ...]) -> Selection:
-        with_gpu = rule.source == "exporters"
+        with_gpu = rule.measures == "gpus"
         return select(question, pods, self._measure, with_gpu=with_gpu)
 
     async def _measurement(

@@ -12,7 +12,17 @@ from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule
 from metrics_server.rules.series import SeriesSelector
 
-Source = Literal["exporters", "pods", "last-known", "simulated"]
+Source = Literal[
+    "exporters",
+    "pods",
+    "prometheus",
+    "exporters+prometheus",
+    "pods+prometheus",
+    "last-known",
+    "simulated",
+]
+"""Where an answer came from; two names if some pods were measured by one source, some by the
+other."""
 Form = Literal["labelled", "plain", "pods"]
 """How an answer is presented:
 
@@ -86,20 +96,22 @@ class Collection(Struct, frozen=True):
     Attributes:
         selected: how many pods were selected, without those that are excluded.
         samples: one for each pod that is covered.
-        drained: how many other pods are terminating and no longer hold a GPU according to all
-            exporters of their nodes: their work is known to be 0.
+        drained: the names of other pods that are terminating and no longer hold a GPU according to
+            all exporters of their nodes: their work is known to be 0.
         gaps: why the other pods have no sample, the cause to fix first at the front.
         fresh_until: until when the source would report the same, by `time.monotonic`.
         excluded: the names of the pods that have rows, none of which the question's series
             selector matches: they are not part of the answer.
+        source: where the samples came from.
     """
 
     selected: int
     samples: tuple[PodSample, ...]
     gaps: tuple[Gap, ...] = ()
     fresh_until: float = 0
-    drained: int = 0
+    drained: tuple[str, ...] = ()
     excluded: frozenset[str] = frozenset()
+    source: Source = "exporters"
 
 
 class Measurement(Struct, frozen=True):
@@ -115,6 +127,7 @@ class Measurement(Struct, frozen=True):
         leaving: how many of the selected pods are terminating.
         shared: whether pods that were not selected use some of the GPUs too.
         fresh_until: until when it would be the same, in seconds since the epoch.
+        source: where the samples came from.
     """
 
     value: float
@@ -125,6 +138,7 @@ class Measurement(Struct, frozen=True):
     leaving: int = 0
     shared: bool = False
     fresh_until: float = 0
+    source: Source = "exporters"
 
 
 class PodValue(Struct, frozen=True, gc=False):

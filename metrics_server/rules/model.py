@@ -16,8 +16,16 @@ from metrics_server.rules.series import SeriesSelector
 
 Aggregation = Literal["avg", "max", "min", "sum", "p95"]
 TargetType = Literal["Value", "AverageValue"]
-PageSource = Literal["exporters", "pods"]
-"""Whose pages a metric is on: those of the GPU exporters on the pods' nodes, or the pods' own."""
+Measured = Literal["gpus", "pods"]
+"""What a value is of: each GPU of a pod, or the pod itself."""
+
+SourceName = Literal["exporters", "pods", "prometheus"]
+"""Where a metric is read: on the pages of the GPU exporters on the pods' nodes, on the pods' own
+pages, or in Prometheus, which scrapes either of them."""
+
+PrometheusUse = Literal["named", "second", "only"]
+"""Which rules are read from Prometheus: those that name it; also every other rule, for the pods
+that its own source has no value for; or every other rule, in place of its own source."""
 
 
 class Reading(Struct, frozen=True, cache_hash=True):
@@ -90,6 +98,26 @@ class Endpoint(Struct, frozen=True):
     ports: tuple[int | str, ...] = ()
 
 
+class Query(Struct, frozen=True):
+    """A query in PromQL, with placeholders for the pods that a question selects.
+
+    Attributes:
+        parts: the query as text and placeholders in turn, as in `rules.templates`.
+        pod_label: the label that names the pod of each value; None if there is one value, of all
+            selected pods together.
+    """
+
+    parts: tuple[str, ...]
+    pod_label: str | None = None
+
+    @property
+    def text(self) -> str:
+        """The query as it is in the configuration."""
+        return "".join(
+            f"<<.{part}>>" if number % 2 else part for number, part in enumerate(self.parts)
+        )
+
+
 class MetricRule(Struct, frozen=True):
     """A metric: where it is read from and how it is aggregated.
 
@@ -106,7 +134,9 @@ class MetricRule(Struct, frozen=True):
         decimals: how many decimal places the result has, from 0 to 3.
         window: over how many seconds a pod's scraped values are averaged, or a rate or a quantile
             is taken; 0 uses the current value, or what happened since the last scrape.
-        source: whose pages it is read from.
+        measures: what its values are of: a pod's GPUs, or the pod.
+        sources: where it is read, in order of preference: each pod by the first that has a value.
+        query: the query of a rule that is written in PromQL, which has no readings.
         over_series: how the rows of a pod's own page are aggregated, as one pod may run several
             engines or serve several models.
         endpoint: where a pod's own page is.
@@ -122,7 +152,9 @@ class MetricRule(Struct, frozen=True):
     over_pods: Aggregation = "avg"
     decimals: int = 0
     window: int = 0
-    source: PageSource = "exporters"
+    measures: Measured = "gpus"
+    sources: tuple[SourceName, ...] = ("exporters",)
+    query: "Query | None" = None
     over_series: Aggregation = "sum"
     endpoint: Endpoint = Endpoint()
     series: SeriesSelector = SeriesSelector()
@@ -145,6 +177,14 @@ class MetricRule(Struct, frozen=True):
     def has_sum(self) -> bool:
         """Whether a sum over pods means something: not that of quantiles."""
         return self.over_pods == "avg" and all(one.quantile is None for one in self.readings)
+
+
+def used_with(rule: MetricRule, use: PrometheusUse) -> MetricRule:
+    """Return a rule that names no source itself, as the use of Prometheus has it."""
+    if use == "named" or "prometheus" in rule.sources:
+        return rule
+    sources = ("prometheus",) if use == "only" else (*rule.sources, "prometheus")
+    return structs.replace(rule, sources=sources)
 
 
 def sum_of(rule: MetricRule) -> MetricRule:

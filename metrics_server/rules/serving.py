@@ -103,7 +103,8 @@ def _rule(metric: _Metric, engines: Sequence[Engine]) -> MetricRule:
         over_pods=metric.over_pods,
         decimals=_DECIMALS,
         window=metric.window,
-        source="pods",
+        measures="pods",
+        sources=("pods",),
         over_series=metric.over_series,
     )
 

@@ -1,22 +1,55 @@
-"""Each rule has its source."""
+"""Each rule has its sources."""
 
 from collections.abc import Mapping, Sequence
+from typing import get_args
+
+from msgspec import structs
 
 from metrics_server.kube.pods import Pod
-from metrics_server.measuring.samples import Collection, MetricSource
-from metrics_server.rules.model import MetricRule, PageSource
+from metrics_server.measuring.samples import Collection, MetricSource, Source
+from metrics_server.rules.model import MetricRule, SourceName
+
+_BY_NAME: Mapping[str, Source] = {name: name for name in get_args(Source)}
 
 
-class SourceOfEachRule:
-    """A MetricSource that measures by the source that a rule names.
+class SourcesOfEachRule:
+    """A MetricSource that measures by the sources that a rule names.
+
+    The second source of a rule is asked only about the pods that the first has no value for.
 
     Args:
         sources: every source, by name.
     """
 
-    def __init__(self, sources: Mapping[PageSource, MetricSource]) -> None:
+    def __init__(self, sources: Mapping[SourceName, MetricSource]) -> None:
         self._sources = sources
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """Measure these pods, all of one namespace, now."""
-        return await self._sources[rule.source].collect(rule, pods)
+        first, *others = rule.sources
+        found = await self._collect(first, rule, pods)
+        for name in others:
+            known = {sample.pod for sample in found.samples}.union(found.drained)
+            missing = [pod for pod in pods if pod.name not in known]
+            if not missing:
+                break
+            found = _together(found, await self._collect(name, rule, missing))
+        return found
+
+    async def _collect(self, name: SourceName, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
+        found = await self._sources[name].collect(rule, pods)
+        return structs.replace(found, source=name)
+
+
+def _together(first: Collection, second: Collection) -> Collection:
+    """Return what two sources found, the second for the pods that the first had no value for."""
+    sources = [one.source for one in (first, second) if one.samples]
+    complete = len(second.samples) + len(second.drained) == second.selected
+    return Collection(
+        selected=first.selected,
+        samples=first.samples + second.samples,
+        gaps=() if complete else first.gaps + second.gaps,
+        fresh_until=min(first.fresh_until, second.fresh_until),
+        drained=first.drained + second.drained,
+        source=_BY_NAME["+".join(sources)] if sources else first.source,
+    )

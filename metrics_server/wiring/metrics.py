@@ -43,7 +43,7 @@ from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
 from metrics_server.sources.pages.fetching import PageLimits
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.pods.page import PodPage
-from metrics_server.sources.routing import SourceOfEachRule
+from metrics_server.sources.routing import SourcesOfEachRule
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.wiring.access import access_files
 from metrics_server.wiring.pod_pages import pod_source
@@ -99,7 +99,7 @@ async def providing(
             rules=rules,
             pods=pods,
             measure=config.pods.measure,
-            source=SourceOfEachRule(
+            source=SourcesOfEachRule(
                 {
                     "exporters": ExporterSource(targets, scraper, targets.why_none),
                     "pods": pod_source(config.pod_pages, pod_scraper),

@@ -151,7 +151,7 @@ gauges: some
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{name: a}", "rules.0.readings: Field required"),
+        ("{name: a}", "rules.0: needs readings, such as {family: NAME, maximum: 100}, or a query"),
         ("{name: a, readings: [{family: X}]}", "rules.0.readings.0.maximum: Field required"),
         (
             "{name: a, readings: [{family: X, maximum: 1, minimum: -1}]}",

@@ -23,7 +23,7 @@ def test_the_rules_are_a_configuration() -> None:
     assert len(rules) == 2
     for block in rules:
         (rule,) = Config.model_validate(block).rules
-        assert rule.rule().source == "pods"
+        assert rule.rule().sources == ("pods",)
 
 
 def test_the_endpoints_are_a_configuration() -> None:

@@ -20,7 +20,16 @@ from metrics_server.telemetry.metrics import Monitor
 from tests.support.clock import Clock
 from tests.support.waiting import until
 
-RATE = MetricRule("rate", "", "", (Reading("m", 0, 1e6, rate=True),), 1e6, window=30, source="pods")
+RATE = MetricRule(
+    "rate",
+    "",
+    "",
+    (Reading("m", 0, 1e6, rate=True),),
+    1e6,
+    window=30,
+    measures="pods",
+    sources=("pods",),
+)
 QUICK = structs.replace(RATE, name="quick", window=1)
 MEAN = structs.replace(RATE, name="mean", readings=(Reading("m", 0, 1e6),))
 PODS = tuple(

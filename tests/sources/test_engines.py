@@ -111,12 +111,19 @@ def test_readings_are_of_pods_pages() -> None:
     """Every metric can be read from some engine, and every engine's metric is in the catalogue."""
     for rule in SERVING:
         assert rule.readings
-        assert rule.source == "pods"
+        assert (rule.measures, rule.sources) == ("pods", ("pods",))
     assert {metric for engine in ENGINES for metric in engine.metrics} <= RULES.keys()
 
 
 RULE = MetricRule(
-    "m", "", "", (Reading("m", 0, 100, copies=("rank",)),), 100, source="pods", over_series="sum"
+    "m",
+    "",
+    "",
+    (Reading("m", 0, 100, copies=("rank",)),),
+    100,
+    measures="pods",
+    sources=("pods",),
+    over_series="sum",
 )
 PAGE = b"""\
 m{model="a",rank="0"} 1

@@ -227,7 +227,7 @@ class Simulation:
             for pod in pods
             if pod.name in at_work
         )
-        drained = sum(pod.terminating for pod in pods if pod.name not in at_work)
+        drained = tuple(pod.name for pod in pods if pod.terminating and pod.name not in at_work)
         return Collection(len(pods), samples, fresh_until=self.now, drained=drained)
 
     def _utilization(self, replica: _Replica, at_work: int) -> float:

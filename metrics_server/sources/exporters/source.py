@@ -85,7 +85,7 @@ class ExporterSource:
         hosts = frozenset(host for node in targets for host in _called(node))
         samples: list[PodSample] = []
         uncovered: list[Pod] = []
-        drained = 0
+        drained: list[str] = []
         unmatched = Unmatched(rule)
         began = time.perf_counter()
         for pod in pods:
@@ -104,16 +104,16 @@ class ExporterSource:
             elif len(answered) < len(outcomes) or not _has_drained(rule, pod, answered):
                 uncovered.append(pod)
             else:
-                drained += 1
+                drained.append(pod.name)
         gaps = [*self._gaps(rule, uncovered, targets, pages)]
         if not samples:
-            gaps = [*unmatched.gaps(len(pods) - drained), *gaps]
+            gaps = [*unmatched.gaps(len(pods) - len(drained)), *gaps]
         return Collection(
             selected=len(pods) - len(unmatched.excluded),
             samples=tuple(samples),
             gaps=tuple(gaps),
             fresh_until=scrapes.fresh_until,
-            drained=drained,
+            drained=tuple(drained),
             excluded=frozenset(unmatched.excluded),
         )
 
