@@ -60,6 +60,13 @@ class Monitor:
             buckets=_SECONDS,
             registry=registry,
         )
+        self._queries = Histogram(
+            f"{_PREFIX}_prometheus_query_duration_seconds",
+            "Time to query Prometheus, by outcome.",
+            ("outcome",),
+            buckets=_SECONDS,
+            registry=registry,
+        )
         self._age = Histogram(
             f"{_PREFIX}_sample_age_seconds",
             "Age of the oldest sample in a measured answer when it was sent.",
@@ -160,6 +167,10 @@ class Monitor:
     def scraped(self, outcome: str, seconds: float) -> None:
         """An exporter was scraped. `outcome` is "ok" or the reason of the failure."""
         self._scrapes.labels(outcome).observe(seconds)
+
+    def queried(self, outcome: str, seconds: float) -> None:
+        """Prometheus was queried. `outcome` is "ok" or the reason of the failure."""
+        self._queries.labels(outcome).observe(seconds)
 
     def authenticated(self, outcome: str) -> None:
         """The caller of a request was authenticated in some way, or was not for some reason."""

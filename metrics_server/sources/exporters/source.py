@@ -82,7 +82,7 @@ class ExporterSource:
         selected = frozenset((pod.namespace, pod.name) for pod in pods)
         # Computed once for each group of pods that shares a GPU, not for each pod.
         were_selected = cache(selected.issuperset)
-        hosts = frozenset(host for node in targets for host in _called(node))
+        hosts = frozenset(host for node in targets for host in names_of(node))
         samples: list[PodSample] = []
         uncovered: list[Pod] = []
         drained: list[str] = []
@@ -94,14 +94,14 @@ class ExporterSource:
                 began = time.perf_counter()
             outcomes = [pages[url] for url in targets[pod.node]]
             answered = [page for page in outcomes if isinstance(page, Page)]
-            read = _of_its_node(pod, [(p, p.attribution(rule.readings)) for p in answered], hosts)
+            read = of_its_node(pod, [(p, p.attribution(rule.readings)) for p in answered], hosts)
             choice = unmatched.choose(pod, [page for page, _ in read])
-            sample = None if choice.unclear else _sample(rule, pod, read, were_selected, choice)
+            sample = None if choice.unclear else sample_of(rule, pod, read, were_selected, choice)
             if sample is not None:
                 samples.append(sample)
-            elif choice.left_out and _has_only(pod, choice.left_out, read):
+            elif choice.left_out and has_only(pod, choice.left_out, read):
                 unmatched.exclude(pod, answered)
-            elif len(answered) < len(outcomes) or not _has_drained(rule, pod, answered):
+            elif len(answered) < len(outcomes) or not has_drained(rule, pod, answered):
                 uncovered.append(pod)
             else:
                 drained.append(pod.name)
@@ -156,7 +156,7 @@ class ExporterSource:
                 yield Gap("no-sample", hint)
 
 
-def _sample(
+def sample_of(
     rule: MetricRule,
     pod: Pod,
     read: Sequence[tuple[Page, Attribution]],
@@ -216,7 +216,7 @@ def _is_of_others(
     return any(group <= inventory.pods[gpu] for gpu in counted)
 
 
-def _has_only(
+def has_only(
     pod: Pod, left_out: AbstractSet[str], read: Sequence[tuple[Page, Attribution]]
 ) -> bool:
     """Return whether all GPUs of a pod are left out."""
@@ -255,7 +255,7 @@ def _are_all(
     return shared or sum(units.values()) >= pod.gpus - pod.shareable
 
 
-def _has_drained(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
+def has_drained(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
     """Return whether a terminating pod has released its GPUs: the pages list GPUs, but not its.
 
     Args:
@@ -272,7 +272,7 @@ def _has_drained(rule: MetricRule, pod: Pod, pages: Sequence[Page]) -> bool:
     )
 
 
-def _of_its_node(
+def of_its_node(
     pod: Pod, read: list[tuple[Page, Attribution]], hosts: frozenset[str]
 ) -> list[tuple[Page, Attribution]]:
     """Return the pages that may describe a pod.
@@ -282,12 +282,12 @@ def _of_its_node(
     of the exporter's own pod. So a page is ignored only if it names another node that is known
     here, or if another page, which names pods, names the pod's node.
     """
-    called = _called(pod.node)
+    called = names_of(pod.node)
     own = [one for one in read if one[1].names_pods and not one[1].hosts.isdisjoint(called)]
     return own or [one for one in read if one[1].hosts.isdisjoint(hosts)]
 
 
-def _called(node: str) -> tuple[str, ...]:
+def names_of(node: str) -> tuple[str, ...]:
     """Return the names that exporters may use for a node: its full name and its first part."""
     first = node.partition(".")[0]
     # A name that begins with a digit may be an address, whose first part is not a name.

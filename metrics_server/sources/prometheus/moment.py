@@ -1,0 +1,118 @@
+"""Several queries about one moment, and what its times are by the clock of this server."""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterable
+from typing import TypeVar
+
+from metrics_server.errors import QueryError
+from metrics_server.sources.prometheus.client import PrometheusClient, Series
+from metrics_server.telemetry.metrics import Monitor
+
+# Annotations of the expression itself, since Prometheus 2.50 and 3.0: no data is missing.
+_REMARKS = ("PromQL info", "PromQL warning")
+
+# How long rows are converted at once before other tasks get their turn.
+_TURN_SECONDS = 0.005
+_TURN_ROWS = 200
+
+T = TypeVar("T")
+
+
+class Moment:
+    """The moment of the first query; the others are evaluated as of the same moment.
+
+    Ages are differences of Prometheus's own times, so its clock need not agree with this server's.
+
+    Args:
+        client: sends the queries.
+        monitor: counts them.
+        clock: seconds, on a monotonic clock.
+
+    Attributes:
+        began: when the first query was sent, by that clock.
+        time: the moment, in seconds since the epoch by Prometheus; None before the first result
+            that is not empty.
+        warnings: what Prometheus remarked, each once.
+    """
+
+    def __init__(
+        self,
+        client: PrometheusClient,
+        monitor: Monitor,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._monitor = monitor
+        self._clock = clock
+        self.began = clock()
+        self.time: float | None = None
+        self.warnings: dict[str, None] = {}
+
+    async def query(self, promql: str, *, lookback: float | None = None) -> tuple[Series, ...]:
+        """Return the result of a query.
+
+        Args:
+            promql: the query.
+            lookback: how old samples may be, for queries that do not check it by themselves.
+
+        Raises:
+            QueryError: it has no usable result.
+        """
+        began, outcome = self._clock(), "ok"
+        try:
+            found = await self._client.query(promql, time=self.time, lookback=lookback)
+        except QueryError as error:
+            outcome = error.reason
+            raise
+        finally:
+            self._monitor.queried(outcome, self._clock() - began)
+        self.warnings |= dict.fromkeys(found.warnings)
+        if self.time is None and found.series:
+            self.time = found.series[0].timestamp
+        return found.series
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether a warning says, or may say, that a part of the data is missing."""
+        return any(not one.startswith(_REMARKS) for one in self.warnings)
+
+    def age(self, timestamp: float) -> float:
+        """Return how old a sample was at the moment, in seconds."""
+        return 0.0 if self.time is None else max(0.0, self.time - timestamp)
+
+    def monotonic(self, timestamp: float) -> float:
+        """Return the time of a sample by the monotonic clock; rather too early than too late."""
+        return self.began - self.age(timestamp)
+
+
+async def together(queries: Iterable[Awaitable[T]]) -> list[T]:
+    """Return the results of all of them; none is still under way if one fails.
+
+    Raises:
+        Exception: the first of their errors.
+    """
+    done = await asyncio.gather(*queries, return_exceptions=True)
+    results: list[T] = []
+    for one in done:
+        if isinstance(one, BaseException):
+            raise one
+        results.append(one)
+    return results
+
+
+class Turns:
+    """Lets other tasks have their turn within long work."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+        self._rows = 0
+
+    async def next(self, rows: int = 1) -> None:
+        """Count rows."""
+        self._rows += rows
+        if self._rows >= _TURN_ROWS:
+            self._rows = 0
+            if time.perf_counter() - self._began > _TURN_SECONDS:
+                await asyncio.sleep(0)
+                self._began = time.perf_counter()

@@ -1,0 +1,259 @@
+"""The pods' own pages, as Prometheus last scraped them."""
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from msgspec import Struct
+
+from metrics_server.kube.pods import Pod
+from metrics_server.rules.model import Endpoint, Reading
+from metrics_server.sources.pods.page import PodPage
+from metrics_server.sources.pods.series import NoValue
+from metrics_server.sources.prometheus.client import Series
+from metrics_server.sources.prometheus.moment import Moment, Turns, together
+from metrics_server.sources.prometheus.promql import equal, one_of
+from metrics_server.sources.prometheus.rows import (
+    Group,
+    Identity,
+    Labels,
+    group_of,
+    identity,
+    renamed,
+    row,
+)
+from metrics_server.sources.prometheus.selectors import (
+    PODS,
+    any_of,
+    applied,
+    counted,
+    families,
+    joined,
+    named,
+    portions,
+    select,
+    where,
+)
+
+_LEAST_SAMPLES = 2
+_NAMES_SHOWN = 3
+
+
+class PageOfPod(Struct, frozen=True):
+    """A pod's page.
+
+    Attributes:
+        page: its rows; those of counters and histograms with their increase within `seconds`. Or
+            why it has no value.
+        time: when the oldest of its rows was scraped, by Prometheus's clock.
+        seconds: the window of the increases.
+    """
+
+    page: PodPage | NoValue
+    time: float = 0
+    seconds: float = 0
+
+
+async def pages_of_pods(
+    moment: Moment,
+    readings: tuple[Reading, ...],
+    pods: Sequence[Pod],
+    *,
+    window: int,
+    endpoint: Endpoint,
+    required: Mapping[str, str],
+    max_age: float,
+) -> Mapping[str, PageOfPod]:
+    """Return the page of each of some pods, all of one namespace, that Prometheus has rows of.
+
+    First it is looked up which pods have rows, and how they are labelled; then the rows of just the
+    present pods are queried, with the times of the samples.
+
+    Args:
+        moment: when.
+        readings: the readings of a rule.
+        pods: the pods.
+        window: over how many seconds counters and histograms are read.
+        endpoint: which port of a pod is meant, if Prometheus scrapes several.
+        required: labels that every series must have.
+        max_age: how old a sample may be, in seconds.
+
+    Raises:
+        QueryError: a query failed.
+    """
+    matchers = joined(named(families(readings)), where(required))
+    by_name = {pod.name: pod for pod in pods}
+    namespace = pods[0].namespace
+    of_namespace = [equal(label, namespace) for label in dict.fromkeys(of for of, _ in PODS)]
+    lookup = counted(
+        (label for pair in PODS for label in pair),
+        any_of(select(one, matchers) for one in of_namespace),
+    )
+    labelled: dict[tuple[str, str], dict[str, None]] = {}
+    for one in await moment.query(lookup):
+        pair = _labels_of_pod(one.labels, namespace, by_name)
+        if pair is not None:
+            labelled.setdefault(pair, {})[one.labels[pair[1]]] = None
+    parts = await together(
+        _part(
+            moment,
+            readings,
+            joined(equal(pair[0], namespace), one_of(pair[1], some), where(required)),
+            seconds,
+        )
+        for pair, names in labelled.items()
+        for seconds, those in _by_window(moment, [by_name[name] for name in names], window)
+        for some in portions(those)
+    )
+    turns = Turns()
+    rows: dict[str, dict[Group, _Rows]] = {}
+    for seconds, values, times, increases in parts:
+        at = {identity(one.labels): one.value for one in times}
+        grown = {identity(one.labels): one.value for one in increases}
+        for one in values:
+            await turns.next()
+            pair = _labels_of_pod(one.labels, namespace, by_name)
+            if pair is not None:
+                of_pod = rows.setdefault(one.labels[pair[1]], {})
+                of_pod.setdefault(group_of(one.labels), _Rows(seconds)).add(one, at, grown)
+    return {
+        name: _page(by_name[name], _one_of(groups, endpoint), moment, readings, max_age)
+        for name, groups in rows.items()
+    }
+
+
+def _labels_of_pod(
+    labels: Labels, namespace: str, pods: Mapping[str, Pod]
+) -> tuple[str, str] | None:
+    """Return the labels that name the pod that a row was scraped from; None if it is another."""
+    for of, name in PODS:
+        if labels.get(of) == namespace and labels.get(name) in pods:
+            return of, name
+    return None
+
+
+def _by_window(
+    moment: Moment, pods: Sequence[Pod], window: int
+) -> Iterator[tuple[int, Sequence[str]]]:
+    """Return the pods with the window to read each over.
+
+    That of pods younger than the rule's window begins with the youngest of them: before, there may
+    have been a pod of the same name, and its series may have the same labels.
+    """
+    ages = {pod.name: moment.age(pod.created) for pod in pods}
+    old = [name for name, age in ages.items() if age >= window]
+    young = [name for name, age in ages.items() if age < window]
+    if old:
+        yield window, old
+    if young:
+        yield max(1, int(min(ages[name] for name in young))), young
+
+
+async def _part(
+    moment: Moment, readings: tuple[Reading, ...], selection: str, window: int
+) -> tuple[int, tuple[Series, ...], tuple[Series, ...], tuple[Series, ...]]:
+    """Return the rows of some pods, their times, and how much counters have grown."""
+    values = await moment.query(select(named(families(readings)), selection))
+    present = dict.fromkeys(one.labels.get("__name__", "") for one in values)
+    counters = [one.rows for one in readings if one.is_over_time and one.rows in present]
+    queries = []
+    if present:
+        queries.append(applied("timestamp", dict.fromkeys(present, (selection,))))
+    if counters:
+        queries.append(applied("increase", dict.fromkeys(counters, (selection,)), f"{window}s"))
+    times, increases, *_ = (*await together(map(moment.query, queries)), (), ())
+    return window, values, times, increases
+
+
+class _Rows:
+    """The rows of one page, as they are found."""
+
+    def __init__(self, window: int) -> None:
+        self.window = window
+        self.series: list[Series] = []
+        self.times: dict[Identity, float] = {}
+        self.increases: dict[Identity, float] = {}
+
+    def add(
+        self, one: Series, times: Mapping[Identity, float], increases: Mapping[Identity, float]
+    ) -> None:
+        """Add a row, if its time is known."""
+        key = identity(one.labels)
+        if key in times:
+            self.series.append(one)
+            self.times[key] = times[key]
+            if key in increases:
+                self.increases[key] = increases[key]
+
+    @property
+    def newest(self) -> float:
+        """When its newest row was scraped."""
+        return max(self.times.values(), default=0.0)
+
+
+def _one_of(groups: Mapping[Group, _Rows], endpoint: Endpoint) -> _Rows | NoValue:
+    """Return one of the pages that were scraped of a pod.
+
+    Of the same page several times, by another job or another replica of Prometheus, the newest.
+    """
+    instances = list(dict.fromkeys(group[0] for group in groups))
+    if len(instances) > 1 and isinstance(endpoint.port, int):
+        instances = [one for one in instances if one.endswith(f":{endpoint.port}")]
+    if len(instances) != 1:
+        several = ", ".join([*dict.fromkeys(group[0] for group in groups)][:_NAMES_SHOWN])
+        return NoValue(
+            f"is scraped by Prometheus at several addresses ({several}): set the rule's "
+            "endpoint.port to the number of one of their ports"
+        )
+    copies = sorted(group for group in groups if group[0] == instances[0])
+    return max((groups[group] for group in copies), key=lambda rows: rows.newest)
+
+
+def _page(
+    pod: Pod,
+    rows: _Rows | NoValue,
+    moment: Moment,
+    readings: tuple[Reading, ...],
+    max_age: float,
+) -> PageOfPod:
+    """Return the page of a pod from its rows."""
+    if isinstance(rows, NoValue):
+        return PageOfPod(rows)
+    # A row that is no longer written must not be left out of a sum.
+    oldest = min(rows.times.values(), default=0.0)
+    if (age := moment.age(oldest)) > max_age:
+        return PageOfPod(
+            NoValue(
+                f"has samples in Prometheus that are {age:.0f} s old, and prometheus.maxAge is "
+                f"{max_age:g} s"
+            )
+        )
+    if oldest < pod.created:
+        return PageOfPod(NoValue("was last scraped by Prometheus before the pod was created"))
+    over_time = {one.rows for one in readings if one.is_over_time}
+    for family in over_time:
+        if _lacks_increases(family, rows):
+            return PageOfPod(
+                NoValue(
+                    f"has fewer than {_LEAST_SAMPLES} samples of {family} in Prometheus within "
+                    f"{rows.window} s: the rule's window must be at least twice the interval of "
+                    "its scrapes"
+                )
+            )
+    without = renamed(one.labels for one in rows.series)
+    body = "".join(_lines(rows, over_time, without)).encode()
+    target = f"{pod.namespace}/{pod.name} in Prometheus"
+    return PageOfPod(PodPage(target, body, moment.monotonic(oldest)), oldest, rows.window)
+
+
+def _lacks_increases(family: str, rows: _Rows) -> bool:
+    """Return whether a family is present, and none of its series has two samples."""
+    keys = [identity(one.labels) for one in rows.series if one.labels.get("__name__") == family]
+    return bool(keys) and rows.increases.keys().isdisjoint(keys)
+
+
+def _lines(rows: _Rows, over_time: set[str], without: frozenset[str]) -> Iterator[str]:
+    for one in rows.series:
+        name, value = one.labels.get("__name__", ""), one.value
+        if name in over_time:
+            # A series that has just appeared has not grown yet.
+            value = rows.increases.get(identity(one.labels), 0.0)
+        yield row(name, one.labels, value, without)

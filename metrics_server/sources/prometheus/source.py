@@ -1,0 +1,193 @@
+"""Measures pods by what Prometheus last scraped of exporters and of the pods' own pages."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from metrics_server.common.lookups import SharedLookups
+from metrics_server.common.outages import Outage, Outages
+from metrics_server.errors import QueryError
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.samples import Collection
+from metrics_server.rules.dialect import Dialect
+from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.rules.presets import DIALECTS
+from metrics_server.sources.exporters.dialects import PodName
+from metrics_server.sources.exporters.page import Page
+from metrics_server.sources.pages.parsing import Parser
+from metrics_server.sources.prometheus.client import PrometheusClient
+from metrics_server.sources.prometheus.gpus import ScrapedPage, pages_of
+from metrics_server.sources.prometheus.moment import Moment, Turns
+from metrics_server.sources.prometheus.pages import pages_of_pods
+from metrics_server.sources.prometheus.queries import result_of
+from metrics_server.sources.prometheus.samples import Found, collection_of
+from metrics_server.telemetry.metrics import Monitor
+
+# Of the rows of all rules and namespaces in demand.
+_MAX_BYTES = 128 * 1024 * 1024
+# Beyond this, a question's own pods are queried, and not those of its whole namespace.
+_MAX_SHARED_PODS = 2000
+# Warnings come with every answer.
+_QUIET_SECONDS = 600
+# Failures of a rule's own query, whatever the state of Prometheus.
+_OF_THE_QUERY = frozenset({"bad-query", "not-a-vector", "too-large"})
+
+log = structlog.stdlib.get_logger(__name__)
+
+
+class PrometheusSource:
+    """A MetricSource that queries Prometheus.
+
+    What it returns is the same as that of the other sources, because the rows are read by the same
+    code; but as of when Prometheus scraped them.
+
+    Args:
+        client: sends the queries.
+        pods: the pods of a namespace: all that a rule could measure are queried at once.
+        max_age: how old a sample may be, in seconds.
+        reuse: for how many seconds the answers are used for further questions.
+        required: labels that every series must have, to select one of several clusters.
+        dialects: how exporters label their rows.
+        monitor: counts the queries.
+        clock: seconds, on a monotonic clock.
+    """
+
+    def __init__(
+        self,
+        client: PrometheusClient,
+        pods: Callable[[str], Sequence[Pod]],
+        *,
+        max_age: float,
+        reuse: float,
+        monitor: Monitor,
+        required: Mapping[str, str] | None = None,
+        dialects: tuple[Dialect, ...] = DIALECTS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._client = client
+        self._pods = pods
+        self._max_age = max_age
+        self._reuse = reuse
+        self._required = required or {}
+        self._dialects = dialects
+        self._monitor = monitor
+        self._clock = clock
+        self._parser = Parser[Page]()
+        self._found: SharedLookups[tuple[object, ...], Found] = SharedLookups(
+            ttl=reuse, max_bytes=_MAX_BYTES, clock=clock
+        )
+        self._outage = Outage(log, "prometheus failed", "prometheus recovered")
+        self._bad_queries = Outages(log, "query failed", "query recovered", key="metric")
+        self._warned = Outage(
+            log, "prometheus warns", "prometheus no longer warns", quiet=_QUIET_SECONDS
+        )
+
+    async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
+        """Measure these pods, all of one namespace, now."""
+        every, scope = self._together(rule, pods)
+        key = (rule.readings, rule.query, rule.maximum, rule.window, rule.endpoint, *scope)
+        found = await self._found.get(key, lambda: self._look_up(rule, every))
+        return collection_of(rule, found, pods, self._max_age)
+
+    def _together(
+        self, rule: MetricRule, pods: Sequence[Pod]
+    ) -> tuple[Sequence[Pod], tuple[object, ...]]:
+        """Return the pods to query together, and what identifies them.
+
+        All that the rule could measure in the namespace, so that the questions of all HPAs share
+        the queries; unless these are too many, or one value is asked for of just these pods.
+        """
+        namespace = pods[0].namespace
+        if rule.query is None or rule.query.pod_label is not None:
+            every = {pod.name: pod for pod in self._pods(namespace) if _can_be_measured(rule, pod)}
+            every |= {pod.name: pod for pod in pods}
+            if len(every) <= _MAX_SHARED_PODS:
+                return tuple(every.values()), (namespace,)
+        return pods, (namespace, frozenset(pod.name for pod in pods))
+
+    async def _look_up(self, rule: MetricRule, pods: Sequence[Pod]) -> Found:
+        moment = Moment(self._client, self._monitor, self._clock)
+        fresh_until = moment.began + self._reuse
+        try:
+            found = await self._queried(moment, rule, pods, fresh_until)
+        except QueryError as error:
+            if error.reason in _OF_THE_QUERY:
+                self._bad_queries.failed(rule.name, error, reason=error.reason)
+            else:
+                self._outage.failed(error, reason=error.reason)
+            # Kept as well, so that a Prometheus in trouble is not asked by each question.
+            return Found(fresh_until, error=error)
+        self._outage.recovered()
+        self._bad_queries.recovered(rule.name)
+        if moment.warnings:
+            self._warned.failed(next(iter(moment.warnings)), metric=rule.name)
+        else:
+            self._warned.recovered()
+        return found
+
+    async def _queried(
+        self, moment: Moment, rule: MetricRule, pods: Sequence[Pod], fresh_until: float
+    ) -> Found:
+        if rule.query is not None:
+            result = await result_of(moment, rule, rule.query, pods, self._max_age)
+            _refuse_parts(moment)
+            return Found(fresh_until, result=result, warnings=tuple(moment.warnings))
+        if rule.measures == "pods":
+            own = await pages_of_pods(
+                moment,
+                rule.readings,
+                pods,
+                window=rule.window,
+                endpoint=rule.endpoint,
+                required=self._required,
+                max_age=self._max_age,
+            )
+            _refuse_parts(moment)
+            return Found(fresh_until, pages=own, warnings=tuple(moment.warnings))
+        pages = await pages_of(
+            moment,
+            rule.readings,
+            pods,
+            dialects=self._dialects,
+            required=self._required,
+            max_age=self._max_age,
+        )
+        return Found(
+            fresh_until,
+            gpus=pages,
+            by_pod=await self._by_pod(pages, rule.readings),
+            warnings=tuple(moment.warnings),
+        )
+
+    async def _by_pod(
+        self, pages: Sequence[ScrapedPage], readings: tuple[Reading, ...]
+    ) -> Mapping[PodName, Sequence[ScrapedPage]]:
+        """Return the pages that name each pod."""
+        turns = Turns()
+        await self._parser.read({one.page.target: one.page for one in pages}, readings)
+        found: dict[PodName, list[ScrapedPage]] = {}
+        for one in pages:
+            await turns.next(one.page.lines)
+            attribution = one.page.attribution(readings)
+            named = attribution.by_pod.keys() | attribution.incomplete.keys()
+            for name in named | one.page.inventory().by_pod.keys():
+                found.setdefault(name, []).append(one)
+        return found
+
+
+def _can_be_measured(rule: MetricRule, pod: Pod) -> bool:
+    return pod.phase == "Running" and (rule.measures == "pods" or pod.gpus > 0)
+
+
+def _refuse_parts(moment: Moment) -> None:
+    """Refuse an answer of which parts may be missing, where that would be another number.
+
+    Of GPUs, each pod says how many it has.
+
+    Raises:
+        QueryError: it may be partial.
+    """
+    if moment.is_partial:
+        words = next(iter(moment.warnings))
+        raise QueryError(f"Prometheus's answer may be partial, and is not used: {words}", "partial")

@@ -1,0 +1,178 @@
+"""The golden table through a real Prometheus: the same numbers as from the pages themselves."""
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import ExitStack
+
+import pytest
+from msgspec import Struct
+from prometheus_client import CollectorRegistry
+
+from metrics_server.errors import RequestError
+from metrics_server.kube.labels import parse_selector
+from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.provider import MetricsProvider
+from metrics_server.measuring.samples import Answer, Form, Question
+from metrics_server.measuring.windows import Windows
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import Rules, used_with
+from metrics_server.sources.prometheus.client import PrometheusClient, PrometheusSettings
+from metrics_server.sources.prometheus.source import PrometheusSource
+from metrics_server.sources.routing import SourcesOfEachRule
+from metrics_server.telemetry.metrics import Monitor
+from tests.measuring.test_golden import PAGES, SCENARIOS, TABLE, Cluster, GoldenRow, Scenario
+from tests.support.prometheus import Prometheus, running
+from tests.support.scraped import Pages, Target, serving
+
+RULES = Rules([used_with(rule, "only") for rule in CATALOGUE])
+
+
+class Way(Struct, frozen=True):
+    """How the exporters are scraped."""
+
+    name: str
+    honor_labels: bool
+    labels: dict[str, str] = {}
+    by_node: bool = False
+
+
+# Pages that Prometheus rejects as a whole: labels twice in a row, or a text for a value.
+REJECTED = {
+    "dcgm-4.x-duplicate-labels",
+    "dcgm-odd-values",
+    "dcgm-malformed-lines",
+    "dcgm-malformed-lines-ended",
+}
+# Prometheus has no trace of an exporter that could not be scraped.
+REASONS = {"exporters-failed": "no-sample", "no-exporter": "no-sample"}
+# Which node such an exporter was found on is known only from its target's labels.
+MISTAKEN = "an exporter that is asked for one node and says that it is of another"
+BELIEVED = {False: {"shop web": 89.5, "shop web1": 50.0}, True: {"shop web1": 50.0}}
+
+WAYS = [
+    Way("honor-labels", honor_labels=True),
+    Way(
+        "renamed",
+        honor_labels=False,
+        labels={"namespace": "gpu-monitoring", "pod": "exporter-x7k2p", "container": "exporter"},
+    ),
+    Way("namespace-renamed", honor_labels=False, labels={"namespace": "gpu-monitoring"}),
+    Way(
+        "relabelled",
+        honor_labels=True,
+        labels={"prometheus": "monitoring/k8s", "service": "exporters"},
+        by_node=True,
+    ),
+]
+
+
+QUICK = {"honor-labels", "renamed"}
+
+
+class Scraped(Struct, frozen=True):
+    """A Prometheus that has scraped all pages of the table."""
+
+    prometheus: Prometheus
+    pages: Pages
+    way: Way
+
+
+def targets(way: Way) -> list[Target]:
+    """Return the exporters of all scenarios, each with the number of its scenario in a label."""
+    found = []
+    for number, scenario in enumerate(SCENARIOS):
+        for node, names in scenario.nodes.items():
+            for place, name in enumerate(names):
+                if name != "refused":
+                    own = {"instance": node, "node": node} if way.by_node else {}
+                    labels = {"scenario": str(number), **way.labels, **own}
+                    if not way.by_node:
+                        labels["instance"] = f"{node}-{place}:9400"
+                    found.append(Target(name, f"exporter-{place}", labels))
+    return found
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        pytest.param(way, id=way.name, marks=() if way.name in QUICK else pytest.mark.slow)
+        for way in WAYS
+    ],
+)
+def scraped(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Scraped]:
+    """A real Prometheus that scrapes a real exporter of every page."""
+    way: Way = request.param
+    with ExitStack() as stack:
+        pages = stack.enter_context(serving(PAGES))
+        jobs = pages.jobs(targets(way), honor_labels=way.honor_labels)
+        prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), scrape=jobs)
+        stack.enter_context(running(prometheus))
+        pages.wait_for_scrapes(*(one.page for one in targets(way)))
+        yield Scraped(prometheus, pages, way)
+
+
+@pytest.fixture
+async def client(scraped: Scraped) -> AsyncIterator[PrometheusClient]:
+    """A client of it."""
+    client = PrometheusClient(PrometheusSettings(url=scraped.prometheus.url, timeout=30))
+    yield client
+    await client.close()
+
+
+async def ask(
+    client: PrometheusClient, scenario: Scenario, row: GoldenRow, form: Form = "labelled"
+) -> Answer:
+    """The answer of the whole way from question to number, with nothing to fall back to."""
+    namespace, _, app = row.ask.partition(" ")
+    cluster = Cluster(scenario, str)
+    monitor = Monitor(CollectorRegistry())
+    source = PrometheusSource(
+        client,
+        cluster.in_namespace,
+        max_age=60,
+        reuse=2,
+        required={"scenario": str(SCENARIOS.index(scenario))},
+        monitor=monitor,
+    )
+    provider = MetricsProvider(
+        rules=RULES,
+        pods=cluster,
+        measure="ready",
+        source=SourcesOfEachRule({"prometheus": source}),
+        min_coverage=0.5,
+        windows=Windows(period=1),
+        fallback=FallbackChain(("error",), last_known_max_age=60, simulated=Simulated()),
+        monitor=monitor,
+    )
+    selector = parse_selector(f"app={app}" if app else "")
+    return await provider.answer(Question(namespace, row.metric, selector, form))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.scenario)
+async def test_golden(scraped: Scraped, client: PrometheusClient, scenario: Scenario) -> None:
+    """Each answer is that of the table, or there is none for the same reason."""
+    pages = {page for names in scenario.nodes.values() for page in names}
+    for row in scenario.rows:
+        expected = row.answer
+        if scenario.scenario == MISTAKEN:
+            expected = BELIEVED[scraped.way.by_node].get(row.ask)
+        if expected is None or pages & REJECTED:
+            with pytest.raises(RequestError) as raised:
+                await ask(client, scenario, row)
+            reasons = {REASONS.get(row.error, row.error) or "no-sample"}
+            assert raised.value.reason in reasons, row
+        else:
+            answer = await ask(client, scenario, row)
+            assert answer.value == pytest.approx(expected, rel=1e-12), row
+            assert (answer.shared, answer.source) == (row.shared, "prometheus")
+
+
+async def test_golden_pods(client: PrometheusClient) -> None:
+    """Each pod has its own value."""
+    for scenario, row in TABLE:
+        pages = {page for names in scenario.nodes.values() for page in names}
+        if row.each and not pages & REJECTED:
+            answer = await ask(client, scenario, row, "pods")
+            found = {one.pod: one.value for one in answer.pods}
+            assert found == pytest.approx(row.each, rel=1e-12), row
