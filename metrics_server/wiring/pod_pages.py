@@ -51,7 +51,7 @@ def check_pod_pages(config: PodPagesConfig, rules: Rules) -> None:
     Raises:
         ConfigurationError: a name or a pattern matches no metric of the pods' own pages.
     """
-    metrics = [rule.name for rule in map(rules.find, rules.known()) if rule.source == "pods"]
+    metrics = [rule.name for rule in map(rules.find, rules.known()) if rule.measures == "pods"]
     for number, one in enumerate(config.endpoints):
         for pattern in one.metrics:
             if not any(fnmatchcase(metric, pattern) for metric in metrics):

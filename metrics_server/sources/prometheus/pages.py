@@ -37,18 +37,16 @@ _LEAST_SAMPLES = 2
 _NAMES_SHOWN = 3
 
 
-class PageOfPod(Struct, frozen=True):
-    """A pod's page.
+class PagesOfPod(Struct, frozen=True):
+    """A pod's pages, of which it has one, unless the rule names several ports.
 
     Attributes:
-        page: its rows; those of counters and histograms with their increase within `seconds`. Or
-            why it has no value.
-        time: when the oldest of its rows was scraped, by Prometheus's clock.
+        pages: their rows; those of counters and histograms with their increase within `seconds`.
+            Or why one has no value.
         seconds: the window of the increases.
     """
 
-    page: PodPage | NoValue
-    time: float = 0
+    pages: tuple[PodPage, ...] | NoValue
     seconds: float = 0
 
 
@@ -61,7 +59,7 @@ async def pages_of_pods(
     endpoint: Endpoint,
     required: Mapping[str, str],
     max_age: float,
-) -> Mapping[str, PageOfPod]:
+) -> Mapping[str, PagesOfPod]:
     """Return the page of each of some pods, all of one namespace, that Prometheus has rows of.
 
     First it is looked up which pods have rows, and how they are labelled; then the rows of just the
@@ -115,7 +113,9 @@ async def pages_of_pods(
                 of_pod = rows.setdefault(one.labels[pair[1]], {})
                 of_pod.setdefault(group_of(one.labels), _Rows(seconds)).add(one, at, grown)
     return {
-        name: _page(by_name[name], _one_of(groups, endpoint), moment, readings, max_age)
+        name: _pages(
+            by_name[name], _chosen(by_name[name], groups, endpoint), moment, readings, max_age
+        )
         for name, groups in rows.items()
     }
 
@@ -189,59 +189,86 @@ class _Rows:
         return max(self.times.values(), default=0.0)
 
 
-def _one_of(groups: Mapping[Group, _Rows], endpoint: Endpoint) -> _Rows | NoValue:
-    """Return one of the pages that were scraped of a pod.
+def _chosen(
+    pod: Pod, groups: Mapping[Group, _Rows], endpoint: Endpoint
+) -> Sequence[_Rows] | NoValue:
+    """Return the pages of a pod that are meant, out of all that were scraped.
 
     Of the same page several times, by another job or another replica of Prometheus, the newest.
     """
-    instances = list(dict.fromkeys(group[0] for group in groups))
-    if len(instances) > 1 and isinstance(endpoint.port, int):
-        instances = [one for one in instances if one.endswith(f":{endpoint.port}")]
-    if len(instances) != 1:
-        several = ", ".join([*dict.fromkeys(group[0] for group in groups)][:_NAMES_SHOWN])
+    # Without those of an earlier pod of the same name.
+    groups = {of: rows for of, rows in groups.items() if rows.newest >= pod.created} or groups
+    by_instance: dict[str, _Rows] = {}
+    for group in sorted(groups):
+        known = by_instance.setdefault(group[0], groups[group])
+        if groups[group].newest > known.newest:
+            by_instance[group[0]] = groups[group]
+    wanted = endpoint.ports or (() if endpoint.port is None else (endpoint.port,))
+    if len(by_instance) == 1 and len(wanted) <= 1:
+        return list(by_instance.values())
+    several = ", ".join(list(by_instance)[:_NAMES_SHOWN])
+    if not wanted:
         return NoValue(
             f"is scraped by Prometheus at several addresses ({several}): set the rule's "
-            "endpoint.port to the number of one of their ports"
+            "endpoint.port, or endpoint.ports for all of them"
         )
-    copies = sorted(group for group in groups if group[0] == instances[0])
-    return max((groups[group] for group in copies), key=lambda rows: rows.newest)
+    chosen: list[_Rows] = []
+    for port in wanted:
+        declared = pod.endpoint.ports if pod.endpoint else ()
+        endings = [f":{number}" for name, number in declared if name == port] or [f":{port}"]
+        found = [rows for one, rows in by_instance.items() if one.endswith(tuple(endings))]
+        if len(found) != 1:
+            return NoValue(
+                f"is not scraped by Prometheus at port {port} of the rule's endpoint, but at "
+                f"{several}"
+            )
+        chosen += found
+    return chosen
 
 
-def _page(
+def _pages(
     pod: Pod,
-    rows: _Rows | NoValue,
+    chosen: Sequence[_Rows] | NoValue,
     moment: Moment,
     readings: tuple[Reading, ...],
     max_age: float,
-) -> PageOfPod:
-    """Return the page of a pod from its rows."""
-    if isinstance(rows, NoValue):
-        return PageOfPod(rows)
+) -> PagesOfPod:
+    """Return the pages of a pod; or why one of them has no value."""
+    if isinstance(chosen, NoValue):
+        return PagesOfPod(chosen)
+    pages: list[PodPage] = []
+    for rows in chosen:
+        page = _page(pod, rows, moment, readings, max_age)
+        if isinstance(page, NoValue):
+            return PagesOfPod(page)
+        pages.append(page)
+    return PagesOfPod(tuple(pages), chosen[0].window)
+
+
+def _page(
+    pod: Pod, rows: _Rows, moment: Moment, readings: tuple[Reading, ...], max_age: float
+) -> PodPage | NoValue:
     # A row that is no longer written must not be left out of a sum.
     oldest = min(rows.times.values(), default=0.0)
     if (age := moment.age(oldest)) > max_age:
-        return PageOfPod(
-            NoValue(
-                f"has samples in Prometheus that are {age:.0f} s old, and prometheus.maxAge is "
-                f"{max_age:g} s"
-            )
+        return NoValue(
+            f"has samples in Prometheus that are {age:.0f} s old, and prometheus.maxAge is "
+            f"{max_age:g} s"
         )
     if oldest < pod.created:
-        return PageOfPod(NoValue("was last scraped by Prometheus before the pod was created"))
+        return NoValue("was last scraped by Prometheus before the pod was created")
     over_time = {one.rows for one in readings if one.is_over_time}
     for family in over_time:
         if _lacks_increases(family, rows):
-            return PageOfPod(
-                NoValue(
-                    f"has fewer than {_LEAST_SAMPLES} samples of {family} in Prometheus within "
-                    f"{rows.window} s: the rule's window must be at least twice the interval of "
-                    "its scrapes"
-                )
+            return NoValue(
+                f"has fewer than {_LEAST_SAMPLES} samples of {family} in Prometheus within "
+                f"{rows.window} s: the rule's window must be at least twice the interval of "
+                "its scrapes"
             )
     without = renamed(one.labels for one in rows.series)
     body = "".join(_lines(rows, over_time, without)).encode()
     target = f"{pod.namespace}/{pod.name} in Prometheus"
-    return PageOfPod(PodPage(target, body, moment.monotonic(oldest)), oldest, rows.window)
+    return PodPage(target, body, moment.monotonic(oldest))
 
 
 def _lacks_increases(family: str, rows: _Rows) -> bool:

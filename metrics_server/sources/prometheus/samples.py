@@ -14,9 +14,9 @@ from metrics_server.sources.exporters.dialects import PodName
 from metrics_server.sources.exporters.hints import hints
 from metrics_server.sources.exporters.source import has_drained, names_of, sample_of
 from metrics_server.sources.pods.history import Increase, Series
-from metrics_server.sources.pods.series import NoValue, value_of
+from metrics_server.sources.pods.series import NoValue, Part, part_of, value_of
 from metrics_server.sources.prometheus.gpus import ScrapedPage
-from metrics_server.sources.prometheus.pages import PageOfPod
+from metrics_server.sources.prometheus.pages import PagesOfPod
 from metrics_server.sources.prometheus.queries import Result, samples_of
 
 # What a page takes besides its text: its rows, read.
@@ -39,16 +39,16 @@ class Found(Struct, frozen=True):
     fresh_until: float
     gpus: tuple[ScrapedPage, ...] = ()
     by_pod: Mapping[PodName, Sequence[ScrapedPage]] = {}
-    pages: Mapping[str, PageOfPod] = {}
+    pages: Mapping[str, PagesOfPod] = {}
     result: Result | None = None
     error: QueryError | None = None
     warnings: tuple[str, ...] = ()
 
     def __sizeof__(self) -> int:
-        bodies = sum(len(one.page.body) for one in self.gpus)
-        bodies += sum(
-            len(one.page.body) for one in self.pages.values() if not isinstance(one.page, NoValue)
-        )
+        bodies = sum(len(page.page.body) for page in self.gpus)
+        for one in self.pages.values():
+            if not isinstance(one.pages, NoValue):
+                bodies += sum(len(page.body) for page in one.pages)
         return bodies * _BYTES_PER_BYTE + 256
 
 
@@ -186,19 +186,24 @@ def _add_of_pages(into: _Samples, rule: MetricRule, found: Found, pods: Sequence
         )
 
 
-def _sample_of_page(rule: MetricRule, pod: Pod, of_pod: PageOfPod) -> PodSample | NoValue:
-    page = of_pod.page
-    if isinstance(page, NoValue):
-        return page
+def _sample_of_page(rule: MetricRule, pod: Pod, of_pod: PagesOfPod) -> PodSample | NoValue:
+    if isinstance(of_pod.pages, NoValue):
+        return of_pod.pages
 
     def increase(_: Reading, series: Series) -> Increase:
         # The rows are increases already.
         return Increase(of_pod.seconds, series)
 
-    value = value_of(rule, page, increase)
+    parts: list[Part] = []
+    for page in of_pod.pages:
+        part = part_of(rule, page, increase)
+        if isinstance(part, NoValue):
+            return part
+        parts.append(part)
+    value = value_of(rule, parts)
     if isinstance(value, NoValue):
         return value
-    return PodSample(pod.name, (value,), page.timestamp)
+    return PodSample(pod.name, (value,), min(page.timestamp for page in of_pod.pages))
 
 
 def _add_of_result(into: _Samples, rule: MetricRule, result: Result, pods: Sequence[Pod]) -> None:

@@ -10,6 +10,7 @@ from prometheus_client import CollectorRegistry
 from metrics_server.errors import RequestError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.measuring.fallback import FallbackChain, Simulated
+from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Form, Question
 from metrics_server.measuring.windows import Windows
@@ -143,6 +144,7 @@ async def ask(
         min_coverage=0.5,
         windows=Windows(period=1),
         fallback=FallbackChain(("error",), last_known_max_age=60, simulated=Simulated()),
+        incidents=Incidents(),
         monitor=monitor,
     )
     selector = parse_selector(f"app={app}" if app else "")

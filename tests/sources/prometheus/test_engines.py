@@ -1,0 +1,135 @@
+"""The golden table of engines through a real Prometheus, and rates from what it has stored."""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import pytest
+
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.samples import Collection
+from metrics_server.rules.model import MetricRule, used_with
+from metrics_server.rules.serving import SERVING
+from metrics_server.sources.prometheus.client import PrometheusClient, PrometheusSettings
+from metrics_server.sources.prometheus.source import PrometheusSource
+from metrics_server.telemetry.metrics import Monitor
+from tests.sources.test_engines import PAGES, TABLE, GoldenPage
+from tests.support.prometheus import Prometheus, running
+from tests.support.scraped import Target, serving
+
+RULES = {rule.name: used_with(rule, "only") for rule in SERVING}
+# Pages that Prometheus rejects as a whole, reads in another format, or whose own timestamps are old.
+REJECTED = {"broken", "openmetrics-form", "timestamps"}
+# How relabelling may name a pod.
+LABELS = {
+    "endpoints": ("namespace", "pod"),
+    "annotations": ("kubernetes_namespace", "kubernetes_pod_name"),
+}
+
+
+def pod(name: str, created: float = 0) -> Pod:
+    """A pod that runs an engine."""
+    return Pod(
+        "llm", name, {}, "n1", "Running", ready=True, terminating=False, gpus=0, created=created
+    )
+
+
+async def collect(
+    prometheus: Prometheus, monitor: Monitor, rule: MetricRule, pods: Sequence[Pod]
+) -> Collection:
+    """What the source finds of these pods."""
+    client = PrometheusClient(PrometheusSettings(url=prometheus.url, timeout=30))
+    try:
+        source = PrometheusSource(client, lambda _: pods, max_age=60, reuse=0, monitor=monitor)
+        return await source.collect(rule, pods)
+    finally:
+        await client.close()
+
+
+@pytest.fixture(scope="module", params=LABELS)
+def scraped(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """A real Prometheus that scrapes an engine of every page."""
+    of, name = LABELS[request.param]
+    with ExitStack() as stack:
+        pages = stack.enter_context(serving(PAGES))
+        targets = [
+            Target(page, "pods", {of: "llm", name: page, "instance": f"10.0.0.{number}:8000"})
+            for number, page in enumerate(PAGES)
+        ]
+        jobs = pages.jobs(targets, honor_labels=False)
+        prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), scrape=jobs)
+        stack.enter_context(running(prometheus))
+        pages.wait_for_scrapes(*PAGES)
+        yield prometheus
+
+
+@pytest.mark.parametrize("golden", TABLE, ids=lambda one: one.page)
+async def test_golden(scraped: Prometheus, monitor: Monitor, golden: GoldenPage) -> None:
+    """Each value is that of the table, or there is none for the same reason."""
+    for metric, row in golden.values.items():
+        found = await collect(scraped, monitor, RULES[metric], [pod(golden.page)])
+        if row.value is None or golden.page in REJECTED:
+            assert not found.samples, metric
+            words = [row.none, "Prometheus has no series", "has fewer than 2 samples"]
+            assert any(one in found.gaps[0].text for one in words), found.gaps
+        else:
+            (sample,) = found.samples
+            assert sample.gpus[0] == pytest.approx(row.value, rel=1e-12), metric
+
+
+INTERVAL, SAMPLES = 5, 36
+# What is added in each interval, to each bucket.
+BUCKETS = {"0.1": 60.0, "0.5": 90.0, "2.5": 100.0, "+Inf": 100.0}
+
+
+def stored(now: float, names: dict[str, float]) -> str:
+    """Counters that have grown steadily since some time, each until so many seconds ago."""
+    lines = []
+    for name, ago in names.items():
+        labels = f'namespace="llm",pod="{name}",instance="10.0.0.1:8000",job="pods"'
+        for number in range(SAMPLES):
+            at = now - ago - (SAMPLES - 1 - number) * INTERVAL
+            lines.append(f"vllm:generation_tokens_total{{{labels}}} {1e6 + 600 * number} {at:.3f}")
+            lines += [
+                f'vllm:time_to_first_token_seconds_bucket{{{labels},le="{le}"}} '
+                f"{12000 + added * number} {at:.3f}"
+                for le, added in BUCKETS.items()
+            ]
+    return "\n".join(sorted(lines, key=lambda line: line.partition("{")[0])) + "\n"
+
+
+@pytest.fixture(scope="module")
+def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A real Prometheus with three minutes of some pods' counters."""
+    samples = stored(time.time(), {"web": 0, "old": 70})
+    folder = tmp_path_factory.mktemp("prometheus")
+    with running(Prometheus(folder, samples=samples)) as prometheus:
+        yield prometheus
+
+
+async def test_rates_and_quantiles(history: Prometheus, monitor: Monitor) -> None:
+    """They come at once, from what Prometheus has stored, by the arithmetic of direct scraping."""
+    tokens = await collect(history, monitor, RULES["llm_tokens_per_second"], [pod("web")])
+    assert tokens.samples[0].gpus[0] == pytest.approx(120, rel=0.05)
+    wait = await collect(history, monitor, RULES["llm_time_to_first_token_p95"], [pod("web")])
+    # The 95th of 100 is the 5th of 10 between 0.5 and 2.5.
+    assert wait.samples[0].gpus[0] == pytest.approx(1.5, rel=1e-6)
+    assert time.monotonic() - 60 < wait.samples[0].timestamp < time.monotonic()
+
+
+async def test_a_rate_begins_with_the_pod(history: Prometheus, monitor: Monitor) -> None:
+    """What a pod of the same name did before is not counted, and too little says so."""
+    rule = RULES["llm_tokens_per_second"]
+    found = await collect(history, monitor, rule, [pod("web", time.time() - 40)])
+    assert found.samples[0].gpus[0] == pytest.approx(120, rel=0.2)
+    found = await collect(history, monitor, rule, [pod("web", time.time() + 5)])
+    assert "before the pod was created" in found.gaps[0].text
+
+
+async def test_old_samples_do_not_count(history: Prometheus, monitor: Monitor) -> None:
+    """Prometheus returns them for five minutes; here they are refused after prometheus.maxAge."""
+    found = await collect(history, monitor, RULES["llm_tokens_per_second"], [pod("old")])
+    assert not found.samples
+    assert "s old, and prometheus.maxAge is 60 s" in found.gaps[0].text
