@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(options: argparse.Namespace) -> int:
     config = load_config(options.config) if options.config else Config()
-    rules = rules_in_force(config.rules, gauges=config.gauges)
+    rules = rules_in_force(config.rules, gauges=config.gauges, prometheus=config.prometheus.use)
     as_text = _as_yaml if options.output == "yaml" else _as_table
     sys.stdout.write(as_text(rules))
     return 0

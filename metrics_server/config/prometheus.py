@@ -8,7 +8,9 @@ from pydantic import AfterValidator, Field, model_validator
 
 from metrics_server.config.access import AuthConfig, TlsConfig
 from metrics_server.config.forms import is_http_url, is_in_the_clear
+from metrics_server.config.readings import Label
 from metrics_server.config.values import PositiveDuration, Section
+from metrics_server.rules.model import PrometheusUse
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,99}")
@@ -92,6 +94,17 @@ class PrometheusConfig(Section):
         None,
         description="The URL of Prometheus, or of a server with its query API, up to `/api/v1`.",
     )
+    use: PrometheusUse = Field(
+        "named",
+        description="Which rules are read from it: `named`, those that name `prometheus` as a "
+        "source; `second`, also each rule without a source of its own, for the pods that its pages "
+        "have no value for; `only`, each of these, in place of the pages.",
+    )
+    where: dict[Label, str] = Field(
+        {},
+        description="Labels that every series of a rule with readings must have, such as "
+        "`cluster: prod` if several clusters share it.",
+    )
     tls: TlsConfig = Field(TlsConfig(), description="How it is verified.")
     auth: AuthConfig = Field(AuthConfig(), description="Credentials for it.")
     allow_http: bool = Field(
@@ -119,6 +132,12 @@ class PrometheusConfig(Section):
         le=200_000,
         description="How many series an answer may have, with 1,600 bytes for each.",
     )
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if self.use != "named" and self.url is None:
+            raise ValueError(f"use: {self.use} needs the url of Prometheus")
+        return self
 
     @model_validator(mode="after")
     def _headers_are_named_once(self) -> Self:

@@ -239,6 +239,16 @@ class Config(Section):
     )
 
     @model_validator(mode="after")
+    def _prometheus_is_somewhere(self) -> Self:
+        for number, rule in enumerate(self.rules):
+            if "prometheus" in rule.sources() and self.prometheus.url is None:
+                raise ValueError(
+                    f"rules.{number} ({rule.name}) is read from prometheus, but prometheus.url is "
+                    "not set"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _serves_something(self) -> Self:
         if not (self.external_metrics or self.custom_metrics):
             raise ValueError("externalMetrics and customMetrics are both false: nothing is served")

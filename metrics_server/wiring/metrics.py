@@ -47,6 +47,7 @@ from metrics_server.sources.routing import SourcesOfEachRule
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.wiring.access import access_files
 from metrics_server.wiring.pod_pages import pod_source
+from metrics_server.wiring.prometheus import prometheus_source
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -94,17 +95,31 @@ async def providing(
         limits=PageLimits(pages.max_page_bytes, pages.max_page_lines, "podPages"),
         monitor=monitor,
     )
-    async with scraper, pod_scraper, Windows(period=config.exporters.max_age) as windows:
+    prometheus = prometheus_source(
+        config.prometheus,
+        pods.in_namespace,
+        reuse=config.exporters.max_age,
+        dialects=dialects,
+        monitor=monitor,
+    )
+    async with (
+        scraper,
+        pod_scraper,
+        prometheus as queried,
+        Windows(period=config.exporters.max_age) as windows,
+    ):
+        sources = SourcesOfEachRule(
+            {
+                "exporters": ExporterSource(targets, scraper, targets.why_none),
+                "pods": pod_source(config.pod_pages, pod_scraper),
+                **({} if queried is None else {"prometheus": queried}),
+            }
+        )
         provider = MetricsProvider(
             rules=rules,
             pods=pods,
             measure=config.pods.measure,
-            source=SourcesOfEachRule(
-                {
-                    "exporters": ExporterSource(targets, scraper, targets.why_none),
-                    "pods": pod_source(config.pod_pages, pod_scraper),
-                }
-            ),
+            source=sources,
             min_coverage=config.fallback.min_coverage,
             windows=windows,
             fallback=_fallback(config.fallback),
@@ -122,17 +137,20 @@ async def providing(
         yield provider, pods, {**pod_watches, **endpoint_watches}
 
 
-def check_exporters(config: ExportersConfig, urls: Sequence[str]) -> None:
+def check_exporters(
+    config: ExportersConfig, urls: Sequence[str], *, are_needed: bool = True
+) -> None:
     """Check the configuration together with the flags.
 
     Args:
         config: of the file.
         urls: URLs of exporters from the command line.
+        are_needed: whether any rule is read from exporters.
 
     Raises:
         ConfigurationError: no exporter is configured, or secrets would be sent in the clear.
     """
-    if not (config.services or config.urls or urls):
+    if are_needed and not (config.services or config.urls or urls):
         raise ConfigurationError(
             "exporters.services: is empty, and neither exporters.urls nor --exporter names an "
             "exporter"
@@ -201,7 +219,7 @@ def _targets(
         return keepers.setdefault(files, AccessKeeper(files))
 
     every = (*exporters.urls, *urls)
-    if every:
+    if every or not exporters.services:
         return StaticTargets(every, keeper(None, None)), {}
     ways = {
         ServiceRef(one.namespace, one.name, one.port): Way(

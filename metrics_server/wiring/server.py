@@ -91,10 +91,10 @@ async def running(options: ServeOptions, config: Config) -> AsyncIterator[Runnin
         ConfigurationError: a setting cannot be used.
         KubernetesError: the Kubernetes API cannot be reached.
     """
-    check_exporters(config.exporters, options.exporters)
+    check_exporters(config.exporters, options.exporters, are_needed=config.prometheus.use != "only")
     monitor = Monitor(CollectorRegistry())
     monitor.follow_log(logs.dropped)
-    rules = rules_in_force(config.rules, gauges=config.gauges)
+    rules = rules_in_force(config.rules, gauges=config.gauges, prometheus=config.prometheus.use)
     incidents = Incidents()
     check_pod_pages(config.pod_pages, rules)
     stopping = asyncio.Event()

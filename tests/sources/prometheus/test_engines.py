@@ -18,7 +18,7 @@ from tests.support.prometheus import Prometheus, running
 from tests.support.scraped import Target, serving
 
 RULES = {rule.name: used_with(rule, "only") for rule in SERVING}
-# Pages that Prometheus rejects as a whole, reads in another format, or whose own timestamps are old.
+# Pages that Prometheus rejects, or reads in another format, or whose own timestamps are old.
 REJECTED = {"broken", "openmetrics-form", "timestamps"}
 # How relabelling may name a pod.
 LABELS = {
