@@ -98,9 +98,7 @@ def samples_of(
     for pod in pods:
         value = result.common
         if value is None:
-            value = result.values.get(
-                pod.name, f"the query has no value for it: is its namespace {pod.namespace}?"
-            )
+            value = result.values.get(pod.name, "the query has no value for it")
         elif not isinstance(value, str) and rule.over_pods == "sum":
             value /= len(pods)
         if isinstance(value, str):

@@ -1,0 +1,82 @@
+"""A rule with several sources: the second is asked about the pods that the first cannot measure."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from msgspec import structs
+
+from metrics_server.kube.pods import Pod
+from metrics_server.measuring.samples import Collection, Gap, PodSample
+from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import MetricRule, used_with
+from metrics_server.sources.routing import SourcesOfEachRule
+from tests.support.stored import pod
+
+RULE = used_with(CATALOGUE[0], "second")
+PODS = [pod("a"), pod("b"), pod("c")]
+
+
+class Fixed:
+    """A source that has values for some pods."""
+
+    def __init__(
+        self, name: str, values: Mapping[str, float], drained: tuple[str, ...] = ()
+    ) -> None:
+        self.asked: list[list[str]] = []
+        self._name = name
+        self._values = values
+        self._drained = drained
+
+    async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
+        """What it has."""
+        assert rule.name == RULE.name
+        self.asked.append([pod.name for pod in pods])
+        names = {pod.name for pod in pods}
+        samples = tuple(
+            PodSample(name, (value,), 0) for name, value in self._values.items() if name in names
+        )
+        drained = tuple(name for name in self._drained if name in names)
+        complete = len(samples) + len(drained) == len(pods)
+        gaps = () if complete else (Gap("no-sample", f"not by {self._name}"),)
+        fresh = {"exporters": 2.0, "prometheus": 1.0}[self._name]
+        return Collection(len(pods), samples, gaps, fresh, drained)
+
+
+@pytest.mark.parametrize(
+    ("first", "drained", "second", "expected"),
+    [
+        ({"a": 1, "b": 2, "c": 3}, (), {}, ([], "exporters", 0)),
+        ({"a": 1, "b": 2}, ("c",), {}, ([], "exporters", 0)),
+        ({"a": 1}, (), {"b": 2, "c": 3}, ([["b", "c"]], "exporters+prometheus", 0)),
+        ({"a": 1}, (), {"b": 2}, ([["b", "c"]], "exporters+prometheus", 2)),
+        ({}, (), {"a": 1, "b": 2, "c": 3}, ([["a", "b", "c"]], "prometheus", 0)),
+        ({"a": 1}, (), {}, ([["b", "c"]], "exporters", 2)),
+    ],
+)
+async def test_the_second_source(
+    first: Mapping[str, float],
+    drained: tuple[str, ...],
+    second: Mapping[str, float],
+    expected: tuple[list[list[str]], str, int],
+) -> None:
+    """It is asked about just these pods, and the answer says whose samples it has."""
+    asked, source, gaps = expected
+    exporters, prometheus = Fixed("exporters", first, drained), Fixed("prometheus", second)
+    routed = SourcesOfEachRule({"exporters": exporters, "prometheus": prometheus})
+    found = await routed.collect(RULE, PODS)
+    assert exporters.asked == [["a", "b", "c"]]
+    assert prometheus.asked == asked
+    assert {one.pod: one.gpus[0] for one in found.samples} == {**first, **second}
+    assert (found.selected, found.drained, found.source) == (3, drained, source)
+    assert [gap.text for gap in found.gaps] == ["not by exporters", "not by prometheus"][:gaps]
+    assert found.fresh_until == (1 if asked else 2)
+
+
+def test_how_prometheus_is_used() -> None:
+    """A rule that names Prometheus is not changed; others are as the setting says."""
+    rule = CATALOGUE[0]
+    assert used_with(rule, "named") is rule
+    assert used_with(rule, "second").sources == ("exporters", "prometheus")
+    assert used_with(rule, "only").sources == ("prometheus",)
+    named = structs.replace(rule, sources=("prometheus", "exporters"))
+    assert used_with(named, "only") is named
