@@ -74,7 +74,8 @@ class ScrapeError(MetricsServerError):
 # fmt: off
 QueryReason = Literal[
     "bad-query", "credentials", "cut-short", "http-status", "limited", "not-a-vector", "not-found",
-    "not-http", "not-json", "redirect", "timeout", "tls", "too-large", "unavailable", "unreachable",
+    "not-http", "not-json", "partial", "redirect", "timeout", "tls", "too-large", "unavailable",
+    "unreachable",
 ]
 # fmt: on
 """Why a query has no usable result: a label of the server's own metrics."""
@@ -289,6 +290,7 @@ class MeasurementMissingError(RequestError):
             "exporters-failed": Exporters gave no usable page; the message says which, and how.
             "no-page": It is not known where a pod's own page is, or it must not be read.
             "pages-failed": Pods gave no usable page of their own; the message says which, and how.
+            "prometheus-failed": Prometheus gave no usable answer; the message says how.
             "no-sample": The pages were read, but have no value for the pods.
     """
 

@@ -60,6 +60,10 @@ SPEAKING = (
     "sources/prometheus/vector.py",
     "sources/unmatched.py",
     "sources/exporters/selecting.py",
+    "sources/prometheus/pages.py",
+    "sources/prometheus/queries.py",
+    "sources/prometheus/samples.py",
+    "sources/prometheus/source.py",
 )
 # Strings of these modules that are no message, or only a part of one.
 PARTS = {
@@ -112,6 +116,7 @@ def test_every_reason_has_its_heading() -> None:
     """Each `reason` that errors are counted by is a heading, so that a link can lead to it."""
     reasons = {error.reason for error in _errors()} - {"internal"}
     reasons |= {"no-exporter", "exporters-failed", "no-page", "pages-failed", "no-sample"}
+    reasons.add("prometheus-failed")
     assert reasons <= anchors(TROUBLESHOOTING)
 
 

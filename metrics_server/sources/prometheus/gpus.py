@@ -101,7 +101,7 @@ async def pages_of(
     for query in _lookups(pods, names, matchers, dialects):
         for one in await moment.query(query):
             found = (one.labels.get("instance", ""), one.labels.get("job", ""))
-            # Without an instance, the rows of different exporters cannot be told apart.
+            # Without an instance, the rows of different exporters cannot be distinguished.
             if found[0]:
                 targets[found] = None
     every = list(targets)

@@ -3,9 +3,9 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Literal, TypeVar
 
-from metrics_server.errors import QueryError
+from metrics_server.errors import QueryError, QueryReason
 from metrics_server.sources.prometheus.client import PrometheusClient, Series
 from metrics_server.telemetry.metrics import Monitor
 
@@ -59,7 +59,8 @@ class Moment:
         Raises:
             QueryError: it has no usable result.
         """
-        began, outcome = self._clock(), "ok"
+        began = self._clock()
+        outcome: QueryReason | Literal["ok"] = "ok"
         try:
             found = await self._client.query(promql, time=self.time, lookback=lookback)
         except QueryError as error:

@@ -12,11 +12,16 @@ from metrics_server.rules.model import MetricRule, Query
 from metrics_server.sources.prometheus.client import Series
 from metrics_server.sources.prometheus.moment import Moment
 from metrics_server.sources.prometheus.promql import alternatives, equal, one_of, quoted
-from metrics_server.sources.prometheus.selectors import portions
+from metrics_server.sources.prometheus.selectors import EXPORTED, PODS, portions
 
 # Of the names of pods, in a query that cannot be split.
 _MAX_NAMES_BYTES = 128 * 1024
 _MAX_SHOWN = 60
+# The label with the namespace that goes with the label of a pod.
+_NAMESPACE_LABELS = {
+    **{name: of for of, name in PODS},
+    **{f"{EXPORTED}{name}": f"{EXPORTED}{of}" for of, name in PODS},
+}
 
 
 class Result(Struct, frozen=True):
@@ -78,10 +83,11 @@ async def result_of(
 def rendered(query: Query, namespace: str, pods: Sequence[str]) -> str:
     """Return a query with the values of its placeholders; whatever these are, it means the same."""
     label = query.pod_label or "pod"
+    of = _NAMESPACE_LABELS.get(label, "namespace")
     values = {
         "Namespace": quoted(namespace),
         "Pods": quoted(alternatives(pods)),
-        "LabelMatchers": f"{equal('namespace', namespace)},{one_of(label, pods)}",
+        "LabelMatchers": f"{equal(of, namespace)},{one_of(label, pods)}",
         "GroupBy": label,
     }
     return "".join(values[part] if number % 2 else part for number, part in enumerate(query.parts))
