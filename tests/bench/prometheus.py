@@ -1,0 +1,171 @@
+"""Answers from a real Prometheus: 300 HPAs of thirty namespaces, every 15 s; and their age.
+
+Skipped where no Prometheus is installed.
+"""
+
+import asyncio
+import os
+import shutil
+import ssl
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from statistics import quantiles
+
+import aiohttp
+from aiohttp import web
+
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import PODS
+from metrics_server.simulator.kube.trust import SimulatedTrust
+from tests.bench import Figure, process, uvloop_runner
+from tests.bench.serving import connection, front_proxy_certificate, started
+from tests.support.objects import pod
+from tests.support.prometheus import Prometheus, running_beside
+
+_HPAS, _NAMESPACES, _PODS_OF_HPA = 300, 30, 4
+_GPUS_OF_NODE = 8
+_SYNC_SECONDS = 15.0
+_ROUNDS = 3
+_SCRAPE_SECONDS = 15
+_PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/gpu_utilization?labelSelector=app%3D{}"
+_QUERIES = "gpu_metrics_server_prometheus_query_duration_seconds_count"
+_AGES = "gpu_metrics_server_sample_age_seconds"
+
+
+def run() -> list[Figure]:
+    """Measure."""
+    if shutil.which("prometheus") is None and "PROMETHEUS" not in os.environ:
+        sys.stdout.write("no Prometheus is installed: skipped\n")
+        return []
+    with uvloop_runner() as runner:
+        return runner.run(_measure())
+
+
+def _pods() -> list[tuple[str, str, str, str]]:
+    """The namespace, name, app and node of each pod."""
+    found: list[tuple[str, str, str, str]] = []
+    for hpa in range(_HPAS):
+        for number in range(_PODS_OF_HPA):
+            node = len(found) // _GPUS_OF_NODE
+            namespace = f"team-{hpa % _NAMESPACES}"
+            found.append((namespace, f"app-{hpa}-{number}", f"app-{hpa}", f"gpu-{node}"))
+    return found
+
+
+async def _measure() -> list[Figure]:
+    took: list[float] = []
+    async with (
+        process(_cluster) as (api, certificate, prometheus),
+        process(_server, api, prometheus) as (url,),
+        connection(url, certificate) as ask,
+        _metrics(url, certificate) as read,
+    ):
+        paths = [_PATH.format(f"team-{hpa % _NAMESPACES}", f"app-{hpa}") for hpa in range(_HPAS)]
+        await ask(paths[0])
+        before = await read()
+        began = time.monotonic()
+        for number in range(_ROUNDS):
+            for place, path in enumerate(paths):
+                due = began + _SYNC_SECONDS * (number + place / _HPAS)
+                await asyncio.sleep(max(0.0, due - time.monotonic()))
+                took.append(await ask(path) * 1000)
+        seconds = time.monotonic() - began
+        after = await read()
+
+    def grown(name: str) -> float:
+        return after[name] - before[name]
+
+    cuts = quantiles(took, n=100)
+    of = "from a Prometheus, 300 HPAs every 15 s"
+    return [
+        Figure(f"p50 of answers {of}", cuts[49], "ms"),
+        Figure(f"p99 of answers {of}", cuts[98], "ms"),
+        Figure(f"queries to Prometheus, {of}", grown(_QUERIES) / seconds, "per second"),
+        Figure(
+            f"mean age of samples {of}, scraped every {_SCRAPE_SECONDS} s",
+            grown(f"{_AGES}_sum") / grown(f"{_AGES}_count"),
+            "s",
+        ),
+    ]
+
+
+@asynccontextmanager
+async def _metrics(
+    url: str, certificate: str
+) -> AsyncIterator[Callable[[], Awaitable[Mapping[str, float]]]]:
+    """Reads the server's own metrics, each added up over its labels."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.load_cert_chain(certificate)
+    headers = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}
+    async with aiohttp.ClientSession(headers=headers) as session:
+
+        async def read() -> Mapping[str, float]:
+            async with session.get(f"{url}/metrics", ssl=context) as response:
+                text = await response.text()
+            found: dict[str, float] = defaultdict(float)
+            for line in text.splitlines():
+                if not line.startswith("#"):
+                    name, _, value = line.rpartition(" ")
+                    found[name.partition("{")[0]] += float(value)
+            return found
+
+        yield read
+
+
+async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
+    """A Kubernetes API, its front proxy's certificate, and a Prometheus with all nodes."""
+    api = await stack.enter_async_context(KubernetesAPI())
+    certificate = await front_proxy_certificate(stack, SimulatedTrust(api))
+    rows: dict[str, list[str]] = {}
+    for place, (namespace, name, app, node) in enumerate(_pods()):
+        api.apply(PODS, pod(name, namespace=namespace, labels={"app": app}, node=node))
+        gpu = place % _GPUS_OF_NODE
+        labels = f'gpu="{gpu}",UUID="GPU-{place}",Hostname="{node}"'
+        of_pod = f'namespace="{namespace}",pod="{name}"'
+        rows.setdefault(node, []).extend(
+            f"{family}{{{labels},{of_pod}}} {place % 100}\n"
+            for family in ("DCGM_FI_DEV_GPU_UTIL", "DCGM_FI_DEV_GPU_TEMP", "DCGM_FI_DEV_SM_CLOCK")
+        )
+
+    async def answer(request: web.Request) -> web.Response:
+        await asyncio.sleep(0)
+        return web.Response(text="".join(rows[request.match_info["node"]]))
+
+    app_of_pages = web.Application()
+    app_of_pages.router.add_get("/{node}", answer)
+    runner = web.AppRunner(app_of_pages, access_log=None)
+    stack.push_async_callback(runner.cleanup)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    target = f"127.0.0.1:{runner.addresses[0][1]}"
+    job = {
+        "job_name": "dcgm",
+        "honor_labels": True,
+        "scrape_interval": f"{_SCRAPE_SECONDS}s",
+        "scrape_timeout": "5s",
+        "static_configs": [
+            {"targets": [target], "labels": {"__metrics_path__": f"/{node}", "instance": node}}
+            for node in rows
+        ],
+    }
+    folder = stack.enter_context(tempfile.TemporaryDirectory())
+    prometheus = Prometheus(Path(folder), scrape=[job])
+    await stack.enter_async_context(running_beside(prometheus))
+    # Every node has been scraped once.
+    await asyncio.sleep(_SCRAPE_SECONDS + 1)
+    return [api.url, str(certificate), prometheus.url]
+
+
+async def _server(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+    api, prometheus = arguments
+    config = {
+        "prometheus": {"url": prometheus, "use": "only"},
+        "fallback": {"chain": ["error"], "minCoverage": 1.0},
+    }
+    return [(await started(stack, api, config)).url]
