@@ -43,7 +43,7 @@ class SourcesOfEachRule:
 
 def _together(first: Collection, second: Collection) -> Collection:
     """Return what two sources found, the second for the pods that the first had no value for."""
-    sources = [one.source for one in (first, second) if one.samples]
+    sources = sorted(one.source for one in (first, second) if one.samples)
     complete = len(second.samples) + len(second.drained) == second.selected
     return Collection(
         selected=first.selected,

@@ -157,8 +157,8 @@ async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
     folder = stack.enter_context(tempfile.TemporaryDirectory())
     prometheus = Prometheus(Path(folder), scrape=[job])
     await stack.enter_async_context(running_beside(prometheus))
-    # Every node has been scraped once.
-    await asyncio.sleep(_SCRAPE_SECONDS + 1)
+    # Every node has been scraped once; Prometheus discovers targets within 5 s.
+    await asyncio.sleep(_SCRAPE_SECONDS + 6)
     return [api.url, str(certificate), prometheus.url]
 
 

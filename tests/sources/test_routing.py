@@ -72,6 +72,19 @@ async def test_the_second_source(
     assert found.fresh_until == (1 if asked else 2)
 
 
+async def test_the_order_of_preference_does_not_change_the_name() -> None:
+    """Of two sources, Prometheus is named last."""
+    exporters, prometheus = (
+        Fixed("exporters", {"a": 1, "b": 2, "c": 3}),
+        Fixed("prometheus", {"a": 9}),
+    )
+    routed = SourcesOfEachRule({"exporters": exporters, "prometheus": prometheus})
+    rule = structs.replace(RULE, sources=("prometheus", "exporters"))
+    found = await routed.collect(rule, PODS)
+    assert exporters.asked == [["b", "c"]]
+    assert found.source == "exporters+prometheus"
+
+
 def test_how_prometheus_is_used() -> None:
     """A rule that names Prometheus is not changed; others are as the setting says."""
     rule = CATALOGUE[0]

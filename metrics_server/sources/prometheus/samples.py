@@ -13,14 +13,17 @@ from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.sources.exporters.dialects import PodName
 from metrics_server.sources.exporters.hints import hints
 from metrics_server.sources.exporters.source import has_drained, names_of, sample_of
-from metrics_server.sources.pods.history import Increase, Series
 from metrics_server.sources.pods.series import NoValue, Part, part_of, value_of
+from metrics_server.sources.pods.track import Increase, Series
 from metrics_server.sources.prometheus.gpus import ScrapedPage
+from metrics_server.sources.prometheus.moment import Turns
 from metrics_server.sources.prometheus.pages import PagesOfPod
 from metrics_server.sources.prometheus.queries import Result, samples_of
 
 # What a page takes besides its text: its rows, read.
 _BYTES_PER_BYTE = 6
+# How many rows of a page are read in the time that a pod's GPUs take.
+_ROWS_OF_POD = 10
 
 
 class Found(Struct, frozen=True):
@@ -61,7 +64,7 @@ class _Samples:
         self.gaps: list[Gap] = []
 
 
-def collection_of(
+async def collection_of(
     rule: MetricRule, found: Found, pods: Sequence[Pod], max_age: float
 ) -> Collection:
     """Return the samples of some of the pods that were queried."""
@@ -71,9 +74,9 @@ def collection_of(
     elif found.result is not None:
         _add_of_result(into, rule, found.result, pods)
     elif rule.measures == "gpus":
-        _add_of_gpus(into, rule, found, pods, max_age)
+        await _add_of_gpus(into, rule, found, pods, max_age)
     else:
-        _add_of_pages(into, rule, found, pods)
+        await _add_of_pages(into, rule, found, pods)
     if into.gaps and found.warnings:
         into.gaps.append(Gap("no-sample", f"Prometheus remarked: {found.warnings[0]}"))
     return Collection(
@@ -86,7 +89,7 @@ def collection_of(
     )
 
 
-def _add_of_gpus(
+async def _add_of_gpus(
     into: _Samples, rule: MetricRule, found: Found, pods: Sequence[Pod], max_age: float
 ) -> None:
     """Add the samples of pods by their exporters' pages."""
@@ -96,7 +99,9 @@ def _add_of_gpus(
     unnamed: list[str] = []
     uncovered: list[Pod] = []
     pages: dict[int, ScrapedPage] = {}
+    turns = Turns()
     for pod in pods:
+        await turns.next(_ROWS_OF_POD)
         own = frozenset(names_of(pod.node))
         naming = [
             one
@@ -159,15 +164,20 @@ def _gaps_of_gpus(
                 yield Gap("no-sample", hint)
 
 
-def _add_of_pages(into: _Samples, rule: MetricRule, found: Found, pods: Sequence[Pod]) -> None:
+async def _add_of_pages(
+    into: _Samples, rule: MetricRule, found: Found, pods: Sequence[Pod]
+) -> None:
     """Add the samples of pods by their own pages."""
     unnamed: list[str] = []
     without: dict[str, list[str]] = {}
+    turns = Turns()
     for pod in pods:
         of_pod = found.pages.get(pod.name)
         if of_pod is None:
             unnamed.append(pod.name)
             continue
+        if not isinstance(of_pod.pages, NoValue):
+            await turns.next(sum(page.lines for page in of_pod.pages))
         sample = _sample_of_page(rule, pod, of_pod)
         if isinstance(sample, NoValue):
             without.setdefault(sample.why, []).append(pod.name)

@@ -88,7 +88,7 @@ class PrometheusSource:
         every, scope = self._together(rule, pods)
         key = (rule.readings, rule.query, rule.maximum, rule.window, rule.endpoint, *scope)
         found = await self._found.get(key, lambda: self._look_up(rule, every))
-        return collection_of(rule, found, pods, self._max_age)
+        return await collection_of(rule, found, pods, self._max_age)
 
     def _together(
         self, rule: MetricRule, pods: Sequence[Pod]

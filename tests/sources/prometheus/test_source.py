@@ -160,6 +160,17 @@ async def test_many_pods_are_split(prometheus: Prometheus) -> None:
         assert 4 < queried.count() < 10
 
 
+async def test_the_pods_of_a_huge_namespace_are_not_queried_together(
+    prometheus: Prometheus,
+) -> None:
+    """Then each question is about its own."""
+    pods = [pod("web-0"), *(pod(f"other-{number}") for number in range(2000))]
+    async with querying(prometheus.url, pods) as queried:
+        found = await queried.source.collect(UTILIZATION, pods[:1])
+        assert [one.pod for one in found.samples] == ["web-0"]
+        assert queried.count() == 4
+
+
 async def test_prometheus_restarts(tmp_path_factory: pytest.TempPathFactory) -> None:
     """While it is down, that is the reason, logged once; questions do not pile up; it recovers."""
     stored = open_metrics([of_gpu(50, time.time(), pod="web-0")])
