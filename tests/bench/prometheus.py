@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from statistics import quantiles
+from statistics import mean, quantiles
 
 import aiohttp
 from aiohttp import web
@@ -24,6 +24,8 @@ from metrics_server.simulator.kube.objects import PODS
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from tests.bench import Figure, process, uvloop_runner
 from tests.bench.serving import connection, front_proxy_certificate, started
+from tests.support.exporters import PageExporter, page
+from tests.support.harness import cluster, configuration
 from tests.support.objects import pod
 from tests.support.prometheus import Prometheus, running_beside
 
@@ -31,6 +33,7 @@ _HPAS, _NAMESPACES, _PODS_OF_HPA = 300, 30, 4
 _GPUS_OF_NODE = 8
 _SYNC_SECONDS = 15.0
 _ROUNDS = 3
+_STEPS = 9
 _SCRAPE_SECONDS = 15
 _PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/gpu_utilization?labelSelector=app%3D{}"
 _QUERIES = "gpu_metrics_server_prometheus_query_duration_seconds_count"
@@ -43,7 +46,49 @@ def run() -> list[Figure]:
         sys.stdout.write("no Prometheus is installed: skipped\n")
         return []
     with uvloop_runner() as runner:
-        return runner.run(_measure())
+        return [*runner.run(_measure()), *runner.run(_lags())]
+
+
+async def _lags() -> list[Figure]:
+    """How long after a step at an exporter an answer shows it: directly, and from Prometheus."""
+    figures: list[Figure] = []
+    for use in ("named", "only"):
+        with tempfile.TemporaryDirectory() as folder:
+            lags = await _lags_of(Path(folder), use)
+        of = {"named": "an exporter", "only": f"Prometheus, scraping every {_SCRAPE_SECONDS} s"}
+        figures.append(
+            Figure(f"mean time until an answer from {of[use]} shows a step", mean(lags), "s")
+        )
+        figures.append(Figure("the longest of them", max(lags), "s"))
+    return figures
+
+
+async def _lags_of(folder: Path, use: str) -> list[float]:
+    """Ask every 0.1 s; the steps come at different times between two scrapes."""
+    lags: list[float] = []
+    async with PageExporter(page({("default", "a"): [0]})) as exporter:
+        job = {
+            "job_name": "dcgm",
+            "honor_labels": True,
+            "scrape_interval": f"{_SCRAPE_SECONDS}s",
+            "static_configs": [{"targets": [f"127.0.0.1:{exporter.port}"]}],
+        }
+        async with running_beside(Prometheus(folder, scrape=[job])) as prometheus:
+            config = configuration({"prometheus": {"url": prometheus.url, "use": use}})
+            async with cluster({}, [pod("a")], config, [exporter.url]) as made:
+                for number in range(_STEPS):
+                    value = number % 2 * 50 + 25
+                    exporter.page = page({("default", "a"): [value]})
+                    began = time.monotonic()
+                    while True:
+                        answer = await made.client.metric("default", "gpu_utilization")
+                        if answer.status == 200 and answer.item().value == str(value):
+                            break
+                        await asyncio.sleep(0.1)
+                    lags.append(time.monotonic() - began)
+                    await asyncio.sleep(_SCRAPE_SECONDS * 0.3)
+    # The first scrape of Prometheus is not a step.
+    return lags[1:]
 
 
 def _pods() -> list[tuple[str, str, str, str]]:

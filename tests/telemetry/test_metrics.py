@@ -17,6 +17,7 @@ PREFIX = "gpu_metrics_server_"
 FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
     "request_duration_seconds": ("histogram", frozenset({"api", "metric", "code"})),
     "scrape_duration_seconds": ("histogram", frozenset({"outcome"})),
+    "prometheus_query_duration_seconds": ("histogram", frozenset({"outcome"})),
     "sample_age_seconds": ("histogram", frozenset()),
     "question_pods": ("counter", frozenset({"state"})),
     "errors": ("counter", frozenset({"reason"})),
@@ -57,6 +58,7 @@ def busy(monitor: Monitor) -> Monitor:
     monitor.missing("no-exporter")
     monitor.fell_back("simulated")
     monitor.scraped("timeout", 2)
+    monitor.queried("unreachable", 1)
     monitor.authenticated("anonymous")
     monitor.dropped("idle-longest")
     monitor.certificate_used(1.7e9)
