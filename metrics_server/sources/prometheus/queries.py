@@ -1,6 +1,6 @@
 """Rules that are written in PromQL."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from math import isfinite
 
 from msgspec import Struct
@@ -10,6 +10,7 @@ from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import PodSample
 from metrics_server.rules.model import MetricRule, Query
 from metrics_server.sources.prometheus.client import Series
+from metrics_server.sources.prometheus.expressions import SELECTOR, newest
 from metrics_server.sources.prometheus.moment import Moment
 from metrics_server.sources.prometheus.promql import alternatives, equal, one_of, quoted
 from metrics_server.sources.prometheus.selectors import EXPORTED, PODS, portions
@@ -24,6 +25,19 @@ _NAMESPACE_LABELS = {
 }
 
 
+class Value(Struct, frozen=True):
+    """A value that a query returned.
+
+    Attributes:
+        value: the value.
+        time: when the oldest of the samples that it comes from was read, by the monotonic clock, as
+            far as that is known; otherwise when it was queried.
+    """
+
+    value: float
+    time: float
+
+
 class Result(Struct, frozen=True):
     """What the queries of a rule returned.
 
@@ -31,12 +45,10 @@ class Result(Struct, frozen=True):
         values: the value of each pod, by name; or why it has none.
         common: the value of all selected pods together, or why there is none; None if each pod has
             its own.
-        at: when it was evaluated, by the monotonic clock.
     """
 
-    values: dict[str, float | str]
-    common: float | str | None = None
-    at: float = 0
+    values: Mapping[str, Value | str]
+    common: Value | str | None = None
 
 
 async def result_of(
@@ -44,8 +56,9 @@ async def result_of(
 ) -> Result:
     """Return the values of some pods, all of one namespace, by a rule's query.
 
-    The age of the samples that a query reads cannot be seen in its result. So Prometheus is asked
-    not to look back further than `max_age`; a function over a range looks back as far as it says.
+    A result does not show how old the samples are that it comes from, so the times of those that
+    the query's selectors find are queried, too. In addition Prometheus is asked not to look back
+    further than `max_age`; a function over a range looks back as far as it says.
 
     Args:
         moment: when.
@@ -58,26 +71,64 @@ async def result_of(
         QueryError: a query failed.
     """
     names = [pod.name for pod in pods]
-    if query.pod_label is None:
+    label = query.pod_label
+    if label is None:
         if sum(map(len, names)) > _MAX_NAMES_BYTES:
             return Result({}, f"the names of {len(names)} pods are too long for one query")
         text = rendered(query, pods[0].namespace, names)
         found = await moment.query(text, lookback=max_age)
-        return Result({}, _only(rule, found), moment.began)
-    values: dict[str, float | str] = {}
+        value = _only(rule, found)
+        if isinstance(value, str):
+            return Result({}, value)
+        return Result({}, _fresh(moment, value, await _times(moment, text, None), "", max_age))
+    values: dict[str, Value | str] = {}
     for some in portions(names):
         text = rendered(query, pods[0].namespace, some)
-        for one in await moment.query(text, lookback=max_age):
-            name = one.labels.get(query.pod_label, "")
+        found = await moment.query(text, lookback=max_age)
+        times = await _times(moment, text, label) if found else ()
+        for one in found:
+            name = one.labels.get(label, "")
             if name in values:
                 values[name] = (
-                    f"the query has several values with {query.pod_label}="
-                    f'"{printable(name, _MAX_SHOWN)}": aggregate them, such as with '
-                    f"sum by ({query.pod_label}) (…)"
+                    f'the query has several values with {label}="{printable(name, _MAX_SHOWN)}": '
+                    f"aggregate them, such as with sum by ({label}) (…)"
                 )
+                continue
+            value = _checked(rule, one.value)
+            if not isinstance(value, str):
+                values[name] = _fresh(moment, value, times, name, max_age)
             else:
-                values[name] = _checked(rule, one.value)
-    return Result(values, None, moment.began)
+                values[name] = value
+    return Result(values)
+
+
+async def _times(moment: Moment, text: str, label: str | None) -> Sequence[Mapping[str, float]]:
+    """Return when the newest sample of each selector was read, by pod; "" if it names none."""
+    query = newest(text, label)
+    if not query:
+        return ()
+    found: dict[str, dict[str, float]] = {}
+    for one in await moment.query(query):
+        of_selector = found.setdefault(one.labels.get(SELECTOR, ""), {})
+        of_selector[one.labels.get(label or "", "")] = one.value
+    return list(found.values())
+
+
+def _fresh(
+    moment: Moment, value: float, times: Sequence[Mapping[str, float]], name: str, max_age: float
+) -> Value | str:
+    """Return a value with its time; or the reason why its samples are too old."""
+    own = [one.get(name, one.get("")) for one in times]
+    known = [at for at in own if at is not None]
+    if not known:
+        return Value(value, moment.began)
+    age = moment.age(min(known))
+    if age > max_age:
+        return (
+            f"the query reads samples that are {age:.0f} s old, and prometheus.maxAge is "
+            f"{max_age:g} s"
+        )
+    return Value(value, moment.monotonic(min(known)))
 
 
 def rendered(query: Query, namespace: str, pods: Sequence[str]) -> str:
@@ -102,15 +153,15 @@ def samples_of(
     again: a sum in equal shares, anything else as it is.
     """
     for pod in pods:
-        value = result.common
-        if value is None:
-            value = result.values.get(pod.name, "the query has no value for it")
-        elif not isinstance(value, str) and rule.over_pods == "sum":
-            value /= len(pods)
-        if isinstance(value, str):
-            yield pod, value
-        else:
-            yield pod, PodSample(pod.name, (value,), result.at)
+        found = result.common
+        if found is None:
+            found = result.values.get(pod.name, "the query has no value for it")
+        if isinstance(found, str):
+            yield pod, found
+            continue
+        is_share = result.common is not None and rule.over_pods == "sum"
+        value = found.value / len(pods) if is_share else found.value
+        yield pod, PodSample(pod.name, (value,), found.time)
 
 
 def _only(rule: MetricRule, found: Sequence[Series]) -> float | str:

@@ -53,6 +53,9 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         request(2000, now - 5, pod="web-2", code="200"),
         request(9, now - 5, pod="gone-0", code="200"),
         request(100, now - 5, pod="web-0", code="200", namespace="other"),
+        request(7, now - 100, pod="old-0", code="200"),
+        request(7, now - 100, pod="both-0", code="200"),
+        Sample("info", 1, now - 5, {"namespace": "ml", "pod": "both-0"}),
         Sample("queue", 12, now - 5, {"queue": "work", "namespace": "mq"}),
         of_gpu(1, now - 5, pod="canary"),
     ]
@@ -129,6 +132,41 @@ async def test_a_query_without_a_value(
         found = await queried.source.collect(rule(text, label), pods)
     assert found.gaps[0].reason == reason
     assert words in found.gaps[0].text
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "name"),
+    [
+        ("in_flight{<<.LabelMatchers>>}", "pod", "old-0"),
+        ("sum(in_flight{<<.LabelMatchers>>})", None, "old-0"),
+        ("sum(increase(in_flight{<<.LabelMatchers>>}[5m])) + 1 or vector(1)", None, "old-0"),
+        ("in_flight{<<.LabelMatchers>>} * on (pod) info{<<.LabelMatchers>>}", "pod", "both-0"),
+        ("in_flight{<<.LabelMatchers>>} * on (namespace) group_left info{}", "pod", "old-0"),
+    ],
+)
+async def test_old_samples_do_not_count(
+    prometheus: Prometheus, text: str, label: str | None, name: str
+) -> None:
+    """Prometheus looks back five minutes; the newest sample of each selector is checked."""
+    pods = [pod(name)]
+    async with querying(prometheus.url, pods) as queried:
+        found = await queried.source.collect(rule(text, label), pods)
+    assert found.samples == ()
+    assert "the query reads samples that are 10" in found.gaps[0].text
+
+
+async def test_the_time_is_that_of_the_samples(prometheus: Prometheus) -> None:
+    """Not that of the query."""
+    pods = [pod("web-0")]
+    began = time.time()
+    async with querying(prometheus.url, pods) as queried:
+        for text, label in (
+            ("sum by (pod) (in_flight{<<.LabelMatchers>>})", "pod"),
+            ("sum(in_flight{<<.LabelMatchers>>})", None),
+        ):
+            (sample,) = (await queried.source.collect(rule(text, label), pods)).samples
+            assert time.monotonic() - sample.timestamp >= 5
+            assert time.monotonic() - sample.timestamp < 60 + time.time() - began
 
 
 TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.sampled_from(
