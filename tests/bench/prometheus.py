@@ -14,6 +14,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from random import Random
 from statistics import mean, quantiles
 
 import aiohttp
@@ -76,17 +77,21 @@ async def _lags_of(folder: Path, use: str) -> list[float]:
         async with running_beside(Prometheus(folder, scrape=[job])) as prometheus:
             config = configuration({"prometheus": {"url": prometheus.url, "use": use}})
             async with cluster({}, [pod("a")], config, [exporter.url]) as made:
+                phases = Random(0)
                 for number in range(_STEPS):
                     value = number % 2 * 50 + 25
                     exporter.page = page({("default", "a"): [value]})
                     began = time.monotonic()
-                    while True:
+                    step: float | None = None
+                    pause = phases.uniform(0, _SCRAPE_SECONDS)
+                    # Asked all the time, as by many HPAs.
+                    while step is None or time.monotonic() < began + step + pause:
                         answer = await made.client.metric("default", "gpu_utilization")
-                        if answer.status == 200 and answer.item().value == str(value):
-                            break
+                        shows = answer.status == 200 and answer.item().value == str(value)
+                        if step is None and shows:
+                            step = time.monotonic() - began
                         await asyncio.sleep(0.1)
-                    lags.append(time.monotonic() - began)
-                    await asyncio.sleep(_SCRAPE_SECONDS * 0.3)
+                    lags.append(step)
     # The first scrape of Prometheus is not a step.
     return lags[1:]
 
