@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from random import Random
 from statistics import mean, quantiles
 
 import aiohttp
@@ -35,6 +34,8 @@ _GPUS_OF_NODE = 8
 _SYNC_SECONDS = 15.0
 _ROUNDS = 3
 _STEPS = 9
+# So that the steps come at all times between two scrapes.
+_GOLDEN = 0.618
 _SCRAPE_SECONDS = 15
 _PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/gpu_utilization?labelSelector=app%3D{}"
 _QUERIES = "gpu_metrics_server_prometheus_query_duration_seconds_count"
@@ -77,13 +78,12 @@ async def _lags_of(folder: Path, use: str) -> list[float]:
         async with running_beside(Prometheus(folder, scrape=[job])) as prometheus:
             config = configuration({"prometheus": {"url": prometheus.url, "use": use}})
             async with cluster({}, [pod("a")], config, [exporter.url]) as made:
-                phases = Random(0)
                 for number in range(_STEPS):
                     value = number % 2 * 50 + 25
                     exporter.page = page({("default", "a"): [value]})
                     began = time.monotonic()
                     step: float | None = None
-                    pause = phases.uniform(0, _SCRAPE_SECONDS)
+                    pause = number * _GOLDEN % 1 * _SCRAPE_SECONDS
                     # Asked all the time, as by many HPAs.
                     while step is None or time.monotonic() < began + step + pause:
                         answer = await made.client.metric("default", "gpu_utilization")

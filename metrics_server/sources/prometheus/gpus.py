@@ -1,6 +1,6 @@
 """The pages of the exporters that measure some pods, as Prometheus last scraped them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
 from msgspec import Struct
 
@@ -49,12 +49,14 @@ class ScrapedPage(Struct, frozen=True):
 
     Attributes:
         page: its rows, without those that are too old.
+        target: the instance and the job that it was scraped as.
         node: the name of its node, by the labels of its target; "" if they do not say.
         time: when the oldest of its rows was scraped, by Prometheus's clock.
         stale: how old its newest row is that is too old, in seconds; None if there is none.
     """
 
     page: Page
+    target: tuple[str, str]
     node: str
     time: float
     stale: float | None = None
@@ -76,6 +78,7 @@ async def pages_of(
     dialects: tuple[Dialect, ...],
     required: Mapping[str, str],
     max_age: float,
+    targets: Collection[tuple[str, str]] = (),
 ) -> tuple[ScrapedPage, ...]:
     """Return the pages of the exporters that name these pods, all of one namespace.
 
@@ -91,19 +94,15 @@ async def pages_of(
         dialects: how exporters label their rows.
         required: labels that every series must have.
         max_age: how old a sample may be, in seconds.
+        targets: the exporters, if they are known already.
 
     Raises:
         QueryError: a query failed: the missing rows may be the busiest.
     """
     matchers = where(required)
     names = named(families(readings), dialects)
-    targets: dict[tuple[str, str], None] = {}
-    for query in _lookups(pods, names, matchers, dialects):
-        for one in await moment.query(query):
-            found = (one.labels.get("instance", ""), one.labels.get("job", ""))
-            # Without an instance, the rows of different exporters cannot be distinguished.
-            if found[0]:
-                targets[found] = None
+    if not targets:
+        targets = await _targets(moment, _lookups(pods, names, matchers, dialects))
     every = list(targets)
     parts = await together(
         _part(moment, readings, names, joined(of_targets(some), matchers), dialects)
@@ -113,6 +112,18 @@ async def pages_of(
     for part in parts:
         pages += await _pages(moment, part, targets, dialects, max_age)
     return tuple(pages)
+
+
+async def _targets(moment: Moment, lookups: Iterable[str]) -> frozenset[tuple[str, str]]:
+    """Return the instance and the job of the exporters that look-ups find."""
+    found: set[tuple[str, str]] = set()
+    for query in lookups:
+        for one in await moment.query(query):
+            instance, job = one.labels.get("instance", ""), one.labels.get("job", "")
+            # Without an instance, the rows of different exporters cannot be distinguished.
+            if instance:
+                found.add((instance, job))
+    return frozenset(found)
 
 
 def _lookups(
@@ -160,7 +171,7 @@ class _Rows:
 async def _pages(
     moment: Moment,
     part: _Part,
-    targets: Mapping[tuple[str, str], None],
+    targets: Collection[tuple[str, str]],
     dialects: tuple[Dialect, ...],
     max_age: float,
 ) -> list[ScrapedPage]:
@@ -207,4 +218,4 @@ async def _page(
     body = "".join((*lines, *named_gpus)).encode()
     oldest = min([at for _, at in rows.values], default=0.0)
     page = Page(f"{group[0]} ({group[1]})", body, moment.monotonic(oldest), dialects)
-    return ScrapedPage(page, node_of(group), oldest, rows.stale)
+    return ScrapedPage(page, (group[0], group[1]), node_of(group), oldest, rows.stale)

@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 
 import structlog
+from cachetools import TTLCache
 
 from metrics_server.common.lookups import SharedLookups
 from metrics_server.common.outages import Outage, Outages
@@ -28,6 +29,9 @@ from metrics_server.telemetry.metrics import Monitor
 _MAX_BYTES = 128 * 1024 * 1024
 # Beyond this, a question's own pods are queried, and not those of its whole namespace.
 _MAX_SHARED_PODS = 2000
+# The exporters of the pods of a namespace are looked up again after a while.
+_TARGETS_KNOWN_SECONDS = 60
+_MAX_TARGETS_KNOWN = 1000
 # Warnings come with every answer.
 _QUIET_SECONDS = 600
 # Failures of a rule's own query, whatever the state of Prometheus.
@@ -76,6 +80,9 @@ class PrometheusSource:
         self._parser = Parser[Page]()
         self._found: SharedLookups[tuple[object, ...], Found] = SharedLookups(
             ttl=reuse, max_bytes=_MAX_BYTES, clock=clock
+        )
+        self._targets: TTLCache[tuple[tuple[Reading, ...], str], frozenset[tuple[str, str]]] = (
+            TTLCache(_MAX_TARGETS_KNOWN, _TARGETS_KNOWN_SECONDS, clock)
         )
         self._outage = Outage(log, "prometheus failed", "prometheus recovered")
         self._bad_queries = Outages(log, "query failed", "query recovered", key="metric")
@@ -145,20 +152,48 @@ class PrometheusSource:
             )
             _refuse_parts(moment)
             return Found(fresh_until, pages=own, warnings=tuple(moment.warnings))
+        return await self._of_gpus(moment, rule.readings, pods, fresh_until)
+
+    async def _of_gpus(
+        self,
+        moment: Moment,
+        readings: tuple[Reading, ...],
+        pods: Sequence[Pod],
+        fresh_until: float,
+    ) -> Found:
+        """Return the pages of exporters, which are looked up unless they name all pods still."""
+        names = {(pod.namespace, pod.name) for pod in pods}
+        key = (readings, pods[0].namespace)
+        known = self._targets.get(key)
+        if known and not any(pod.terminating for pod in pods):
+            found = await self._pages(moment, readings, pods, fresh_until, known)
+            # Otherwise there are new pods, or an exporter has another address now.
+            if names <= found.by_pod.keys():
+                return found
+        found = await self._pages(moment, readings, pods, fresh_until)
+        if names <= found.by_pod.keys():
+            self._targets[key] = frozenset(page.target for page in found.gpus)
+        return found
+
+    async def _pages(
+        self,
+        moment: Moment,
+        readings: tuple[Reading, ...],
+        pods: Sequence[Pod],
+        fresh_until: float,
+        targets: frozenset[tuple[str, str]] = frozenset(),
+    ) -> Found:
         pages = await pages_of(
             moment,
-            rule.readings,
+            readings,
             pods,
             dialects=self._dialects,
             required=self._required,
             max_age=self._max_age,
+            targets=targets,
         )
-        return Found(
-            fresh_until,
-            gpus=pages,
-            by_pod=await self._by_pod(pages, rule.readings),
-            warnings=tuple(moment.warnings),
-        )
+        by_pod = await self._by_pod(pages, readings)
+        return Found(fresh_until, gpus=pages, by_pod=by_pod, warnings=tuple(moment.warnings))
 
     async def _by_pod(
         self, pages: Sequence[ScrapedPage], readings: tuple[Reading, ...]

@@ -87,6 +87,20 @@ async def test_all_questions_of_a_namespace_share_the_queries(prometheus: Promet
         assert queried.count() > 4
 
 
+async def test_exporters_are_looked_up_once(prometheus: Prometheus) -> None:
+    """As long as they name all pods; a new pod, or one that terminates, is looked up."""
+    pods = [pod("web-0"), pod("web-1")]
+    async with querying(prometheus.url, pods, reuse=0) as queried:
+        for count in (4, 7, 10):
+            found = await queried.source.collect(UTILIZATION, pods)
+            assert len(found.samples) == 2
+            assert queried.count() == count
+        pods.append(pod("both-0", node="n4"))
+        found = await queried.source.collect(UTILIZATION, pods)
+        assert len(found.samples) == 3
+        assert queried.count() == 10 + 3 + 4
+
+
 @pytest.mark.parametrize(
     ("name", "node", "words"),
     [
