@@ -1,13 +1,15 @@
 """Where a rule of the configuration file is read, and what its values are of."""
 
-from collections.abc import Sequence
-from typing import Annotated
+from collections.abc import Mapping, Sequence
+from typing import Annotated, get_args
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from metrics_server.config.readings import ReadingConfig
 from metrics_server.rules.model import Measured, SourceName
 from metrics_server.rules.templates import parse, placeholders
+
+_NAME: Mapping[str, object] = {"enum": list(get_args(SourceName))}
 
 
 def _as_list(source: object) -> object:
@@ -31,6 +33,7 @@ Sources = Annotated[
     tuple[SourceName, ...],
     BeforeValidator(_as_list),
     AfterValidator(_sensible),
+    WithJsonSchema({"anyOf": [_NAME, {"type": "array", "items": _NAME}]}),
 ]
 """One source or several, in order of preference."""
 

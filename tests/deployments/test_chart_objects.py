@@ -55,6 +55,16 @@ SAME = {
         tuple(values("match-nodes-by-address")),
         {"exporters": {"matchNodesByAddress": True}},
     ),
+    "prometheus": Same(
+        ("prometheus",),
+        tuple(values("prometheus")),
+        {
+            "prometheus": {
+                "url": "http://prometheus-operated.monitoring:9090",
+                "use": "second",
+            }
+        },
+    ),
     "certificates-from-secret": Same(
         ("certificates-from-secret",), tuple(values("own-certificates"))
     ),
