@@ -8,7 +8,7 @@ from cachetools import TTLCache
 
 from metrics_server.common.lookups import SharedLookups
 from metrics_server.common.outages import Outage, Outages
-from metrics_server.errors import QueryError
+from metrics_server.errors import QueryError, QueryReason
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection
 from metrics_server.rules.dialect import Dialect
@@ -32,10 +32,10 @@ _MAX_SHARED_PODS = 2000
 # The exporters of the pods of a namespace are looked up again after a while.
 _TARGETS_KNOWN_SECONDS = 60
 _MAX_TARGETS_KNOWN = 1000
-# Warnings come with every answer.
-_QUIET_SECONDS = 600
-# Failures of a rule's own query, whatever the state of Prometheus.
-_OF_THE_QUERY = frozenset({"bad-query", "not-a-vector", "too-large"})
+# Failures of a rule's queries, whatever the state of Prometheus for other rules.
+_OF_THE_RULE: frozenset[QueryReason] = frozenset(
+    {"bad-query", "not-a-vector", "partial", "timeout", "too-large"}
+)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -85,10 +85,8 @@ class PrometheusSource:
             TTLCache(_MAX_TARGETS_KNOWN, _TARGETS_KNOWN_SECONDS, clock)
         )
         self._outage = Outage(log, "prometheus failed", "prometheus recovered")
-        self._bad_queries = Outages(log, "query failed", "query recovered", key="metric")
-        self._warned = Outage(
-            log, "prometheus warns", "prometheus no longer warns", quiet=_QUIET_SECONDS
-        )
+        self._of_rules = Outages(log, "query failed", "query recovered", key="metric")
+        self._warned = Outages(log, "prometheus warns", "prometheus no longer warns", key="metric")
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """Measure these pods, all of one namespace, now."""
@@ -119,18 +117,18 @@ class PrometheusSource:
         try:
             found = await self._queried(moment, rule, pods, fresh_until)
         except QueryError as error:
-            if error.reason in _OF_THE_QUERY:
-                self._bad_queries.failed(rule.name, error, reason=error.reason)
+            if error.reason in _OF_THE_RULE:
+                self._of_rules.failed(rule.name, error, reason=error.reason)
             else:
                 self._outage.failed(error, reason=error.reason)
             # Kept as well, so that a Prometheus in trouble is not asked by each question.
             return Found(fresh_until, error=error)
         self._outage.recovered()
-        self._bad_queries.recovered(rule.name)
+        self._of_rules.recovered(rule.name)
         if moment.warnings:
-            self._warned.failed(next(iter(moment.warnings)), metric=rule.name)
+            self._warned.failed(rule.name, next(iter(moment.warnings)))
         else:
-            self._warned.recovered()
+            self._warned.recovered(rule.name)
         return found
 
     async def _queried(
@@ -192,6 +190,13 @@ class PrometheusSource:
             max_age=self._max_age,
             targets=targets,
         )
+        # Those that take too long to read are left out: no other caller may wait for them.
+        read = await self._parser.read(
+            {str(number): one.page for number, one in enumerate(pages)}, readings
+        )
+        pages = tuple(
+            [one for one, page in zip(pages, read.values(), strict=True) if one.page is page]
+        )
         by_pod = await self._by_pod(pages, readings)
         return Found(fresh_until, gpus=pages, by_pod=by_pod, warnings=tuple(moment.warnings))
 
@@ -200,7 +205,6 @@ class PrometheusSource:
     ) -> Mapping[PodName, Sequence[ScrapedPage]]:
         """Return the pages that name each pod."""
         turns = Turns()
-        await self._parser.read({one.page.target: one.page for one in pages}, readings)
         found: dict[PodName, list[ScrapedPage]] = {}
         for one in pages:
             await turns.next(one.page.lines)
