@@ -280,9 +280,7 @@ class NoPodMeasurableError(RequestError):
 
 
 class MeasurementMissingError(RequestError):
-    """There are pods to measure, but too few of them have a measurement.
-
-    The only error that the fallback chain may replace with a value.
+    """Too few of the pods have a measurement: the only error that a fallback may replace.
 
     Attributes:
         reason: which gap is the widest:

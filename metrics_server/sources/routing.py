@@ -5,6 +5,7 @@ from typing import get_args
 
 from msgspec import structs
 
+from metrics_server.errors import NoSeriesMatchesError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, MetricSource, Source
 from metrics_server.rules.model import MetricRule, SourceName
@@ -29,11 +30,18 @@ class SourcesOfEachRule:
         first, *others = rule.sources
         found = await self._collect(first, rule, pods)
         for name in others:
-            known = {sample.pod for sample in found.samples}.union(found.drained)
+            known = {sample.pod for sample in found.samples}.union(found.drained, found.excluded)
             missing = [pod for pod in pods if pod.name not in known]
             if not missing:
                 break
-            found = _together(found, await self._collect(name, rule, missing))
+            try:
+                more = await self._collect(name, rule, missing)
+            except NoSeriesMatchesError:
+                if not found.samples:
+                    raise
+                excluded = frozenset(pod.name for pod in missing)
+                more = Collection(0, (), fresh_until=found.fresh_until, excluded=excluded)
+            found = _together(found, more)
         return found
 
     async def _collect(self, name: SourceName, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
@@ -46,10 +54,11 @@ def _together(first: Collection, second: Collection) -> Collection:
     sources = sorted(one.source for one in (first, second) if one.samples)
     complete = len(second.samples) + len(second.drained) == second.selected
     return Collection(
-        selected=first.selected,
+        selected=first.selected - len(second.excluded),
         samples=first.samples + second.samples,
         gaps=() if complete else first.gaps + second.gaps,
         fresh_until=min(first.fresh_until, second.fresh_until),
         drained=first.drained + second.drained,
+        excluded=first.excluded | second.excluded,
         source=_BY_NAME["+".join(sources)] if sources else first.source,
     )

@@ -23,7 +23,8 @@ GAUGE = MetricRule(
     "",
     (Reading("new", 0, 100), Reading("old", 0, 100, copies=("pid",), zero_beside=("up",))),
     100,
-    source="pods",
+    measures="pods",
+    sources=("pods",),
 )
 RATE = structs.replace(GAUGE, readings=(Reading("c", 0, 100, rate=True),))
 QUANTILE = structs.replace(GAUGE, readings=(Reading("h", 0, 100, quantile=0.5),))

@@ -79,6 +79,7 @@ async def pages_of(
     required: Mapping[str, str],
     max_age: float,
     targets: Collection[tuple[str, str]] = (),
+    labels: Sequence[str] = (),
 ) -> tuple[ScrapedPage, ...]:
     """Return the pages of the exporters that name these pods, all of one namespace.
 
@@ -95,6 +96,7 @@ async def pages_of(
         required: labels that every series must have.
         max_age: how old a sample may be, in seconds.
         targets: the exporters, if they are known already.
+        labels: more labels that all rows of a GPU are to have, if the page has them.
 
     Raises:
         QueryError: a query failed: the missing rows may be the busiest.
@@ -104,8 +106,9 @@ async def pages_of(
     if not targets:
         targets = await _targets(moment, _lookups(pods, names, matchers, dialects))
     every = list(targets)
+    identifying = inventory_labels(dialects, readings, labels)
     parts = await together(
-        _part(moment, readings, names, joined(of_targets(some), matchers), dialects)
+        _part(moment, names, joined(of_targets(some), matchers), identifying)
         for some in (every[at : at + _MAX_TARGETS] for at in range(0, len(every), _MAX_TARGETS))
     )
     pages: list[ScrapedPage] = []
@@ -139,17 +142,10 @@ def _lookups(
         yield counted(TARGET, any_of(select(names, one, matchers) for one in of))
 
 
-async def _part(
-    moment: Moment,
-    readings: tuple[Reading, ...],
-    names: str,
-    targets: str,
-    dialects: Sequence[Dialect],
-) -> _Part:
+async def _part(moment: Moment, names: str, targets: str, identifying: Sequence[str]) -> _Part:
     """Return what Prometheus has of some exporters."""
-    labels = inventory_labels(dialects, readings)
     values, inventory = await together(
-        map(moment.query, (select(names, targets), counted(labels, select(targets))))
+        map(moment.query, (select(names, targets), counted(identifying, select(targets))))
     )
     present = dict.fromkeys(one.labels.get("__name__", "") for one in values)
     present.pop("", None)

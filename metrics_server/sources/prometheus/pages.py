@@ -7,7 +7,7 @@ from msgspec import Struct
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import Endpoint, Reading
 from metrics_server.sources.pods.page import PodPage
-from metrics_server.sources.pods.series import NoValue
+from metrics_server.sources.pods.rows import NoValue
 from metrics_server.sources.prometheus.client import Series
 from metrics_server.sources.prometheus.moment import Moment, Turns, together
 from metrics_server.sources.prometheus.promql import equal, one_of

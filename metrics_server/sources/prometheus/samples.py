@@ -10,15 +10,26 @@ from metrics_server.errors import QueryError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, Gap, PodSample
 from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.exporters.dialects import PodName
 from metrics_server.sources.exporters.hints import hints
-from metrics_server.sources.exporters.source import has_drained, names_of, sample_of
-from metrics_server.sources.pods.series import NoValue, Part, part_of, value_of
+from metrics_server.sources.exporters.selecting import Unmatched
+from metrics_server.sources.exporters.source import (
+    has_drained,
+    has_only,
+    names_of,
+    of_its_node,
+    sample_of,
+)
+from metrics_server.sources.pods.rows import Excluded, NoValue, Unlabelled
+from metrics_server.sources.pods.selected import SelectedPage
+from metrics_server.sources.pods.series import Part, labels_of, part_of, value_of
 from metrics_server.sources.pods.track import Increase, Series
 from metrics_server.sources.prometheus.gpus import ScrapedPage
 from metrics_server.sources.prometheus.moment import Turns
 from metrics_server.sources.prometheus.pages import PagesOfPod
 from metrics_server.sources.prometheus.queries import Result, samples_of
+from metrics_server.sources.unmatched import gap_of_series
 
 # What a page takes besides its text: its rows, read.
 _BYTES_PER_BYTE = 6
@@ -62,6 +73,7 @@ class _Samples:
         self.samples: list[PodSample] = []
         self.drained: list[str] = []
         self.gaps: list[Gap] = []
+        self.excluded: set[str] = set()
 
 
 async def collection_of(
@@ -80,11 +92,12 @@ async def collection_of(
     if into.gaps and found.warnings:
         into.gaps.append(Gap("no-sample", f"Prometheus remarked: {found.warnings[0]}"))
     return Collection(
-        selected=len(pods),
+        selected=len(pods) - len(into.excluded),
         samples=tuple(into.samples),
         gaps=tuple(into.gaps),
         fresh_until=found.fresh_until,
         drained=tuple(into.drained),
+        excluded=frozenset(into.excluded),
         source="prometheus",
     )
 
@@ -99,6 +112,7 @@ async def _add_of_gpus(
     unnamed: list[str] = []
     uncovered: list[Pod] = []
     pages: dict[int, ScrapedPage] = {}
+    unmatched = Unmatched(rule)
     turns = Turns()
     for pod in pods:
         await turns.next(_ROWS_OF_POD)
@@ -108,9 +122,15 @@ async def _add_of_gpus(
             for one in found.by_pod.get((pod.namespace, pod.name), ())
             if (one.node not in hosts or one.node in own) and one.time >= pod.created
         ]
-        sample = sample_of(rule, pod, [one.page for one in naming], were_selected, hosts)
+        read = of_its_node(
+            pod, [(one.page, one.page.attribution(rule.readings)) for one in naming], hosts
+        )
+        choice = unmatched.choose(pod, [page for page, _ in read])
+        sample = None if choice.unclear else sample_of(rule, pod, read, were_selected, choice)
         if sample is not None:
             into.samples.append(sample)
+        elif choice.left_out and has_only(pod, choice.left_out, read):
+            unmatched.exclude(pod, [page for page, _ in read])
         elif pod.terminating and _has_drained(rule, pod, found.gpus, own):
             into.drained.append(pod.name)
         elif naming:
@@ -118,6 +138,9 @@ async def _add_of_gpus(
             pages |= {id(one): one for one in naming}
         else:
             unnamed.append(pod.name)
+    into.excluded |= unmatched.excluded
+    if not into.samples:
+        into.gaps += unmatched.gaps(len(pods) - len(into.drained))
     into.gaps += _gaps_of_gpus(rule, unnamed, uncovered, list(pages.values()), max_age)
 
 
@@ -170,19 +193,25 @@ async def _add_of_pages(
     """Add the samples of pods by their own pages."""
     unnamed: list[str] = []
     without: dict[str, list[str]] = {}
+    unmatched: dict[str, PagesOfPod] = {}
+    matcher = SeriesMatcher(rule.series) if rule.series else None
     turns = Turns()
     for pod in pods:
         of_pod = found.pages.get(pod.name)
         if of_pod is None:
             unnamed.append(pod.name)
             continue
-        if not isinstance(of_pod.pages, NoValue):
-            await turns.next(sum(page.lines for page in of_pod.pages))
-        sample = _sample_of_page(rule, pod, of_pod)
+        pages = () if isinstance(of_pod.pages, NoValue) else of_pod.pages
+        await turns.next(sum(page.lines for page in pages))
+        sample = _sample_of_pages(rule, pod, of_pod, matcher)
+        if isinstance(sample, PodSample):
+            into.samples.append(sample)
+        if isinstance(sample, Excluded | Unlabelled):
+            unmatched[pod.name] = of_pod
+        if isinstance(sample, Excluded):
+            into.excluded.add(pod.name)
         if isinstance(sample, NoValue):
             without.setdefault(sample.why, []).append(pod.name)
-        else:
-            into.samples.append(sample)
     for why, names in without.items():
         into.gaps.append(Gap("no-sample", f"the page of pod {listed(names)} {why}"))
     if unnamed:
@@ -194,9 +223,22 @@ async def _add_of_pages(
                 "and keep its namespace and name in labels?",
             )
         )
+    if unmatched and not into.samples:
+        rows = (
+            labels
+            for of_pod in unmatched.values()
+            if not isinstance(of_pod.pages, NoValue)
+            for page in of_pod.pages
+            for labels in labels_of(rule, page)
+        )
+        is_all = len(unmatched) == len(pods)
+        into.gaps.append(gap_of_series(rule.series, f"no row of {rule.name}", rows, is_all=is_all))
 
 
-def _sample_of_page(rule: MetricRule, pod: Pod, of_pod: PagesOfPod) -> PodSample | NoValue:
+def _sample_of_pages(
+    rule: MetricRule, pod: Pod, of_pod: PagesOfPod, matcher: SeriesMatcher | None
+) -> PodSample | NoValue | Excluded:
+    """Return the sample of a pod, which needs all of its pages; or why it has none."""
     if isinstance(of_pod.pages, NoValue):
         return of_pod.pages
 
@@ -205,11 +247,20 @@ def _sample_of_page(rule: MetricRule, pod: Pod, of_pod: PagesOfPod) -> PodSample
         return Increase(of_pod.seconds, series)
 
     parts: list[Part] = []
+    left_out: Excluded | Unlabelled | None = None
     for page in of_pod.pages:
-        part = part_of(rule, page, increase)
-        if isinstance(part, NoValue):
+        part = part_of(rule, SelectedPage(page, matcher) if matcher else page, increase)
+        if isinstance(part, Part):
+            parts.append(part)
+        elif isinstance(part, Excluded):
+            left_out = left_out or part
+        elif isinstance(part, Unlabelled):
+            # Nothing shows that the pod is not meant.
+            left_out = part
+        else:
             return part
-        parts.append(part)
+    if left_out is not None and (not parts or isinstance(left_out, Unlabelled)):
+        return left_out
     value = value_of(rule, parts)
     if isinstance(value, NoValue):
         return value
@@ -219,6 +270,10 @@ def _sample_of_page(rule: MetricRule, pod: Pod, of_pod: PagesOfPod) -> PodSample
 def _add_of_result(into: _Samples, rule: MetricRule, result: Result, pods: Sequence[Pod]) -> None:
     """Add the samples of pods by a query of the user's own."""
     without: dict[str, list[str]] = {}
+    if rule.series:
+        words = f"{rule.name} is a query, whose series cannot be selected by labels"
+        into.gaps.append(Gap("no-sample", words))
+        return
     for pod, sample in samples_of(rule, result, pods):
         if isinstance(sample, str):
             without.setdefault(sample, []).append(pod.name)

@@ -5,7 +5,13 @@ from itertools import product
 
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
-from metrics_server.sources.prometheus.promql import alternatives, equal, one_of, quoted
+from metrics_server.sources.prometheus.promql import (
+    alternatives,
+    equal,
+    is_label_name,
+    one_of,
+    quoted,
+)
 
 # Of the names of pods or nodes in a query, which repeats them for each way to label them.
 _MAX_NAMES_BYTES = 8 * 1024
@@ -144,9 +150,11 @@ def applied(function: str, selected: Mapping[str, Sequence[str]], window: str = 
     )
 
 
-def inventory_labels(dialects: Iterable[Dialect], readings: Iterable[Reading]) -> tuple[str, ...]:
-    """Return the labels by which rows name GPUs, their parts, and pods."""
-    own: dict[str, None] = {}
+def inventory_labels(
+    dialects: Iterable[Dialect], readings: Iterable[Reading], others: Iterable[str] = ()
+) -> tuple[str, ...]:
+    """Return the labels by which rows name GPUs, their parts, and pods; and others."""
+    own = dict.fromkeys(filter(is_label_name, others))
     for one in (
         every for dialect in dialects for every in (dialect, dialect.rival) if every is not None
     ):

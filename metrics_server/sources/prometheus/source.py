@@ -91,7 +91,8 @@ class PrometheusSource:
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """Measure these pods, all of one namespace, now."""
         every, scope = self._together(rule, pods)
-        key = (rule.readings, rule.query, rule.maximum, rule.window, rule.endpoint, *scope)
+        what = (rule.readings, rule.query, rule.maximum, rule.window, rule.endpoint)
+        key = (*what, _labels(rule), *scope)
         found = await self._found.get(key, lambda: self._look_up(rule, every))
         return await collection_of(rule, found, pods, self._max_age)
 
@@ -150,25 +151,25 @@ class PrometheusSource:
             )
             _refuse_parts(moment)
             return Found(fresh_until, pages=own, warnings=tuple(moment.warnings))
-        return await self._of_gpus(moment, rule.readings, pods, fresh_until)
+        return await self._of_gpus(moment, rule, pods, fresh_until)
 
     async def _of_gpus(
         self,
         moment: Moment,
-        readings: tuple[Reading, ...],
+        rule: MetricRule,
         pods: Sequence[Pod],
         fresh_until: float,
     ) -> Found:
         """Return the pages of exporters, which are looked up unless they name all pods still."""
         names = {(pod.namespace, pod.name) for pod in pods}
-        key = (readings, pods[0].namespace)
+        key = (rule.readings, pods[0].namespace)
         known = self._targets.get(key)
         if known and not any(pod.terminating for pod in pods):
-            found = await self._pages(moment, readings, pods, fresh_until, known)
+            found = await self._pages(moment, rule, pods, fresh_until, known)
             # Otherwise there are new pods, or an exporter has another address now.
             if names <= found.by_pod.keys():
                 return found
-        found = await self._pages(moment, readings, pods, fresh_until)
+        found = await self._pages(moment, rule, pods, fresh_until)
         if names <= found.by_pod.keys():
             self._targets[key] = frozenset(page.target for page in found.gpus)
         return found
@@ -176,11 +177,12 @@ class PrometheusSource:
     async def _pages(
         self,
         moment: Moment,
-        readings: tuple[Reading, ...],
+        rule: MetricRule,
         pods: Sequence[Pod],
         fresh_until: float,
         targets: frozenset[tuple[str, str]] = frozenset(),
     ) -> Found:
+        readings = rule.readings
         pages = await pages_of(
             moment,
             readings,
@@ -189,6 +191,7 @@ class PrometheusSource:
             required=self._required,
             max_age=self._max_age,
             targets=targets,
+            labels=_labels(rule),
         )
         # Those that take too long to read are left out: no other caller may wait for them.
         read = await self._parser.read(
@@ -213,6 +216,13 @@ class PrometheusSource:
             for name in named | one.page.inventory().by_pod.keys():
                 found.setdefault(name, []).append(one)
         return found
+
+
+def _labels(rule: MetricRule) -> tuple[str, ...]:
+    """Return the labels that the question's series selector is about, if it is about GPUs."""
+    if rule.measures != "gpus":
+        return ()
+    return tuple(sorted({one.label for one in rule.series.requirements}))
 
 
 def _can_be_measured(rule: MetricRule, pod: Pod) -> bool:

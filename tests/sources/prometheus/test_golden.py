@@ -9,6 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from metrics_server.errors import RequestError
 from metrics_server.kube.labels import parse_selector
+from metrics_server.kube.series_selectors import split
 from metrics_server.measuring.fallback import FallbackChain, Simulated
 from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
@@ -147,8 +148,9 @@ async def ask(
         incidents=Incidents(),
         monitor=monitor,
     )
-    selector = parse_selector(f"app={app}" if app else "")
-    return await provider.answer(Question(namespace, row.metric, selector, form))
+    selector = parse_selector(",".join(filter(None, (f"app={app}" if app else "", row.series))))
+    selected, series = split(selector)
+    return await provider.answer(Question(namespace, row.metric, selected, form, series=series))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.scenario)
