@@ -129,7 +129,7 @@ class Reader:
     async def rules(self) -> Rules:
         """The metrics in force."""
         config = await self.config()
-        return rules_in_force(config.rules, gauges=config.gauges)
+        return rules_in_force(config.rules, gauges=config.gauges, prometheus=config.prometheus.use)
 
     async def server_pods(self) -> Sequence[RunningPod]:
         """The server's pods."""

@@ -47,7 +47,7 @@ async def _run(reader: Reader) -> Verdict:
         except RequestError:
             continue  # the check selection reports it
         rule = structs.replace(rules.find(asked.metric.lower()), series=asked.series)
-        if rule.source != "exporters":
+        if "exporters" not in rule.sources:
             elsewhere += 1
             continue
         nodes = tuple(sorted({pod.node for pod in selection.pods}))
@@ -55,7 +55,7 @@ async def _run(reader: Reader) -> Verdict:
         collection = await source.collect(rule, selection.pods)
         measured.append(Measured(asked, rule, nodes, count, collection))
     if not measured and elsewhere:
-        return skipped("the metric is read from the pods' own pages: see the check answer")
+        return skipped("the metric is not read from exporters: see the check answer")
     return judge(measured, config.fallback.min_coverage)
 
 

@@ -58,7 +58,7 @@ def selected(asked: Asked, rules: Rules, pods: Sequence[Pod], measure: Measure) 
         raise RequestError(asked.unknown)
     form: Form = "pods" if asked.type == "Pods" else "labelled"
     question = Question(asked.namespace, rule.name, asked.selector, form)
-    return select(question, pods, measure, with_gpu=rule.source == "exporters")
+    return select(question, pods, measure, with_gpu=rule.measures == "gpus")
 
 
 def _problem(asked: Asked, error: RequestError) -> Problem:
