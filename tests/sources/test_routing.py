@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import pytest
 from msgspec import structs
 
+from metrics_server.errors import NoSeriesMatchesError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, Gap, PodSample
 from metrics_server.rules.catalogue import CATALOGUE
@@ -83,6 +84,25 @@ async def test_the_order_of_preference_does_not_change_the_name() -> None:
     found = await routed.collect(rule, PODS)
     assert exporters.asked == [["b", "c"]]
     assert found.source == "exporters+prometheus"
+
+
+class Unmatched:
+    """A source whose rows do not match the question's series selector."""
+
+    async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
+        """All pods are excluded."""
+        raise NoSeriesMatchesError(f"{rule.name}: none of {len(pods)} pods")
+
+
+async def test_what_the_second_source_excludes() -> None:
+    """These pods are not part of the answer; if there are no others, that is the error."""
+    exporters = Fixed("exporters", {"a": 1})
+    routed = SourcesOfEachRule({"exporters": exporters, "prometheus": Unmatched()})
+    found = await routed.collect(RULE, PODS)
+    assert [one.pod for one in found.samples] == ["a"]
+    assert (found.selected, set(found.excluded), found.gaps) == (1, {"b", "c"}, ())
+    with pytest.raises(NoSeriesMatchesError):
+        await routed.collect(RULE, PODS[1:])
 
 
 def test_how_prometheus_is_used() -> None:
