@@ -53,6 +53,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=_DEFAULTS.metric_type,
         help="the type of the HPA's metric, or of the first of them (default: %(default)s)",
     )
+    parser.add_argument(
+        "--open",
+        action="store_true",
+        help="show the demo in a browser too, with a load, faults and an HPA to change",
+    )
+    parser.add_argument(
+        "--page",
+        action="store_true",
+        help="as --open, but only print the URL: over ssh, or without a display",
+    )
+    parser.add_argument(
+        "--page-port",
+        type=flags.port,
+        metavar="PORT",
+        help="the port of that page; 0 picks a free one (default: 8470, or a free one)",
+    )
 
 
 def _run(arguments: argparse.Namespace) -> int:

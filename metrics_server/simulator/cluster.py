@@ -1,5 +1,6 @@
 """A simulated cluster: nodes with GPUs and their exporters, and one Deployment under a load."""
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -41,7 +42,7 @@ class Cluster:
     Args:
         api: the Kubernetes API for its objects.
         nodes: how many nodes it has, each with `GPUS_PER_NODE` GPUs.
-        load: what the pods of the Deployment have to do.
+        load: what the pods of the Deployment have to do; it may be replaced at any time.
         loading_seconds: how long a new pod is Running but not Ready, while it loads its model.
         deleting_seconds: how long a deleted pod is terminating.
         page_port: returns the port of a pod's own metrics page; None without such pages.
@@ -60,7 +61,7 @@ class Cluster:
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._api = api
-        self._load = load
+        self.load = load
         self._loading_seconds = loading_seconds
         self._deleting_seconds = deleting_seconds
         self._page_port = page_port
@@ -75,6 +76,7 @@ class Cluster:
         self._replicas: list[_Replica] = []
         self._names = (f"{manifests.APP}-{number:04d}" for number in count(1))
         self._stack = AsyncExitStack()
+        self._changing_faults = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         for exporter in self._exporters:
@@ -114,6 +116,16 @@ class Cluster:
             )
             for replica in self._replicas
         )
+
+    @property
+    def placed(self) -> Sequence[tuple[SimulatedPod, bool]]:
+        """Every pod, and whether it is terminating."""
+        return [(replica.pod, replica.deleted_at is not None) for replica in self._replicas]
+
+    @property
+    def exporters(self) -> Sequence[SimulatedExporter]:
+        """The exporters, one for each node."""
+        return self._exporters
 
     @property
     def exporter_urls(self) -> Sequence[str]:
@@ -164,8 +176,10 @@ class Cluster:
             fault: the fault.
             exporters: on how many exporters; on every one if None.
         """
-        for exporter in self._exporters[:exporters]:
-            await exporter.set_fault(fault)
+        # One change at a time, or an exporter might start twice.
+        async with self._changing_faults:
+            for exporter in self._exporters[:exporters]:
+                await exporter.set_fault(fault)
 
     def _create_missing(self, *, ready: bool) -> None:
         """Create the missing pods, as far as there are free GPUs.
@@ -213,6 +227,6 @@ class Cluster:
 
         def observe() -> Observation:
             pods = self.pods
-            return Observation(gpu_states(self._load, node.model, uuids, pods, self.elapsed), pods)
+            return Observation(gpu_states(self.load, node.model, uuids, pods, self.elapsed), pods)
 
         return observe

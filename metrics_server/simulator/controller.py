@@ -1,7 +1,7 @@
 """The HPA controller of the demo: queries the API as the real one does, decides, and scales."""
 
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from types import TracebackType
 from typing import Self
 from urllib.parse import quote_plus
@@ -91,7 +91,7 @@ class Controller:
     """Runs one HorizontalPodAutoscaler; an asynchronous context manager.
 
     Args:
-        hpa: the HPA.
+        hpa: the HPA; it may be replaced at any time, and the next sync uses the new one.
         cluster: the cluster with the Deployment to scale.
         api: the Kubernetes API, whose aggregator forwards the request.
         bundle: the CA to verify the API's certificate with, PEM.
@@ -106,7 +106,7 @@ class Controller:
         bundle: bytes,
         clock: Callable[[], float],
     ) -> None:
-        self._hpa = hpa
+        self.hpa = hpa
         self._cluster = cluster
         self._api = api
         self._context = ssl.create_default_context(cadata=bundle.decode())
@@ -131,18 +131,19 @@ class Controller:
 
     async def sync(self) -> Sync:
         """Get the metrics, decide, and scale."""
-        values = [await self._get(metric) for metric in self._hpa.metrics]
+        hpa = self.hpa
+        values = [await self._get(metric) for metric in hpa.metrics]
         replicas, pods = self._cluster.replicas, self._cluster.scaled_pods
         scale = Scale(replicas, len(self._cluster.pods), pods)
         answers = [_answer(items) for items in values]
-        decision = decide(self._hpa, scale, answers, self._history, self._clock())
+        decision = decide(hpa, scale, answers, self._history, self._clock())
         self._history = decision.history
         if decision.replicas != replicas:
             self._cluster.scale(decision.replicas)
         self._conditions |= {condition.type: condition for condition in decision.conditions}
         self._publish(replicas, decision)
         readings = tuple(
-            _reading(*pair, pods) for pair in zip(self._hpa.metrics, values, strict=True)
+            _reading(*pair, pods) for pair in zip(hpa.metrics, values, strict=True)
         )
         return Sync(replicas, readings, decision)
 
@@ -153,8 +154,15 @@ class Controller:
             return None
         return _sum(values)
 
+    async def read_pods(self, metric: PodsMetric) -> Mapping[str, int]:
+        """Return the milli-value of each pod that has one, by its name."""
+        values = await self._get(metric)
+        if isinstance(values, MetricUnavailable):
+            return {}
+        return {value.described_object.name: milli_value_of(value.value) for value in values}
+
     async def _get(self, metric: Metric) -> list[_Value] | MetricUnavailable:
-        path = metric_path(self._hpa.namespace, metric)
+        path = metric_path(self.hpa.namespace, metric)
         # Encoded, or the star of a Pods metric would be decoded again.
         url = URL(f"{self._api.url}{path}", encoded=True)
         try:
@@ -171,7 +179,7 @@ class Controller:
             # Conditions that this decision does not set stay as they were.
             conditions = tuple(self._conditions.values())
             decision = structs.replace(decision, conditions=conditions)
-        obj = manifests.horizontal_pod_autoscaler(self._hpa, replicas, decision)
+        obj = manifests.horizontal_pod_autoscaler(self.hpa, replicas, decision)
         self._api.apply(AUTOSCALERS, obj)
 
 

@@ -171,9 +171,7 @@ def horizontal_pod_autoscaler(
             "minReplicas": hpa.min_replicas,
             "maxReplicas": hpa.max_replicas,
             "metrics": metrics,
-            "behavior": {
-                "scaleDown": {"stabilizationWindowSeconds": int(hpa.stabilization_window)}
-            },
+            "behavior": _behavior(hpa),
         },
     }
     if decision is not None:
@@ -209,6 +207,14 @@ def _metric_with_current(metric: Metric, value: int) -> Object:
 
 def _field(metric: Metric) -> str:
     return "averageValue" if metric.target_type == "AverageValue" else "value"
+
+
+def _behavior(hpa: HorizontalPodAutoscaler) -> Object:
+    down: Object = {"stabilizationWindowSeconds": int(hpa.stabilization_window)}
+    if hpa.scale_up_pods is None:
+        return {"scaleDown": down}
+    policy: Object = {"type": "Pods", "value": hpa.scale_up_pods, "periodSeconds": 15}
+    return {"scaleDown": down, "scaleUp": {"policies": [policy]}}
 
 
 def _metric(metric: Metric, key: str, value: Object) -> Object:

@@ -57,6 +57,8 @@ class HorizontalPodAutoscaler(Struct, frozen=True, kw_only=True):
         min_replicas: spec.minReplicas. 0 takes an External metric.
         max_replicas: spec.maxReplicas.
         stabilization_window: behavior.scaleDown.stabilizationWindowSeconds.
+        scale_up_pods: the value of the only policy of behavior.scaleUp, of type Pods in 15 s; None
+            for the default policies.
     """
 
     namespace: str
@@ -64,6 +66,7 @@ class HorizontalPodAutoscaler(Struct, frozen=True, kw_only=True):
     max_replicas: int
     min_replicas: int = 1
     stabilization_window: float = 300
+    scale_up_pods: int | None = None
 
 
 class ScaledPod(Struct, frozen=True):

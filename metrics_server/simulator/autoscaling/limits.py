@@ -79,7 +79,7 @@ def limit(
     """Apply the bounds and the scale-up policies to the wanted number of replicas."""
     changed = sum(n for time, n in history.scalings if time > now - SCALE_UP_PERIOD)
     start = current - changed
-    fastest = max(ceil(start * (1 + SCALE_UP_PERCENT / 100)), start + SCALE_UP_PODS, current)
+    fastest = max(_fastest(autoscaler, start), current)
     if wanted < autoscaler.min_replicas:
         replicas, reason = autoscaler.min_replicas, "TooFewReplicas"
         message = "the desired replica count is less than the minimum replica count"
@@ -94,6 +94,13 @@ def limit(
         message = "the desired count is within the acceptable range"
     status: Status = "False" if replicas == wanted else "True"
     return replicas, Condition("ScalingLimited", status, reason, message)
+
+
+def _fastest(autoscaler: HorizontalPodAutoscaler, start: int) -> int:
+    """Return the most replicas that the scale-up policies allow within their period."""
+    if autoscaler.scale_up_pods is not None:
+        return start + autoscaler.scale_up_pods
+    return max(ceil(start * (1 + SCALE_UP_PERCENT / 100)), start + SCALE_UP_PODS)
 
 
 def remember(

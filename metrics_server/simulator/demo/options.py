@@ -39,6 +39,9 @@ class DemoOptions(Struct, frozen=True):
         fault: the fault of the exporters in the middle third of the demo; only with GPU
             utilization.
         metric_type: the type of the HPA's metric.
+        page: whether to serve the page that shows the demo in a browser.
+        open: whether to serve it, and open it.
+        page_port: the page's port; 0 for any free one; None for a fixed one, if that is free.
     """
 
     duration: float | None = None
@@ -47,6 +50,9 @@ class DemoOptions(Struct, frozen=True):
     signal: Signal = "utilization"
     fault: FaultName | None = None
     metric_type: MetricType = "pods"
+    page: bool = False
+    open: bool = False
+    page_port: int | None = None
 
     @property
     def one_exporter(self) -> bool:

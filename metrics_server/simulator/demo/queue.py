@@ -23,10 +23,10 @@ from metrics_server.simulator.demo.options import (
     MetricType,
     Tempo,
 )
-from metrics_server.simulator.demo.scene import Scene
+from metrics_server.simulator.demo.scene import LoadRange, Scene
 from metrics_server.simulator.demo.text import ending, replicas_of, scalings, times
 from metrics_server.simulator.engines.fleet import Fleet
-from metrics_server.simulator.engines.traffic import BATCH, Arrivals, Traffic
+from metrics_server.simulator.engines.traffic import BATCH, Arrivals, Steady, Traffic
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import PODS
 
@@ -50,8 +50,7 @@ async def queue(
 ) -> AsyncIterator["QueueScene"]:
     """The scene, for as long as the context."""
     gpus = [gpu.uuid for node in simulated_nodes(options.nodes) for gpu in node.gpus]
-    peak = len(gpus) * BATCH / tempo.service * _PEAK
-    arrivals = Arrivals(peak=peak, busy=tempo.busy, quiet=tempo.quiet)
+    arrivals = _changing_arrivals(len(gpus), tempo)
     async with AsyncExitStack() as stack:
         fleet = await stack.enter_async_context(Fleet(Traffic(arrivals, tempo.service), gpus))
         cluster = await stack.enter_async_context(
@@ -68,7 +67,7 @@ async def queue(
         api.apply(PODS, manifests.gateway_pod(fleet.gateway_port))
         hpa = HorizontalPodAutoscaler(
             namespace=manifests.NAMESPACE,
-            metrics=(_waiting(options.metric_type), _HELD, _RUNNING),
+            metrics=(waiting_metric(options.metric_type), _HELD, _RUNNING),
             min_replicas=0,
             max_replicas=cluster.capacity,
             stabilization_window=tempo.stabilization,
@@ -76,11 +75,21 @@ async def queue(
         yield QueueScene(options, tempo, cluster, hpa, fleet)
 
 
-def _waiting(kind: MetricType) -> Metric:
-    name, target = "llm_requests_waiting", TARGET_WAITING * 1000
+def waiting_metric(kind: MetricType, target: int = TARGET_WAITING * 1000) -> Metric:
+    """Return the HPA's first metric, with a target in thousandths of a request."""
+    name = "llm_requests_waiting"
     if kind == "pods":
         return PodsMetric(name, target, source="pods")
     return ExternalMetric(name, manifests.SELECTOR, "Value", target)
+
+
+def _changing_arrivals(gpus: int, tempo: Tempo) -> Arrivals:
+    return Arrivals(peak=_most(gpus, tempo) * _PEAK, busy=tempo.busy, quiet=tempo.quiet)
+
+
+def _most(gpus: int, tempo: Tempo) -> float:
+    """Return the requests per second that all GPUs together can answer."""
+    return gpus * BATCH / tempo.service
 
 
 class QueueScene(Scene):
@@ -115,6 +124,16 @@ class QueueScene(Scene):
             "fallback": {"chain": ["error"]},
         }
 
+    @property
+    def load_range(self) -> LoadRange:
+        """From nothing to as many requests as all GPUs can answer."""
+        return LoadRange("requests/s", _most(self.cluster.capacity, self.tempo), 0.5)
+
+    def hold_load(self, amount: float | None) -> None:
+        """Let this many requests come per second, or with None let that vary again."""
+        changing = _changing_arrivals(self.cluster.capacity, self.tempo)
+        self._fleet.traffic.arrivals = changing if amount is None else Steady(amount)
+
     def step(self) -> None:
         """Advance the cluster and its requests to the present."""
         super().step()
@@ -135,7 +154,7 @@ class QueueScene(Scene):
             seconds=seconds,
             arrivals=self._fleet.traffic.rate(self._elapsed),
             waiting=None if waiting is None else waiting / 1000,
-            target=TARGET_WAITING,
+            target=self.hpa.metrics[0].target / 1000,
             utilization=None if utilization is None else utilization / 1000,
             held=None if held is None else held // 1000,
             ready=self.cluster.ready_pods,

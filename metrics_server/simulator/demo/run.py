@@ -28,6 +28,7 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.front_proxy import FrontProxy
 from metrics_server.simulator.kube.kubeconfig import kubeconfig_of
 from metrics_server.simulator.kube.trust import SimulatedTrust
+from metrics_server.simulator.page.live import Page, open_in_browser, page
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
 from metrics_server.wiring.server import running
@@ -88,7 +89,14 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         for synced in server.synced.values():
             await synced.wait()
         _print(scene.introduction(server.url, f"kubectl --kubeconfig {kubeconfig}"))
-        syncs = await _watch(scene, controller, interrupted)
+        live = None
+        if options.page or options.open:
+            live = await stack.enter_async_context(page(scene, controller, options.page_port))
+            opened = options.open and open_in_browser(live.url)
+            _print(f"  {live.url}  {'is open' if opened else 'shows it'} in a browser\n")
+        syncs = await _watch(scene, controller, interrupted, live)
+        if live is not None:
+            live.end(syncs)
         _print(f"\n{scene.summary(syncs)}" if syncs else _TOO_SHORT)
 
 
@@ -110,7 +118,9 @@ def _interruption() -> Iterator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def _watch(scene: Scene, controller: Controller, interrupted: asyncio.Event) -> list[Sync]:
+async def _watch(
+    scene: Scene, controller: Controller, interrupted: asyncio.Event, live: Page | None
+) -> list[Sync]:
     """Sync at each interval, show the result, and set and remove the fault, until the end."""
     options, tempo = scene.options, scene.tempo
     began = time.monotonic()
@@ -131,7 +141,10 @@ async def _watch(scene: Scene, controller: Controller, interrupted: asyncio.Even
             scene.step()
             sync = await controller.sync()
             syncs.append(sync)
-            show(await scene.moment(elapsed, sync, controller))
+            moment = await scene.moment(elapsed, sync, controller)
+            show(moment)
+            if live is not None:
+                await live.show(moment, sync)
             with suppress(TimeoutError):
                 async with asyncio.timeout(min(tempo.sync, left)):
                     await interrupted.wait()

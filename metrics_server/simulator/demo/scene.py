@@ -3,11 +3,27 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
+from msgspec import Struct
+
 from metrics_server.simulator.autoscaling.hpa import HorizontalPodAutoscaler
 from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.controller import Controller, Sync
-from metrics_server.simulator.demo.moments import Moment
+from metrics_server.simulator.demo.moments import QueueMoment, UtilizationMoment
 from metrics_server.simulator.demo.options import DemoOptions, Tempo
+
+
+class LoadRange(Struct, frozen=True):
+    """The loads that can be chosen by hand.
+
+    Attributes:
+        unit: their unit.
+        maximum: the highest; the lowest is 0.
+        step: between two of them.
+    """
+
+    unit: str
+    maximum: float
+    step: float
 
 
 class Scene(ABC):
@@ -17,7 +33,7 @@ class Scene(ABC):
         options: the flags.
         tempo: the durations.
         cluster: the cluster.
-        hpa: the HPA.
+        hpa: the HPA; it may be replaced at any time.
     """
 
     def __init__(
@@ -38,8 +54,19 @@ class Scene(ABC):
         """Advance the cluster to the present."""
         self.cluster.step()
 
+    @property
     @abstractmethod
-    async def moment(self, seconds: float, sync: Sync, controller: Controller) -> Moment:
+    def load_range(self) -> LoadRange:
+        """The loads that `hold_load` accepts."""
+
+    @abstractmethod
+    def hold_load(self, amount: float | None) -> None:
+        """Keep the load constant, or with None let it vary again."""
+
+    @abstractmethod
+    async def moment(
+        self, seconds: float, sync: Sync, controller: Controller
+    ) -> UtilizationMoment | QueueMoment:
         """Return what to show after a sync, this many seconds after the start."""
 
     @abstractmethod

@@ -22,7 +22,7 @@ from metrics_server.simulator.demo.options import (
     Tempo,
     fault_times,
 )
-from metrics_server.simulator.demo.scene import Scene
+from metrics_server.simulator.demo.scene import LoadRange, Scene
 from metrics_server.simulator.demo.text import ending, scalings, times
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
@@ -53,9 +53,7 @@ async def utilization(
     api: KubernetesAPI, options: DemoOptions, tempo: Tempo
 ) -> AsyncIterator["UtilizationScene"]:
     """The scene, for as long as the context."""
-    gpus = options.nodes * GPUS_PER_NODE
-    # It swings between a tenth and a half of the capacity of all GPUs.
-    load = Load(base=gpus * 30, amplitude=gpus * 20, period=tempo.period)
+    load = _changing_load(options.nodes * GPUS_PER_NODE, tempo)
     async with Cluster(
         api,
         nodes=options.nodes,
@@ -66,15 +64,21 @@ async def utilization(
         cluster.scale(cluster.capacity // 2, ready=True)
         hpa = HorizontalPodAutoscaler(
             namespace=manifests.NAMESPACE,
-            metrics=(_metric(options.metric_type),),
+            metrics=(utilization_metric(options.metric_type),),
             max_replicas=cluster.capacity,
             stabilization_window=tempo.stabilization,
         )
         yield UtilizationScene(options, tempo, cluster, hpa, load)
 
 
-def _metric(kind: MetricType) -> Metric:
-    name, target = "gpu_utilization", TARGET_PERCENT * 1000
+def _changing_load(gpus: int, tempo: Tempo) -> Load:
+    """Return a demand that swings between a tenth and a half of the capacity of all GPUs."""
+    return Load(base=gpus * 30, amplitude=gpus * 20, period=tempo.period)
+
+
+def utilization_metric(kind: MetricType, target: int = TARGET_PERCENT * 1000) -> Metric:
+    """Return the HPA's metric, with a target in thousandths of a percent."""
+    name = "gpu_utilization"
     if kind == "pods":
         return PodsMetric(name, target)
     return ExternalMetric(name, manifests.SELECTOR, "Value", target)
@@ -102,6 +106,17 @@ class UtilizationScene(Scene):
         super().__init__(options, tempo, cluster, hpa)
         self._load = load
 
+    @property
+    def load_range(self) -> LoadRange:
+        """From nothing to a load that keeps every GPU busy."""
+        return LoadRange("GPUs", self.cluster.capacity, 0.1)
+
+    def hold_load(self, amount: float | None) -> None:
+        """Keep this many GPUs busy, or with None let the demand swing again."""
+        changing = _changing_load(self.cluster.capacity, self.tempo)
+        held = None if amount is None else Load(base=amount * 100, amplitude=0)
+        self._load = self.cluster.load = held or changing
+
     async def moment(self, seconds: float, sync: Sync, _: Controller) -> UtilizationMoment:
         """Return what to show after a sync, this many seconds after the start."""
         (current,), (reading,) = sync.decision.current, sync.readings
@@ -109,7 +124,7 @@ class UtilizationScene(Scene):
             seconds=seconds,
             demand=self._load.demand(self.cluster.elapsed),
             utilization=None if current is None else current / 1000,
-            target=TARGET_PERCENT,
+            target=self.hpa.metrics[0].target / 1000,
             ready=self.cluster.ready_pods,
             replicas=self.cluster.replicas,
             source=reading.source,

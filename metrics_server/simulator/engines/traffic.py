@@ -38,6 +38,20 @@ class Arrivals(Struct, frozen=True, kw_only=True):
         return self.peak * min(1, 4 * time / self.busy) if time < self.busy else 0
 
 
+class Steady(Struct, frozen=True):
+    """The same number of requests per second at any time.
+
+    Attributes:
+        peak: requests per second.
+    """
+
+    peak: float
+
+    def rate(self, _: float) -> float:
+        """Return the requests per second."""
+        return self.peak
+
+
 class Engine(Struct):
     """An engine in a pod.
 
@@ -74,18 +88,18 @@ class Traffic:
     """The requests to one model.
 
     Args:
-        arrivals: when requests come.
+        arrivals: when requests come; it may be replaced at any time.
         service: how long an engine takes for a request, however many it works on, in seconds.
     """
 
-    def __init__(self, arrivals: Arrivals, service: float) -> None:
+    def __init__(self, arrivals: Arrivals | Steady, service: float) -> None:
         self.engines: dict[str, Engine] = {}
         """The engines, by the names of their pods."""
         self.held = 0
         """Requests that the gateway holds."""
         self.arrived = 0
         """Requests that have come."""
-        self._arrivals = arrivals
+        self.arrivals = arrivals
         self._service = service
         self._now = 0.0
         self._coming = 0.0
@@ -97,7 +111,7 @@ class Traffic:
 
     def rate(self, time: float) -> float:
         """Return the requests per second at a time."""
-        return self._arrivals.rate(time)
+        return self.arrivals.rate(time)
 
     def advance(self, time: float, ready: Sequence[str]) -> None:
         """Let time pass; requests of pods that are not Ready any more are sent on again.

@@ -1,0 +1,1 @@
+"""The demo as a page in the browser: live, with a load, faults and an HPA to change."""

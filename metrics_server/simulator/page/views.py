@@ -1,0 +1,221 @@
+"""What the page shows of each demo: its charts, the steps of its loop, its pods."""
+
+from collections.abc import Mapping, Sequence
+
+from msgspec import Struct
+
+from metrics_server.simulator.autoscaling.hpa import ExternalMetric, PodsMetric
+from metrics_server.simulator.cluster import GPUS_PER_NODE, Cluster
+from metrics_server.simulator.controller import Sync, metric_path
+from metrics_server.simulator.demo.moments import QueueMoment, UtilizationMoment
+from metrics_server.simulator.demo.queue import QueueScene
+from metrics_server.simulator.demo.scene import Scene
+from metrics_server.simulator.page.wire import (
+    Bounds,
+    Chart,
+    Controls,
+    Moment,
+    NodeView,
+    PodState,
+    Point,
+    Series,
+    Setup,
+    Step,
+    Tile,
+    Verdict,
+)
+
+_REPLICAS = (
+    Series("ready", "Ready pods", "area"),
+    Series("replicas", "replicas", "step"),
+)
+
+
+class Seen(Struct, frozen=True):
+    """What is known after a sync.
+
+    Attributes:
+        moment: what the terminal shows.
+        sync: the sync.
+        pods: the milli-value of each pod that the server measures.
+        controls: what can be changed, as it is now.
+        source_before: the source of the sync before; None at first.
+    """
+
+    moment: UtilizationMoment | QueueMoment
+    sync: Sync
+    pods: Mapping[str, int]
+    controls: Controls
+    source_before: str | None
+
+
+def setup(scene: Scene, bounds: Bounds, run: str) -> Setup:
+    """Return what stays the same while a demo runs."""
+    queue = isinstance(scene, QueueScene)
+    return Setup(
+        run=run,
+        title="The queue scales a Deployment" if queue else "GPU utilization scales a Deployment",
+        metric=scene.hpa.metrics[0].name,
+        interval=scene.tempo.sync,
+        duration=scene.options.duration,
+        gpus_per_node=GPUS_PER_NODE,
+        charts=_queue_charts(scene.cluster) if queue else _utilization_charts(scene.cluster),
+        tile_label="requests waiting" if queue else "GPU utilization",
+        tile_unit="" if queue else "%",
+        tile_maximum=None if queue else 100,
+        bounds=bounds,
+    )
+
+
+def _utilization_charts(cluster: Cluster) -> Sequence[Chart]:
+    answer = Series("value", "the HPA's metric", "sourced")
+    load = Series("load", "load, in GPUs", "line")
+    return (
+        Chart("GPU utilization", "%", 100, (Series("target", "target", "target"), answer)),
+        Chart("Load and replicas", "", cluster.capacity, (*_REPLICAS, load)),
+    )
+
+
+def _queue_charts(cluster: Cluster) -> Sequence[Chart]:
+    answer = Series("value", "the HPA's first metric", "sourced")
+    target = Series("target", "target", "target")
+    return (
+        Chart("Requests waiting in each pod", "", None, (target, answer)),
+        Chart("GPU utilization", "%", 100, (Series("utilization", "mean of the pods", "line"),)),
+        Chart(
+            "Requests",
+            "",
+            None,
+            (Series("load", "new, per second", "line"), Series("held", "at the gateway", "step")),
+        ),
+        Chart("Replicas", "", cluster.capacity, _REPLICAS),
+    )
+
+
+def moment(scene: Scene, seen: Seen) -> Moment:
+    """Return everything that the page shows after a sync."""
+    shown, metric = seen.moment, scene.hpa.metrics[0]
+    decision, before = seen.sync.decision, seen.sync.replicas
+    verdict = Verdict(
+        seconds=shown.seconds,
+        before=before,
+        after=decision.replicas,
+        source=shown.source,
+        reason=decision.reason,
+        news=before != decision.replicas or shown.source != seen.source_before,
+    )
+    return Moment(
+        point=_point(shown),
+        steps=(*_first_steps(shown, seen), _decided(verdict), _scaled(shown)),
+        verdict=verdict,
+        question=metric_path(scene.hpa.namespace, metric),
+        nodes=_nodes(scene.cluster, seen.pods),
+        controls=seen.controls,
+    )
+
+
+def pods_metric(scene: Scene) -> PodsMetric:
+    """Return the metric of single pods to show: the HPA's own (first) one."""
+    metric = scene.hpa.metrics[0]
+    return PodsMetric(metric.name, metric.target) if isinstance(metric, ExternalMetric) else metric
+
+
+def _point(shown: UtilizationMoment | QueueMoment) -> Point:
+    values: dict[str, float | None] = {
+        "target": shown.target,
+        "ready": shown.ready,
+        "replicas": shown.replicas,
+    }
+    if isinstance(shown, UtilizationMoment):
+        values |= {"value": shown.utilization, "load": shown.demand / 100}
+    else:
+        values |= {
+            "value": shown.waiting,
+            "utilization": shown.utilization,
+            "load": shown.arrivals,
+            "held": shown.held,
+        }
+    return Point(shown.seconds, shown.source, values)
+
+
+def _first_steps(shown: UtilizationMoment | QueueMoment, seen: Seen) -> Sequence[Step]:
+    held = "varies by itself" if seen.controls.load is None else "held by you"
+    if isinstance(shown, UtilizationMoment):
+        load = Step("Load", f"{shown.demand / 100:.1f}", "GPUs", held)
+        signal, unit, shape = "Utilization", "%", ".0f"
+        value = shown.utilization
+    else:
+        load = Step("Load", f"{shown.arrivals:.1f}", "requests/s", held)
+        signal, unit, shape = "Waiting", "a pod", ".1f"
+        value = shown.waiting
+    return (
+        load,
+        _measured(signal, unit, shape, seen),
+        _answered(value, unit, shape, shown, seen.sync),
+    )
+
+
+def _measured(name: str, unit: str, shape: str, seen: Seen) -> Step:
+    ready = seen.moment.ready
+    if not seen.pods:
+        return Step(name, "", "", "no pod is measured" if ready else "no pod is Ready")
+    mean = sum(seen.pods.values()) / len(seen.pods) / 1000
+    pods = f"{len(seen.pods)} of {ready} Ready pods measured"
+    return Step(name, f"{mean:{shape}}", unit, pods)
+
+
+def _answered(
+    value: float | None,
+    unit: str,
+    shape: str,
+    shown: UtilizationMoment | QueueMoment,
+    sync: Sync,
+) -> Step:
+    reading, source = sync.readings[0], shown.source
+    if value is None or source == "error":
+        return Step("Answer", "", "", "an error, and no number", "error")
+    notes = {
+        "exporters": f"measured, for {reading.pods} pods",
+        "pods": f"measured, for {reading.pods} pods",
+        "last-known": "the last measured value",
+        "simulated": "made up: nothing is measured",
+    }
+    return Step("Answer", f"{value:{shape}}", unit, notes.get(source, source), source)
+
+
+def _decided(verdict: Verdict) -> Step:
+    changed = verdict.before != verdict.after
+    value = f"{verdict.before} → {verdict.after}" if changed else f"stay at {verdict.after}"
+    return Step("Decision", value, "", verdict.reason, "error" if verdict.source == "error" else "")
+
+
+def _scaled(shown: UtilizationMoment | QueueMoment) -> Step:
+    return Step("Replicas", f"{shown.ready}", f"of {shown.replicas} Ready", _waiting(shown))
+
+
+def _waiting(shown: UtilizationMoment | QueueMoment) -> str:
+    missing = shown.replicas - shown.ready
+    if missing > 0:
+        return "new pods load their model"
+    return "old pods are terminating" if missing else "all pods serve"
+
+
+def _nodes(cluster: Cluster, values: Mapping[str, int]) -> Sequence[NodeView]:
+    tiles: dict[str, list[Tile]] = {exporter.node.name: [] for exporter in cluster.exporters}
+    for pod, terminating in cluster.placed:
+        state: PodState = "loading"
+        if terminating:
+            state = "terminating"
+        elif pod.ready:
+            state = "ready"
+        value = values.get(pod.name)
+        tiles[pod.node].append(Tile(pod.name, state, None if value is None else value / 1000))
+    return tuple(
+        NodeView(
+            name=exporter.node.name,
+            fault=None if exporter.fault is None else exporter.fault.kind,
+            scrapes=exporter.scrapes,
+            pods=tiles[exporter.node.name],
+        )
+        for exporter in cluster.exporters
+    )
