@@ -142,9 +142,7 @@ class Controller:
             self._cluster.scale(decision.replicas)
         self._conditions |= {condition.type: condition for condition in decision.conditions}
         self._publish(replicas, decision)
-        readings = tuple(
-            _reading(*pair, pods) for pair in zip(hpa.metrics, values, strict=True)
-        )
+        readings = tuple(_reading(*pair, pods) for pair in zip(hpa.metrics, values, strict=True))
         return Sync(replicas, readings, decision)
 
     async def read(self, metric: Metric) -> int | None:

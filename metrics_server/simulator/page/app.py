@@ -71,7 +71,7 @@ def application(static: Mapping[str, bytes], broadcast: Broadcast, desk: Desk) -
     pages = _Pages(broadcast, desk)
     for name, body in static.items():
         path = "/" if name == "index.html" else f"/{name}"
-        app.router.add_get(path, _File(body, _TYPES[PurePosixPath(name).suffix]))
+        app.router.add_get(path, _File(body, _TYPES[PurePosixPath(name).suffix]).answer)
     app.router.add_get("/events", pages.events, allow_head=False)
     for path in _CHANGES:
         app.router.add_post(path, pages.change)
@@ -83,7 +83,8 @@ class _File:
         self._body = body
         self._headers = {"Content-Type": content_type}
 
-    async def __call__(self, _: web.Request) -> web.Response:
+    async def answer(self, _: web.Request) -> web.Response:
+        """Return the file."""
         return web.Response(body=self._body, headers=self._headers)
 
 
@@ -102,13 +103,13 @@ class _Pages:
                 async for event in stream.events():
                     async with asyncio.timeout(_WRITE_SECONDS):
                         await response.write(event)
+            if stream.dropped:
+                _abort(request)
         except TooManyStreamsError:
             text = "too many pages are open: close one"
             return web.Response(status=503, text=f"{text}\n", headers={"Retry-After": "5"})
         except TimeoutError:
-            # It does not read; nothing more can be written.
-            if request.transport is not None:
-                request.transport.abort()
+            _abort(request)
         return response
 
     async def change(self, request: web.Request) -> web.Response:
@@ -127,6 +128,12 @@ class _Pages:
         except RejectedChangeError as error:
             return _rejected(422, Rejection(str(error), error.field))
         return _json(200, msgspec.json.encode(self._desk.controls))
+
+
+def _abort(request: web.Request) -> None:
+    """Close the connection of a page that does not read: nothing more can be written to it."""
+    if request.transport is not None:
+        request.transport.abort()
 
 
 def _limit_kernel_buffer(request: web.Request) -> None:

@@ -24,18 +24,23 @@ class TooManyStreamsError(Exception):
 
 
 class Stream:
-    """The events for one page."""
+    """The events for one page.
+
+    Attributes:
+        dropped: whether the page read too slowly, and gets no more.
+    """
 
     def __init__(self) -> None:
-        self._events: asyncio.Queue[bytes | None] = asyncio.Queue()
-
-    @property
-    def unread(self) -> int:
-        """How many events wait to be sent."""
-        return self._events.qsize()
+        self._events: asyncio.Queue[bytes | None] = asyncio.Queue(_MOST_UNREAD)
+        self.dropped = False
 
     def put(self, event: bytes | None) -> None:
-        """Add an event; None ends the stream."""
+        """Add an event; None ends the stream. Without room for it the stream is dropped."""
+        if self._events.full():
+            self.dropped = True
+            while not self._events.empty():
+                self._events.get_nowait()
+            event = None
         self._events.put_nowait(event)
 
     async def events(self) -> AsyncIterator[bytes]:
@@ -84,11 +89,9 @@ class Broadcast:
             self._verdicts.append(moment.verdict)
         event = _event("moment", moment)
         for stream in tuple(self._streams):
-            if stream.unread >= _MOST_UNREAD:
+            stream.put(event)
+            if stream.dropped:
                 self._streams.discard(stream)
-                stream.put(None)
-            else:
-                stream.put(event)
 
     def end(self, end: End) -> None:
         """Send the end to every stream, and end it."""

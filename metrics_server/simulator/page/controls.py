@@ -1,7 +1,5 @@
 """What the page changes in a running demo: the load, faults of exporters, fields of the HPA."""
 
-from math import isfinite
-
 from msgspec import Struct, structs
 
 from metrics_server.simulator.autoscaling.hpa import HorizontalPodAutoscaler, Metric
@@ -14,6 +12,10 @@ from metrics_server.simulator.faults import Fault, FaultKind
 from metrics_server.simulator.page.wire import Bounds, Controls
 
 _FAULTS: tuple[FaultKind, ...] = ("down", "slow", "error", "garbage", "unlabelled")
+_PODS = "A value for each pod. Pods without one damp the change; there is no fallback."
+_EXTERNAL = "One value for all pods. "
+_FALLBACKS = "Without a measurement it falls back: last known, simulated, error."
+_NO_FALLBACKS = "Without a measurement it is an error."
 _MOST_SECONDS = 600.0
 _LEAST_TARGET = 0.001
 
@@ -89,6 +91,10 @@ class Desk:
             load_maximum=load.maximum,
             load_step=load.step,
             faults=() if queue else _FAULTS,
+            metric_types={
+                "pods": _PODS,
+                "external": _EXTERNAL + (_NO_FALLBACKS if queue else _FALLBACKS),
+            },
             target_maximum=50 if queue else 100,
             least_replicas=0 if queue else 1,
             most_replicas=self._scene.cluster.capacity,
@@ -183,6 +189,7 @@ class Desk:
 
 
 def _check(field: str, what: str, value: float, least: float, most: float) -> None:
-    if not (isfinite(value) and least <= value <= most):
-        message = f"{what} must be from {least:g} to {most:g}, not {value:g}"
-        raise RejectedChangeError(field, message)
+    if not least <= value <= most:
+        # An integer may be too large for a float, and so for `:g`.
+        given = str(value).removesuffix(".0")[:20]
+        raise RejectedChangeError(field, f"{what} must be from {least:g} to {most:g}, not {given}")

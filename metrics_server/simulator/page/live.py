@@ -48,7 +48,7 @@ class Page:
         pods = await self._controller.read_pods(views.pods_metric(self._scene))
         seen = views.Seen(moment, sync, pods, self._desk.controls, self._source)
         self._broadcast.show(views.moment(self._scene, seen))
-        self._source = moment.source
+        self._source = views.source_of(moment)
 
     def end(self, syncs: Sequence[Sync]) -> None:
         """Say that the demo has ended, and what happened."""

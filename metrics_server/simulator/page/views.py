@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from metrics_server.simulator.autoscaling.hpa import ExternalMetric, PodsMetric
+from metrics_server.simulator.autoscaling.hpa import Decision, ExternalMetric, PodsMetric
 from metrics_server.simulator.cluster import GPUS_PER_NODE, Cluster
 from metrics_server.simulator.controller import Sync, metric_path
 from metrics_server.simulator.demo.moments import QueueMoment, UtilizationMoment
@@ -25,9 +25,11 @@ from metrics_server.simulator.page.wire import (
     Verdict,
 )
 
+_NO_VALUE = {"error": "no value"}
+_FALLBACKS = {"last-known": "last known", "simulated": "simulated", **_NO_VALUE}
 _REPLICAS = (
     Series("ready", "Ready pods", "area"),
-    Series("replicas", "replicas", "step"),
+    Series("replicas", "desired replicas", "step"),
 )
 
 
@@ -59,6 +61,7 @@ def setup(scene: Scene, bounds: Bounds, run: str) -> Setup:
         interval=scene.tempo.sync,
         duration=scene.options.duration,
         gpus_per_node=GPUS_PER_NODE,
+        sources=_NO_VALUE | {"no-pods": "no Ready pod"} if queue else _FALLBACKS,
         charts=_queue_charts(scene.cluster) if queue else _utilization_charts(scene.cluster),
         tile_label="requests waiting" if queue else "GPU utilization",
         tile_unit="" if queue else "%",
@@ -94,24 +97,30 @@ def _queue_charts(cluster: Cluster) -> Sequence[Chart]:
 
 def moment(scene: Scene, seen: Seen) -> Moment:
     """Return everything that the page shows after a sync."""
-    shown, metric = seen.moment, scene.hpa.metrics[0]
+    shown, source = seen.moment, source_of(seen.moment)
     decision, before = seen.sync.decision, seen.sync.replicas
     verdict = Verdict(
         seconds=shown.seconds,
         before=before,
         after=decision.replicas,
-        source=shown.source,
+        source=source,
         reason=decision.reason,
-        news=before != decision.replicas or shown.source != seen.source_before,
+        news=before != decision.replicas or source != seen.source_before,
     )
     return Moment(
         point=_point(shown),
-        steps=(*_first_steps(shown, seen), _decided(verdict), _scaled(shown)),
+        steps=(*_first_steps(shown, seen), _decided(verdict, decision), _scaled(shown)),
         verdict=verdict,
-        question=metric_path(scene.hpa.namespace, metric),
+        questions=[metric_path(scene.hpa.namespace, metric) for metric in scene.hpa.metrics],
         nodes=_nodes(scene.cluster, seen.pods),
         controls=seen.controls,
     )
+
+
+def source_of(shown: UtilizationMoment | QueueMoment) -> str:
+    """Return the source of the HPA's metric; an error without a Ready pod is none."""
+    asleep = isinstance(shown, QueueMoment) and not (shown.ready and shown.replicas)
+    return "no-pods" if asleep and shown.source == "error" else shown.source
 
 
 def pods_metric(scene: Scene) -> PodsMetric:
@@ -135,7 +144,7 @@ def _point(shown: UtilizationMoment | QueueMoment) -> Point:
             "load": shown.arrivals,
             "held": shown.held,
         }
-    return Point(shown.seconds, shown.source, values)
+    return Point(shown.seconds, source_of(shown), values)
 
 
 def _first_steps(shown: UtilizationMoment | QueueMoment, seen: Seen) -> Sequence[Step]:
@@ -171,7 +180,9 @@ def _answered(
     shown: UtilizationMoment | QueueMoment,
     sync: Sync,
 ) -> Step:
-    reading, source = sync.readings[0], shown.source
+    reading, source = sync.readings[0], source_of(shown)
+    if source == "no-pods":
+        return Step("Answer", "", "", "without pods there is no value", source)
     if value is None or source == "error":
         return Step("Answer", "", "", "an error, and no number", "error")
     notes = {
@@ -183,10 +194,11 @@ def _answered(
     return Step("Answer", f"{value:{shape}}", unit, notes.get(source, source), source)
 
 
-def _decided(verdict: Verdict) -> Step:
+def _decided(verdict: Verdict, decision: Decision) -> Step:
     changed = verdict.before != verdict.after
-    value = f"{verdict.before} → {verdict.after}" if changed else f"stay at {verdict.after}"
-    return Step("Decision", value, "", verdict.reason, "error" if verdict.source == "error" else "")
+    value = f"{verdict.before} → {verdict.after}" if changed else f"stays at {verdict.after}"
+    unable = any(c.type == "ScalingActive" and c.status == "False" for c in decision.conditions)
+    return Step("Decision", value, "", verdict.reason, "error" if unable else "")
 
 
 def _scaled(shown: UtilizationMoment | QueueMoment) -> Step:
@@ -194,6 +206,8 @@ def _scaled(shown: UtilizationMoment | QueueMoment) -> Step:
 
 
 def _waiting(shown: UtilizationMoment | QueueMoment) -> str:
+    if not shown.replicas and not shown.ready:
+        return "scaled to zero"
     missing = shown.replicas - shown.ready
     if missing > 0:
         return "new pods load their model"

@@ -47,7 +47,7 @@ class Point(Struct, frozen=True, rename="camel"):
 
     Attributes:
         seconds: since the start.
-        source: where the HPA's metric came from, or "error".
+        source: where the HPA's metric came from; "error", or "no-pods" if there is no Ready pod.
         values: by the keys of the series; None is a gap.
     """
 
@@ -64,7 +64,7 @@ class Step(Struct, frozen=True, rename="camel"):
         value: its value now, as text; empty without one.
         unit: of the value; may be empty.
         note: a few words about it.
-        source: where its value came from, if that matters, or "error".
+        source: the same as that of the `Point`, if it matters; empty if it does not.
     """
 
     name: str
@@ -81,7 +81,7 @@ class Verdict(Struct, frozen=True, rename="camel"):
         seconds: since the start.
         before: the replicas before it.
         after: the replicas after it.
-        source: where its metric came from, or "error".
+        source: where its metric came from, as in the `Point`.
         reason: its arithmetic.
         news: whether it changes the replicas, or its metric has another source than before.
     """
@@ -157,7 +157,7 @@ class Moment(Struct, frozen=True, rename="camel"):
         point: for the charts.
         steps: the loop.
         verdict: the HPA's decision.
-        question: the path that the HPA requested.
+        questions: the paths that the HPA requested.
         nodes: the nodes with their pods.
         controls: what can be changed, as it is now.
     """
@@ -165,7 +165,7 @@ class Moment(Struct, frozen=True, rename="camel"):
     point: Point
     steps: Sequence[Step]
     verdict: Verdict
-    question: str
+    questions: Sequence[str]
     nodes: Sequence[NodeView]
     controls: Controls
 
@@ -178,6 +178,7 @@ class Bounds(Struct, frozen=True, rename="camel"):
         load_maximum: its end.
         load_step: its step.
         faults: the faults to offer; none if there is no exporter whose fault could matter.
+        metric_types: the types of the HPA's metric, with what to know about each.
         target_maximum: the greatest target.
         least_replicas: the least minReplicas.
         most_replicas: the greatest maxReplicas.
@@ -188,6 +189,7 @@ class Bounds(Struct, frozen=True, rename="camel"):
     load_maximum: float
     load_step: float
     faults: Sequence[FaultKind]
+    metric_types: Mapping[MetricType, str]
     target_maximum: float
     least_replicas: int
     most_replicas: int
@@ -204,6 +206,7 @@ class Setup(Struct, frozen=True, rename="camel"):
         interval: the seconds between two syncs.
         duration: after how many seconds it ends; None if it does not end by itself.
         gpus_per_node: the GPUs of each node.
+        sources: what a source can be besides measurements, with the words for it.
         charts: the charts.
         tile_label: what a pod's value is.
         tile_unit: its unit.
@@ -217,6 +220,7 @@ class Setup(Struct, frozen=True, rename="camel"):
     interval: float
     duration: float | None
     gpus_per_node: int
+    sources: Mapping[str, str]
     charts: Sequence[Chart]
     tile_label: str
     tile_unit: str

@@ -8,8 +8,6 @@ const LONGEST_SECONDS = 120;
 const SHORTEST_SECONDS = 30;
 const TOLERANCE = 0.1;
 
-const SOURCES = { "last-known": "last known", simulated: "simulated", error: "no value" };
-
 export class Chart {
   #spec;
   #interval;
@@ -19,11 +17,11 @@ export class Chart {
   #reading = html("span", { class: "reading" });
   #pointer = null;
 
-  constructor(spec, interval) {
+  constructor(spec, { interval, sources }) {
     this.#spec = spec;
     this.#interval = interval;
-    const title = html("span", { class: "title" }, spec.title);
-    const legend = html("span", { class: "legend" }, ...this.#legend());
+    const title = html("span", { class: "title" }, spec.unit ? `${spec.title}, ${spec.unit}` : spec.title);
+    const legend = html("span", { class: "legend" }, ...this.#legend(sources));
     this.element = html(
       "figure",
       { class: "chart" },
@@ -35,10 +33,10 @@ export class Chart {
     this.#svg.addEventListener("pointerleave", () => this.#point(null));
   }
 
-  #legend() {
+  #legend(sources) {
     const keys = this.#spec.series.map(({ mark, label }) => key(`mark-${mark}`, label));
     if (this.#spec.series.some(({ mark }) => mark === "sourced")) {
-      for (const [source, label] of Object.entries(SOURCES)) keys.push(key(`source-${source}`, label));
+      for (const [source, label] of Object.entries(sources)) keys.push(key(`source-${source}`, label));
     }
     return keys;
   }
@@ -81,7 +79,7 @@ export class Chart {
       ...this.#ends(plot),
       ...this.#crosshair(plot),
     );
-    this.#svg.setAttribute("aria-label", this.#summary(this.#points.at(-1)));
+    this.#svg.setAttribute("aria-label", `${this.#spec.title} at ${this.#values(this.#points.at(-1))}`);
   }
 
   #grid({ x, y, right, bottom }, axis, first, last) {
@@ -99,22 +97,13 @@ export class Chart {
   // Times without a measured value have a background of their own.
   #bands({ points, x, bottom }) {
     if (!this.#spec.series.some(({ mark }) => mark === "sourced")) return [];
-    const bands = [];
-    points.forEach(({ seconds, source }, i) => {
+    const bands = {};
+    points.slice(0, -1).forEach(({ seconds, source }, i) => {
       if (MEASURED.has(source)) return;
-      const begin = x(seconds);
-      const end = x(points[i + 1]?.seconds ?? seconds);
-      bands.push(
-        svg("rect", {
-          class: `band source-${source}`,
-          x: begin,
-          y: MARGIN.top,
-          width: Math.max(0, end - begin),
-          height: bottom - MARGIN.top,
-        }),
-      );
+      bands[source] ??= "";
+      bands[source] += box(x(seconds), x(points[i + 1].seconds), MARGIN.top, bottom);
     });
-    return bands;
+    return Object.entries(bands).flatMap(([source, d]) => path(`band source-${source}`, d));
   }
 
   // The last value of each line, at its end; labels that would overlap are left out.
@@ -140,18 +129,18 @@ export class Chart {
     const nearest = points.reduce((a, b) =>
       Math.abs(x(a.seconds) - this.#pointer) < Math.abs(x(b.seconds) - this.#pointer) ? a : b,
     );
-    setText(this.#reading, this.#summary(nearest));
+    setText(this.#reading, this.#values(nearest));
     const at = x(nearest.seconds);
     return [svg("line", { class: "crosshair", x1: at, x2: at, y1: MARGIN.top, y2: bottom })];
   }
 
-  #summary({ seconds, source, values }) {
+  #values({ seconds, source, values }) {
     const parts = this.#spec.series.map(({ key: name, label, mark }) => {
       const value = values[name] == null ? "no value" : `${short(values[name])} ${this.#spec.unit}`;
-      const from = mark === "sourced" && source !== "error" ? ` from ${source}` : "";
+      const from = mark === "sourced" && values[name] != null ? ` from ${source}` : "";
       return `${label} ${value.trim()}${from}`;
     });
-    return `${this.#spec.title} at ${clock(seconds)}: ${parts.join(", ")}`;
+    return `${clock(seconds)}: ${parts.join(", ")}`;
   }
 }
 
@@ -191,12 +180,16 @@ function segments({ points, gap }, name) {
   return pairs;
 }
 
+function box(left, right, top, bottom) {
+  return `M${at(left)} ${at(bottom)}V${at(top)}H${at(right)}V${at(bottom)}Z`;
+}
+
 function line(plot, name, chosen = () => true) {
   const { x, y } = plot;
   let end = null;
   let d = "";
   for (const [before, after] of segments(plot, name)) {
-    if (!chosen(after)) continue;
+    if (!chosen(before, after)) continue;
     if (end !== before) d += `M${at(x(before.seconds))} ${at(y(before.values[name]))}`;
     d += `L${at(x(after.seconds))} ${at(y(after.values[name]))}`;
     end = after;
@@ -223,36 +216,29 @@ const MARKS = {
   step: (plot, name) => path("mark-step", steps(plot, name)),
   area(plot, name) {
     const { x, y, bottom } = plot;
-    const d = segments(plot, name)
-      .map(([before, after]) => {
-        const [begin, end, top] = [x(before.seconds), x(after.seconds), y(before.values[name])];
-        return `M${at(begin)} ${at(bottom)}V${at(top)}H${at(end)}V${at(bottom)}Z`;
-      })
-      .join("");
-    return path("mark-area", d);
+    const boxes = segments(plot, name).map(([before, after]) =>
+      box(x(before.seconds), x(after.seconds), y(before.values[name]), bottom),
+    );
+    return path("mark-area", boxes.join(""));
   },
   target(plot, name) {
     const { x, y } = plot;
     // Within the tolerance the HPA changes nothing.
-    const bands = segments(plot, name).map(([before, after]) => {
+    const boxes = segments(plot, name).map(([before, after]) => {
       const target = before.values[name];
-      const top = y(target * (1 + TOLERANCE));
-      return svg("rect", {
-        class: "tolerance",
-        x: x(before.seconds),
-        y: top,
-        width: x(after.seconds) - x(before.seconds),
-        height: y(target * (1 - TOLERANCE)) - top,
-      });
+      const [top, bottom] = [y(target * (1 + TOLERANCE)), y(target * (1 - TOLERANCE))];
+      return box(x(before.seconds), x(after.seconds), top, bottom);
     });
-    return [...bands, ...path("mark-target", steps(plot, name))];
+    return [...path("tolerance", boxes.join("")), ...path("mark-target", steps(plot, name))];
   },
   sourced(plot, name) {
     const { points, x, y } = plot;
     const sources = new Set(points.map(({ source }) => source));
-    const lines = [...sources].flatMap((source) =>
-      path(`mark-sourced source-${source}`, line(plot, name, (point) => point.source === source)),
-    );
+    // A line between values of different sources would show values that nobody gave.
+    const lines = [...sources].flatMap((source) => {
+      const same = (...ends) => ends.every((point) => point.source === source);
+      return path(`mark-sourced source-${source}`, line(plot, name, same));
+    });
     // What is not measured is drawn as single values.
     const dots = points
       .filter(({ source, values }) => !MEASURED.has(source) && values[name] != null)

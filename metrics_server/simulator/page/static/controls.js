@@ -9,10 +9,6 @@ const FAULTS = {
   garbage: "nonsense",
   unlabelled: "no pod labels",
 };
-const TYPE_HINTS = {
-  pods: "A value for each pod. Pods without one damp the change; there is no fallback.",
-  external: "One value for all pods. Without a measurement it falls back: last known, simulated, error.",
-};
 const UP_POLICIES = [1, 2, 3, 4, 8];
 const LOAD_PAUSE = 120;
 const HPA_PAUSE = 250;
@@ -61,7 +57,12 @@ class Sender {
     this.#busy = true;
     const { message, field } = await post(this.#path, this.#body);
     this.#busy = false;
-    setText(this.#error, message);
+    this.reject(message, field);
+  }
+
+  /** Say why a change is not made, and at which field; or with an empty message that it is. */
+  reject(message, field) {
+    setText(this.#error, message && `Not changed: ${message}.`);
     for (const input of this.#error.closest("form").elements) {
       if (input.id && input.id === field) input.setAttribute("aria-invalid", "true");
       else input.removeAttribute("aria-invalid");
@@ -78,9 +79,9 @@ async function post(path, body) {
     });
     if (response.ok) return { message: "", field: "" };
     const { message, field } = await response.json();
-    return { message: `Not changed: ${message}.`, field };
+    return { message, field };
   } catch {
-    return { message: "Not changed: the demo did not answer.", field: "" };
+    return { message: "the demo did not answer", field: "" };
   }
 }
 
@@ -112,7 +113,7 @@ export function setUp(setup, exporters) {
   faultExporters.value = exporters;
   const policies = UP_POLICIES.filter((count) => count <= bounds.mostReplicas);
   scaleUp.replaceChildren(
-    option("", "default: 100 % or 4 pods"),
+    option("", "100 % or 4 pods"),
     ...policies.map((count) => option(count, count === 1 ? "1 pod" : `${count} pods`)),
   );
 }
@@ -143,7 +144,7 @@ export function show(controls, currentLoad) {
     for (const input of numbers) input.value = controls[input.id];
     scaleUp.value = controls.scaleUpPods ?? "";
   }
-  setText(byId("type-hint"), TYPE_HINTS[controls.metricType]);
+  setText(byId("type-hint"), bounds.metricTypes[controls.metricType]);
   showTarget();
 }
 
@@ -192,17 +193,18 @@ byId("fault-form").addEventListener("change", () => {
 
 hpaForm.addEventListener("input", () => {
   showTarget();
+  const unusable = numbers.find((input) => !/^\d+$/.test(input.value));
+  if (unusable) {
+    const [label] = unusable.labels;
+    senders.hpa.reject(`${label.textContent} must be a whole number`, unusable.id);
+    return;
+  }
   senders.hpa.send({
     metricType: hpaForm.elements.metricType.value,
     target: Number(target.value),
-    ...Object.fromEntries(numbers.map((input) => [input.id, number(input)])),
+    ...Object.fromEntries(numbers.map((input) => [input.id, Number(input.value)])),
     scaleUpPods: scaleUp.value ? Number(scaleUp.value) : null,
   });
 });
-
-/** An empty field is not a zero: the demo rejects it. */
-function number(input) {
-  return input.value === "" ? null : Number(input.value);
-}
 
 for (const form of document.forms) form.addEventListener("submit", (event) => event.preventDefault());

@@ -34,5 +34,5 @@ export function clock(seconds) {
 
 /** Write a number with few digits. */
 export function short(value) {
-  return value >= 100 || Number.isInteger(value) ? String(Math.round(value)) : value.toFixed(1);
+  return value >= 10 || Number.isInteger(value) ? String(Math.round(value)) : value.toFixed(1);
 }

@@ -32,7 +32,7 @@ function connect() {
 function begin(received) {
   setup = received;
   nodes = new Nodes(setup);
-  charts = setup.charts.map((spec) => new Chart(spec, setup.interval));
+  charts = setup.charts.map((spec) => new Chart(spec, setup));
   byId("charts").replaceChildren(...charts.map(({ element }) => element));
   setText(byId("title"), setup.title);
   document.title = `${setup.title} - gpu-metrics-server demo`;
@@ -65,7 +65,8 @@ function showNow(moment) {
   for (const chart of charts) chart.show(points);
   nodes.show(moment.nodes, values.target);
   controls.show(moment.controls, values.load);
-  setText(byId("question"), `GET ${moment.question.replace("%2A", "*")}`);
+  const questions = moment.questions.map((path) => `GET ${path.replace("%2A", "*")}`);
+  setText(byId("questions"), questions.join("\n"));
 }
 
 function end({ summary }) {

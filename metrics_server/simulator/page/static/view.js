@@ -4,12 +4,12 @@ import { MEASURED, byId, clock, html, setText, short } from "./dom.js";
 
 const STATES = { loading: "loading", terminating: "terminating" };
 const FAULTS = {
-  down: "exporter is down",
-  slow: "exporter is slow",
+  down: "exporter down",
+  slow: "exporter slow",
   hang: "exporter hangs",
-  error: "exporter fails: HTTP 500",
-  garbage: "exporter sends nonsense",
-  unlabelled: "exporter has no pod labels",
+  error: "HTTP 500",
+  garbage: "nonsense",
+  unlabelled: "no pod labels",
 };
 const MOST_VERDICTS = 50;
 
@@ -28,7 +28,7 @@ export class Loop {
       setText(label, name);
       setText(number.firstChild, value || "—");
       setText(number.lastChild, unit);
-      setText(badge, source === "error" ? "error" : source);
+      setText(badge, source.replace("-", " "));
       setText(words, note);
       words.title = note;
     });
@@ -122,7 +122,7 @@ export class Log {
   #add(verdict) {
     const { seconds, before, after, source, reason } = verdict;
     const way = after > before ? "up" : after < before ? "down" : "same";
-    const origin = html("span", { class: `badge source-${source}` }, source);
+    const origin = html("span", { class: `badge source-${source}` }, source.replace("-", " "));
     const head = html(
       "p",
       { class: "head" },
@@ -136,5 +136,5 @@ export class Log {
 }
 
 function result({ before, after }) {
-  return before === after ? `stay at ${after}` : `${before} → ${after}`;
+  return before === after ? `stays at ${after}` : `${before} → ${after}`;
 }
