@@ -7,6 +7,7 @@ import pytest
 
 from metrics_server.simulator.autoscaling.hpa import ExternalMetric, PodsMetric
 from metrics_server.simulator.demo.options import MetricType
+from metrics_server.simulator.demo.queue import QueueScene
 from tests.simulator.page.conftest import Stage, Visitor
 
 HPA = {
@@ -19,16 +20,22 @@ HPA = {
 }
 
 
+def demand(stage: Stage) -> float:
+    """The demand on the pods, in GPU-percent."""
+    cluster = stage.cluster
+    return sum(cluster.load.shares(cluster.pods, cluster.elapsed).values())
+
+
 async def test_the_load_is_held_and_let_go(stage: Stage) -> None:
     """An amount holds it; none lets it vary again."""
     status, controls = await stage.visitor.post("load", {"amount": 7.5})
     assert (status, controls["load"]) == (200, 7.5)
-    assert stage.cluster.demand == pytest.approx(750, abs=9)
+    assert demand(stage) == pytest.approx(750, abs=9)
     assert (await stage.visitor.post("load", {"amount": 0}))[1]["load"] == 0
-    assert stage.cluster.demand < 9
+    assert demand(stage) < 9
     status, controls = await stage.visitor.post("load", {"amount": None})
     assert (status, controls["load"]) == (200, None)
-    assert stage.cluster.demand > 100
+    assert demand(stage) > 100
 
 
 async def test_a_fault_comes_and_goes(stage: Stage) -> None:
@@ -88,10 +95,12 @@ async def test_the_hpa_of_the_queue_keeps_its_other_metrics(stage: Stage, kind: 
 @pytest.mark.parametrize("signal", ["queue"])
 async def test_the_load_of_the_queue_is_requests(stage: Stage) -> None:
     """Requests per second; faults of exporters would change nothing, so there are none."""
+    assert isinstance(stage.scene, QueueScene)
+    traffic = stage.scene._fleet.traffic
     assert (await stage.visitor.post("load", {"amount": 12}))[0] == 200
-    assert stage.cluster.demand == 12
+    assert traffic.rate(0) == traffic.rate(30) == 12
     await stage.visitor.post("load", {"amount": None})
-    assert stage.cluster.demand < 12
+    assert traffic.rate(0) < traffic.rate(5) > traffic.rate(30)
     status, answer = await stage.visitor.post("fault", {"kind": "down", "exporters": 1})
     assert (status, answer["message"]) == (422, "this demo has no fault down")
 
