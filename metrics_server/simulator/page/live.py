@@ -29,7 +29,7 @@ _TOO_SHORT = "The demo ended before the HPA's first request."
 
 
 class Page:
-    """What the demo tells its page; see `page`.
+    """The page of a running demo; see `page`.
 
     Attributes:
         url: where it is.

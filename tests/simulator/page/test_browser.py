@@ -8,10 +8,9 @@ from aiohttp.test_utils import unused_port
 from selenium.webdriver import ActionChains, Keys
 
 from tests.support.browser import Browser, browser, demo_page, needs_chromium
+from tests.support.colors import color, contrast, luminance
 
 pytestmark = [pytest.mark.slow, needs_chromium]
-
-Color = tuple[int, int, int]
 
 
 @pytest.fixture(scope="module")
@@ -70,28 +69,6 @@ def pull(page: Browser, css: str, share: float) -> None:
     drag = ActionChains(page.driver, duration=50).move_to_element_with_offset(slider, begin, 0)
     drag.click_and_hold().move_by_offset(round(share * width / 2) - begin // 2, 0)
     drag.move_to_element_with_offset(slider, round((share - 0.5) * width), 0).release().perform()
-
-
-def color(page: Browser, css: str, of: str) -> Color:
-    """A color of an element."""
-    text = str(page.run("return getComputedStyle(arguments[0])[arguments[1]]", page.find(css), of))
-    red, green, blue = (int(part) for part in re.findall(r"\d+", text)[:3])
-    return red, green, blue
-
-
-def luminance(color: Color) -> float:
-    """The relative luminance of a color, as WCAG defines it."""
-    red, green, blue = (
-        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
-        for part in (value / 255 for value in color)
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
-
-
-def contrast(one: Color, other: Color) -> float:
-    """The contrast of two colors, as WCAG defines it."""
-    dark, light = sorted((luminance(one), luminance(other)))
-    return (light + 0.05) / (dark + 0.05)
 
 
 def test_it_loads_from_itself_alone(page: Browser) -> None:
