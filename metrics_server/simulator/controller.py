@@ -66,11 +66,13 @@ class Reading(Struct, frozen=True):
             not report it: values of single pods are always measured ones.
         pods: how many of the pods the metric covers, such as "3/4"; empty after an error.
         total: the sum of the items, a milli-value; None after an error.
+        by_pod: the milli-values of a Pods metric, by pod.
     """
 
     source: str
     pods: str
     total: int | None = None
+    by_pod: Mapping[str, int] = {}
 
 
 class Sync(Struct, frozen=True):
@@ -157,7 +159,7 @@ class Controller:
         values = await self._get(metric)
         if isinstance(values, MetricUnavailable):
             return {}
-        return {value.described_object.name: milli_value_of(value.value) for value in values}
+        return _by_pod(values)
 
     async def _get(self, metric: Metric) -> list[_Value] | MetricUnavailable:
         path = metric_path(self.hpa.namespace, metric)
@@ -194,12 +196,17 @@ def _reading(
         return Reading("error", "")
     total = _sum(values)
     if isinstance(metric, PodsMetric):
-        groups = group(pods, {value.described_object.name for value in values})
+        by_pod = _by_pod(values)
+        groups = group(pods, by_pod)
         counted = groups.ready + len(groups.missing | groups.unready)
-        return Reading(metric.source, f"{groups.ready}/{counted}", total)
+        return Reading(metric.source, f"{groups.ready}/{counted}", total, by_pod)
     sources = {value.metric_labels.get("source", "") for value in values}
     covered = {value.metric_labels.get("pods", "") for value in values}
     return Reading(",".join(sorted(sources)), ",".join(sorted(covered)), total)
+
+
+def _by_pod(values: Iterable[_Value]) -> Mapping[str, int]:
+    return {value.described_object.name: milli_value_of(value.value) for value in values}
 
 
 def _sum(values: Iterable[_Value]) -> int:

@@ -122,6 +122,12 @@ async def test_it_asks_as_the_real_one_does(
     assert metric_path(HPA.namespace, HPA.metrics[0]) == PATH
 
 
+def reading(pods: str, **values: int) -> Reading:
+    """A reading with the milli-values of pods."""
+    by_pod = {f"inference-{name[1:]:0>4}": value for name, value in values.items()}
+    return Reading("exporters", pods, sum(values.values()), by_pod)
+
+
 async def test_it_scales_on_the_mean(
     api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
 ) -> None:
@@ -130,7 +136,10 @@ async def test_it_scales_on_the_mean(
     async with controlling(api, bundle) as (controller, cluster):
         sync = await controller.sync()
         assert cluster.replicas == 7
-    assert (sync.replicas, sync.readings) == (4, (Reading("exporters", "4/4", 320_500),))
+    assert (sync.replicas, sync.readings) == (
+        4,
+        (reading("4/4", _1=100_000, _2=80_500, _3=70_000, _4=70_000),),
+    )
     assert sync.decision.current == (80_125,)
 
 
@@ -142,7 +151,7 @@ async def test_a_pod_without_an_item_damps(
     async with controlling(api, bundle) as (controller, cluster):
         sync = await controller.sync()
         assert cluster.replicas == 6
-    assert sync.readings == (Reading("exporters", "3/4", 300_000),)
+    assert sync.readings == (reading("3/4", _1=100_000, _2=100_000, _3=100_000),)
 
 
 async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
@@ -154,11 +163,11 @@ async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
         metrics.tell(_1="60", _2="60", _3="60", _4="100")
         sync = await controller.sync()
         assert (sync.decision.current, cluster.replicas) == ((60_000,), 4)
-        assert sync.readings == (Reading("exporters", "3/3", 280_000),)
+        assert sync.readings == (reading("3/3", _1=60_000, _2=60_000, _3=60_000, _4=100_000),)
         # The new pod is loading.
         sync = await controller.sync()
         assert (sync.decision.current, cluster.replicas) == ((60_000,), 4)
-        assert sync.readings == (Reading("exporters", "3/4", 280_000),)
+        assert sync.readings == (reading("3/4", _1=60_000, _2=60_000, _3=60_000, _4=100_000),)
 
 
 @pytest.mark.parametrize("answer", ["error", "empty", "terminating"])

@@ -6,13 +6,14 @@ import secrets
 import sys
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 
 from aiohttp import web
 
 from metrics_server.errors import ConfigurationError
-from metrics_server.simulator.controller import Controller, Sync
+from metrics_server.simulator.autoscaling.hpa import PodsMetric
+from metrics_server.simulator.controller import Controller, Reading, Sync
 from metrics_server.simulator.demo.moments import QueueMoment, UtilizationMoment
 from metrics_server.simulator.demo.scene import Scene
 from metrics_server.simulator.page import views
@@ -45,10 +46,17 @@ class Page:
 
     async def show(self, moment: UtilizationMoment | QueueMoment, sync: Sync) -> None:
         """Show a moment, with the values of single pods as the server measures them."""
-        pods = await self._controller.read_pods(views.pods_metric(self._scene))
+        pods = await self._pods(sync.readings[0])
         seen = views.Seen(moment, sync, pods, self._desk.controls, self._source)
         self._broadcast.show(views.moment(self._scene, seen))
         self._source = views.source_of(moment)
+
+    async def _pods(self, reading: Reading) -> Mapping[str, int]:
+        """Return the milli-value of each pod; an External metric has only one for all."""
+        metric = self._scene.hpa.metrics[0]
+        if reading.by_pod or (reading.source == "error" and isinstance(metric, PodsMetric)):
+            return reading.by_pod
+        return await self._controller.read_pods(PodsMetric(metric.name, metric.target))
 
     def end(self, syncs: Sequence[Sync]) -> None:
         """Say that the demo has ended, and what happened."""

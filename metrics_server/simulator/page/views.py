@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from msgspec import Struct
 
-from metrics_server.simulator.autoscaling.hpa import Decision, ExternalMetric, PodsMetric
+from metrics_server.simulator.autoscaling.hpa import Decision
 from metrics_server.simulator.cluster import GPUS_PER_NODE, Cluster
 from metrics_server.simulator.controller import Sync, metric_path
 from metrics_server.simulator.demo.moments import QueueMoment, UtilizationMoment
@@ -107,12 +107,13 @@ def moment(scene: Scene, seen: Seen) -> Moment:
         reason=decision.reason,
         news=before != decision.replicas or source != seen.source_before,
     )
+    nodes = _nodes(scene.cluster, seen.pods)
     return Moment(
         point=_point(shown),
-        steps=(*_first_steps(shown, seen), _decided(verdict, decision), _scaled(shown)),
+        steps=(*_first_steps(shown, seen, nodes), _decided(verdict, decision), _scaled(shown)),
         verdict=verdict,
         questions=[metric_path(scene.hpa.namespace, metric) for metric in scene.hpa.metrics],
-        nodes=_nodes(scene.cluster, seen.pods),
+        nodes=nodes,
         controls=seen.controls,
     )
 
@@ -121,12 +122,6 @@ def source_of(shown: UtilizationMoment | QueueMoment) -> str:
     """Return the source of the HPA's metric; an error without a Ready pod is none."""
     asleep = isinstance(shown, QueueMoment) and not (shown.ready and shown.replicas)
     return "no-pods" if asleep and shown.source == "error" else shown.source
-
-
-def pods_metric(scene: Scene) -> PodsMetric:
-    """Return the metric of single pods to show: the HPA's own (first) one."""
-    metric = scene.hpa.metrics[0]
-    return PodsMetric(metric.name, metric.target) if isinstance(metric, ExternalMetric) else metric
 
 
 def _point(shown: UtilizationMoment | QueueMoment) -> Point:
@@ -147,7 +142,9 @@ def _point(shown: UtilizationMoment | QueueMoment) -> Point:
     return Point(shown.seconds, source_of(shown), values)
 
 
-def _first_steps(shown: UtilizationMoment | QueueMoment, seen: Seen) -> Sequence[Step]:
+def _first_steps(
+    shown: UtilizationMoment | QueueMoment, seen: Seen, nodes: Sequence[NodeView]
+) -> Sequence[Step]:
     held = "varies by itself" if seen.controls.load is None else "held by you"
     if isinstance(shown, UtilizationMoment):
         load = Step("Load", f"{shown.demand / 100:.1f}", "GPUs", held)
@@ -159,18 +156,18 @@ def _first_steps(shown: UtilizationMoment | QueueMoment, seen: Seen) -> Sequence
         value = shown.waiting
     return (
         load,
-        _measured(signal, unit, shape, seen),
+        _measured(signal, unit, shape, nodes),
         _answered(value, unit, shape, shown, seen.sync),
     )
 
 
-def _measured(name: str, unit: str, shape: str, seen: Seen) -> Step:
-    ready = seen.moment.ready
-    if not seen.pods:
+def _measured(name: str, unit: str, shape: str, nodes: Sequence[NodeView]) -> Step:
+    ready = [pod.value for node in nodes for pod in node.pods if pod.state == "ready"]
+    measured = [value for value in ready if value is not None]
+    if not measured:
         return Step(name, "", "", "no pod is measured" if ready else "no pod is Ready")
-    mean = sum(seen.pods.values()) / len(seen.pods) / 1000
-    pods = f"{len(seen.pods)} of {ready} Ready pods measured"
-    return Step(name, f"{mean:{shape}}", unit, pods)
+    mean = sum(measured) / len(measured)
+    return Step(name, f"{mean:{shape}}", unit, f"{len(measured)} of {len(ready)} pods measured")
 
 
 def _answered(

@@ -1,5 +1,6 @@
 """A page on real HTTP, of a cluster whose HPA is controlled by hand."""
 
+import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -76,7 +77,10 @@ class Visitor:
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
         """The status and the text of an answer."""
-        async with self.session.get(self.url + path, headers=headers) as response:
+        async with (
+            asyncio.timeout(5),
+            self.session.get(self.url + path, headers=headers) as response,
+        ):
             return response.status, await response.text()
 
 

@@ -7,7 +7,7 @@ import signal
 import threading
 import webbrowser
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 
 import aiohttp
 import pytest
@@ -20,7 +20,7 @@ from metrics_server.simulator.demo.options import DemoOptions, Tempo
 from metrics_server.simulator.demo.run import demo
 from metrics_server.simulator.page import live
 from metrics_server.simulator.page.wire import End, Moment
-from tests.simulator.page.conftest import Event, Visitor, events
+from tests.simulator.page.conftest import Visitor, events
 from tests.simulator.test_queue_demo import QUICK as QUICK_QUEUE
 from tests.simulator.test_run import QUICK
 from tests.support.waiting import eventually
@@ -48,16 +48,21 @@ class Watcher(Visitor):
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         super().__init__(session, url)
-        self._events: AsyncIterator[Event] | None = None
+        self._response: aiohttp.ClientResponse | None = None
 
     async def until(self, holds: Callable[[Moment], bool]) -> Moment:
         """The next moment that is as it should be."""
-        if self._events is None:
-            self._events = events(await self.session.get(self.url + "events"))
-        async for event in self._events:
+        if self._response is None:
+            self._response = await self.session.get(self.url + "events")
+        async for event in events(self._response):
             if event.name == "moment" and holds(moment := event.read(Moment)):
                 return moment
         raise AssertionError("the stream ended")
+
+    def close(self) -> None:
+        """Follow them no more."""
+        if self._response is not None:
+            self._response.close()
 
 
 @asynccontextmanager
@@ -72,7 +77,8 @@ async def running(
                 while not (found := re.search(r"^  (http://127\S+/)  ", printed(), re.MULTILINE)):
                     assert not task.done(), task
                     await asyncio.sleep(0.01)
-                yield Watcher(session, found[1])
+                with closing(Watcher(session, found[1])) as watcher:
+                    yield watcher
         finally:
             # One that is about to end by itself no longer handles the signal.
             if options.duration is None and not task.done():
