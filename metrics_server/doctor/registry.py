@@ -22,6 +22,7 @@ from metrics_server.doctor.checks import (
     nothing_happens,
     own_rights,
     pod_labels,
+    prometheus,
     readiness,
     samples,
     scale_to_zero,
@@ -54,6 +55,7 @@ CHECKS: tuple[Check, ...] = (
     pod_labels.CHECK,
     interval.CHECK,
     samples.CHECK,
+    prometheus.CHECK,
     # HPAs, and the workload of one.
     hpas.CHECK,
     hpa_target.CHECK,
