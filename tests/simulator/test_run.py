@@ -10,16 +10,19 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import get_args
+from typing import Literal, get_args
 
 import pytest
 from aiohttp.test_utils import unused_port
 from msgspec import structs
 from structlog.testing import capture_logs
 
+from metrics_server.commands.doctor import examine
+from metrics_server.doctor.reader import Subject
 from metrics_server.errors import ConfigurationError
 from metrics_server.simulator.demo.options import DemoOptions, FaultName, MetricType, Tempo
 from metrics_server.simulator.demo.run import demo
+from tests.support.waiting import eventually, until
 
 pytestmark = pytest.mark.slow
 
@@ -176,6 +179,29 @@ async def test_it_says_how_to_ask_by_hand(
     }[kind]
     assert f"get --raw '/apis/{path}?labelSelector=app%3Dinference'" in text
     assert f"as a metric of type {kind.capitalize()}." in text
+    for command in ("ask", "top", "doctor"):
+        assert f"gpu-metrics-server {command} --kubeconfig /" in text
+
+
+@pytest.mark.parametrize("fault", [None, "exporter-error"])
+async def test_the_doctor_finds_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], temporary: Path, fault: Literal["exporter-error"] | None
+) -> None:
+    """The cluster looks as if the server were installed in it, and only the fault is wrong."""
+
+    async def found() -> set[str]:
+        (folder,) = kubeconfigs(temporary)
+        outcomes = await examine(folder / "kubeconfig", Subject(direct=False))
+        return {problem.name for one in outcomes for problem in one.problems}
+
+    wrong = set() if fault is None else {"exporters-failed"}
+    options = DemoOptions(duration=None, fault=fault)
+    with capture_logs():
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(demo(options, structs.replace(QUICK, period=100)))
+            await until(lambda: "doctor --kubeconfig" in capsys.readouterr().out)
+            await eventually(found, lambda names: names == wrong, 40)
+            os.kill(os.getpid(), signal.SIGINT)
 
 
 async def test_the_only_exporter_is_every_exporter(capsys: pytest.CaptureFixture[str]) -> None:

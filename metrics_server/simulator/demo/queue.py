@@ -23,7 +23,7 @@ from metrics_server.simulator.demo.options import (
     MetricType,
     Tempo,
 )
-from metrics_server.simulator.demo.scene import LoadRange, Scene
+from metrics_server.simulator.demo.scene import Commands, LoadRange, Scene
 from metrics_server.simulator.demo.text import ending, replicas_of, scalings, times
 from metrics_server.simulator.engines.fleet import Fleet
 from metrics_server.simulator.engines.traffic import BATCH, Arrivals, Steady, Traffic
@@ -163,11 +163,12 @@ class QueueScene(Scene):
             reason=sync.decision.reason,
         )
 
-    def introduction(self, url: str, kubectl: str) -> str:
+    def introduction(self, url: str, commands: Commands) -> str:
         """Return what is real and what is simulated, and commands to try."""
         options, tempo, namespace = self.options, self.tempo, self.hpa.namespace
         gpus, kind = self.cluster.capacity, options.metric_type.capitalize()
         signal, *_ = self.hpa.metrics
+        kubectl = commands.kubectl
         # kubectl encodes the star as the HPA does.
         raw = "\n".join(
             f"  {kubectl} get --raw '{metric_path(namespace, metric).replace('%2A', '*')}'"
@@ -195,6 +196,7 @@ GPU utilization is shown beside them: a single request makes it 100 %.
   {kubectl} get hpa {manifests.APP} --watch
   {kubectl} describe hpa {manifests.APP}
   {kubectl} get pods --watch
+{commands.to_explain(self.hpa.namespace)}
 """
 
     def summary(self, syncs: Sequence[Sync]) -> str:

@@ -2,11 +2,16 @@
 
 import asyncio
 import signal
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, contextmanager, suppress
 from math import inf
+from pathlib import Path
 
+import yaml
+
+from metrics_server import __version__
 from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS, GROUP, VERSION
 from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
@@ -20,13 +25,17 @@ from metrics_server.simulator.demo.options import (
     fault_times,
 )
 from metrics_server.simulator.demo.queue import queue
-from metrics_server.simulator.demo.scene import Scene
+from metrics_server.simulator.demo.scene import Commands, Scene
 from metrics_server.simulator.demo.screen import screen
 from metrics_server.simulator.demo.utilization import utilization
 from metrics_server.simulator.faults import Fault
+from metrics_server.simulator.installation import SERVER as PROGRAM
+from metrics_server.simulator.installation import install
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.front_proxy import FrontProxy
 from metrics_server.simulator.kube.kubeconfig import kubeconfig_of
+from metrics_server.simulator.kube.objects import Object
+from metrics_server.simulator.kube.reviews import Access, Caller
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.simulator.page.live import Page, open_in_browser, page
 from metrics_server.tls.authority import Authority
@@ -83,12 +92,22 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         api.aggregate(GROUP, VERSION, proxy)
         for version in CUSTOM_VERSIONS:
             api.aggregate(CUSTOM_GROUP, version, proxy)
+        # For the commands that look at an installed server, such as the doctor.
+        trust.reviews.decide = _anything
+        install(
+            api,
+            bundle=server.bundle,
+            port=int(server.url.rpartition(":")[2]),
+            image=f"gpu-metrics-server:{__version__}",
+            nodes=[one.node.name for one in scene.cluster.exporters],
+            config=yaml.safe_dump({**scene.settings}),
+        )
         controller = await stack.enter_async_context(
             Controller(scene.hpa, scene.cluster, api, authority.bundle, time.monotonic)
         )
         for synced in server.synced.values():
             await synced.wait()
-        _print(scene.introduction(server.url, f"kubectl --kubeconfig {kubeconfig}"))
+        _print(scene.introduction(server.url, Commands(_program(), kubeconfig)))
         live = None
         if options.page or options.open:
             live = await stack.enter_async_context(page(scene, controller, options.page_port))
@@ -101,6 +120,17 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
 
 
 _TOO_SHORT = "\nThe demo ended before the HPA's first request."
+
+
+def _program() -> str:
+    """Return how this program was started, so that its other commands can be."""
+    started = Path(sys.argv[0])
+    return str(started) if started.name == PROGRAM else PROGRAM
+
+
+def _anything(_: Caller, __: Access) -> Object:
+    """Let everybody do everything: the cluster is on loopback, and ends with the demo."""
+    return {"allowed": True}
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from msgspec import Struct
 
@@ -10,6 +11,7 @@ from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.controller import Controller, Sync
 from metrics_server.simulator.demo.moments import QueueMoment, UtilizationMoment
 from metrics_server.simulator.demo.options import DemoOptions, Tempo
+from metrics_server.simulator.manifests import APP
 
 
 class LoadRange(Struct, frozen=True):
@@ -24,6 +26,31 @@ class LoadRange(Struct, frozen=True):
     unit: str
     maximum: float
     step: float
+
+
+class Commands(Struct, frozen=True):
+    """Commands that work against the cluster, from another terminal.
+
+    Attributes:
+        program: how the demo's own program was started.
+        kubeconfig: the file that leads to the cluster.
+    """
+
+    program: str
+    kubeconfig: Path
+
+    @property
+    def kubectl(self) -> str:
+        """The beginning of a kubectl command."""
+        return f"kubectl --kubeconfig {self.kubeconfig}"
+
+    def to_explain(self, namespace: str) -> str:
+        """Return the commands of the product's own that look at its HPA."""
+        flags = f"--kubeconfig {self.kubeconfig} --namespace {namespace}"
+        return f"""\
+  {self.program} ask {flags} --hpa {APP}
+  {self.program} top {flags}
+  {self.program} doctor {flags} --hpa {APP}"""
 
 
 class Scene(ABC):
@@ -70,12 +97,12 @@ class Scene(ABC):
         """Return what to show after a sync, this many seconds after the start."""
 
     @abstractmethod
-    def introduction(self, url: str, kubectl: str) -> str:
+    def introduction(self, url: str, commands: Commands) -> str:
         """Return what is real and what is simulated, and commands to try.
 
         Args:
             url: the server's.
-            kubectl: the command, with its kubeconfig.
+            commands: what works against the cluster.
         """
 
     @abstractmethod

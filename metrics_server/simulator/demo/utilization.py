@@ -22,7 +22,7 @@ from metrics_server.simulator.demo.options import (
     Tempo,
     fault_times,
 )
-from metrics_server.simulator.demo.scene import LoadRange, Scene
+from metrics_server.simulator.demo.scene import Commands, LoadRange, Scene
 from metrics_server.simulator.demo.text import ending, scalings, times
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
@@ -132,10 +132,11 @@ class UtilizationScene(Scene):
             reason=sync.decision.reason,
         )
 
-    def introduction(self, url: str, kubectl: str) -> str:
+    def introduction(self, url: str, commands: Commands) -> str:
         """Return what is real and what is simulated, and commands to try."""
         options, (metric,) = self.options, self.hpa.metrics
         gpus, kind = self.cluster.capacity, options.metric_type.capitalize()
+        kubectl = commands.kubectl
         # kubectl encodes the star as the HPA does.
         path = metric_path(self.hpa.namespace, metric).replace("%2A", "*")
         return f"""\
@@ -150,6 +151,7 @@ the metric every {self.tempo.sync:g} s (a real one: 15 s), as a metric of type {
   {kubectl} get hpa {manifests.APP} --watch
   {kubectl} describe hpa {manifests.APP}
   {kubectl} get pods --watch
+{commands.to_explain(self.hpa.namespace)}
 """
 
     def _fault(self) -> str:
