@@ -9,7 +9,9 @@ Color = tuple[int, int, int]
 
 def color(page: Browser, css: str, of: str) -> Color:
     """A color of an element."""
-    text = str(page.run("return getComputedStyle(arguments[0])[arguments[1]]", page.find(css), of))
+    # In one step, as the page may replace the element at any moment.
+    script = "return getComputedStyle(document.querySelector(arguments[0]))[arguments[1]]"
+    text = str(page.run(script, css, of))
     red, green, blue = (int(part) for part in re.findall(r"\d+", text)[:3])
     return red, green, blue
 
