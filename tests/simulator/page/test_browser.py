@@ -268,7 +268,7 @@ def test_it_says_when_the_demo_is_gone_and_finds_the_next_one(page: Browser) -> 
     first = page.driver.current_window_handle
     page.driver.switch_to.new_window("tab")
     try:
-        with demo_page("--duration", "2s", port=port) as (url, process):
+        with demo_page("--duration", "6s", port=port) as (url, process):
             page.driver.get(url)
             page.until(lambda: state(page) == "ended", "it has ended")
             assert "The demo has ended. The HPA requested the metric " in page.text("#notice")
