@@ -13,8 +13,11 @@ from metrics_server.rules.series import (
     selector_form,
 )
 
-# How many rows are examined, and how many labels or values are listed, and shown of each.
+# How many rows are examined, and of their labels, for all requirements; how many labels or values
+# are listed, and shown of each.
 _ROWS = 5_000
+_MAX_LABELS = 100_000
+_COMPARISON = 12
 _LISTED = 10
 _MAX_SHOWN = 80
 _MAX_SELECTOR = 150
@@ -36,11 +39,25 @@ def gap_of_series(
     Raises:
         NoSeriesMatchesError: they are.
     """
-    why = _why(selector, list(islice(rows, _ROWS)))
+    why = _why(selector, _examined(selector, rows))
     shown = printable(str(selector), _MAX_SELECTOR)
     if is_all:
         raise NoSeriesMatchesError(f"{what} of the selected pods matches {shown}: {why}")
     return Gap("no-sample", f"{what} of other pods matches {shown}: {why}")
+
+
+def _examined(
+    selector: SeriesSelector, rows: Iterable[Mapping[str, str]]
+) -> list[Mapping[str, str]]:
+    """Return as many of the rows as can be examined without keeping others waiting."""
+    found: list[Mapping[str, str]] = []
+    labels, compared = 0, _COMPARISON * len(selector.requirements)
+    for row in islice(rows, _ROWS):
+        labels += len(row) + compared
+        if found and labels > _MAX_LABELS:
+            break
+        found.append(row)
+    return found
 
 
 def _why(selector: SeriesSelector, rows: list[Mapping[str, str]]) -> str:

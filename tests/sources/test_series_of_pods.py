@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import structs
 
-from metrics_server.errors import AmbiguousSeriesError
+from metrics_server.errors import AmbiguousSeriesError, NoSeriesMatchesError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.series_selectors import split
 from metrics_server.rules.model import Aggregation, MetricRule, Reading
@@ -15,6 +15,7 @@ from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.rows import Excluded, NoValue, Unlabelled
+from metrics_server.sources.unmatched import gap_of_series
 from tests.support.pod_pages import value_by
 
 GAUGE = MetricRule(
@@ -194,3 +195,18 @@ def test_too_many_rows_to_search() -> None:
     none = value(page, "series/m=1")
     assert isinstance(none, NoValue)
     assert "at most 5000 can be searched" in none.why
+
+
+def test_too_many_labels_to_search() -> None:
+    """Neither does one that requires many labels, of rows with many labels; nor its error."""
+    labels = ",".join(f'l{number}="a/b"' for number in range(64))
+    page = "".join(f'new{{{labels},m="{number}"}} 0\n' for number in range(1000))
+    assert value(page, "series/l1!=a,series/l2!=a") == 0
+    none = value(page, ",".join(f"series/l{number}!=a" for number in range(64)))
+    assert isinstance(none, NoValue)
+    assert "select by fewer labels" in none.why
+    selector = matcher(",".join(f"series/l{number}=a" for number in range(64))).selector
+    rows = iter([{f"l{number}": "b" for number in range(64)}] * 5000)
+    with pytest.raises(NoSeriesMatchesError, match="l0 are"):
+        gap_of_series(selector, "no row", rows, is_all=True)
+    assert len(list(rows)) > 4000

@@ -9,8 +9,11 @@ from metrics_server.sources.pods.rows import Excluded, Found, NoValue, Unlabelle
 from metrics_server.sources.pods.series import Page
 from metrics_server.sources.pods.track import Key
 
-# Series of a reading: every question takes the time to search them.
+# Every question takes the time to search the series of a reading: so many, and so many of their
+# labels. A comparison takes as long as a dozen labels.
 _MAX_SEARCHED = 5000
+_MAX_LABELS = 200_000
+_COMPARISON = 12
 
 
 class SelectedPage:
@@ -50,6 +53,12 @@ class SelectedPage:
             return NoValue(
                 f"has {len(keys)} rows of {reading.rows}, of which at most {_MAX_SEARCHED} can be "
                 "searched for labels: select some of them with the reading's where"
+            )
+        compared = _COMPARISON * len(self._matcher.selector.requirements)
+        if sum(len(labels) + compared for labels, _ in keys) > _MAX_LABELS:
+            return NoValue(
+                f"has {len(keys)} rows of {reading.rows}, too many to be searched for so many "
+                "labels: select by fewer labels, or some of the rows with the reading's where"
             )
         matching, missing = self._matching(keys)
         if matching or not keys:

@@ -77,13 +77,10 @@ class PodSource:
         self._history.expire()
         samples: list[PodSample] = []
         matcher = SeriesMatcher(rule.series) if rule.series else None
-        began = time.perf_counter()
+        turns = _Turns()
         for pod, _, of_pod in targets:
-            if time.perf_counter() - began > _TURN_SECONDS:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
             of_this = {target: pages[target] for target in of_pod}
-            sample = self._sample(rule, pod, of_this, matcher, causes)
+            sample = await self._sample(rule, pod, of_this, matcher, causes, turns)
             if sample is not None:
                 samples.append(sample)
         gaps = causes.gaps()
@@ -100,13 +97,14 @@ class PodSource:
             excluded=frozenset(causes.excluded),
         )
 
-    def _sample(
+    async def _sample(  # noqa: PLR0913, PLR0917 - what all pods of a question share
         self,
         rule: MetricRule,
         pod: Pod,
         pages: Mapping[str, PodPage | ScrapeError],
         matcher: SeriesMatcher | None,
         causes: "_Causes",
+        turns: "_Turns",
     ) -> PodSample | None:
         """Return the sample of a pod, which needs all of its pages; None, and the cause, if not.
 
@@ -117,6 +115,7 @@ class PodSource:
         unmatched: list[PodPage] = []
         is_missing = False
         for target, page in pages.items():
+            await turns.end_if_over()
             if isinstance(page, ScrapeError):
                 causes.failed(pod, target, page)
                 is_missing = True
@@ -153,6 +152,19 @@ class PodSource:
         """
         of = f"{pod.namespace}/{pod.name}@{pod.created:.0f}" + (f",{way}" if way else "")
         return [f"{url}#{of}" for url in self._locate(pod.endpoint, endpoint)]
+
+
+class _Turns:
+    """Lets other tasks run when values have been computed for a while, even those of one pod."""
+
+    def __init__(self) -> None:
+        self._began = time.perf_counter()
+
+    async def end_if_over(self) -> None:
+        """Let other tasks run, if it is time."""
+        if time.perf_counter() - self._began > _TURN_SECONDS:
+            await asyncio.sleep(0)
+            self._began = time.perf_counter()
 
 
 class _Causes:

@@ -1,0 +1,50 @@
+"""What takes long on the pages of pods does not keep other requests waiting."""
+
+import asyncio
+from collections.abc import Iterable
+
+import pytest
+
+from metrics_server.kube.pods import Pod
+from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.sources.pages.scraper import Scraper, Scrapes
+from metrics_server.sources.pods import source
+from metrics_server.sources.pods.page import PodPage
+
+PAGES = 16
+POD = Pod("default", "web-0", {}, "node-a", "Running", ready=True, terminating=False, gpus=0)
+RULE = MetricRule("queue", "", "", (Reading("m", 0, 100),), 100, source="pods")
+
+
+class Scraped(Scraper[PodPage]):
+    """A scraper whose targets have the same page."""
+
+    def __init__(self) -> None:
+        pass
+
+    async def scrape(self, targets: Iterable[str], access: object = None, /) -> Scrapes[PodPage]:
+        """Return a page for each target, at once."""
+        del access
+        return Scrapes({one: PodPage(one, b"m 1\n", 0) for one in targets}, 0)
+
+
+async def test_other_tasks_run_between_the_pages_of_one_pod(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A pod may have as many pages as its rule lists ports, each with thousands of series."""
+    monkeypatch.setattr(source, "_TURN_SECONDS", 0)
+    urls = [f"http://10.0.0.1:{port}/metrics" for port in range(PAGES)]
+    pods = source.PodSource(lambda *_: urls, Scraped())
+    turns = 0
+
+    async def count() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    measured = await pods.collect(RULE, [POD])
+    counting.cancel()
+    assert measured.samples[0].gpus == (PAGES,)
+    assert turns >= PAGES
