@@ -64,6 +64,7 @@ class FallbackEvents:
             self._wake.clear()
             while self._waiting:
                 await self._emit(self._waiting.popleft())
+                await asyncio.sleep(0)  # also if no HPA asks the question
             await self._wake.wait()
 
     async def _emit(self, change: Change) -> None:
@@ -78,10 +79,9 @@ class FallbackEvents:
 
 def _asking(hpa: Autoscaler, change: Change) -> Iterator[AutoscalerMetric]:
     """Return the metrics of an HPA for which the controller asks the question."""
-    workloads = {pod.workload for pod in change.pods if pod.workload}
     for metric in hpa.metrics:
         if metric.name.lower() == change.question.metric and _asks(
-            metric, hpa.target, change.question, workloads
+            metric, hpa.target, change.question, change.workloads
         ):
             yield metric
 

@@ -44,7 +44,8 @@ class Pod(Struct, frozen=True, gc=False):
             it requests, for error messages; or `GPU_FRACTION`.
         created: metadata.creationTimestamp, in seconds since the epoch; 0 without one.
         workload: the kind and name of what owns it, such as "Deployment/web"; of a ReplicaSet, the
-            Deployment or Rollout that made it. "" without an owner, or if it requests no GPU.
+            Deployment or Rollout that made it. "" without an owner, or if it neither requests a GPU
+            nor has a page that is needed.
         endpoint: where its own metrics page may be; None if that is not needed.
     """
 
@@ -190,7 +191,7 @@ def pod_decoder(
             + sum(n for name, n in requests.items() if name.endswith(SHARED_SUFFIXES)),
             other_resources=() if gpus else _extended(requested, is_gpu, meta.annotations),
             created=meta.creation_timestamp.timestamp() if meta.creation_timestamp else 0,
-            workload=_workload(meta) if gpus else "",
+            workload=_workload(meta) if gpus or endpoints else "",
             endpoint=pod_endpoint(
                 status.pod_ip,
                 [

@@ -6,12 +6,13 @@ minutes while it lasts, and when it ends.
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import structlog
 from cachetools import TTLCache
 from msgspec import Struct
 
+from metrics_server.common.rates import Rate, Rates
 from metrics_server.errors import MeasurementMissingError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Form, Question
@@ -20,6 +21,9 @@ _REMINDER_SECONDS = 300.0
 # Of a question that is no longer asked, the incident is forgotten.
 _FORGOTTEN_AFTER = 600.0
 _MAX_OPEN = 10_000
+# How many begin in a namespace, and in all: a caller can ask with any number of selectors. More of
+# them are only counted, and begin later if they are still asked.
+_EACH, _TOTAL = Rate(per_second=1, burst=300), Rate(per_second=20, burst=3000)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -29,14 +33,14 @@ class Change(Struct, frozen=True):
 
     Attributes:
         question: the question.
-        pods: the pods selected now.
+        workloads: the kinds and names of the workloads whose pods are selected now.
         answered: what it was answered with: the answer's `source`, or "error".
         error: why there is no measurement, as a sentence; "" when the incident ends.
         seconds: how long the incident has lasted.
     """
 
     question: Question
-    pods: Sequence[Pod]
+    workloads: frozenset[str]
     answered: str
     error: str
     seconds: float
@@ -73,6 +77,7 @@ class Incidents:
     ) -> None:
         self._reminder = reminder
         self._clock = clock
+        self._rates = Rates(each=_EACH, total=_TOTAL, clock=clock)
         self._open: TTLCache[_Key, _Incident] = TTLCache(_MAX_OPEN, _FORGOTTEN_AFTER, clock)
         self._listeners: list[Callable[[Change], None]] = []
 
@@ -96,7 +101,11 @@ class Incidents:
             error: why there is no measurement.
         """
         now, key = self._clock(), _key(question)
-        incident = self._open.get(key) or _Incident(now, now)
+        incident = self._open.get(key)
+        if incident is None:
+            if not self._rates.allow(question.namespace):
+                return
+            incident = _Incident(now, now)
         # Stored again each time, so it lasts as long as the question is asked.
         self._open[key] = incident
         incident.answers += 1
@@ -116,7 +125,7 @@ class Incidents:
             **({"answers": incident.answers, "seconds": round(seconds)} if seconds else {}),
         )
         if is_turn:
-            self._report(Change(question, pods, answered, str(error), seconds))
+            self._report(Change(question, _workloads(pods), answered, str(error), seconds))
 
     def measured(self, question: Question, pods: Sequence[Pod], source: str) -> None:
         """A question has a measurement.
@@ -138,11 +147,15 @@ class Incidents:
             answers=incident.answers,
             seconds=round(seconds),
         )
-        self._report(Change(question, pods, source, "", seconds))
+        self._report(Change(question, _workloads(pods), source, "", seconds))
 
     def _report(self, change: Change) -> None:
         for listener in self._listeners:
             listener(change)
+
+
+def _workloads(pods: Iterable[Pod]) -> frozenset[str]:
+    return frozenset(pod.workload for pod in pods if pod.workload)
 
 
 def _key(question: Question) -> _Key:

@@ -1,5 +1,6 @@
 """Which HPAs get an event when a metric falls back, and what it says."""
 
+import asyncio
 from collections.abc import Iterable
 
 import pytest
@@ -13,7 +14,7 @@ from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.series_selectors import split
 from metrics_server.measuring.incidents import Change
 from metrics_server.measuring.samples import Form, Question
-from tests.advising.manifests import hpa, pods
+from tests.advising.manifests import hpa
 from tests.support.waiting import until
 
 EXTERNAL = (
@@ -51,7 +52,7 @@ def change(
     chosen, series = split(parse_selector(selector))
     question = Question("default", "gpu_utilization", chosen, form, series=series)
     error = "" if answered == "exporters" else "0 of 1 pods have a measurement: why"
-    return Change(question, pods(), answered, error, seconds)
+    return Change(question, frozenset({"Deployment/inference"}), answered, error, seconds)
 
 
 async def events(
@@ -150,3 +151,15 @@ async def test_a_selector_of_series() -> None:
     assert [name for _, name, *_ in one] == ["b"]
     whole = await events(hpas, change("labelled"))
     assert [name for _, name, *_ in whole] == ["inference"]
+
+
+async def test_many_turns_do_not_block_others() -> None:
+    """Those that concern no HPA are passed over, but others have their turn in between."""
+    reporter = FallbackEvents(lambda _: [], Recorder())
+    for _ in range(100):
+        reporter.turn(change("labelled"))
+    async with background("report-fallbacks", reporter.run):
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert reporter._waiting
+        await until(lambda: not reporter._waiting)

@@ -5,8 +5,6 @@ import pytest
 from metrics_server.kube.pods import pod_decoder
 from metrics_server.simulator.kube.objects import Json, Object
 
-decode = pod_decoder()
-
 
 def owner(kind: str, name: str, *, controller: bool | None = True) -> Json:
     """An ownerReference."""
@@ -14,10 +12,12 @@ def owner(kind: str, name: str, *, controller: bool | None = True) -> Json:
     return reference if controller is None else {**reference, "controller": controller}
 
 
-def workload(owners: Json, labels: Object | None = None, gpus: int = 1) -> str:
+def workload(
+    owners: Json, labels: Object | None = None, gpus: int = 1, *, endpoints: bool = False
+) -> str:
     """The workload of a pod with these owners and labels."""
     limits: Object = {"nvidia.com/gpu": gpus} if gpus else {}
-    return decode(
+    return pod_decoder(endpoints=endpoints)(
         json.dumps(
             {
                 "metadata": {
@@ -57,8 +57,9 @@ def test_a_pod_knows_its_workload(owners: Json, labels: Object | None, expected:
 
 
 def test_a_pod_without_a_gpu_has_no_workload() -> None:
-    """It is never measured, and there may be many of them."""
+    """It is never measured, and there may be many of them; unless pods' own pages are measured."""
     assert workload([owner("Job", "train")], gpus=0) == ""
+    assert workload([owner("Job", "train")], gpus=0, endpoints=True) == "Job/train"
 
 
 def test_pods_share_the_name_of_their_workload() -> None:

@@ -131,3 +131,23 @@ def test_a_question_that_is_no_longer_asked_is_forgotten(stage: Stage) -> None:
     with capture_logs() as logs:
         stage.measured()
     assert logs == []
+
+
+def test_any_number_of_questions(stage: Stage) -> None:
+    """A caller who asks with ever new selectors does not fill the log, or hide other incidents."""
+    asked = [
+        structs.replace(QUESTION, selector=parse_selector(f"n={number}")) for number in range(1000)
+    ]
+    other = structs.replace(QUESTION, namespace="web")
+    with capture_logs() as logs:
+        for question in asked:
+            stage.missing(question)
+        stage.missing(other)
+    assert len(logs) == len(stage.changes) == 301
+    assert stage.changes[-1].question == other
+    # What is still asked later begins later.
+    stage.clock.advance(15)
+    stage.missing(asked[-1])
+    assert stage.changes[-1].question == asked[-1]
+    stage.measured(asked[-1])
+    assert stage.changes[-1].is_end

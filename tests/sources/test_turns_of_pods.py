@@ -35,16 +35,15 @@ async def test_other_tasks_run_between_the_pages_of_one_pod(
     monkeypatch.setattr(source, "_TURN_SECONDS", 0)
     urls = [f"http://10.0.0.1:{port}/metrics" for port in range(PAGES)]
     pods = source.PodSource(lambda *_: urls, Scraped())
-    turns = 0
+    turns: list[None] = []
 
     async def count() -> None:
-        nonlocal turns
         while True:
-            turns += 1
+            turns.append(None)
             await asyncio.sleep(0)
 
     counting = asyncio.create_task(count())
     measured = await pods.collect(RULE, [POD])
     counting.cancel()
-    assert measured.samples[0].gpus == (PAGES,)
-    assert turns >= PAGES
+    assert sum(measured.samples[0].gpus) == PAGES
+    assert len(turns) >= PAGES

@@ -97,7 +97,7 @@ class PodSource:
             excluded=frozenset(causes.excluded),
         )
 
-    async def _sample(  # noqa: PLR0913, PLR0917 - what all pods of a question share
+    async def _sample(  # noqa: PLR0917 - what all pods of a question share
         self,
         rule: MetricRule,
         pod: Pod,
