@@ -6,10 +6,12 @@ from collections.abc import Coroutine
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from metrics_server.commands import flags
 from metrics_server.config.file import load_config
 from metrics_server.doctor.reader import Subject
-from metrics_server.errors import BadRequestError, ConfigurationError
+from metrics_server.errors import BadRequestError, ConfigurationError, KubernetesError
 from metrics_server.kube.labels import Selector, parse_selector
 from metrics_server.kube.series_selectors import split
 from metrics_server.telemetry import logs
@@ -18,9 +20,18 @@ T = TypeVar("T")
 
 
 def look(looking: Coroutine[object, object, T]) -> T:
-    """Run what looks at a cluster, with nothing but errors in the log, on the standard error."""
+    """Run what looks at a cluster, with nothing but errors in the log, on the standard error.
+
+    Raises:
+        KubernetesError: there is no Kubernetes API where it should be, or it cannot be reached.
+    """
     logs.configure("error", "text")
-    return asyncio.run(looking)
+    try:
+        return asyncio.run(looking)
+    except (msgspec.DecodeError, ValueError) as error:
+        raise KubernetesError(
+            f"the Kubernetes API returned something unexpected: {error}"
+        ) from error
 
 
 def add_cluster_flags(parser: argparse.ArgumentParser) -> None:

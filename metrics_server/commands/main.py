@@ -6,7 +6,10 @@ from collections.abc import Callable, Sequence
 
 from metrics_server import __version__
 from metrics_server.commands import ask, certs, demo, doctor, rules, serve, top
+from metrics_server.common.text import printable
 from metrics_server.errors import ConfigurationError, KubernetesError
+
+_MAX_ERROR = 2000
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -33,7 +36,8 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
         print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - before logs, for a person
         status = 2
     except KubernetesError as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - as above
+        # What a server sends must not control the terminal.
+        print(f"{parser.prog}: {printable(str(error), _MAX_ERROR)}", file=sys.stderr)  # noqa: T201 - as above
         status = getattr(options, "unreachable_status", 1)
     except KeyboardInterrupt:
         status = 130

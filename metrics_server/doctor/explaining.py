@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from shlex import quote
 
 import msgspec
 from msgspec import Struct
@@ -11,6 +12,7 @@ from metrics_server.doctor.asking import Answered, Asked
 from metrics_server.kube.pods import Pod
 
 _NOT_FOUND = 404
+_MAX_SELECTOR = 8192
 _UNSERVED = "could not find the requested resource"
 
 
@@ -48,7 +50,11 @@ def as_text(explained: Sequence[Explained]) -> str:
 
 def _lines(one: Explained) -> Iterator[str]:
     asked, answered = one.asked, one.answered
-    selector = "" if asked.selector is None else f', selector "{asked.selectors}"'
+    selector = (
+        ""
+        if asked.selector is None
+        else f', selector "{printable(asked.selectors, _MAX_SELECTOR)}"'
+    )
     yield f"{asked.named} in namespace {asked.namespace}{selector}"
     if asked.unknown:
         yield f"  not asked: {printable(asked.unknown, 700)}"
@@ -64,7 +70,8 @@ def _lines(one: Explained) -> Iterator[str]:
                 f"{printable(name, 60)} {printable(value, 60)}"
                 for name, value in item.metric_labels.items()
             )
-            yield f"  {item.value}{f'   ({labels})' if labels else ''}, measured {item.timestamp}"
+            value, at = printable(item.value, 60), printable(item.timestamp, 60)
+            yield f"  {value}{f'   ({labels})' if labels else ''}, measured {at}"
     if not one.has_value or one.without_value:
         yield f"  why not: gpu-metrics-server doctor {_flags(asked)}"
 
@@ -76,16 +83,16 @@ def _why(answered: Answered) -> str:
 
 
 def _flags(asked: Asked) -> str:
-    flags = f"--namespace {asked.namespace} --metric {printable(asked.metric, 80)}"
+    flags = f"--namespace {asked.namespace} --metric {quote(printable(asked.metric, 80))}"
     if asked.selector is None:
         return flags
-    return f"{flags} --selector '{asked.selectors}'"
+    return f"{flags} --selector {quote(printable(asked.selectors, _MAX_SELECTOR))}"
 
 
 def _table(one: Explained) -> Iterator[str]:
     rows = [(item.pod, item.value, item.timestamp) for item in one.answered.items]
     rows += [(pod.name, "none", _state(pod)) for pod in one.without_value]
-    shown = [("POD", "VALUE", "MEASURED"), *rows]
+    shown = [("POD", "VALUE", "MEASURED"), *(tuple(map(printable, row)) for row in rows)]
     widths = [max(map(len, column)) for column in zip(*shown, strict=True)]
     for row in shown:
         yield "  " + "  ".join(map(str.ljust, row, widths)).rstrip()

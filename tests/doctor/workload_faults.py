@@ -37,7 +37,7 @@ async def no_gpu(scene: Scene) -> None:
         )
 
 
-@fault("no-pod-measurable", "describe pods -l 'app=inference'", others=("answer",), **WORKLOAD)
+@fault("no-pod-measurable", "describe pods -l app=inference", others=("answer",), **WORKLOAD)
 async def not_ready(scene: Scene) -> None:
     """No pod of the workload is Ready."""
     for pod in scene.cluster.pods:

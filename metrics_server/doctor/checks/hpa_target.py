@@ -1,5 +1,7 @@
 """Whether the HPA exists, and can scale its target."""
 
+from shlex import quote
+
 from metrics_server.common.text import printable
 from metrics_server.doctor.hpa import Hpa
 from metrics_server.doctor.model import Check, Problem, Verdict
@@ -38,8 +40,8 @@ def judge(hpa: Hpa | None, namespace: str, name: str) -> Verdict:
         hpa.named,
         f"it cannot scale {target.kind} {target.name}: "
         f"{printable(f'{able.reason}: {able.message}', 300)}",
-        f"kubectl -n {namespace} get {kind} {printable(target.name, 80)}\n"
-        f"kubectl -n {namespace} edit hpa {printable(name, 80)}   # correct scaleTargetRef",
+        f"kubectl -n {namespace} get {quote(kind)} {quote(printable(target.name, 80))}\n"
+        f"kubectl -n {namespace} edit hpa {quote(printable(name, 80))}   # correct scaleTargetRef",
         _SEE,
     )
     return Verdict(summary, (problem,))

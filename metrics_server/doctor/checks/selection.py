@@ -1,6 +1,7 @@
 """Which pods a question selects, and whether one of them can be measured."""
 
 from collections.abc import Sequence
+from shlex import quote
 
 from metrics_server.common.text import counted, printable
 from metrics_server.doctor.asking import Asked
@@ -11,6 +12,8 @@ from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Form, Question
 from metrics_server.measuring.selection import Measure, Selection, select
 from metrics_server.rules.model import Rules
+
+_MAX_SELECTOR = 8192
 
 
 async def _run(reader: Reader) -> Verdict:
@@ -63,7 +66,11 @@ def selected(asked: Asked, rules: Rules, pods: Sequence[Pod], measure: Measure) 
 
 def _problem(asked: Asked, error: RequestError) -> Problem:
     where = f"-n {asked.namespace}"
-    selector = f" -l '{asked.selector}'" if asked.selector and str(asked.selector) else ""
+    selector = (
+        f" -l {quote(printable(str(asked.selector), _MAX_SELECTOR))}"
+        if asked.selector and str(asked.selector)
+        else ""
+    )
     fixes = {
         "no-pod-matches": f"kubectl {where} get pods --show-labels\n"
         "# then correct the selector of the metric, or the labels of the pods",

