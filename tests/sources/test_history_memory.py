@@ -1,6 +1,7 @@
 """The memory of earlier scrapes: bounded, shared fairly, and never so that no page has a rate."""
 
 import gc
+import time
 import tracemalloc
 from collections.abc import Sequence
 
@@ -102,6 +103,23 @@ def test_a_namespace_cannot_take_it_all() -> None:
     had = [pod for pod, why in before.items() if why == "ok"]
     assert len(had) - 12 <= len(kept) < len(had)
     assert kept == set(had[: len(kept)]), "the newest have made room"
+
+
+def test_room_is_made_quickly() -> None:
+    """Among thousands of namespaces, for a page that takes the room of thousands."""
+    clock = Clock(1000)
+    history = History(clock=clock)
+    small: Series = {(frozenset({("m", "a")}), ()): (1.0,)}
+    large: Series = {(frozenset({("m", f"{n}")}), ()): (1.0,) for n in range(5000)}
+    for number in range(10_000):
+        history.increase(f"ns{number}", "http://10.0.0.1/", READING, 60, clock(), small)
+    pod = 0
+    while history.increase("most", f"http://{pod}/", READING, 60, clock(), small) == "once":
+        pod += 1
+    began, before = time.process_time(), len(history)
+    assert history.increase("new", "http://10.0.0.2/", READING, 60, clock(), large) == "once"
+    assert time.process_time() - began < 0.5
+    assert len(history) < before - 1000
 
 
 def test_a_page_that_grows_beyond_the_room_is_dropped() -> None:

@@ -77,3 +77,9 @@ def test_a_quantile_is_near_that_of_the_observations(
         high = min(bound for bound in upper if bound >= exact)
         low = max((bound for bound in upper if bound < exact), default=0.0)
         assert min(low, high) <= found <= high
+
+
+def test_the_least_that_can_be_observed() -> None:
+    """A page may have any number, also one of which a part rounds to 0."""
+    assert quantile_of(0.5, ((1.0, 2.0), (0.0, 5e-324))) == 1
+    assert quantile_of(0.9, ((1.0, 2.0), (0.0, 1e-300))) == 1

@@ -8,6 +8,7 @@ room, so that nobody's pages take it all.
 
 import time
 from collections.abc import Callable
+from heapq import heapify, heappop, heapreplace
 from typing import Literal
 
 from metrics_server.common.weight import weight
@@ -145,7 +146,14 @@ class History:
         above = sum(max(0, one.bytes - would) for one in self._shares.values())
         if self.bytes + more - above > self._max_bytes:
             return False
+        # There may be many namespaces, and many pages to drop.
+        largest = [(-one.bytes, name) for name, one in self._shares.items()]
+        heapify(largest)
         while self.bytes + more > self._max_bytes:
-            largest = max(self._shares, key=lambda one: self._shares[one].bytes)
-            self._drop(largest, next(reversed(self._shares[largest].entries)))
+            _, name = largest[0]
+            self._drop(name, next(reversed(self._shares[name].entries)))
+            if name in self._shares:
+                heapreplace(largest, (-self._shares[name].bytes, name))
+            else:
+                heappop(largest)
         return True

@@ -39,4 +39,6 @@ def quantile_of(quantile: float, histogram: Buckets) -> float | None:
     if at == 0 and bounds[0] <= 0:
         return bounds[0]
     start, below = (bounds[at - 1], counts[at - 1]) if at else (0.0, 0.0)
+    if counts[at] <= below:  # the rank of the least float above 0 is 0
+        return bounds[at]
     return start + (bounds[at] - start) * (rank - below) / (counts[at] - below)
