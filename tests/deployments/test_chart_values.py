@@ -32,6 +32,10 @@ NOT_LISTED = {"nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes", 
         ("--set=serviceMonitor.interval=often", "at '/serviceMonitor/interval'"),
         ('--set-json=extraArgs=["config"]', "at '/extraArgs/0'"),
         ("--set=podLabels.app\\.kubernetes\\.io/name=mine", "'app.kubernetes.io/name'"),
+        # A change of the configuration would not replace the pods.
+        ("--set=podAnnotations.gpu-metrics-server/configuration=x", "'gpu-metrics-server/conf"),
+        # To a NetworkPolicy, no peer means every address.
+        ("--set-json=networkPolicy.podPages.to=[]", "at '/networkPolicy/podPages/to'"),
     ],
 )
 def test_a_mistake_is_refused_where_it_is(argument: str, told: str) -> None:
@@ -50,6 +54,7 @@ def test_a_mistake_is_refused_where_it_is(argument: str, told: str) -> None:
             ["--set=certificates.caBundle=-----BEGIN CERTIFICATE-----"],
             "certificates.caBundle is for certificates.mode own",
         ),
+        (["--set=priorityClass.name="], "priorityClass.create is true, but"),
     ],
 )
 def test_values_that_contradict_each_other(arguments: list[str], told: str) -> None:

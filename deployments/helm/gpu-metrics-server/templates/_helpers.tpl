@@ -105,6 +105,9 @@ subjects:
 {{- if and .Values.certificates.caBundle (ne .Values.certificates.mode "own") -}}
 {{- fail (printf "certificates.caBundle is for certificates.mode own; with %s the caBundle is written for you" .Values.certificates.mode) -}}
 {{- end -}}
+{{- if and .Values.priorityClass.create (not .Values.priorityClass.name) -}}
+{{- fail "priorityClass.create is true, but priorityClass.name is empty: name the class, or set priorityClass.create to false for none" -}}
+{{- end -}}
 {{- $exporters := .Values.config.exporters | default dict -}}
 {{- if and (eq .Values.exporters.preset "none") (not (or $exporters.services $exporters.urls)) -}}
 {{- fail "exporters.preset is none: name your exporters in config.exporters.services or config.exporters.urls" -}}
