@@ -1,6 +1,7 @@
 """The command line."""
 
 import argparse
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -10,6 +11,8 @@ from metrics_server.common.text import printable
 from metrics_server.errors import ConfigurationError, KubernetesError
 
 _MAX_ERROR = 2000
+# As of a process that ends by SIGPIPE.
+_PIPE_CLOSED = 141
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -32,6 +35,11 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         status = run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # What reads the output has read enough, such as `head`. Nothing is left to flush at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = _PIPE_CLOSED
     except ConfigurationError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)  # noqa: T201 - before logs, for a person
         status = 2
