@@ -17,6 +17,10 @@ _BRACES_PER_SERIES = 16
 # Four for each label, two for each of some other texts.
 _QUOTES_PER_SERIES = 256
 _SPARE = 1000
+# Of one series, which are decoded in one step: whoever is scraped chooses them.
+_MOST_LABEL_BYTES = 256 * 1024
+# Of a number, which is converted in one step.
+_MOST_DIGITS = 400
 
 Labels = Mapping[str, str]
 
@@ -140,12 +144,20 @@ def _series(data: _Data, most: int) -> tuple[Series, ...]:
                 "histogram_quantile",
                 "not-a-vector",
             )
+        if memoryview(element.metric).nbytes > _MOST_LABEL_BYTES:
+            raise QueryError(
+                f"Prometheus returned a series whose labels have more than {_MOST_LABEL_BYTES} "
+                "bytes; leave it out, or aggregate in the query",
+                "too-large",
+            )
         series.append(_one(_LABELS.decode(element.metric), element.value))
     return tuple(series)
 
 
 def _one(labels: Labels, point: tuple[float, str]) -> Series:
     timestamp, text = point
+    if len(text) > _MOST_DIGITS:
+        raise _invalid(f"a number of {len(text)} characters")
     try:
         value = float(text)
     except ValueError:

@@ -105,6 +105,14 @@ def test_many_labels_are_too_large() -> None:
     assert failure(answer(f"[{element('1', labels)}]")).reason == "too-large"
 
 
+def test_what_takes_long_in_one_step_is_not_decoded() -> None:
+    """A target may have any labels, and they would keep every other request waiting."""
+    labels = f'"a":"{"x" * 300_000}"'
+    error = failure(answer(f"[{element(labels=labels)}]"))
+    assert (error.reason, "whose labels have more than" in str(error)) == ("too-large", True)
+    assert "a number of 100000 characters" in str(failure(answer(f"[{element('9' * 100_000)}]")))
+
+
 def test_warnings_are_returned() -> None:
     """Both kinds, each on a line of its own and not too long, and not too many."""
     more = f',"warnings":["store a: \\u001b down"],"infos":["{"x" * 300}"]'
