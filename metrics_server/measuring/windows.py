@@ -36,6 +36,9 @@ _TIMES = 30
 _LINGER = 180
 # For all questions with a window: hundreds. Beyond that, the least recently asked starts over.
 _MAX_BYTES = 8 * 1024 * 1024
+# Of one namespace, whose callers can ask with any number of selectors: each takes time until nobody
+# asks any longer. Beyond that, its own least recently asked starts over.
+_MAX_EACH = 64
 # What a window takes besides its question, including its task.
 _WINDOW_BYTES = 8 * 1024
 
@@ -66,6 +69,8 @@ class Windows:
         self._linger = linger
         self._clock = clock
         self._windows: LRUCache[Question, _Window] = LRUCache(_MAX_BYTES, getsizeof=_size)
+        # Of each namespace, the most recently asked last.
+        self._asked: dict[str, dict[Question, None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -110,8 +115,25 @@ class Windows:
             task = asyncio.create_task(self._keep_up(question, window, measure), name=name)
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        self._note(question)
         window.until = self._clock() + self._linger + self._spacing(rule)
         return window
+
+    def _note(self, question: Question) -> None:
+        """Note that a question was asked, and drop a window if its namespace has too many."""
+        asked = self._asked.setdefault(question.namespace, {})
+        asked.pop(question, None)
+        asked[question] = None
+        if len(asked) > _MAX_EACH:
+            oldest = next(iter(asked))
+            del asked[oldest]
+            self._windows.pop(oldest, None)
+
+    def _forget(self, question: Question) -> None:
+        asked = self._asked.get(question.namespace, {})
+        asked.pop(question, None)
+        if not asked:
+            self._asked.pop(question.namespace, None)
 
     async def _keep_up(self, question: Question, window: "_Window", measure: Measure) -> None:
         """Measure a question until it is no longer in demand."""
@@ -132,6 +154,8 @@ class Windows:
         finally:
             if self._windows.get(question) is window:
                 del self._windows[question]
+            if question not in self._windows:
+                self._forget(question)
 
     def _spacing(self, rule: MetricRule) -> float:
         return max(self._period, rule.window / _TIMES)

@@ -246,10 +246,26 @@ async def test_the_number_of_windows_is_bounded() -> None:
     """Whoever may ask can think of selectors without end: the oldest makes room, task and all."""
     async with Windows(period=0.01) as windows:
         for n in range(1100):
-            question = Question("default", "quick", parse_selector(f"app={n}"))
+            question = Question(f"team-{n}", "quick", parse_selector(f"app={n}"))
             windows.mean(question, QUICK, measured(1, 0), never)
         await until(lambda: len(background()) <= 1000)
         assert len(windows._windows) <= 1000
+
+
+async def test_a_namespace_takes_no_windows_from_others(windows: Windows, clock: Clock) -> None:
+    """Each window takes time until nobody asks, so a namespace has only so many: the latest."""
+    theirs = structs.replace(QUESTION, namespace="theirs")
+    ask(windows, clock, 0, 10, question=theirs)
+    for n in range(100):
+        ask(windows, clock, 1, 10, question=QUESTION)
+        ask(windows, clock, 1, 10, question=Question("default", "smooth", parse_selector(f"n={n}")))
+    assert len(windows._windows) == 1 + 64
+    assert ask(windows, clock, 2, 90, question=theirs) == 50
+    assert ask(windows, clock, 2, 90) == 50, "it was asked lately"
+    assert (
+        ask(windows, clock, 2, 90, question=Question("default", "smooth", parse_selector("n=0")))
+        == 90
+    )
 
 
 async def test_a_server_answers_with_the_mean_of_the_window() -> None:
