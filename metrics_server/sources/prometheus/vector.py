@@ -156,10 +156,8 @@ def _series(data: _Data, most: int) -> tuple[Series, ...]:
 
 def _one(labels: Labels, point: tuple[float, str]) -> Series:
     timestamp, text = point
-    if len(text) > _MOST_DIGITS:
-        raise _invalid(f"a number of {len(text)} characters")
     try:
-        value = float(text)
+        value = float(text if len(text) <= _MOST_DIGITS else "")
     except ValueError:
         raise _invalid(f"{printable(text, 40)} is not a number") from None
     return Series(labels, value, timestamp)
