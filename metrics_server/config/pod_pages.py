@@ -40,7 +40,8 @@ class PodEndpointsConfig(EndpointConfig):
         ("*",),
         strict=False,
         min_length=1,
-        description="The only metrics; * matches any characters, such as `inference_*`.",
+        description="The only metrics, with their `_sum`; * matches any characters, such as "
+        "`inference_*`.",
     )
     tls: TlsConfig = Field(TlsConfig(), description="How pages behind TLS are verified.")
     auth: AuthConfig = Field(

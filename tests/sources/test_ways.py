@@ -54,7 +54,11 @@ def test_the_first_entry_for_a_namespace_and_a_metric_applies(
         f"podPages.endpoints.{number}"
         for number, (namespaces, metrics) in enumerate(drawn)
         if namespace in (namespaces or {namespace})
-        and any(fullmatch(translate(pattern), metric) for pattern in metrics)
+        and any(
+            fullmatch(translate(pattern), name)
+            for name in (metric, metric.removesuffix("_sum"))
+            for pattern in metrics
+        )
     ]
     assert way.name == (matching[0] if matching else "")
     assert way.endpoint == (entries[int(way.name[-1])].endpoint if matching else Endpoint())
@@ -72,3 +76,10 @@ def test_a_rule_comes_before_an_entry(rule: Endpoint, entry: Endpoint) -> None:
     assert found.scheme == (rule.scheme or entry.scheme)
     assert merged(Endpoint(), entry) == entry
     assert merged(rule, Endpoint()) == rule == structs.replace(rule)
+
+
+def test_the_sum_of_a_metric_is_read_where_the_metric_is() -> None:
+    """Else an entry with several ports would give a sum over the first of them."""
+    only = Entry(frozenset("a"), ("llm_x",), Endpoint(ports=(1, 2)), AccessFiles(setting="s"))
+    assert Ways([only]).of("a", "llm_x_sum").endpoint.ports == (1, 2)
+    assert Ways([only]).of("a", "llm_y_sum").endpoint == Endpoint()

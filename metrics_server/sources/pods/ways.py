@@ -37,7 +37,7 @@ class Entry(Struct, frozen=True):
 
     Attributes:
         namespaces: those of the pods; empty for all.
-        metrics: names of metrics, or patterns with *.
+        metrics: names of metrics, or patterns with *; a name is that of its sum too.
         endpoint: where the pages are.
         files: the TLS settings and credentials.
     """
@@ -51,7 +51,9 @@ class Entry(Struct, frozen=True):
         """Return whether it is for the pods of a namespace, when a metric is read from them."""
         if self.namespaces and namespace not in self.namespaces:
             return False
-        return any(fnmatchcase(metric, pattern) for pattern in self.metrics)
+        # The sum of a metric is read where the metric is.
+        names = (metric, metric.removesuffix("_sum"))
+        return any(fnmatchcase(name, pattern) for name in names for pattern in self.metrics)
 
 
 class Ways:
