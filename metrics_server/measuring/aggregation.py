@@ -21,6 +21,9 @@ from metrics_server.rules.model import Aggregation, MetricRule
 EXACT = 3
 """Decimal places of a mean that must represent the same work for any number of pods."""
 
+# An HPA reads thousandths in 64 bits; a value over the pods that stay may be a few times as high.
+_MAX_VALUE = 1e15
+
 
 def _p95(values: Sequence[float]) -> float:
     """The 95th percentile by nearest rank: the least value that 95 % are not above.
@@ -58,12 +61,19 @@ def aggregate(
         leaving: how many of the selected pods are terminating.
 
     Raises:
-        MeasurementMissingError: no pod has a sample, or too few do.
+        MeasurementMissingError: no pod has a sample, or too few do, or their sum is too large.
     """
     samples, working = collection.samples, collection.selected - len(collection.drained)
     if not samples or len(samples) < min_coverage * working:
         raise _missing(collection, min_coverage)
-    value = _AGGREGATIONS[rule.over_pods]([pod_value(rule, sample) for sample in samples])
+    values = [pod_value(rule, sample) for sample in samples]
+    value = _AGGREGATIONS[rule.over_pods](values)
+    if max(value, *values) > _MAX_VALUE:
+        raise MeasurementMissingError(
+            f"{max(value, *values):g} is more than an HPA can read: check the pages of the pods, "
+            f"and the maximum of {rule.name} and its readings",
+            "no-sample",
+        )
     if rule.over_pods == "sum":
         value *= working / len(samples)
     elif rule.over_pods == "avg":

@@ -6,6 +6,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from metrics_server.errors import MeasurementMissingError
 from metrics_server.measuring.aggregation import aggregate, answer_of
@@ -166,3 +167,12 @@ def test_too_few_samples_are_an_error_that_says_all() -> None:
 def test_enough_samples_are_an_answer() -> None:
     """Just the share that is asked for is enough."""
     assert aggregate(UTILIZATION, collection((50,), selected=2), 0.5).value == 50
+
+
+@pytest.mark.parametrize("over_pods", ["avg", "sum"])
+def test_more_than_an_hpa_can_read_is_an_error(over_pods: Aggregation) -> None:
+    """A page may have any number of rows, each of which is within the maximum."""
+    rule = structs.replace(CATALOGUE[0], over_pods=over_pods)
+    samples = (PodSample("a", (2e15,), 1), PodSample("b", (0,), 1))
+    with pytest.raises(MeasurementMissingError, match=r"2e\+15 is more than an HPA can read"):
+        aggregate(rule, Collection(2, samples, (), 0), 0)
