@@ -36,10 +36,10 @@ pythons: ## the tests on each supported Python that is in the PATH
 		echo "python$$version:"; .venv-$$version/bin/pytest --numprocesses=$(WORKERS) --dist=worksteal $(ARGS) || exit 1; \
 	done
 
-cluster: $(VENV)/installed ## install on a real control plane, whose programs are in CONTROL_PLANE=FOLDER
+cluster: $(VENV)/installed ## install on a real control plane, whose programs are in CONTROL_PLANE=FOLDER; TESTS=FILE runs just that
 	@test -n "$(CONTROL_PLANE)" || { echo "CONTROL_PLANE: name the folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler"; exit 2; }
 	CONTROL_PLANE=$(abspath $(CONTROL_PLANE)) unshare --map-root-user --net --mount \
-		sh -c 'ip link set lo up && exec "$$@"' sh $(BIN)/pytest tests/cluster $(ARGS)
+		sh -c 'ip link set lo up && exec "$$@"' sh $(BIN)/pytest $(or $(TESTS),tests/cluster) $(ARGS)
 
 soak: $(VENV)/installed ## run a server for DURATION=1h while everything around it fails; ARGS="--seed N" repeats a run
 	$(BIN)/python -m tests.soak --duration $(or $(DURATION),1h) $(ARGS)

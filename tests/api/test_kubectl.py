@@ -4,8 +4,6 @@ Both ask the simulated Kubernetes API, whose aggregator hands on to the real ser
 """
 
 import asyncio
-import os
-import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -19,6 +17,7 @@ from metrics_server.api.types import GROUP, GROUP_VERSION, VERSION
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.serving import SERVING
 from metrics_server.simulator.kube.front_proxy import FrontProxy
+from tests.support import carried
 from tests.support.exporters import page
 from tests.support.harness import Cluster, cluster
 from tests.support.kubectl import Kubectl
@@ -50,12 +49,8 @@ async def simulated() -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 def kubectl(simulated: Cluster, tmp_path: Path) -> Kubectl:
-    """The kubectl of this machine, for that cluster."""
-    program = shutil.which("kubectl")
-    if program is None:
-        assert "CI" not in os.environ, "kubectl is not installed"
-        pytest.skip("kubectl is not installed")
-    return Kubectl(program, simulated.kubeconfig, tmp_path)
+    """A kubectl for that cluster."""
+    return Kubectl(carried.kubectl(), simulated.kubeconfig, tmp_path)
 
 
 async def test_get_raw_discovery(kubectl: Kubectl) -> None:

@@ -7,7 +7,6 @@ Nothing of it is simulated. What belongs to nodes (kubelets, containers, GPUs) i
 import asyncio
 import base64
 import os
-import shutil
 import signal
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -17,6 +16,7 @@ import yaml
 from msgspec import Struct
 
 from metrics_server.tls.authority import Authority, KeyPair
+from tests.support import carried
 from tests.support.kubectl import Kubectl
 from tests.support.waiting import eventually
 
@@ -89,7 +89,7 @@ async def control_plane(
     """
     await add_address(HOST)
     files = _Files(folder)
-    kubectl = Kubectl(shutil.which("kubectl") or "kubectl", files.admin, folder)
+    kubectl = Kubectl(carried.kubectl(), files.admin, folder)
     commands: dict[str, tuple[str | Path, ...]] = {
         program: (programs / program, *flags) for program, flags in _flags(files).items()
     }

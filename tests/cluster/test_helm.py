@@ -12,7 +12,7 @@ from tests.cluster.test_installing import CERTIFICATES, answering
 from tests.cluster.test_uninstalling import everything, settled
 from tests.deployments.chart import CHART
 from tests.deployments.manifests import NAMESPACE, SERVER
-from tests.support.helm import helm
+from tests.support.carried import helm
 from tests.support.waiting import eventually
 
 BUNDLE = ("get", "apiservice", API_SERVICE, "-o=jsonpath={.spec.caBundle}")

@@ -10,7 +10,7 @@ import yaml
 
 from metrics_server.simulator.kube.objects import Object
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER, at
-from tests.support.helm import helm
+from tests.support.carried import helm
 
 CHART = DEPLOYMENTS / "helm" / SERVER
 EXAMPLES = {path.stem: path for path in sorted((DEPLOYMENTS / "helm" / "examples").glob("*.yaml"))}

@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from metrics_server.simulator.kube.objects import Json, Object
+from tests.support.carried import kubectl
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
@@ -58,7 +59,7 @@ def read(path: Path) -> list[Object]:
 @cache
 def build(folder: str) -> Sequence[Object]:
     """The objects that `kubectl kustomize` makes of a folder under deployments/."""
-    return _parse(run(tool("kubectl"), "kustomize", DEPLOYMENTS / folder))
+    return _parse(run(kubectl(), "kustomize", DEPLOYMENTS / folder))
 
 
 def built() -> Iterator[tuple[str, Sequence[Object]]]:

@@ -16,7 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.release.files import ReleaseError, changes, notes
-from tests.support.helm import HelmUnavailableError, find_helm
+from tests.support import carried
 
 ROOT = Path(__file__).parents[2]
 _CHART = "deployments/helm/gpu-metrics-server"
@@ -33,7 +33,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         release(arguments.repository.resolve(), arguments.version, dry_run=arguments.dry_run)
-    except (ReleaseError, HelmUnavailableError) as error:
+    except (ReleaseError, carried.ProgramUnavailableError) as error:
         sys.stderr.write(f"no release was made: {error}\n")
         return 1
     return 0
@@ -44,7 +44,7 @@ def release(repository: Path, version: str, *, dry_run: bool) -> None:
 
     Raises:
         ReleaseError: it cannot be made.
-        HelmUnavailableError: there is no Helm to package the chart.
+        ProgramUnavailableError: there is no Helm to package the chart.
     """
     tag = f"v{version}"
     if run(repository, "git", "status", "--porcelain"):
@@ -111,7 +111,7 @@ def _try(built: Path, version: str, folder: Path) -> None:
 
 def _package(clone: Path, built: Path) -> None:
     """Package the chart, whose version the commit has."""
-    run(clone, find_helm(), "package", _CHART, "--destination", built)
+    run(clone, carried.find("helm"), "package", _CHART, "--destination", built)
 
 
 def _write_checksums(built: Path) -> None:

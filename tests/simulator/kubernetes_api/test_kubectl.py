@@ -10,6 +10,7 @@ from metrics_server.simulator.kube.objects import (
     PODS,
     RESOURCES,
 )
+from tests.support import carried
 
 
 @asynccontextmanager
@@ -18,7 +19,7 @@ async def kubectl(
 ) -> AsyncIterator[asyncio.subprocess.Process]:
     """A kubectl, asked of that API."""
     process = await asyncio.create_subprocess_exec(
-        "/usr/bin/kubectl",
+        carried.kubectl(),
         f"--server={api.url}",
         f"--cache-dir={home}",
         *arguments,

