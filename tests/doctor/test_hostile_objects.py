@@ -15,7 +15,6 @@ from metrics_server.doctor.explaining import Explained, as_text
 from metrics_server.doctor.hpa import Hpa
 from metrics_server.kube.autoscalers import MetricType
 from metrics_server.kube.labels import Requirement, Selector
-from metrics_server.simulator.kube.objects import Object
 from tests.doctor.running import status_of
 from tests.doctor.scene import PODS_METRIC, hpa
 from tests.doctor.test_hpa_judgements import RULES
@@ -39,8 +38,8 @@ def test_a_command_to_paste_is_one_command() -> None:
     assert f"app={HARM}" in words(why_not)
     of_pods = Asked("Pods", "gpu_utilization", "default", SELECTOR)
     fixes = [problem.fix for problem in selection.judge([of_pods], RULES, (), "ready").problems]
-    condition: Object = {"type": "AbleToScale", "status": "False", "reason": "r", "message": "m"}
-    made = hpa(PODS_METRIC, status={"conditions": [condition]})
+    condition = {"type": "AbleToScale", "status": "False", "reason": "r", "message": "m"}
+    made = hpa(PODS_METRIC, status={"conditions": [{**condition}]})
     made["spec"] = {**convert(made["spec"], dict), "scaleTargetRef": {"kind": HARM, "name": HARM}}
     fixes += [one.fix for one in hpa_target.judge(convert(made, Hpa), "default", "h").problems]
     assert len(fixes) == 2

@@ -13,7 +13,7 @@ from metrics_server.sources.pods.page import PodPage
 
 PAGES = 16
 POD = Pod("default", "web-0", {}, "node-a", "Running", ready=True, terminating=False, gpus=0)
-RULE = MetricRule("queue", "", "", (Reading("m", 0, 100),), 100, source="pods")
+RULE = MetricRule("queue", "", "", (Reading("m", 0, 100),), 100, sources=("pods",), measures="pods")
 
 
 class Scraped(Scraper[PodPage]):
