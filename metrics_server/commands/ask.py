@@ -45,7 +45,10 @@ def _run(arguments: argparse.Namespace) -> int:
             f"the HPA {subject.namespace}/{subject.hpa} does not exist, or asks for no metric of "
             "this server"
         )
-    sys.stdout.write((as_json if arguments.output == "json" else as_text)(explained))
+    if arguments.output == "json":
+        sys.stdout.write(as_json(explained))
+    else:
+        sys.stdout.write(as_text(explained, subject.hpa, arguments.kubeconfig))
     return 0 if any(one.has_value for one in explained) else 1
 
 

@@ -14,6 +14,7 @@ from metrics_server.commands.looking import (
     subject_of,
 )
 from metrics_server.doctor import output
+from metrics_server.doctor.aiming import all_aimed
 from metrics_server.doctor.api import Api
 from metrics_server.doctor.model import Outcome
 from metrics_server.doctor.reader import Reader, Subject
@@ -47,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     subject = subject_of(arguments, metric=arguments.metric, interval=arguments.interval)
-    outcomes = look(examine(arguments.kubeconfig, subject))
+    outcomes = all_aimed(look(examine(arguments.kubeconfig, subject)), arguments.kubeconfig)
     output.write(outcomes, sys.stdout, arguments.output)
     return output.exit_status(outcomes)
 

@@ -2,12 +2,14 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from shlex import quote
 
 import msgspec
 from msgspec import Struct
 
 from metrics_server.common.text import printable
+from metrics_server.doctor.aiming import aimed
 from metrics_server.doctor.asking import Answered, Asked
 from metrics_server.kube.pods import Pod
 
@@ -43,9 +45,22 @@ class Explained(Struct, frozen=True):
         return [pod for pod in self.pods if pod.name not in covered]
 
 
-def as_text(explained: Sequence[Explained]) -> str:
-    """Return questions and answers as plain text."""
-    return "\n\n".join("\n".join(_lines(one)) for one in explained) + "\n"
+def as_text(explained: Sequence[Explained], hpa: str = "", kubeconfig: Path | None = None) -> str:
+    """Return questions and answers as plain text.
+
+    Args:
+        explained: the questions.
+        hpa: the name of the HPA that asks them; "" without one.
+        kubeconfig: the file that leads to the cluster, if it was named.
+    """
+
+    def lines(one: Explained) -> Iterator[str]:
+        yield from _lines(one)
+        if not one.has_value or one.without_value:
+            command = f"gpu-metrics-server doctor {_flags(one.asked, hpa)}"
+            yield f"  why not: {aimed(command, kubeconfig)}"
+
+    return "\n\n".join("\n".join(lines(one)) for one in explained) + "\n"
 
 
 def _lines(one: Explained) -> Iterator[str]:
@@ -72,8 +87,6 @@ def _lines(one: Explained) -> Iterator[str]:
             )
             value, at = printable(item.value, 60), printable(item.timestamp, 60)
             yield f"  {value}{f'   ({labels})' if labels else ''}, measured {at}"
-    if not one.has_value or one.without_value:
-        yield f"  why not: gpu-metrics-server doctor {_flags(asked)}"
 
 
 def _why(answered: Answered) -> str:
@@ -82,7 +95,9 @@ def _why(answered: Answered) -> str:
     return answered.error
 
 
-def _flags(asked: Asked) -> str:
+def _flags(asked: Asked, hpa: str) -> str:
+    if hpa:
+        return f"--namespace {asked.namespace} --hpa {quote(printable(hpa, 80))}"
     flags = f"--namespace {asked.namespace} --metric {quote(printable(asked.metric, 80))}"
     if asked.selector is None:
         return flags

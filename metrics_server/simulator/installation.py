@@ -141,7 +141,7 @@ def server_pod(port: int, image: str) -> Object:
                 }
             ],
         },
-        "status": {"phase": "Running", "podIP": _ADDRESS, "conditions": [*_READY]},
+        "status": _running(SERVER),
     }
 
 
@@ -157,5 +157,14 @@ def exporter_pod(node: str) -> Object:
             "nodeName": node,
             "containers": [{"name": EXPORTER_SERVICE, "image": "simulated"}],
         },
-        "status": {"phase": "Running", "podIP": _ADDRESS, "conditions": [*_READY]},
+        "status": _running(EXPORTER_SERVICE),
+    }
+
+
+def _running(container: str) -> Object:
+    return {
+        "phase": "Running",
+        "podIP": _ADDRESS,
+        "conditions": [*_READY],
+        "containerStatuses": [{"name": container, "ready": True}],
     }

@@ -29,7 +29,7 @@ async def test_a_healthy_cluster(run: Run) -> None:
     assert ran.status == 0, ran
     names = [line.split()[1] for line in ran.out.split("\n\n")[0].splitlines()]
     assert names == [one.name for one in CHECKS if one.name != "exporter-interval"]
-    assert ran.out.endswith("no problem found by 25 checks\n")
+    assert ran.out.endswith("no problem found by 26 checks\n")
 
 
 async def test_a_problem_with_its_fix(scene: Scene, run: Run) -> None:
@@ -38,7 +38,8 @@ async def test_a_problem_with_its_fix(scene: Scene, run: Run) -> None:
     ran = await run("doctor")
     assert ran.status == 1
     assert "PROBLEM no-pod-labels: exporter pod gpu-monitoring/dcgm-exporter-gpu-node-0" in ran.out
-    fix = "kubectl -n gpu-monitoring set env daemonset/dcgm-exporter DCGM_EXPORTER_KUBERNETES=true"
+    kubectl = f"kubectl --kubeconfig {scene.kubeconfig} -n gpu-monitoring"
+    fix = f"{kubectl} set env daemonset/dcgm-exporter DCGM_EXPORTER_KUBERNETES=true"
     assert f"  fix:\n    {fix}\n" in ran.out
     ran = await run("doctor", "--output", "json")
     document = json.loads(ran.out)

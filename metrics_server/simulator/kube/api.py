@@ -164,7 +164,7 @@ class KubernetesAPI:
             return _json(*await written(self.store, request, resource, namespace or "", name))
         match rest:
             case [_]:
-                selection = selection_of(request.query, namespace)
+                selection = selection_of(request.query, namespace, resource)
                 if request.query.get("watch") in ("true", "1"):
                     return await self._watch(request, resource, selection)
                 return self._list(request, resource, selection)

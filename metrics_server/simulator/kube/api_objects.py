@@ -11,6 +11,7 @@ from msgspec import Struct
 
 from metrics_server.simulator.kube.label_selectors import LabelSelector
 from metrics_server.simulator.kube.objects import (
+    EVENTS,
     RESOURCES,
     Event,
     ExpiredError,
@@ -29,6 +30,8 @@ _CONTINUE_EXPIRED = (
     "You can start a new list without the continue parameter."
 )
 _FIELDS = ("metadata.name", "metadata.namespace")
+# `kubectl describe` selects the events of an object by these.
+_EVENT_FIELDS = (*(f"involvedObject.{name}" for name in ("kind", "name", "namespace", "uid")),)
 # The fields that Go writes for an object with only a version.
 _ZEROES: Mapping[str, Object] = {"Pod": {"spec": {"containers": None}, "status": {}}}
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - it names the form of a token
@@ -40,7 +43,7 @@ class Selection(Struct, frozen=True):
     Attributes:
         namespace: their namespace; None for all.
         labels: the label selector.
-        fields: fields of metadata: the name, whether it must be equal, and to what.
+        fields: fields: the path, whether it must be equal, and to what.
     """
 
     namespace: str | None
@@ -60,8 +63,14 @@ class Selection(Struct, frozen=True):
         return (
             self.namespace in (None, meta.get("namespace"))
             and self.labels.matches(labels(obj))
-            and all((meta.get(name, "") == value) is equal for name, equal, value in self.fields)
+            and all((_field(obj, path) == value) is equal for path, equal, value in self.fields)
         )
+
+
+def _field(obj: Object, path: str) -> Json:
+    parent, _, name = path.partition(".")
+    inside = obj.get(parent)
+    return inside.get(name, "") if isinstance(inside, dict) else ""
 
 
 def seen_as(event: Event, selection: Selection) -> str | None:
@@ -73,7 +82,7 @@ def seen_as(event: Event, selection: Selection) -> str | None:
     )
 
 
-def selection_of(query: Mapping[str, str], namespace: str | None) -> Selection:
+def selection_of(query: Mapping[str, str], namespace: str | None, resource: Resource) -> Selection:
     """Parse a request's labelSelector and fieldSelector.
 
     Raises:
@@ -85,9 +94,9 @@ def selection_of(query: Mapping[str, str], namespace: str | None) -> Selection:
         if not operator:
             raise StatusError(400, f"invalid selector: '{term}'; can't understand '{term}'")
         field = name.removesuffix("!")
-        if field not in _FIELDS:
+        if field not in _FIELDS and not (resource == EVENTS and field in _EVENT_FIELDS):
             raise StatusError(400, f"field label not supported: {field}")
-        fields.append((field.removeprefix("metadata."), field == name, value.removeprefix("=")))
+        fields.append((field, field == name, value.removeprefix("=")))
     return Selection(namespace, LabelSelector(query.get("labelSelector", "")), tuple(fields))
 
 

@@ -7,8 +7,11 @@ from pathlib import Path
 
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import (
+    AUTOSCALERS,
+    EVENTS,
     PODS,
     RESOURCES,
+    Object,
 )
 from tests.support import carried
 
@@ -58,6 +61,34 @@ async def test_kubectl_shows_an_object(api: KubernetesAPI, tmp_path: Path) -> No
     assert 'nvidia.com/gpu: "1"' in shown
     missing = await printed(api, tmp_path, "get", "pod", "x")
     assert missing == 'Error from server (NotFound): pods "x" not found\n'
+
+
+async def test_kubectl_describes_an_hpa_with_its_events(api: KubernetesAPI, tmp_path: Path) -> None:
+    """Those of the HPA, and not those of another."""
+    hpa: Object = {
+        "metadata": {"name": "inference", "namespace": "default", "uid": "u-1"},
+        "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "a"}, "maxReplicas": 2},
+        "status": {},
+    }
+    api.apply(AUTOSCALERS, hpa)
+    for name, reason in (("inference", "LastKnownValue"), ("other", "SimulatedValue")):
+        involved: Object = {
+            "kind": "HorizontalPodAutoscaler",
+            "name": name,
+            "namespace": "default",
+            "uid": "u-1",
+        }
+        event: Object = {
+            "metadata": {"name": f"{name}.1", "namespace": "default"},
+            "involvedObject": involved,
+            "type": "Warning",
+            "reason": reason,
+            "message": "why",
+        }
+        api.apply(EVENTS, event)
+    shown = await printed(api, tmp_path, "describe", "hpa", "inference")
+    assert "LastKnownValue" in shown
+    assert "SimulatedValue" not in shown
 
 
 async def test_kubectl_pages(api: KubernetesAPI, tmp_path: Path) -> None:
