@@ -186,6 +186,7 @@ async def test_golden(
     await check(Cluster(scenario, exporters), scraper, row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scenario", "row"), TABLE, ids=IDS)
 async def test_golden_pods(
     exporters: Callable[[str], str], scraper: Scraper[Page], scenario: Scenario, row: GoldenRow
