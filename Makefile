@@ -3,6 +3,8 @@ PYTHON  ?= python3
 PYTHONS ?= 3.11 3.12 3.13 3.14
 VENV   := .venv
 BIN    := $(VENV)/bin
+# Without its cache of bytecode each process of a run would compile the program and the tests again.
+unexport PYTHONDONTWRITEBYTECODE
 # With more than one for each processor some tests' servers are too slow for their deadlines.
 WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal

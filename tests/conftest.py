@@ -20,9 +20,12 @@ settings.register_profile("quick", deadline=None, max_examples=25)
 settings.load_profile("all")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def no_blocking_calls() -> Iterator[BlockBuster]:
-    """A call that blocks the event loop raises where it is made."""
+    """A call that blocks the event loop raises where it is made.
+
+    It is one for all tests, as looking for what blocks takes as long as a short test does.
+    """
     with blockbuster_ctx("metrics_server") as guard:
         # Credentials are read in a thread of their own, whose event loop is there to be blocked.
         for function in guard.functions.values():

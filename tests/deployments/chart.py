@@ -6,11 +6,10 @@ from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
-import yaml
-
 from metrics_server.simulator.kube.objects import Object
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER, at
 from tests.support.carried import helm
+from tests.support.documents import load_all
 
 CHART = DEPLOYMENTS / "helm" / SERVER
 EXAMPLES = {path.stem: path for path in sorted((DEPLOYMENTS / "helm" / "examples").glob("*.yaml"))}
@@ -24,7 +23,13 @@ WITH_NAMESPACE = (
 
 def ran(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     """How a Helm command ends that asks no cluster."""
-    environment = {"PATH": os.environ["PATH"], "HOME": "/nonexistent", "KUBECONFIG": "/dev/null"}
+    environment = {
+        "PATH": os.environ["PATH"],
+        "HOME": "/nonexistent",
+        "KUBECONFIG": "/dev/null",
+        # It is over before garbage would matter.
+        "GOGC": "off",
+    }
     return subprocess.run(  # noqa: S603 - the commands are the tests' own
         (helm(), *arguments),
         env=environment,
@@ -45,7 +50,7 @@ def render(*arguments: str) -> Sequence[Object]:
     """The objects that Helm makes of the chart, among them the hook of `helm test`."""
     done = ran("template", SERVER, CHART, *arguments)
     assert done.returncode == 0, done.stderr
-    return [one for one in yaml.safe_load_all(done.stdout) if one]
+    return load_all(done.stdout)
 
 
 def refused(*arguments: str) -> str:

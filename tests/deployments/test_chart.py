@@ -45,6 +45,7 @@ def test_there_are_examples_enough() -> None:
     assert len(EXAMPLES) >= 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_passes_helms_checks(name: str) -> None:
     """`helm lint --strict` has nothing to say of the chart with these values."""

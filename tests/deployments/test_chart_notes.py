@@ -22,6 +22,7 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines if re.match("  (kubectl|helm) ", line)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_it_says_how_to_go_on(name: str) -> None:
     """Whatever the values: wait, look at the APIServices, test, and ask."""

@@ -22,6 +22,8 @@ from tests.deployments.manifests import (
 )
 from tests.deployments.test_groups import COMPONENTS, combined
 
+pytestmark = pytest.mark.slow
+
 
 class Same(Struct, frozen=True):
     """Components of kustomize, and the values that are to make the same.

@@ -2,7 +2,6 @@ import asyncio
 import base64
 import json
 import ssl
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -40,6 +39,7 @@ from tests.deployments.manifests import (
 )
 from tests.deployments.rbac import AccessControl, Grant, grants
 from tests.support.exporters import PageExporter, page
+from tests.support.forking import PIPE, STDOUT, ForkedProcess, fork
 from tests.support.harness import write_kubeconfig
 from tests.support.objects import pod
 from tests.support.waiting import eventually
@@ -97,7 +97,7 @@ class Deployed:
     api: KubernetesAPI
     access: AccessControl
     exporter: PageExporter
-    process: asyncio.subprocess.Process
+    process: ForkedProcess
     output: bytearray
 
     @property
@@ -173,16 +173,16 @@ async def deployed(
         (folder / "config.yaml").write_text(
             f"fallback: {{chain: [error]}}\nexporters: {{maxAge: 1ms}}\n{settings}"
         )
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "metrics_server"),
+        process = await fork(
+            "metrics_server.commands.main",
             *texts(server_container(build(".")), "args"),
             "--bind-address=127.0.0.1",
             "--secure-port=0",
             "--shutdown-delay-duration=0s",
             f"--config={folder / 'config.yaml'}",
             f"--kubeconfig={folder / 'kubeconfig'}",
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stdout=PIPE,
+            stderr=STDOUT,
         )
         output = bytearray()
         reading = asyncio.create_task(_read_all(process, output))
@@ -196,7 +196,7 @@ async def deployed(
             await reading
 
 
-async def _read_all(process: asyncio.subprocess.Process, output: bytearray) -> None:
+async def _read_all(process: ForkedProcess, output: bytearray) -> None:
     assert process.stdout is not None
     while chunk := await process.stdout.read(65536):
         output += chunk

@@ -17,6 +17,7 @@ from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from tests.support.clients import Answer, Client
 from tests.support.exporters import PageExporter, page
+from tests.support.forking import ForkedProcess, fork
 from tests.support.harness import admin, kubernetes_api, write_kubeconfig
 from tests.support.objects import pod
 from tests.support.waiting import eventually
@@ -55,7 +56,7 @@ class ServerProcess:
         reads_log: while it is not set, nobody takes what it logs.
     """
 
-    process: asyncio.subprocess.Process
+    process: asyncio.subprocess.Process | ForkedProcess
     log: list[Line] = field(default_factory=list)
     reads_log: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -149,16 +150,19 @@ async def server_process(
 
     Args:
         arguments: the flags of `serve`, besides those of the port and the log's form.
-        preamble: code that the process runs first.
+        preamble: code that the process runs first, before it imports the program.
         stderr: where its log goes; it is followed if that is a pipe of its own.
     """
-    started = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-c", preamble + _START, "serve", "--secure-port", "0", "--log-format", "json"),
-        *map(str, arguments),
-        stdout=asyncio.subprocess.DEVNULL,
-        stderr=stderr,
-    )
+    line = ("serve", "--secure-port", "0", "--log-format", "json", *map(str, arguments))
+    started: asyncio.subprocess.Process | ForkedProcess
+    if preamble:
+        started = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", preamble + _START, *line),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=stderr,
+        )
+    else:
+        started = await fork("metrics_server.commands.main", *line, stderr=stderr)
     server = ServerProcess(started)
     server.reads_log.set()
     following = asyncio.create_task(server.read_log()) if started.stderr is not None else None

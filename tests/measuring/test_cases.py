@@ -4,7 +4,6 @@ from contextlib import AsyncExitStack
 from typing import TypeAlias
 
 import pytest
-import yaml
 from msgspec import Struct, convert
 
 from metrics_server.api.types import format_quantity
@@ -16,6 +15,7 @@ from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
 from tests.support import clients, exporters, harness, objects, waiting
 from tests.support.data import DATA
+from tests.support.documents import load
 
 RULES = Rules(CATALOGUE, GAUGES)
 
@@ -51,7 +51,7 @@ class Case(Struct, frozen=True, forbid_unknown_fields=True):
     rules: list[dict[str, object]] = []
 
 
-CASES = convert(yaml.safe_load((DATA / "cases.yaml").read_text("utf-8")), list[Case])
+CASES = convert(load((DATA / "cases.yaml").read_text("utf-8")), list[Case])
 
 
 def test_every_page_has_a_case() -> None:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from random import Random
 
 import pytest
-import yaml
 from aiohttp import web
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,6 +32,7 @@ from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.pages.scraper import Scraper, Scrapes
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.data import DATA, EXPORTERS
+from tests.support.documents import load
 
 PAGES = {path.stem: path.read_bytes() for path in (EXPORTERS).glob("*.prom")}
 # As it is, the scraper takes it for a page that was cut short.
@@ -87,7 +87,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
 
-SCENARIOS = convert(yaml.safe_load((DATA / "golden.yaml").read_text("utf-8")), list[Scenario])
+SCENARIOS = convert(load((DATA / "golden.yaml").read_text("utf-8")), list[Scenario])
 TABLE = [(scenario, row) for scenario in SCENARIOS for row in scenario.rows]
 IDS = [f"{scenario.scenario}: {row.ask} {row.metric}" for scenario, row in TABLE]
 
@@ -186,6 +186,7 @@ async def test_golden(
     await check(Cluster(scenario, exporters), scraper, row)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("scenario", "row"), TABLE, ids=IDS)
 async def test_golden_pods(
     exporters: Callable[[str], str], scraper: Scraper[Page], scenario: Scenario, row: GoldenRow

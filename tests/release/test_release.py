@@ -66,6 +66,7 @@ def test_a_release(repository: Path) -> None:
     assert run(repository, "git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_what_keeps_a_release_from_being_made(repository: Path) -> None:
     """Uncommitted changes, a tag that exists, a version that is none: nothing changes."""
     before = run(repository, "git", "rev-parse", "HEAD")

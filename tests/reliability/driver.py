@@ -1,7 +1,6 @@
 """Runs one peer against a server process, and asks the server meanwhile."""
 
 import asyncio
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
@@ -16,9 +15,12 @@ from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS
 from tests.faults.process import Scene, scene
 from tests.reliability.attacks import METRIC, Peer
+from tests.support.forking import PIPE, fork
 from tests.support.objects import pod
 
 _CONFIG = "exporters: {maxAge: 50ms, timeout: 1s}\nfallback: {chain: [error]}\n"
+# What goes wrong in a peer is to be read where the test's own output is.
+_STDERR = 2
 ASKED = ("/livez", "/apis", "question")
 
 
@@ -77,11 +79,8 @@ async def _at_work(peer: Peer, folder: Path, here: Scene) -> AsyncIterator[None]
     (folder / "server-ca.crt").write_bytes(here.bundle)
     pair = here.trust.front_proxy()
     (folder / "proxy.pem").write_bytes(pair.certificate + pair.key)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable,
-        *("-m", "tests.reliability.peers", peer.name, folder, str(here.client.url.port)),
-        stdout=asyncio.subprocess.PIPE,
-    )
+    arguments = (peer.name, str(folder), str(here.client.url.port))
+    process = await fork("tests.reliability.peers", *arguments, stdout=PIPE, stderr=_STDERR)
     assert process.stdout is not None
     asking: list[asyncio.Task[None]] = []
     try:
@@ -103,6 +102,7 @@ async def _at_work(peer: Peer, folder: Path, here: Scene) -> AsyncIterator[None]
                 await task
         process.kill()
         await process.wait()
+        await process.stdout.read()
 
 
 async def _ask_about_sick(here: Scene) -> None:

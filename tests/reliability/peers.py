@@ -1,7 +1,7 @@
 """The hostile peers.
 
-`python -m tests.reliability.peers NAME FOLDER PORT` is one, until it is killed. It prints the ports
-of its exporters first. FOLDER has the server's authority and the certificate of a front proxy.
+A process that runs `main` is one, until it is killed. It prints the ports of its exporters first.
+Its folder has the server's authority and the certificate of a front proxy.
 """
 
 import asyncio
@@ -164,8 +164,9 @@ def _export(behave: Behave) -> int:
     return int(listener.getsockname()[1])
 
 
-def main(name: str, folder: Path, port: int) -> None:
-    """Be a peer."""
+def main(arguments: list[str]) -> None:
+    """Be a peer: its name, a folder and the server's port."""
+    name, folder, port = arguments[0], Path(arguments[1]), int(arguments[2])
     os.nice(10)
     allow_open_files()
     (peer,) = (one for one in PEERS if one.name == name)
@@ -178,7 +179,3 @@ def main(name: str, folder: Path, port: int) -> None:
     proxy = ssl.create_default_context(cafile=str(folder / "server-ca.crt"))
     proxy.load_cert_chain(folder / "proxy.pem")
     asyncio.run(_attack(peer, Target(port, anonymous, proxy)))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]))

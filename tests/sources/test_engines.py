@@ -5,7 +5,6 @@ from math import inf
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct, convert, structs
@@ -18,6 +17,7 @@ from metrics_server.rules.series import SeriesMatcher
 from metrics_server.rules.serving import SERVING
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.rows import Excluded, NoValue
+from tests.support.documents import load
 from tests.support.pod_pages import value_by
 
 DATA = Path(__file__).parents[1] / "data"
@@ -40,7 +40,7 @@ class GoldenPage(Struct, frozen=True, forbid_unknown_fields=True):
     values: dict[str, Row]
 
 
-TABLE = convert(yaml.safe_load((DATA / "golden-engines.yaml").read_text("utf-8")), list[GoldenPage])
+TABLE = convert(load((DATA / "golden-engines.yaml").read_text("utf-8")), list[GoldenPage])
 ROWS = [(page.page, metric, row) for page in TABLE for metric, row in page.values.items()]
 
 

@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 
 import pytest
@@ -20,7 +20,7 @@ from tests.support.clients import Answer
 from tests.support.exporters import page
 from tests.support.harness import Cluster, cluster, configuration
 from tests.support.objects import pod
-from tests.support.waiting import eventually
+from tests.support.waiting import Deadline, eventually
 
 pytestmark = pytest.mark.slow
 
@@ -121,6 +121,21 @@ async def sick(simulated: Cluster) -> Answer:
     return await simulated.client.metric("default", "gpu_utilization", "app=sick")
 
 
+async def round_of(simulated: Cluster) -> Mapping[str, float]:
+    """How many seconds the probe took, and the answer about healthy nodes."""
+    loop = asyncio.get_running_loop()
+    took: dict[str, float] = {}
+    for target in ("/livez", "healthy"):
+        began = loop.time()
+        if target == "healthy":
+            answer = await simulated.client.metric("default", "gpu_utilization", "app=healthy")
+            assert answer.item().value == "50"
+        else:
+            assert (await simulated.client.ask(target)).status == 200
+        took[target] = loop.time() - began
+    return took
+
+
 @pytest.mark.parametrize(
     ("count", "behave", "message"),
     [
@@ -134,34 +149,27 @@ async def sick(simulated: Cluster) -> Answer:
     ids=["bytes", "lines", "rows", "sharers", "interim", "hung"],
 )
 async def test_nobody_else_notices(count: int, behave: Behave, message: str | None) -> None:
-    """The probe, and answers about healthy nodes, come within a second, round after round."""
+    """The probe, and answers about healthy nodes, come at once, round after round."""
+    deadline = Deadline()
     async with beside(count, behave) as simulated:
 
         async def known() -> Answer:
             return await sick(simulated)
 
         await eventually(known, lambda answer: "no exporter" not in answer.text)
-        loop = asyncio.get_running_loop()
         longest: dict[str, float] = {}
         asking = [asyncio.create_task(sick(simulated)) for _ in range(3)]
         for _ in range(20):
-            for target in ("/livez", "healthy"):
-                began = loop.time()
-                if target == "healthy":
-                    answer = await simulated.client.metric(
-                        "default", "gpu_utilization", "app=healthy"
-                    )
-                    assert answer.item().value == "50"
-                else:
-                    assert (await simulated.client.ask(target)).status == 200
-                longest[target] = max(longest.get(target, 0), loop.time() - began)
+            for target, seconds in (await round_of(simulated)).items():
+                longest[target] = max(longest.get(target, 0), seconds)
             asking = [
                 asyncio.create_task(sick(simulated)) if task.done() else task for task in asking
             ]
         answers = await asyncio.gather(*asking)
-        assert all(seconds < 1 for seconds in longest.values()), longest
         for answer in answers:
             assert message is None or message in answer.error().message
+    allowed = deadline.seconds()
+    assert all(seconds < allowed for seconds in longest.values()), (longest, allowed)
 
 
 async def test_what_a_page_says_is_reported_on_one_printable_line() -> None:

@@ -7,7 +7,6 @@ from math import inf
 from pathlib import Path
 
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct, convert
@@ -16,6 +15,7 @@ from metrics_server.rules.serving import SERVING
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.rows import Excluded, NoValue
+from tests.support.documents import load
 from tests.support.pod_pages import value_by
 
 DATA = Path(__file__).parents[1] / "data"
@@ -54,7 +54,7 @@ class Case(Struct, frozen=True, forbid_unknown_fields=True):
         return text.encode()
 
 
-CASES = convert(yaml.safe_load((DATA / "golden-rates.yaml").read_text("utf-8")), list[Case])
+CASES = convert(load((DATA / "golden-rates.yaml").read_text("utf-8")), list[Case])
 ROWS = [(case, metric) for case in CASES for metric in case.values]
 
 

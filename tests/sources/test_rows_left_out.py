@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Mapping
 from itertools import groupby
 
 import pytest
-import yaml
 from msgspec import Struct, convert, structs
 
 from metrics_server.kube.pods import Pod
@@ -20,6 +19,7 @@ from metrics_server.sources.exporters.targets import StaticTargets
 from metrics_server.sources.pages.exposition import parse_labels
 from metrics_server.sources.pages.scraper import Scraper, Scrapes
 from tests.support.data import DATA
+from tests.support.documents import load
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ class Node(Struct, frozen=True):
 def nodes(table: str, folder: str) -> Iterator[Node]:
     """The nodes of a table of scenarios."""
     text = (DATA / table).read_text("utf-8")
-    for scenario in convert(yaml.safe_load(text), list[Scenario]):
+    for scenario in convert(load(text), list[Scenario]):
         for node, (page, *more) in (
             (node, pages) for node, pages in scenario.nodes.items() if pages
         ):

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
 from structlog.testing import capture_logs
 
 from metrics_server.kube.client import KubernetesClient
@@ -43,6 +44,7 @@ async def test_an_outdated_bundle_of_ours_is_another_writers(
     assert writes < HOUR / 4
 
 
+@pytest.mark.slow
 async def test_a_pinned_bundle_does_not_stop_the_rotation(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:

@@ -1,0 +1,211 @@
+"""Processes that are forked from one which has imported the program, so that each starts at once.
+
+A start of Python with all that the server imports takes a second of a processor, and a fork takes
+almost none of it. What a forked process runs is the same `main`, with the same arguments, in a
+process of its own; that the program starts from nothing is for tests/commands to test.
+"""
+
+import asyncio
+import atexit
+import gc
+import json
+import os
+import selectors
+import signal
+import socket
+import subprocess
+import sys
+from contextlib import suppress
+from functools import cache
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
+
+_PRELOADED = ("metrics_server.commands.main", "uvloop", "tests.reliability.peers")
+_MAX_REQUEST_BYTES = 64 * 1024
+
+
+class ForkedProcess:
+    """A process, with what the tests use of `asyncio.subprocess.Process`. Create it with `fork`.
+
+    Attributes:
+        pid: its number.
+        stdout: what it prints, if that is a pipe.
+        stderr: likewise.
+    """
+
+    def __init__(
+        self,
+        pid: int,
+        ended: "asyncio.Task[int]",
+        stdout: asyncio.StreamReader | None,
+        stderr: asyncio.StreamReader | None,
+    ) -> None:
+        self.pid = pid
+        self.stdout = stdout
+        self.stderr = stderr
+        self._ended = ended
+
+    @property
+    def returncode(self) -> int | None:
+        """Its exit status, or the negative number of a signal; None while it runs."""
+        return self._ended.result() if self._ended.done() else None
+
+    async def wait(self) -> int:
+        """Return its exit status, once it has ended."""
+        return await asyncio.shield(self._ended)
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal; a ProcessLookupError if it has ended."""
+        if self._ended.done():
+            raise ProcessLookupError
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+async def fork(
+    module: str, *arguments: str, stdout: int = DEVNULL, stderr: int = DEVNULL
+) -> ForkedProcess:
+    """Run `main` of a module in a process of its own.
+
+    Args:
+        module: its name.
+        arguments: what `main` takes, as a list.
+        stdout: where it prints: PIPE, DEVNULL or a descriptor.
+        stderr: likewise, or STDOUT.
+    """
+    ours: list[int] = []
+    theirs: list[int] = []
+
+    def pipe() -> int:
+        reading, writing = os.pipe()
+        ours.append(reading)
+        theirs.append(writing)
+        return writing
+
+    status = pipe()
+    null = os.open(os.devnull, os.O_RDWR)
+    theirs.append(null)
+    special: dict[int, Callable[[], int]] = {PIPE: pipe, DEVNULL: lambda: null}
+    out = special[stdout]() if stdout in special else stdout
+    err = out if stderr == STDOUT else special[stderr]() if stderr in special else stderr
+    try:
+        request = json.dumps([module, arguments]).encode()
+        socket.send_fds(_preloaded(), [request], [status, null, out, err])
+    finally:
+        for descriptor in theirs:
+            os.close(descriptor)
+    readers = [await _reader(descriptor) for descriptor in ours]
+    lines = readers.pop(0)
+    line = await lines.readline()
+    assert line, "the process that forks has ended"
+    pid = int(line)
+
+    async def ended() -> int:
+        return int(await lines.read())
+
+    return ForkedProcess(
+        pid,
+        asyncio.create_task(ended(), name=f"the end of process {pid}"),
+        readers.pop(0) if stdout == PIPE else None,
+        readers.pop(0) if stderr == PIPE else None,
+    )
+
+
+async def _reader(descriptor: int) -> asyncio.StreamReader:
+    reader = asyncio.StreamReader()
+    await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(descriptor, "rb", 0)
+    )
+    return reader
+
+
+@cache
+def _preloaded() -> socket.socket:
+    """The process that forks, to be sent requests; it ends when this process does."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with theirs:
+        process = subprocess.Popen(  # noqa: S603 - this module
+            [sys.executable, "-m", __name__, str(theirs.fileno())],
+            stdin=subprocess.DEVNULL,
+            pass_fds=[theirs.fileno()],
+            start_new_session=True,
+        )
+
+    def end() -> None:
+        ours.close()
+        process.wait()
+
+    atexit.register(end)
+    return ours
+
+
+def _serve(channel: socket.socket) -> tuple[str, list[str]] | None:
+    """Fork for each request. Return the request in the process that is forked; None at the end."""
+    statuses: dict[int, tuple[int, int]] = {}
+    with selectors.DefaultSelector() as selector, channel:
+        selector.register(channel, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select():
+                if key.fd in statuses:
+                    pid, status = statuses.pop(key.fd)
+                    selector.unregister(key.fd)
+                    os.close(key.fd)
+                    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+                    _write(status, str(code))
+                    os.close(status)
+                    continue
+                message, descriptors, *_ = socket.recv_fds(channel, _MAX_REQUEST_BYTES, 4)
+                if not message:
+                    return None
+                status, *streams = descriptors
+                pid = os.fork()
+                if pid == 0:
+                    for open_file, (_, other) in statuses.items():
+                        os.close(open_file)
+                        os.close(other)
+                    os.close(status)
+                    for number, descriptor in enumerate(streams):
+                        os.dup2(descriptor, number)
+                        os.close(descriptor)
+                    module, arguments = json.loads(message)
+                    return module, arguments
+                for descriptor in streams:
+                    os.close(descriptor)
+                _write(status, f"{pid}\n")
+                ending = os.pidfd_open(pid)
+                statuses[ending] = pid, status
+                selector.register(ending, selectors.EVENT_READ)
+
+
+def _write(status: int, text: str) -> None:
+    # Nobody may wait for it any more.
+    with suppress(BrokenPipeError):
+        os.write(status, text.encode())
+
+
+def main(descriptor: int) -> None:
+    """Import what takes long, and fork for each request that comes from a socket."""
+    for name in _PRELOADED:
+        import_module(name)
+    gc.collect()
+    gc.freeze()
+    request = _serve(socket.socket(fileno=descriptor))
+    if request is not None:
+        module, arguments = request
+        import_module(module).main(arguments)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
