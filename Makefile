@@ -9,10 +9,10 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-.PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench reliability docs lock release clean
+.PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench reliability docs lock release image image-test clean
 
 help: ## what can be made
-	@grep -E '^[a-z]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
@@ -40,6 +40,7 @@ pythons: ## the tests on each supported Python that is in the PATH
 
 cluster: $(VENV)/installed ## install on a real control plane, whose programs are in CONTROL_PLANE=FOLDER; TESTS=FILE runs just that
 	@test -n "$(CONTROL_PLANE)" || { echo "CONTROL_PLANE: name the folder of etcd, kube-apiserver, kube-controller-manager and kube-scheduler"; exit 2; }
+	@$(BIN)/python -m tests.support.carried
 	CONTROL_PLANE=$(abspath $(CONTROL_PLANE)) unshare --map-root-user --net --mount \
 		sh -c 'ip link set lo up && exec "$$@"' sh $(BIN)/pytest $(or $(TESTS),tests/cluster) $(ARGS)
 
@@ -80,6 +81,12 @@ lock: ## pin what `make` installs to the newest releases that pyproject.toml all
 
 release: $(VENV)/installed ## commit, tag and build VERSION=1.2.3 into dist/; ARGS=--dry-run only builds it
 	@$(BIN)/python -m tests.release $(or $(VERSION),$(error VERSION: say which, such as VERSION=1.2.3)) $(ARGS)
+
+image: $(VENV)/installed ## build the image, its bill of materials and its provenance into dist/; VERSION=1.2.3 of that tag, PLATFORMS=linux/amd64 only
+	@$(BIN)/python -m tests.image $(if $(VERSION),--version=$(VERSION)) $(if $(PLATFORMS),--platforms=$(PLATFORMS))
+
+image-test: $(VENV)/installed ## build the image with buildah and test it; as root on Debian
+	IMAGE_TEST=1 $(BIN)/pytest tests/image $(ARGS)
 
 clean: ## remove what was made
 	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

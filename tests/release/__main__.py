@@ -8,6 +8,8 @@ tag are fetched here, and the files are put into dist/.
 
 import argparse
 import hashlib
+import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -95,7 +97,7 @@ def _build(clone: Path, built: Path) -> None:
 
 
 def _try(built: Path, version: str, folder: Path) -> None:
-    """Install the wheel, and nothing but what it needs, and run the demo from it."""
+    """Install the wheel, and nothing but what it needs, and run the demos from it."""
     (wheel,) = built.glob("*.whl")
     python = _environment(folder / "trial")
     _install(python, "--constraint", folder / "clone" / "constraints.txt", wheel)
@@ -103,10 +105,17 @@ def _try(built: Path, version: str, folder: Path) -> None:
     if run(folder, command, "--version").strip() != version:
         raise ReleaseError(f"{wheel.name} does not say that it is {version}")
     run(folder, command, "rules")
-    shown = run(folder, command, "demo", "--duration", "5s")
-    if "gpu_utilization" not in shown:
-        raise ReleaseError(f"the demo of {wheel.name} shows no metric:\n{shown}")
+    for arguments in demos((folder / "clone" / "README.md").read_text(encoding="utf-8")):
+        shown = run(folder, command, "demo", *arguments, "--duration", "5s")
+        if "metrics.k8s.io" not in shown:
+            raise ReleaseError(f"the demo of {wheel.name} shows no metric:\n{shown}")
     say(f"{wheel.name} works in an empty environment")
+
+
+def demos(readme: str) -> list[list[str]]:
+    """The arguments of each demo that the README shows, of the clone's and of the wheel's."""
+    shown = re.findall(r'^make demo(?: ARGS="(.*)")?$', readme, re.MULTILINE)
+    return [shlex.split(arguments) for arguments in shown]
 
 
 def _package(clone: Path, built: Path) -> None:

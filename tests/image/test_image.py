@@ -1,0 +1,153 @@
+"""The image, as buildah builds it here."""
+
+import json
+import re
+import shutil
+import socket
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+from packaging.utils import canonicalize_name
+
+from metrics_server import __version__
+from metrics_server.config.options import ServeOptions
+from tests.deployments.manifests import (
+    DEPLOYMENTS,
+    SERVER,
+    at,
+    find,
+    pod_spec,
+    read,
+    server_container,
+    texts,
+)
+from tests.image.__main__ import make
+from tests.image.bill import packages
+from tests.image.commands import ImageError
+from tests.image.conftest import LIMIT_BYTES, Built
+from tests.image.container import Container
+from tests.image.engines import Build
+from tests.image.test_recipe import DOCKERFILE, PROJECT, locked
+
+pytestmark = pytest.mark.slow
+
+HEALTH_CHECK = re.compile(r"^HEALTHCHECK .*\\\n *CMD (\[.*\])$", re.MULTILINE)
+PATIENCE_SECONDS = 60
+# Prints which of the installed modules that the server imports have no bytecode.
+UNCOMPILED = """
+import os, sys, metrics_server.commands.main
+from importlib.util import cache_from_source
+files = [vars(module).get("__file__") or "" for module in list(sys.modules.values())]
+sources = [file for file in files if "site-packages" in file and file.endswith(".py")]
+assert len(sources) > 100
+print([file for file in sources if not os.path.exists(cache_from_source(file))])
+"""
+
+
+def test_the_manifests_run_this_image(built: Built) -> None:
+    """User, port, version and arguments are the same in the image and in the Deployment."""
+    settings = built.image.settings
+    objects = read(DEPLOYMENTS / "metrics-server.yaml")
+    pod, container = pod_spec(find(objects, "Deployment", SERVER)), server_container(objects)
+    user = f"{at(pod, 'securityContext', 'runAsUser')}:{at(pod, 'securityContext', 'runAsGroup')}"
+    assert settings.user == user
+    assert list(settings.exposed_ports) == [f"{at(container, 'ports', 0, 'containerPort')}/tcp"]
+    assert at(container, "image") == f"{SERVER}:{__version__}"
+    assert at(container, "command") is None
+    assert texts(container, "args")[:1] == list(settings.cmd)
+
+
+def test_the_labels_describe_the_image(built: Built) -> None:
+    """The OCI labels are there, with the project's own description, the version and the commit."""
+    labels = {
+        name.removeprefix("org.opencontainers.image."): value
+        for name, value in built.image.settings.labels.items()
+        if name.startswith("org.opencontainers.image.")
+    }
+    assert labels.pop("base.name").startswith("docker.io/library/python:3.")
+    assert labels == {
+        "title": PROJECT["project"]["name"],
+        "description": PROJECT["project"]["description"],
+        "version": __version__,
+        "revision": built.build.arguments["REVISION"],
+    }
+
+
+def test_the_image_has_what_is_locked_and_nothing_to_install_more(
+    built: Built, container: Container
+) -> None:
+    """In the image are the locked distributions and this one; neither pip nor what builds."""
+    pypi = [package for package in packages(built.image) if package.type == "pypi"]
+    installed = {canonicalize_name(package.name): package.version for package in pypi}
+    assert installed == {**locked("requirements"), SERVER: __version__}
+    for module in ("pip", "setuptools", "wheel", "hatchling"):
+        assert container.run("python", "-c", f"import {module}").returncode != 0
+
+
+def test_only_what_is_needed_gets_into_the_image(built: Built) -> None:
+    """Neither tests, secrets, history nor caches are in it, nor what the build itself used."""
+    packages = "/usr/local/lib/python3.11/site-packages"
+    ours = built.image.files(f"{packages}/metrics_server/*")
+    assert f"{packages}/metrics_server/__main__.py" in ours
+    for pattern in ("/build/*", "/wheels/*", f"{packages}/tests/*", f"{packages}/deployments/*"):
+        assert not built.image.files(pattern)
+
+
+def test_the_same_commit_makes_the_same_image(built: Built, tmp_path: Path) -> None:
+    """Another build has the same digest, and so the same files, byte for byte."""
+    again = make(built.build, built.engine, "0" * 40, tmp_path, LIMIT_BYTES)
+    assert [image.digest for image in again] == [built.image.digest]
+
+
+def test_what_the_image_adds_to_its_base_is_bounded(built: Built) -> None:
+    """It adds at most 160 MiB, half of which is the Kubernetes client."""
+    _, *added = built.image.sizes()
+    assert sum(added) < 160 << 20
+
+
+def test_an_image_that_is_too_large_is_reported(built: Built, tmp_path: Path) -> None:
+    """Nothing is published that has grown past the limit."""
+
+    def build(_: Build, archive: Path) -> None:
+        shutil.copy(built.image.archive, archive)
+
+    engine = msgspec.structs.replace(built.engine, build=build)
+    with pytest.raises(ImageError, match=r"the image of linux/\w+ has \d+ MiB, more than 1:"):
+        make(built.build, engine, "0" * 40, tmp_path, 1 << 20)
+
+
+def test_it_runs_as_its_user(built: Built, container: Container) -> None:
+    """The entry point works as the user that the image names, who may write nowhere."""
+    shown = container.run(*built.image.settings.entrypoint, "--version")
+    assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
+    assert container.run("id", "-u").stdout == "65532\n"
+    assert container.run("touch", "/written").returncode != 0
+
+
+def test_nothing_is_compiled_at_the_start(container: Container) -> None:
+    """All that the server imports has its bytecode, as the user can write none."""
+    shown = container.run("python", "-c", UNCOMPILED)
+    assert (shown.stdout, shown.stderr) == ("[]\n", "")
+
+
+def test_the_health_check_reports_whether_it_serves(built: Built, container: Container) -> None:
+    """The health check fails without a server, and succeeds once there is one.
+
+    It is read from the Dockerfile: an OCI image has none, only one in Docker's own format.
+    """
+    found = HEALTH_CHECK.search(DOCKERFILE.read_text(encoding="utf-8"))
+    assert found is not None
+    code: list[str] = json.loads(found[1])
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    assert str(ServeOptions().secure_port) in code[-1]
+    words = [word.replace(str(ServeOptions().secure_port), str(port)) for word in code]
+    assert container.run(*words).returncode != 0
+    # The demo, as it needs no cluster.
+    with container.running(*built.image.settings.entrypoint, "demo", f"--port={port}"):
+        end = time.monotonic() + PATIENCE_SECONDS
+        while container.run(*words).returncode != 0:
+            assert time.monotonic() < end

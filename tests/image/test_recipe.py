@@ -1,0 +1,82 @@
+"""The recipe of the image: the Dockerfile and its locks."""
+
+import os
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from tests.deployments.manifests import DEPLOYMENTS, ROOT, run, tool
+from tests.image.commands import ImageError
+from tests.image.stand_in import fetch
+
+DOCKERFILE = ROOT / "Dockerfile"
+BASE = re.compile(r"^FROM (\S+)", re.MULTILINE)
+LOCKS = {name: DEPLOYMENTS / "image" / f"{name}.lock" for name in ("requirements", "build")}
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+# What pip takes for Linux on arm64 with the glibc of the base image, or an older one.
+ARM = (
+    *("--python-version=3.11", "--implementation=cp", "--abi=cp311", "--abi=abi3", "--abi=none"),
+    *(f"--platform=manylinux_2_{minor}_aarch64" for minor in range(17, 37)),
+    "--platform=manylinux2014_aarch64",
+)
+
+
+def locked(name: str) -> dict[str, str]:
+    """The versions in a lock, by the names of distributions."""
+    text = LOCKS[name].read_text(encoding="utf-8")
+    return dict(re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE))
+
+
+def test_the_dockerfile_is_linted() -> None:
+    """The linter has nothing to say."""
+    assert run(tool("hadolint"), DOCKERFILE) == ""
+
+
+def test_every_base_is_pinned_and_the_same() -> None:
+    """Both stages have one base, slim, by exact version and digest: what builds is what runs."""
+    bases = BASE.findall(DOCKERFILE.read_text(encoding="utf-8"))
+    assert len(bases) == 2
+    assert len(set(bases)) == 1
+    assert re.fullmatch(r"python:3\.\d+\.\d+-slim-\w+@sha256:[0-9a-f]{64}", bases[0])
+
+
+@pytest.mark.parametrize("name", LOCKS)
+def test_the_locks_name_no_index_and_leave_nothing_open(name: str) -> None:
+    """Each distribution has an exact version and a hash, and comes from no address."""
+    text = LOCKS[name].read_text(encoding="utf-8")
+    assert "://" not in text
+    assert "--index" not in text
+    for entry in re.split(r"\n(?=\w)", text):
+        assert re.match(r"[\w.-]+==[\w.]+", entry)
+        assert "--hash=sha256:" in entry
+
+
+def test_the_locks_are_of_this_project() -> None:
+    """What pyproject.toml asks for to run and to build is in the locks, in versions it allows."""
+    asked = {
+        "requirements": PROJECT["project"]["dependencies"],
+        "build": PROJECT["build-system"]["requires"],
+    }
+    for name, requirements in asked.items():
+        versions = locked(name)
+        for requirement in map(Requirement, requirements):
+            assert requirement.specifier.contains(versions[canonicalize_name(requirement.name)])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", LOCKS)
+def test_all_that_is_locked_has_a_wheel_for_arm64(name: str, tmp_path: Path) -> None:
+    """The image is for arm64, too, and nothing is compiled for it."""
+    try:
+        fetch(LOCKS[name], tmp_path, *ARM)
+    except ImageError as error:
+        if os.environ.get("CI") or "No matching distribution" in f"{error}":
+            raise
+        pytest.skip(f"the wheels cannot be fetched: {error}")
+    fetched = {canonicalize_name(path.name.split("-")[0]) for path in tmp_path.iterdir()}
+    assert fetched == {canonicalize_name(name) for name in locked(name)}
+    assert not [path.name for path in tmp_path.iterdir() if "x86_64" in path.name]
