@@ -125,7 +125,9 @@ class PrometheusConfig(Section):
         5.0, description="How long a query may take, including the wait for its turn."
     )
     max_age: PositiveDuration = Field(60.0, description="The age of the oldest sample that counts.")
-    max_concurrency: int = Field(8, ge=1, le=1000, description="Queries sent at once.")
+    max_concurrency: int = Field(
+        8, ge=1, le=1000, description="Queries sent at once; three quarters for one namespace."
+    )
     max_series: int = Field(
         20_000,
         ge=100,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from urllib.parse import urlencode
+from weakref import WeakValueDictionary
 
 import aiohttp
 from aiohttp import hdrs
@@ -91,6 +92,7 @@ class PrometheusClient:
         self._url = f"{settings.url.rstrip('/')}/api/v1/query"
         self._form = {**DEFAULT_PARAMETERS, **settings.parameters}
         self._places = asyncio.Semaphore(settings.max_concurrency)
+        self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._room = Room(_LARGEST_ANSWERS * settings.max_bytes)
         self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._session = aiohttp.ClientSession(
@@ -115,7 +117,7 @@ class PrometheusClient:
         await self._session.close()
 
     async def query(
-        self, promql: str, *, time: float | None = None, lookback: float | None = None
+        self, promql: str, *, time: float | None = None, lookback: float | None = None, of: str = ""
     ) -> Vector:
         """Evaluate a query at one moment.
 
@@ -124,6 +126,7 @@ class PrometheusClient:
             time: the moment, in seconds since the epoch; None means Prometheus's own time.
             lookback: how many seconds to look back for samples; None means Prometheus's own limit.
                 Older releases, such as 2.42, ignore it, so that it guarantees nothing.
+            of: the namespace that it is about, which may not take all places; "" for none.
 
         Raises:
             QueryError: there is no usable result. Its message never contains a credential.
@@ -138,7 +141,7 @@ class PrometheusClient:
         room = PageRoom(self._room)
         is_sent = False
         try:
-            async with asyncio.timeout(timeout), self._places:
+            async with asyncio.timeout(timeout), self._share(of), self._places:
                 is_sent = True
                 return await self._decoded(await self._post(body, room))
         except TimeoutError:
@@ -149,13 +152,23 @@ class PrometheusClient:
                 )
             else:
                 message = (
-                    f"was not queried within {timeout:g} s, because "
-                    f"{self._settings.max_concurrency} other queries were under way "
-                    "(prometheus.maxConcurrency)"
+                    f"was not queried within {timeout:g} s, because {self._width(of)} other "
+                    "queries were under way (prometheus.maxConcurrency)"
                 )
             raise QueryError(f"Prometheus {message}", "timeout") from None
         finally:
             room.release()
+
+    def _share(self, of: str) -> asyncio.Semaphore:
+        share = self._shares.get(of)
+        if share is None:
+            share = self._shares[of] = asyncio.Semaphore(self._width(of))
+        return share
+
+    def _width(self, of: str) -> int:
+        """Return how many places a namespace may have: its callers leave some to the others."""
+        every = self._settings.max_concurrency
+        return max(1, every * 3 // 4) if of else every
 
     async def _decoded(self, body: bytearray) -> Vector:
         most = self._settings.max_series

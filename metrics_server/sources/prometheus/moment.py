@@ -27,6 +27,7 @@ class Moment:
     Args:
         client: sends the queries.
         monitor: counts them.
+        of: the namespace that they are about; "" for none.
         clock: seconds, on a monotonic clock.
 
     Attributes:
@@ -41,7 +42,10 @@ class Moment:
         client: PrometheusClient,
         monitor: Monitor,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        of: str = "",
     ) -> None:
+        self._of = of
         self._client = client
         self._monitor = monitor
         self._clock = clock
@@ -62,7 +66,7 @@ class Moment:
         began = self._clock()
         outcome: QueryReason | Literal["ok"] = "ok"
         try:
-            found = await self._client.query(promql, time=self.time, lookback=lookback)
+            found = await self._client.query(promql, time=self.time, lookback=lookback, of=self._of)
         except QueryError as error:
             outcome = error.reason
             raise

@@ -113,7 +113,7 @@ class PrometheusSource:
         return pods, (namespace, frozenset(pod.name for pod in pods))
 
     async def _look_up(self, rule: MetricRule, pods: Sequence[Pod]) -> Found:
-        moment = Moment(self._client, self._monitor, self._clock)
+        moment = Moment(self._client, self._monitor, self._clock, of=pods[0].namespace)
         fresh_until = moment.began + self._reuse
         try:
             found = await self._queried(moment, rule, pods, fresh_until)

@@ -106,6 +106,30 @@ async def test_how_many_queries_are_sent_at_once() -> None:
     )
 
 
+async def test_a_namespace_leaves_places_to_others() -> None:
+    """Its callers can ask with any number of selectors, each of which may take a query."""
+    asked: list[str] = []
+    go_on = asyncio.Event()
+
+    async def answer(request: web.BaseRequest) -> web.Response:
+        query = parse_qs((await request.read()).decode())["query"][0]
+        asked.append(query)
+        if query == "many":
+            await go_on.wait()
+        return web.Response(text=VECTOR, content_type="application/json")
+
+    async with (
+        serving(answer) as url,
+        client(PrometheusSettings(url, timeout=30, max_concurrency=4)) as one,
+    ):
+        asking = [asyncio.create_task(one.query("many", of="a")) for _ in range(20)]
+        await until(lambda: len(asked) == 3)
+        assert len((await one.query("few", of="b")).series) == 1
+        assert asked == ["many"] * 3 + ["few"]
+        go_on.set()
+        await asyncio.gather(*asking)
+
+
 async def test_a_place_is_free_again_after_a_query_that_is_cancelled() -> None:
     """A caller that gives up does not use up a place."""
     asked = 0
