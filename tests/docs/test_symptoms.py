@@ -35,7 +35,7 @@ SEARCHED = (
 # Parts of the page of which each section is a symptom of its own.
 PARTS = ("Numbers that surprise", "The APIService", "Errors about measurements")
 # Sections that are about metrics of other sources, which their messages lead to.
-OTHERS = {"no-page", "pages-failed", "prometheus-failed"}
+OTHERS = {"no-page", "pages-failed"}
 
 
 @pytest.mark.parametrize("words", SEARCHED)
