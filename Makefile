@@ -68,10 +68,11 @@ bench: $(VENV)/installed ## the figures that the documents quote, measured on th
 reliability: $(VENV)/installed ## write the table of docs/reliability.md, DURATION=60s a peer
 	$(BIN)/python -m tests.reliability $(or $(DURATION),60s)
 
-docs: $(VENV)/installed ## write the tables of docs/reference.md and the chart's schema from the code, and check the documents
+docs: $(VENV)/installed ## write the tables of docs/reference.md and the chart's schema from the code, check the documents, and build site/
 	$(BIN)/python -m tests.docs.reference
 	$(BIN)/python -m tests.deployments.values_schema
 	$(BIN)/pytest tests/docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 lock: ## pin what `make` installs to the newest releases that pyproject.toml allows
 	$(PYTHON) -m venv .venv-lock
@@ -89,4 +90,4 @@ image-test: $(VENV)/installed ## build the image with buildah and test it; as ro
 	IMAGE_TEST=1 $(BIN)/pytest tests/image $(ARGS)
 
 clean: ## remove what was made
-	rm -rf $(VENV) .venv-* build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -70,7 +70,7 @@ def target_findings(
 def _used(metric: AutoscalerMetric) -> TargetType | None:
     """Return the type of target that the HPA uses; None if it finds no number.
 
-    For External metrics it goes by the field, for Object metrics by the type
+    For External metrics it uses the field, for Object metrics the type
     (computeStatusForExternalMetric and computeStatusForObjectMetric in
     pkg/controller/podautoscaler/horizontal.go).
     """

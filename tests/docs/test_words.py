@@ -11,7 +11,16 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 # Folders, files and documents that are held to the table.
-SWEPT = ("CHANGELOG.md", "README.md", "SECURITY.md", "docs", "metrics_server")
+SWEPT = (
+    "CHANGELOG.md",
+    "README.md",
+    "RELEASE.md",
+    "SECURITY.md",
+    "certs",
+    "deployments",
+    "docs",
+    "metrics_server",
+)
 
 # A pattern, matched as whole words and in any case, and what to write in its place.
 INSTEAD = {
@@ -25,6 +34,18 @@ INSTEAD = {
     r"(keeps?|kept) (\w+ )?in step": "keep up to date",
     r"listened on": "bind, listen",
     r"for ever": "indefinitely",
+    r"go(es)? by (its|the) (field|type)": "use",
+    r"beware": "watch out",
+    r"throw-away": "temporary",
+    r"(stands|standing) in for": "replaces, is used instead of",
+    r"has had its move": "has already moved",
+    r"a defect of ours": "a bug in the server",
+    r"said of an": "assumes, applies to",
+    r"repair": "fix",
+    r"but for (it|one|that|what|health|those|this)": "except",
+    r"(is|are) dear": "expensive",
+    r"taken up": "loaded, reloaded",
+    r"holds? no better": "have nothing newer",
     r"good order": "working",
     r"(?<!there )is no (number|quantity|file|HTTP|errno|measurement)": "is not a",
 }

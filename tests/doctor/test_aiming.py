@@ -15,15 +15,14 @@ from tests.doctor.scene import Scene
     [
         ("kubectl get pods", None, "kubectl get pods"),
         (
-            "kubectl -n a get pods\n# then kubectl\nkubectl get hpa | grep kubectl",
-            "/tmp/k",
-            "kubectl --kubeconfig /tmp/k -n a get pods\n# then kubectl\n"
-            "kubectl --kubeconfig /tmp/k get hpa | grep kubectl",
+            "kubectl -n a get pods\n# kubectl\nkubectl top",
+            "/home/k",
+            "kubectl --kubeconfig /home/k -n a get pods\n# kubectl\nkubectl --kubeconfig /home/k top",
         ),
         (
             "gpu-metrics-server doctor -n a",
-            "/tmp/my files/k",
-            "gpu-metrics-server doctor --kubeconfig '/tmp/my files/k' -n a",
+            "/home/my files/k",
+            "gpu-metrics-server doctor --kubeconfig '/home/my files/k' -n a",
         ),
         ("helmet x", "/k", "helmet x"),
     ],

@@ -16,6 +16,7 @@ _NAMED = {
     "deployments/helm/gpu-metrics-server/Chart.yaml": ("version: {}", "appVersion: {}"),
     "deployments/README.md": ("gpu-metrics-server:{}", "newTag: {}"),
     "docs/install.md": ("gpu-metrics-server:{}", "newTag: {}"),
+    "docs/quickstart.md": ("gpu-metrics-server:{}",),
 }
 
 
