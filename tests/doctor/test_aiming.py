@@ -15,9 +15,9 @@ from tests.doctor.scene import Scene
     [
         ("kubectl get pods", None, "kubectl get pods"),
         (
-            "kubectl -n a get pods\n# kubectl\nkubectl top",
+            "kubectl get pods\n# kubectl\nkubectl top",
             "/home/k",
-            "kubectl --kubeconfig /home/k -n a get pods\n# kubectl\nkubectl --kubeconfig /home/k top",
+            "kubectl --kubeconfig /home/k get pods\n# kubectl\nkubectl --kubeconfig /home/k top",
         ),
         (
             "gpu-metrics-server doctor -n a",
