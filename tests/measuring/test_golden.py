@@ -123,11 +123,7 @@ async def ask(
         min_coverage=0.5,
         windows=Windows(period=1),
         incidents=Incidents(),
-        fallback=FallbackChain(
-            ("error",),
-            last_known_max_age=60,
-            simulated=Simulated(),
-        ),
+        fallback=FallbackChain(("error",), last_known_max_age=60, simulated=Simulated()),
         monitor=Monitor(CollectorRegistry()),
     )
     selector = parse_selector(",".join(filter(None, (f"app={app}" if app else "", row.series))))

@@ -31,7 +31,9 @@ _CONTINUE_EXPIRED = (
 )
 _FIELDS = ("metadata.name", "metadata.namespace")
 # `kubectl describe` selects the events of an object by these.
-_EVENT_FIELDS = (*(f"involvedObject.{name}" for name in ("kind", "name", "namespace", "uid")),)
+_EVENT_FIELDS = (
+    *(f"involvedObject.{name}" for name in ("apiVersion", "kind", "name", "namespace", "uid")),
+)
 # The fields that Go writes for an object with only a version.
 _ZEROES: Mapping[str, Object] = {"Pod": {"spec": {"containers": None}, "status": {}}}
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - it names the form of a token
