@@ -41,8 +41,11 @@ async def test_a_port_that_is_taken(api: KubernetesAPI, tmp_path: Path) -> None:
 
 
 async def test_every_flag_of_demo_has_its_effect() -> None:
-    """The duration, the nodes, the port, the fault and the metric are in what it says and does."""
-    port = unused_port()
+    """The duration, the nodes, the ports, the fault and the metric are in what it says and does.
+
+    --open, which would open a browser on a person's machine, is tested with the page.
+    """
+    port, page_port = unused_port(), unused_port()
     arguments = {
         "duration": "300ms",
         "nodes": "2",
@@ -50,13 +53,18 @@ async def test_every_flag_of_demo_has_its_effect() -> None:
         "port": str(port),
         "fault": "no-pod-labels",
         "metric_type": "external",
+        "page_port": str(page_port),
     }
-    line = [text for dest, flag in FLAGS["demo"].items() for text in (flag, arguments[dest])]
+    assert FLAGS["demo"].keys() - arguments.keys() == {"open", "page"}
+    line = ["--page"]
+    for dest, value in arguments.items():
+        line += [FLAGS["demo"][dest], value]
     async with started("demo", *line) as process:
         out, err = await process.communicate()
     text = out.decode()
     assert (process.returncode, err) == (0, b"")
     assert f"serving at https://127.0.0.1:{port}:" in text
+    assert f"http://127.0.0.1:{page_port}/" in text
     assert "2 nodes with 8 GPUs" in text
     assert "every exporter has a fault: no-pod-labels" in text
     assert "as a metric of type External." in text

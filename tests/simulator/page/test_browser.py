@@ -104,7 +104,10 @@ def test_values_change_and_nothing_moves(page: Browser) -> None:
     assert re.search(r"GPU utilization at \d+:\d\d: target 70 %, the HPA's metric \d+", label)
     first = page.text("#status-text")
     page.until(lambda: page.text("#status-text") != first, "the time changes again")
-    assert page.run("return window.shift") == 0
+    # A fraction of a pixel is rounding; 0.1 is what counts as good on the web.
+    shift = page.run("return window.shift")
+    assert isinstance(shift, int | float)
+    assert shift < 0.001
 
 
 def test_dragging_the_load_changes_the_replicas(page: Browser) -> None:
