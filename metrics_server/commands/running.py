@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 from collections.abc import Coroutine
 from typing import TypeVar
 
@@ -19,8 +20,17 @@ def options_of(kind: type[Options], arguments: argparse.Namespace) -> Options:
     return msgspec.convert(vars(arguments), kind, from_attributes=True)
 
 
+def prepare_process() -> None:
+    """Prepare the process for a long run: open files and memory."""
+    allow_open_files()
+    # What the imports have made stays. Looking through it at each full collection would stop the
+    # event loop for some 40 ms.
+    gc.collect()
+    gc.freeze()
+
+
 def run(command: Coroutine[object, object, None]) -> None:
     """Run a command in a new event loop."""
-    allow_open_files()
+    prepare_process()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(command)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Protocol
 import uvloop
 from msgspec import Struct
 
-from metrics_server.http.sockets import allow_open_files
+from metrics_server.commands.running import prepare_process
 from metrics_server.telemetry import logs
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ async def process(serve: Serve, *arguments: str) -> AsyncIterator[list[str]]:
 
 def _serve_until_closed(serve: Serve, pipe: "Connection[list[str], None]", *arguments: str) -> None:
     logs.configure("error")
-    allow_open_files()
+    prepare_process()
 
     async def main() -> None:
         async with AsyncExitStack() as stack:

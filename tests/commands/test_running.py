@@ -1,0 +1,22 @@
+"""How commands prepare their process."""
+
+import subprocess
+import sys
+
+PROGRAM = """
+import gc
+from metrics_server.commands.running import run
+
+async def command():
+    print(gc.get_freeze_count())
+
+run(command())
+"""
+
+
+def test_full_collections_do_not_look_through_what_was_imported() -> None:
+    """There are tens of thousands of such objects, and the loop would wait for that."""
+    done = subprocess.run(  # noqa: S603 - a program of this test
+        (sys.executable, "-c", PROGRAM), stdout=subprocess.PIPE, timeout=60, check=True
+    )
+    assert int(done.stdout) > 10_000
