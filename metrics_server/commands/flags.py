@@ -1,7 +1,8 @@
-"""Values of flags, parsed from their text."""
+"""Values of flags, parsed from their text, and a flag that commands share."""
 
 import argparse
 import re
+from pathlib import Path
 
 from metrics_server.config.forms import parse_dns_label, parse_exporter_url
 from metrics_server.config.values import parse_duration
@@ -75,3 +76,13 @@ def _whole(text: str, least: int, greatest: int) -> int:
     if not re.fullmatch("[0-9]{1,9}", text) or not least <= int(text) <= greatest:
         raise argparse.ArgumentTypeError(f"{text} is not a whole number from {least} to {greatest}")
     return int(text)
+
+
+def add_kubeconfig(parser: argparse.ArgumentParser) -> None:
+    """Add the flag that says which cluster."""
+    parser.add_argument(
+        "--kubeconfig",
+        type=Path,
+        metavar="FILE",
+        help="how to reach the Kubernetes API (default: as kubectl does, or as the pod's account)",
+    )

@@ -36,12 +36,7 @@ def look(looking: Coroutine[object, object, T]) -> T:
 
 def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say which cluster, and where the server is in it."""
-    parser.add_argument(
-        "--kubeconfig",
-        type=Path,
-        metavar="FILE",
-        help="how to reach the Kubernetes API (default: as kubectl does, or as the pod's account)",
-    )
+    flags.add_kubeconfig(parser)
     parser.add_argument(
         "--config",
         type=Path,

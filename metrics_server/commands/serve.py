@@ -31,12 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             help=f"whether {group}.metrics.k8s.io is served, true or false; overrides "
             f"{group}Metrics in the configuration file",
         )
-    parser.add_argument(
-        "--kubeconfig",
-        type=Path,
-        metavar="FILE",
-        help="how to reach the Kubernetes API (default: as kubectl does, or as the pod's account)",
-    )
+    flags.add_kubeconfig(parser)
     parser.add_argument(
         "--bind-address",
         default=_DEFAULTS.bind_address,

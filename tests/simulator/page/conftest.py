@@ -15,7 +15,6 @@ from msgspec import Struct
 from metrics_server.simulator.autoscaling.hpa import Decision, History
 from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.controller import Controller, Reading, Sync
-from metrics_server.simulator.demo.moments import UtilizationMoment
 from metrics_server.simulator.demo.options import DemoOptions, Signal, Tempo
 from metrics_server.simulator.demo.queue import queue
 from metrics_server.simulator.demo.scene import Scene
@@ -23,20 +22,10 @@ from metrics_server.simulator.demo.utilization import utilization
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.page.live import Page, page
 from metrics_server.tls.authority import Authority
+from tests.simulator.test_screen import MOMENT
 
 T = TypeVar("T")
 
-MOMENT = UtilizationMoment(
-    seconds=4.2,
-    demand=537,
-    utilization=89.6,
-    target=70,
-    ready=6,
-    replicas=8,
-    source="exporters",
-    pods="6/6",
-    reason="gpu_utilization is 90, above the target of 70",
-)
 SYNC = Sync(6, (Reading("exporters", "6/6"),), Decision(8, MOMENT.reason, (89_600,), (), History()))
 
 

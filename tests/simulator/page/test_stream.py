@@ -9,7 +9,8 @@ from msgspec import structs
 
 from metrics_server.simulator.page.broadcast import MOST_STREAMS
 from metrics_server.simulator.page.wire import End, Moment, Past, Setup
-from tests.simulator.page.conftest import MOMENT, SYNC, Event, Stage, Visitor, events
+from tests.simulator.page.conftest import SYNC, Event, Stage, Visitor, events
+from tests.simulator.test_screen import MOMENT
 from tests.support.waiting import eventually
 
 
