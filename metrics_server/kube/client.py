@@ -11,12 +11,14 @@ from copy import copy
 from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
+from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
 import structlog
 from kubernetes.aio.client.api_client import ApiClient
 from msgspec import Struct
+from yarl import URL
 
 from metrics_server.common.outages import Outage
 from metrics_server.errors import KubernetesError
@@ -60,13 +62,16 @@ async def connect(kubeconfig: Path | None) -> "KubernetesClient":
 def _session(api: ApiClient, connections: int) -> aiohttp.ClientSession:
     """Return a pool of at most this many connections; 0 means no limit.
 
-    The official client's own pool would not notice a dead peer.
+    The official client's own pool would not notice a dead peer. With its `trust_env`, aiohttp reads
+    the environment's proxy in a thread for each request, and sends the passwords of ~/.netrc.
     """
+    host = URL(api.configuration.host)
+    bypassed = host.host is None or proxy_bypass(host.host)
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=connections, ssl=api.rest_client.ssl_context, socket_factory=keepalive_socket
         ),
-        trust_env=True,
+        proxy=None if bypassed else getproxies().get(host.scheme),
     )
 
 

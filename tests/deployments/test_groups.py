@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from functools import cache
-from itertools import permutations
+from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -52,10 +52,20 @@ def exclude_each_other(first: str, second: str) -> bool:
     return any(pair <= of for of in EXCLUSIVE) or all(pair & of for of in NOTHING)
 
 
-# Each component alone, and each two that make sense together, in both orders.
+def all_with(*chosen: str) -> tuple[str, ...]:
+    """Some components, and all that make sense together with them and with one another."""
+    together = list(chosen)
+    for name in COMPONENTS:
+        if name not in chosen and not any(exclude_each_other(name, one) for one in together):
+            together.append(name)
+    return tuple(sorted(together))
+
+
+# Each component alone; each two that make sense together; and as many as can be, in both orders.
 COMBINATIONS = [
     *((one,) for one in COMPONENTS),
-    *(pair for pair in permutations(COMPONENTS, 2) if not exclude_each_other(*pair)),
+    *(pair for pair in combinations(COMPONENTS, 2) if not exclude_each_other(*pair)),
+    *(names[::step] for names in sorted({all_with(one) for one in COMPONENTS}) for step in (1, -1)),
 ]
 
 
