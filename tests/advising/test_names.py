@@ -52,7 +52,7 @@ def test_misspelled_names_lead_to_ours(name: str, nearest: str) -> None:
     ],
 )
 def test_names_of_others_are_not_near(name: str) -> None:
-    """An HPA that works must not be told otherwise."""
+    """An HPA that works gets no warning."""
     assert NAMES.nearest(name) == ()
     assert NAMES.find(name) is None
 

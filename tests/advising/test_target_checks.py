@@ -143,7 +143,7 @@ def manifests() -> list[tuple[str, dict[str, Json]]]:
 
 @pytest.mark.parametrize("document", [one for _, one in manifests()])
 def test_the_examples_of_the_guide_work(document: dict[str, Json]) -> None:
-    """None has a finding, but for what the guide says of low targets with the default fallback."""
+    """None has a finding, except what the guide says of low targets with the default fallback."""
     status: Json = {"currentReplicas": 3}
     asking = decode({**document, "status": status})
     for metric in asking.metrics:

@@ -30,7 +30,7 @@ async def test_a_pod_that_drains_counts(metric: str, value: str) -> None:
 
 
 async def test_ready_pods_times_the_mean_is_never_more_than_the_work() -> None:
-    """200 of seven pods are 28.57: were it told as 29, the HPA would add a replica for it.
+    """200 of seven pods are 28.57: if it were reported as 29, the HPA would add a replica for it.
 
     With a target of 50 it computes 7 x 28.571 / 50, rounded up 4, as it will of the four that stay.
     """

@@ -29,7 +29,7 @@ def test_verbose_lists_every_check() -> None:
     )
 
 
-def test_a_failure_is_told_with_its_reason() -> None:
+def test_a_failure_is_reported_with_its_reason() -> None:
     """500, verbose without being asked, and with the reason that Kubernetes would withhold."""
     answer = checks(synced="no list of pods yet: 403 from the Kubernetes API").answer("readyz")
     assert answer.code == 500
@@ -43,7 +43,7 @@ def test_a_failure_is_told_with_its_reason() -> None:
 
 
 def test_what_is_not_ready_is_still_alive() -> None:
-    """A restart would not mend it, so neither /livez nor /healthz fails."""
+    """A restart would not fix it, so neither /livez nor /healthz fails."""
     unready = checks(synced="not yet")
     assert unready.answer("livez").code == 200
     assert unready.answer("healthz").code == 200
@@ -118,7 +118,7 @@ def test_an_unknown_check_is_not_found() -> None:
     assert answer.text == 'livez has no check "pods-synced"; it has: ping, loop\n'
 
 
-def test_a_check_is_asked_anew_each_time() -> None:
+def test_a_check_runs_each_time() -> None:
     """Health is never remembered."""
     states = iter(["starting", None])
     server = HealthChecks(ready=[HealthCheck("started", lambda: next(states))])

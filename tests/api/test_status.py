@@ -81,7 +81,7 @@ def test_details_stand_between_reason_and_code() -> None:
     ],
 )
 def test_an_error_becomes_its_status(error: RequestError, code: int, reason: str) -> None:
-    """An error's message, code and reason are told as they are, with details if there are any."""
+    """An error's message, code and reason are sent unchanged, with details if there are any."""
     status = status_of(error)
     assert (status.message, status.code, status.reason) == (str(error), code, reason)
     assert status == failure(code, str(error))
@@ -102,5 +102,5 @@ def test_every_error_has_a_reason_on_the_wire(kind: type[RequestError]) -> None:
 
 
 def test_a_code_without_a_reason_of_its_own_has_none() -> None:
-    """A code that metav1 has no reason for is told without one, as Go leaves out an empty one."""
+    """A code that metav1 has no reason for is sent without one, as Go leaves out an empty one."""
     assert "reason" not in json.loads(encode(failure(418, "short and stout")))

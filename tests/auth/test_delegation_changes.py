@@ -35,7 +35,7 @@ def item(obj: Object) -> ConfigMap:
 
 @asynccontextmanager
 async def followed(client: KubernetesClient, store: DelegationStore) -> AsyncIterator[None]:
-    """A store that is kept in step."""
+    """A store that is kept up to date."""
     reflector = Reflector(client, COLLECTION, decode_config_map, store, query=QUERY)
     task = asyncio.create_task(reflector.run())
     try:

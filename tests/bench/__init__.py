@@ -68,7 +68,7 @@ def uvloop_runner() -> asyncio.Runner:
 
 
 class Serve(Protocol):
-    """Starts what a process serves, for as long as the stack lasts, and tells its URLs."""
+    """Starts what a process serves, for as long as the stack lasts, and returns its URLs."""
 
     async def __call__(self, stack: AsyncExitStack, /, *arguments: str) -> list[str]:
         """Start."""

@@ -127,7 +127,7 @@ async def cold_p99(url: str, certificate: str, path: str = PATH) -> float:
 
 @asynccontextmanager
 async def connection(url: str, certificate: str) -> AsyncIterator[Question]:
-    """A connection that stays open; each call asks once, and tells how long the answer took.
+    """A connection that stays open; each call asks once, and returns how long the answer took.
 
     Not a client library: its own time would hide what is measured.
     """

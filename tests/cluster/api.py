@@ -16,7 +16,7 @@ class PatientClient:
     """Asks again for as long as the API is away, as a kubelet does.
 
     Args:
-        client: what asks once. Its errors are this one's, but for those that pass.
+        client: sends one request. Its errors are this one's, except those that pass.
     """
 
     def __init__(self, client: KubernetesClient) -> None:

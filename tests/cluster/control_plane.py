@@ -110,7 +110,7 @@ async def control_plane(
 async def running(
     log: Path, *command: str | Path, environment: dict[str, str] | None = None, patience: float = 30
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A program that runs for as long as the context, and is told to end with it.
+    """A program that runs for as long as the context, and is terminated with it.
 
     Args:
         log: what it prints.

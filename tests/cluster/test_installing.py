@@ -47,7 +47,7 @@ async def test_a_cluster_of_one_node(cluster: Cluster) -> None:
 
 
 async def test_replicas_are_spread_and_leave_gpu_nodes_alone(cluster: Cluster) -> None:
-    """Each is on a node of its own that is not reserved for GPU pods; so they are anew."""
+    """Each is on a node of its own that is not reserved for GPU pods; so they are again."""
     await cluster.install()
     await cluster.becomes("<cpu-0 cpu-1>", *NODES_OF_REPLICAS)
     await cluster.restart()
@@ -158,7 +158,7 @@ async def test_the_clusters_openapi_is_whole(cluster: Cluster) -> None:
 
 
 async def test_a_rollout_loses_no_request(cluster: Cluster) -> None:
-    """While all replicas are replaced, whoever asks through kube-apiserver gets every answer."""
+    """While all replicas are replaced, every request through kube-apiserver is answered."""
     cluster.nodes.utilization = 50  # nothing is scaled meanwhile
     await cluster.install()
     await cluster.measures()

@@ -57,14 +57,14 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
     assert [path.read_bytes() for path in chosen.out.iterdir()] == [b"precious"]
 
 
-def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
     """A file in the place of a folder is an error that names the flag."""
     (tmp_path / "new").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="--out"):
         write_certificates(options(tmp_path))
 
 
-def test_a_person_is_told_what_to_do(tmp_path: Path) -> None:
+def test_a_person_learns_what_to_do(tmp_path: Path) -> None:
     """The commands are complete: names, files, and the bundle, of which no key is a part."""
     chosen = options(tmp_path)
     told = write_certificates(chosen)

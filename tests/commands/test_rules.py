@@ -52,7 +52,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_the_table_has_a_row_for_each_metric(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each tells how it is aggregated, for which target it is, and where it is read, in order."""
+    """Each says how it is aggregated, for which target it is, and where it is read, in order."""
     status, out, err = run(capsys)
     assert (status, err) == (0, "")
     rows = {line.split()[0]: line.split() for line in out.split("\n\n")[0].splitlines()[1:]}
@@ -114,8 +114,8 @@ def test_without_gauges_the_table_says_so(
     assert run(capsys, "--config", str(path))[1].endswith("\n  none (gauges: false)\n")
 
 
-def test_a_wrong_file_is_told(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    """The exit status is 2, and the problem is told by its path."""
+def test_a_wrong_file_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """The exit status is 2, and the problem is reported with its path."""
     path = tmp_path / "config.yaml"
     path.write_text("rules: [{name: a, readings: []}]", encoding="utf-8")
     status, out, err = run(capsys, "--config", str(path), "--output", "yaml")

@@ -34,7 +34,7 @@ LOW_LIMIT = 50
 
 
 def assert_measured(text: str) -> None:
-    """The answer is the mean over the pods, as their exporter tells it."""
+    """The answer is the mean over the pods, as their exporter reports it."""
     (item,) = json.loads(text)["items"]
     assert item["value"] == "75"
     assert item["metricLabels"]["source"] == "exporters"
@@ -44,7 +44,7 @@ def assert_measured(text: str) -> None:
 async def test_serve(
     api: KubernetesAPI, cluster: Cluster, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """It becomes ready, answers over TLS by what it finds in the cluster, and stops when told."""
+    """It becomes ready, answers over TLS by what it finds in the cluster, and stops on a signal."""
     config = kubeconfig(tmp_path, api.url)
     async with started("serve", "--kubeconfig", str(config), "--secure-port", "0") as process:
         line = await logged(process, "] serving kubernetes=")

@@ -138,7 +138,7 @@ def test_no_error_says_more_than_an_event_holds(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("keys", "told"),
+    ("keys", "expected"),
     [
         (["exported_pod"], '"exported_pod"'),
         (["app", "exported_namespace", "Hostname", "gpu"], '"exported_namespace" and "Hostname"'),
@@ -151,10 +151,10 @@ def test_no_error_says_more_than_an_event_holds(text: str) -> None:
         (["UUID"], '"UUID"'),
     ],
 )
-def test_labels_of_series_are_recognized(keys: list[str], told: str) -> None:
+def test_labels_of_series_are_recognized(keys: list[str], expected: str) -> None:
     """The keys are named, two at most, and it is said whose labels are meant here."""
     advice = series_labels(keys)
-    assert advice.startswith(f". {told}: probably labels of series")
+    assert advice.startswith(f". {expected}: probably labels of series")
     assert "the labels of pods" in advice
 
 

@@ -97,7 +97,7 @@ async def test_keys_do_not_share(lookups: Lookups, source: Source) -> None:
     assert [await lookups.get(key, source) for key in "ab"] == [1, 2]
 
 
-async def test_who_asks_meanwhile_shares(lookups: Lookups, source: Source) -> None:
+async def test_callers_meanwhile_share(lookups: Lookups, source: Source) -> None:
     """However many ask for a key at once, one look-up answers them."""
     tasks = await begun(source, *(lookups.get("a", source) for _ in range(100)))
     source.may_answer.set()
@@ -106,7 +106,7 @@ async def test_who_asks_meanwhile_shares(lookups: Lookups, source: Source) -> No
 
 
 async def test_an_error_is_shared_but_not_kept(lookups: Lookups, source: Source) -> None:
-    """It is raised to all who waited; who comes after asks anew."""
+    """It is raised to all callers that waited; a later one looks up again."""
     source.error = ValueError("no")
     tasks = await begun(source, *(lookups.get("a", source) for _ in range(3)))
     source.may_answer.set()
@@ -117,14 +117,14 @@ async def test_an_error_is_shared_but_not_kept(lookups: Lookups, source: Source)
     assert await lookups.get("a", source) == 2
 
 
-async def test_who_comes_at_the_moment_of_an_error_asks_anew(
+async def test_a_caller_at_the_moment_of_an_error_looks_up_again(
     lookups: Lookups, source: Source
 ) -> None:
     """Or an error would be handed on for as long as somebody keeps coming."""
     late: list[asyncio.Task[int]] = []
 
     async def load() -> int:
-        # It runs when this has failed, and before who waits for it is told.
+        # It runs when this has failed, and before its callers are notified.
         asyncio.get_running_loop().call_soon(
             lambda: late.append(asyncio.ensure_future(lookups.get("a", source)))
         )
@@ -136,7 +136,7 @@ async def test_who_comes_at_the_moment_of_an_error_asks_anew(
 
 
 class Key:
-    """Something that can be told to be gone."""
+    """Something whose end can be noticed."""
 
 
 async def test_an_error_leaves_nothing_behind() -> None:
@@ -164,7 +164,9 @@ async def test_values_are_bounded(lookups: Lookups, source: Source) -> None:
     assert await lookups.get("1", source) == 31
 
 
-async def test_a_value_of_a_long_key_is_told_and_not_kept(lookups: Lookups, source: Source) -> None:
+async def test_a_value_of_a_long_key_is_returned_and_not_kept(
+    lookups: Lookups, source: Source
+) -> None:
     """It would push out many others."""
     assert [await lookups.get("x" * 700, source) for _ in range(2)] == [1, 2]
 

@@ -17,7 +17,7 @@ from metrics_server.telemetry.sparing import SparingLog
 def test_no_more_than_the_rate_and_the_burst(
     steps: list[tuple[float, str]], per_second: float, burst: float
 ) -> None:
-    """Whoever asks, and however: in no stretch of time are there more, for each and in all."""
+    """Whatever the pattern of calls, no stretch of time has more, for each and in total."""
     now = 0.0
     each = Rate(per_second / 2, burst / 2 + 1)
     total = Rate(per_second, burst)

@@ -38,7 +38,7 @@ BOOTSTRAP: dict[tuple[str, str], list[Json]] = {
 
 
 class Call(Struct, frozen=True):
-    """What a request asks to do, as RequestInfo of k8s.io/apiserver tells it."""
+    """What a request asks to do, as RequestInfo of k8s.io/apiserver has it."""
 
     verb: str
     group: str

@@ -200,7 +200,7 @@ def test_the_dashboard_shows_what_matters() -> None:
     assert len(set(map(str, ids))) == len(ids)
 
 
-def test_prometheus_may_scrape_what_it_is_told_to() -> None:
+def test_prometheus_may_scrape_what_is_configured() -> None:
     """The ServiceMonitors select Services and ports that there are, and a role allows /metrics."""
     for name in (SERVER, "dcgm-exporter"):
         monitor, service = find(OBJECTS, "ServiceMonitor", name), find(OBJECTS, "Service", name)

@@ -16,7 +16,7 @@ NOT_LISTED = {"nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes", 
 
 
 @pytest.mark.parametrize(
-    ("argument", "told"),
+    ("argument", "expected"),
     [
         ("--set=replica=3", "additional properties 'replica' not allowed"),
         ("--set=image.tags=1", "at '/image': additional properties 'tags' not allowed"),
@@ -38,13 +38,13 @@ NOT_LISTED = {"nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes", 
         ("--set-json=networkPolicy.podPages.to=[]", "at '/networkPolicy/podPages/to'"),
     ],
 )
-def test_a_mistake_is_refused_where_it_is(argument: str, told: str) -> None:
+def test_a_mistake_is_refused_where_it_is(argument: str, expected: str) -> None:
     """A misspelled name, a value of the wrong form: Helm says where, and installs nothing."""
-    assert told in refused(argument)
+    assert expected in refused(argument)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "expected"),
     [
         (["--set=namespace.create=true"], "cannot create the release's own namespace, default"),
         (["--set=apis.external=false,apis.custom=false"], "nothing would be served"),
@@ -57,9 +57,9 @@ def test_a_mistake_is_refused_where_it_is(argument: str, told: str) -> None:
         (["--set=priorityClass.name="], "priorityClass.create is true, but"),
     ],
 )
-def test_values_that_contradict_each_other(arguments: list[str], told: str) -> None:
+def test_values_that_contradict_each_other(arguments: list[str], expected: str) -> None:
     """Helm says what is wrong, and what to do."""
-    assert told in refused(*arguments)
+    assert expected in refused(*arguments)
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:

@@ -111,7 +111,7 @@ def check(objects: Sequence[Object], served: set[str]) -> None:
         spec = mapping(obj, "spec")
         assert at(obj, "metadata", "name") == f"{spec['version']}.{spec['group']}"
         assert spec["service"] == {"namespace": NAMESPACE, "name": SERVER, "port": 443}
-        # Never told not to verify; and what is written later is not in the manifest.
+        # Never without verification; and what is written later is not in the manifest.
         assert not spec.keys() & {"insecureSkipTLSVerify", "caBundle"}
     assert switched_off(objects) == VERSIONS.keys() - served
     assert readable(objects) == served

@@ -66,19 +66,21 @@ async def test_metrics_pass(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("answer", "told"),
+    ("answer", "expected"),
     [
         ((403, {"message": "not you"}), "not you"),
         ((503, {"message": "no endpoints"}), "no endpoints"),
         ((200, {"resources": []}), "it has no metrics"),
     ],
 )
-async def test_anything_else_fails(answer: tuple[int, Object], told: str, tmp_path: Path) -> None:
+async def test_anything_else_fails(
+    answer: tuple[int, Object], expected: str, tmp_path: Path
+) -> None:
     """An error, or no metric in a minute, fails the test, and its log says why."""
     status, out, err = await ask(tmp_path, iter([answer] * 9))
     assert (status, out) == (1, "")
     assert err.startswith(f"{PATHS[0]}: ")
-    assert told in err
+    assert expected in err
 
 
 @pytest.mark.parametrize(

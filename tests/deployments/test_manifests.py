@@ -132,7 +132,7 @@ def test_production_never_makes_a_number_up() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_ports_and_probes_lead_to_the_server(folder: str) -> None:
-    """The Service, the probes and the policy all mean the port that is listened on."""
+    """The Service, the probes and the policy all mean the server's port."""
     objects = build(folder)
     container = server_container(objects)
     options = build_parser().parse_args(texts(container, "args"))

@@ -84,7 +84,7 @@ OBJECT_METRICS = [f"{CUSTOM}/{resource}/none/gpu_utilization" for resource in KI
 
 @dataclass
 class Deployed:
-    """The command as the manifest runs it, in a cluster that grants what it is told to.
+    """The command as the manifest runs it, in a cluster that grants only what it is given.
 
     Attributes:
         api: the cluster.
@@ -251,7 +251,7 @@ async def test_without_its_secret_it_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gone", GRANTED, ids=lambda g: f"{g.verb} {g.resource}")
 async def test_without_a_rule_something_named_fails(gone: Grant, tmp_path: Path) -> None:
-    """Whichever grant is taken away, the server tells word for word what it may not do."""
+    """Whichever grant is taken away, the server says word for word what it may not do."""
     left = [grant for grant in GRANTED if grant != gone]
     async with deployed(left, tmp_path) as server:
 

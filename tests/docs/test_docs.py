@@ -35,7 +35,7 @@ def test_every_command_has_its_heading(command: str) -> None:
 
 @pytest.mark.parametrize("rule", CATALOGUE, ids=lambda rule: rule.name)
 def test_every_metric_served_is_explained(rule: MetricRule) -> None:
-    """Each has a section with its target type and, but for what is said elsewhere, its sources."""
+    """Each has a section with its target type and, unless stated elsewhere, its sources."""
     section = METRICS.split(f"### `{mean_of(rule)}`\n")[1].split("\n#")[0]
     assert "for `Value`" in section
     assert "NVIDIA: " in section

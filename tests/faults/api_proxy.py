@@ -91,7 +91,7 @@ def chunk(data: bytes) -> bytes:
 
 
 def status_object(code: int, message: str) -> bytes:
-    """A Status, as the API tells an error."""
+    """A Status, as the API reports an error."""
     status = {"kind": "Status", "apiVersion": "v1", "status": "Failure"}
     return json.dumps({**status, "message": message, "code": code}).encode()
 

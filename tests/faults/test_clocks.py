@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_a_clock_that_is_set_back_makes_no_answer_old(tmp_path: Path) -> None:
-    """A scrape is as old as it is: what it told is not repeated for the hour that comes again."""
+    """A scrape is as old as it is: its value is not repeated for the hour that comes again."""
     async with scene(tmp_path, preamble=CLOCK_CAN_BE_SET) as here:
         before = (await here.ask()).item()
         here.exporter.page = page({("default", "a"): [90]})
@@ -26,7 +26,7 @@ async def test_a_clock_that_is_set_back_makes_no_answer_old(tmp_path: Path) -> N
 
 
 async def test_a_last_known_value_ages_while_the_clock_is_set_back(tmp_path: Path) -> None:
-    """It is told for as long as it may be, and then no more."""
+    """It is repeated for as long as it may be, and then no longer."""
     config = (
         "exporters: {maxAge: 50ms}\nfallback: {chain: [last-known, error], lastKnownMaxAge: 1s}\n"
     )

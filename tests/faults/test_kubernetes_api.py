@@ -114,7 +114,7 @@ async def once_synced(synced: Sequence[asyncio.Event]) -> None:
 async def test_while_it_runs(
     fault: ApiFault, tmp_path: Path, timing: Timing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The last value is told, then why there is none; it costs few lines, and leaves nothing."""
+    """The last value is repeated, then an error says why; with few lines of log, and no leaks."""
     async with (
         behind_proxy(tmp_path) as behind,
         running(behind.options, CONFIG) as server,
@@ -140,7 +140,7 @@ async def test_while_it_runs(
                 _awaited(lambda: _times(fault, behind, timing)), lambda times: times >= fault.times
             )
             timing.ahead += 200
-            # The last value known, the error, the right value: nothing else is ever told.
+            # The last value known, the error, the right value: nothing else is ever reported.
             answers: list[str] = []
 
             async def note() -> str:
@@ -212,7 +212,7 @@ async def test_a_start_that_succeeds(
             async with starting(behind) as client:
                 await eventually(lambda: ask(client), lambda answer: answer == fault.at_start)
                 if fault.at_start == UNKNOWN:
-                    # Not for ever without a word, and not at each attempt.
+                    # Not silent indefinitely, and not at each attempt.
                     await eventually(_awaited(lambda: len(timing.waits)), lambda n: n >= 8)
                     assert log.by_path("lost contact")["/api/v1/pods"] == 1
                     ready = await client.ask("/readyz")
@@ -230,7 +230,7 @@ async def test_a_start_that_succeeds(
     ids=lambda fault: str(fault.id),
 )
 async def test_a_start_that_fails(fault: ApiFault, tmp_path: Path) -> None:
-    """Who cannot be told whom to trust ends, and says why; the next start succeeds."""
+    """A server that cannot learn whom to trust exits and says why; the next start succeeds."""
     async with behind_proxy(tmp_path) as behind:
         before = await census()
         await begin(fault, behind)

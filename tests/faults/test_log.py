@@ -16,7 +16,7 @@ SELECTOR = f"app=inference,x notin ({','.join(f'value-{n}' for n in range(400))}
 
 
 async def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
-    """With the pipe full the server answers as before; and it still ends when it is told to."""
+    """With the pipe full the server answers as before; and it still stops on a signal."""
     async with scene(tmp_path) as here:
         here.server.reads_log.clear()
         here.exporter.page = page({})

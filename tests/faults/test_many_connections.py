@@ -119,7 +119,7 @@ async def test_thousands_that_are_idle(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("handshaken", [False, True], ids=["before TLS", "after TLS"])
 async def test_hundreds_that_drip(tmp_path: Path, *, handshaken: bool) -> None:
-    """Byte by byte they would take for ever: at the deadline each is cut, and nobody waits."""
+    """Byte by byte they would take indefinitely: at the deadline each is cut, and nobody waits."""
     async with scene(tmp_path, preamble=SHORT_DEADLINES) as here:
         assert await here.value() == "10"
         port = here.client.url.port or 0

@@ -1,4 +1,4 @@
-"""The process is told to end, or can write nothing, while it is asked."""
+"""The process gets a signal, or can write nothing, while it answers."""
 
 import asyncio
 import signal
@@ -70,7 +70,7 @@ async def test_nothing_that_was_sent_is_lost(tmp_path: Path, delay: str) -> None
 
         await eventually(count, lambda number: number > 200)
         if delay == "0s":
-            # All of them wait for one scrape, while it is told to stop.
+            # All of them wait for one scrape, when the signal arrives.
             here.exporter.may_answer.clear()
             before = here.exporter.scrapes
 

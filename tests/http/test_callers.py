@@ -98,7 +98,7 @@ async def test_a_user_of_very_many_groups(
     "header", ["X-Remote-User", "X-Remote-Group", "X-Remote-Uid", "X-Remote-Extra-A"]
 )
 async def test_an_identity_that_is_not_utf8(simulated: Cluster, proxy: Client, header: str) -> None:
-    """No review could tell who it is, so none is asked."""
+    """No review could identify the caller, so none is sent."""
     head = (
         f"GET {METRIC} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
         + ("" if header == "X-Remote-User" else f"X-Remote-User: {HPA}\r\n")
@@ -207,7 +207,7 @@ async def test_errors_name_no_namespace_that_the_caller_did_not(simulated: Clust
 
 
 async def test_errors_name_no_namespace_that_is_watched() -> None:
-    """That others are is no business of who asks for one that is not."""
+    """That others fail does not concern the caller of one that does not."""
     config = configuration({"pods": {"namespaces": ["secret-project"]}})
     with capture_logs() as logs:
         async with cluster({}, [], config) as simulated:
@@ -216,7 +216,7 @@ async def test_errors_name_no_namespace_that_is_watched() -> None:
     assert any("secret-project" in str(line.get("namespaces")) for line in logs)
 
 
-async def test_a_path_that_is_long_is_not_told_back(simulated: Cluster, anybody: Client) -> None:
+async def test_a_path_that_is_long_is_not_repeated(simulated: Cluster, anybody: Client) -> None:
     """An answer is no longer than it must be, whatever was asked."""
     simulated.trust.reviews.decide = lambda _user, _attributes: {"allowed": True}
     for path in ("/" + "x" * 30_000, f"{METRIC}{quote('ü' * 5000)}"):

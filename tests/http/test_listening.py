@@ -42,7 +42,7 @@ def test_what_is_under_way_is_finished_at_the_end(new_loop: LoopFactory) -> None
             _, port = await stack.enter_async_context(
                 listening(LimitedServer(wait), HOST, 0, context())
             )
-            await outer.enter_async_context(connection(port))  # in its handshake, for ever
+            await outer.enter_async_context(connection(port))  # in its handshake, indefinitely
             idle, _ = await outer.enter_async_context(connection(port, tls))
             reader, writer = await outer.enter_async_context(connection(port, tls))
             writer.write(REQUEST)
@@ -88,7 +88,7 @@ async def test_an_address_in_use_is_a_configuration_error() -> None:
 
 
 async def test_an_address_of_another_machine_is_a_configuration_error() -> None:
-    """It is told, and not raised as it is."""
+    """It is reported in words, not raised unchanged."""
     with pytest.raises(ConfigurationError, match=r"--bind-address 192\.0\.2\.1"):
         async with listening(server(), "192.0.2.1", 0, context()):
             pass

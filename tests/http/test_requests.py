@@ -117,7 +117,7 @@ def test_every_request_is_answered_however_it_is_cut(
     run(asyncio.new_event_loop, body())
 
 
-async def test_a_client_without_tls_is_told_nothing() -> None:
+async def test_a_client_without_tls_learns_nothing() -> None:
     """It is not let in, and does not hold a place."""
     async with serving(hello) as served:
         async with connection(served.port) as (reader, writer):

@@ -35,7 +35,7 @@ async def accepted(writer: asyncio.StreamWriter, data: bytes) -> int:
 def test_nothing_more_is_read_while_a_request_is_answered(
     new_loop: LoopFactory, more: bytes
 ) -> None:
-    """What a client sends on meanwhile stays in its own kernel, but for one bounded buffer."""
+    """What a client sends on meanwhile stays in its own kernel, except for one bounded buffer."""
 
     async def body() -> None:
         begun, finish = asyncio.Event(), asyncio.Event()

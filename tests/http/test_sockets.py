@@ -27,14 +27,14 @@ async def test_nobody_listens() -> None:
 
 
 async def test_a_name_that_is_none() -> None:
-    """A name that no resolver knows is told as such."""
+    """A name that no resolver knows is reported as such."""
     told = await failure("http://no-such-host.invalid/")
     assert told
     assert "object at" not in told
 
 
 async def test_a_certificate_that_does_not_verify() -> None:
-    """What is wrong with the certificate is told, not a number of the system's."""
+    """What is wrong with the certificate is reported, not a number of the system's."""
     pair = Authority("a").issue(["127.0.0.1"])
     context = await asyncio.to_thread(context_from_pair, pair)
     client = await asyncio.to_thread(client_context, Authority("b").bundle)
@@ -54,6 +54,6 @@ async def test_a_certificate_that_does_not_verify() -> None:
 
 
 def test_what_says_nothing_is_named() -> None:
-    """An error without a message is told by its name."""
+    """An error without a message is reported by its name."""
     assert why(aiohttp.ServerDisconnectedError()) == "Server disconnected"
     assert why(ValueError()) == "ValueError()"

@@ -1,4 +1,4 @@
-"""What stands in for what a test cannot fetch: the base image, and the package index.
+"""Replacements for what a test cannot fetch: the base image, and the package index.
 
 There is no container registry where the tests run. The base image is Debian's own release of the
 same name and its Python, with /usr/local as a virtual environment: the same paths, the same minor

@@ -125,7 +125,7 @@ async def test_an_event_has_what_kubectl_shows(
 async def test_an_event_about_a_cluster_scoped_object_is_in_default(
     client: KubernetesClient, api: EventApi
 ) -> None:
-    """kube-apiserver rejects an event in another namespace than its object's, but for this."""
+    """kube-apiserver rejects an event in another namespace than its object's, except this one."""
     await Events(client).warn(API_SERVICE, "Overwritten", "by KEDA")
     (event,) = api.events
     assert meta(event)["namespace"] == "default"

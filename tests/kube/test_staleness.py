@@ -48,7 +48,7 @@ async def client(quiet: KubernetesAPI, tmp_path: Path) -> AsyncIterator[Kubernet
 
 @pytest.fixture
 def store() -> PodStore:
-    """What is kept in step."""
+    """The store that is kept up to date."""
     return PodStore()
 
 

@@ -18,7 +18,7 @@ UTILIZATION = CATALOGUE[0]
 
 
 def collection(*pods: tuple[float, ...], selected: int | None = None) -> Collection:
-    """A collection of pods, each told by the values of its GPUs."""
+    """A collection of pods, each given by the values of its GPUs."""
     samples = tuple(
         PodSample(f"pod-{index}", gpus, 100.0 + index) for index, gpus in enumerate(pods)
     )
@@ -36,7 +36,7 @@ def test_the_timestamp_is_that_of_the_oldest_sample() -> None:
     assert aggregate(UTILIZATION, collection((1,), (2,), (3,)), 0.5).timestamp == 100.0
 
 
-def test_coverage_is_told() -> None:
+def test_coverage_is_reported() -> None:
     """An answer says how many of the selected pods it covers."""
     answer = aggregate(UTILIZATION, collection((50,), (60,), selected=4), 0.5)
     assert (answer.covered, answer.selected) == (2, 4)
@@ -95,7 +95,7 @@ def test_what_is_no_sum_is_of_the_pods_with_a_sample(over_pods: Aggregation) -> 
     assert aggregate(rule("avg", over_pods), collection((40,), selected=2), 0.5).value == 40
 
 
-def test_the_window_and_sharing_are_told() -> None:
+def test_the_window_and_sharing_are_reported() -> None:
     """The answer has the rule's window, and is shared if any of its samples is."""
     own, shared = PodSample("a", (1,), 1.0), PodSample("b", (1,), 1.0, shared=True)
     smooth = rule("avg", "avg", window=30)

@@ -154,7 +154,7 @@ def test_the_table_has_every_page() -> None:
 
 @pytest.fixture
 async def exporters(aiohttp_raw_server: AiohttpRawServer) -> Callable[[str], str]:
-    """A real exporter of every page: tells the URL of one."""
+    """A real exporter of every page: returns the URL of one."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         await asyncio.sleep(0)

@@ -134,7 +134,7 @@ def test_a_question_that_is_no_longer_asked_is_forgotten(stage: Stage) -> None:
 
 
 def test_any_number_of_questions(stage: Stage) -> None:
-    """A caller who asks with ever new selectors does not fill the log, or hide other incidents."""
+    """A caller with ever new selectors does not fill the log, or hide other incidents."""
     asked = [
         structs.replace(QUESTION, selector=parse_selector(f"n={number}")) for number in range(1000)
     ]

@@ -13,7 +13,7 @@ from tests.support.fallback import MISSING, QUESTION, REAL, UTILIZATION, chain, 
 
 
 def test_last_known_comes_before_simulated() -> None:
-    """The last real value is told again, with its own time and its origin named."""
+    """The last real value is repeated, with its own time and its origin named."""
     clock = Clock(1)
     fallback = chain(["last-known", "simulated"], clock)
     fallback.remember(QUESTION, REAL, pods(2))

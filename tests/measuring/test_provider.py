@@ -220,7 +220,7 @@ async def test_an_unknown_metric_does_not_fall_back(monitor: Monitor) -> None:
 async def test_a_missing_measurement_falls_back(
     monitor: Monitor, registry: CollectorRegistry
 ) -> None:
-    """The fallback is told in the answer, in a warning, and in a count."""
+    """The fallback is reported in the answer, in a warning, and in a count."""
     with capture_logs() as logs:
         answer = await provider(Cluster([READY]), monitor).answer(question())
     assert 60 <= answer.value <= 90
@@ -244,8 +244,8 @@ async def test_a_missing_measurement_falls_back(
     assert counted == 1
 
 
-async def test_the_last_known_value_is_told_while_it_lasts(monitor: Monitor) -> None:
-    """A real value that was told before comes before a simulated one."""
+async def test_the_last_known_value_is_repeated_while_it_lasts(monitor: Monitor) -> None:
+    """A real value that was returned before takes precedence over a simulated one."""
     cluster = Cluster([READY], {"ready": 33})
     asked = provider(cluster, monitor)
     await asked.answer(question())

@@ -269,7 +269,7 @@ async def test_a_namespace_takes_no_windows_from_others(windows: Windows, clock:
 
 
 async def test_a_server_answers_with_the_mean_of_the_window() -> None:
-    """The answer tells its window, and the exporter is scraped without being asked for it."""
+    """The answer names its window, and the exporter is scraped without being asked for it."""
     busy = {("default", "a"): [20.0]}
     config = harness.configuration(
         {

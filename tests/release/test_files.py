@@ -70,12 +70,12 @@ def test_a_second_release_needs_something_new(copy: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "told"),
+    ("version", "expected"),
     [("1.2", "is not a version"), ("v9.9.9", "is not a version"), ("0.0.1", "is not newer")],
 )
-def test_versions_that_are_none(version: str, told: str, copy: Path) -> None:
+def test_versions_that_are_none(version: str, expected: str, copy: Path) -> None:
     """A version has three numbers, and is above the one before."""
-    with pytest.raises(ReleaseError, match=told):
+    with pytest.raises(ReleaseError, match=expected):
         write(copy, version)
 
 

@@ -13,7 +13,7 @@ from tests.support.data import EXPORTERS
 
 RULES = Rules(CATALOGUE, GAUGES, COUNTERS)
 
-# Typed as gauges by AMD's exporter, but for what a pod's GPU cannot be asked: they are of the
+# Typed as gauges by AMD's exporter, except what a pod's GPU cannot report: they are of the
 # node, of links or processes, reported many times for one GPU, or not amounts.
 _NOT_ASKED = re.compile(
     r"gpu_nodes_total|gpu_health|gpu_process_cu_occupancy|gpu_(vcn|jpeg)_busy_instantaneous"

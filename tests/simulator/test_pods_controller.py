@@ -1,4 +1,4 @@
-"""The HPA controller of the demo with a Pods metric, against an API that answers as told."""
+"""The HPA controller of the demo with a Pods metric, against an API with scripted answers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

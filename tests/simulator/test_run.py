@@ -1,4 +1,4 @@
-"""The demo as a whole: the real server, and a loop that ends in good order."""
+"""The demo as a whole: the real server, and a loop that ends cleanly."""
 
 import asyncio
 import os

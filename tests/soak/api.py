@@ -42,7 +42,7 @@ class FaultyAPI(KubernetesAPI):
         self.faults.drop_watches()
 
     def silence_watches(self) -> None:
-        """Leave every watch open and send nothing on it, but for one more event."""
+        """Leave every watch open and send nothing on it, except for one more event."""
         for watch in self._watches:
             watch.wake = asyncio.Event()
 

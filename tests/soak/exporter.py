@@ -19,7 +19,7 @@ _MANY_ROWS = "".join(
     for n in range(5000)
 ).encode()
 
-# A RuntimeError is how uvloop tells that one writes to a connection that is closed.
+# A RuntimeError is how uvloop reports a write to a connection that is closed.
 CUT_OFF = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, RuntimeError)
 """What is raised to whoever talks to somebody that has closed the connection."""
 
@@ -91,7 +91,7 @@ BEHAVIOURS = {
     "sends HTML": Behaviour(
         lambda page: [_response(_poisoned(page), head=_HEAD.replace(b"plain", b"html"))]
     ),
-    "sends 100 Continue for ever": Behaviour(
+    "sends 100 Continue without end": Behaviour(
         lambda _: repeat(b"HTTP/1.1 100 Continue\r\n\r\n" * 20)
     ),
     "sends a page without end": Behaviour(_endless),

@@ -41,13 +41,13 @@ class Plan(Struct, frozen=True):
     preamble: str = ""
 
 
-async def soak(plan: Plan, log_file: Path, tell: Callable[[Record], None]) -> Record:
+async def soak(plan: Plan, log_file: Path, report: Callable[[Record], None]) -> Record:
     """Run the soak.
 
     Args:
         plan: how.
         log_file: where the server's log goes.
-        tell: is given the record each minute, as far as it goes.
+        report: is given the record each minute, as far as it goes.
 
     Returns:
         The record, with what speaks against the server.
@@ -58,7 +58,7 @@ async def soak(plan: Plan, log_file: Path, tell: Callable[[Record], None]) -> Re
             staged(plan.seed, log_file, plan.preamble) as stage,
             Callers(stage, rate=plan.rate, seed=f"{plan.seed}-callers") as callers,
         ):
-            await _Run(plan, record, tell, stage, callers).run()
+            await _Run(plan, record, report, stage, callers).run()
     except Failed as failed:
         record.failures.append(str(failed))
     except asyncio.CancelledError:  # by Ctrl-C
@@ -78,11 +78,11 @@ class _Run:
         self,
         plan: Plan,
         record: Record,
-        tell: Callable[[Record], None],
+        report: Callable[[Record], None],
         stage: Stage,
         callers: Callers,
     ) -> None:
-        self._plan, self._record, self._tell = plan, record, tell
+        self._plan, self._record, self._report = plan, record, report
         self._stage, self._callers = stage, callers
         self._began, self._spent = monotonic(), process_time()
         self._minute = Minute(tally=callers.tally)
@@ -201,7 +201,7 @@ class _Run:
             self._stage.log.read()
             if at >= _MINUTE * (len(self._record.minutes) + 1):
                 self._turn_minute()
-                self._tell(self._record)
+                self._report(self._record)
             await asyncio.sleep(1)
 
     def _turn_minute(self) -> None:

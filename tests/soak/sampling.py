@@ -16,9 +16,9 @@ from collections import Counter
 def count(*_):
     tasks = asyncio.all_tasks()
     names = Counter(task.get_coro().__qualname__ for task in tasks)
-    told = json.dumps({{"tasks": len(tasks), "objects": len(gc.get_objects()), "names": names}})
+    record = json.dumps({{"tasks": len(tasks), "objects": len(gc.get_objects()), "names": names}})
     with open({path!r} + ".new", "w") as file:
-        file.write(told)
+        file.write(record)
     os.replace({path!r} + ".new", {path!r})
 signal.signal(signal.SIGUSR2, count)
 """

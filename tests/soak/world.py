@@ -87,7 +87,7 @@ class World:
         apps: those that are asked about.
         exporters: by node.
         past: of each application.
-        pods_known: whether the Kubernetes API has told of every change since the last quiet phase.
+        pods_known: whether the Kubernetes API has sent every change since the last quiet phase.
     """
 
     def __init__(self, api: FaultyAPI, seed: str) -> None:

@@ -90,7 +90,7 @@ BY_HAND = {
     # An exporter's first 30 seconds.
     "dcgm-empty": Page({}),
     # Utilization: 7 of 8 GPU_UTIL values are sentinels, garbage, or -1. GR_ENGINE_ACTIVE x 100
-    # stands in for 5 of these; for GPU 0 it is a sentinel and for GPU 3 NaN: 7 + 2 rejected. GPU 4
+    # replaces 5 of these; for GPU 0 it is a sentinel and for GPU 3 NaN: 7 + 2 rejected. GPU 4
     # reads 1.000213, which the caller clamps. Elsewhere a sentinel for one GPU is missing.
     "dcgm-sentinel-values": Page(
         {

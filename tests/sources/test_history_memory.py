@@ -61,7 +61,7 @@ def test_it_takes_no_more_than_it_counts() -> None:
 
 
 def test_when_it_is_full_the_pages_it_has_keep_their_rates() -> None:
-    """The others are told so, scrape after scrape; as those are gone, there is room."""
+    """The others get an error, scrape after scrape; once those are gone, there is room."""
     clock = Clock(1000)
     history = History(MIB, clock)
     pods = names("ns", 200)

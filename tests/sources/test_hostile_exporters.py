@@ -72,7 +72,7 @@ def rows(count: int, labels: Callable[[int], str]) -> bytes:
 
 
 def endless_interim(connection: socket.socket) -> None:
-    """100 Continue, for ever, as fast as the connection takes them."""
+    """100 Continue, without end, as fast as the connection takes them."""
     flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000
     while True:
         connection.sendall(flood)

@@ -146,7 +146,7 @@ def counters(a: int, b: int) -> bytes:
 
 
 def test_rates() -> None:
-    """All selectors look back to the same scrapes, so that none takes memory or begins anew."""
+    """All selectors look back to the same scrapes, so that none takes memory or begins again."""
     history = History()
     assert isinstance(value_by(PodPage("u", counters(0, 0), 10), RATE, history), NoValue)
     bytes_taken = history.bytes

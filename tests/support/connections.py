@@ -27,7 +27,7 @@ class Served:
         self.port = 0
 
     def dropped_for(self, reason: str) -> Callable[[], Awaitable[float]]:
-        """A function that tells how many connections were dropped for a reason."""
+        """A function that returns how many connections were dropped for a reason."""
 
         async def ask() -> float:
             return self.dropped(reason)

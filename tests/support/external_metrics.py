@@ -16,7 +16,7 @@ from tests.support.objects import pod
 PATH = f"/apis/{GROUP_VERSION}/namespaces/default"
 METRIC = f"{PATH}/gpu_utilization"
 
-# Powers of two: the mean of any of them tells of which it is.
+# Powers of two: the mean of any of them identifies which these are.
 UTILIZATION = {"a": 1, "b": 4, "c": 16}
 
 

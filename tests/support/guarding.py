@@ -98,7 +98,7 @@ class Server:
         url: where it serves.
         api: the Kubernetes API that it asks.
         reviews: what decides there.
-        callers: who asks.
+        callers: the callers' identities.
         measured: what was asked for last.
         trust: how a client without a certificate connects.
         certified: how a client with one does.

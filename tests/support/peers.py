@@ -104,7 +104,7 @@ def vouching(bundle: bytes) -> Verifier:
 
 
 async def peer_name(request: web.BaseRequest) -> web.Response:
-    """Tell the common name of the client's certificate; "nobody" without one that verifies."""
+    """Return the common name of the client's certificate; "nobody" without one that verifies."""
     assert request.transport is not None
     connection: ssl.SSLObject = request.transport.get_extra_info("ssl_object")
     shown = connection.getpeercert(binary_form=True)
@@ -174,7 +174,7 @@ def _ask(port: int, context: ssl.SSLContext, session: ssl.SSLSession | None, nam
 
 
 def server(limits: Limits | None = None) -> LimitedServer:
-    """A server that tells who asks."""
+    """A server that returns the caller's name."""
     return LimitedServer(peer_name) if limits is None else LimitedServer(peer_name, limits=limits)
 
 

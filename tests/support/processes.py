@@ -39,7 +39,7 @@ async def started(
 
 
 async def logged(process: asyncio.subprocess.Process, event: str) -> str:
-    """The line of the log that tells an event."""
+    """The line of the log of an event."""
     assert process.stderr is not None
     while event not in (line := (await process.stderr.readline()).decode()):
         assert line, f"it ended without telling {event!r}"

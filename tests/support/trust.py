@@ -11,7 +11,7 @@ METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilizati
 
 
 def publish(simulated: Cluster, **changed: str | None) -> None:
-    """Tell another trust in the ConfigMap; a key that is None is left out."""
+    """Publish another trust in the ConfigMap; a key that is None is left out."""
     held = simulated.api.store.get(CONFIG_MAPS, "kube-system", "extension-apiserver-authentication")
     assert held is not None
     data = held["data"]

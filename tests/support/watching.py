@@ -70,5 +70,5 @@ class Stage:
         self.store.apply("MODIFIED", structs.replace(hpa(metrics), **fields))
 
     def counts(self) -> dict[str, int]:
-        """The findings there are, but for those of which there is none."""
+        """The findings there are, except those of which there are none."""
         return {reason: count for reason, count in self.watcher.counts().items() if count}

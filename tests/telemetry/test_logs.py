@@ -103,7 +103,7 @@ def test_line_breaks_make_no_lines(
 def test_an_exception_in_text_is_a_line(
     capsys: pytest.CaptureFixture[str], level: logs.LogLevel
 ) -> None:
-    """An exception is told by its type, its message and its place, without a traceback."""
+    """An exception is logged with its type, its message and its place, without a traceback."""
     logs.configure(level, "text")
     fail()
     ours, theirs = lines(capsys)
@@ -145,7 +145,7 @@ def test_a_tls_connection_that_was_closed_is_no_error(capsys: pytest.CaptureFixt
 
 
 def test_an_exception_that_is_handed_over(capsys: pytest.CaptureFixture[str]) -> None:
-    """An exception can be told where it is not being handled, and "none" is none."""
+    """An exception can be logged where it is not being handled, and "none" is none."""
     logs.configure("info", "json")
     log = structlog.stdlib.get_logger(PRODUCT)
     log.error("it failed", exc_info=ValueError("no place"))
@@ -184,7 +184,7 @@ def test_the_level_is_honoured(
     assert told == [one for one in levels[levels.index(level) :] for _ in range(2)]
 
 
-def test_broken_connections_of_clients_are_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_connections_of_clients_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
     """A client that goes away, which aiohttp's server warns of, is no fact of ours."""
     logs.configure("debug", "json")
     logging.getLogger("aiohttp.server").warning("a client is gone")
@@ -192,7 +192,7 @@ def test_broken_connections_of_clients_are_not_told(capsys: pytest.CaptureFixtur
     assert [json.loads(line)["event"] for line in lines(capsys)] == ["a fault"]
 
 
-def test_configuring_anew_replaces(capsys: pytest.CaptureFixture[str]) -> None:
+def test_configuring_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:
     """Configured twice, a fact is still one line."""
     logs.configure("info", "text")
     logs.configure("info", "json")

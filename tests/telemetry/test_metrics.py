@@ -1,4 +1,4 @@
-"""What the server tells of itself, as a Prometheus server reads it."""
+"""The server's own metrics, as a Prometheus server reads it."""
 
 from collections.abc import Mapping
 from typing import get_args
@@ -68,7 +68,7 @@ def busy(monitor: Monitor) -> Monitor:
 
 
 def test_every_family_is_exposed(busy: Monitor) -> None:
-    """Each family has the prefix, a HELP line, the right type, and the labels that are told."""
+    """Each family has the prefix, a HELP line, the right type, and the documented labels."""
     found = families(busy)
     assert set(found) == {PREFIX + name for name in FAMILIES}
     for name, (kind, labels) in FAMILIES.items():
@@ -90,7 +90,7 @@ def test_the_form_is_the_text_format(busy: Monitor) -> None:
 
 
 def test_before_anything_happens(monitor: Monitor) -> None:
-    """The version is told from the start, and no answer is."""
+    """The version is there from the start, and no answer is."""
     assert value(monitor, "build_info", version=__version__) == 1
     assert value(monitor, "sample_age_seconds_count") == 0
     assert value(monitor, "errors_total", reason="no-pod-matches") is None
@@ -153,7 +153,7 @@ def test_who_asked(monitor: Monitor) -> None:
 
 
 def test_the_certificate(monitor: Monitor) -> None:
-    """When it expires is told once it is known; pairs that were refused are counted."""
+    """When it expires is exported once it is known; pairs that were refused are counted."""
     name = "certificate_expiration_timestamp_seconds"
     assert value(monitor, name, certificate="serving") is None
     monitor.certificate_used(1_700_000_000)

@@ -200,7 +200,7 @@ async def test_identities_never_share_a_decision(simulated: Cluster) -> None:
 
 
 async def test_reviews_carry_what_is_selected(simulated: Cluster) -> None:
-    """Name, fields and labels are sent as kube-apiserver sends them, and tell questions apart."""
+    """Name, fields and labels are sent as kube-apiserver sends them, and distinguish questions."""
     proxy = simulated.trust.front_proxy()
     for query in (
         "labelSelector=app+in+(b,a),!old&fieldSelector=metadata.name%3Dgpu",

@@ -68,7 +68,7 @@ async def test_a_check_that_is_none(client: Client) -> None:
 
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_own_metrics_are_prometheus_text(client: Client, slash: str) -> None:
-    """/metrics parses, and tells of a question that was answered and of the scrape it took."""
+    """/metrics parses, and counts a question that was answered and the scrape it took."""
     await client.ask(METRIC)
     answer = await client.ask(f"/metrics{slash}")
     assert answer.status == 200

@@ -89,7 +89,7 @@ async def test_the_index_of_openapi_leads_to_the_document(client: Client) -> Non
 async def test_discovery_is_negotiated(
     client: Client, accept: str, content_type: str, api_version: str
 ) -> None:
-    """/apis is aggregated discovery for who asks for it, and a list of groups for all others."""
+    """/apis is aggregated discovery for clients that accept it, a list of groups for others."""
     answer = await client.ask("/apis", {hdrs.ACCEPT: accept} if accept else {})
     assert answer.status == 200
     assert answer.headers[hdrs.CONTENT_TYPE] == content_type

@@ -92,7 +92,7 @@ async def test_exporters_that_fail() -> None:
 
 
 async def test_an_exporter_that_is_gone() -> None:
-    """A port where nobody listens is told with its URL, while no EndpointSlice says that it is."""
+    """A port where nobody listens is reported with its URL, until an EndpointSlice reports it."""
     async with PageExporter("") as exporter:
         pass
     async with cluster({}, [pod("a", labels=X)], exporters=[exporter.url]) as simulated:
@@ -142,7 +142,7 @@ NO_VALUE = "0 of 1 pods have a measurement: the exporters answered but gave no v
 async def test_pods_without_a_sample(
     pages: Path, page_name: str, metric: str, message: str
 ) -> None:
-    """The sentence names the pods, and what the page tells of why."""
+    """The sentence names the pods, and the reason that the page shows."""
     text = (pages / f"{page_name}.prom").read_text()
     assert await asked([pod("a", labels=X)], text, metric) == (
         HTTPStatus.SERVICE_UNAVAILABLE,

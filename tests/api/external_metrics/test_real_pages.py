@@ -57,7 +57,7 @@ NUMBERS: list[tuple[str, str, str, str, float]] = [
     ("dcgm-4.x-8gpu", "inference", "", "gpu_utilization", 64),  # 98.5, 70, 23: 63.83
     ("dcgm-4.x-8gpu", "notebooks", "app in (jupyter,x)", "gpu_utilization", 27),  # 0, 54
     ("dcgm-4.x-8gpu", "notebooks", "", "gpu_sm_clock", 1163),  # 345, 1980: 1162.5
-    # Instances have no GPU_UTIL; the busy share of the graphics engine stands in for it.
+    # Instances have no GPU_UTIL; the busy share of the graphics engine is used instead.
     ("dcgm-mig", "serving", "app=llm", "gpu_utilization", 81),  # 0.812345
     ("dcgm-mig", "serving", "app=tiny", "gpu_utilization", 0),
     ("dcgm-mig", "serving", "app in (llm,embed)", "gpu_utilization", 51),  # 0.812345, 0.214433
@@ -65,7 +65,7 @@ NUMBERS: list[tuple[str, str, str, str, float]] = [
     ("dcgm-mig", "serving", "app=worker", "gpu_utilization", 58),
     ("dcgm-mig", "serving", "app=worker", "gpu_memory_used", 5752.5 * MIB),  # 23010 / 4
     ("dcgm-mig", "serving", "app=worker", "gpu_memory_free", 4231.5 * MIB),  # 16926 / 4
-    # What instances cannot tell apart is their GPU's.
+    # What instances do not report separately is their GPU's.
     ("dcgm-mig", "serving", "app=worker", "gpu_power_usage", 613),  # 612.853
     ("dcgm-mig", "serving", "app=worker", "gpu_temperature", 60),
     ("dcgm-mig", "serving", "app=worker", "gpu_sm_clock", 1980),

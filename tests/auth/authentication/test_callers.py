@@ -50,7 +50,7 @@ FOREIGN = client(authority("kubernetes"), name("admin", "system:masters"))
             [("X-Remote-User", "alice"), ("X-Remote-Group", "dev"), ("X-Remote-Group", "a,b")],
             User("alice", groups=("dev", "a,b", "system:authenticated")),
             "request-header",
-            id="a front proxy tells a user",
+            id="a front proxy names a user",
         ),
         pytest.param(
             PROXY,
@@ -63,7 +63,7 @@ FOREIGN = client(authority("kubernetes"), name("admin", "system:masters"))
             ],
             User("alice", "1", ("system:authenticated", "dev"), (("a/b", ("c",)),)),
             "request-header",
-            id="the group of all is not told twice",
+            id="the group of all is not named twice",
         ),
         pytest.param(
             PROXY,
@@ -98,7 +98,7 @@ FOREIGN = client(authority("kubernetes"), name("admin", "system:masters"))
             bearer("of-alice"),
             ALICE,
             "token",
-            id="a front proxy that tells nobody may bring a token",
+            id="a front proxy that names nobody may send a token",
         ),
         pytest.param(
             STRANGER,
@@ -160,9 +160,9 @@ async def test_callers_are_identified(
     ("peer", "headers"),
     [
         pytest.param(STRANGER, ROOT, id="a front proxy that is not allowed"),
-        pytest.param(STRANGER, [], id="it does not even have to tell anybody"),
-        pytest.param(PROXY, [], id="a front proxy that tells nobody"),
-        pytest.param(PROXY, ROOT[1:], id="a front proxy that tells groups alone"),
+        pytest.param(STRANGER, [], id="it does not even have to name anybody"),
+        pytest.param(PROXY, [], id="a front proxy that names nobody"),
+        pytest.param(PROXY, ROOT[1:], id="a front proxy that names groups alone"),
         pytest.param(
             SERVER_OF_PROXIES, ROOT, id="a server's certificate of the front proxies' authority"
         ),

@@ -94,7 +94,7 @@ async def test_reviews_are_bounded(authorizer: Authorizer, reviews: Reviews) -> 
 
 
 async def test_what_is_far_too_long_is_not_kept(authorizer: Authorizer, reviews: Reviews) -> None:
-    """Whoever asks for nonsense fills no memory with it, and is decided on all the same."""
+    """Requests for nonsense fill no memory, and are decided all the same."""
     for attributes in (
         Attributes("get", path="/" + "a" * 2000),
         Attributes("list", "n", "g" * 2000, "v", "r"),
@@ -116,7 +116,7 @@ users = st.builds(
     groups=values,
     extra=extras,
 )
-# Most of all those that are alike but for one part, or for the order within it.
+# Most of all those that are alike except for one part, or for the order within it.
 alike = users.flatmap(
     lambda user: st.tuples(
         st.just(user),

@@ -91,7 +91,7 @@ def timeless(review: dict[str, object]) -> dict[str, object]:
 async def test_the_simulated_answer_is_the_recorded_one(
     api: KubernetesAPI, reviews: Reviews, name: str
 ) -> None:
-    """What stands in for an API server here answers as a real one did, but for the time."""
+    """The simulated API server answers as a real one did, except for the time."""
     recorded = recording(name)
     asking, attributes = RECORDED[name]
     asked = caller_of(asking), access_of(attributes)

@@ -11,7 +11,7 @@ from tests.support.reflecting import PATH, Naps, decode
 
 @pytest.fixture
 def store() -> PodStore:
-    """What is kept in step."""
+    """The store that is kept up to date."""
     return PodStore()
 
 

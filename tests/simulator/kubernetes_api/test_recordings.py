@@ -104,7 +104,7 @@ async def test_a_bad_selector_is_refused_as_recorded(
 async def test_a_bad_continue_token_is_refused_as_recorded(
     session: ClientSession, recordings: Recordings, token: str
 ) -> None:
-    """The Status is the real one but for what the decoder says."""
+    """The Status is the real one except for what the decoder says."""
     answer = await get(session, PODS_PATH, limit="3", **{"continue": token})
     real = recorded_status(recordings, "pods-list-bad-continue")
     assert {**answer.body, "message": ""} == {**real, "message": ""}

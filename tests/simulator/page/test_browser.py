@@ -111,7 +111,7 @@ def test_values_change_and_nothing_moves(page: Browser) -> None:
 
 
 def test_dragging_the_load_changes_the_replicas(page: Browser) -> None:
-    """Up to all GPUs; the log has the arithmetic, and a screen reader is told."""
+    """Up to all GPUs; the log has the arithmetic, and a screen reader announces it."""
     before = replicas(page)
     pull(page, "#load", 0.95)
     page.until(lambda: "held by you" in step(page, 1), "the load is held")

@@ -189,7 +189,7 @@ async def test_the_queue_goes_to_zero(printed: Callable[[], str]) -> None:
         await visitor.until(lambda m: m.verdict.before == 0 < m.verdict.after)
 
 
-async def test_the_page_is_told_of_the_end(printed: Callable[[], str]) -> None:
+async def test_the_page_is_notified_of_the_end(printed: Callable[[], str]) -> None:
     """The duration ends the demo, and its stream with the summary."""
     async with (
         running(structs.replace(PAGE, duration=1.5), printed) as visitor,

@@ -34,7 +34,7 @@ def samples(now: float) -> list[Sample]:
         # Two replicas of Prometheus that scraped the same exporter at different times.
         of_gpu(40, now - 10, pod="twice-0", node="n5", replica="a"),
         of_gpu(44, now - 12, pod="twice-0", node="n5", replica="b"),
-        # A node without pods, and one that cannot be told from others.
+        # A node without pods, and one that cannot be distinguished from others.
         of_gpu(0, now - 10, node="n6", namespace="", pod=""),
         Sample(
             "DCGM_FI_DEV_GPU_UTIL",

@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 @pytest.mark.slow
 async def test_the_fallback_chain_from_outside() -> None:
-    """When exporters fail, the last value is told, then a simulated one, until they are back."""
+    """When exporters fail: the last value, then a simulated one, until they are back."""
     config = configuration(
         {
             "exporters": {"maxAge": "20ms"},

@@ -55,7 +55,7 @@ async def test_readiness_waits_for_the_first_list(tmp_path: Path, code: int, mes
             assert refused.status == 500
             assert f"[-]pods-synced failed: {message}\n" in refused.text
             assert f"[-]endpointslices-synced failed: {message}\n" in refused.text
-            # A restart would mend nothing.
+            # A restart would fix nothing.
             assert (await client.ask("/livez")).text == "ok"
             await apis.aclose()
             await apis.enter_async_context(KubernetesAPI(port=port))

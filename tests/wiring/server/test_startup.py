@@ -60,7 +60,7 @@ async def test_a_certificate_from_files(kubeconfig: Path, tmp_path: Path) -> Non
 async def test_each_check_of_the_certificate_has_its_own_path(
     kubeconfig: Path, tmp_path: Path
 ) -> None:
-    """What is about to expire is told by /readyz/certificate, while the files are followed."""
+    """What is about to expire is reported by /readyz/certificate, while the files are followed."""
     authority = Authority("from-disk")
     begun = datetime.now(UTC) - timedelta(days=9.5)
     pair = authority.issue(["127.0.0.1"], timedelta(days=10), now=begun)
