@@ -62,8 +62,8 @@ format: $(VENV)/installed ## put the code into the one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed ## the figures that the documents quote, measured on this machine
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/installed ## measure what docs/performance.md has, and write bench.json; ARGS="warm scale" measures just those
+	$(BIN)/python -m tests.bench $(ARGS)
 
 reliability: $(VENV)/installed ## write the table of docs/reliability.md, DURATION=60s a peer
 	$(BIN)/python -m tests.reliability $(or $(DURATION),60s)
