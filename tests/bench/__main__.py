@@ -25,7 +25,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "--write-docs", action="store_true", help="write the table of docs/performance.md"
     )
     chosen = parser.parse_args(arguments)
-    logs.configure("error")
     names: list[str] = chosen.scenarios or [*SCENARIOS]
     if unknown := [name for name in names if name not in SCENARIOS]:
         parser.error(f"no scenario is named {unknown[0]!r}; there are {', '.join(SCENARIOS)}")
@@ -61,4 +60,5 @@ def measure(names: Sequence[str], *, reduced: bool) -> Run:
 
 
 if __name__ == "__main__":
+    logs.configure("error")
     main()
