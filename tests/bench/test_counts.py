@@ -119,8 +119,8 @@ def test_five_percent_are_no_difference(instructions: int) -> None:
 
 def test_growth_is_reported_with_what_grew_most() -> None:
     """In the order of the change, and five functions at most."""
-    was = counts(1000, same=400, much=200, some=100, a=1, b=1, c=1, d=1)
-    now = counts(1600, same=400, much=600, some=150, a=2, b=3, c=4, d=5)
+    was = counts(1000, same=400, much=200, some=100, a=10, b=10, gone=20)
+    now = counts(1600, same=400, much=600, some=150, a=12, b=11, new=45)
 
     head, columns, *rows = report("work", was, now).splitlines()
 
@@ -132,9 +132,9 @@ def test_growth_is_reported_with_what_grew_most() -> None:
     assert [row.split() for row in rows] == [
         ["200", "600", "+400", "much"],
         ["100", "150", "+50", "some"],
-        ["1", "5", "+4", "d"],
-        ["1", "4", "+3", "c"],
-        ["1", "3", "+2", "b"],
+        ["<", "5", "45", "+40", "new"],
+        ["20", "0", "-20", "gone"],
+        ["10", "12", "+2", "a"],
     ]
 
 
@@ -150,6 +150,26 @@ def test_new_work_is_to_be_recorded() -> None:
     assert report("work", None, counts()) == (
         "work: nothing is recorded: `make counts ARGS=--write` records it"
     )
+
+
+def test_small_functions_are_not_recorded(tmp_path: Path) -> None:
+    """Half a percent of all instructions is enough to find what grew by 5 %."""
+    write({"work": counts(1000, large=5, small=4)}, "3.11", tmp_path / "recorded.json")
+
+    assert read(tmp_path / "recorded.json")["3.11"]["work"].functions == {"large": 5}
+
+
+def test_small_changes_do_not_add_up(tmp_path: Path) -> None:
+    """Recording keeps what is within the tolerance."""
+    file = tmp_path / "recorded.json"
+    for one, other in ((1000, 1000), (1040, 900), (1080, 900)):
+        write({"one": counts(one), "other": counts(other)}, "3.11", file)
+
+    assert [piece.instructions for piece in read(file)["3.11"].values()] == [1080, 900]
+
+    write({"one": counts(1100), "other": counts(901)}, "3.11", file)
+
+    assert [piece.instructions for piece in read(file)["3.11"].values()] == [1080, 900]
 
 
 def test_recording_leaves_other_versions_as_they_are(tmp_path: Path) -> None:

@@ -1,15 +1,19 @@
 """Counts against those that are recorded."""
 
+import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import msgspec
+from msgspec import structs
 
 from tests.bench.counts.counting import Counts
 
 RECORDED = Path(__file__).with_name("recorded.json")
 TOLERANCE = 0.05
 _MOST_FUNCTIONS = 5
+# Functions with a smaller part of the instructions are not recorded.
+_LEAST_PART = 0.005
 
 Recorded = dict[str, dict[str, Counts]]
 """By the minor version of Python, and by piece of work."""
@@ -25,8 +29,16 @@ def read(path: Path = RECORDED) -> Recorded:
 
 
 def write(counted: Mapping[str, Counts], version: str, path: Path = RECORDED) -> None:
-    """Record the counts of a version of Python, and leave those of others as they are."""
-    recorded = {**read(path), version: counted}
+    """Record the counts of a version of Python.
+
+    What is within the tolerance stays as it is, so that small changes cannot add up unnoticed.
+    """
+    recorded = read(path)
+    known = recorded.get(version, {})
+    recorded[version] = {
+        piece: _shortened(now) if report(piece, known.get(piece), now) else known[piece]
+        for piece, now in counted.items()
+    }
     encoded = msgspec.json.encode(dict(sorted(recorded.items())))
     path.write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
 
@@ -45,24 +57,39 @@ def complaints(piece: str, was: Counts | None, now: Counts) -> Iterator[str]:
             yield f"{change}. Record it, so that it stays: `make counts ARGS=--write`"
 
 
+def _shortened(counts: Counts) -> Counts:
+    functions = counts.functions.items()
+    least = _least(counts)
+    return structs.replace(counts, functions={name: n for name, n in functions if n >= least})
+
+
+def _least(counts: Counts) -> int:
+    """The least instructions of a function that is recorded."""
+    return math.ceil(counts.instructions * _LEAST_PART)
+
+
 def changed(was: Counts, now: Counts) -> str:
     """A table of the functions whose instructions changed most.
 
-    Functions below half a percent of all instructions are not recorded, and count from 0.
+    One that is not recorded may have had as many as the least that is.
     """
+    least = _least(was)
     changes = {
-        name: now.functions.get(name, 0) - was.functions.get(name, 0)
-        for name in {*was.functions, *now.functions}
+        name: count - was.functions.get(name, min(count, least))
+        for name, count in {**dict.fromkeys(was.functions, 0), **now.functions}.items()
     }
     most = sorted(changes, key=lambda name: (-abs(changes[name]), name))[:_MOST_FUNCTIONS]
     rows = [f"{'recorded':>12}{'now':>12}{'change':>12}  instructions of"]
     rows += [
-        f"{was.functions.get(name, 0):>12,}{now.functions.get(name, 0):>12,}"
-        f"{changes[name]:>+12,}  {name}"
+        f"{_recorded(was, name):>12}{now.functions.get(name, 0):>12,}{changes[name]:>+12,}  {name}"
         for name in most
         if changes[name]
     ]
     return "\n".join(rows)
+
+
+def _recorded(was: Counts, name: str) -> str:
+    return f"{was.functions[name]:,}" if name in was.functions else f"< {_least(was):,}"
 
 
 def report(piece: str, was: Counts | None, now: Counts) -> str:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from _typeshed import TraceFunction
 
 _REPEATS = 2
-# What takes less than this part of the instructions is left out of the functions.
-_LEAST_PART = 0.005
 _PACKAGES = "site-packages/"
 
 Work = Callable[[], object]
@@ -33,7 +31,7 @@ class Counts(Struct, frozen=True):
         c_calls: of functions written in C.
         instructions: of bytecode.
         peak_bytes: the most memory allocated at a time, beyond that before; None if not counted.
-        functions: the instructions by function, of those with the most.
+        functions: the instructions by function, the most first.
     """
 
     calls: int
@@ -68,20 +66,15 @@ def count(work: Work, *, alone: bool) -> Counts:
         called = [_calls(work) for _ in range(repeats)]
         traced = min((_instructions(work) for _ in range(repeats)), key=Counter.total)
         peak = _peak_bytes(work) if alone else None
-    total = traced.total()
     functions: Counter[str] = Counter()
     for code, instructions in traced.items():
         functions[name_of(code)] += instructions
     return Counts(
         calls=min(calls for calls, _ in called),
         c_calls=min(c_calls for _, c_calls in called),
-        instructions=total,
+        instructions=traced.total(),
         peak_bytes=peak,
-        functions={
-            name: instructions
-            for name, instructions in functions.most_common()
-            if instructions >= total * _LEAST_PART
-        },
+        functions=dict(functions.most_common()),
     )
 
 
