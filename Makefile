@@ -9,7 +9,7 @@ unexport PYTHONDONTWRITEBYTECODE
 WORKERS ?= auto
 PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
 
-.PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench reliability docs lock release image image-test clean
+.PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench counts reliability docs lock release image image-test clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
@@ -62,8 +62,11 @@ format: $(VENV)/installed ## put the code into the one format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(VENV)/installed ## the figures that the documents quote, measured on this machine
-	$(BIN)/python -m tests.bench
+bench: $(VENV)/installed ## measure what docs/performance.md has, and write bench.json; ARGS="warm scale" measures just those
+	$(BIN)/python -m tests.bench $(ARGS)
+
+counts: $(VENV)/installed ## count calls, instructions and memory of fixed pieces of work, against what is recorded; ARGS=--write records them
+	@$(BIN)/python -m tests.bench.counts $(ARGS)
 
 reliability: $(VENV)/installed ## write the table of docs/reliability.md, DURATION=60s a peer
 	$(BIN)/python -m tests.reliability $(or $(DURATION),60s)

@@ -1,10 +1,25 @@
-"""Benchmarks: `python -m tests.bench` prints the figures that the documents quote.
+"""Benchmarks: `make bench` measures the figures that the documents quote, and prints one table.
 
-A figure is a ratio of two things measured in one run, in turn, so that it says little of the
-machine and much of the code; or what a whole cluster takes, where it must be little enough for any
-machine. None is asserted.
+A figure is a ratio of two things measured in one run, in turn, so that it says little about the
+machine and much about the code; or what a whole cluster takes, where it must be little enough for
+any machine. Nothing here is asserted: what CI checks is counted (`tests.bench.counts`).
 
-Each module of this package is a benchmark and has `run() -> list[Figure]`.
+A scenario is a function and a line in `tests/bench/registry.py`:
+
+    def run(*, reduced: bool = False) -> list[Figure]:
+        rounds = 2 if reduced else 50
+        ...
+        return [
+            Figure("throughput of warm answers", 61.2, "%", against="a bare handler", at_least=70),
+            Figure("memory with 5,000 nodes", 398, "MiB"),
+        ]
+
+    # in registry.py
+    "warm": warm.run,
+
+`reduced` asks for the least that still runs every line, within seconds: tests run it. A scenario
+that cannot run here raises `SkippedError` with the reason. Printing, JSON and docs/performance.md
+are done by `report.py`.
 """
 
 import asyncio
@@ -24,29 +39,42 @@ from metrics_server.telemetry import logs
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
 
-_PAIRS = 15
+PAIRS = 15
+"""How often `times_faster` compares; fewer for a reduced run."""
 # What is quick is repeated until the clock's own steps do not matter.
 _LEAST_SECONDS = 0.02
 
 
 class Figure(Struct, frozen=True):
-    """A figure.
+    """A figure that a scenario measured.
 
     Attributes:
         name: what was measured.
         value: the figure.
-        unit: what the value counts, as words that follow it.
+        unit: of the value: `%` or `times` for a ratio, `ms`, `MiB`, `s`, `per second` and the like.
+        against: what a ratio compares with, measured in the same run; empty for other figures.
+        at_least: the target, if more is better and there is one.
+        at_most: the target, if less is better and there is one.
     """
 
     name: str
     value: float
     unit: str
+    against: str = ""
+    at_least: float | None = None
+    at_most: float | None = None
 
 
-def times_faster(ours: Callable[[], object], theirs: Callable[[], object]) -> float:
+class SkippedError(Exception):
+    """A scenario cannot run on this machine; the message says what is missing."""
+
+
+def times_faster(
+    ours: Callable[[], object], theirs: Callable[[], object], pairs: int = PAIRS
+) -> float:
     """How many times faster ours is: the median of pairs that are measured in turn."""
     ratios: list[float] = []
-    for _ in range(_PAIRS):
+    for _ in range(pairs):
         reference = _seconds(theirs)
         ratios.append(reference / _seconds(ours))
     return median(ratios)

@@ -1,27 +1,64 @@
-"""Runs every benchmark of this package and prints its figures."""
+"""Measures scenarios, prints one table and writes it as JSON: `make bench ARGS="warm scale"`."""
 
+import argparse
 import sys
-from importlib import import_module
-from pkgutil import iter_modules
+from collections.abc import Sequence
+from pathlib import Path
 
-import tests.bench
-from tests.bench import Figure
-
-
-def main() -> None:
-    """Print a line a figure."""
-    for module in iter_modules(tests.bench.__path__):
-        if module.name == "__main__":
-            continue
-        for figure in _figures(f"tests.bench.{module.name}"):
-            sys.stdout.write(f"{figure.name}: {figure.value:.4g} {figure.unit}\n")
-            sys.stdout.flush()
+from metrics_server.telemetry import logs
+from tests.bench import SkippedError
+from tests.bench.machine import this_machine
+from tests.bench.registry import SCENARIOS
+from tests.bench.report import Row, Run, print_table, read_json, write_document, write_json
 
 
-def _figures(module: str) -> list[Figure]:
-    figures: list[Figure] = import_module(module).run()
-    return figures
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument(
+        "scenarios", nargs="*", metavar="SCENARIO", help=f"of {', '.join(SCENARIOS)}; default: all"
+    )
+    parser.add_argument("--json", type=Path, default=Path("bench.json"), help="the file to write")
+    parser.add_argument("--reduced", action="store_true", help="only try that everything runs")
+    parser.add_argument("--read", type=Path, help="print the run in this file instead of measuring")
+    parser.add_argument(
+        "--write-docs", action="store_true", help="write the table of docs/performance.md"
+    )
+    chosen = parser.parse_args(arguments)
+    names: list[str] = chosen.scenarios or [*SCENARIOS]
+    if unknown := [name for name in names if name not in SCENARIOS]:
+        parser.error(f"no scenario is named {unknown[0]!r}; there are {', '.join(SCENARIOS)}")
+    if chosen.write_docs and chosen.reduced:
+        parser.error("--write-docs: a reduced run is not a measurement")
+    if chosen.read:
+        run = read_json(chosen.read)
+    else:
+        run = measure(names, reduced=chosen.reduced)
+        write_json(run, chosen.json)
+    print_table(run)
+    if chosen.write_docs:
+        measured = {row.scenario for row in run.rows} | set(run.skipped)
+        if missing := [name for name in SCENARIOS if name not in measured]:
+            parser.error(f"--write-docs: this run is without {', '.join(missing)}")
+        write_document(run)
+
+
+def measure(names: Sequence[str], *, reduced: bool) -> Run:
+    """Measure these scenarios, one after another."""
+    machine = this_machine()
+    rows: list[Row] = []
+    skipped: dict[str, str] = {}
+    for name in names:
+        sys.stderr.write(f"measuring {name} ...\n")
+        try:
+            figures = SCENARIOS[name](reduced=reduced)
+        except SkippedError as error:
+            skipped[name] = str(error)
+        else:
+            rows.extend(Row(name, figure) for figure in figures)
+    return Run(machine, rows, skipped)
 
 
 if __name__ == "__main__":
+    logs.configure("error")
     main()

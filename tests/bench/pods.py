@@ -20,25 +20,27 @@ _REPEATED_QUESTIONS = 3000
 _NEW_QUESTIONS = 40
 
 
-def run() -> list[Figure]:
+def run(*, reduced: bool = False) -> list[Figure]:
     """Measure answers from fresh pages, and answers that are repeated."""
     with uvloop_runner() as runner:
-        return runner.run(_measure())
+        if reduced:
+            return runner.run(_measure(200, 2))
+        return runner.run(_measure(_REPEATED_QUESTIONS, _NEW_QUESTIONS))
 
 
-async def _measure() -> list[Figure]:
+async def _measure(repeated_questions: int, new_questions: int) -> list[Figure]:
     one_value = path_of(ONE_WORKLOAD, 0)
     async with process(cluster_of, "") as (api, certificate):
         async with _asking(api, certificate, "1h") as (question, pid):
-            repeated = await _milliseconds(question, PODS_PATH, pid, _REPEATED_QUESTIONS)
+            repeated = await _milliseconds(question, PODS_PATH, pid, repeated_questions)
         async with _asking(api, certificate, "1ms") as (question, pid):
-            new = await _milliseconds(question, PODS_PATH, pid, _NEW_QUESTIONS)
-            one = await _milliseconds(question, one_value, pid, _NEW_QUESTIONS)
+            new = await _milliseconds(question, PODS_PATH, pid, new_questions)
+            one = await _milliseconds(question, one_value, pid, new_questions)
     of = "with the values of 1,000 pods"
     return [
         Figure(f"processor time of an answer {of}, repeated", repeated, "ms"),
         Figure(f"processor time of an answer {of}, scrapes of 125 nodes included", new, "ms"),
-        Figure("the same", new / one, "times an answer with one value over these pods"),
+        Figure("the same", new / one, "times", against="an answer with one value over these pods"),
     ]
 
 

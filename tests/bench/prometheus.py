@@ -7,7 +7,6 @@ import asyncio
 import os
 import shutil
 import ssl
-import sys
 import tempfile
 import time
 from collections import defaultdict
@@ -18,11 +17,12 @@ from statistics import mean, quantiles
 
 import aiohttp
 from aiohttp import web
+from msgspec import Struct
 
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import PODS
 from metrics_server.simulator.kube.trust import SimulatedTrust
-from tests.bench import Figure, process, uvloop_runner
+from tests.bench import Figure, SkippedError, process, uvloop_runner
 from tests.bench.serving import connection, front_proxy_certificate, started
 from tests.support.exporters import PageExporter, page
 from tests.support.harness import cluster, configuration
@@ -31,59 +31,75 @@ from tests.support.prometheus import Prometheus, running_beside
 
 _HPAS, _NAMESPACES, _PODS_OF_HPA = 300, 30, 4
 _GPUS_OF_NODE = 8
-_SYNC_SECONDS = 15.0
-_ROUNDS = 3
-_STEPS = 9
 # So that the steps come at all times between two scrapes.
 _GOLDEN = 0.618
-_SCRAPE_SECONDS = 15
 _PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/gpu_utilization?labelSelector=app%3D{}"
 _QUERIES = "gpu_metrics_server_prometheus_query_duration_seconds_count"
 _AGES = "gpu_metrics_server_sample_age_seconds"
 
 
-def run() -> list[Figure]:
-    """Measure."""
+class _Plan(Struct, frozen=True):
+    """How long to measure.
+
+    Attributes:
+        rounds: how often every HPA asks.
+        sync_seconds: the time between two rounds.
+        steps: how many steps at an exporter; the first is not measured.
+        scrape_seconds: the time between two scrapes of Prometheus.
+    """
+
+    rounds: int
+    sync_seconds: float
+    steps: int
+    scrape_seconds: int
+
+
+_FULL = _Plan(rounds=3, sync_seconds=15, steps=9, scrape_seconds=15)
+_REDUCED = _Plan(rounds=1, sync_seconds=2, steps=2, scrape_seconds=1)
+
+
+def run(*, reduced: bool = False) -> list[Figure]:
+    """Measure answers from a Prometheus, and how old they are."""
     if shutil.which("prometheus") is None and "PROMETHEUS" not in os.environ:
-        sys.stdout.write("no Prometheus is installed: skipped\n")
-        return []
+        raise SkippedError("Prometheus is not installed")
+    plan = _REDUCED if reduced else _FULL
     with uvloop_runner() as runner:
-        return [*runner.run(_measure()), *runner.run(_lags())]
+        return [*runner.run(_measure(plan)), *runner.run(_lags(plan))]
 
 
-async def _lags() -> list[Figure]:
+async def _lags(plan: _Plan) -> list[Figure]:
     """How long after a step at an exporter an answer shows it: directly, and from Prometheus."""
     figures: list[Figure] = []
     for use in ("named", "only"):
         with tempfile.TemporaryDirectory() as folder:
-            lags = await _lags_of(Path(folder), use)
-        of = {"named": "an exporter", "only": f"Prometheus, scraping every {_SCRAPE_SECONDS} s"}
-        figures.append(
-            Figure(f"mean time until an answer from {of[use]} shows a step", mean(lags), "s")
-        )
-        figures.append(Figure("the longest of them", max(lags), "s"))
+            lags = await _lags_of(Path(folder), use, plan)
+        scraping = f"Prometheus, scraping every {plan.scrape_seconds} s"
+        of = {"named": "an exporter, scraped on demand", "only": scraping}
+        until = f"time until an answer from {of[use]}, shows a step"
+        figures.append(Figure(f"mean {until}", mean(lags), "s"))
+        figures.append(Figure(f"longest {until}", max(lags), "s"))
     return figures
 
 
-async def _lags_of(folder: Path, use: str) -> list[float]:
+async def _lags_of(folder: Path, use: str, plan: _Plan) -> list[float]:
     """Ask every 0.1 s; the steps come at different times between two scrapes."""
     lags: list[float] = []
     async with PageExporter(page({("default", "a"): [0]})) as exporter:
         job = {
             "job_name": "dcgm",
             "honor_labels": True,
-            "scrape_interval": f"{_SCRAPE_SECONDS}s",
+            "scrape_interval": f"{plan.scrape_seconds}s",
             "static_configs": [{"targets": [f"127.0.0.1:{exporter.port}"]}],
         }
         async with running_beside(Prometheus(folder, scrape=[job])) as prometheus:
             config = configuration({"prometheus": {"url": prometheus.url, "use": use}})
             async with cluster({}, [pod("a")], config, [exporter.url]) as made:
-                for number in range(_STEPS):
+                for number in range(plan.steps):
                     value = number % 2 * 50 + 25
                     exporter.page = page({("default", "a"): [value]})
                     began = time.monotonic()
                     step: float | None = None
-                    pause = number * _GOLDEN % 1 * _SCRAPE_SECONDS
+                    pause = number * _GOLDEN % 1 * plan.scrape_seconds
                     # Asked all the time, as by many HPAs.
                     while step is None or time.monotonic() < began + step + pause:
                         answer = await made.client.metric("default", "gpu_utilization")
@@ -107,10 +123,10 @@ def _pods() -> list[tuple[str, str, str, str]]:
     return found
 
 
-async def _measure() -> list[Figure]:
+async def _measure(plan: _Plan) -> list[Figure]:
     took: list[float] = []
     async with (
-        process(_cluster) as (api, certificate, prometheus),
+        process(_cluster, str(plan.scrape_seconds)) as (api, certificate, prometheus),
         process(_server, api, prometheus) as (url,),
         connection(url, certificate) as ask,
         _metrics(url, certificate) as read,
@@ -119,9 +135,9 @@ async def _measure() -> list[Figure]:
         await ask(paths[0])
         before = await read()
         began = time.monotonic()
-        for number in range(_ROUNDS):
+        for number in range(plan.rounds):
             for place, path in enumerate(paths):
-                due = began + _SYNC_SECONDS * (number + place / _HPAS)
+                due = began + plan.sync_seconds * (number + place / _HPAS)
                 await asyncio.sleep(max(0.0, due - time.monotonic()))
                 took.append(await ask(path) * 1000)
         seconds = time.monotonic() - began
@@ -131,13 +147,13 @@ async def _measure() -> list[Figure]:
         return after[name] - before[name]
 
     cuts = quantiles(took, n=100)
-    of = "from a Prometheus, 300 HPAs every 15 s"
+    of = f"from a Prometheus, {_HPAS} HPAs every {plan.sync_seconds:g} s"
     return [
         Figure(f"p50 of answers {of}", cuts[49], "ms"),
         Figure(f"p99 of answers {of}", cuts[98], "ms"),
-        Figure(f"queries to Prometheus, {of}", grown(_QUERIES) / seconds, "per second"),
+        Figure(f"queries that it receives, {of}", grown(_QUERIES) / seconds, "per second"),
         Figure(
-            f"mean age of samples {of}, scraped every {_SCRAPE_SECONDS} s",
+            f"mean age of samples {of}, scraped every {plan.scrape_seconds} s",
             grown(f"{_AGES}_sum") / grown(f"{_AGES}_count"),
             "s",
         ),
@@ -168,8 +184,9 @@ async def _metrics(
         yield read
 
 
-async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
+async def _cluster(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     """A Kubernetes API, its front proxy's certificate, and a Prometheus with all nodes."""
+    scrape_seconds = int(arguments[0])
     api = await stack.enter_async_context(KubernetesAPI())
     certificate = await front_proxy_certificate(stack, SimulatedTrust(api))
     rows: dict[str, list[str]] = {}
@@ -197,8 +214,8 @@ async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
     job = {
         "job_name": "dcgm",
         "honor_labels": True,
-        "scrape_interval": f"{_SCRAPE_SECONDS}s",
-        "scrape_timeout": "5s",
+        "scrape_interval": f"{scrape_seconds}s",
+        "scrape_timeout": f"{min(5, scrape_seconds)}s",
         "static_configs": [
             {"targets": [target], "labels": {"__metrics_path__": f"/{node}", "instance": node}}
             for node in rows
@@ -208,7 +225,7 @@ async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
     prometheus = Prometheus(Path(folder), scrape=[job])
     await stack.enter_async_context(running_beside(prometheus))
     # Every node has been scraped once; Prometheus discovers targets within 5 s.
-    await asyncio.sleep(_SCRAPE_SECONDS + 6)
+    await asyncio.sleep(scrape_seconds + 6)
     return [api.url, str(certificate), prometheus.url]
 
 

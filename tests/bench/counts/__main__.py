@@ -1,0 +1,47 @@
+"""Counts fixed pieces of work, and compares them with what is recorded: `make counts`."""
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from metrics_server.telemetry import logs
+from tests.bench.counts.comparing import RECORDED, read, report, write
+from tests.bench.counts.registry import count_all
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; 1 if a count differs too much, 3 if none is recorded."""
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.counts", description=__doc__)
+    parser.add_argument("--write", action="store_true", help="record the counts")
+    parser.add_argument("--recorded", type=Path, default=RECORDED, help="the file of the counts")
+    chosen = parser.parse_args(arguments)
+    counted = {}
+    for name, counts in count_all():
+        counted[name] = counts
+        figures = ", ".join(f"{count:,} {what}" for what, count in counts.figures.items())
+        sys.stdout.write(f"{name}: {figures}\n")
+        sys.stdout.flush()
+    version = ".".join(platform.python_version_tuple()[:2])
+    if chosen.write:
+        write(counted, version, chosen.recorded)
+        return 0
+    recorded = read(chosen.recorded).get(version)
+    if recorded is None:
+        sys.stdout.write(f"nothing is recorded for Python {version}\n")
+        return 3
+    reports = [report(name, recorded.get(name), now) for name, now in counted.items()]
+    found = [one for one in reports if one]
+    sys.stdout.write("\n".join(["", *found, ""] if found else ["as recorded, within 5 %\n"]))
+    return 1 if found else 0
+
+
+if __name__ == "__main__":
+    if os.environ.get("PYTHONHASHSEED") != "0":
+        # The order of sets would differ from run to run.
+        os.environ["PYTHONHASHSEED"] = "0"
+        os.execv(sys.executable, [sys.executable, "-m", "tests.bench.counts", *sys.argv[1:]])  # noqa: S606
+    logs.configure("error")
+    sys.exit(main())

@@ -1,0 +1,152 @@
+"""Counts what a piece of work makes the interpreter do."""
+
+import gc
+import sys
+import tracemalloc
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import TYPE_CHECKING
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from _typeshed import TraceFunction
+
+_REPEATS = 2
+_PACKAGES = "site-packages/"
+
+Work = Callable[[], object]
+"""A fixed piece of work, to be done any number of times."""
+
+
+class Counts(Struct, frozen=True):
+    """What one piece of work took, of this thread only.
+
+    Attributes:
+        calls: of Python functions; each time a coroutine is resumed is one.
+        c_calls: of functions written in C.
+        instructions: of bytecode.
+        peak_bytes: the most memory allocated at a time, beyond that before; None if not counted.
+        functions: the instructions by function, the most first.
+    """
+
+    calls: int
+    c_calls: int
+    instructions: int
+    peak_bytes: int | None
+    functions: Mapping[str, int]
+
+    @property
+    def figures(self) -> Mapping[str, int]:
+        """What is compared, by name."""
+        found = {
+            "calls": self.calls,
+            "C calls": self.c_calls,
+            "instructions": self.instructions,
+        }
+        return found if self.peak_bytes is None else {**found, "peak bytes": self.peak_bytes}
+
+
+def count(work: Work, *, alone: bool) -> Counts:
+    """Count a piece of work.
+
+    Args:
+        work: what is counted, after it was done once to fill caches.
+        alone: whether nothing else runs in the process. If so, each figure is counted once, and
+            memory too, which is that of all threads. Otherwise each is the least of two
+            repeats, as a timer may run during one of them.
+    """
+    work()
+    repeats = 1 if alone else _REPEATS
+    with _no_garbage_collection():
+        called = [_calls(work) for _ in range(repeats)]
+        traced = min((_instructions(work) for _ in range(repeats)), key=Counter.total)
+        peak = _peak_bytes(work) if alone else None
+    functions: Counter[str] = Counter()
+    for code, instructions in traced.items():
+        functions[name_of(code)] += instructions
+    return Counts(
+        calls=min(calls for calls, _ in called),
+        c_calls=min(c_calls for _, c_calls in called),
+        instructions=traced.total(),
+        peak_bytes=peak,
+        functions=dict(functions.most_common()),
+    )
+
+
+@cache
+def name_of(code: CodeType) -> str:
+    """A function by its module's path, without what is before the package, and its name."""
+    path = code.co_filename
+    if _PACKAGES in path:
+        path = path.rpartition(_PACKAGES)[2]
+    for folder in sorted(sys.path, key=len, reverse=True):
+        if folder and Path(path).is_relative_to(folder):
+            path = str(Path(path).relative_to(folder))
+    return f"{path}:{code.co_qualname}"
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep the collector from running, which it does at different times of a run."""
+    gc.collect()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+
+
+def _calls(work: Work) -> tuple[int, int]:
+    """The calls of Python functions, and of C functions."""
+    events: Counter[str] = Counter()
+
+    def profile(_: FrameType, event: str, __: object) -> None:
+        events[event] += 1
+
+    before = sys.getprofile()
+    sys.setprofile(profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return events["call"], events["c_call"]
+
+
+def _instructions(work: Work) -> Counter[CodeType]:
+    """The instructions of bytecode, by the function that they are of."""
+    executed: Counter[CodeType] = Counter()
+
+    def called(frame: FrameType, _: str, __: object) -> "TraceFunction":
+        frame.f_trace_opcodes, frame.f_trace_lines = True, False
+        return traced
+
+    def traced(frame: FrameType, event: str, _: object) -> "TraceFunction":
+        if event == "opcode":
+            executed[frame.f_code] += 1
+        return traced
+
+    before = sys.gettrace()
+    sys.settrace(called)
+    try:
+        work()
+    finally:
+        sys.settrace(before)
+    return executed
+
+
+def _peak_bytes(work: Work) -> int:
+    tracemalloc.start()
+    try:
+        before, _ = tracemalloc.get_traced_memory()
+        tracemalloc.reset_peak()
+        result = work()
+        _, peak = tracemalloc.get_traced_memory()
+        del result
+    finally:
+        tracemalloc.stop()
+    return peak - before

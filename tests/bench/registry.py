@@ -1,0 +1,33 @@
+"""The scenarios, by the names that select them; the table has them in this order."""
+
+from collections.abc import Mapping
+from typing import Protocol
+
+from tests.bench import Figure, engines, listing, parsing, pods, prometheus, scale, serving
+
+
+class Scenario(Protocol):
+    """Measures something, and returns its figures."""
+
+    def __call__(self, *, reduced: bool = False) -> list[Figure]:
+        """Measure.
+
+        Args:
+            reduced: do as little as still runs every line, as tests do. The figures mean nothing.
+
+        Raises:
+            SkippedError: it cannot run on this machine.
+        """
+        ...
+
+
+SCENARIOS: Mapping[str, Scenario] = {
+    "warm": serving.warm,
+    "cold": serving.cold,
+    "parsing": parsing.run,
+    "pods": pods.run,
+    "engines": engines.run,
+    "prometheus": prometheus.run,
+    "listing": listing.run,
+    "scale": scale.run,
+}

@@ -1,0 +1,148 @@
+"""The table, the JSON and the document of a run."""
+
+import io
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+from rich.console import Console
+
+from tests.bench import Figure
+from tests.bench.machine import Machine, this_machine
+from tests.bench.report import (
+    DOCUMENT,
+    Row,
+    Run,
+    markdown,
+    number,
+    print_table,
+    read_json,
+    write_document,
+    write_json,
+)
+
+MACHINE = Machine(
+    cpu="A Processor [2.5 GHz]",
+    cores=2,
+    python="3.11.2",
+    openssl="OpenSSL 3.5.4",
+    python_openssl="OpenSSL 3.0.17",
+    load=0.25,
+    measured="2026-11-26 09:42 UTC",
+)
+RUN = Run(
+    MACHINE,
+    [
+        Row("warm", Figure("throughput", 61.23, "%", against="a bare handler", at_least=70)),
+        Row("warm", Figure("p99", 1.4, "times", against="a bare handler", at_most=1.5)),
+        Row("scale", Figure("memory", 1398, "MiB")),
+    ],
+    {"prometheus": "Prometheus is not installed"},
+)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0, "0"),
+        (0.03456, "0.0346"),
+        (1.4, "1.4"),
+        (61.23, "61.2"),
+        (100, "100"),
+        (4040.4, "4,040"),
+        (150_000, "150,000"),
+        (float("inf"), "inf"),
+    ],
+)
+def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
+    """Or all of those before the point."""
+    assert number(value) == text
+
+
+def test_the_document_gets_the_machine_and_one_row_a_figure() -> None:
+    """A scenario that was skipped stands below, with the reason."""
+    assert markdown(RUN).splitlines() == [
+        f"{MACHINE}.",
+        "",
+        "| scenario | figure | measured | against | target |",
+        "|---|---|---|---|---|",
+        "| warm | throughput | 61.2 % | a bare handler | ≥ 70 %: missed |",
+        "| warm | p99 | 1.4 times | a bare handler | ≤ 1.5 times |",
+        "| scale | memory | 1,398 MiB |  |  |",
+        "",
+        "prometheus: skipped: Prometheus is not installed",
+    ]
+
+
+def test_the_terminal_gets_one_table() -> None:
+    """Below the machine, whose name is no markup."""
+    output = io.StringIO()
+
+    print_table(RUN, Console(file=output))
+
+    text = output.getvalue()
+    assert text.count("scenario") == 1
+    for part in ("A Processor [2.5 GHz]", "≥ 70 %: missed", "1,398 MiB", "prometheus: skipped"):
+        assert part in text
+
+
+def test_a_run_survives_its_file(tmp_path: Path) -> None:
+    """Whatever else reads it finds all of the run."""
+    write_json(RUN, tmp_path / "bench.json")
+
+    assert read_json(tmp_path / "bench.json") == RUN
+
+
+def test_only_the_table_of_the_document_changes(tmp_path: Path) -> None:
+    """However often it is written."""
+    document = tmp_path / "performance.md"
+    document.write_text("# Title\n\n<!-- measured -->\n\nold\n\n<!-- end -->\n\nRest.\n")
+
+    write_document(RUN, document)
+    write_document(RUN, document)
+
+    text = document.read_text()
+    assert text.startswith("# Title\n\n<!-- measured -->\n\nA Processor")
+    assert text.endswith("not installed\n\n<!-- end -->\n\nRest.\n")
+    assert "old" not in text
+
+
+def test_a_document_without_a_place_for_the_table_stays_as_it_is(tmp_path: Path) -> None:
+    """And the error says what it lacks."""
+    document = tmp_path / "performance.md"
+    document.write_text("# Title\n")
+
+    with pytest.raises(ValueError, match="needs the lines"):
+        write_document(RUN, document)
+
+    assert document.read_text() == "# Title\n"
+
+
+def test_docs_performance_has_a_place_for_the_table(tmp_path: Path) -> None:
+    """`make bench ARGS=--write-docs` can write it."""
+    document = tmp_path / "performance.md"
+    document.write_text(DOCUMENT.read_text())
+
+    write_document(RUN, document)
+
+    assert markdown(RUN) in document.read_text()
+
+
+def test_a_machine_as_a_sentence() -> None:
+    """It stands above the table."""
+    assert str(MACHINE) == (
+        "A Processor [2.5 GHz], 2 cores; Python 3.11.2; OpenSSL 3.5.4 (Python's own: OpenSSL "
+        "3.0.17); load at the start 0.2; 2026-11-26 09:42 UTC"
+    )
+
+
+def test_a_machine_is_named_by_what_figures_depend_on() -> None:
+    """The line above the table has all of it."""
+    machine = this_machine()
+
+    assert machine.cores == len(os.sched_getaffinity(0))
+    assert msgspec.json.decode(msgspec.json.encode(machine), type=Machine) == machine
+    for part in (machine.cpu, machine.python, machine.openssl, machine.python_openssl):
+        assert part
+        assert part in str(machine)
