@@ -22,6 +22,8 @@ from metrics_server.doctor.reader import Subject
 from metrics_server.errors import ConfigurationError
 from metrics_server.simulator.demo.options import DemoOptions, FaultName, MetricType, Tempo
 from metrics_server.simulator.demo.run import demo
+from tests.support import carried
+from tests.support.kubectl import Kubectl
 from tests.support.waiting import eventually, until
 
 pytestmark = pytest.mark.slow
@@ -202,6 +204,31 @@ async def test_the_doctor_finds_what_is_wrong(
             await until(lambda: "doctor --kubeconfig" in capsys.readouterr().out)
             await eventually(found, lambda names: names == wrong, 40)
             os.kill(os.getpid(), signal.SIGINT)
+
+
+async def test_kubectl_is_pointed_to_the_page(
+    capsys: pytest.CaptureFixture[str], temporary: Path
+) -> None:
+    """Where the cluster can be changed, as it cannot by kubectl."""
+    options = DemoOptions(duration=None, page=True, page_port=0)
+    text = ""
+
+    def printed(what: str) -> bool:
+        nonlocal text
+        text += capsys.readouterr().out
+        return what in text
+
+    with capture_logs():
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            tasks.create_task(demo(options, QUICK))
+            await until(lambda: printed("in a browser"))
+            (folder,) = kubeconfigs(temporary)
+            kubectl = Kubectl(carried.kubectl(), folder / "kubeconfig", temporary)
+            ran = await kubectl("scale", "deployment", "inference", "--replicas=1")
+            os.kill(os.getpid(), signal.SIGINT)
+    page = re.search(r"^  (http://127\.0\.0\.1:\d+/)  shows it", text, re.MULTILINE)
+    assert page is not None
+    assert ran.err.endswith(f"and the HPA at {page[1]}\n")
 
 
 async def test_the_only_exporter_is_every_exporter(capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,6 +25,7 @@ from metrics_server.simulator.demo.options import (
     fault_times,
 )
 from metrics_server.simulator.demo.queue import queue
+from metrics_server.simulator.demo.read_only import ReadOnly
 from metrics_server.simulator.demo.scene import Commands, Scene
 from metrics_server.simulator.demo.screen import screen
 from metrics_server.simulator.demo.utilization import utilization
@@ -79,6 +80,8 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         context = await asyncio.to_thread(context_from_pair, authority.issue(["127.0.0.1"]))
         api = await stack.enter_async_context(KubernetesAPI(ssl_context=context))
         trust = SimulatedTrust(api)
+        read_only = ReadOnly(options)
+        read_only.protect(api)
         kubeconfig = await stack.enter_async_context(kubeconfig_of(api.url, authority.bundle))
         scene = await stack.enter_async_context(_SCENES[options.signal](api, options, tempo))
         flags = ServeOptions(kubeconfig=kubeconfig, secure_port=options.port)
@@ -111,6 +114,7 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         live = None
         if options.page or options.open:
             live = await stack.enter_async_context(page(scene, controller, options.page_port))
+            read_only.page = live.url
             opened = options.open and open_in_browser(live.url)
             _print(f"  {live.url}  {'is open' if opened else 'shows it'} in a browser\n")
         syncs = await _watch(scene, controller, interrupted, live)
