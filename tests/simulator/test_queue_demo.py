@@ -12,7 +12,7 @@ from structlog.testing import capture_logs
 from metrics_server.errors import ConfigurationError
 from metrics_server.simulator.demo.options import DemoOptions, MetricType, Tempo
 from metrics_server.simulator.demo.run import demo
-from tests.simulator.test_run import shown
+from tests.support.demos import shown
 
 pytestmark = pytest.mark.slow
 

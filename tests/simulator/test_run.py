@@ -5,72 +5,28 @@ import os
 import re
 import signal
 import sys
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
 import pytest
 from aiohttp.test_utils import unused_port
 from msgspec import structs
 from structlog.testing import capture_logs
 
-from metrics_server.commands.doctor import examine
-from metrics_server.doctor.reader import Subject
 from metrics_server.errors import ConfigurationError
 from metrics_server.simulator.demo.options import DemoOptions, FaultName, MetricType, Tempo
 from metrics_server.simulator.demo.run import demo
-from tests.support import carried
-from tests.support.kubectl import Kubectl
-from tests.support.waiting import eventually, until
+from tests.support.demos import IMPATIENT, QUICK, kubeconfigs, shown
 
 pytestmark = pytest.mark.slow
-
-QUICK = Tempo(
-    sync=0.03,
-    stabilization=0.2,
-    loading=0.06,
-    deleting=0.03,
-    period=1,
-    max_age=0.01,
-    # Long, so that no exporter is too slow on a busy machine.
-    timeout=5,
-    last_known=0.1,
-)
-# Still long enough for an exporter without a fault on a busy machine.
-IMPATIENT = structs.replace(QUICK, timeout=1)
-
-
-@pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files, of the test's own."""
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    return tmp_path
-
-
-async def shown(
-    capsys: pytest.CaptureFixture[str], options: DemoOptions, tempo: Tempo = QUICK
-) -> str:
-    """What a demo prints."""
-    with capture_logs():
-        async with asyncio.timeout(20):
-            await demo(options, tempo)
-    return capsys.readouterr().out
 
 
 def sources(text: str) -> list[str]:
     """Where each answer came from, in order."""
     return re.findall(r"  source (\S+) ", text)
-
-
-def kubeconfigs(temporary: Path) -> list[Path]:
-    """The folders that the demo made, and did not remove.
-
-    (The official client removes its own copies of certificates at the process's end.)
-    """
-    return list(temporary.glob("gpu-metrics-demo-*"))
 
 
 async def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str], temporary: Path) -> None:
@@ -183,52 +139,6 @@ async def test_it_says_how_to_ask_by_hand(
     assert f"as a metric of type {kind.capitalize()}." in text
     for command in ("ask", "top", "doctor"):
         assert f"gpu-metrics-server {command} --kubeconfig /" in text
-
-
-@pytest.mark.parametrize("fault", [None, "exporter-error"])
-async def test_the_doctor_finds_what_is_wrong(
-    capsys: pytest.CaptureFixture[str], temporary: Path, fault: Literal["exporter-error"] | None
-) -> None:
-    """The cluster looks as if the server were installed in it, and only the fault is wrong."""
-
-    async def found() -> set[str]:
-        (folder,) = kubeconfigs(temporary)
-        outcomes = await examine(folder / "kubeconfig", Subject(direct=False))
-        return {problem.name for one in outcomes for problem in one.problems}
-
-    wrong = set() if fault is None else {"exporters-failed"}
-    options = DemoOptions(duration=None, fault=fault)
-    with capture_logs():
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-            tasks.create_task(demo(options, structs.replace(QUICK, period=100)))
-            await until(lambda: "doctor --kubeconfig" in capsys.readouterr().out)
-            await eventually(found, lambda names: names == wrong, 40)
-            os.kill(os.getpid(), signal.SIGINT)
-
-
-async def test_kubectl_is_pointed_to_the_page(
-    capsys: pytest.CaptureFixture[str], temporary: Path
-) -> None:
-    """Where the cluster can be changed, as it cannot by kubectl."""
-    options = DemoOptions(duration=None, page=True, page_port=0)
-    text = ""
-
-    def printed(what: str) -> bool:
-        nonlocal text
-        text += capsys.readouterr().out
-        return what in text
-
-    with capture_logs():
-        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
-            tasks.create_task(demo(options, QUICK))
-            await until(lambda: printed("in a browser"))
-            (folder,) = kubeconfigs(temporary)
-            kubectl = Kubectl(carried.kubectl(), folder / "kubeconfig", temporary)
-            ran = await kubectl("scale", "deployment", "inference", "--replicas=1")
-            os.kill(os.getpid(), signal.SIGINT)
-    page = re.search(r"^  (http://127\.0\.0\.1:\d+/)  shows it", text, re.MULTILINE)
-    assert page is not None
-    assert ran.err.endswith(f"and the HPA at {page[1]}\n")
 
 
 async def test_the_only_exporter_is_every_exporter(capsys: pytest.CaptureFixture[str]) -> None:
