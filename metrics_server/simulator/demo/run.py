@@ -17,6 +17,7 @@ from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
 from metrics_server.simulator.controller import Controller, Sync
+from metrics_server.simulator.demo.fault_notes import FaultNotes
 from metrics_server.simulator.demo.options import (
     DemoOptions,
     FaultName,
@@ -161,7 +162,8 @@ async def _watch(
     fault_begins, fault_ends = fault_times(options, tempo)
     faulty = False
     syncs: list[Sync] = []
-    with screen() as show:
+    notes = FaultNotes(scene.cluster.exporters)
+    with screen() as shown:
         while not interrupted.is_set():
             elapsed = time.monotonic() - began
             left = inf if options.duration is None else options.duration - elapsed
@@ -172,11 +174,13 @@ async def _watch(
                 fault = _FAULTS[options.fault] if faulty else None
                 exporters = 1 if options.one_exporter else None
                 await scene.cluster.set_fault(fault, exporters=exporters)
+            for line in notes.changes(elapsed):
+                shown.note(line)
             scene.step()
             sync = await controller.sync()
             syncs.append(sync)
             moment = await scene.moment(elapsed, sync, controller)
-            show(moment)
+            shown.show(moment)
             if live is not None:
                 await live.show(moment, sync)
             with suppress(TimeoutError):
