@@ -39,7 +39,7 @@ async def test_the_doctor_finds_what_is_wrong(
     with capture_logs():
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
             tasks.create_task(demo(options, structs.replace(QUICK, period=100)))
-            await until(lambda: "doctor --kubeconfig" in capsys.readouterr().out)
+            await until(lambda: "doctor --hpa" in capsys.readouterr().out)
             await eventually(found, lambda names: names == wrong, 40)
             os.kill(os.getpid(), signal.SIGINT)
 

@@ -32,7 +32,7 @@ def sources(text: str) -> list[str]:
 async def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str], temporary: Path) -> None:
     """It introduces itself, shows each sync, sums up, and leaves nothing behind."""
     text = await shown(capsys, DemoOptions(duration=2, nodes=2))
-    introduction, rows, summary = text.split("\n\n  kubectl")[0], sources(text), text[-200:]
+    introduction, rows, summary = text.split("\n\n  export")[0], sources(text), text[-200:]
     assert "gpu-metrics-server is serving at https://127.0.0.1:" in introduction
     assert "Simulated: a Kubernetes API; 2 nodes with 8 GPUs" in introduction
     assert "The demo ends after 2 s or on Ctrl-C." in introduction
@@ -43,7 +43,7 @@ async def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str], temporary: 
         f"The HPA requested the metric {len(rows)} times; answers: {len(rows)} from exporters."
         in summary
     )
-    assert re.search(r"It scaled (once|\d+ times), between \d and \d replicas\.\n$", summary)
+    assert re.search(r"It scaled (once|twice|\d+ times), between \d and \d replicas\.\n$", summary)
     assert not kubeconfigs(temporary)
 
 
@@ -137,8 +137,20 @@ async def test_it_says_how_to_ask_by_hand(
     }[kind]
     assert f"get --raw '/apis/{path}?labelSelector=app%3Dinference'" in text
     assert f"as a metric of type {kind.capitalize()}." in text
-    for command in ("ask", "top", "doctor"):
-        assert f"gpu-metrics-server {command} --kubeconfig /" in text
+    for command in ("ask --hpa inference", "top", "doctor --hpa inference"):
+        assert re.search(rf"^  \S*gpu-metrics-server {command}$", text, re.MULTILINE)
+    assert "  export KUBECONFIG=/" in text
+
+
+async def test_it_says_how_to_see_it_in_a_browser(capsys: pytest.CaptureFixture[str]) -> None:
+    """By a flag, or by the URL once there is one."""
+    flags = "restart it with --open, or --page"
+    without = await shown(capsys, DemoOptions(duration=0))
+    with_page = await shown(capsys, DemoOptions(duration=0, page=True, page_port=0))
+    assert flags in without
+    assert "  shows it in a browser" not in without
+    assert flags not in with_page
+    assert "  shows it in a browser" in with_page
 
 
 async def test_the_only_exporter_is_every_exporter(capsys: pytest.CaptureFixture[str]) -> None:
