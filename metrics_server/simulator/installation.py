@@ -114,7 +114,9 @@ def deployment(image: str) -> Object:
                 },
             },
         },
-        "status": {"replicas": 1, "readyReplicas": 1},
+        "status": dict.fromkeys(
+            ("replicas", "updatedReplicas", "readyReplicas", "availableReplicas"), 1
+        ),
     }
 
 

@@ -147,7 +147,12 @@ def deployment(wanted: int, replicas: int, ready: int) -> Object:
             "selector": {"matchLabels": {"app": APP}},
             "template": {"metadata": {"labels": {"app": APP}}},
         },
-        "status": {"replicas": replicas, "readyReplicas": ready},
+        "status": {
+            "replicas": replicas,
+            "updatedReplicas": replicas,
+            "readyReplicas": ready,
+            "availableReplicas": ready,
+        },
     }
 
 

@@ -44,22 +44,25 @@ ASLEEP = structs.replace(
     QUEUE, waiting=None, utilization=None, ready=0, replicas=0, source="error", reason="it sleeps"
 )
 
-Terminal = Callable[[Iterable[Moment]], str]
+Terminal = Callable[[Iterable[Moment | str]], str]
 
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Shows moments in a terminal of 80 by 24 and returns what was written, without its styles."""
+    """Returns what a terminal of 80 by 24 shows of moments and notes, without its styles."""
     for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}.items():
         monkeypatch.setenv(name, value)
 
-    def show_all(moments: Iterable[Moment]) -> str:
+    def show_all(moments: Iterable[Moment | str]) -> str:
         master, slave = pty.openpty()
         with os.fdopen(slave, "w", encoding="utf-8") as out, os.fdopen(master, "rb") as seen:
             text = b""
-            with screen(out) as show:
+            with screen(out) as shown:
                 for moment in moments:
-                    show(moment)
+                    if isinstance(moment, str):
+                        shown.note(moment)
+                    else:
+                        shown.show(moment)
             out.flush()
             os.set_blocking(master, False)
             while chunk := seen.read():
@@ -72,8 +75,8 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 def test_a_plain_line() -> None:
     """Elsewhere than in a terminal a moment is a line, with all there is to know."""
     out = StringIO()
-    with screen(out) as show:
-        show(MOMENT)
+    with screen(out) as shown:
+        shown.show(MOMENT)
     assert out.getvalue() == (
         "  4 s  demand  5.4 GPUs  utilization    90 % of 70 %  replicas 6/8 ready    "
         "source exporters 6/6     gpu_utilization is 90, above the target of 70\n"
@@ -83,16 +86,16 @@ def test_a_plain_line() -> None:
 def test_a_missing_value_is_not_shown_as_zero() -> None:
     """Where there is no value, the line says so."""
     out = StringIO()
-    with screen(out) as show:
-        show(UNKNOWN)
+    with screen(out) as shown:
+        shown.show(UNKNOWN)
     assert "utilization unknown of 70 %" in out.getvalue()
     assert "source error             it cannot be had" in out.getvalue()
 
 
 def test_the_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
     """It is the standard output of when it is asked, not of when the module was read."""
-    with screen() as show:
-        show(MOMENT)
+    with screen() as shown:
+        shown.show(MOMENT)
     assert capsys.readouterr().out.count("\n") == 1
 
 
@@ -132,6 +135,22 @@ def test_a_terminal_that_cannot_move_has_plain_lines(
     assert terminal([MOMENT]).startswith("  4 s  demand  5.4 GPUs")
 
 
+def test_a_note_stays_above_the_table(terminal: Terminal) -> None:
+    """However many moments follow, and without styles of its own."""
+    text = terminal(["20 s  fault begins: [down]", *[MOMENT] * 30])
+    note, table = text.split("GPU utilization scales")[0], text[text.rindex("GPU utilization") :]
+    assert "20 s  fault begins: [down]" in note
+    assert "fault begins" not in table
+
+
+def test_a_note_is_a_line_elsewhere() -> None:
+    """As it is."""
+    out = StringIO()
+    with screen(out) as shown:
+        shown.note("20 s  fault begins: [down]")
+    assert out.getvalue() == "20 s  fault begins: [down]\n"
+
+
 def test_without_rich_there_are_plain_lines() -> None:
     """Where the extra "demo" is not installed, a terminal has plain lines too."""
     program = """
@@ -141,8 +160,8 @@ import os, pty
 from metrics_server.simulator.demo.moments import UtilizationMoment
 from metrics_server.simulator.demo.screen import screen
 master, slave = pty.openpty()
-with screen(os.fdopen(slave, "w")) as show:
-    show(UtilizationMoment(1, 100, 50, 70, 2, 2, "exporters", "2/2", "it stays"))
+with screen(os.fdopen(slave, "w")) as shown:
+    shown.show(UtilizationMoment(1, 100, 50, 70, 2, 2, "exporters", "2/2", "it stays"))
 print(os.read(master, 9999).decode())
 """
     done = subprocess.run(  # noqa: S603 - the test's own program
@@ -154,10 +173,10 @@ print(os.read(master, 9999).decode())
 def test_the_line_of_a_queue() -> None:
     """Load, GPU utilization, both queues, replicas, and the HPA's reason."""
     out = StringIO()
-    with screen(out) as show:
-        show(QUEUE)
-        show(ASLEEP)
-        show(structs.replace(QUEUE, waiting=None, held=None, source="error"))
+    with screen(out) as shown:
+        shown.show(QUEUE)
+        shown.show(ASLEEP)
+        shown.show(structs.replace(QUEUE, waiting=None, held=None, source="error"))
     assert out.getvalue() == (
         " 42 s  load 16.8/s  GPU utilization   100 %  waiting     3.5 of 2  at the gateway      12"
         "  replicas  1/12 ready  llm_requests_waiting averages 3.5\n"

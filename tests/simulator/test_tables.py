@@ -1,6 +1,7 @@
 """The tables that `kubectl get` prints in the demo."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 
 import aiohttp
 import msgspec
@@ -22,7 +23,15 @@ from metrics_server.simulator.autoscaling.hpa import (
 )
 from metrics_server.simulator.gpus.workload import SimulatedPod
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import AUTOSCALERS, CONFIG_MAPS, PODS, Object
+from metrics_server.simulator.kube.objects import (
+    API_SERVICES,
+    AUTOSCALERS,
+    CONFIG_MAPS,
+    EVENTS,
+    PODS,
+    Json,
+    Object,
+)
 
 # As kubectl asks.
 ACCEPT = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
@@ -147,6 +156,59 @@ async def test_a_pod_shows_its_state(api: KubernetesAPI) -> None:
     assert (await table(api, "/api/v1/pods")).rows[0].cells == ["a", "0/1", "Running", "gpu-node-0"]
     api.apply(PODS, manifests.pod(pod, 1_700_000_000))
     assert (await table(api, "/api/v1/pods")).rows[0].cells[2] == "Terminating"
+
+
+@pytest.mark.parametrize(
+    ("status", "service", "cells"),
+    [
+        ({}, {"namespace": "a", "name": "b"}, ["a/b", "Unknown"]),
+        ({}, None, ["Local", "Unknown"]),
+        ({"status": "True", "reason": "Local"}, None, ["Local", "True"]),
+        (
+            {"status": "False", "reason": "FailedDiscoveryCheck"},
+            {"namespace": "a", "name": "b"},
+            ["a/b", "False (FailedDiscoveryCheck)"],
+        ),
+    ],
+)
+async def test_an_api_service_shows_whether_it_is_available(
+    api: KubernetesAPI, status: dict[str, Json], service: Object | None, cells: list[str]
+) -> None:
+    """And why not, in the words of a real cluster."""
+    conditions: list[Json] = [{"type": "Available", **status}] if status else []
+    spec: Object = {} if service is None else {"service": service}
+    one: Object = {"metadata": {"name": "v1"}, "spec": spec, "status": {"conditions": conditions}}
+    api.apply(API_SERVICES, one)
+    found = await table(api, "/apis/apiregistration.k8s.io/v1/apiservices")
+    assert [column.name for column in found.column_definitions] == [
+        *("Name", "Service", "Available", "Age")
+    ]
+    assert found.rows[0].cells == ["v1", *cells, "0s"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "age"),
+    [(-9, "0s"), (5, "5s"), (90, "90s"), (120, "2m"), (10_770, "179m"), (10_800, "3h")],
+)
+async def test_an_event_shows_what_happened_and_when(
+    api: KubernetesAPI, seconds: int, age: str
+) -> None:
+    """As kubectl counts the time; a moment in the future is now."""
+    last = datetime.now(UTC) - timedelta(seconds=seconds)
+    event: Object = {
+        "metadata": {"name": "a"},
+        "involvedObject": {"kind": "HorizontalPodAutoscaler", "name": "inference"},
+        "lastTimestamp": last.isoformat(),
+        "type": "Warning",
+        "reason": "LastKnownValue",
+        "message": "why",
+    }
+    api.apply(EVENTS, event)
+    (row,) = (await table(api, "/api/v1/events")).rows
+    assert row.cells == [
+        age,
+        *("Warning", "LastKnownValue", "horizontalpodautoscaler/inference", "why"),
+    ]
 
 
 async def test_other_resources_have_no_table(api: KubernetesAPI) -> None:

@@ -4,7 +4,6 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import pairwise
 
-from metrics_server.api.types import GROUP
 from metrics_server.simulator import manifests
 from metrics_server.simulator.autoscaling.hpa import (
     ExternalMetric,
@@ -168,12 +167,7 @@ class QueueScene(Scene):
         options, tempo, namespace = self.options, self.tempo, self.hpa.namespace
         gpus, kind = self.cluster.capacity, options.metric_type.capitalize()
         signal, *_ = self.hpa.metrics
-        kubectl = commands.kubectl
-        # kubectl encodes the star as the HPA does.
-        raw = "\n".join(
-            f"  {kubectl} get --raw '{metric_path(namespace, metric).replace('%2A', '*')}'"
-            for metric in (signal, _HELD, _UTILIZATION)
-        )
+        paths = [metric_path(namespace, metric) for metric in (signal, _HELD, _UTILIZATION)]
         return f"""\
 gpu-metrics-server is serving at {url}: the real server, over real TLS.
 Simulated: a Kubernetes API; {options.nodes} nodes with {gpus} GPUs; a Deployment of vLLM pods,
@@ -191,12 +185,7 @@ GPU utilization is shown beside them: a single request makes it 100 %.
 
 {ending(options)}
 
-{raw}
-  {kubectl} get llm_requests_waiting.{GROUP} -n {namespace}
-  {kubectl} get hpa {manifests.APP} --watch
-  {kubectl} describe hpa {manifests.APP}
-  {kubectl} get pods --watch
-{commands.to_explain(self.hpa.namespace)}
+{commands.to_try(signal.name, paths)}
 """
 
     def summary(self, syncs: Sequence[Sync]) -> str:
@@ -204,7 +193,9 @@ GPU utilization is shown beside them: a single request makes it 100 %.
         changes = list(pairwise(replicas_of(syncs)))
         to_zero = sum(after == 0 < before for before, after in changes)
         back = sum(before == 0 < after for before, after in changes)
-        return (
-            f"The HPA requested its metrics {times(len(syncs))}. {scalings(syncs)}\n"
-            f"It went to zero {times(to_zero)}, and came back {times(back)}."
-        )
+        zero = "It did not go to zero."
+        if to_zero:
+            returned = f"came back {times(back)}" if back else "stayed there"
+            zero = f"It went to zero {times(to_zero)}, and {returned}."
+        requested = f"The HPA requested its metrics {times(len(syncs))}."
+        return f"{requested} {scalings(syncs)}\n{zero}"

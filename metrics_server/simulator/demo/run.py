@@ -17,6 +17,7 @@ from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
 from metrics_server.simulator.controller import Controller, Sync
+from metrics_server.simulator.demo.fault_notes import FaultNotes
 from metrics_server.simulator.demo.options import (
     DemoOptions,
     FaultName,
@@ -25,6 +26,7 @@ from metrics_server.simulator.demo.options import (
     fault_times,
 )
 from metrics_server.simulator.demo.queue import queue
+from metrics_server.simulator.demo.read_only import ReadOnly
 from metrics_server.simulator.demo.scene import Commands, Scene
 from metrics_server.simulator.demo.screen import screen
 from metrics_server.simulator.demo.utilization import utilization
@@ -79,6 +81,8 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         context = await asyncio.to_thread(context_from_pair, authority.issue(["127.0.0.1"]))
         api = await stack.enter_async_context(KubernetesAPI(ssl_context=context))
         trust = SimulatedTrust(api)
+        read_only = ReadOnly(options)
+        read_only.protect(api)
         kubeconfig = await stack.enter_async_context(kubeconfig_of(api.url, authority.bundle))
         scene = await stack.enter_async_context(_SCENES[options.signal](api, options, tempo))
         flags = ServeOptions(kubeconfig=kubeconfig, secure_port=options.port)
@@ -111,6 +115,7 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         live = None
         if options.page or options.open:
             live = await stack.enter_async_context(page(scene, controller, options.page_port))
+            read_only.page = live.url
             opened = options.open and open_in_browser(live.url)
             _print(f"  {live.url}  {'is open' if opened else 'shows it'} in a browser\n")
         syncs = await _watch(scene, controller, interrupted, live)
@@ -157,7 +162,8 @@ async def _watch(
     fault_begins, fault_ends = fault_times(options, tempo)
     faulty = False
     syncs: list[Sync] = []
-    with screen() as show:
+    notes = FaultNotes(scene.cluster.exporters)
+    with screen() as shown:
         while not interrupted.is_set():
             elapsed = time.monotonic() - began
             left = inf if options.duration is None else options.duration - elapsed
@@ -168,11 +174,13 @@ async def _watch(
                 fault = _FAULTS[options.fault] if faulty else None
                 exporters = 1 if options.one_exporter else None
                 await scene.cluster.set_fault(fault, exporters=exporters)
+            for line in notes.changes(elapsed):
+                shown.note(line)
             scene.step()
             sync = await controller.sync()
             syncs.append(sync)
             moment = await scene.moment(elapsed, sync, controller)
-            show(moment)
+            shown.show(moment)
             if live is not None:
                 await live.show(moment, sync)
             with suppress(TimeoutError):

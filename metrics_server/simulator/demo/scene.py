@@ -6,6 +6,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
+from metrics_server.api.types import GROUP
 from metrics_server.simulator.autoscaling.hpa import HorizontalPodAutoscaler
 from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.controller import Controller, Sync
@@ -39,18 +40,27 @@ class Commands(Struct, frozen=True):
     program: str
     kubeconfig: Path
 
-    @property
-    def kubectl(self) -> str:
-        """The beginning of a kubectl command."""
-        return f"kubectl --kubeconfig {self.kubeconfig}"
+    def to_try(self, metric: str, paths: Sequence[str]) -> str:
+        """Return commands, a line each: they look at the HPA, its pods and a metric.
 
-    def to_explain(self, namespace: str) -> str:
-        """Return the commands of the product's own that look at its HPA."""
-        flags = f"--kubeconfig {self.kubeconfig} --namespace {namespace}"
-        return f"""\
-  {self.program} ask {flags} --hpa {APP}
-  {self.program} top {flags}
-  {self.program} doctor {flags} --hpa {APP}"""
+        Args:
+            metric: the metric's name.
+            paths: the paths of the HPA's requests.
+        """
+        # kubectl encodes the star as the HPA does.
+        raw = (f"kubectl get --raw '{path.replace('%2A', '*')}'" for path in paths)
+        lines = (
+            f"export KUBECONFIG={self.kubeconfig}",
+            f"kubectl get hpa {APP} --watch",
+            f"kubectl describe hpa {APP}",
+            "kubectl get pods --watch",
+            f"kubectl get {metric}.{GROUP}",
+            *raw,
+            f"{self.program} ask --hpa {APP}",
+            f"{self.program} top",
+            f"{self.program} doctor --hpa {APP}",
+        )
+        return "\n".join(f"  {line}" for line in lines)
 
 
 class Scene(ABC):

@@ -2,9 +2,9 @@
 
 import sys
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from metrics_server.simulator.demo.moments import Moment
 
@@ -20,36 +20,62 @@ _ROWS = 14
 # The table's lines besides its rows: the title, the header, and the HPA's reason below it.
 _OTHER_LINES = 9
 
-Show = Callable[[Moment], None]
+
+class Screen(Protocol):
+    """The demo's output."""
+
+    def show(self, moment: Moment) -> None:
+        """Show a moment."""
+        ...
+
+    def note(self, line: str) -> None:
+        """Print a line that stays."""
+        ...
+
+
+class _Lines:
+    """A line for each moment."""
+
+    def __init__(self, out: TextIO) -> None:
+        self._out = out
+
+    def show(self, moment: Moment) -> None:
+        self.note(moment.line)
+
+    def note(self, line: str) -> None:
+        print(line, file=self._out, flush=True)
+
+
+class _LiveTable:
+    """The last moments as a table, below the notes."""
+
+    def __init__(self, console: "Console", live: "Live") -> None:
+        self._console, self._live = console, live
+        rows = min(_ROWS, max(1, console.height - _OTHER_LINES))
+        self._moments: deque[Moment] = deque(maxlen=rows)
+
+    def show(self, moment: Moment) -> None:
+        self._moments.append(moment)
+        self._live.update(_table(self._moments))
+
+    def note(self, line: str) -> None:
+        self._console.print(line, style="yellow", markup=False, highlight=False)
 
 
 @contextmanager
-def screen(out: TextIO | None = None) -> Iterator[Show]:
-    """Return a function that shows a moment: in a live table in a terminal, elsewhere as a line.
+def screen(out: TextIO | None = None) -> Iterator[Screen]:
+    """Return what shows moments: a live table in a terminal, lines elsewhere.
 
     Args:
         out: the stream to write to; standard output if None.
     """
     out = out or sys.stdout
     if Live is None or not out.isatty() or Console(file=out).is_dumb_terminal:
-        yield _plain(out)
+        yield _Lines(out)
         return
     console = Console(file=out)
-    moments: deque[Moment] = deque(maxlen=min(_ROWS, max(1, console.height - _OTHER_LINES)))
     with Live(console=console, refresh_per_second=4) as live:
-
-        def show(moment: Moment) -> None:
-            moments.append(moment)
-            live.update(_table(moments))
-
-        yield show
-
-
-def _plain(out: TextIO) -> Show:
-    def show(moment: Moment) -> None:
-        print(moment.line, file=out, flush=True)
-
-    return show
+        yield _LiveTable(console, live)
 
 
 def _table(moments: deque[Moment]) -> "Table":

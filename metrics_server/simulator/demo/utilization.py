@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from metrics_server.api.types import GROUP
 from metrics_server.simulator import manifests
 from metrics_server.simulator.autoscaling.hpa import (
     ExternalMetric,
@@ -136,9 +135,7 @@ class UtilizationScene(Scene):
         """Return what is real and what is simulated, and commands to try."""
         options, (metric,) = self.options, self.hpa.metrics
         gpus, kind = self.cluster.capacity, options.metric_type.capitalize()
-        kubectl = commands.kubectl
-        # kubectl encodes the star as the HPA does.
-        path = metric_path(self.hpa.namespace, metric).replace("%2A", "*")
+        path = metric_path(self.hpa.namespace, metric)
         return f"""\
 gpu-metrics-server is serving at {url}: the real server, over real TLS.
 Simulated: a Kubernetes API; {options.nodes} nodes with {gpus} GPUs and their DCGM exporters;
@@ -146,12 +143,7 @@ a Deployment under a changing load; an HPA with a target of {TARGET_PERCENT} %, 
 the metric every {self.tempo.sync:g} s (a real one: 15 s), as a metric of type {kind}.
 {self._fault()}{ending(options)}
 
-  {kubectl} get --raw '{path}'
-  {kubectl} get gpu_utilization.{GROUP} -n {self.hpa.namespace}
-  {kubectl} get hpa {manifests.APP} --watch
-  {kubectl} describe hpa {manifests.APP}
-  {kubectl} get pods --watch
-{commands.to_explain(self.hpa.namespace)}
+{commands.to_try(metric.name, [path])}
 """
 
     def _fault(self) -> str:

@@ -9,7 +9,7 @@ of them are read-only (see `simulator.kube.writes`).
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 import msgspec
@@ -34,15 +34,22 @@ from metrics_server.simulator.kube.objects import (
     Resource,
 )
 from metrics_server.simulator.kube.pod_proxy import PodProxy
-from metrics_server.simulator.kube.statuses import Status, StatusDetails, StatusError, not_served
+from metrics_server.simulator.kube.statuses import (
+    StatusDetails,
+    StatusError,
+    method_not_allowed,
+    not_served,
+    response_of,
+)
 from metrics_server.simulator.kube.tables import table_of
 from metrics_server.simulator.kube.watches import Watch, wants_table
-from metrics_server.simulator.kube.writes import written
+from metrics_server.simulator.kube.writes import WRITABLE, written
 
 if TYPE_CHECKING:
     from yarl import URL
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+Explain = Callable[[web.Request, StatusError], web.Response]
 
 
 class KubernetesAPI:
@@ -59,6 +66,8 @@ class KubernetesAPI:
         requests: the URLs of the latest requests, oldest first.
         faults: the faults.
         version: of Kubernetes.
+        writable: the resources that can be written over HTTP.
+        explain: returns the answer to a request that failed, from what kube-apiserver would answer.
     """
 
     def __init__(
@@ -72,6 +81,8 @@ class KubernetesAPI:
         self.store = ObjectStore()
         self.requests: deque[URL] = deque(maxlen=1000)
         self.version = "v1.36.0-simulated"
+        self.writable: Sequence[Resource] = WRITABLE
+        self.explain: Explain = lambda _request, error: response_of(error)
         self._host = host
         self._port = port
         self._ssl_context = ssl_context
@@ -126,7 +137,7 @@ class KubernetesAPI:
             self.faults.refuse(request.path)
             response = await self._route(request)
         except StatusError as error:
-            response = _json(error.status, error.status.code)
+            response = self.explain(request, error)
         if (date := self.faults.date) and not response.prepared:
             response.headers["Date"] = date
         return response
@@ -160,8 +171,7 @@ class KubernetesAPI:
         if resource is None or (namespace is not None and not resource.namespaced):
             raise not_served()
         if request.method != "GET":
-            name = rest[1] if rest[1:] else None
-            return _json(*await written(self.store, request, resource, namespace or "", name))
+            return await self._write(request, resource, namespace or "", rest)
         match rest:
             case [_]:
                 selection = selection_of(request.query, namespace, resource)
@@ -177,6 +187,14 @@ class KubernetesAPI:
                     return _json(table_of(resource, [obj], {}))
                 return _json(obj)
         raise not_served()
+
+    async def _write(
+        self, request: web.Request, resource: Resource, namespace: str, rest: list[str]
+    ) -> web.Response:
+        if resource not in self.writable:
+            raise method_not_allowed()
+        name = rest[1] if rest[1:] else None
+        return _json(*await written(self.store, request, resource, namespace, name))
 
     def _list(self, request: web.Request, resource: Resource, selection: Selection) -> web.Response:
         meta, objects = page_of(self.store, resource, selection, request.query)
@@ -226,7 +244,7 @@ class KubernetesAPI:
                     return
 
 
-def _json(body: Mapping[str, Json] | Status, code: int = 200) -> web.Response:
+def _json(body: Mapping[str, Json], code: int = 200) -> web.Response:
     return web.Response(
         body=msgspec.json.encode(body), status=code, content_type="application/json"
     )

@@ -12,6 +12,7 @@ from msgspec import Struct
 from metrics_server.simulator.kube.label_selectors import LabelSelector
 from metrics_server.simulator.kube.objects import (
     EVENTS,
+    PODS,
     RESOURCES,
     Event,
     ExpiredError,
@@ -30,12 +31,20 @@ _CONTINUE_EXPIRED = (
     "You can start a new list without the continue parameter."
 )
 _FIELDS = ("metadata.name", "metadata.namespace")
-# `kubectl describe` selects the events of an object by these.
-_EVENT_FIELDS = (
-    *(f"involvedObject.{name}" for name in ("apiVersion", "kind", "name", "namespace", "uid")),
-)
+_MORE_FIELDS: Mapping[Resource, tuple[str, ...]] = {
+    # `kubectl describe` selects the events of an object by these, and the pods of a node.
+    EVENTS: tuple(
+        f"involvedObject.{name}" for name in ("apiVersion", "kind", "name", "namespace", "uid")
+    ),
+    PODS: ("spec.nodeName", "status.phase"),
+}
 # The fields that Go writes for an object with only a version.
 _ZEROES: Mapping[str, Object] = {"Pod": {"spec": {"containers": None}, "status": {}}}
+# What `kubectl get all` prints.
+_IN_ALL = (
+    *("Pod", "Service", "Deployment", "ReplicaSet", "StatefulSet", "Job"),
+    "HorizontalPodAutoscaler",
+)
 _TOKEN_VERSION = "meta.k8s.io/v1"  # noqa: S105 - it names the form of a token
 
 
@@ -96,7 +105,7 @@ def selection_of(query: Mapping[str, str], namespace: str | None, resource: Reso
         if not operator:
             raise StatusError(400, f"invalid selector: '{term}'; can't understand '{term}'")
         field = name.removesuffix("!")
-        if field not in _FIELDS and not (resource == EVENTS and field in _EVENT_FIELDS):
+        if field not in (*_FIELDS, *_MORE_FIELDS.get(resource, ())):
             raise StatusError(400, f"field label not supported: {field}")
         fields.append((field, field == name, value.removeprefix("=")))
     return Selection(namespace, LabelSelector(query.get("labelSelector", "")), tuple(fields))
@@ -238,6 +247,7 @@ def _resource_list(group: str, version: str) -> Object:
             "kind": r.kind,
             "verbs": ["get", "list", "watch"],
             "shortNames": list(r.short),
+            "categories": ["all"] if r.kind in _IN_ALL else [],
         }
         for r in found
     ]

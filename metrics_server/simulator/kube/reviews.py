@@ -11,7 +11,12 @@ from msgspec import Struct, structs
 
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.objects import Json, Object
-from metrics_server.simulator.kube.statuses import StatusError
+from metrics_server.simulator.kube.statuses import (
+    StatusError,
+    not_served,
+    response_of,
+    unsupported_media_type,
+)
 
 SELF = "kubernetes-admin"
 """The user of a SelfSubjectAccessReview: the simulated API does not authenticate its clients."""
@@ -146,6 +151,9 @@ class Reviews:
         self.token_reviews += 1
         if (failure := await self._failure()) is not None:
             return failure
+        if request.path.rpartition("/")[2] != "tokenreviews":
+            raise not_served()
+        _check_is_json(request)
         spec = (await request.json())["spec"]
         user = self._tokens.get(spec["token"])
         status: Object = {"user": {}, "error": "invalid bearer token"}
@@ -159,6 +167,7 @@ class Reviews:
             return _resources(
                 "authorization.k8s.io/v1", "subjectaccessreviews", "SubjectAccessReview"
             )
+        _check_is_json(request)
         review = await request.json()
         self.access_reviews.append(review)
         if (failure := await self._failure()) is not None:
@@ -170,10 +179,7 @@ class Reviews:
                 spec = structs.replace(spec, user=SELF)
             access = _access(spec)
         except (ValueError, msgspec.ValidationError) as error:
-            status = StatusError(422, f"SubjectAccessReview is invalid: {error}").status
-            return web.Response(
-                body=msgspec.json.encode(status), status=422, content_type="application/json"
-            )
+            return response_of(StatusError(422, f"SubjectAccessReview is invalid: {error}"))
         decision = self.decide(Caller(spec.user, spec.uid, spec.groups, spec.extra), access)
         given: Object = review["spec"]
         fields: Object = {f"f:{name}": _fields(value) for name, value in given.items()}
@@ -190,6 +196,12 @@ class Reviews:
             case "garbage":
                 return web.json_response({"kind": "Status", "status": "Success"}, status=201)
         return None
+
+
+def _check_is_json(request: web.Request) -> None:
+    """Raise a StatusError if the body of a request is not JSON: kubectl sends some as Protobuf."""
+    if request.content_type != "application/json":
+        raise unsupported_media_type("application/json")
 
 
 def _resources(group_version: str, name: str, kind: str) -> web.Response:

@@ -1,5 +1,7 @@
 """The Statuses with which the Kubernetes API answers failed requests."""
 
+import msgspec
+from aiohttp import web
 from msgspec import UNSET, Struct, UnsetType
 
 # metav1.StatusReason by HTTP status; some failures have a more specific one.
@@ -71,6 +73,28 @@ class StatusError(Exception):
         )
 
 
+def response_of(error: StatusError) -> web.Response:
+    """Return the answer that an error is."""
+    status = error.status
+    return web.Response(
+        body=msgspec.json.encode(status), status=status.code, content_type="application/json"
+    )
+
+
 def not_served() -> StatusError:
     """Return the answer for a path that does not exist."""
     return StatusError(404, "the server could not find the requested resource")
+
+
+def method_not_allowed() -> StatusError:
+    """Return the answer to a method that a resource does not have."""
+    return StatusError(405, "the server does not allow this method on the requested resource")
+
+
+def unsupported_media_type(accepted: str) -> StatusError:
+    """Return the answer to a body of another media type than the accepted one."""
+    return StatusError(
+        415,
+        "the body of the request was in an unknown format - accepted media types include: "
+        f"{accepted}",
+    )

@@ -1,12 +1,16 @@
 """Objects as a meta.k8s.io/v1 Table, which `kubectl get` prints."""
 
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
 
 import msgspec
 from msgspec import Struct
 
 from metrics_server.simulator.kube.objects import (
+    API_SERVICES,
     AUTOSCALERS,
+    DEPLOYMENTS,
+    EVENTS,
     PODS,
     Json,
     Object,
@@ -69,6 +73,7 @@ class _PodSpec(Struct, rename="camel"):
 
 class _Meta(Struct, rename="camel"):
     name: str
+    creation_timestamp: datetime | None = None
     deletion_timestamp: str | None = None
 
 
@@ -158,7 +163,117 @@ def _target(metric: _Metric, status: _Metric) -> str:
     return f"{now}/{target.average_value or target.value}{suffix}"
 
 
+class _DeploymentSpec(Struct):
+    replicas: int = 1
+
+
+class _DeploymentStatus(Struct, rename="camel"):
+    ready_replicas: int = 0
+    updated_replicas: int = 0
+    available_replicas: int = 0
+
+
+class _Deployment(Struct):
+    metadata: _Meta
+    spec: _DeploymentSpec = msgspec.field(default_factory=_DeploymentSpec)
+    status: _DeploymentStatus = msgspec.field(default_factory=_DeploymentStatus)
+
+
+def _deployment_cells(obj: Object) -> list[Json]:
+    deployment = msgspec.convert(obj, _Deployment)
+    status = deployment.status
+    return [
+        deployment.metadata.name,
+        f"{status.ready_replicas}/{deployment.spec.replicas}",
+        str(status.updated_replicas),
+        str(status.available_replicas),
+        _age(deployment.metadata.creation_timestamp),
+    ]
+
+
+class _ServiceReference(Struct):
+    namespace: str
+    name: str
+
+
+class _ApiServiceSpec(Struct):
+    service: _ServiceReference | None = None
+
+
+class _Condition(Struct):
+    type: str
+    status: str
+    reason: str = ""
+
+
+class _ApiServiceStatus(Struct):
+    conditions: list[_Condition] = []
+
+
+class _ApiService(Struct):
+    metadata: _Meta
+    spec: _ApiServiceSpec = msgspec.field(default_factory=_ApiServiceSpec)
+    status: _ApiServiceStatus = msgspec.field(default_factory=_ApiServiceStatus)
+
+
+def _api_service_cells(obj: Object) -> list[Json]:
+    one = msgspec.convert(obj, _ApiService)
+    service = one.spec.service
+    found = (condition for condition in one.status.conditions if condition.type == "Available")
+    available = next(found, _Condition("Available", "Unknown"))
+    reason = f" ({available.reason})" if available.reason and available.status != "True" else ""
+    return [
+        one.metadata.name,
+        "Local" if service is None else f"{service.namespace}/{service.name}",
+        f"{available.status}{reason}",
+        _age(one.metadata.creation_timestamp),
+    ]
+
+
+class _Involved(Struct):
+    kind: str = ""
+    name: str = ""
+
+
+class _Event(Struct, rename="camel"):
+    involved_object: _Involved = msgspec.field(default_factory=_Involved)
+    last_timestamp: datetime | None = None
+    type: str = ""
+    reason: str = ""
+    message: str = ""
+
+
+def _event_cells(obj: Object) -> list[Json]:
+    event = msgspec.convert(obj, _Event)
+    about = event.involved_object
+    return [
+        _age(event.last_timestamp),
+        event.type,
+        event.reason,
+        f"{about.kind.lower()}/{about.name}",
+        event.message.strip(),
+    ]
+
+
+_MINUTE, _HOUR = 60, 3600
+
+
+def _age(since: datetime | None) -> str:
+    """Return how long ago something was, with kubectl's units."""
+    if since is None:
+        return "<unknown>"
+    seconds = max(0, int((datetime.now(UTC) - since).total_seconds()))
+    if seconds < 2 * _MINUTE:
+        return f"{seconds}s"
+    if seconds < 3 * _HOUR:
+        return f"{seconds // _MINUTE}m"
+    return f"{seconds // _HOUR}h"
+
+
 _LAYOUTS: Mapping[Resource, _Layout] = {
+    API_SERVICES: _Layout(("Name", "Service", "Available", "Age"), _api_service_cells),
+    DEPLOYMENTS: _Layout(("Name", "Ready", "Up-to-date", "Available", "Age"), _deployment_cells),
+    EVENTS: _Layout(("Last Seen", "Type", "Reason", "Object", "Message"), _event_cells),
     PODS: _Layout(("Name", "Ready", "Status", "Node"), _pod_cells),
     AUTOSCALERS: _Layout(
         ("Name", "Reference", "Targets", "MinPods", "MaxPods", "Replicas"), _autoscaler_cells

@@ -16,7 +16,12 @@ from metrics_server.simulator.kube.objects import (
     Resource,
     metadata,
 )
-from metrics_server.simulator.kube.statuses import StatusDetails, StatusError
+from metrics_server.simulator.kube.statuses import (
+    StatusDetails,
+    StatusError,
+    method_not_allowed,
+    unsupported_media_type,
+)
 
 # Only the owner of the API changes the others, as their controllers would.
 WRITABLE = (SECRETS, CONFIG_MAPS, API_SERVICES, EVENTS)
@@ -32,14 +37,14 @@ async def written(
     Args:
         store: the store to write to.
         request: the request.
-        resource: one of WRITABLE, or the method is not allowed.
+        resource: one of WRITABLE.
         namespace: of the object; "" without one.
         name: its name; None for the collection.
 
     Raises:
         StatusError: the write is rejected.
     """
-    if resource in WRITABLE and (request.method == "POST") is (name is None):
+    if (request.method == "POST") is (name is None):
         match request.method:
             case "POST":
                 return _created(store, resource, namespace, await _object(request)), 201
@@ -52,16 +57,12 @@ async def written(
                 return _updated(store, resource, before, _merged(before, patch)), 200
             case "DELETE":
                 return _deleted(store, resource, namespace, name or ""), 200
-    raise StatusError(405, "the server does not allow this method on the requested resource")
+    raise method_not_allowed()
 
 
 async def _object(request: web.Request, content_type: str = "application/json") -> Object:
     if request.content_type != content_type:
-        raise StatusError(
-            415,
-            "the body of the request was in an unknown format - accepted media types include: "
-            f"{content_type}",
-        )
+        raise unsupported_media_type(content_type)
     try:
         decoded: Json = msgspec.json.decode(await request.read())
     except (msgspec.DecodeError, ValueError) as error:

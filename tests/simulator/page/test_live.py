@@ -22,7 +22,7 @@ from metrics_server.simulator.page import live
 from metrics_server.simulator.page.wire import End, Moment
 from tests.simulator.page.conftest import Visitor, events
 from tests.simulator.test_queue_demo import QUICK as QUICK_QUEUE
-from tests.simulator.test_run import QUICK
+from tests.support.demos import QUICK
 from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow

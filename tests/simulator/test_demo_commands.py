@@ -1,0 +1,69 @@
+"""The commands that people run against a demo from another terminal."""
+
+import asyncio
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from msgspec import structs
+from structlog.testing import capture_logs
+
+from metrics_server.commands.doctor import examine
+from metrics_server.doctor.reader import Subject
+from metrics_server.simulator.demo.options import DemoOptions
+from metrics_server.simulator.demo.run import demo
+from tests.support import carried
+from tests.support.demos import QUICK, kubeconfigs
+from tests.support.kubectl import Kubectl
+from tests.support.waiting import eventually, until
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("fault", [None, "exporter-error"])
+async def test_the_doctor_finds_what_is_wrong(
+    capsys: pytest.CaptureFixture[str], temporary: Path, fault: Literal["exporter-error"] | None
+) -> None:
+    """The cluster looks as if the server were installed in it, and only the fault is wrong."""
+
+    async def found() -> set[str]:
+        (folder,) = kubeconfigs(temporary)
+        outcomes = await examine(folder / "kubeconfig", Subject(direct=False))
+        return {problem.name for one in outcomes for problem in one.problems}
+
+    wrong = set() if fault is None else {"exporters-failed"}
+    options = DemoOptions(duration=None, fault=fault)
+    with capture_logs():
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(demo(options, structs.replace(QUICK, period=100)))
+            await until(lambda: "doctor --hpa" in capsys.readouterr().out)
+            await eventually(found, lambda names: names == wrong, 40)
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+async def test_kubectl_is_pointed_to_the_page(
+    capsys: pytest.CaptureFixture[str], temporary: Path
+) -> None:
+    """Where the cluster can be changed, as it cannot by kubectl."""
+    options = DemoOptions(duration=None, page=True, page_port=0)
+    text = ""
+
+    def printed(what: str) -> bool:
+        nonlocal text
+        text += capsys.readouterr().out
+        return what in text
+
+    with capture_logs():
+        async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+            tasks.create_task(demo(options, QUICK))
+            await until(lambda: printed("in a browser"))
+            (folder,) = kubeconfigs(temporary)
+            kubectl = Kubectl(carried.kubectl(), folder / "kubeconfig", temporary)
+            ran = await kubectl("scale", "deployment", "inference", "--replicas=1")
+            os.kill(os.getpid(), signal.SIGINT)
+    page = re.search(r"^  (http://127\.0\.0\.1:\d+/)  shows it", text, re.MULTILINE)
+    assert page is not None
+    assert ran.err.endswith(f"and the HPA at {page[1]}\n")

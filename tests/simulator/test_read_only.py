@@ -1,0 +1,213 @@
+"""The demo's cluster is read-only, and says so through kubectl."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+import pytest
+import yaml
+from aiohttp import ClientSession
+
+from metrics_server.simulator.demo.options import DemoOptions, Tempo
+from metrics_server.simulator.demo.read_only import ReadOnly
+from metrics_server.simulator.demo.utilization import utilization
+from metrics_server.simulator.installation import install
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import AUTOSCALERS, Object
+from metrics_server.simulator.kube.trust import SimulatedTrust
+from tests.support import carried
+from tests.support.kubectl import Kubectl
+
+HPA: Object = {
+    "metadata": {"name": "inference"},
+    "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "inference"}, "maxReplicas": 2},
+}
+PAGE = "http://127.0.0.1:8470/"
+ON_THE_PAGE = (
+    f"the demo's cluster is read-only; change the load, the exporters' faults and the HPA at {PAGE}"
+)
+IN_PODS = "the demo's pods are simulated: no process runs in them, and they have no logs; kubectl"
+# What people would try, with a pod's name in place of POD.
+WRITES = (
+    "scale deployment inference --replicas=3",
+    'patch hpa inference --type=merge --patch={"spec":{"maxReplicas":3}}',
+    "delete pod POD",
+    "delete hpa --all",
+    "delete apiservice v1beta1.external.metrics.k8s.io",
+    "rollout restart deployment inference",
+    "create configmap a --from-literal=a=b",
+    "create deployment a --image=b",
+    "run a --image=b",
+    "label pod POD a=b",
+    "taint node gpu-node-0 a=b:NoSchedule",
+    "expose deployment inference --port=80",
+    "create token default",
+    "apply --filename=MANIFEST",
+    "apply --filename=MANIFEST --server-side",
+    "apply --filename=MANIFEST --validate=false",
+    "replace --filename=MANIFEST --validate=false",
+    "explain pods",
+)
+INSIDE = (
+    "logs POD",
+    "exec POD -- ls",
+    "attach POD",
+    "port-forward POD 8000:80",
+    "cp POD:/a /dev/null",
+)
+
+
+@pytest.fixture
+def read_only() -> ReadOnly:
+    """The explanations of a demo with a page."""
+    explains = ReadOnly(DemoOptions())
+    explains.page = PAGE
+    return explains
+
+
+@pytest.fixture
+async def api(read_only: ReadOnly) -> AsyncIterator[KubernetesAPI]:
+    """A cluster as the demo's, with an HPA and an installed server."""
+    options = DemoOptions(nodes=1)
+    async with AsyncExitStack() as stack:
+        running = await stack.enter_async_context(KubernetesAPI())
+        SimulatedTrust(running)
+        await stack.enter_async_context(utilization(running, options, Tempo()))
+        running.apply(AUTOSCALERS, HPA)
+        install(running, bundle=b"PEM", port=1, image="simulated", nodes=["gpu-node-0"])
+        read_only.protect(running)
+        yield running
+
+
+@pytest.fixture
+def kubectl(api: KubernetesAPI, tmp_path: Path) -> Kubectl:
+    """The real kubectl, with a kubeconfig of that cluster."""
+    document = {
+        "clusters": [{"name": "a", "cluster": {"server": api.url}}],
+        "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
+        "current-context": "a",
+    }
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return Kubectl(carried.kubectl(), kubeconfig, tmp_path)
+
+
+def words(command: str, manifest: Path) -> list[str]:
+    """The arguments of a command."""
+    filled = command.replace("POD", "inference-0001").replace("MANIFEST", str(manifest))
+    return filled.split()
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """The HPA with another maximum, as a file."""
+    path = tmp_path / "hpa.yaml"
+    spec = HPA["spec"]
+    assert isinstance(spec, dict)
+    kind = {"apiVersion": "autoscaling/v2", "kind": "HorizontalPodAutoscaler"}
+    changed = {**kind, **HPA, "spec": {**spec, "maxReplicas": 5}}
+    path.write_text(yaml.safe_dump(changed), encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("command", WRITES)
+async def test_a_write_says_what_to_do_instead(
+    api: KubernetesAPI, kubectl: Kubectl, manifest: Path, command: str
+) -> None:
+    """Whatever kubectl would change, and whichever request it begins with."""
+    version = api.store.version
+    ran = await kubectl(*words(command, manifest))
+    assert ran.status == 1
+    assert ON_THE_PAGE in ran.err
+    assert api.store.version == version
+
+
+@pytest.mark.parametrize("command", INSIDE)
+async def test_nobody_looks_into_a_pod(kubectl: Kubectl, manifest: Path, command: str) -> None:
+    """There is no kubelet that could show its logs, or run a program."""
+    ran = await kubectl(*words(command, manifest))
+    assert ran.status == 1
+    assert IN_PODS in ran.err
+
+
+@pytest.mark.parametrize("command", ["auth can-i list pods", "auth whoami"])
+async def test_nobody_needs_permission(kubectl: Kubectl, manifest: Path, command: str) -> None:
+    """The reviews that kubectl asks for are not served."""
+    ran = await kubectl(*words(command, manifest))
+    assert ran.status == 1
+    assert "the demo's cluster allows every request that it serves" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("options", "what", "flags"),
+    [
+        (
+            DemoOptions(),
+            "the load, the exporters' faults and the HPA",
+            "--fault, --metric-type or --nodes",
+        ),
+        (DemoOptions(signal="queue"), "the load and the HPA", "--metric-type or --nodes"),
+    ],
+)
+async def test_without_a_page_it_names_flags(
+    api: KubernetesAPI, options: DemoOptions, what: str, flags: str
+) -> None:
+    """Those that this demo has."""
+    ReadOnly(options).protect(api)
+    message = (
+        f"the demo's cluster is read-only; restart the demo with --page to change {what} in a "
+        f"browser, or with {flags}"
+    )
+    path = "/apis/apps/v1/namespaces/default/deployments/inference"
+    async with ClientSession(api.url) as session, session.delete(path) as response:
+        body = await response.json()
+    assert (response.status, body["reason"], body["message"]) == (405, "MethodNotAllowed", message)
+
+
+async def test_the_server_records_events(api: KubernetesAPI) -> None:
+    """Or `kubectl describe hpa` would not show them."""
+    event: Object = {"metadata": {"generateName": "a"}, "involvedObject": {"namespace": "default"}}
+    async with (
+        ClientSession(api.url) as session,
+        session.post("/api/v1/namespaces/default/events", json=event) as response,
+    ):
+        assert response.status == 201
+
+
+async def test_what_is_missing_is_still_missing(kubectl: Kubectl) -> None:
+    """Errors about reading are kube-apiserver's."""
+    ran = await kubectl("get", "pod", "x")
+    assert ran.err == 'Error from server (NotFound): pods "x" not found\n'
+
+
+@pytest.mark.parametrize(
+    ("command", "header", "first"),
+    [
+        (
+            "get apiservices",
+            "NAME SERVICE AVAILABLE AGE",
+            "v1beta1.external.metrics.k8s.io gpu-monitoring/gpu-metrics-server True",
+        ),
+        ("get deployments", "NAME READY UP-TO-DATE AVAILABLE AGE", "inference 2/2 2 2"),
+    ],
+)
+async def test_tables_have_the_columns_of_a_cluster(
+    kubectl: Kubectl, command: str, header: str, first: str
+) -> None:
+    """Among them whether an APIService is Available."""
+    head, row, *_ = (await kubectl(*command.split())).table
+    assert head == header.split()
+    assert row[:-1] == first.split()
+    assert row[-1].endswith("s")
+
+
+async def test_everything_can_be_listed(kubectl: Kubectl) -> None:
+    """By the word that people try first."""
+    out = (await kubectl("get", "all", "--output=name")).out.split()
+    assert {"pod/inference-0001", "deployment.apps/inference"} < {*out}
+
+
+async def test_a_node_shows_its_pods(kubectl: Kubectl) -> None:
+    """Those of other nodes are not among them."""
+    out = (await kubectl("describe", "node", "gpu-node-0")).out
+    assert "Non-terminated Pods:          (3 in total)" in out

@@ -1,0 +1,43 @@
+"""Demos that are over soon, and what they print."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from msgspec import structs
+from structlog.testing import capture_logs
+
+from metrics_server.simulator.demo.options import DemoOptions, Tempo
+from metrics_server.simulator.demo.run import demo
+
+QUICK = Tempo(
+    sync=0.03,
+    stabilization=0.2,
+    loading=0.06,
+    deleting=0.03,
+    period=1,
+    max_age=0.01,
+    # Long, so that no exporter is too slow on a busy machine.
+    timeout=5,
+    last_known=0.1,
+)
+# Still long enough for an exporter without a fault on a busy machine.
+IMPATIENT = structs.replace(QUICK, timeout=1)
+
+
+async def shown(
+    capsys: pytest.CaptureFixture[str], options: DemoOptions, tempo: Tempo = QUICK
+) -> str:
+    """What a demo prints."""
+    with capture_logs():
+        async with asyncio.timeout(20):
+            await demo(options, tempo)
+    return capsys.readouterr().out
+
+
+def kubeconfigs(temporary: Path) -> list[Path]:
+    """The folders that the demo made, and did not remove.
+
+    (The official client removes its own copies of certificates at the process's end.)
+    """
+    return list(temporary.glob("gpu-metrics-demo-*"))
