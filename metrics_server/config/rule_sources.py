@@ -6,8 +6,17 @@ from typing import Annotated, get_args
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from metrics_server.config.readings import ReadingConfig
+from metrics_server.rules.expressions import check
 from metrics_server.rules.model import Measured, SourceName
 from metrics_server.rules.templates import parse, placeholders
+
+# A value of each placeholder: its form is the same for all pods.
+_SAMPLES: Mapping[str, str] = {
+    "Namespace": '"a"',
+    "Pods": '"a"',
+    "LabelMatchers": 'namespace="a",pod=~"a"',
+    "GroupBy": "pod",
+}
 
 _NAME: Mapping[str, object] = {"enum": list(get_args(SourceName))}
 
@@ -39,12 +48,12 @@ Sources = Annotated[
 
 
 def _template(query: str) -> str:
-    parse(query)
+    check(parse(query), _SAMPLES)
     return query
 
 
 Template = Annotated[str, AfterValidator(_template)]
-"""A query in PromQL with placeholders."""
+"""A query in PromQL with placeholders, all of whose selectors can be found."""
 
 
 def measured_by(

@@ -32,9 +32,9 @@ def load(folder: Path, text: str) -> Rules:
         (f"source: prometheus, measures: pods, {READING}", "pods", ("prometheus",)),
         (f"source: [exporters, prometheus], {READING}", "gpus", ("exporters", "prometheus")),
         (f"source: [prometheus, pods], window: 60s, {RATE}", "pods", ("prometheus", "pods")),
-        ("query: up", "pods", ("prometheus",)),
-        ("query: up, measures: gpus", "gpus", ("prometheus",)),
-        ("query: up, source: prometheus", "pods", ("prometheus",)),
+        ("query: 'up{}'", "pods", ("prometheus",)),
+        ("query: 'up{}', measures: gpus", "gpus", ("prometheus",)),
+        ("query: 'up{}', source: prometheus", "pods", ("prometheus",)),
     ],
 )
 def test_sources(tmp_path: Path, rule: str, measures: str, sources: tuple[str, ...]) -> None:
@@ -74,7 +74,7 @@ def test_use(
         ("source: exporters, measures: pods", "measures: pods does not go with source: exporters"),
         ("source: pods, measures: gpus", "measures: gpus does not go with source: pods"),
         ("podLabel: pod", "podLabel is only for rules with a query"),
-        ("query: up", "query and readings exclude one another: set one of them"),
+        ("query: 'up{}'", "query and readings exclude one another: set one of them"),
     ],
 )
 def test_sources_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
@@ -96,9 +96,13 @@ def test_sources_that_cannot_be(tmp_path: Path, text: str, message: str) -> None
             "readings.0: from prometheus, a rate or a quantile needs a window",
         ),
         ("query: sum(", "rules.0.query: ) is missing at the end"),
-        ("query: up, source: pods", "query is for source: prometheus alone"),
-        ("query: up, podLabel: pod", "with podLabel, the query must select the namespace"),
-        ("query: sum by (<<.GroupBy>>) (up)", "set podLabel to the label with its name"),
+        ("query: sum(up)", "rules.0.query: up has no braces: if it is a metric, write up{} or"),
+        ("query: 'sum(up{} offset 5m)'", "rules.0.query: offset reads samples of another time"),
+        ("query: vector(1)", "rules.0.query: reads no series"),
+        ("query: 'sum(<<.LabelMatchers>>)'", "rules.0.query: namespace has no braces"),
+        ("query: 'up{}', source: pods", "query is for source: prometheus alone"),
+        ("query: 'up{}', podLabel: pod", "with podLabel, the query must select the namespace"),
+        ("query: 'sum by (<<.GroupBy>>) (up{})'", "set podLabel to the label with its name"),
     ],
 )
 def test_rules_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
@@ -116,7 +120,7 @@ def test_rules_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
             "rules.0 (a) is read from prometheus, but prometheus.url is not set",
         ),
         (
-            "rules: [{name: a, query: up}]",
+            "rules: [{name: a, query: 'up{}'}]",
             "rules.0 (a) is read from prometheus, but prometheus.url is not set",
         ),
         ("prometheus: {use: second}", "prometheus: use: second needs the url of Prometheus"),

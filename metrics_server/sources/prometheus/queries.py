@@ -6,12 +6,14 @@ from math import isfinite
 from msgspec import Struct
 
 from metrics_server.common.text import printable
+from metrics_server.errors import QueryError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import PodSample
+from metrics_server.rules.expressions import read
 from metrics_server.rules.model import MetricRule, Query
 from metrics_server.sources.prometheus.client import Series
-from metrics_server.sources.prometheus.expressions import SELECTOR, newest
-from metrics_server.sources.prometheus.moment import Moment
+from metrics_server.sources.prometheus.expressions import Times, query_of_times
+from metrics_server.sources.prometheus.moment import Moment, Turns
 from metrics_server.sources.prometheus.promql import alternatives, equal, one_of, quoted
 from metrics_server.sources.prometheus.selectors import EXPORTED, PODS, portions
 
@@ -30,8 +32,8 @@ class Value(Struct, frozen=True):
 
     Attributes:
         value: the value.
-        time: when the oldest of the samples that it comes from was read, by the monotonic clock, as
-            far as that is known; otherwise when it was queried.
+        time: when the oldest of the samples that it comes from was read, by the monotonic clock; of
+            a range, its newest.
     """
 
     value: float
@@ -56,9 +58,8 @@ async def result_of(
 ) -> Result:
     """Return the values of some pods, all of one namespace, by a rule's query.
 
-    A result does not show how old the samples are that it comes from, so the times of those that
-    the query's selectors find are queried, too. In addition Prometheus is asked not to look back
-    further than `max_age`; a function over a range looks back as far as it says.
+    A result does not show how old the samples are that it comes from, so first the times of those
+    that the query's selectors find are queried: without any, there is no value.
 
     Args:
         moment: when.
@@ -76,17 +77,18 @@ async def result_of(
         if sum(map(len, names)) > _MAX_NAMES_BYTES:
             return Result({}, f"the names of {len(names)} pods are too long for one query")
         text = rendered(query, pods[0].namespace, names)
-        found = await moment.query(text, lookback=max_age)
+        found, times = await _queried(moment, text, None, max_age)
         value = _only(rule, found)
         if isinstance(value, str):
             return Result({}, value)
-        return Result({}, _fresh(moment, value, await _times(moment, text, None), "", max_age))
+        return Result({}, _fresh(moment, value, times, "", max_age))
     values: dict[str, Value | str] = {}
+    turns = Turns()
     for some in portions(names):
         text = rendered(query, pods[0].namespace, some)
-        found = await moment.query(text, lookback=max_age)
-        times = await _times(moment, text, label) if found else ()
+        found, times = await _queried(moment, text, label, max_age)
         for one in found:
+            await turns.next()
             name = one.labels.get(label, "")
             if name in values:
                 values[name] = (
@@ -102,33 +104,37 @@ async def result_of(
     return Result(values)
 
 
-async def _times(moment: Moment, text: str, label: str | None) -> Sequence[Mapping[str, float]]:
-    """Return when the newest sample of each selector was read, by pod; "" if it names none."""
-    query = newest(text, label)
-    if not query:
-        return ()
-    found: dict[str, dict[str, float]] = {}
-    for one in await moment.query(query):
-        of_selector = found.setdefault(one.labels.get(SELECTOR, ""), {})
-        of_selector[one.labels.get(label or "", "")] = one.value
-    return list(found.values())
+async def _queried(
+    moment: Moment, text: str, label: str | None, max_age: float
+) -> tuple[Sequence[Series], Times]:
+    """Return the result of a query, and the times of the samples that it reads.
+
+    The times are queried first: a sample that arrives in between is not taken for the older one
+    that the result comes from.
+    """
+    try:
+        expression = read(text)
+    except ValueError as error:
+        raise QueryError(f"Prometheus was not queried: the query {error}", "bad-query") from None
+    found = await moment.query(query_of_times(expression, label))
+    times = Times(expression, label, found)
+    return (await moment.query(text, lookback=max_age) if found else ()), times
 
 
-def _fresh(
-    moment: Moment, value: float, times: Sequence[Mapping[str, float]], name: str, max_age: float
-) -> Value | str:
-    """Return a value with its time; or the reason why its samples are too old."""
-    own = [one.get(name, one.get("")) for one in times]
-    known = [at for at in own if at is not None]
-    if not known:
-        return Value(value, moment.began)
-    age = moment.age(min(known))
+def _fresh(moment: Moment, value: float, times: Times, name: str, max_age: float) -> Value | str:
+    """Return a value with its time; or the reason why its samples do not count."""
+    oldest = times.oldest(name)
+    if oldest is None:
+        return "the query has a value, but none of its selectors finds a current sample for it"
+    if not oldest:
+        return "the query reads a range of series that have ended: they have no current sample"
+    age = moment.age(oldest)
     if age > max_age:
         return (
             f"the query reads samples that are {age:.0f} s old, and prometheus.maxAge is "
             f"{max_age:g} s"
         )
-    return Value(value, moment.monotonic(min(known)))
+    return Value(value, moment.monotonic(oldest))
 
 
 def rendered(query: Query, namespace: str, pods: Sequence[str]) -> str:
