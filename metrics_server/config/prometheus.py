@@ -34,7 +34,7 @@ _OWN_PARAMETERS = {
     "query": "comes from the rule",
     "time": "is the time of the request",
     "timeout": "is prometheus.timeout",
-    "lookback_delta": "is prometheus.maxAge",
+    "lookback_delta": "would leave series out; use prometheus.maxAge",
     "limit": "would leave series out",
 }
 
@@ -131,7 +131,7 @@ class PrometheusConfig(Section):
     max_series: int = Field(
         20_000,
         ge=100,
-        le=200_000,
+        le=50_000,
         description="How many series an answer may have, with 1,600 bytes for each.",
     )
 

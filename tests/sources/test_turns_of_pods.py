@@ -7,6 +7,7 @@ import pytest
 
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scraper, Scrapes
 from metrics_server.sources.pods import source
 from metrics_server.sources.pods.page import PodPage
@@ -19,13 +20,13 @@ RULE = MetricRule("queue", "", "", (Reading("m", 0, 100),), 100, sources=("pods"
 class Scraped(Scraper[PodPage]):
     """A scraper whose targets have the same page."""
 
-    def __init__(self) -> None:
-        pass
+    def __init__(self, body: bytes = b"m 1\n") -> None:
+        self._body = body
 
     async def scrape(self, targets: Iterable[str], access: object = None, /) -> Scrapes[PodPage]:
         """Return a page for each target, at once."""
         del access
-        return Scrapes({one: PodPage(one, b"m 1\n", 0) for one in targets}, 0)
+        return Scrapes({one: PodPage(one, self._body, 0) for one in targets}, 0)
 
 
 async def test_other_tasks_run_between_the_pages_of_one_pod(
@@ -47,3 +48,16 @@ async def test_other_tasks_run_between_the_pages_of_one_pod(
     counting.cancel()
     assert sum(measured.samples[0].gpus) == PAGES
     assert len(turns) >= PAGES
+
+
+async def test_a_page_that_takes_too_long_is_the_cause_that_is_reported() -> None:
+    """It is not that the page has no rows of the metric."""
+    url = "http://10.0.0.1:8000/metrics"
+    body = b"".join(b'm{a="%d"} 1\n' % number for number in range(500))
+    pods = source.PodSource(lambda *_: [url], Scraped(body), parser=Parser(1e-9))
+    measured = await pods.collect(RULE, [POD])
+    (gap,) = measured.gaps
+    assert (measured.samples, gap.reason) == ((), "pages-failed")
+    assert gap.text == (
+        f"pod web-0: {url} sent a page of 500 lines, which was not parsed within 1e-09 s"
+    )

@@ -72,11 +72,14 @@ class Parser(Generic[P]):
 
     Args:
         patience: how many seconds a request waits for a page to be parsed.
+
+    Attributes:
+        patience: the same.
     """
 
     def __init__(self, patience: float = 1.0) -> None:
         sys.setswitchinterval(_SWITCH_SECONDS)
-        self._patience = patience
+        self.patience = patience
         self._jobs: dict[tuple[P, tuple[Reading, ...]], _Future] = {}
         self._long: LRUCache[str, None] = LRUCache(_MOST_LONG_REMEMBERED)
         self._quick_lane = ThreadPoolExecutor(1, thread_name_prefix="parse")
@@ -101,7 +104,7 @@ class Parser(Generic[P]):
         if not jobs:
             return outcomes
         # A cancelled request leaves the work to the others that share it.
-        await asyncio.wait(jobs.values(), timeout=self._patience)
+        await asyncio.wait(jobs.values(), timeout=self.patience)
         late = {url: self._late(outcomes[url]) for url, job in jobs.items() if not _succeeded(job)}
         return {**outcomes, **late} if late else outcomes
 
@@ -112,7 +115,7 @@ class Parser(Generic[P]):
         if job is None:
             lane = self._slow_lane if page.target in self._long else self._quick_lane
             loop = asyncio.get_running_loop()
-            deadline = time.monotonic() + self._patience
+            deadline = time.monotonic() + self.patience
             job = loop.run_in_executor(lane, _parse, page, readings, deadline)
             self._jobs[key] = job
             job.add_done_callback(lambda done: self._end(key, done))
@@ -133,7 +136,7 @@ class Parser(Generic[P]):
         if isinstance(page, ScrapeError):
             return page
         return ScrapeError(
-            f"sent a page of {page.lines} lines, which was not parsed within {self._patience:g} s",
+            f"sent a page of {page.lines} lines, which was not parsed within {self.patience:g} s",
             "too-large",
         )
 

@@ -24,14 +24,19 @@ class PageRoom:
 
     Args:
         room: shared by all pages.
+
+    Attributes:
+        size: how long the page has been so far.
     """
 
     def __init__(self, room: Room) -> None:
         self._room = room
         self._taken = 0
+        self.size = 0
 
     def grow(self, size: int) -> bool:
         """Let the page grow to this size; return False if there is no room."""
+        self.size = size
         more = max(0, size - _FREE_BYTES) - self._taken
         if self._room.taken + more > self._room.limit:
             return False

@@ -3,7 +3,6 @@
 import asyncio
 import ssl
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
 from urllib.parse import urlencode
 from weakref import WeakValueDictionary
@@ -20,7 +19,7 @@ from metrics_server.sources.pages.access import Access, AccessFiles, AccessKeepe
 from metrics_server.sources.pages.connection import BoundedConnector
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.sources.prometheus.refusals import refusal
-from metrics_server.sources.prometheus.vector import Series, Vector, decode
+from metrics_server.sources.prometheus.vector import Series, Vector, decode, joined
 
 __all__ = ["DEFAULT_PARAMETERS", "PrometheusClient", "PrometheusSettings", "Series", "Vector"]
 
@@ -43,8 +42,6 @@ _LEAST_BYTES = 1024 * 1024
 _MOST_ERROR_BYTES = 16 * 1024
 # How many of the largest answers fit at a time, in addition to any number of ordinary ones.
 _LARGEST_ANSWERS = 2
-# Decoded in less than a millisecond; longer ones are decoded in a thread.
-_SHORT_BYTES = 128 * 1024
 # Of a header's value, so that the rest of the message is visible too.
 _MOST_SHOWN = 60
 
@@ -94,7 +91,6 @@ class PrometheusClient:
         self._places = asyncio.Semaphore(settings.max_concurrency)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._room = Room(_LARGEST_ANSWERS * settings.max_bytes)
-        self._decoder = ThreadPoolExecutor(1, thread_name_prefix="decode")
         self._session = aiohttp.ClientSession(
             connector=BoundedConnector(keepalive=_KEEPALIVE_SECONDS),
             cookie_jar=aiohttp.DummyCookieJar(),
@@ -113,19 +109,14 @@ class PrometheusClient:
 
     async def close(self) -> None:
         """Close every connection; queries that are under way fail."""
-        self._decoder.shutdown(wait=False, cancel_futures=True)
         await self._session.close()
 
-    async def query(
-        self, promql: str, *, time: float | None = None, lookback: float | None = None, of: str = ""
-    ) -> Vector:
+    async def query(self, promql: str, *, time: float | None = None, of: str = "") -> Vector:
         """Evaluate a query at one moment.
 
         Args:
             promql: the query.
             time: the moment, in seconds since the epoch; None means Prometheus's own time.
-            lookback: how many seconds to look back for samples; None means Prometheus's own limit.
-                Older releases, such as 2.42, ignore it, so that it guarantees nothing.
             of: the namespace that it is about, which may not take all places; "" for none.
 
         Raises:
@@ -135,8 +126,6 @@ class PrometheusClient:
         form = {**self._form, "query": promql, "timeout": f"{timeout:g}"}
         if time is not None:
             form["time"] = f"{time:.3f}"
-        if lookback is not None:
-            form["lookback_delta"] = f"{lookback:g}"
         body = urlencode(form).encode("ascii")
         room = PageRoom(self._room)
         is_sent = False
@@ -145,7 +134,13 @@ class PrometheusClient:
                 is_sent = True
                 return await self._decoded(await self._post(body, room))
         except TimeoutError:
-            if is_sent:
+            if room.size:
+                message = (
+                    f"began to answer, but its answer was not complete after {timeout:g} s "
+                    f"(prometheus.timeout; {room.size} bytes so far): it is slow, or the query "
+                    "selects too much"
+                )
+            elif is_sent:
                 message = (
                     f"did not answer within {timeout:g} s (prometheus.timeout): it is overloaded, "
                     "or the network does not reach it"
@@ -171,11 +166,12 @@ class PrometheusClient:
         return max(1, every * 3 // 4) if of else every
 
     async def _decoded(self, body: bytearray) -> Vector:
-        most = self._settings.max_series
-        if len(body) <= _SHORT_BYTES:
-            return decode(body, most)
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._decoder, decode, body, most)
+        parts: list[Vector] = []
+        for part in decode(body, self._settings.max_series):
+            parts.append(part)
+            # Others have their turn between the parts of a long answer.
+            await asyncio.sleep(0)
+        return joined(parts)
 
     async def _post(self, body: bytes, room: PageRoom) -> bytearray:
         """Return the body of the answer, whose status is 200."""

@@ -10,10 +10,9 @@ from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import names_of
 from metrics_server.sources.prometheus.client import Series
-from metrics_server.sources.prometheus.moment import Moment, Turns, together
+from metrics_server.sources.prometheus.moment import Moment, Turns, together, values_of
 from metrics_server.sources.prometheus.rows import (
     Group,
-    Identity,
     Labels,
     group_of,
     identity,
@@ -162,6 +161,12 @@ class _Rows:
         self.values: list[tuple[Series, float]] = []
         self.stale: float | None = None
         self.inventory: list[Labels] = []
+        self.names: set[str] = set()
+
+    def names_gpu(self, labels: Labels) -> None:
+        """Add the labels of a row."""
+        self.inventory.append(labels)
+        self.names.update(labels)
 
 
 async def _pages(
@@ -172,10 +177,7 @@ async def _pages(
     max_age: float,
 ) -> list[ScrapedPage]:
     turns = Turns()
-    by_series: dict[Identity, float] = {}
-    for one in part.times:
-        by_series[identity(one.labels)] = one.value
-        await turns.next()
+    by_series = await values_of(part.times, turns)
     groups: dict[Group, _Rows] = {}
     for one in part.values:
         await turns.next()
@@ -183,7 +185,7 @@ async def _pages(
         if group[:2] not in targets:
             continue
         rows = groups.setdefault(group, _Rows())
-        rows.inventory.append(one.labels)
+        rows.names_gpu(one.labels)
         at = by_series.get(identity(one.labels))
         if at is None:
             continue
@@ -195,14 +197,14 @@ async def _pages(
     for one in part.inventory:
         await turns.next()
         if (found := groups.get(group_of(one.labels))) is not None:
-            found.inventory.append(one.labels)
+            found.names_gpu(one.labels)
     return [await _page(moment, group, rows, dialects, turns) for group, rows in groups.items()]
 
 
 async def _page(
     moment: Moment, group: Group, rows: _Rows, dialects: tuple[Dialect, ...], turns: Turns
 ) -> ScrapedPage:
-    without = renamed(rows.inventory)
+    without = renamed(rows.names)
     lines: list[str] = []
     for one, _ in rows.values:
         await turns.next()

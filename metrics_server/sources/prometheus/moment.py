@@ -7,6 +7,7 @@ from typing import Literal, TypeVar
 
 from metrics_server.errors import QueryError, QueryReason
 from metrics_server.sources.prometheus.client import PrometheusClient, Series
+from metrics_server.sources.prometheus.rows import Identity, identity
 from metrics_server.telemetry.metrics import Monitor
 
 # Annotations of the expression itself, since Prometheus 2.50 and 3.0: no data is missing.
@@ -53,12 +54,11 @@ class Moment:
         self.time: float | None = None
         self.warnings: dict[str, None] = {}
 
-    async def query(self, promql: str, *, lookback: float | None = None) -> tuple[Series, ...]:
+    async def query(self, promql: str) -> tuple[Series, ...]:
         """Return the result of a query.
 
         Args:
             promql: the query.
-            lookback: how old samples may be, for queries that do not check it by themselves.
 
         Raises:
             QueryError: it has no usable result.
@@ -66,7 +66,7 @@ class Moment:
         began = self._clock()
         outcome: QueryReason | Literal["ok"] = "ok"
         try:
-            found = await self._client.query(promql, time=self.time, lookback=lookback, of=self._of)
+            found = await self._client.query(promql, time=self.time, of=self._of)
         except QueryError as error:
             outcome = error.reason
             raise
@@ -121,3 +121,12 @@ class Turns:
             if time.perf_counter() - self._began > _TURN_SECONDS:
                 await asyncio.sleep(0)
                 self._began = time.perf_counter()
+
+
+async def values_of(series: Iterable[Series], turns: Turns) -> dict[Identity, float]:
+    """Return the value of each series."""
+    values: dict[Identity, float] = {}
+    for one in series:
+        await turns.next()
+        values[identity(one.labels)] = one.value
+    return values

@@ -9,7 +9,7 @@ from metrics_server.rules.model import Endpoint, Reading
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.rows import NoValue
 from metrics_server.sources.prometheus.client import Series
-from metrics_server.sources.prometheus.moment import Moment, Turns, together
+from metrics_server.sources.prometheus.moment import Moment, Turns, together, values_of
 from metrics_server.sources.prometheus.promql import equal, one_of
 from metrics_server.sources.prometheus.rows import (
     Group,
@@ -86,7 +86,9 @@ async def pages_of_pods(
         any_of(select(one, matchers) for one in of_namespace),
     )
     labelled: dict[tuple[str, str], dict[str, None]] = {}
+    turns = Turns()
     for one in await moment.query(lookup):
+        await turns.next()
         pair = _labels_of_pod(one.labels, namespace, by_name)
         if pair is not None:
             labelled.setdefault(pair, {})[one.labels[pair[1]]] = None
@@ -101,23 +103,22 @@ async def pages_of_pods(
         for seconds, those in _by_window(moment, [by_name[name] for name in names], window)
         for some in portions(those)
     )
-    turns = Turns()
     rows: dict[str, dict[Group, _Rows]] = {}
     for seconds, values, times, increases in parts:
-        at = {identity(one.labels): one.value for one in times}
-        grown = {identity(one.labels): one.value for one in increases}
+        at, grown = await values_of(times, turns), await values_of(increases, turns)
         for one in values:
             await turns.next()
             pair = _labels_of_pod(one.labels, namespace, by_name)
             if pair is not None:
                 of_pod = rows.setdefault(one.labels[pair[1]], {})
                 of_pod.setdefault(group_of(one.labels), _Rows(seconds)).add(one, at, grown)
-    return {
-        name: _pages(
-            by_name[name], _chosen(by_name[name], groups, endpoint), moment, readings, max_age
-        )
-        for name, groups in rows.items()
-    }
+    over_time = frozenset(one.rows for one in readings if one.is_over_time)
+    pages: dict[str, PagesOfPod] = {}
+    for name, groups in rows.items():
+        chosen = _chosen(by_name[name], groups, endpoint)
+        await turns.next(sum(len(one.series) for one in groups.values()))
+        pages[name] = await _pages(by_name[name], chosen, moment, over_time, max_age)
+    return pages
 
 
 def _labels_of_pod(
@@ -164,29 +165,41 @@ async def _part(
 
 
 class _Rows:
-    """The rows of one page, as they are found."""
+    """The rows of one page, as they are found.
+
+    Attributes:
+        window: over how many seconds its counters have grown.
+        series: the rows, each with how much it has grown, if that is known.
+        names: of all labels.
+        families: the names of the rows.
+        grown: the names of those that have grown.
+        oldest: when the row was scraped that was not scraped since; 0 without any row.
+        newest: when its newest row was scraped.
+    """
 
     def __init__(self, window: int) -> None:
         self.window = window
-        self.series: list[Series] = []
-        self.times: dict[Identity, float] = {}
-        self.increases: dict[Identity, float] = {}
+        self.series: list[tuple[Series, float | None]] = []
+        self.names: set[str] = set()
+        self.families: set[str] = set()
+        self.grown: set[str] = set()
+        self.oldest = self.newest = 0.0
 
     def add(
         self, one: Series, times: Mapping[Identity, float], increases: Mapping[Identity, float]
     ) -> None:
         """Add a row, if its time is known."""
         key = identity(one.labels)
-        if key in times:
-            self.series.append(one)
-            self.times[key] = times[key]
-            if key in increases:
-                self.increases[key] = increases[key]
-
-    @property
-    def newest(self) -> float:
-        """When its newest row was scraped."""
-        return max(self.times.values(), default=0.0)
+        if (at := times.get(key)) is None:
+            return
+        increase = increases.get(key)
+        self.oldest = min(self.oldest, at) if self.series else at
+        self.newest = max(self.newest, at)
+        self.series.append((one, increase))
+        self.names.update(one.labels)
+        self.families.add(key[0])
+        if increase is not None:
+            self.grown.add(key[0])
 
 
 def _chosen(
@@ -226,61 +239,51 @@ def _chosen(
     return chosen
 
 
-def _pages(
+async def _pages(
     pod: Pod,
     chosen: Sequence[_Rows] | NoValue,
     moment: Moment,
-    readings: tuple[Reading, ...],
+    over_time: frozenset[str],
     max_age: float,
 ) -> PagesOfPod:
     """Return the pages of a pod; or why one of them has no value."""
     if isinstance(chosen, NoValue):
         return PagesOfPod(chosen)
+    turns = Turns()
     pages: list[PodPage] = []
     for rows in chosen:
-        page = _page(pod, rows, moment, readings, max_age)
-        if isinstance(page, NoValue):
-            return PagesOfPod(page)
-        pages.append(page)
+        if (why := _why_not(pod, rows, moment, over_time, max_age)) is not None:
+            return PagesOfPod(why)
+        without = renamed(rows.names)
+        lines: list[str] = []
+        for one, increase in rows.series:
+            await turns.next()
+            name = one.labels.get("__name__", "")
+            # A series that has just appeared has not grown yet.
+            value = (increase or 0.0) if name in over_time else one.value
+            lines.append(row(name, one.labels, value, without))
+        target = f"{pod.namespace}/{pod.name} in Prometheus"
+        pages.append(PodPage(target, "".join(lines).encode(), moment.monotonic(rows.oldest)))
     return PagesOfPod(tuple(pages), chosen[0].window)
 
 
-def _page(
-    pod: Pod, rows: _Rows, moment: Moment, readings: tuple[Reading, ...], max_age: float
-) -> PodPage | NoValue:
+def _why_not(
+    pod: Pod, rows: _Rows, moment: Moment, over_time: frozenset[str], max_age: float
+) -> NoValue | None:
+    """Return why a page has no value; None if it has one."""
     # A row that is no longer written must not be left out of a sum.
-    oldest = min(rows.times.values(), default=0.0)
-    if (age := moment.age(oldest)) > max_age:
+    if (age := moment.age(rows.oldest)) > max_age:
         return NoValue(
             f"has samples in Prometheus that are {age:.0f} s old, and prometheus.maxAge is "
             f"{max_age:g} s"
         )
-    if oldest < pod.created:
+    if rows.oldest < pod.created:
         return NoValue("was last scraped by Prometheus before the pod was created")
-    over_time = {one.rows for one in readings if one.is_over_time}
     for family in over_time:
-        if _lacks_increases(family, rows):
+        if family in rows.families and family not in rows.grown:
             return NoValue(
                 f"has fewer than {_LEAST_SAMPLES} samples of {family} in Prometheus within "
                 f"{rows.window} s: the rule's window must be at least twice the interval of "
                 "its scrapes"
             )
-    without = renamed(one.labels for one in rows.series)
-    body = "".join(_lines(rows, over_time, without)).encode()
-    target = f"{pod.namespace}/{pod.name} in Prometheus"
-    return PodPage(target, body, moment.monotonic(oldest))
-
-
-def _lacks_increases(family: str, rows: _Rows) -> bool:
-    """Return whether a family is present, and none of its series has two samples."""
-    keys = [identity(one.labels) for one in rows.series if one.labels.get("__name__") == family]
-    return bool(keys) and rows.increases.keys().isdisjoint(keys)
-
-
-def _lines(rows: _Rows, over_time: set[str], without: frozenset[str]) -> Iterator[str]:
-    for one in rows.series:
-        name, value = one.labels.get("__name__", ""), one.value
-        if name in over_time:
-            # A series that has just appeared has not grown yet.
-            value = rows.increases.get(identity(one.labels), 0.0)
-        yield row(name, one.labels, value, without)
+    return None

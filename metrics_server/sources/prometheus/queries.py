@@ -77,7 +77,7 @@ async def result_of(
         if sum(map(len, names)) > _MAX_NAMES_BYTES:
             return Result({}, f"the names of {len(names)} pods are too long for one query")
         text = rendered(query, pods[0].namespace, names)
-        found, times = await _queried(moment, text, None, max_age)
+        found, times = await _queried(moment, text, None)
         value = _only(rule, found)
         if isinstance(value, str):
             return Result({}, value)
@@ -86,7 +86,7 @@ async def result_of(
     turns = Turns()
     for some in portions(names):
         text = rendered(query, pods[0].namespace, some)
-        found, times = await _queried(moment, text, label, max_age)
+        found, times = await _queried(moment, text, label)
         for one in found:
             await turns.next()
             name = one.labels.get(label, "")
@@ -104,9 +104,7 @@ async def result_of(
     return Result(values)
 
 
-async def _queried(
-    moment: Moment, text: str, label: str | None, max_age: float
-) -> tuple[Sequence[Series], Times]:
+async def _queried(moment: Moment, text: str, label: str | None) -> tuple[Sequence[Series], Times]:
     """Return the result of a query, and the times of the samples that it reads.
 
     The times are queried first: a sample that arrives in between is not taken for the older one
@@ -118,7 +116,7 @@ async def _queried(
         raise QueryError(f"Prometheus was not queried: the query {error}", "bad-query") from None
     found = await moment.query(query_of_times(expression, label))
     times = Times(expression, label, found)
-    return (await moment.query(text, lookback=max_age) if found else ()), times
+    return (await moment.query(text) if found else ()), times
 
 
 def _fresh(moment: Moment, value: float, times: Times, name: str, max_age: float) -> Value | str:

@@ -42,18 +42,13 @@ def identity(labels: Labels) -> Identity:
     return name, frozenset(own)
 
 
-def renamed(series: Iterable[Labels]) -> frozenset[str]:
-    """Return the labels of a page that Prometheus renamed, by all of its series.
+def renamed(names: Iterable[str]) -> frozenset[str]:
+    """Return the labels of a page that Prometheus renamed, by the names that its series have.
 
     Where a series has such a label, but not its renamed form, it is the target's: the page has none
     or an empty one.
     """
-    return frozenset(
-        name.removeprefix(EXPORTED)
-        for labels in series
-        for name in labels
-        if name.startswith(EXPORTED)
-    )
+    return frozenset(name.removeprefix(EXPORTED) for name in names if name.startswith(EXPORTED))
 
 
 def row(name: str, labels: Labels, value: float, without: frozenset[str]) -> str:

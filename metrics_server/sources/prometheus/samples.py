@@ -44,6 +44,7 @@ class Found(Struct, frozen=True):
         fresh_until: how long it is used, by the monotonic clock.
         gpus: the exporters' pages that name the pods.
         by_pod: the pages that name each pod.
+        late: which pages took too long to parse, in words.
         pages: the pods' own pages.
         result: of a query of the user's own.
         error: why there is none of these.
@@ -53,6 +54,7 @@ class Found(Struct, frozen=True):
     fresh_until: float
     gpus: tuple[ScrapedPage, ...] = ()
     by_pod: Mapping[PodName, Sequence[ScrapedPage]] = {}
+    late: tuple[str, ...] = ()
     pages: Mapping[str, PagesOfPod] = {}
     result: Result | None = None
     error: QueryError | None = None
@@ -141,6 +143,11 @@ async def _add_of_gpus(
     into.excluded |= unmatched.excluded
     if not into.samples:
         into.gaps += unmatched.gaps(len(pods) - len(into.drained))
+    if found.late and (unnamed or uncovered):
+        names = listed([*unnamed, *(pod.name for pod in uncovered)])
+        into.gaps.append(Gap("no-sample", f"pod {names}: {listed(found.late, '; ')}"))
+        # They may be on that page.
+        unnamed = []
     into.gaps += _gaps_of_gpus(rule, unnamed, uncovered, list(pages.values()), max_age)
 
 

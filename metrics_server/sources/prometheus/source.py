@@ -8,7 +8,7 @@ from cachetools import TTLCache
 
 from metrics_server.common.lookups import SharedLookups
 from metrics_server.common.outages import Outage, Outages
-from metrics_server.errors import QueryError, QueryReason
+from metrics_server.errors import QueryError, QueryReason, ScrapeError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection
 from metrics_server.rules.dialect import Dialect
@@ -17,10 +17,12 @@ from metrics_server.rules.presets import DIALECTS
 from metrics_server.sources.exporters.dialects import PodName
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.parsing import Parser
+from metrics_server.sources.pods.page import PodPage
+from metrics_server.sources.pods.rows import NoValue
 from metrics_server.sources.prometheus.client import PrometheusClient
 from metrics_server.sources.prometheus.gpus import ScrapedPage, pages_of
 from metrics_server.sources.prometheus.moment import Moment, Turns
-from metrics_server.sources.prometheus.pages import pages_of_pods
+from metrics_server.sources.prometheus.pages import PagesOfPod, pages_of_pods
 from metrics_server.sources.prometheus.queries import result_of
 from metrics_server.sources.prometheus.samples import Found, collection_of
 from metrics_server.telemetry.metrics import Monitor
@@ -78,6 +80,7 @@ class PrometheusSource:
         self._monitor = monitor
         self._clock = clock
         self._parser = Parser[Page]()
+        self._parser_of_pods = Parser[PodPage]()
         self._found: SharedLookups[tuple[object, ...], Found] = SharedLookups(
             ttl=reuse, max_bytes=_MAX_BYTES, clock=clock
         )
@@ -150,6 +153,7 @@ class PrometheusSource:
                 max_age=self._max_age,
             )
             _refuse_parts(moment)
+            own = await self._parsed(own, rule.readings)
             return Found(fresh_until, pages=own, warnings=tuple(moment.warnings))
         return await self._of_gpus(moment, rule, pods, fresh_until)
 
@@ -197,11 +201,40 @@ class PrometheusSource:
         read = await self._parser.read(
             {str(number): one.page for number, one in enumerate(pages)}, readings
         )
+        late = tuple(
+            f"exporter {one.page.target} has a page of {one.page.lines} lines in Prometheus, which "
+            f"was not parsed within {self._parser.patience:g} s"
+            for one, page in zip(pages, read.values(), strict=True)
+            if isinstance(page, ScrapeError)
+        )
         pages = tuple(
             [one for one, page in zip(pages, read.values(), strict=True) if one.page is page]
         )
         by_pod = await self._by_pod(pages, readings)
-        return Found(fresh_until, gpus=pages, by_pod=by_pod, warnings=tuple(moment.warnings))
+        return Found(
+            fresh_until, gpus=pages, by_pod=by_pod, late=late, warnings=tuple(moment.warnings)
+        )
+
+    async def _parsed(
+        self, pages: Mapping[str, PagesOfPod], readings: tuple[Reading, ...]
+    ) -> Mapping[str, PagesOfPod]:
+        """Return the pods' own pages, parsed, without those that take too long."""
+        every = {
+            f"{name} {number}": page
+            for name, one in pages.items()
+            if not isinstance(one.pages, NoValue)
+            for number, page in enumerate(one.pages)
+        }
+        read = await self._parser_of_pods.read(every, readings)
+        late = {
+            url.partition(" ")[0]: NoValue(
+                f"has {every[url].lines} lines in Prometheus, which were not parsed within "
+                f"{self._parser_of_pods.patience:g} s"
+            )
+            for url, page in read.items()
+            if isinstance(page, ScrapeError)
+        }
+        return {**pages, **{name: PagesOfPod(why) for name, why in late.items()}}
 
     async def _by_pod(
         self, pages: Sequence[ScrapedPage], readings: tuple[Reading, ...]

@@ -1,12 +1,13 @@
 """The result of an instant query, decoded from JSON within bounds."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from metrics_server.common.text import printable
 from metrics_server.errors import QueryError
+from metrics_server.sources.prometheus.pieces import MOST_SERIES_BYTES, split, too_long
 
 # Prometheus's words are shown in events, which are short.
 _MOST_WORDS = 200
@@ -17,8 +18,6 @@ _BRACES_PER_SERIES = 16
 # Four for each label, two for each of some other texts.
 _QUOTES_PER_SERIES = 256
 _SPARE = 1000
-# Of one series, which are decoded in one step: whoever is scraped chooses them.
-_MOST_LABEL_BYTES = 256 * 1024
 # Of a number, which is converted in one step.
 _MOST_DIGITS = 400
 
@@ -81,10 +80,8 @@ _POINT = msgspec.json.Decoder(tuple[float, str])
 _WORDS = msgspec.json.Decoder(list[str] | None)
 
 
-def decode(body: bytes | bytearray, most_series: int) -> Vector:
-    """Decode an answer of the query API.
-
-    A long answer is decoded in many short steps, so that other threads get their turn.
+def decode(body: bytes | bytearray, most_series: int) -> Iterator[Vector]:
+    """Decode an answer of the query API, in parts, each of which takes a few milliseconds.
 
     Args:
         body: the JSON.
@@ -93,20 +90,50 @@ def decode(body: bytes | bytearray, most_series: int) -> Vector:
     Raises:
         QueryError: it is not a vector or a scalar, or it is too large.
     """
-    # They bound the number of objects, before any is made.
-    if (
-        body.count(b"{") > _BRACES_PER_SERIES * most_series + _SPARE
-        or body.count(b'"') > _QUOTES_PER_SERIES * most_series + _SPARE
-    ):
-        raise _too_large(f"far more than {most_series} series")
+    last: Vector | None = None
+    count = 0
+    braces = _BRACES_PER_SERIES * most_series + _SPARE
+    quotes = _QUOTES_PER_SERIES * most_series + _SPARE
+    for piece in split(body):
+        # They bound the number of objects, before any is made.
+        braces -= piece.count(b"{")
+        quotes -= piece.count(b'"')
+        if min(braces, quotes) < 0:
+            raise _too_large(f"far more than {most_series} series")
+        part = _part(piece, is_answer=last is None)
+        count += len(part.series)
+        if count > most_series:
+            raise _too_large(f"more than {most_series} series")
+        if last is None:
+            last = part
+        else:
+            yield part
+    if last is not None:
+        yield last
+
+
+def joined(parts: Iterable[Vector]) -> Vector:
+    """Return the parts of an answer as one."""
+    series: list[Series] = []
+    warnings: list[str] = []
+    for part in parts:
+        series += part.series
+        warnings += part.warnings
+    return Vector(tuple(series), tuple(warnings))
+
+
+def _part(piece: bytes | bytearray, *, is_answer: bool) -> Vector:
+    """Decode a whole answer, or an array of series."""
     try:
-        answer = _ANSWER.decode(body)
+        if not is_answer:
+            return Vector(_series(_ELEMENTS.decode(piece)))
+        answer = _ANSWER.decode(piece)
         if answer.status != "success":
             words = printable(f"{answer.errorType}: {answer.error}", _MOST_WORDS)
             raise QueryError(f"Prometheus reported an error: {words}", "bad-query")
         if answer.data is None:
             raise _invalid("no data")
-        return Vector(_series(answer.data, most_series), _warnings(answer))
+        return Vector(_result(answer.data), _warnings(answer))
     except msgspec.ValidationError as error:
         raise _invalid(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -121,7 +148,7 @@ def decode(body: bytes | bytearray, most_series: int) -> Vector:
         raise _invalid("nested too deeply") from None
 
 
-def _series(data: _Data, most: int) -> tuple[Series, ...]:
+def _result(data: _Data) -> tuple[Series, ...]:
     if data.resultType == "scalar":
         return (_one({}, _POINT.decode(data.result)),)
     if data.resultType != "vector":
@@ -131,9 +158,10 @@ def _series(data: _Data, most: int) -> tuple[Series, ...]:
             "function around it, such as rate or avg_over_time",
             "not-a-vector",
         )
-    elements = _ELEMENTS.decode(data.result)
-    if len(elements) > most:
-        raise _too_large(f"{len(elements)} series, more than {most}")
+    return _series(_ELEMENTS.decode(data.result))
+
+
+def _series(elements: Sequence[_Element]) -> tuple[Series, ...]:
     series: list[Series] = []
     for element in elements:
         if element.value is UNSET:
@@ -144,12 +172,8 @@ def _series(data: _Data, most: int) -> tuple[Series, ...]:
                 "histogram_quantile",
                 "not-a-vector",
             )
-        if memoryview(element.metric).nbytes > _MOST_LABEL_BYTES:
-            raise QueryError(
-                f"Prometheus returned a series whose labels have more than {_MOST_LABEL_BYTES} "
-                "bytes; leave it out, or aggregate in the query",
-                "too-large",
-            )
+        if memoryview(element.metric).nbytes > MOST_SERIES_BYTES:
+            raise too_long()
         series.append(_one(_LABELS.decode(element.metric), element.value))
     return tuple(series)
 

@@ -143,7 +143,7 @@ TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
         (
             response(VECTOR.replace("[{", "[" + '{"metric":{},"value":[1,"2"]},' * 40 + "{")),
             "too-large",
-            "Prometheus returned 41 series, more than 40 (prometheus.maxSeries); select less, or",
+            "Prometheus returned more than 40 series (prometheus.maxSeries); select less, or",
         ),
     ],
 )

@@ -46,7 +46,7 @@ def test_a_row_is_read_as_it_was_written(labels: dict[str, str], value: float) -
 )
 def test_renamed_labels_are_restored(series: dict[str, str], expected: dict[str, str]) -> None:
     """Those of the target are left out in all rows of a page that has renamed ones."""
-    without = renamed([series, {"exported_pod": "a", "exported_namespace": "b"}])
+    without = renamed([*series, "exported_pod", "exported_namespace"])
     (found,) = rows(row("family", series, 1, without).encode(), "family")
     assert parse_labels(found.labels) == expected
 

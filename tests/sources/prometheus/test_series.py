@@ -85,7 +85,7 @@ async def test_nothing_matches(prometheus: Prometheus, metric: str, label: str, 
 
 async def test_a_query_has_no_series(prometheus: Prometheus) -> None:
     """Its author selects them: another number must not be the answer."""
-    query = Query(parse("sum(vector(1))"))
+    query = Query(parse("sum(up{})"))
     rule = structs.replace(
         selecting("llm_requests_waiting", "model_name", "code"), readings=(), query=query
     )

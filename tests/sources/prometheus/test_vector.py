@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_server.errors import QueryError
-from metrics_server.sources.prometheus.vector import Series, Vector, decode
+from metrics_server.sources.prometheus.vector import Series, Vector, decode, joined
 
 MOST = 3
 
@@ -26,29 +26,34 @@ def element(value: str = "1", labels: str = "") -> str:
     return f'{{"metric":{{{labels}}},"value":[1700000000.5,"{value}"]}}'
 
 
+def decoded(body: bytes, most: int = MOST) -> Vector:
+    """A whole answer."""
+    return joined(decode(body, most))
+
+
 def failure(body: bytes) -> QueryError:
     """How decoding fails."""
     with pytest.raises(QueryError) as raised:
-        decode(body, MOST)
+        decoded(body, MOST)
     return raised.value
 
 
 def test_a_vector() -> None:
     """Each series has its labels, its value and the time of the evaluation."""
     one = element("42.5", '"__name__":"up","pod":"a\\u00e9"')
-    assert decode(answer(f"[{one}]"), MOST) == Vector(
+    assert decoded(answer(f"[{one}]"), MOST) == Vector(
         (Series({"__name__": "up", "pod": "aé"}, 42.5, 1700000000.5),)
     )
 
 
 def test_an_empty_vector_has_no_series() -> None:
     """Nothing was found; that is not zero."""
-    assert decode(answer("[]"), MOST).series == ()
+    assert decoded(answer("[]"), MOST).series == ()
 
 
 def test_a_scalar_is_a_series_without_labels() -> None:
     """Some queries, such as scalar(...), return one."""
-    assert decode(answer('[1700000000,"7"]', "scalar"), MOST).series == (
+    assert decoded(answer('[1700000000,"7"]', "scalar"), MOST).series == (
         Series({}, 7.0, 1700000000.0),
     )
 
@@ -58,7 +63,7 @@ def test_a_scalar_is_a_series_without_labels() -> None:
 )
 def test_values_as_prometheus_writes_them(text: str, value: float) -> None:
     """NaN and infinities are values; who uses them decides."""
-    (one,) = decode(answer(f"[{element(text)}]"), MOST).series
+    (one,) = decoded(answer(f"[{element(text)}]"), MOST).series
     assert repr(one.value) == repr(value)
 
 
@@ -88,7 +93,7 @@ def test_values_as_prometheus_writes_them(text: str, value: float) -> None:
             "bad-query",
             "reported an error: bad_data: parsé \\x1b[31m",
         ),
-        (answer(f"[{','.join([element()] * 4)}]"), "too-large", "returned 4 series, more than 3"),
+        (answer(f"[{','.join([element()] * 4)}]"), "too-large", "returned more than 3 series"),
         (answer(f"[{'{},' * 2000}]"), "too-large", "far more than 3 series (prometheus.maxSeries)"),
         (answer("[[0]]"), "not-json", "Expected `object`, got `array`"),
     ],
@@ -116,26 +121,26 @@ def test_what_takes_long_in_one_step_is_not_decoded() -> None:
 def test_warnings_are_returned() -> None:
     """Both kinds, each on a line of its own and not too long, and not too many."""
     more = f',"warnings":["store a: \\u001b down"],"infos":["{"x" * 300}"]'
-    assert decode(answer("[]", more=more), MOST).warnings == (
+    assert decoded(answer("[]", more=more), MOST).warnings == (
         "store a: \\x1b down",
         "x" * 199 + "…",
     )
     many = msgspec.json.encode([str(number) for number in range(20)]).decode()
-    found = decode(answer("[]", more=f',"warnings":{many}'), MOST).warnings
+    found = decoded(answer("[]", more=f',"warnings":{many}'), MOST).warnings
     assert found == ("0", "1", "2", "3", "4", "5", "6", "and 13 more warnings")
-    assert decode(answer("[]", more=',"warnings":null'), MOST).warnings == ()
+    assert decoded(answer("[]", more=',"warnings":null'), MOST).warnings == ()
     huge = "x" * 70_000
-    assert decode(answer("[]", more=f',"warnings":["{huge}"]'), MOST).warnings == (
+    assert decoded(answer("[]", more=f',"warnings":["{huge}"]'), MOST).warnings == (
         "more warnings than can be shown",
     )
 
 
 def test_a_partial_answer_says_so() -> None:
     """VictoriaMetrics marks it by a field, and not with a warning."""
-    assert decode(answer("[]", more=',"isPartial":true'), MOST).warnings == (
+    assert decoded(answer("[]", more=',"isPartial":true'), MOST).warnings == (
         "the answer is partial (isPartial)",
     )
-    assert decode(answer("[]", more=',"isPartial":false,"stats":{"x":[1]}'), MOST).warnings == ()
+    assert decoded(answer("[]", more=',"isPartial":false,"stats":{"x":[1]}'), MOST).warnings == ()
 
 
 JSON = st.recursive(
@@ -171,11 +176,11 @@ def test_whatever_comes_is_a_vector_or_an_error(
     }
     body = msgspec.json.encode(whole)
     with suppress(QueryError):
-        assert isinstance(decode(body[: len(body) - cut], MOST), Vector)
+        assert isinstance(decoded(body[: len(body) - cut], MOST), Vector)
 
 
 @given(st.binary(max_size=40))
 def test_no_bytes_raise_anything_else(body: bytes) -> None:
     """They may not even be JSON."""
     with pytest.raises(QueryError):
-        decode(body, MOST)
+        decoded(body, MOST)
