@@ -10,7 +10,7 @@ from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import names_of
 from metrics_server.sources.prometheus.client import Series
-from metrics_server.sources.prometheus.moment import Moment, Turns, together, values_of
+from metrics_server.sources.prometheus.moment import Moment, Turns, drained, together, values_of
 from metrics_server.sources.prometheus.rows import (
     Group,
     Labels,
@@ -64,9 +64,9 @@ class ScrapedPage(Struct, frozen=True):
 class _Part(Struct, frozen=True):
     """The rows of some exporters, the rows that name their GPUs, and the times of the former."""
 
-    values: tuple[Series, ...]
-    inventory: tuple[Series, ...]
-    times: tuple[Series, ...]
+    values: list[Series]
+    inventory: list[Series]
+    times: list[Series]
 
 
 async def pages_of(
@@ -111,7 +111,7 @@ async def pages_of(
         for some in (every[at : at + _MAX_TARGETS] for at in range(0, len(every), _MAX_TARGETS))
     )
     pages: list[ScrapedPage] = []
-    for part in parts:
+    for part in drained(parts):
         pages += await _pages(moment, part, targets, dialects, max_age)
     return tuple(pages)
 
@@ -151,7 +151,7 @@ async def _part(moment: Moment, names: str, targets: str, identifying: Sequence[
     times: tuple[Series, ...] = ()
     if present:
         times = await moment.query(applied("timestamp", dict.fromkeys(present, (targets,))))
-    return _Part(values, inventory, times)
+    return _Part([*values], [*inventory], [*times])
 
 
 class _Rows:
@@ -179,14 +179,14 @@ async def _pages(
     turns = Turns()
     by_series = await values_of(part.times, turns)
     groups: dict[Group, _Rows] = {}
-    for one in part.values:
+    for one in drained(part.values):
         await turns.next()
         group = group_of(one.labels)
         if group[:2] not in targets:
             continue
         rows = groups.setdefault(group, _Rows())
         rows.names_gpu(one.labels)
-        at = by_series.get(identity(one.labels))
+        at = by_series.pop(identity(one.labels), None)
         if at is None:
             continue
         age = moment.age(at)
@@ -194,7 +194,7 @@ async def _pages(
             rows.stale = age if rows.stale is None else min(rows.stale, age)
         else:
             rows.values.append((one, at))
-    for one in part.inventory:
+    for one in drained(part.inventory):
         await turns.next()
         if (found := groups.get(group_of(one.labels))) is not None:
             found.names_gpu(one.labels)
@@ -205,15 +205,15 @@ async def _page(
     moment: Moment, group: Group, rows: _Rows, dialects: tuple[Dialect, ...], turns: Turns
 ) -> ScrapedPage:
     without = renamed(rows.names)
+    oldest = min([at for _, at in rows.values], default=0.0)
     lines: list[str] = []
-    for one, _ in rows.values:
+    for one, _ in drained(rows.values):
         await turns.next()
         lines.append(row(one.labels["__name__"], one.labels, one.value, without))
     named_gpus: dict[str, None] = {}
-    for labels in rows.inventory:
+    for labels in drained(rows.inventory):
         await turns.next()
         named_gpus[row(_INVENTORY, labels, 1, without)] = None
     body = "".join((*lines, *named_gpus)).encode()
-    oldest = min([at for _, at in rows.values], default=0.0)
     page = Page(f"{group[0]} ({group[1]})", body, moment.monotonic(oldest), dialects)
     return ScrapedPage(page, (group[0], group[1]), node_of(group), oldest, rows.stale)

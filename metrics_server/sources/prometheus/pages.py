@@ -9,7 +9,7 @@ from metrics_server.rules.model import Endpoint, Reading
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.rows import NoValue
 from metrics_server.sources.prometheus.client import Series
-from metrics_server.sources.prometheus.moment import Moment, Turns, together, values_of
+from metrics_server.sources.prometheus.moment import Moment, Turns, drained, together, values_of
 from metrics_server.sources.prometheus.promql import equal, one_of
 from metrics_server.sources.prometheus.rows import (
     Group,
@@ -104,9 +104,9 @@ async def pages_of_pods(
         for some in portions(those)
     )
     rows: dict[str, dict[Group, _Rows]] = {}
-    for seconds, values, times, increases in parts:
+    for seconds, values, times, increases in drained(parts):
         at, grown = await values_of(times, turns), await values_of(increases, turns)
-        for one in values:
+        for one in drained(values):
             await turns.next()
             pair = _labels_of_pod(one.labels, namespace, by_name)
             if pair is not None:
@@ -150,7 +150,7 @@ def _by_window(
 
 async def _part(
     moment: Moment, readings: tuple[Reading, ...], selection: str, window: int
-) -> tuple[int, tuple[Series, ...], tuple[Series, ...], tuple[Series, ...]]:
+) -> tuple[int, list[Series], list[Series], list[Series]]:
     """Return the rows of some pods, their times, and how much counters have grown."""
     values = await moment.query(select(named(families(readings)), selection))
     present = dict.fromkeys(one.labels.get("__name__", "") for one in values)
@@ -161,7 +161,7 @@ async def _part(
     if counters:
         queries.append(applied("increase", dict.fromkeys(counters, (selection,)), f"{window}s"))
     times, increases, *_ = (*await together(map(moment.query, queries)), (), ())
-    return window, values, times, increases
+    return window, [*values], [*times], [*increases]
 
 
 class _Rows:
@@ -186,13 +186,13 @@ class _Rows:
         self.oldest = self.newest = 0.0
 
     def add(
-        self, one: Series, times: Mapping[Identity, float], increases: Mapping[Identity, float]
+        self, one: Series, times: dict[Identity, float], increases: dict[Identity, float]
     ) -> None:
-        """Add a row, if its time is known."""
+        """Add a row, if its time is known, which is removed from the times."""
         key = identity(one.labels)
-        if (at := times.get(key)) is None:
+        if (at := times.pop(key, None)) is None:
             return
-        increase = increases.get(key)
+        increase = increases.pop(key, None)
         self.oldest = min(self.oldest, at) if self.series else at
         self.newest = max(self.newest, at)
         self.series.append((one, increase))
@@ -256,7 +256,7 @@ async def _pages(
             return PagesOfPod(why)
         without = renamed(rows.names)
         lines: list[str] = []
-        for one, increase in rows.series:
+        for one, increase in drained(rows.series):
             await turns.next()
             name = one.labels.get("__name__", "")
             # A series that has just appeared has not grown yet.
