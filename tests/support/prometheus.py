@@ -136,6 +136,8 @@ class Prometheus:
         """Let it hang: it accepts connections, and answers nothing until it resumes."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
+        # Only then have all of its threads stopped.
+        os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
         """Let it go on."""
