@@ -7,9 +7,10 @@ from pathlib import Path
 
 from metrics_server.telemetry import logs
 from tests.bench import SkippedError
+from tests.bench.document import write_table
 from tests.bench.machine import this_machine
 from tests.bench.registry import SCENARIOS
-from tests.bench.report import Row, Run, print_table, read_json, write_document, write_json
+from tests.bench.report import Row, Run, markdown, print_table, read_json, write_json
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -40,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         measured = {row.scenario for row in run.rows} | set(run.skipped)
         if missing := [name for name in SCENARIOS if name not in measured]:
             parser.error(f"--write-docs: this run is without {', '.join(missing)}")
-        write_document(run)
+        write_table("measured", markdown(run))
 
 
 def measure(names: Sequence[str], *, reduced: bool) -> Run:

@@ -46,5 +46,5 @@ def run(*, reduced: bool = False) -> list[Figure]:
     return [
         speed(f"reading one family of {page_of}, with labels", exposition, at_least=50),
         speed(f"{RULE.name} of {page_of}, attributed to pods", attribution),
-        speed("the same, where all rows are needed", inventory),
+        speed(f"{RULE.name} of {page_of}, where all of its rows are needed", inventory),
     ]

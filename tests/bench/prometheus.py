@@ -151,9 +151,9 @@ async def _measure(plan: _Plan) -> list[Figure]:
     return [
         Figure(f"p50 of answers {of}", cuts[49], "ms"),
         Figure(f"p99 of answers {of}", cuts[98], "ms"),
-        Figure(f"queries that it receives, {of}", grown(_QUERIES) / seconds, "per second"),
+        Figure(f"queries for answers {of}", grown(_QUERIES) / seconds, "per second"),
         Figure(
-            f"mean age of samples {of}, scraped every {plan.scrape_seconds} s",
+            f"mean age of the samples in answers {of}, scraped every {plan.scrape_seconds} s",
             grown(f"{_AGES}_sum") / grown(f"{_AGES}_count"),
             "s",
         ),

@@ -1,4 +1,4 @@
-"""What a run found: as a table, as JSON, and in docs/performance.md."""
+"""What a run found: as a table, as JSON, and as Markdown."""
 
 import math
 from collections.abc import Mapping
@@ -13,8 +13,6 @@ from rich.table import Table
 from tests.bench import Figure
 from tests.bench.machine import Machine
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
-_BEGIN, _END = "<!-- measured -->\n", "<!-- end -->"
 _COLUMNS = ("scenario", "figure", "measured", "against", "target")
 # Where the output is not a terminal.
 _WIDTH = 160
@@ -29,7 +27,7 @@ class Row(Struct, frozen=True):
     @property
     def measured(self) -> str:
         """The value with its unit."""
-        return f"{number(self.figure.value)} {self.figure.unit}"
+        return f"{significant(self.figure.value)} {self.figure.unit}"
 
     @property
     def target(self) -> str:
@@ -37,10 +35,10 @@ class Row(Struct, frozen=True):
         figure = self.figure
         if figure.at_least is not None:
             missed = figure.value < figure.at_least
-            text = f"≥ {number(figure.at_least)} {figure.unit}"
+            text = f"≥ {figure.at_least:,g} {figure.unit}"
         elif figure.at_most is not None:
             missed = figure.value > figure.at_most
-            text = f"≤ {number(figure.at_most)} {figure.unit}"
+            text = f"≤ {figure.at_most:,g} {figure.unit}"
         else:
             return ""
         return f"{text}: missed" if missed else text
@@ -66,13 +64,12 @@ class Run(Struct, frozen=True):
     skipped: Mapping[str, str]
 
 
-def number(value: float) -> str:
+def significant(value: float) -> str:
     """A number with three significant digits, or all digits before the point."""
     if not value or not math.isfinite(value):
         return f"{value:g}"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
-    text = f"{value:,.{decimals}f}"
-    return text.rstrip("0").rstrip(".") if "." in text else text
+    return f"{value:,.{decimals}f}"
 
 
 def print_table(run: Run, console: Console | None = None) -> None:
@@ -117,16 +114,3 @@ def markdown(run: Run) -> str:
         *(f"\n{name}: skipped: {reason}" for name, reason in run.skipped.items()),
     ]
     return "\n".join(lines)
-
-
-def write_document(run: Run, document: Path = DOCUMENT) -> None:
-    """Replace the table of the document.
-
-    Raises:
-        ValueError: the document has no place for it.
-    """
-    before, begin, rest = document.read_text(encoding="utf-8").partition(_BEGIN)
-    _, end, after = rest.partition(_END)
-    if not (begin and end):
-        raise ValueError(f"{document} needs the lines {_BEGIN.strip()} and {_END}")
-    document.write_text(f"{before}{begin}\n{markdown(run)}\n\n{end}{after}", encoding="utf-8")

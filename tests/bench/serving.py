@@ -242,7 +242,10 @@ async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
 async def _servers(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     """The server, and a bare aiohttp handler that sends the bytes of its answer."""
     api, authorities, max_age = arguments
-    server = await started(stack, api, {"exporters": {"maxAge": max_age}})
+    # What is not measured whole shall fail.
+    fallback = {"chain": ["error"], "minCoverage": 1.0}
+    config = {"exporters": {"maxAge": max_age}, "fallback": fallback}
+    server = await started(stack, api, config)
     body = _ANSWER
 
     async def handler(_: web.Request) -> web.Response:

@@ -10,17 +10,7 @@ from rich.console import Console
 
 from tests.bench import Figure
 from tests.bench.machine import Machine, this_machine
-from tests.bench.report import (
-    DOCUMENT,
-    Row,
-    Run,
-    markdown,
-    number,
-    print_table,
-    read_json,
-    write_document,
-    write_json,
-)
+from tests.bench.report import Row, Run, markdown, print_table, read_json, significant, write_json
 
 MACHINE = Machine(
     cpu="A Processor [2.5 GHz]",
@@ -47,7 +37,7 @@ RUN = Run(
     [
         (0, "0"),
         (0.03456, "0.0346"),
-        (1.4, "1.4"),
+        (1.4, "1.40"),
         (61.23, "61.2"),
         (100, "100"),
         (4040.4, "4,040"),
@@ -57,7 +47,7 @@ RUN = Run(
 )
 def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
     """Or all of those before the point."""
-    assert number(value) == text
+    assert significant(value) == text
 
 
 def test_the_document_gets_the_machine_and_one_row_a_figure() -> None:
@@ -68,7 +58,7 @@ def test_the_document_gets_the_machine_and_one_row_a_figure() -> None:
         "| scenario | figure | measured | against | target |",
         "|---|---|---|---|---|",
         "| warm | throughput | 61.2 % | a bare handler | ≥ 70 %: missed |",
-        "| warm | p99 | 1.4 times | a bare handler | ≤ 1.5 times |",
+        "| warm | p99 | 1.40 times | a bare handler | ≤ 1.5 times |",
         "| scale | memory | 1,398 MiB |  |  |",
         "",
         "prometheus: skipped: Prometheus is not installed",
@@ -92,41 +82,6 @@ def test_a_run_survives_its_file(tmp_path: Path) -> None:
     write_json(RUN, tmp_path / "bench.json")
 
     assert read_json(tmp_path / "bench.json") == RUN
-
-
-def test_only_the_table_of_the_document_changes(tmp_path: Path) -> None:
-    """However often it is written."""
-    document = tmp_path / "performance.md"
-    document.write_text("# Title\n\n<!-- measured -->\n\nold\n\n<!-- end -->\n\nRest.\n")
-
-    write_document(RUN, document)
-    write_document(RUN, document)
-
-    text = document.read_text()
-    assert text.startswith("# Title\n\n<!-- measured -->\n\nA Processor")
-    assert text.endswith("not installed\n\n<!-- end -->\n\nRest.\n")
-    assert "old" not in text
-
-
-def test_a_document_without_a_place_for_the_table_stays_as_it_is(tmp_path: Path) -> None:
-    """And the error says what it lacks."""
-    document = tmp_path / "performance.md"
-    document.write_text("# Title\n")
-
-    with pytest.raises(ValueError, match="needs the lines"):
-        write_document(RUN, document)
-
-    assert document.read_text() == "# Title\n"
-
-
-def test_docs_performance_has_a_place_for_the_table(tmp_path: Path) -> None:
-    """`make bench ARGS=--write-docs` can write it."""
-    document = tmp_path / "performance.md"
-    document.write_text(DOCUMENT.read_text())
-
-    write_document(RUN, document)
-
-    assert markdown(RUN) in document.read_text()
 
 
 def test_a_machine_as_a_sentence() -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from tests.bench import Figure, SkippedError
 from tests.bench.__main__ import main
+from tests.bench.document import DOCUMENT
 from tests.bench.registry import SCENARIOS
 from tests.bench.report import read_json
 
@@ -57,7 +58,7 @@ def test_scenarios_are_selected_by_name(
     main(["one", "other", "--reduced", "--json", str(file)])
 
     measured = capsys.readouterr().out
-    assert "2 per second" in measured
+    assert "2.00 per second" in measured
     assert "other: skipped: nothing is installed" in measured
     run = read_json(file)
     assert [row.scenario for row in run.rows] == ["one"]
@@ -85,12 +86,10 @@ def test_what_cannot_be_measured_is_refused(
 
 
 def test_the_document_gets_whole_runs_only(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A table of some scenarios would delete the rest."""
-    document = tmp_path / "performance.md"
-    document.write_text("<!-- measured -->\n<!-- end -->\n")
-    monkeypatch.setattr("tests.bench.report.DOCUMENT", document)
+    before = DOCUMENT.read_text()
     file = tmp_path / "run.json"
     main(["parsing", "--reduced", "--json", str(file)])
 
@@ -98,4 +97,4 @@ def test_the_document_gets_whole_runs_only(
         main(["--read", str(file), "--write-docs"])
 
     assert "this run is without warm, cold" in capsys.readouterr().err
-    assert document.read_text() == "<!-- measured -->\n<!-- end -->\n"
+    assert DOCUMENT.read_text() == before

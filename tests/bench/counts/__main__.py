@@ -8,14 +8,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metrics_server.telemetry import logs
-from tests.bench.counts.comparing import RECORDED, read, report, write
+from tests.bench.counts.comparing import RECORDED, markdown, read, report, write
 from tests.bench.counts.registry import count_all
+from tests.bench.document import write_table
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; 1 if a count differs too much, 3 if none is recorded."""
     parser = argparse.ArgumentParser(prog="python -m tests.bench.counts", description=__doc__)
-    parser.add_argument("--write", action="store_true", help="record the counts")
+    parser.add_argument(
+        "--write",
+        action="store_true",
+        help="record the counts, and write them into docs/performance.md",
+    )
     parser.add_argument("--recorded", type=Path, default=RECORDED, help="the file of the counts")
     chosen = parser.parse_args(arguments)
     counted = {}
@@ -27,6 +32,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     version = ".".join(platform.python_version_tuple()[:2])
     if chosen.write:
         write(counted, version, chosen.recorded)
+        if chosen.recorded == RECORDED:
+            write_table("counts", markdown(read()))
         return 0
     recorded = read(chosen.recorded).get(version)
     if recorded is None:

@@ -13,7 +13,7 @@ RECORDED = Path(__file__).with_name("recorded.json")
 TOLERANCE = 0.05
 _MOST_FUNCTIONS = 5
 # Functions with a smaller part of the instructions are not recorded.
-_LEAST_PART = 0.005
+_LEAST_PART = 0.01
 
 Recorded = dict[str, dict[str, Counts]]
 """By the minor version of Python, and by piece of work."""
@@ -39,7 +39,7 @@ def write(counted: Mapping[str, Counts], version: str, path: Path = RECORDED) ->
         piece: _shortened(now) if report(piece, known.get(piece), now) else known[piece]
         for piece, now in counted.items()
     }
-    encoded = msgspec.json.encode(dict(sorted(recorded.items())))
+    encoded = msgspec.json.encode(dict(sorted(recorded.items(), key=lambda item: _parts(item[0]))))
     path.write_bytes(msgspec.json.format(encoded, indent=1) + b"\n")
 
 
@@ -90,6 +90,24 @@ def changed(was: Counts, now: Counts) -> str:
 
 def _recorded(was: Counts, name: str) -> str:
     return f"{was.functions[name]:,}" if name in was.functions else f"< {_least(was):,}"
+
+
+def markdown(recorded: Recorded) -> str:
+    """What is recorded for the oldest version of Python, as a table."""
+    version, pieces = min(recorded.items(), key=lambda item: _parts(item[0]))
+    rows = [
+        f"| Python {version} | calls | C calls | instructions | KiB at the peak |",
+        "|---|---|---|---|---|",
+    ]
+    for piece, counts in pieces.items():
+        peak = "" if counts.peak_bytes is None else f"{counts.peak_bytes / 1024:,.0f}"
+        figures = (f"{n:,}" for n in (counts.calls, counts.c_calls, counts.instructions))
+        rows.append(f"| {' | '.join([piece, *figures, peak])} |")
+    return "\n".join(rows)
+
+
+def _parts(version: str) -> list[int]:
+    return [int(part) for part in version.split(".")]
 
 
 def report(piece: str, was: Counts | None, now: Counts) -> str:

@@ -2,6 +2,7 @@
 
 import gc
 import sys
+import threading
 import tracemalloc
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 _REPEATS = 2
 _PACKAGES = "site-packages/"
+# An identifier of sys.monitoring that is not meant for a kind of tool.
+_TOOL = 4
 
 Work = Callable[[], object]
 """A fixed piece of work, to be done any number of times."""
@@ -120,7 +123,17 @@ def _calls(work: Work) -> tuple[int, int]:
 def _instructions(work: Work) -> Counter[CodeType]:
     """The instructions of bytecode, by the function that they are of."""
     executed: Counter[CodeType] = Counter()
+    if sys.version_info >= (3, 12):
+        with _monitored(executed):
+            work()
+    else:
+        with _traced(executed):
+            work()
+    return executed
 
+
+@contextmanager
+def _traced(executed: Counter[CodeType]) -> Iterator[None]:
     def called(frame: FrameType, _: str, __: object) -> "TraceFunction":
         frame.f_trace_opcodes, frame.f_trace_lines = True, False
         return traced
@@ -133,10 +146,32 @@ def _instructions(work: Work) -> Counter[CodeType]:
     before = sys.gettrace()
     sys.settrace(called)
     try:
-        work()
+        yield
     finally:
         sys.settrace(before)
-    return executed
+
+
+if sys.version_info >= (3, 12):
+
+    @contextmanager
+    def _monitored(executed: Counter[CodeType]) -> Iterator[None]:
+        """Since Python 3.12 tracing leaves out instructions, and monitoring is of all threads."""
+        thread = threading.get_ident()
+
+        def instruction(code: CodeType, _: int) -> None:
+            if threading.get_ident() == thread:
+                executed[code] += 1
+
+        monitoring = sys.monitoring
+        event = monitoring.events.INSTRUCTION
+        monitoring.use_tool_id(_TOOL, "counts")
+        monitoring.register_callback(_TOOL, event, instruction)
+        monitoring.set_events(_TOOL, event)
+        try:
+            yield
+        finally:
+            monitoring.set_events(_TOOL, monitoring.events.NO_EVENTS)
+            monitoring.free_tool_id(_TOOL)
 
 
 def _peak_bytes(work: Work) -> int:
