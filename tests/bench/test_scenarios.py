@@ -35,14 +35,14 @@ def _third(*, reduced: bool = False) -> list[Figure]:
     ],
 )
 def test_every_scenario_measures(name: str) -> None:
-    """Its figures are numbers, each with a name of its own."""
+    """Its figures are numbers, and no two are named the same."""
     if name == "prometheus" and shutil.which("prometheus") is None:
         pytest.skip("needs Prometheus")
     figures = SCENARIOS[name](reduced=True)
 
     assert figures
     assert all(math.isfinite(figure.value) and figure.value >= 0 for figure in figures)
-    assert len({figure.name for figure in figures}) == len(figures)
+    assert len({(figure.name, figure.unit, figure.against) for figure in figures}) == len(figures)
 
 
 def test_scenarios_are_selected_by_name(
