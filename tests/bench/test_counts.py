@@ -11,6 +11,7 @@ import pytest
 
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring import selection
+from tests.bench.counts.__main__ import main
 from tests.bench.counts.comparing import Recorded, read, report, write
 from tests.bench.counts.counting import Counts, count
 from tests.bench.counts.pure import list_pods, parse_page, select_pods
@@ -184,3 +185,24 @@ def test_recording_leaves_other_versions_as_they_are(tmp_path: Path) -> None:
     recorded: Recorded = {"3.11": {"work": counts(2)}, "3.12": {"work": counts(3)}}
     assert read(file) == recorded
     assert file.read_text().index("3.11") < file.read_text().index("3.12")
+
+
+def test_the_command_compares_and_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails where nothing is recorded, and where a count has changed."""
+    counted = {"work": counts(1000, much=500)}
+    monkeypatch.setattr("tests.bench.counts.__main__.count_all", lambda: counted.items())
+    file = tmp_path / "recorded.json"
+    command = ["--recorded", str(file)]
+
+    assert main(command) == NOTHING_RECORDED
+    assert main([*command, "--write"]) == 0
+    assert main(command) == 0
+    capsys.readouterr()
+    counted["work"] = counts(1100, much=600)
+
+    assert main(command) == 1
+    printed = capsys.readouterr().out
+    assert "work: 1,100 instructions, 1,000 recorded (+10.0%)" in printed
+    assert printed.rstrip().endswith("+100  much")
