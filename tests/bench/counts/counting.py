@@ -178,7 +178,6 @@ def _peak_bytes(work: Work) -> int:
     tracemalloc.start()
     try:
         before, _ = tracemalloc.get_traced_memory()
-        tracemalloc.reset_peak()
         result = work()
         _, peak = tracemalloc.get_traced_memory()
         del result
