@@ -16,9 +16,10 @@ from metrics_server.commands.looking import (
 from metrics_server.doctor import output
 from metrics_server.doctor.aiming import all_aimed
 from metrics_server.doctor.api import Api
+from metrics_server.doctor.causes import traced
 from metrics_server.doctor.model import Outcome
 from metrics_server.doctor.reader import Reader, Subject
-from metrics_server.doctor.registry import checks_for
+from metrics_server.doctor.registry import FOLLOWS, checks_for
 from metrics_server.doctor.runner import CHECK_SECONDS, run_checks
 from metrics_server.kube.client import connect
 
@@ -54,7 +55,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 async def examine(kubeconfig: Path | None, subject: Subject) -> Sequence[Outcome]:
-    """Run the checks.
+    """Run the checks, and trace what they find to its causes.
 
     Args:
         kubeconfig: how to reach the Kubernetes API.
@@ -71,6 +72,7 @@ async def examine(kubeconfig: Path | None, subject: Subject) -> Sequence[Outcome
         await api.fetch("/version")
         async with Reader(api, subject) as reader:
             seconds = max(CHECK_SECONDS, subject.interval + CHECK_SECONDS)
-            return await run_checks(checks_for(subject), reader, seconds=seconds)
+            outcomes = await run_checks(checks_for(subject), reader, seconds=seconds)
+            return traced(outcomes, FOLLOWS)
     finally:
         await client.close()

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from metrics_server.common.text import printable
 from metrics_server.doctor.api import Api
+from metrics_server.doctor.model import objects
 from metrics_server.kube.answers import Fetched, status_message
 from metrics_server.kube.autoscalers import MetricType
 from metrics_server.kube.labels import Selector
@@ -31,6 +32,7 @@ class Asked(Struct, frozen=True):
         unknown: why it is not known.
         described: of an Object metric, its object, as resource/name.
         series: which rows of the pods' pages count.
+        hpa: the namespace and name of the HPA that asks, with a slash; "" without one.
     """
 
     type: MetricType
@@ -40,6 +42,12 @@ class Asked(Struct, frozen=True):
     unknown: str = ""
     described: str = ""
     series: SeriesSelector = SeriesSelector()
+    hpa: str = ""
+
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """What a problem with it concerns."""
+        return objects("metric", [self.named]) + objects("hpa", filter(None, [self.hpa]))
 
     @property
     def selectors(self) -> str:

@@ -5,10 +5,10 @@ judgement, which turns them into a `Verdict`. The runner runs the reader; tests 
 no cluster.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Literal
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 if TYPE_CHECKING:
     from metrics_server.doctor.reader import Reader
@@ -32,6 +32,9 @@ class Problem(Struct, frozen=True):
         fix: the command that fixes it, or that shows what to fix; further lines are comments or
             more commands.
         see: where the documentation explains it.
+        objects: what it concerns, as kind/name, such as "node/gpu-1"; empty if everything.
+        alone: whether it is known to follow from nothing else.
+        follows: the names of the problems that it follows from; filled in by `doctor.causes`.
     """
 
     name: str
@@ -39,6 +42,19 @@ class Problem(Struct, frozen=True):
     message: str
     fix: str
     see: str = TROUBLESHOOTING
+    objects: tuple[str, ...] = ()
+    alone: bool = False
+    follows: tuple[str, ...] = ()
+
+
+def objects(kind: str, names: Iterable[str]) -> tuple[str, ...]:
+    """Return what a problem concerns.
+
+    Args:
+        kind: of the objects, such as "node".
+        names: of the objects.
+    """
+    return tuple(f"{kind}/{name}" for name in names)
 
 
 class Verdict(Struct, frozen=True):
@@ -69,7 +85,7 @@ class Outcome(Struct, frozen=True):
         check: the check's name.
         status: the worst that it found.
         summary: as in the verdict, or why it could not run.
-        problems: as in the verdict.
+        problems: as in the verdict, merged.
         notes: as in the verdict.
         seconds: how long it took.
     """
@@ -100,6 +116,20 @@ class Check(Struct, frozen=True):
     scope: Scope = "cluster"
 
 
+def merged(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return problems, with those that differ only in what they concern as one."""
+    found: dict[tuple[str, str, str], Problem] = {}
+    for one in problems:
+        key = one.name, one.message, one.fix
+        found[key] = _joined(found[key], one) if key in found else one
+    return tuple(found.values())
+
+
+def _joined(one: Problem, other: Problem) -> Problem:
+    about, concerned = f"{one.about}, {other.about}", one.objects + other.objects
+    return structs.replace(one, about=about, objects=concerned)
+
+
 def outcome_of(name: str, verdict: Verdict, seconds: float = 0) -> Outcome:
     """Return the outcome of a check that has run, or has said why it could not."""
     status: Status = "ok"
@@ -113,7 +143,7 @@ def outcome_of(name: str, verdict: Verdict, seconds: float = 0) -> Outcome:
         name,
         status,
         verdict.skipped or verdict.summary,
-        verdict.problems,
+        merged(verdict.problems),
         verdict.notes,
         seconds,
     )

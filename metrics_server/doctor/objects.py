@@ -8,12 +8,21 @@ from msgspec import Struct
 from metrics_server.common.text import printable
 
 
-class Meta(Struct):
+class Owner(Struct):
+    """An object that owns another."""
+
+    kind: str = ""
+    name: str = ""
+
+
+class Meta(Struct, rename="camel"):
     """An object's metadata."""
 
     name: str
     namespace: str = ""
     labels: dict[str, str] | None = None
+    annotations: dict[str, str] | None = None
+    owner_references: list[Owner] | None = None
 
 
 class Condition(Struct):
@@ -123,6 +132,12 @@ class ContainerStatus(Struct, rename="camel"):
     state: _State = msgspec.field(default_factory=_State)
     last_state: _State = msgspec.field(default_factory=_State)
 
+    @property
+    def has_run(self) -> bool:
+        """Whether it has started at least once."""
+        has_ended = self.state.terminated is not None or self.last_state.terminated is not None
+        return self.state.waiting is None or has_ended or self.restart_count > 0
+
 
 class PodStatus(Struct, rename="camel"):
     """A pod's status."""
@@ -144,6 +159,11 @@ class RunningPod(Struct):
         """Whether the condition Ready is True."""
         found = self.status.conditions or ()
         return any(one.type == "Ready" and one.status == "True" for one in found)
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a container of it has started at least once."""
+        return any(one.has_run for one in self.status.container_statuses or ())
 
     @property
     def https_port(self) -> int:

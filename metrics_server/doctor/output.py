@@ -8,7 +8,8 @@ from typing import Literal, TextIO
 import msgspec
 
 from metrics_server.common.text import counted, printable
-from metrics_server.doctor.model import Outcome, Status
+from metrics_server.doctor.causes import first_causes
+from metrics_server.doctor.model import Outcome, Problem, Status
 
 try:
     from rich.box import SIMPLE_HEAD
@@ -20,17 +21,20 @@ except ImportError:  # without the extra "demo", plain text is printed
 
 Form = Literal["table", "text", "json"]
 
-_WORDS: dict[Status, str] = {
+_Word = Literal["ok", "PROBLEM", "follows", "note", "not run"]
+
+_WORDS: dict[Status, _Word] = {
     "ok": "ok",
     "problem": "PROBLEM",
     "note": "note",
     "skipped": "not run",
 }
-_STYLES: dict[Status, str] = {
+_STYLES: dict[_Word, str] = {
     "ok": "green",
-    "problem": "bold red",
+    "PROBLEM": "bold red",
+    "follows": "yellow",
     "note": "yellow",
-    "skipped": "dim",
+    "not run": "dim",
 }
 _MOST = 1000
 
@@ -63,33 +67,63 @@ def as_json(outcomes: Sequence[Outcome]) -> str:
     """Return outcomes as a JSON document."""
     document = {
         "status": exit_status(outcomes),
-        "checks": msgspec.to_builtins(outcomes),
+        "beginWith": list(dict.fromkeys(one.name for one in first_causes(outcomes))),
+        "checks": [
+            {
+                **msgspec.to_builtins(one),
+                "problems": [_problem(problem) for problem in one.problems],
+            }
+            for one in outcomes
+        ],
     }
     return json.dumps(document, indent=2) + "\n"
+
+
+def _problem(problem: Problem) -> dict[str, object]:
+    return {name: value for name, value in msgspec.to_builtins(problem).items() if name != "alone"}
 
 
 def as_text(outcomes: Sequence[Outcome]) -> str:
     """Return outcomes as plain text: a line for each check, then what is wrong."""
     width = max((len(one.check) for one in outcomes), default=0)
     lines = [
-        f"{_WORDS[one.status]:<8} {one.check:<{width}}  {printable(one.summary, _MOST)}"
-        for one in outcomes
+        f"{_word(one):<8} {one.check:<{width}}  {printable(one.summary, _MOST)}" for one in outcomes
     ]
     return "\n".join([*lines, "", *_details(outcomes), summary(outcomes), ""])
 
 
+def _word(outcome: Outcome) -> _Word:
+    """Return a check's outcome as one word: whether what it found follows from something else."""
+    if outcome.problems and all(one.follows for one in outcome.problems):
+        return "follows"
+    return _WORDS[outcome.status]
+
+
 def _details(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    """Yield the causes with what fixes them, then the notes, then what follows from the causes."""
+    for problem in first_causes(outcomes):
+        yield f"PROBLEM {problem.name}: {printable(problem.about, _MOST)}"
+        yield indent(printable(problem.message, _MOST), "  ")
+        yield "  fix:"
+        yield indent(_lines(problem.fix), "    ")
+        yield f"  see: {problem.see}"
+        yield ""
     for one in outcomes:
         for problem in one.problems:
-            yield f"PROBLEM {problem.name}: {printable(problem.about, _MOST)}"
-            yield indent(printable(problem.message, _MOST), "  ")
-            yield "  fix:"
-            yield indent(_lines(problem.fix), "    ")
-            yield f"  see: {problem.see}"
-            yield ""
+            if problem.follows:
+                yield f"follows from {', '.join(problem.follows)}: {_named(one.check, problem)}"
+                yield indent(printable(problem.message, _MOST), "  ")
+                yield ""
+    for one in outcomes:
         for note in one.notes:
             yield f"note {one.check}: {printable(note, _MOST)}"
             yield ""
+
+
+def _named(check: str, problem: Problem) -> str:
+    """Return what a consequence is called: several checks may find a problem of one name."""
+    name = check if check == problem.name else f"{check}, {problem.name}"
+    return f"{name}: {printable(problem.about, _MOST)}"
 
 
 def _lines(text: str) -> str:
@@ -98,12 +132,19 @@ def _lines(text: str) -> str:
 
 
 def summary(outcomes: Sequence[Outcome]) -> str:
-    """Return the last line: how many problems there are, and what did not run."""
-    problems = sum(len(one.problems) for one in outcomes)
+    """Return the last line: how many causes there are, which to begin with, what did not run."""
+    causes = first_causes(outcomes)
+    others = sum(len(one.problems) for one in outcomes) - len(causes)
     skipped = [one.check for one in outcomes if one.status == "skipped"]
-    found = "no problem" if not problems else counted(problems, "problem")
-    not_run = f"; not run: {', '.join(skipped)}" if skipped else ""
-    return f"{found} found by {len(outcomes) - len(skipped)} checks{not_run}"
+    found = f"{counted(len(causes), 'problem') if causes else 'no problem'} found by "
+    found += counted(len(outcomes) - len(skipped), "check")
+    if others:
+        pronoun = "it" if len(causes) == 1 else "them"
+        follow = "follows" if others == 1 else "follow"
+        found += f", and {others} more that {follow} from {pronoun}"
+    if others or len(causes) > 1:
+        found += f"; begin with {causes[0].name}"
+    return f"{found}; not run: {', '.join(skipped)}" if skipped else found
 
 
 def _write_table(outcomes: Sequence[Outcome], out: TextIO) -> None:
@@ -113,11 +154,12 @@ def _write_table(outcomes: Sequence[Outcome], out: TextIO) -> None:
     table.add_column("CHECK", no_wrap=True)
     table.add_column("FOUND")
     for one in outcomes:
-        status = Text(_WORDS[one.status], style=_STYLES[one.status])
-        table.add_row(status, one.check, Text(printable(one.summary, _MOST)))
+        word = _word(one)
+        row = Text(word, style=_STYLES[word]), one.check, Text(printable(one.summary, _MOST))
+        table.add_row(*row)
     console.print(table)
     for line in _details(outcomes):
         head = line.startswith("PROBLEM")
         console.print(Text(line, style="bold" if head else ""), soft_wrap=True)
-    style = _STYLES["problem" if exit_status(outcomes) else "ok"]
+    style = _STYLES["PROBLEM" if exit_status(outcomes) else "ok"]
     console.print(Text(summary(outcomes), style=style))

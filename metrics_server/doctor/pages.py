@@ -69,14 +69,14 @@ class Found(Struct, frozen=True):
         exporters: the ready ones, by URL.
         targets: the same, as the server asks for them.
         unplaced: the addresses of ready endpoints whose node is not known.
-        unready: the pods or addresses of endpoints that are not ready.
+        unready: the nodes of endpoints that are not ready, by their pods or addresses.
         services: how many of the configured Services have an EndpointSlice.
     """
 
     exporters: Mapping[str, Exporter]
     targets: DiscoveredTargets
     unplaced: tuple[str, ...]
-    unready: tuple[str, ...]
+    unready: Mapping[str, str]
     services: int
 
 
@@ -106,7 +106,7 @@ def found_in(config: Config, slices: Iterable[EndpointSlice]) -> Found:
     targets = DiscoveredTargets(store, ways)
     # Exporters on the host's network share their node's address with others.
     pods: dict[tuple[str, int | None], tuple[str, str]] = {}
-    unready: list[str] = []
+    unready: dict[str, str] = {}
     for item in ours:
         for endpoint in filter(None, item.endpoints or ()):
             pod = endpoint.target_ref
@@ -115,7 +115,8 @@ def found_in(config: Config, slices: Iterable[EndpointSlice]) -> Found:
                 name = pod.namespace or item.metadata.namespace, pod.name
                 pods |= {(address, port.port): name for port in filter(None, item.ports or ())}
             if endpoint.conditions is not None and endpoint.conditions.ready is False:
-                unready.append(f"pod {pod.name}" if pod and pod.name else address)
+                named = f"pod {pod.name}" if pod and pod.name else address
+                unready[named] = endpoint.node_name or ""
     has_credentials = config.exporters.auth.has_credentials or any(
         one.auth and one.auth.has_credentials for one in config.exporters.services
     )
@@ -130,7 +131,7 @@ def found_in(config: Config, slices: Iterable[EndpointSlice]) -> Found:
         exporters,
         targets,
         tuple(f"{one.host} of Service {one.service}" for one in store.unplaced()),
-        tuple(unready),
+        unready,
         len({_service(one) for one in ours}),
     )
 

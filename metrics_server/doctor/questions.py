@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from msgspec import structs
+
 from metrics_server.doctor.api import Api
 from metrics_server.doctor.asking import Asked
 from metrics_server.doctor.hpa import Hpa
@@ -24,7 +26,8 @@ async def questions_of(api: Api, hpa: Hpa, checked: Autoscaler) -> Sequence[Aske
     """
     workloads = Workloads(api.client)
     namespace = hpa.metadata.namespace
-    return [await _question(workloads, namespace, checked.target, one) for one in checked.metrics]
+    asked = [await _question(workloads, namespace, checked.target, one) for one in checked.metrics]
+    return [structs.replace(one, hpa=f"{namespace}/{hpa.metadata.name}") for one in asked]
 
 
 async def _question(

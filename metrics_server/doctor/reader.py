@@ -15,6 +15,7 @@ from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.doctor.api import Api, decoder
 from metrics_server.doctor.asking import Asked
+from metrics_server.doctor.exporter_pods import ExporterPods, read_exporter_pods
 from metrics_server.doctor.hpa import Event, Hpa
 from metrics_server.doctor.installation import Installation, read_installation, read_server_pods
 from metrics_server.doctor.objects import ApiService, GpuNode, RunningPod
@@ -85,6 +86,7 @@ class Reader:
         self._pods: Shared[str, tuple[Pod, ...]] = Shared()
         self._found: Shared[None, Found] = Shared()
         self._pages: Shared[None, Mapping[str, Page | ScrapeError]] = Shared()
+        self._exporter_pods: Shared[None, ExporterPods] = Shared()
         self._hpa: Shared[None, ReadHpa | None] = Shared()
         self._questions: Shared[None, Sequence[Asked]] = Shared()
         self._page_reader: PageReader | None = None
@@ -100,6 +102,7 @@ class Reader:
     ) -> None:
         await self._questions.close()
         await self._pages.close()
+        await self._exporter_pods.close()
         if self._page_reader is not None:
             await self._page_reader.close()
         await self._found.close()
@@ -172,6 +175,10 @@ class Reader:
         """The exporters' pages, or why there are none, by URL; of `MAX_PAGES` at most."""
         return await self._pages.get(None, self._read_pages)
 
+    async def exporter_pods(self) -> ExporterPods:
+        """The pods of the exporters whose pages are read, as far as they can be read."""
+        return await self._exporter_pods.get(None, self._read_exporter_pods)
+
     async def hpa(self) -> ReadHpa | None:
         """The HPA to examine; None if it does not exist."""
         return await self._hpa.get(None, self._read_hpa)
@@ -222,6 +229,10 @@ class Reader:
     async def _read_pages(self) -> Mapping[str, Page | ScrapeError]:
         found, reader = await self.found(), await self.page_reader()
         return (await reader.scrape(list(found.exporters)[:MAX_PAGES])).outcomes
+
+    async def _read_exporter_pods(self) -> ExporterPods:
+        exporters = (await self.found()).exporters
+        return await read_exporter_pods(self.api, dict(list(exporters.items())[:MAX_PAGES]))
 
     async def _read_hpa(self) -> ReadHpa | None:
         path = f"{_AUTOSCALING}{_within(self.subject.namespace)}/horizontalpodautoscalers"

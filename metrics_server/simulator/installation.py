@@ -154,10 +154,13 @@ def exporter_pod(node: str) -> Object:
             "name": f"{EXPORTER_SERVICE}-{node}",
             "namespace": EXPORTER_NAMESPACE,
             "labels": {"app.kubernetes.io/name": EXPORTER_SERVICE},
+            "ownerReferences": [
+                {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": EXPORTER_SERVICE}
+            ],
         },
         "spec": {
             "nodeName": node,
-            "containers": [{"name": EXPORTER_SERVICE, "image": "simulated"}],
+            "containers": [{"name": EXPORTER_SERVICE, "image": f"{EXPORTER_SERVICE}:simulated"}],
         },
         "status": _running(EXPORTER_SERVICE),
     }

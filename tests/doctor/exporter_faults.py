@@ -8,7 +8,7 @@ from tests.doctor.fault_table import fault
 from tests.doctor.scene import Scene
 
 
-@fault("exporter-service", "kubectl get endpointslices", others=("no-exporter",))
+@fault("exporter-service", "kubectl get endpointslices", others=("no-exporter", "answer"))
 async def no_service(scene: Scene) -> None:
     """The exporters' Service has another name than the configured ones."""
     for node in scenes.NODES:
@@ -34,19 +34,40 @@ async def bare_node(scene: Scene) -> None:
     scene.api.apply(NODES, manifests.node("gpu-node-9", 4))
 
 
-@fault("exporters-failed", "delete pod dcgm-exporter-gpu-node-0")
+@fault(
+    "exporters-failed",
+    "delete pod dcgm-exporter-gpu-node-0",
+    others=("exporters-failed",),
+)
 async def exporter_down(scene: Scene) -> None:
     """The exporter of a node refuses connections."""
     await scene.cluster.set_fault(ExporterFault("down"), exporters=1)
 
 
-@fault("exporters-failed", "logs dcgm-exporter-gpu-node-0")
+@fault(
+    "exporters-failed",
+    "rollout restart daemonset/dcgm-exporter",
+    others=("exporters-failed", "answer", "hpa-inactive"),
+)
+async def exporters_down(scene: Scene) -> None:
+    """All exporters refuse connections, and the HPA gets no value."""
+    await scene.cluster.set_fault(ExporterFault("down"))
+    condition: Object = {
+        "type": "ScalingActive",
+        "status": "False",
+        "reason": "FailedGetPodsMetric",
+        "message": "0 of 2 pods have a measurement",
+    }
+    scene.hpa(scenes.PODS_METRIC, status={"currentReplicas": 2, "conditions": [condition]})
+
+
+@fault("exporters-failed", "logs dcgm-exporter-gpu-node-0", others=("exporters-failed",))
 async def exporter_error(scene: Scene) -> None:
     """The exporter of a node answers with HTTP 500."""
     await scene.cluster.set_fault(ExporterFault("error"), exporters=1)
 
 
-@fault("exporters-failed", "logs dcgm-exporter-gpu-node-0")
+@fault("exporters-failed", "logs dcgm-exporter-gpu-node-0", others=("exporters-failed",))
 async def exporter_garbage(scene: Scene) -> None:
     """Something else than an exporter listens at its port."""
     await scene.cluster.set_fault(ExporterFault("garbage"), exporters=1)
@@ -58,13 +79,17 @@ async def unknown_exporter(scene: Scene) -> None:
     await scene.exporter(scenes.NODES[0], 'habana_utilization{card="0"} 40\n')
 
 
-@fault("empty-page", "kubectl logs -n gpu-monitoring dcgm-exporter-gpu-node-0")
+@fault(
+    "empty-page",
+    "kubectl logs -n gpu-monitoring dcgm-exporter-gpu-node-0",
+    others=("no-sample",),
+)
 async def empty_page(scene: Scene) -> None:
     """The exporter finds no GPU, and serves an empty page."""
     await scene.exporter(scenes.NODES[0], "")
 
 
-@fault("no-pod-labels", "DCGM_EXPORTER_KUBERNETES=true")
+@fault("no-pod-labels", "DCGM_EXPORTER_KUBERNETES=true", others=("no-sample", "answer"))
 async def no_pod_labels(scene: Scene) -> None:
     """The exporters do not ask the kubelet who has which GPU."""
     await scene.cluster.set_fault(ExporterFault("unlabelled"))

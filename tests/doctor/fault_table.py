@@ -19,7 +19,7 @@ class Fault(Struct, frozen=True):
         breaks: brings it about.
         fix: a part of the command that fixes it, or that shows what to fix.
         flags: what the doctor is run with.
-        others: what else it may find, which follows from this.
+        others: what else it finds, which follows from this.
     """
 
     title: str
@@ -30,21 +30,23 @@ class Fault(Struct, frozen=True):
     others: Sequence[str] = ()
 
 
+WORKLOAD = {"namespace": "default", "selector": manifests.SELECTOR}
+HPA = {"namespace": "default", "hpa": manifests.APP}
+
 FAULTS: list[Fault] = []
 
 
 def fault(
     name: str, fix: str, *, others: Sequence[str] = (), **flags: str
 ) -> Callable[[Break], Break]:
-    """Put a fault into the table; its title is the function's docstring."""
+    """Put a fault into the table; its title is the function's docstring.
+
+    Without flags, the doctor starts from the HPA, so that it sees everything that follows.
+    """
 
     def add(breaks: Break) -> Break:
         title = (breaks.__doc__ or "").split("\n")[0]
-        FAULTS.append(Fault(title, name, breaks, fix, flags, others))
+        FAULTS.append(Fault(title, name, breaks, fix, flags or HPA, others))
         return breaks
 
     return add
-
-
-WORKLOAD = {"namespace": "default", "selector": manifests.SELECTOR}
-HPA = {"namespace": "default", "hpa": manifests.APP}

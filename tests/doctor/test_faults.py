@@ -2,6 +2,7 @@
 
 import pytest
 
+from metrics_server.doctor.causes import first_causes
 from metrics_server.doctor.checks import interval
 from metrics_server.doctor.output import exit_status
 from tests.doctor import exporter_faults, server_faults, workload_faults
@@ -35,13 +36,16 @@ async def test_a_healthy_cluster_has_no_problem(scene: Scene, flags: dict[str, s
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.breaks.__name__)
 async def test_a_fault_is_found(scene: Scene, fault: Fault) -> None:
-    """By its name, with a command, and without problems that have nothing to do with it."""
+    """By its name, with a command; whatever else is found follows from it."""
     await fault.breaks(scene)
     outcomes = await scene.doctor(fault.flags)
-    problems = problems_of(outcomes)
-    assert fault.name in problems, outcomes
-    assert fault.fix in problems[fault.name].fix
-    assert set(problems) - {fault.name, *fault.others} == set()
+    problems = [problem for one in outcomes for problem in one.problems]
+    (cause,) = first_causes(outcomes)
+    assert cause.name == fault.name, outcomes
+    assert fault.fix in cause.fix
+    others = [one for one in problems if one is not cause]
+    assert {one.name for one in others} == set(fault.others)
+    assert {one.follows for one in others} <= {(fault.name,)}
     assert exit_status(outcomes) == 1
 
 

@@ -175,7 +175,7 @@ def test_gaps_are_problems() -> None:
         ("no-sample", "logs -l app.kubernetes.io/name=dcgm-exporter"),
     ):
         collection = Collection(1, (), (Gap(reason, "why"),))
-        one = measurement.Measured(ASKED, rule, ("gpu-0",), 0, collection)
+        one = measurement.Measured(ASKED, rule, ("gpu-0",), 0, frozenset(), collection)
         verdict = measurement.judge([one], 0.5)
         assert "no value" in verdict.summary
         (problem,) = verdict.problems

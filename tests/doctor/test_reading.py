@@ -18,7 +18,9 @@ async def test_in_a_pod_exporters_are_read_directly(scene: Scene) -> None:
     """Without the right to read pods through kube-apiserver; failures are found, too."""
     scene.api.faults.forbid("/proxy/")
     outcomes = {one.check: one for one in await scene.doctor(direct=True)}
-    assert outcomes["exporters-failed"].summary == "2 pages read: 2 of dcgm"
+    assert outcomes["exporters-failed"].summary == (
+        "2 pages read: 2 of dcgm (dcgm-exporter:simulated)"
+    )
     assert outcomes["no-sample"].status == "ok"
     assert outcomes["readyz"].status == "skipped"
     scene.slice_of(NODES[0], ports__0__port=9)

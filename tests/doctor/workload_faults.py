@@ -122,13 +122,13 @@ async def total(scene: Scene) -> None:
     scene.hpa(_external("gpu_utilization_sum", '{type: Value, value: "70"}'))
 
 
-@fault("MetricNameUnknown", "edit hpa inference")
+@fault("MetricNameUnknown", "edit hpa inference", others=("unknown-metric",))
 async def misspelled(scene: Scene) -> None:
     """The HPA misspells the metric."""
     scene.hpa(_external("gpu_utilisation", '{type: Value, value: "70"}'), status={})
 
 
-@fault("SelectorMatchesNoPods", "edit hpa inference")
+@fault("SelectorMatchesNoPods", "edit hpa inference", others=("no-pod-matches", "answer"))
 async def no_pods(scene: Scene) -> None:
     """The HPA's selector matches no pods."""
     metric = _external("gpu_utilization", '{type: Value, value: "70"}')

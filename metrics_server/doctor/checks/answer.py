@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 
 from metrics_server.doctor.asking import Answered, Asked, ask
-from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.reader import Reader
+from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS
 
 _MOST_SHOWN = 5
 _FORBIDDEN = 403
@@ -39,6 +40,7 @@ def judge(answers: Sequence[tuple[Asked, Answered]]) -> Verdict:
                     f"the HPA gets an error (HTTP {answer.status}): {answer.error}",
                     f"{asked.command}\n# asks the same: the message says what to do",
                     "docs/troubleshooting.md",
+                    _concerned(asked),
                 )
             )
         elif not answer.items:
@@ -49,6 +51,7 @@ def judge(answers: Sequence[tuple[Asked, Answered]]) -> Verdict:
                     "the HPA gets an empty list: another server may answer",
                     f"{asked.command}\nkubectl get apiservices | grep metrics.k8s.io",
                     "docs/troubleshooting.md#who-owns-the-apiservice",
+                    _concerned(asked),
                 )
             )
         else:
@@ -56,6 +59,11 @@ def judge(answers: Sequence[tuple[Asked, Answered]]) -> Verdict:
             if answer.source in ("last-known", "simulated"):
                 problems.append(_fallback(asked, answer))
     return Verdict("; ".join(summaries) or "the API has no value", (*problems,), (*notes,))
+
+
+def _concerned(asked: Asked) -> tuple[str, ...]:
+    api_service = EXTERNAL_METRICS if asked.type == "External" else CUSTOM_METRICS
+    return objects("metric", [asked.named]) + objects("apiservice", [api_service])
 
 
 def _shown(asked: Asked, answer: Answered) -> str:
@@ -74,6 +82,7 @@ def _fallback(asked: Asked, answer: Answered) -> Problem:
         "kubectl -n gpu-monitoring logs -l app.kubernetes.io/name=gpu-metrics-server "
         "| grep 'Failed to get real metrics'",
         "deployments/runbook.md#gpumetricsfallback",
+        _concerned(asked),
     )
 
 

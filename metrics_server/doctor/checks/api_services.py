@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from metrics_server.common.text import printable
 from metrics_server.config.sections import Config
-from metrics_server.doctor.model import Check, Problem, Verdict
+from metrics_server.doctor.model import Check, Problem, Verdict, objects
 from metrics_server.doctor.objects import ApiService, ServiceReference
 from metrics_server.doctor.reader import Reader
 from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS
@@ -61,7 +61,7 @@ def judge(
 
 
 def _problems(name: str, found: ApiService | None, ours: ServiceReference) -> Sequence[Problem]:
-    about = f"APIService {name}"
+    about, concerned = f"APIService {name}", objects("apiservice", [name])
     if found is None:
         return [
             Problem(
@@ -71,6 +71,7 @@ def _problems(name: str, found: ApiService | None, ours: ServiceReference) -> Se
                 f"kubectl apply -f {_FILES[name]}\n# or, if this API is not to be served, set "
                 f"{_setting(name)}: false in the server's configuration",
                 "docs/troubleshooting.md#the-apiservice",
+                concerned,
             )
         ]
     if found.spec.service != ours:
@@ -84,6 +85,7 @@ def _problems(name: str, found: ApiService | None, ours: ServiceReference) -> Se
                 f"# or leave the API to {owner}, and set {_setting(name)}: false "
                 "(docs/keda.md)",
                 _OWNERS,
+                concerned,
             )
         ]
     condition = found.available
@@ -98,6 +100,7 @@ def _problems(name: str, found: ApiService | None, ours: ServiceReference) -> Se
                 f"it is not Available, so HPAs get no metrics of this API: {why}",
                 _fix_of(condition.reason if condition else "", why, ours),
                 _UNAVAILABLE,
+                concerned,
             )
         ]
     return []

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from cryptography import x509
 
 from metrics_server.doctor.checks.api_services import served
-from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.objects import ApiService, ConfigMap, ServiceReference
 from metrics_server.doctor.reader import Reader
 
@@ -53,7 +53,7 @@ def judge(
 def _problem(
     name: str, found: ApiService, ours: ServiceReference, published: bytes
 ) -> Problem | None:
-    about = f"APIService {name}"
+    about, concerned = f"APIService {name}", objects("apiservice", [name])
     restart = f"kubectl -n {ours.namespace} rollout restart deployment/{ours.name}"
     if found.spec.insecure:
         return Problem(
@@ -63,6 +63,7 @@ def _problem(
             f"kubectl patch apiservice {name} --type=merge "
             f'-p \'{{"spec":{{"insecureSkipTLSVerify":null}}}}\' && {restart}',
             _SEE,
+            concerned,
         )
     if not found.spec.ca_bundle:
         return Problem(
@@ -73,11 +74,13 @@ def _problem(
             f"{restart}\n"
             f"kubectl -n {ours.namespace} logs deployment/{ours.name} | grep 'CA bundle'",
             _SEE,
+            concerned,
         )
     try:
         theirs = certificates(found.spec.ca_bundle)
     except ValueError as error:
-        return Problem("ca-bundle", about, f"its caBundle cannot be read: {error}", restart, _SEE)
+        why = f"its caBundle cannot be read: {error}"
+        return Problem("ca-bundle", about, why, restart, _SEE, concerned)
     if published and theirs.isdisjoint(certificates(published)):
         return Problem(
             "ca-bundle",
@@ -87,6 +90,7 @@ def _problem(
             "replace it, such as KEDA's operator or cert-manager",
             f"{restart}\nkubectl -n default events --for apiservice/{name}   # names the writer",
             "docs/troubleshooting.md#another-writer-replaces-the-ca-bundle",
+            concerned,
         )
     return None
 

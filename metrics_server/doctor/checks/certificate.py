@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from cryptography import x509
 
 from metrics_server.doctor.checks.api_services import served
-from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.objects import ServiceReference
 from metrics_server.doctor.reader import Reader
 
@@ -55,6 +55,7 @@ def judge(bundles: Sequence[tuple[str, bytes]], ours: ServiceReference, now: dat
                     f"kubectl -n {ours.namespace} rollout restart deployment/{ours.name}"
                     "\n# with certificates of your own: gpu-metrics-server certs",
                     "docs/troubleshooting.md#x509-errors",
+                    objects("apiservice", [name]),
                 )
             )
     if not ends:

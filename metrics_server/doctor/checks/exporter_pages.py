@@ -1,11 +1,13 @@
 """Whether the exporters' pages can be read, and are those of a GPU exporter."""
 
-from collections import Counter
+import asyncio
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from metrics_server.common.text import counted, listed, printable
 from metrics_server.doctor.checks.exporter_services import STATIC
-from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.exporter_pods import ExporterPods, restarts, version_of
+from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.pages import NOT_READ, Exporter, pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import ScrapeError
@@ -18,28 +20,36 @@ async def _run(reader: Reader) -> Verdict:
     if (await reader.config()).exporters.urls:
         return skipped(STATIC)
     found = await reader.found()
-    return judge(found.exporters, await reader.pages())
+    pages, pods = await asyncio.gather(reader.pages(), reader.exporter_pods())
+    return judge(found.exporters, pages, pods)
 
 
-def judge(exporters: Mapping[str, Exporter], outcomes: Mapping[str, Page | ScrapeError]) -> Verdict:
+def judge(
+    exporters: Mapping[str, Exporter],
+    outcomes: Mapping[str, Page | ScrapeError],
+    pods: ExporterPods,
+) -> Verdict:
     """Judge the exporters' pages.
 
     Args:
         exporters: the exporters, by URL.
         outcomes: their pages, or why there are none.
+        pods: their pods, as far as they could be read.
     """
     pages, errors = pages_in(outcomes)
     if not pages and not errors:
         reasons = [str(one) for one in outcomes.values() if isinstance(one, ScrapeError)]
         return skipped(reasons[0] if reasons else "there is no exporter")
-    problems = [*_failures(exporters, errors)]
+    problems = [*_failures(exporters, errors, pods)]
     dialects: Counter[str] = Counter()
     silent: list[str] = []
     foreign: list[str] = []
     for url, page in pages:
         inventory = page.inventory()
         if inventory.pods:
-            dialects.update({one.name for one in page.dialects_seen()})
+            version = version_of(pods[url], exporters[url].endpoint.port) if url in pods else ""
+            named = f" ({version})" if version else ""
+            dialects.update({f"{one.name}{named}" for one in page.dialects_seen()})
         else:
             (foreign if page.body.strip() else silent).append(url)
     if silent:
@@ -57,27 +67,36 @@ def judge(exporters: Mapping[str, Exporter], outcomes: Mapping[str, Page | Scrap
 
 
 def _failures(
-    exporters: Mapping[str, Exporter], errors: Sequence[tuple[str, ScrapeError]]
+    exporters: Mapping[str, Exporter],
+    errors: Sequence[tuple[str, ScrapeError]],
+    pods: ExporterPods,
 ) -> Sequence[Problem]:
     if not errors:
         return []
     first = exporters[errors[0][0]]
-    texts = [f"{exporters[url].named} {printable(str(error))}" for url, error in errors]
     command = f"kubectl get endpointslices -A | grep {first.endpoint.host}"
     if first.pod is not None:
-        command = (
-            f"kubectl -n {first.pod[0]} logs {first.pod[1]}\n"
-            f"kubectl -n {first.pod[0]} delete pod {first.pod[1]}   # its DaemonSet starts another"
-        )
+        command = f"kubectl -n {first.pod[0]} logs {first.pod[1]}\n"
+        command += restarts([url for url, _ in errors], exporters, pods)
+    nodes = [exporters[url].endpoint.node for url, _ in errors]
     return [
         Problem(
             "exporters-failed",
-            f"exporter {listed([exporters[url].endpoint.node for url, _ in errors])}",
-            listed(texts, "; "),
+            f"exporter {listed(nodes)}",
+            _why(exporters, errors),
             command,
             _SEE,
+            objects("node", nodes),
         )
     ]
+
+
+def _why(exporters: Mapping[str, Exporter], errors: Sequence[tuple[str, ScrapeError]]) -> str:
+    """Return what fails and why, with a reason that several have in common once."""
+    alike: dict[str, list[str]] = defaultdict(list)
+    for url, error in errors:
+        alike[printable(str(error))].append(exporters[url].named)
+    return listed([f"{listed(names)}: {text}" for text, names in alike.items()], "; ")
 
 
 def _silent(exporters: Sequence[Exporter]) -> Problem:
@@ -89,6 +108,7 @@ def _silent(exporters: Sequence[Exporter]) -> Problem:
         "its page is empty, as is normal for a moment after its start",
         f"kubectl logs {where}   # the driver may not be found",
         "docs/troubleshooting.md#no-sample",
+        objects("node", [one.endpoint.node for one in exporters]),
     )
 
 
@@ -100,6 +120,7 @@ def _foreign(exporters: Sequence[Exporter]) -> Problem:
         "has not found a GPU yet, or its labels must be described under dialects",
         f"curl -s {exporters[0].url} | head   # on a node; then see dialects in docs/reference.md",
         "docs/troubleshooting.md#no-sample",
+        objects("node", [one.endpoint.node for one in exporters]),
     )
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from metrics_server.common.text import counted, listed
-from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.pages import Found
 from metrics_server.doctor.reader import Reader
 
@@ -41,7 +41,7 @@ def judge(services: Sequence[str], found: Found, *, by_address: bool) -> Verdict
         return Verdict("no exporter is found", (problem,))
     problems: list[Problem] = []
     if found.unready:
-        names = listed(found.unready)
+        names = listed(list(found.unready))
         problems.append(
             Problem(
                 "exporter-not-ready",
@@ -50,6 +50,7 @@ def judge(services: Sequence[str], found: Found, *, by_address: bool) -> Verdict
                 "not measured",
                 "kubectl -n gpu-monitoring describe pods -l app.kubernetes.io/name=dcgm-exporter",
                 _SEE,
+                objects("node", found.unready.values()),
             )
         )
     if found.unplaced and not by_address:

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 
 from metrics_server.common.text import counted, listed
 from metrics_server.doctor.checks.exporter_services import STATIC
-from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.objects import GpuNode
 from metrics_server.doctor.pages import Found
 from metrics_server.doctor.reader import Reader
@@ -43,6 +43,9 @@ def judge(nodes: Sequence[GpuNode], gpu_resources: Collection[str], found: Found
         "kubectl -n gpu-monitoring get pods -o wide -l app.kubernetes.io/name=dcgm-exporter"
         "   # a taint may keep it away",
         "docs/troubleshooting.md#no-exporter",
+        objects("node", bare),
+        # Each endpoint that names no node may be the exporter of one of them.
+        alone=len(set(bare) - set(found.unready.values())) > len(found.unplaced),
     )
     return Verdict(
         f"{len(bare)} of {counted(len(with_gpus), 'node')} with GPUs: no exporter", (problem,)

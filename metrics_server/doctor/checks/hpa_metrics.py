@@ -2,7 +2,7 @@
 
 from metrics_server.common.text import listed, printable
 from metrics_server.doctor.hpa import Hpa
-from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.reader import Reader
 
 
@@ -32,6 +32,7 @@ def judge(hpa: Hpa) -> Verdict:
             f"kubectl -n {namespace} describe hpa {name}\n# the checks selection, measurement and "
             "answer say which step fails",
             "docs/hpa.md#reading-kubectl-describe-hpa",
+            objects("metric", [one.named for one in metrics]),
         )
         return Verdict("no metric works", (problem,))
     if failing and len(failing) < len(metrics):
@@ -43,6 +44,7 @@ def judge(hpa: Hpa) -> Verdict:
             "by the others, and never down",
             f"kubectl -n {namespace} describe hpa {name}   # says why\n{command}",
             "docs/hpa.md#several-metrics",
+            objects("metric", [one.named for one in failing]),
         )
         return Verdict(f"{len(failing)} of {len(metrics)} metrics cannot be read", (problem,))
     return Verdict(f"it reads all of its {len(metrics)} metrics")

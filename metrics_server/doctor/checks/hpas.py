@@ -6,7 +6,7 @@ from typing import get_args
 from metrics_server.advising.checks import check
 from metrics_server.advising.findings import Finding, Reason, Setup
 from metrics_server.common.text import counted
-from metrics_server.doctor.model import Check, Problem, Verdict
+from metrics_server.doctor.model import Check, Problem, Verdict, objects
 from metrics_server.doctor.reader import Reader, ReadHpa
 from metrics_server.kube.pods import Pod
 from metrics_server.wiring.advising import setup_of
@@ -56,6 +56,7 @@ def _problem(hpa: ReadHpa, finding: Finding) -> Problem:
         finding.message,
         f"kubectl -n {namespace} edit hpa {name}",
         "docs/troubleshooting.md#warnings-on-an-hpa",
+        objects("hpa", [f"{namespace}/{name}"]),
     )
 
 

@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from metrics_server.common.text import listed
+from metrics_server.doctor.exporter_pods import ExporterPods, main_daemon_set
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.pages import Exporter, PageReader, pages_in
 from metrics_server.doctor.reader import Reader
@@ -28,7 +29,8 @@ async def _run(reader: Reader) -> Verdict:
     busy = [url for url, page in pages if page.inventory().by_pod][:_MOST_EXPORTERS]
     page_reader = await reader.page_reader()
     changes = await asyncio.gather(*(_changes(page_reader, url, watched) for url in busy))
-    return judge(found.exporters, dict(zip(busy, changes, strict=True)), watched)
+    pods = await reader.exporter_pods()
+    return judge(found.exporters, dict(zip(busy, changes, strict=True)), watched, pods)
 
 
 async def _changes(pages: PageReader, url: str, seconds: float) -> Sequence[float]:
@@ -66,7 +68,10 @@ def _is_of_gpu(line: str, page: Page) -> bool:
 
 
 def judge(
-    exporters: Mapping[str, Exporter], changes: Mapping[str, Sequence[float]], watched: float
+    exporters: Mapping[str, Exporter],
+    changes: Mapping[str, Sequence[float]],
+    watched: float,
+    pods: ExporterPods,
 ) -> Verdict:
     """Judge how often values change.
 
@@ -74,6 +79,7 @@ def judge(
         exporters: the exporters, by URL.
         changes: when the values of some of them changed, in seconds, up to the second time.
         watched: how long they were watched.
+        pods: the exporters' pods, as far as they could be read.
     """
     if not changes:
         return skipped("no page that names a pod was read")
@@ -87,12 +93,13 @@ def judge(
         about = f"about every {max(known):.0f} s" if known else f"within {watched:g} s"
         return Verdict(f"values change {about}")
     names = listed([exporters[url].named for url in slow])
+    found = main_daemon_set(slow, pods)
     problem = Problem(
         "exporter-interval",
         f"exporter {names}",
         f"its values change every {max(slow.values()):.0f} s or less often: the HPA sees the same "
         "value several times, and reacts late",
-        "kubectl -n gpu-monitoring set env daemonset/dcgm-exporter DCGM_EXPORTER_INTERVAL=1000",
+        f"{found.command} set env {found.resource} DCGM_EXPORTER_INTERVAL=1000",
         "docs/troubleshooting.md#the-value-lags-or-repeats",
     )
     return Verdict("values lag", (problem,))

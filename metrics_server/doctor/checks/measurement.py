@@ -7,7 +7,7 @@ from msgspec import Struct, structs
 from metrics_server.common.text import counted
 from metrics_server.doctor.asking import Asked
 from metrics_server.doctor.checks.selection import selected
-from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import RequestError
 from metrics_server.measuring.aggregation import aggregate, rounded
@@ -24,6 +24,7 @@ class Measured(Struct, frozen=True):
         rule: its metric's rule.
         nodes: the nodes of its pods.
         exporters: how many exporters these have.
+        missing: the nodes of the pods without a sample.
         collection: what they report.
     """
 
@@ -31,6 +32,7 @@ class Measured(Struct, frozen=True):
     rule: MetricRule
     nodes: tuple[str, ...]
     exporters: int
+    missing: frozenset[str]
     collection: Collection
 
 
@@ -53,7 +55,9 @@ async def _run(reader: Reader) -> Verdict:
         nodes = tuple(sorted({pod.node for pod in selection.pods}))
         count = sum(map(len, found.targets.on_nodes(nodes).values()))
         collection = await source.collect(rule, selection.pods)
-        measured.append(Measured(asked, rule, nodes, count, collection))
+        covered = {sample.pod for sample in collection.samples}
+        missing = frozenset(pod.node for pod in selection.pods if pod.name not in covered)
+        measured.append(Measured(asked, rule, nodes, count, missing, collection))
     if not measured and elsewhere:
         return skipped("the metric is not read from exporters: see the check answer")
     return judge(measured, config.fallback.min_coverage)
@@ -105,6 +109,7 @@ def _problem(one: Measured, reason: str, text: str) -> Problem:
             "kubectl -n gpu-monitoring logs -l app.kubernetes.io/name=dcgm-exporter --prefix",
         ),
         f"docs/troubleshooting.md#{reason}",
+        (*one.asked.objects, *objects("node", sorted(one.missing))),
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from metrics_server.common.text import listed
 from metrics_server.doctor.checks.pod_labels import is_nameless
-from metrics_server.doctor.model import Check, Problem, Verdict, skipped
+from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.pages import pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.kube.pods import Pod
@@ -66,6 +66,7 @@ def judge(collections: Mapping[str, tuple[Sequence[Pod], Collection]]) -> Verdic
                     f"kubectl -n {namespace} get pod {without[0]} -o wide\n"
                     f"gpu-metrics-server doctor -n {namespace} -l SELECTOR",
                     "docs/troubleshooting.md#no-sample",
+                    objects("node", {pod.node for pod in pods if pod.name not in covered}),
                 )
             )
     return Verdict(

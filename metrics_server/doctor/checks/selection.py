@@ -87,6 +87,7 @@ def _problem(asked: Asked, error: RequestError) -> Problem:
         printable(str(error), 700),
         fixes.get(name, f"kubectl {where} get deployments,statefulsets,services"),
         "docs/hpa.md" if name == "selector-unknown" else f"docs/troubleshooting.md#{name}",
+        asked.objects,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from metrics_server.common.text import listed
 from metrics_server.doctor.installation import SELECTOR, Installation
-from metrics_server.doctor.model import Check, Problem, Verdict
+from metrics_server.doctor.model import Check, Problem, Verdict, objects
 from metrics_server.doctor.objects import RunningPod
 from metrics_server.doctor.reader import Reader
 
@@ -46,6 +46,8 @@ def judge(installation: Installation, pods: Sequence[RunningPod]) -> Verdict:
         f"{ready} of {wanted} replicas are Ready, so {effect}: {states or 'no pod exists'}",
         f"kubectl -n {installation.namespace} describe pods -l {SELECTOR}{more}",
         "docs/troubleshooting.md#the-server-is-not-ready",
+        objects("pod", [one.metadata.name for one in unready]) if ready else (),
+        alone=not unready or not all(one.has_run for one in unready),
     )
     return Verdict(f"{ready} of {wanted} replicas are Ready", (problem,))
 
