@@ -4,15 +4,21 @@ import argparse
 import asyncio
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from metrics_server.commands.looking import add_cluster_flags, add_subject_flags, look, subject_of
-from metrics_server.doctor.api import Api
+from metrics_server.commands.looking import (
+    add_cluster_flags,
+    add_subject_flags,
+    aim_of,
+    bounded,
+    look,
+    reached,
+    subject_of,
+)
+from metrics_server.doctor.aiming import Aim
 from metrics_server.doctor.asking import Answered, Asked, ask
 from metrics_server.doctor.explaining import Explained, as_json, as_text
 from metrics_server.doctor.reader import Reader, Subject
 from metrics_server.errors import ConfigurationError, KubernetesError
-from metrics_server.kube.client import connect
 from metrics_server.kube.pods import Pod
 from metrics_server.kube.series_selectors import split
 
@@ -39,7 +45,8 @@ def _run(arguments: argparse.Namespace) -> int:
         raise ConfigurationError("ask needs either a METRIC with --selector, or --hpa")
     arguments.namespace = arguments.namespace or "default"
     subject = subject_of(arguments, metric=arguments.metric)
-    explained = look(explain(arguments.kubeconfig, subject))
+    aim = aim_of(arguments)
+    explained = look(explain(aim, subject))
     if not explained:
         raise ConfigurationError(
             f"the HPA {subject.namespace}/{subject.hpa} does not exist, or asks for no metric of "
@@ -48,28 +55,24 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.output == "json":
         sys.stdout.write(as_json(explained))
     else:
-        sys.stdout.write(as_text(explained, subject.hpa, arguments.kubeconfig))
+        sys.stdout.write(as_text(explained, subject.hpa, aim))
     return 0 if any(one.has_value for one in explained) else 1
 
 
-async def explain(kubeconfig: Path | None, subject: Subject) -> Sequence[Explained]:
+async def explain(aim: Aim, subject: Subject) -> Sequence[Explained]:
     """Ask, and return the answers.
 
     Args:
-        kubeconfig: how to reach the Kubernetes API.
+        aim: which cluster.
         subject: what to ask for.
 
     Raises:
         ConfigurationError: there is no way to a Kubernetes API.
-        KubernetesError: it cannot be reached.
+        KubernetesError: it cannot be reached, or does not answer in time.
     """
-    client = await connect(kubeconfig)
-    try:
-        async with Reader(Api(client), subject) as reader:
-            questions = await _questions(reader)
-            return await asyncio.gather(*(_explained(reader, one) for one in questions))
-    finally:
-        await client.close()
+    async with reached(aim) as api, Reader(api, subject) as reader, bounded():
+        questions = await _questions(reader)
+        return await asyncio.gather(*(_explained(reader, one) for one in questions))
 
 
 async def _questions(reader: Reader) -> Sequence[Asked]:

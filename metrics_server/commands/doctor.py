@@ -3,25 +3,24 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
 from metrics_server.commands import flags
 from metrics_server.commands.looking import (
     add_cluster_flags,
     add_output_flag,
     add_subject_flags,
+    aim_of,
     look,
+    reached,
     subject_of,
 )
 from metrics_server.doctor import output
-from metrics_server.doctor.aiming import all_aimed
-from metrics_server.doctor.api import Api
+from metrics_server.doctor.aiming import Aim, all_aimed
 from metrics_server.doctor.causes import traced
 from metrics_server.doctor.model import Outcome
 from metrics_server.doctor.reader import Reader, Subject
 from metrics_server.doctor.registry import FOLLOWS, checks_for
 from metrics_server.doctor.runner import CHECK_SECONDS, run_checks
-from metrics_server.kube.client import connect
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -49,30 +48,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     subject = subject_of(arguments, metric=arguments.metric, interval=arguments.interval)
-    outcomes = all_aimed(look(examine(arguments.kubeconfig, subject)), arguments.kubeconfig)
+    aim = aim_of(arguments)
+    outcomes = all_aimed(look(examine(aim, subject)), aim)
     output.write(outcomes, sys.stdout, arguments.output)
     return output.exit_status(outcomes)
 
 
-async def examine(kubeconfig: Path | None, subject: Subject) -> Sequence[Outcome]:
+async def examine(aim: Aim, subject: Subject) -> Sequence[Outcome]:
     """Run the checks, and trace what they find to its causes.
 
     Args:
-        kubeconfig: how to reach the Kubernetes API.
+        aim: which cluster.
         subject: what to examine.
 
     Raises:
         ConfigurationError: there is no way to a Kubernetes API.
         KubernetesError: it cannot be reached.
     """
-    client = await connect(kubeconfig)
-    try:
-        api = Api(client)
-        # Without this, each check would say the same.
-        await api.fetch("/version")
-        async with Reader(api, subject) as reader:
-            seconds = max(CHECK_SECONDS, subject.interval + CHECK_SECONDS)
-            outcomes = await run_checks(checks_for(subject), reader, seconds=seconds)
-            return traced(outcomes, FOLLOWS)
-    finally:
-        await client.close()
+    async with reached(aim) as api, Reader(api, subject) as reader:
+        seconds = max(CHECK_SECONDS, subject.interval + CHECK_SECONDS)
+        outcomes = await run_checks(checks_for(subject), reader, seconds=seconds)
+        return traced(outcomes, FOLLOWS)

@@ -2,7 +2,8 @@
 
 import argparse
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -10,8 +11,12 @@ import msgspec
 
 from metrics_server.commands import flags
 from metrics_server.config.file import load_config
+from metrics_server.doctor.aiming import Aim
+from metrics_server.doctor.api import Api
 from metrics_server.doctor.reader import Subject
+from metrics_server.doctor.runner import CHECK_SECONDS
 from metrics_server.errors import BadRequestError, ConfigurationError, KubernetesError
+from metrics_server.kube.client import connect
 from metrics_server.kube.labels import Selector, parse_selector
 from metrics_server.kube.series_selectors import split
 from metrics_server.telemetry import logs
@@ -38,6 +43,12 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
     """Add the flags that say which cluster, and where the server is in it."""
     flags.add_kubeconfig(parser)
     parser.add_argument(
+        "--context",
+        default="",
+        metavar="NAME",
+        help="the context of the kubeconfig (default: its current one)",
+    )
+    parser.add_argument(
         "--config",
         type=Path,
         metavar="FILE",
@@ -50,6 +61,45 @@ def add_cluster_flags(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="the namespace of the server (default: %(default)s)",
     )
+
+
+def aim_of(arguments: argparse.Namespace) -> Aim:
+    """Return which cluster to look at."""
+    return Aim(arguments.kubeconfig, arguments.context)
+
+
+@asynccontextmanager
+async def reached(aim: Aim) -> AsyncIterator[Api]:
+    """Yield the Kubernetes API of a cluster, which has answered already.
+
+    Raises:
+        ConfigurationError: there is no way to a Kubernetes API.
+        KubernetesError: it cannot be reached, or rejects the credentials.
+    """
+    client = await connect(aim.kubeconfig, aim.context)
+    try:
+        api = Api(client)
+        await api.check()
+        yield api
+    finally:
+        await client.close()
+
+
+@asynccontextmanager
+async def bounded(seconds: float = CHECK_SECONDS) -> AsyncIterator[None]:
+    """Bound what `ask` and `top` read at once, as each check of the doctor is bounded.
+
+    Raises:
+        KubernetesError: it takes longer.
+    """
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise KubernetesError(
+            f"the cluster did not answer within {seconds:g} s: gpu-metrics-server doctor says what "
+            "takes long"
+        ) from None
 
 
 def add_subject_flags(parser: argparse.ArgumentParser) -> None:

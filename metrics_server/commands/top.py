@@ -5,17 +5,23 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Protocol, TextIO, get_args
 
 from metrics_server.commands import flags
-from metrics_server.commands.looking import add_cluster_flags, add_output_flag, look, selector_of
+from metrics_server.commands.looking import (
+    add_cluster_flags,
+    add_output_flag,
+    aim_of,
+    bounded,
+    look,
+    reached,
+    selector_of,
+)
 from metrics_server.config.file import load_config
-from metrics_server.doctor.api import Api
+from metrics_server.doctor.aiming import Aim
 from metrics_server.doctor.reader import Reader, Subject
 from metrics_server.doctor.usage import Sort, as_json, as_text, rows, sorted_by
 from metrics_server.doctor.using import Usage, read_usage
-from metrics_server.kube.client import connect
 
 try:
     from rich.box import SIMPLE_HEAD
@@ -70,7 +76,7 @@ def _run(arguments: argparse.Namespace) -> int:
     )
     every = arguments.every if arguments.watch else None
     with _screen(sys.stdout, arguments.output, arguments.sort) as show:
-        look(_read(arguments.kubeconfig, subject, show, every))
+        look(_read(aim_of(arguments), subject, show, every))
     return 0
 
 
@@ -80,19 +86,15 @@ class _Show(Protocol):
         ...
 
 
-async def _read(
-    kubeconfig: Path | None, subject: Subject, show: _Show, every: float | None
-) -> None:
-    client = await connect(kubeconfig)
-    try:
+async def _read(aim: Aim, subject: Subject, show: _Show, every: float | None) -> None:
+    async with reached(aim) as api:
         while True:
-            async with Reader(Api(client), subject) as reader:
-                show(await read_usage(reader))
+            async with Reader(api, subject) as reader, bounded():
+                usage = await read_usage(reader)
+            show(usage)
             if every is None:
                 return
             await asyncio.sleep(every)
-    finally:
-        await client.close()
 
 
 @contextmanager

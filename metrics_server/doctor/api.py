@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _SECONDS = 10.0
 _PAGE = 500
+_MAX_VERSION_BYTES = 64 * 1024
 # Pods have up to 20 KiB each, managed fields included.
 _MAX_BYTES = 64 * 1024 * 1024
 # More than that takes too long from a laptop.
@@ -54,6 +55,31 @@ class Api:
 
     def __init__(self, client: KubernetesClient) -> None:
         self.client = client
+
+    async def check(self) -> None:
+        """Check that there is a Kubernetes API that accepts the credentials.
+
+        Without this, each read would report the same.
+
+        Raises:
+            KubernetesError: it cannot be reached, is another server, or rejects the credentials.
+        """
+        answer = await self.fetch("/version", max_bytes=_MAX_VERSION_BYTES)
+        host = self.client.host
+        if answer.status == HTTPStatus.UNAUTHORIZED:
+            raise KubernetesError(
+                f"the Kubernetes API at {host} rejects your credentials (HTTP 401): log in again, "
+                "or choose another --kubeconfig or --context",
+                answer.status,
+            )
+        try:
+            msgspec.json.decode(answer.body, type=dict)
+        except (msgspec.DecodeError, ValueError):
+            raise KubernetesError(
+                f"{host} answers HTTP {answer.status}, but not as a Kubernetes API does: a proxy "
+                "or another server is at this address",
+                answer.status,
+            ) from None
 
     async def fetch(
         self, path: str, query: Mapping[str, str] | None = None, *, max_bytes: int = _MAX_BYTES

@@ -135,8 +135,9 @@ async def ask(api: Api, asked: Asked) -> Answered:
 def answered(answer: Fetched) -> Answered:
     """Read an answer (pure)."""
     if answer.status != _OK:
-        text = status_message(answer.body) or answer.body[:300].decode(errors="replace")
-        return Answered(error=printable(text, 1000), status=answer.status)
+        text = status_message(answer.body) or answer.body[:300].decode(errors="replace").strip()
+        text = printable(text, 1000) or "the answer has no message"
+        return Answered(error=text, status=answer.status)
     try:
         return Answered(msgspec.json.decode(answer.body, type=_List).items)
     except (msgspec.DecodeError, ValueError) as error:

@@ -2,14 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from shlex import quote
 
 import msgspec
 from msgspec import Struct
 
 from metrics_server.common.text import printable
-from metrics_server.doctor.aiming import aimed
+from metrics_server.doctor.aiming import Aim, aimed
 from metrics_server.doctor.asking import Answered, Asked
 from metrics_server.kube.pods import Pod
 
@@ -45,20 +44,20 @@ class Explained(Struct, frozen=True):
         return [pod for pod in self.pods if pod.name not in covered]
 
 
-def as_text(explained: Sequence[Explained], hpa: str = "", kubeconfig: Path | None = None) -> str:
+def as_text(explained: Sequence[Explained], hpa: str = "", aim: Aim | None = None) -> str:
     """Return questions and answers as plain text.
 
     Args:
         explained: the questions.
         hpa: the name of the HPA that asks them; "" without one.
-        kubeconfig: the file that leads to the cluster, if it was named.
+        aim: which cluster; None for that of the current context.
     """
 
     def lines(one: Explained) -> Iterator[str]:
         yield from _lines(one)
         if not one.has_value or one.without_value:
             command = f"gpu-metrics-server doctor {_flags(one.asked, hpa)}"
-            yield f"  why not: {aimed(command, kubeconfig)}"
+            yield f"  why not: {aimed(command, aim or Aim())}"
 
     return "\n\n".join("\n".join(lines(one)) for one in explained) + "\n"
 

@@ -32,6 +32,22 @@ NOT_READ = "not-read"
 MAX_PAGES = 200
 """How many exporters are read; of more, the first ones by node."""
 
+# What kube-apiserver says when it does not reach a pod; of several in a message, the first counts.
+_NOT_REACHED = {
+    "connection refused": "Connection refused",
+    "connection reset": "Connection reset by peer",
+    "no route to host": "No route to host",
+    "no such host": "the host name cannot be resolved",
+    "i/o timeout": "it did not answer in time",
+    "deadline exceeded": "it did not answer in time",
+    "handshake timeout": "it did not answer in time",
+    "HTTP response to HTTPS client": "there is no TLS at this port: is it http rather than https?",
+    "does not look like a TLS handshake": (
+        "there is no TLS at this port: is it http rather than https?"
+    ),
+    "EOF": "the connection was closed without an answer",
+}
+
 _AT_ONCE = 16
 _SECONDS = 5.0
 
@@ -234,10 +250,10 @@ def page_of(answer: Fetched) -> bytes:
             pass
         case HTTPStatus.FORBIDDEN if message:
             raise ScrapeError(f"was not read: {message}", NOT_READ)
-        case HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.BAD_GATEWAY if message:
-            raise ScrapeError(f"could not be reached: {message}", "unreachable")
-        case HTTPStatus.NOT_FOUND if message:
-            raise ScrapeError(f"could not be reached: {message}", "unreachable")
+        case HTTPStatus.SERVICE_UNAVAILABLE | HTTPStatus.BAD_GATEWAY | HTTPStatus.NOT_FOUND if (
+            message
+        ):
+            raise ScrapeError(f"could not be reached: {not_reached(message)}", "unreachable")
         case status:
             raise ScrapeError(f"answered HTTP {status}", "http-status")
     try:
@@ -247,6 +263,12 @@ def page_of(answer: Fetched) -> bytes:
     if answer.body and not answer.body.endswith(b"\n"):
         raise ScrapeError("cut its page short: the last line has no line feed", "cut-short")
     return answer.body
+
+
+def not_reached(message: str) -> str:
+    """Return why kube-apiserver did not reach a pod, in the words of the server's own errors."""
+    known = (words for text, words in _NOT_REACHED.items() if text in message)
+    return next(known, message.removeprefix("error trying to reach service: "))
 
 
 def pages_in(

@@ -8,6 +8,9 @@ from contextlib import suppress
 
 import aiohttp
 
+# As OpenSSL names an answer that is not TLS.
+_NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
+
 
 def allow_open_files() -> None:
     """Raise the limit of open files to what the system allows, as Go programs do.
@@ -21,7 +24,7 @@ def allow_open_files() -> None:
 
 
 def why(error: Exception) -> str:
-    """The cause of an aiohttp error in plain words, without the objects it mentions."""
+    """Return the cause of an aiohttp error in plain words, without the objects it mentions."""
     cause: Exception = error
     if isinstance(error, aiohttp.ClientConnectorCertificateError):
         cause = error.certificate_error
@@ -30,12 +33,24 @@ def why(error: Exception) -> str:
     elif isinstance(error.__cause__, ssl.SSLError):
         # An alert after the handshake, as of a server that wants a client's certificate.
         cause = error.__cause__
-    # For TLS and name resolution, the number is not an errno.
-    if isinstance(cause, OSError) and not isinstance(cause, ssl.SSLError):
-        number = cause.errno or 0
-        if number > 0:
+    match cause:
+        case ssl.SSLError(reason=str()):
+            return _why_tls(cause)
+        case socket.gaierror(strerror=str()):
+            return f"the host name cannot be resolved: {cause.strerror}"
+        case aiohttp.ServerDisconnectedError():
+            return "the connection was closed without an answer"
+        case OSError(errno=int(number)) if number > 0:
             return os.strerror(number)
     return str(cause) or repr(cause)
+
+
+def _why_tls(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    if error.reason in _NOT_TLS:
+        return "there is no TLS at this port: is it http rather than https?"
+    return f"TLS failed: {error.reason.replace('_', ' ').lower()}"
 
 
 def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:

@@ -62,6 +62,12 @@ def unreachable(host: str, error: Exception) -> KubernetesError:
             text = "it did not answer in time"
         case aiohttp.ClientPayloadError():
             text = "the connection closed before the end of the answer"
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            text = "this is not a valid URL"
+        case aiohttp.TooManyRedirects():
+            text = "it redirects again and again"
+        case aiohttp.ClientResponseError():
+            text = "it does not send valid HTTP"
         case _:
             text = why(error)
     return KubernetesError(f"the Kubernetes API at {host} cannot be reached: {text}")

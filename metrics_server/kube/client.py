@@ -41,17 +41,18 @@ _REFRESH_SECONDS = 60
 log = structlog.stdlib.get_logger(__name__)
 
 
-async def connect(kubeconfig: Path | None) -> "KubernetesClient":
+async def connect(kubeconfig: Path | None, context: str = "") -> "KubernetesClient":
     """Return a client for the cluster that the configuration names, without sending a request.
 
     Args:
         kubeconfig: the file to use; without it $KUBECONFIG (or else ~/.kube/config) if it exists,
             else the service account of the pod that this runs in.
+        context: of the kubeconfig; "" for its current one.
 
     Raises:
         ConfigurationError: no configuration was found, or the one found is unusable.
     """
-    api, load = await asyncio.to_thread(load_credentials, kubeconfig)
+    api, load = await asyncio.to_thread(load_credentials, kubeconfig, context)
     api.rest_client.pool_manager = _session(api, _MAX_CONNECTIONS)
     watching = copy(api)
     watching.rest_client = copy(api.rest_client)

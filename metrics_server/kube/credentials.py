@@ -6,6 +6,7 @@ plugins, token rotation. All of it reads files, so all of it must run in a threa
 
 import asyncio
 import os
+import re
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TypeVar
@@ -17,9 +18,13 @@ from kubernetes.aio.config.config_exception import ConfigException
 from kubernetes.aio.config.incluster_config import load_incluster_config
 from kubernetes.aio.config.kube_config import load_kube_config
 
+from metrics_server.common.text import printable
 from metrics_server.errors import ConfigurationError
 
 Loaded = TypeVar("Loaded")
+
+# As the client says that a context, or what a context names, is missing.
+_MISSING = re.compile(r"Expected object with name (?P<name>.*) in .*/(?P<list>\w+) list$")
 
 # The last four are what the client raises for a file that is not a kubeconfig.
 UNUSABLE = (
@@ -33,19 +38,22 @@ UNUSABLE = (
 )
 
 
-def load_credentials(kubeconfig: Path | None) -> tuple[ApiClient, Callable[[], None]]:
+def load_credentials(
+    kubeconfig: Path | None, context: str = ""
+) -> tuple[ApiClient, Callable[[], None]]:
     """Return the official client, configured, and a function that reloads its credentials.
 
     Both block.
 
     Args:
         kubeconfig: as for `kube.client.connect`.
+        context: likewise.
 
     Raises:
         ConfigurationError: no configuration was found, or the one found is unusable.
     """
     configuration = Configuration()
-    source, load = _source(configuration, kubeconfig)
+    source, load = _source(configuration, kubeconfig, context)
     try:
         reload = load()
         api = ApiClient(configuration)
@@ -56,15 +64,19 @@ def load_credentials(kubeconfig: Path | None) -> tuple[ApiClient, Callable[[], N
 
 
 def _source(
-    configuration: Configuration, kubeconfig: Path | None
+    configuration: Configuration, kubeconfig: Path | None, context: str
 ) -> tuple[str, Callable[[], Callable[[], None]]]:
     """Return where the configuration comes from, in words, and a function that loads it."""
     # $KUBECONFIG can name several files, which are merged.
     files = str(kubeconfig or os.environ.get("KUBECONFIG") or Path.home() / ".kube" / "config")
     if any(Path(file).expanduser().exists() for file in files.split(os.pathsep) if file):
-        return f"the kubeconfig {files}", lambda: _from_kubeconfig(configuration, files)
+        return f"the kubeconfig {files}", lambda: _from_kubeconfig(configuration, files, context)
     if kubeconfig is not None:
         raise ConfigurationError(f"the kubeconfig {kubeconfig} does not exist")
+    if context:
+        raise ConfigurationError(
+            f"there is no context {printable(context)}: the kubeconfig {files} does not exist"
+        )
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise ConfigurationError(
             f"no Kubernetes API configured: {files} does not exist, and this does not run in a pod "
@@ -73,9 +85,14 @@ def _source(
     return "the service account of this pod", lambda: _from_service_account(configuration)
 
 
-def _from_kubeconfig(configuration: Configuration, files: str) -> Callable[[], None]:
+def _from_kubeconfig(configuration: Configuration, files: str, context: str) -> Callable[[], None]:
     loader = _run_in_this_thread(
-        load_kube_config(files, client_configuration=configuration, persist_config=False)
+        load_kube_config(
+            files,
+            context=context or None,
+            client_configuration=configuration,
+            persist_config=False,
+        )
     )
     return lambda: _run_in_this_thread(loader.load_and_set(configuration))
 
@@ -94,5 +111,22 @@ def _from_service_account(configuration: Configuration) -> Callable[[], None]:
 
 
 def printed(error: Exception) -> str:
-    """Return an error's message, without the part of a kubeconfig that the client may quote."""
-    return str(error).partition("{")[0]
+    """Return why credentials cannot be used, without the part of a file that the client may quote.
+
+    Errors of Python's own, which the client raises for a file that is not a kubeconfig, say
+    nothing to a person.
+    """
+    match error:
+        case yaml.MarkedYAMLError(problem_mark=yaml.Mark() as mark):
+            return f"it is not valid YAML (line {mark.line + 1}, column {mark.column + 1})"
+        case yaml.YAMLError() | UnicodeError():
+            return "it is not valid YAML"
+        case OSError(errno=int(number)):
+            return f"{error.filename}: {os.strerror(number)}"
+        case TypeError() | LookupError() | AttributeError():
+            return "it is not a kubeconfig"
+    text = str(error).partition("{")[0]
+    if missing := _MISSING.search(text):
+        kind = missing["list"].removesuffix("s")
+        return f"it has no {kind} with the name {printable(missing['name'])}"
+    return text.removeprefix("Invalid kube-config file. ")

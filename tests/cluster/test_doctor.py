@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from metrics_server.commands.doctor import examine
+from metrics_server.doctor.aiming import Aim
 from metrics_server.doctor.model import Outcome, Problem
 from metrics_server.doctor.reader import Subject
 from metrics_server.tls.authority import Authority
@@ -23,7 +24,7 @@ _PATIENCE_SECONDS = 90
 async def doctor(cluster: Cluster) -> Sequence[Outcome]:
     """What the doctor finds from outside the cluster, about its HPA too."""
     subject = Subject(namespace="default", hpa="llm", direct=False)
-    return await examine(cluster.plane.kubeconfig, subject)
+    return await examine(Aim(cluster.plane.kubeconfig), subject)
 
 
 def named(outcomes: Sequence[Outcome]) -> dict[str, Problem]:

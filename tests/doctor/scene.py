@@ -11,6 +11,7 @@ from metrics_server import __version__
 from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS, GROUP, VERSION
 from metrics_server.commands.doctor import examine
 from metrics_server.config.options import ServeOptions
+from metrics_server.doctor.aiming import Aim
 from metrics_server.doctor.model import Outcome, Problem
 from metrics_server.doctor.reader import Subject
 from metrics_server.kube.labels import parse_selector
@@ -89,7 +90,7 @@ class Scene:
             interval=interval,
             direct=direct,
         )
-        return await examine(self.kubeconfig, subject)
+        return await examine(Aim(self.kubeconfig), subject)
 
     async def exporter(self, node: str, page: str) -> None:
         """Put an exporter with this page on a node, in place of its own."""

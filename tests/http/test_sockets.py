@@ -27,10 +27,26 @@ async def test_nobody_listens() -> None:
 
 
 async def test_a_name_that_is_none() -> None:
-    """A name that no resolver knows is reported as such."""
-    told = await failure("http://no-such-host.invalid/")
-    assert told
-    assert "object at" not in told
+    """It is the name that is wrong, not the host."""
+    text = await failure("http://no-such-host.invalid/")
+    assert text.startswith("the host name cannot be resolved: ")
+    assert "Errno" not in text
+
+
+async def test_https_where_there_is_http() -> None:
+    """The message asks for the likely mistake, in place of what OpenSSL says."""
+
+    async def answer(_: web.BaseRequest) -> web.Response:
+        return web.Response()
+
+    runner = web.ServerRunner(web.Server(answer))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        text = await failure(f"https://127.0.0.1:{runner.addresses[0][1]}/")
+    finally:
+        await runner.cleanup()
+    assert text == "there is no TLS at this port: is it http rather than https?"
 
 
 async def test_a_certificate_that_does_not_verify() -> None:
@@ -49,11 +65,12 @@ async def test_a_certificate_that_does_not_verify() -> None:
         told = await failure(f"https://127.0.0.1:{runner.addresses[0][1]}/", client)
     finally:
         await runner.cleanup()
-    assert "certificate verify failed" in told
+    assert told.startswith("certificate verify failed: ")
     assert "object at" not in told
+    assert "_ssl.c" not in told
 
 
 def test_what_says_nothing_is_named() -> None:
     """An error without a message is reported by its name."""
-    assert why(aiohttp.ServerDisconnectedError()) == "Server disconnected"
+    assert why(aiohttp.ServerDisconnectedError()) == ("the connection was closed without an answer")
     assert why(ValueError()) == "ValueError()"

@@ -12,6 +12,7 @@ from msgspec import structs
 from structlog.testing import capture_logs
 
 from metrics_server.commands.doctor import examine
+from metrics_server.doctor.aiming import Aim
 from metrics_server.doctor.reader import Subject
 from metrics_server.simulator.demo.options import DemoOptions
 from metrics_server.simulator.demo.run import demo
@@ -31,7 +32,7 @@ async def test_the_doctor_finds_what_is_wrong(
 
     async def found() -> set[str]:
         (folder,) = kubeconfigs(temporary)
-        outcomes = await examine(folder / "kubeconfig", Subject(direct=False))
+        outcomes = await examine(Aim(folder / "kubeconfig"), Subject(direct=False))
         return {problem.name for one in outcomes for problem in one.problems}
 
     wrong = set() if fault is None else {"exporters-failed"}

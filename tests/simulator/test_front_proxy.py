@@ -161,4 +161,5 @@ async def test_an_api_server_that_is_gone(authority: Authority) -> None:
     async with proxied(f"https://127.0.0.1:{unused_port()}", authority.bundle) as url:
         status, content_type, body = await get(f"{url}{PREFIX}")
     assert (status, content_type) == (503, "text/plain; charset=utf-8")
-    assert body.startswith(b"error trying to reach service: Cannot connect to host 127.0.0.1:")
+    assert body.startswith(b"error trying to reach service: dial tcp 127.0.0.1:")
+    assert body.endswith(b": connect: connection refused")

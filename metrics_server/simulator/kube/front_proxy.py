@@ -7,6 +7,7 @@ import aiohttp
 from aiohttp import hdrs, web
 from yarl import URL
 
+from metrics_server.simulator.kube.pod_proxy import not_reached
 from metrics_server.tls.authority import KeyPair
 from metrics_server.tls.certificates import client_context
 
@@ -57,4 +58,4 @@ class FrontProxy:
                 body = await response.read()
                 return web.Response(body=body, status=response.status, headers=kept)
         except aiohttp.ClientError as error:
-            return web.Response(status=503, text=f"error trying to reach service: {error}")
+            return web.Response(status=503, text=not_reached(error))

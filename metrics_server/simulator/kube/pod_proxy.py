@@ -3,6 +3,7 @@
 Like kube-apiserver, it does not verify a pod's certificate, and does not pass credentials on.
 """
 
+import os
 from typing import Self
 
 import aiohttp
@@ -59,7 +60,16 @@ class PodProxy:
                 kept = {hdrs.CONTENT_TYPE: response.headers.get(hdrs.CONTENT_TYPE, "text/plain")}
                 return web.Response(status=response.status, body=body, headers=kept)
         except aiohttp.ClientError as error:
-            raise StatusError(503, f"error trying to reach service: {error}") from error
+            raise StatusError(503, not_reached(error)) from error
+
+
+def not_reached(error: aiohttp.ClientError) -> str:
+    """Return what kube-apiserver says of a connection that failed."""
+    text = str(error)
+    if type(error) is aiohttp.ClientConnectorError:
+        why = os.strerror(error.os_error.errno or 0).lower()
+        text = f"dial tcp {error.host}:{error.port}: connect: {why}"
+    return f"error trying to reach service: {text}"
 
 
 def _parts(target: str) -> tuple[str, str, str]:
