@@ -6,14 +6,17 @@ cannot know.
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from collections.abc import Set as AbstractSet
+from collections.abc import Callable, Iterable
 from typing import Literal, Protocol
 
 from metrics_server.advising.regarding import regarding
 from metrics_server.advising.targets import about
+from metrics_server.errors import RequestError
 from metrics_server.kube.autoscalers import Autoscaler, AutoscalerMetric
 from metrics_server.kube.events import EventType, Regarding
+from metrics_server.kube.label_selectors import joined
+from metrics_server.kube.labels import Selector
+from metrics_server.kube.workloads import KINDS, Kind
 from metrics_server.measuring.incidents import Change
 from metrics_server.measuring.samples import Question
 
@@ -27,6 +30,7 @@ _MAX_WAITING = 1000
 # Between events, so that many at once are no burden for the Kubernetes API.
 _EVENT_SECONDS = 0.1
 _MINUTE = 60
+_KINDS = {one.kind: one for one in KINDS.values()}
 
 
 class Emitter(Protocol):
@@ -39,16 +43,28 @@ class Emitter(Protocol):
         ...
 
 
+class Objects(Protocol):
+    """The method of `kube.workloads.Workloads` that is needed here."""
+
+    async def selector(self, kind: Kind, namespace: str, name: str) -> Selector:
+        """Return the selector of an object's pods, or raise a RequestError."""
+        ...
+
+
 class FallbackEvents:
     """Emits an event on each HPA that asks the question of an incident.
 
     Args:
         hpas: returns the HPAs of a namespace.
+        objects: knows which pods an object selects.
         events: where to emit events.
     """
 
-    def __init__(self, hpas: Callable[[str], Iterable[Autoscaler]], events: Emitter) -> None:
+    def __init__(
+        self, hpas: Callable[[str], Iterable[Autoscaler]], objects: Objects, events: Emitter
+    ) -> None:
         self._hpas = hpas
+        self._objects = objects
         self._events = events
         self._waiting: deque[Change] = deque(maxlen=_MAX_WAITING)
         self._wake = asyncio.Event()
@@ -69,42 +85,50 @@ class FallbackEvents:
 
     async def _emit(self, change: Change) -> None:
         for hpa in self._hpas(change.question.namespace):
-            for metric in _asking(hpa, change):
+            for metric in [one for one in hpa.metrics if await self._asks(hpa, one, change)]:
                 name = about(metric)
                 kind: EventType = "Normal" if change.is_end else "Warning"
                 reason, message = _described(name, change)
                 await self._events.occurred(kind, regarding(hpa), reason, name, message)
                 await asyncio.sleep(_EVENT_SECONDS)
 
+    async def _asks(self, hpa: Autoscaler, metric: AutoscalerMetric, change: Change) -> bool:
+        """Return whether the controller asks the incident's question for a metric of an HPA.
 
-def _asking(hpa: Autoscaler, change: Change) -> Iterator[AutoscalerMetric]:
-    """Return the metrics of an HPA for which the controller asks the question."""
-    for metric in hpa.metrics:
-        if metric.name.lower() == change.question.metric and _asks(
-            metric, hpa.target, change.question, change.workloads
-        ):
-            yield metric
+        The question of a Pods metric has the selector of a workload, which an HPA does not contain:
+        the pods say which workload that is. That of an Object metric has the selector of its
+        object, which may be a Service with any of the pods: it is read.
+        """
+        question = change.question
+        if metric.name.lower() != question.metric or metric.series != question.series:
+            return False
+        match question.form:
+            case "labelled":
+                return metric.type == "External" and _same(metric.selector, question.selector)
+            case "pods":
+                return metric.type == "Pods" and hpa.target in change.workloads
+            case "plain":
+                return metric.type == "Object" and await self._describes(metric, question)
+
+    async def _describes(self, metric: AutoscalerMetric, question: Question) -> bool:
+        """Return whether a question is about the pods of an Object metric's object."""
+        named, _, name = metric.described.partition("/")
+        selector = Selector()
+        if named != "Namespace":
+            kind = _KINDS.get(named)
+            if kind is None:
+                return False
+            try:
+                selector = await self._objects.selector(kind, question.namespace, name)
+            except RequestError:
+                return False  # it has just been deleted, or cannot be read at the moment
+        elif name != question.namespace:
+            return False
+        return _same(joined(selector, metric.selector), question.selector)
 
 
-def _asks(
-    metric: AutoscalerMetric, target: str, question: Question, workloads: AbstractSet[str]
-) -> bool:
-    """Return whether the controller asks the question for a metric of its name.
-
-    The question of a Pods or an Object metric has the selector of a workload, which an HPA does
-    not contain: the pods say which workload that is.
-    """
-    if metric.series != question.series:
-        return False
-    match question.form:
-        case "labelled":
-            return metric.type == "External" and (
-                set(metric.selector.requirements) == set(question.selector.requirements)
-            )
-        case "pods":
-            return metric.type == "Pods" and target in workloads
-        case "plain":
-            return metric.type == "Object" and metric.described in workloads
+def _same(one: Selector, other: Selector) -> bool:
+    return set(one.requirements) == set(other.requirements)
 
 
 def _described(metric: str, change: Change) -> tuple[FallbackReason, str]:

@@ -86,19 +86,19 @@ async def reached(aim: Aim) -> AsyncIterator[Api]:
 
 
 @asynccontextmanager
-async def bounded(seconds: float = CHECK_SECONDS) -> AsyncIterator[None]:
+async def bounded() -> AsyncIterator[None]:
     """Bound what `ask` and `top` read at once, as each check of the doctor is bounded.
 
     Raises:
         KubernetesError: it takes longer.
     """
     try:
-        async with asyncio.timeout(seconds):
+        async with asyncio.timeout(CHECK_SECONDS):
             yield
     except TimeoutError:
         raise KubernetesError(
-            f"the cluster did not answer within {seconds:g} s: gpu-metrics-server doctor says what "
-            "takes long"
+            f"the cluster did not answer within {CHECK_SECONDS:g} s; gpu-metrics-server doctor "
+            "finds out what takes so long"
         ) from None
 
 

@@ -56,16 +56,31 @@ def build_parser() -> argparse.ArgumentParser:
     """The parser of the whole command line; docs/reference.md is generated from it."""
     parser = argparse.ArgumentParser(
         prog="gpu-metrics-server",
-        description="GPU utilization for the native Kubernetes HorizontalPodAutoscaler.",
+        description=(
+            "GPU metrics, and metrics of LLM serving, for the native Kubernetes "
+            "HorizontalPodAutoscaler: the server, and commands that look at a cluster or a "
+            "configuration."
+        ),
+        epilog="gpu-metrics-server COMMAND --help lists the flags of a command.",
     )
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    serve.add_arguments(commands.add_parser("serve", help="serve external.metrics.k8s.io/v1beta1"))
-    certs.add_arguments(commands.add_parser("certs", help="write a serving certificate"))
-    rules.add_arguments(commands.add_parser("rules", help="print the metrics served"))
+    serve.add_arguments(
+        commands.add_parser(
+            "serve", help="serve the external and the custom metrics API (*.metrics.k8s.io)"
+        )
+    )
+    certs.add_arguments(
+        commands.add_parser("certs", help="write a serving certificate and its authority")
+    )
+    rules.add_arguments(
+        commands.add_parser("rules", help="list the metrics served, or check a configuration file")
+    )
     add_looking(commands)
     demo.add_arguments(
-        commands.add_parser("demo", help="the whole loop on loopback, with simulated GPUs")
+        commands.add_parser(
+            "demo", help="watch an HPA scale on simulated GPUs, on this machine alone"
+        )
     )
     return parser
 
@@ -73,7 +88,7 @@ def build_parser() -> argparse.ArgumentParser:
 def add_looking(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add the commands that look at a cluster, which the kubectl plugin has too."""
     doctor.add_arguments(
-        commands.add_parser("doctor", help="find out why an HPA gets no metric, and what to do")
+        commands.add_parser("doctor", help="find out why an HPA gets no metric, and how to fix it")
     )
-    ask.add_arguments(commands.add_parser("ask", help="what an HPA gets for a metric now"))
-    top.add_arguments(commands.add_parser("top", help="what pods use of their GPUs"))
+    ask.add_arguments(commands.add_parser("ask", help="print what an HPA gets for a metric now"))
+    top.add_arguments(commands.add_parser("top", help="print what pods use of their GPUs"))

@@ -2,18 +2,22 @@
 
 import argparse
 import re
+import shutil
 import sys
 from pathlib import Path
 from textwrap import fill
 
 import yaml
 
+from metrics_server.common.text import counted
 from metrics_server.config.file import load_config
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
+from metrics_server.errors import ConfigurationError
 from metrics_server.rules.model import MetricRule, Reading, Rules
 
 _GAUGES = "Gauges available under their own names (Value), and as NAME_sum (AverageValue):"
+_MOST_COLUMNS = 100
 _HEADINGS = ("NAME", "UNIT", "TARGET", "GPUS", "PODS", "WINDOW", "READ FROM, IN THIS ORDER")
 
 
@@ -27,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the configuration file (default: the defaults of all settings)",
     )
     parser.add_argument(
+        "--check",
+        action="store_true",
+        help="only check the file: 0 if the server can use it, 1 and what is wrong if it cannot",
+    )
+    parser.add_argument(
         "--output",
         choices=("table", "yaml"),
         default="table",
@@ -35,11 +44,43 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.check:
+        return _check(options.config)
     config = load_config(options.config) if options.config else Config()
     rules = rules_in_force(config.rules, gauges=config.gauges, prometheus=config.prometheus.use)
     as_text = _as_yaml if options.output == "yaml" else _as_table
     sys.stdout.write(as_text(rules))
     return 0
+
+
+def _check(file: Path | None) -> int:
+    """Print whether a configuration file can be used, and return the exit status."""
+    if file is None:
+        raise ConfigurationError("--check needs --config FILE")
+    try:
+        config = load_config(file)
+    except ConfigurationError as error:
+        sys.stdout.write(_wrapped(str(error)))
+        return 1
+    rules = rules_in_force(config.rules, gauges=config.gauges, prometheus=config.prometheus.use)
+    sys.stdout.write(f"{file}: valid, {counted(len(rules.names()), 'metric')}\n")
+    return 0
+
+
+def _wrapped(text: str) -> str:
+    """Return a text whose lines fit into a terminal, the rest of a long one indented."""
+    width = min(_MOST_COLUMNS, shutil.get_terminal_size().columns)
+    return "".join(
+        fill(
+            line,
+            width=width,
+            subsequent_indent="      ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        + "\n"
+        for line in text.splitlines()
+    )
 
 
 def _as_table(rules: Rules) -> str:

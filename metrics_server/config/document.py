@@ -4,6 +4,7 @@ Before the document is loaded, its events are examined one by one: how large it 
 alias expanded, how deeply it is nested, and whether a key is set twice (YAML uses the last).
 """
 
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -32,7 +33,9 @@ def read_document(path: Path) -> object:
     try:
         with path.open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise DocumentError(f" cannot be read: {os.strerror(error.errno or 0)}") from error
+    except ValueError as error:  # the path contains a zero byte
         raise DocumentError(f" cannot be read: {error}") from error
     return parse_document(data)
 
@@ -54,6 +57,10 @@ def parse_document(data: bytes) -> object:
         if duplicates:
             raise DocumentError(":\n  " + "\n  ".join(duplicates))
         return yaml.safe_load(text)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise DocumentError(f" is not YAML{where}: {error.problem}") from error
     # What looks like a date or a number may not be one: that is a ValueError.
     except (yaml.YAMLError, ValueError) as error:
         raise DocumentError(f" is not YAML: {error}") from error

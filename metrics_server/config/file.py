@@ -1,6 +1,7 @@
 """Reads the configuration file, and reports all problems in it at once, each with its path."""
 
 from collections.abc import Mapping
+from difflib import get_close_matches
 from pathlib import Path
 from typing import get_args
 
@@ -14,6 +15,17 @@ from metrics_server.errors import ConfigurationError
 
 _MAX_PROBLEMS = 50
 _MAX_MESSAGE = 400
+# How pydantic says what a value should be, and the same in a reader's words.
+_SHOULD = "Input should be "
+_KINDS: Mapping[str, str] = {
+    "a valid boolean": "true or false",
+    "a valid tuple": "a list",
+    "a valid list": "a list",
+    "a valid dictionary": "a mapping",
+    "a valid string": "a text",
+    "a valid number": "a number",
+    "a valid integer": "a whole number",
+}
 _OVERRIDDEN = ", with the settings that flags override"
 
 
@@ -73,15 +85,25 @@ def _where(problem: ErrorDetails) -> str:
 
 
 def _what(problem: ErrorDetails) -> str:
+    if problem["type"] == "missing":
+        return "is required"
     if problem["type"] != "extra_forbidden":
-        return printable(problem["msg"].removeprefix("Value error, "), _MAX_MESSAGE)
+        text = problem["msg"].removeprefix("Value error, ")
+        if text.startswith(_SHOULD):
+            text = text.removeprefix(_SHOULD)
+            kinds = (ours for kind, ours in _KINDS.items() if text.startswith(kind))
+            text = f"must be {next(kinds, text)}"
+        return printable(text, _MAX_MESSAGE)
     section: type[BaseModel] = Config
     for part in problem["loc"][:-1]:
         for field in section.model_fields.values():
             if field.alias == part:
                 section = _section_in(field.annotation) or section
-    known = ", ".join(str(field.alias) for field in section.model_fields.values())
-    return f"unknown setting; the settings here are: {known}"
+    known = [str(field.alias) for field in section.model_fields.values()]
+    nearest = get_close_matches(str(problem["loc"][-1]), known, n=1)
+    if nearest:
+        return f"unknown setting; did you mean {nearest[0]}?"
+    return f"unknown setting; the settings here are: {', '.join(known)}"
 
 
 def _section_in(annotation: object) -> type[BaseModel] | None:

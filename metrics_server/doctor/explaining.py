@@ -1,6 +1,7 @@
 """What an HPA would get, in words (pure)."""
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from shlex import quote
 
@@ -53,23 +54,41 @@ def as_text(explained: Sequence[Explained], hpa: str = "", aim: Aim | None = Non
         aim: which cluster; None for that of the current context.
     """
 
-    def lines(one: Explained) -> Iterator[str]:
-        yield from _lines(one)
+    def body(one: Explained) -> Iterator[str]:
+        yield from _answer(one)
         if not one.has_value or one.without_value:
             command = f"gpu-metrics-server doctor {_flags(one.asked, hpa)}"
             yield f"  why not: {aimed(command, aim or Aim())}"
 
-    return "\n\n".join("\n".join(lines(one)) for one in explained) + "\n"
+    alike: dict[tuple[str, str], list[Explained]] = defaultdict(list)
+    for one in explained:
+        alike[_about(one.asked), _gist(one)].append(one)
+    return "\n".join(
+        f"{' and '.join(dict.fromkeys(one.asked.type for one in those))} metric {about}\n"
+        + "".join(f"{line}\n" for line in body(those[0]))
+        for (about, _), those in alike.items()
+    )
 
 
-def _lines(one: Explained) -> Iterator[str]:
-    asked, answered = one.asked, one.answered
+def _gist(one: Explained) -> str:
+    """Return what questions must have in common to be printed once: the error of both APIs.
+
+    After its first clause they may give different advice.
+    """
+    return one.answered.error.partition(": ")[0] or one.asked.type
+
+
+def _about(asked: Asked) -> str:
     selector = (
         ""
         if asked.selector is None
         else f', selector "{printable(asked.selectors, _MAX_SELECTOR)}"'
     )
-    yield f"{asked.named} in namespace {asked.namespace}{selector}"
+    return f"{printable(asked.metric, 80)} in namespace {asked.namespace}{selector}"
+
+
+def _answer(one: Explained) -> Iterator[str]:
+    asked, answered = one.asked, one.answered
     if asked.unknown:
         yield f"  not asked: {printable(asked.unknown, 700)}"
     elif answered.error:

@@ -103,7 +103,7 @@ def _details(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Yield the causes with what fixes them, then the notes, then what follows from the causes."""
     for problem in first_causes(outcomes):
         yield f"PROBLEM {problem.name}: {printable(problem.about, _MOST)}"
-        yield indent(printable(problem.message, _MOST), "  ")
+        yield indent(_lines(problem.message), "  ")
         yield "  fix:"
         yield indent(_lines(problem.fix), "    ")
         yield f"  see: {problem.see}"
@@ -112,7 +112,7 @@ def _details(outcomes: Sequence[Outcome]) -> Iterator[str]:
         for problem in one.problems:
             if problem.follows:
                 yield f"follows from {', '.join(problem.follows)}: {_named(one.check, problem)}"
-                yield indent(printable(problem.message, _MOST), "  ")
+                yield indent(_lines(problem.message), "  ")
                 yield ""
     for one in outcomes:
         for note in one.notes:

@@ -13,6 +13,7 @@ from metrics_server.kube.autoscalers import Autoscaler, MetricType, autoscaler_d
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.events import Events
 from metrics_server.kube.reflector import Reflector
+from metrics_server.kube.workloads import Workloads
 from metrics_server.measuring.fallback import Simulated
 from metrics_server.measuring.incidents import Incidents
 from metrics_server.rules.model import Rules
@@ -80,7 +81,7 @@ def advising(
     setup = setup_of(config, rules)
     events = Events(client)
     watcher = Watcher(setup, pods, events)
-    fallbacks = FallbackEvents(watcher.in_namespace, events)
+    fallbacks = FallbackEvents(watcher.in_namespace, Workloads(client), events)
     incidents.follow(fallbacks.turn)
     monitor.follow_hpa_findings(watcher.counts)
     decode = autoscaler_decoder(setup.names.may_be_meant)

@@ -8,10 +8,12 @@ from msgspec import structs
 
 from metrics_server.advising.fallbacks import FallbackEvents
 from metrics_server.common.tasks import background
+from metrics_server.errors import NoObjectError
 from metrics_server.kube.autoscalers import Autoscaler
 from metrics_server.kube.events import EventType, Regarding
-from metrics_server.kube.labels import parse_selector
+from metrics_server.kube.labels import Selector, parse_selector
 from metrics_server.kube.series_selectors import split
+from metrics_server.kube.workloads import Kind
 from metrics_server.measuring.incidents import Change
 from metrics_server.measuring.samples import Form, Question
 from tests.advising.manifests import hpa
@@ -31,6 +33,23 @@ OBJECT = (
 )
 
 
+SERVICE, NAMESPACE = (
+    OBJECT.replace("apiVersion: apps/v1, kind: Deployment, name: inference", f"kind: {named}")
+    for named in ("Service, name: web", "Namespace, name: default")
+)
+
+
+class Objects:
+    """Knows the selectors of the Deployment inference and of the Service web."""
+
+    async def selector(self, kind: Kind, namespace: str, name: str) -> Selector:
+        """Return one."""
+        known = {("Deployment", "inference"): "app=a,tier=b", ("Service", "web"): "app=web"}
+        if (kind.kind, name) not in known:
+            raise NoObjectError(f"there is no {kind.kind} {namespace}/{name}")
+        return parse_selector(known[kind.kind, name])
+
+
 class Recorder:
     """Records events."""
 
@@ -43,6 +62,13 @@ class Recorder:
         """Record one."""
         self.events.append((kind, regarding.name, reason, about, message))
         return True
+
+
+def _selecting(metric: str) -> str:
+    """The metric with a selector of its own."""
+    return metric.replace(
+        "{name: gpu_utilization}", "{name: gpu_utilization, selector: {matchLabels: {tier: x}}}"
+    )
 
 
 def change(
@@ -60,7 +86,7 @@ async def events(
 ) -> list[tuple[EventType, str, str, str, str]]:
     """The events for these changes, up to one on another HPA."""
     recorder, known = Recorder(), list(hpas)
-    reporter = FallbackEvents(lambda _: known, recorder)
+    reporter = FallbackEvents(lambda _: known, Objects(), recorder)
     for one in changes:
         reporter.turn(one)
     async with background("report-fallbacks", reporter.run):
@@ -120,8 +146,19 @@ async def test_each_turn_has_its_event(
         (EXTERNAL, "pods", "app=a,tier=b", False),
         (PODS, "pods", "of=deployment", True),
         (PODS, "labelled", "of=deployment", False),
-        (OBJECT, "plain", "of=deployment", True),
-        (OBJECT.replace("inference", "other"), "plain", "of=deployment", False),
+        (OBJECT, "plain", "app=a,tier=b", True),
+        (OBJECT, "pods", "app=a,tier=b", False),
+        (OBJECT.replace("inference", "other"), "plain", "app=a,tier=b", False),
+        (OBJECT.replace("Deployment", "Ingress"), "plain", "app=a,tier=b", False),
+        (SERVICE, "plain", "app=web", True),
+        (SERVICE, "plain", "app=a,tier=b", False),
+        (SERVICE, "plain", "", False),
+        (_selecting(SERVICE), "plain", "tier=x,app=web", True),
+        (_selecting(SERVICE), "plain", "app=web", False),
+        (NAMESPACE, "plain", "", True),
+        (NAMESPACE, "plain", "app=web", False),
+        (NAMESPACE.replace("default", "other"), "plain", "", False),
+        (_selecting(NAMESPACE), "plain", "tier=x", True),
         (PODS.replace("GPU_Utilization", "gpu_power_watts"), "pods", "of=deployment", False),
     ],
 )
@@ -155,7 +192,7 @@ async def test_a_selector_of_series() -> None:
 
 async def test_many_turns_do_not_block_others() -> None:
     """Those that concern no HPA are passed over, but others have their turn in between."""
-    reporter = FallbackEvents(lambda _: [], Recorder())
+    reporter = FallbackEvents(lambda _: [], Objects(), Recorder())
     for _ in range(100):
         reporter.turn(change("labelled"))
     async with background("report-fallbacks", reporter.run):

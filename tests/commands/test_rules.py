@@ -126,3 +126,65 @@ def test_a_wrong_file_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: 
 def test_the_defaults_are_the_catalogue() -> None:
     """With nothing configured, what is built in is in force."""
     assert list(rules_in_force(Config().rules, gauges=True)) == [*CATALOGUE, *SERVING]
+
+
+def test_a_file_is_checked(capsys: pytest.CaptureFixture[str], config: Path) -> None:
+    """The status is 0, and one line says how many metrics the file would serve."""
+    count = len(rules_in_force(load_config(config).rules, gauges=True).names())
+    assert run(capsys, "--check", "--config", str(config)) == (
+        0,
+        f"{config}: valid, {count} metrics\n",
+        "",
+    )
+
+
+@pytest.mark.parametrize("columns", [60, 80, 300])
+def test_what_is_wrong_with_a_file(
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    columns: int,
+) -> None:
+    """The status is 1; each problem begins a line with its path, and fits into the terminal."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "exporters: {maxage: 2s}\ngauges: perhaps\nrules: [{name: A, readings: []}]\n"
+        "podPages: {endpoints: 3}\n",
+        encoding="utf-8",
+    )
+    status, out, err = run(capsys, "--check", "--config", str(path))
+    assert (status, err) == (1, "")
+    first, *lines = out.splitlines()
+    assert first == f"{path}:"
+    assert max(map(len, lines)) <= min(columns, 100)
+    problems = [line for line in lines if not line.startswith("      ")]
+    assert problems[0] == "  exporters.maxage: unknown setting; did you mean maxAge?"
+    assert problems[1] == "  podPages.endpoints: must be a list"
+    assert problems[2].startswith('  rules.0.name: "A" is not a metric name: use')
+    assert problems[-1] == "  gauges: must be true or false"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a: [\n", " is not YAML (line 2, column 1): "),
+        (None, " cannot be read: No such file or directory\n"),
+    ],
+)
+def test_a_file_that_cannot_be_read(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str | None, message: str
+) -> None:
+    """It is one problem, without the words of a library around it."""
+    path = tmp_path / "config.yaml"
+    if content is not None:
+        path.write_text(content, encoding="utf-8")
+    status, out, _ = run(capsys, "--check", "--config", str(path))
+    assert status == 1
+    assert f"config.yaml{message}" in out.replace("\n      ", " ")
+
+
+def test_a_check_needs_a_file(capsys: pytest.CaptureFixture[str]) -> None:
+    """The status is 2, as for any wrong flag."""
+    status, _, err = run(capsys, "--check")
+    assert (status, err) == (2, "gpu-metrics-server: --check needs --config FILE\n")

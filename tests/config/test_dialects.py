@@ -53,14 +53,14 @@ def test_a_built_in_dialect_is_replaced_by_name() -> None:
 @pytest.mark.parametrize(
     ("dialect", "problem"),
     [
-        ("{name: a}", "dialects.0.gpu: Field required"),
+        ("{name: a}", "dialects.0.gpu: is required"),
         ("{name: a, gpu: []}", "dialects.0.gpu: Tuple should have at least 1 item"),
         ("{name: A b, gpu: [x]}", '"A b" is not a dialect name'),
         ("{name: a, gpu: [x-y]}", 'dialects.0.gpu.0: "x-y" is not a label name'),
         ("{name: a, gpu: [x], stems: ['1_']}", '"1_" cannot be the beginning of a family'),
         ("{name: a, gpu: [pod]}", 'the label "pod" can be only one of the GPU, the pod and the'),
         ("{name: a, gpu: [x], namespace: pod}", 'the label "pod" can be only one of the GPU'),
-        ("{name: a, gpu: [x], host: [h]}", "unknown setting; the settings here are: name, gpu"),
+        ("{name: a, gpu: [x], zone: [h]}", "unknown setting; the settings here are: name, gpu"),
         ("{name: a, gpu: [x]}, {name: a, gpu: [y]}", 'dialects: two dialects are named "a"'),
     ],
 )

@@ -123,7 +123,7 @@ def test_urls(tmp_path: Path, url: str) -> None:
         ("{parameters: {timeout: 1s}}", "timeout cannot be set: it is prometheus.timeout"),
         ("{parameters: {limit: '1'}}", "limit cannot be set: it would leave series out"),
         ("{parameters: {'a&b': c}}", "'a&b' is not the name of a query parameter"),
-        ("{parameters: {dedup: true}}", "prometheus.parameters.dedup: Input should be a valid str"),
+        ("{parameters: {dedup: true}}", "prometheus.parameters.dedup: must be a text"),
         ("{timeout: 0s}", "prometheus.timeout: must be longer than 0s"),
         ("{maxConcurrency: 0}", "prometheus.maxConcurrency: "),
         ("{maxSeries: 1}", "prometheus.maxSeries: "),

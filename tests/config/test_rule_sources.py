@@ -67,7 +67,7 @@ def test_use(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("source: prom", "rules.0.source.0: Input should be 'exporters', 'pods' or 'prometheus'"),
+        ("source: prom", "rules.0.source.0: must be 'exporters', 'pods' or 'prometheus'"),
         ("source: []", "rules.0.source: is an empty list: name a source, or leave it out"),
         ("source: [pods, pods]", "rules.0.source: lists pods twice"),
         ("source: [exporters, pods]", "only prometheus goes with either"),

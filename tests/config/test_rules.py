@@ -132,19 +132,19 @@ gauges: some
             "such as DCGM_FI_DEV_GPU_UTIL"
         ),
         "rules.0.readings.1.maximum: must be above the minimum, which is 5",
-        "rules.0.readings.1.scale: Input should be greater than 0",
-        "rules.0.overPods: Input should be 'avg', 'max', 'min', 'sum' or 'p95'",
+        "rules.0.readings.1.scale: must be greater than 0",
+        "rules.0.overPods: must be 'avg', 'max', 'min', 'sum' or 'p95'",
         "rules.1.readings: must have at least one reading, such as {family: NAME, maximum: 100}",
-        "rules.1.decimals: Input should be less than or equal to 3",
+        "rules.1.decimals: must be less than or equal to 3",
         "rules.1.window: must be whole seconds, such as 30s, and at most 10m",
         (
             'rules.2.readings.0.family: "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION" is a counter: it '
             "only ever grows, and replicas scaled on it would only grow with it; ask for "
             "gpu_power_usage"
         ),
-        "rules.2.readings.0.maximum: Input should be a finite number",
+        "rules.2.readings.0.maximum: must be a finite number",
         'rules.2.readings.0.each.0: "a b" is not a label name such as xcc_index',
-        "gauges: Input should be a valid boolean",
+        "gauges: must be true or false",
     ]
 
 
@@ -152,10 +152,10 @@ gauges: some
     ("text", "message"),
     [
         ("{name: a}", "rules.0: needs readings, such as {family: NAME, maximum: 100}, or a query"),
-        ("{name: a, readings: [{family: X}]}", "rules.0.readings.0.maximum: Field required"),
+        ("{name: a, readings: [{family: X}]}", "rules.0.readings.0.maximum: is required"),
         (
             "{name: a, readings: [{family: X, maximum: 1, minimum: -1}]}",
-            "rules.0.readings.0.minimum: Input should be greater than or equal to 0",
+            "rules.0.readings.0.minimum: must be greater than or equal to 0",
         ),
         (
             "{name: a, readings: [{family: X, maximum: 1e3, scale: 1e12}]}",
@@ -171,7 +171,7 @@ gauges: some
         ),
         (
             "{name: a, reading: []}",
-            "rules.0.reading: unknown setting; the settings here are: name, ",
+            "rules.0.reading: unknown setting; did you mean readings?",
         ),
         (
             (
@@ -222,12 +222,12 @@ gauges: some
                 (
                     "source: pods, ",
                     "{family: X, maximum: 1, quantile: 1}",
-                    ".readings.0.quantile: Input should be less than 1",
+                    ".readings.0.quantile: must be less than 1",
                 ),
                 (
                     "source: pods, ",
                     "{family: X, maximum: 1, quantile: 0}",
-                    ".readings.0.quantile: Input should be greater than 0",
+                    ".readings.0.quantile: must be greater than 0",
                 ),
             )
         ),

@@ -40,6 +40,9 @@ async def test_why_there_is_no_value(scene: Scene, run: Run) -> None:
     assert 'no value (HTTP 404): no pods in namespace "default" match "app=inferense"' in ran.out
     doctor = f"gpu-metrics-server doctor --kubeconfig {scene.kubeconfig} --namespace default"
     assert f"why not: {doctor} --metric gpu_util" in ran.out
+    # Both APIs answer the same, which is not printed twice.
+    assert ran.out.startswith("External and Pods metric gpu_utilization in namespace default, ")
+    assert len(ran.out.splitlines()) == 3
     await scene.cluster.set_fault(Fault("down"))
     ran = await run("ask", "gpu_power_usage", "-l", "app=inference")
     assert "0 of 2 pods have a measurement: exporter http" in ran.out

@@ -1,5 +1,6 @@
 """The command `top` and the kubectl plugin."""
 
+import asyncio
 import io
 import json
 import signal
@@ -9,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS
-from metrics_server.commands import plugin, top
+from metrics_server.commands import looking, plugin, top
 from metrics_server.doctor.usage import Use, as_text, sorted_by
 from metrics_server.doctor.using import Usage
 from metrics_server.simulator.faults import Fault
@@ -114,6 +115,24 @@ async def test_watching(scene: Scene) -> None:
         process.send_signal(signal.SIGINT)
         await process.communicate()
     assert process.returncode == 130
+
+
+async def test_it_is_bounded_in_time(
+    scene: Scene, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a whole, whatever hangs; so is `ask`."""
+    monkeypatch.setattr(looking, "CHECK_SECONDS", 0.2)
+
+    async def hang(_: web.Request) -> web.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    for version in CUSTOM_VERSIONS:
+        scene.api.aggregate(CUSTOM_GROUP, version, hang)
+    for command in (("top",), ("ask", "--hpa", "inference")):
+        ran = await run(*command)
+        assert "the cluster did not answer within 0.2 s; gpu-metrics-server doctor" in ran.err
+    assert (await run("top")).status == 1
 
 
 def test_sorting() -> None:
