@@ -9,7 +9,9 @@ from msgspec import Struct, structs
 
 from metrics_server.doctor.model import Outcome
 
-_COMMAND = re.compile(r"^(kubectl|helm|gpu-metrics-server (?:ask|doctor|top))\b", re.MULTILINE)
+_COMMAND = re.compile(
+    r"(?:^|(?<= && ))(kubectl|helm|gpu-metrics-server (?:ask|doctor|top))\b", re.MULTILINE
+)
 
 
 class Aim(Struct, frozen=True):

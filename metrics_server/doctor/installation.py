@@ -9,6 +9,7 @@ from msgspec import Struct
 from metrics_server.config.file import parse_config
 from metrics_server.config.sections import Config
 from metrics_server.doctor.api import Api, decoder
+from metrics_server.doctor.installer import Installer, installer_of
 from metrics_server.doctor.objects import ConfigMap, Container, Deployment, RunningPod
 from metrics_server.errors import ConfigurationError, KubernetesError
 
@@ -49,6 +50,11 @@ class Installation(Struct, frozen=True):
     def name(self) -> str:
         """The name of its Deployment."""
         return self.deployment.metadata.name if self.deployment else "gpu-metrics-server"
+
+    @property
+    def installer(self) -> Installer:
+        """How it was installed."""
+        return Installer() if self.deployment is None else installer_of(self.deployment.metadata)
 
     @property
     def account(self) -> str:

@@ -18,6 +18,7 @@ from metrics_server.doctor.asking import Asked
 from metrics_server.doctor.exporter_pods import ExporterPods, read_exporter_pods
 from metrics_server.doctor.hpa import Event, Hpa
 from metrics_server.doctor.installation import Installation, read_installation, read_server_pods
+from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.objects import ApiService, GpuNode, RunningPod
 from metrics_server.doctor.pages import MAX_PAGES, Found, PageReader, found_in, ways_of
 from metrics_server.doctor.questions import questions_of
@@ -128,6 +129,15 @@ class Reader:
             if error.code != HTTPStatus.FORBIDDEN:
                 raise
             return Config()
+
+    async def installer(self) -> Installer:
+        """How the server was installed; from files, if it may not be looked at."""
+        try:
+            return (await self.installation()).installer
+        except KubernetesError as error:
+            if error.code != HTTPStatus.FORBIDDEN:
+                raise
+            return Installer()
 
     async def rules(self) -> Rules:
         """The metrics in force."""

@@ -34,6 +34,14 @@ from tests.doctor.scene import Scene
             ),
         ),
         ("kubectl x", Aim(Path("/k"), "b"), "kubectl --kubeconfig /k --context b x"),
+        (
+            "kubectl delete x && kubectl apply && helm y",
+            Aim(Path("/k")),
+            (
+                "kubectl --kubeconfig /k delete x && kubectl --kubeconfig /k apply && "
+                "helm --kubeconfig /k y"
+            ),
+        ),
         ("helmet x", Aim(Path("/k")), "helmet x"),
     ],
 )

@@ -52,7 +52,7 @@ def test_each_reason_of_an_api_service_has_its_fix(reason: str, message: str, fi
     (problem,) = api_services.judge([("v1beta1.external.metrics.k8s.io", one)], OURS).problems
     assert fix in problem.fix
     unchecked = msgspec.convert({**made, "status": {}}, ApiService)
-    (problem,) = api_services.judge([("x", unchecked)], OURS).problems
+    (problem,) = api_services.judge([("v1beta2.custom.metrics.k8s.io", unchecked)], OURS).problems
     assert "has not checked it yet" in problem.message
 
 

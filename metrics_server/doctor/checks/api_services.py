@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 from metrics_server.common.text import printable
 from metrics_server.config.sections import Config
+from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.model import Check, Problem, Verdict, objects
 from metrics_server.doctor.objects import ApiService, ServiceReference
 from metrics_server.doctor.reader import Reader
@@ -14,6 +15,11 @@ OLDER_CUSTOM_METRICS = "v1beta1.custom.metrics.k8s.io"
 _FILES = {
     EXTERNAL_METRICS: "deployments/apiservice.yaml",
     CUSTOM_METRICS: "deployments/custom-metrics.yaml",
+}
+# In the chart's values, and in the server's configuration.
+_NAMES = {
+    EXTERNAL_METRICS: ("external", "externalMetrics"),
+    CUSTOM_METRICS: ("custom", "customMetrics"),
 }
 _OWNERS = "docs/troubleshooting.md#who-owns-the-apiservice"
 _UNAVAILABLE = "docs/troubleshooting.md#faileddiscoverycheck-or-available-is-false"
@@ -33,13 +39,14 @@ async def _run(reader: Reader) -> Verdict:
     other = None
     if CUSTOM_METRICS in names:
         other = await reader.api_service(OLDER_CUSTOM_METRICS)
-    return judge(found, ours, other)
+    return judge(found, ours, other, await reader.installer())
 
 
 def judge(
     found: Sequence[tuple[str, ApiService | None]],
     ours: ServiceReference,
     older: ApiService | None = None,
+    installer: Installer | None = None,
 ) -> Verdict:
     """Judge the APIServices.
 
@@ -47,8 +54,10 @@ def judge(
         found: each by its name; None if it does not exist.
         ours: the server's Service.
         older: the one for the other version of the custom metrics API.
+        installer: how the server was installed; None if from files.
     """
-    problems = [one for name, service in found for one in _problems(name, service, ours)]
+    by = installer or Installer()
+    problems = [one for name, service in found for one in _problems(name, service, ours, by)]
     notes: list[str] = []
     if older is not None and older.spec.service != ours:
         notes.append(
@@ -60,16 +69,20 @@ def judge(
     return Verdict(bad if problems else f"{names}: ours, and Available", tuple(problems), (*notes,))
 
 
-def _problems(name: str, found: ApiService | None, ours: ServiceReference) -> Sequence[Problem]:
+def _problems(
+    name: str, found: ApiService | None, ours: ServiceReference, installer: Installer
+) -> Sequence[Problem]:
     about, concerned = f"APIService {name}", objects("apiservice", [name])
+    api, setting = _NAMES[name]
+    apply = installer.apply(_FILES[name], f"apis.{api}=true")
+    turn_off = installer.turn_off(api, setting)
     if found is None:
         return [
             Problem(
                 "apiservice-missing",
                 about,
                 "it does not exist, so HPAs get no metrics of this API",
-                f"kubectl apply -f {_FILES[name]}\n# or, if this API is not to be served, set "
-                f"{_setting(name)}: false in the server's configuration",
+                f"{apply}\n# or, if this API is not to be served: {turn_off}",
                 "docs/troubleshooting.md#the-apiservice",
                 concerned,
             )
@@ -81,9 +94,8 @@ def _problems(name: str, found: ApiService | None, ours: ServiceReference) -> Se
                 "apiservice-owner",
                 about,
                 f"it leads to {owner}, not to {ours}: another server answers HPAs",
-                f"kubectl delete apiservice {name} && kubectl apply -f {_FILES[name]}\n"
-                f"# or leave the API to {owner}, and set {_setting(name)}: false "
-                "(docs/keda.md)",
+                f"kubectl delete apiservice {name} && {apply}\n"
+                f"# or leave the API to {owner} (docs/keda.md): {turn_off}",
                 _OWNERS,
                 concerned,
             )
@@ -98,7 +110,7 @@ def _problems(name: str, found: ApiService | None, ours: ServiceReference) -> Se
                 "apiservice-unavailable",
                 about,
                 f"it is not Available, so HPAs get no metrics of this API: {why}",
-                _fix_of(condition.reason if condition else "", why, ours),
+                _fix_of(condition.reason if condition else "", why, ours, installer),
                 _UNAVAILABLE,
                 concerned,
             )
@@ -106,9 +118,9 @@ def _problems(name: str, found: ApiService | None, ours: ServiceReference) -> Se
     return []
 
 
-def _fix_of(reason: str, why: str, ours: ServiceReference) -> str:
+def _fix_of(reason: str, why: str, ours: ServiceReference, installer: Installer) -> str:
     if reason in ("ServiceNotFound", "ServicePortError"):
-        return "kubectl apply -f deployments/metrics-server.yaml"
+        return installer.apply("deployments/metrics-server.yaml")
     if reason in ("EndpointsNotFound", "MissingEndpoints"):
         return (
             f"kubectl -n {ours.namespace} get pods -l app.kubernetes.io/name=gpu-metrics-server"
@@ -123,10 +135,6 @@ def _fix_of(reason: str, why: str, ours: ServiceReference) -> str:
         f"kubectl -n {ours.namespace} get pods,endpointslices -o wide"
         "\n# let the control plane reach TCP 6443 of these pods: firewalls, NetworkPolicies"
     )
-
-
-def _setting(name: str) -> str:
-    return "externalMetrics" if name == EXTERNAL_METRICS else "customMetrics"
 
 
 CHECK = Check(

@@ -15,13 +15,21 @@ def judge(installation: Installation) -> Verdict:
         return skipped("the server is not installed")
     if not installation.config_error:
         return Verdict(f"the configuration is valid, from {installation.config_from}")
+    installer, namespace = installation.installer, installation.namespace
+    fix = (
+        f"kubectl -n {namespace} edit configmap {installation.config_from.rpartition('/')[2]}\n"
+        f"kubectl -n {namespace} rollout restart deployment/{installation.name}"
+    )
+    if installer.release:
+        fix = (
+            f"helm get values {installer.release} --namespace {installer.namespace} >values.yaml\n"
+            f"# correct config in values.yaml, then\n{installer.upgrade} --values values.yaml"
+        )
     problem = Problem(
         "configuration",
         installation.config_from,
         f"the server does not start with it: {installation.config_error}",
-        f"kubectl -n {installation.namespace} edit configmap "
-        f"{installation.config_from.rpartition('/')[2]}\n"
-        f"kubectl -n {installation.namespace} rollout restart deployment/{installation.name}",
+        fix,
         "docs/troubleshooting.md#the-server-does-not-start",
     )
     return Verdict("the configuration is not valid", (problem,))

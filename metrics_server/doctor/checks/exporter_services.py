@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from metrics_server.common.text import counted, listed
+from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.pages import Found
 from metrics_server.doctor.reader import Reader
@@ -17,15 +18,19 @@ async def _run(reader: Reader) -> Verdict:
         return skipped(STATIC)
     services = [f"{one.namespace}/{one.name}" for one in config.exporters.services]
     by_address = config.exporters.match_nodes_by_address
-    return judge(services, await reader.found(), by_address=by_address)
+    installer = await reader.installer()
+    return judge(services, await reader.found(), installer, by_address=by_address)
 
 
-def judge(services: Sequence[str], found: Found, *, by_address: bool) -> Verdict:
+def judge(
+    services: Sequence[str], found: Found, installer: Installer, *, by_address: bool
+) -> Verdict:
     """Judge what the server would find.
 
     Args:
         services: the configured Services.
         found: the exporters behind them.
+        installer: how the server was installed.
         by_address: whether endpoints without a node name are matched by address.
     """
     if not found.services:
@@ -35,7 +40,8 @@ def judge(services: Sequence[str], found: Found, *, by_address: bool) -> Verdict
             "no EndpointSlice of a configured Service exists: no exporter is installed, or its "
             "Service has another name (exporters.services)",
             "kubectl get endpointslices -A | grep -i -e dcgm -e exporter\n"
-            "kubectl apply -f deployments/dcgm-exporter.yaml   # if there is no exporter",
+            f"{installer.apply('deployments/dcgm-exporter.yaml', 'exporters.preset=dcgm')}"
+            "   # if there is no exporter",
             _SEE,
         )
         return Verdict("no exporter is found", (problem,))

@@ -26,7 +26,7 @@ def judge(installation: Installation, pods: Sequence[RunningPod]) -> Verdict:
                     "no Deployment with the label app.kubernetes.io/name=gpu-metrics-server is "
                     "there: the server is not installed, or in another namespace "
                     "(--server-namespace)",
-                    "kubectl apply -k deployments",
+                    "kubectl apply -k deployments   # or with Helm: docs/install.md",
                     "docs/install.md",
                 ),
             ),

@@ -7,6 +7,7 @@ from metrics_server.config.sections import Config
 from metrics_server.doctor.api import Access
 from metrics_server.doctor.checks.api_services import served
 from metrics_server.doctor.installation import Installation
+from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.model import Check, Problem, Verdict
 from metrics_server.doctor.reader import Reader
 
@@ -23,7 +24,7 @@ async def _run(reader: Reader) -> Verdict:
         for access, file in needed(installation)
         if not await reader.api.may(access, account, groups)
     ]
-    return judge(account, missing)
+    return judge(account, missing, installation.installer)
 
 
 def groups_of(namespace: str) -> Sequence[str]:
@@ -83,21 +84,22 @@ def _always(config: Config) -> Sequence[tuple[Access, str]]:
 _LIST = ("list", "watch")
 
 
-def judge(account: str, missing: Sequence[tuple[Access, str]]) -> Verdict:
+def judge(account: str, missing: Sequence[tuple[Access, str]], installer: Installer) -> Verdict:
     """Judge what the server may not do.
 
     Args:
         account: the user name of its ServiceAccount.
         missing: what it may not do, and the manifest that grants it.
+        installer: how the server was installed.
     """
     if not missing:
         return Verdict("the server has every right that it needs")
-    files = dict.fromkeys(file for _, file in missing)
+    commands = dict.fromkeys(installer.apply(file) for _, file in missing)
     problem = Problem(
         "server-rights",
         f"user {account}",
         f"it may not {listed([str(access) for access, _ in missing], '; ')}",
-        "\n".join(f"kubectl apply -f {file}" for file in files),
+        "\n".join(commands),
         "docs/security.md",
     )
     return Verdict(f"the server lacks {counted(len(missing), 'right')}", (problem,))

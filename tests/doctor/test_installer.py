@@ -1,0 +1,79 @@
+"""Fixes fit how the server was installed: by Helm, or from files."""
+
+from collections.abc import Mapping
+
+import pytest
+
+from metrics_server.doctor.causes import first_causes
+from metrics_server.doctor.installer import Installer, installer_of
+from metrics_server.doctor.objects import Meta
+from metrics_server.simulator.kube.objects import Json
+from tests.deployments.manifests import ROOT
+from tests.doctor import exporter_faults, server_faults
+from tests.doctor.fault_table import Break
+from tests.doctor.scene import Scene
+
+MANAGED = {"app.kubernetes.io/managed-by": "Helm"}
+RELEASE = {"meta.helm.sh/release-name": "gpu", "meta.helm.sh/release-namespace": "mine"}
+UPGRADE = "helm upgrade gpu deployments/helm/gpu-metrics-server --namespace mine"
+
+
+@pytest.mark.parametrize(
+    ("labels", "annotations", "release"),
+    [
+        (MANAGED, RELEASE, Installer("gpu", "mine")),
+        (MANAGED, {"meta.helm.sh/release-name": "gpu"}, Installer("gpu", "there")),
+        (MANAGED, {}, Installer()),
+        # As `helm template | kubectl apply` may leave it.
+        ({"app.kubernetes.io/managed-by": "kustomize"}, RELEASE, Installer()),
+        (None, None, Installer()),
+    ],
+)
+def test_what_helm_writes(
+    labels: dict[str, str] | None, annotations: dict[str, str] | None, release: Installer
+) -> None:
+    """The release is known by its label and its annotations together."""
+    assert installer_of(Meta("server", "there", labels, annotations)) == release
+
+
+@pytest.mark.parametrize(
+    ("breaks", "fix"),
+    [
+        (
+            server_faults.no_api_service,
+            (
+                f"{UPGRADE} --reuse-values --set apis.external=true\n# or, if this API is not to be "
+                f"served: {UPGRADE} --reuse-values --set apis.external=false"
+            ),
+        ),
+        (
+            server_faults.of_keda,
+            (
+                "kubectl delete apiservice v1beta1.external.metrics.k8s.io && "
+                f"{UPGRADE} --reuse-values --set apis.external=true\n"
+            ),
+        ),
+        (server_faults.server_rights, f"{UPGRADE} --reuse-values"),
+        (
+            server_faults.bad_configuration,
+            (
+                "helm get values gpu --namespace mine >values.yaml\n"
+                f"# correct config in values.yaml, then\n{UPGRADE} --values values.yaml"
+            ),
+        ),
+        (
+            exporter_faults.no_service,
+            f"{UPGRADE} --reuse-values --set exporters.preset=dcgm   # if there is no exporter",
+        ),
+    ],
+    ids=lambda one: one.__name__ if callable(one) else "",
+)
+async def test_fixes_of_a_release(scene: Scene, breaks: Break, fix: str) -> None:
+    """They upgrade it: what kubectl applies would be in conflict with it, or undone by it."""
+    await breaks(scene)
+    labels: Mapping[str, Json] = {"app.kubernetes.io/name": "gpu-metrics-server", **MANAGED}
+    scene.deployment(metadata__labels={**labels}, metadata__annotations={**RELEASE})
+    (cause,) = first_causes(await scene.doctor())
+    assert fix in cause.fix
+    assert "kubectl apply" not in cause.fix
+    assert (ROOT / "deployments/helm/gpu-metrics-server/Chart.yaml").exists()
