@@ -3,7 +3,8 @@
 import asyncio
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from urllib.parse import quote
+from shlex import quote
+from urllib.parse import quote as encoded
 
 from msgspec import Struct
 
@@ -35,7 +36,7 @@ class DaemonSet(Struct, frozen=True, order=True):
     @property
     def resource(self) -> str:
         """It, as commands name it."""
-        return f"daemonset/{self.name}"
+        return quote(printable(f"daemonset/{self.name}", 300))
 
 
 OURS = DaemonSet("gpu-monitoring", "dcgm-exporter")
@@ -55,7 +56,7 @@ async def read_exporter_pods(api: Api, exporters: Mapping[str, Exporter]) -> Exp
     deadline = asyncio.get_running_loop().time() + _SECONDS
 
     async def read(namespace: str, name: str) -> RunningPod | None:
-        path = f"/api/v1/namespaces/{quote(namespace, safe='')}/pods/{quote(name, safe='')}"
+        path = f"/api/v1/namespaces/{encoded(namespace, safe='')}/pods/{encoded(name, safe='')}"
         try:
             async with asyncio.timeout_at(deadline), turns:
                 return await api.find(path, RunningPod)

@@ -1,7 +1,10 @@
 """Commands that create again what is missing of an installation, as it was installed (pure)."""
 
+from shlex import quote
+
 from msgspec import Struct
 
+from metrics_server.common.text import printable
 from metrics_server.doctor.objects import Meta
 
 CHART = "deployments/helm/gpu-metrics-server"
@@ -33,7 +36,13 @@ class Installer(Struct, frozen=True):
     @property
     def upgrade(self) -> str:
         """The beginning of the command that upgrades the release."""
-        return f"helm upgrade {self.release} {CHART} --namespace {self.namespace}"
+        return f"helm upgrade {self.named} {CHART}"
+
+    @property
+    def named(self) -> str:
+        """The release with its namespace, as commands name it; both may be anything."""
+        release, namespace = (quote(printable(one, 80)) for one in (self.release, self.namespace))
+        return f"{release} --namespace {namespace}"
 
     def turn_off(self, api: str, setting: str) -> str:
         """Return how to stop serving an API.

@@ -111,19 +111,14 @@ def _details(outcomes: Sequence[Outcome]) -> Iterator[str]:
     for one in outcomes:
         for problem in one.problems:
             if problem.follows:
-                yield f"follows from {', '.join(problem.follows)}: {_named(one.check, problem)}"
+                about = f"{one.check}: {printable(problem.about, _MOST)}"
+                yield f"follows from {', '.join(problem.follows)}: {about}"
                 yield indent(_lines(problem.message), "  ")
                 yield ""
     for one in outcomes:
         for note in one.notes:
             yield f"note {one.check}: {printable(note, _MOST)}"
             yield ""
-
-
-def _named(check: str, problem: Problem) -> str:
-    """Return what a consequence is called: several checks may find a problem of one name."""
-    name = check if check == problem.name else f"{check}, {problem.name}"
-    return f"{name}: {printable(problem.about, _MOST)}"
 
 
 def _lines(text: str) -> str:

@@ -123,7 +123,7 @@ async def test_one_cause_is_one_problem(scene: Scene, run: Run) -> None:
     assert blocks[0].startswith("PROBLEM exporters-failed: exporter gpu-node-0, gpu-node-1\n")
     begins = "follows from exporters-failed: "
     assert [one.split("\n")[0].removeprefix(begins) for one in blocks[1:]] == [
-        "measurement, exporters-failed: Pods metric gpu_utilization",
+        "measurement: Pods metric gpu_utilization",
         "answer: Pods metric gpu_utilization",
     ]
     assert ran.out.count("  fix:\n") == 1

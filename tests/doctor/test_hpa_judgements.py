@@ -130,7 +130,10 @@ def test_events_and_inactive_hpas() -> None:
             ("Warning", "New", "2026-11-26T09:00:00Z"),
         )
     ]
-    assert hpa_events.judge(events).notes == ("New: m", "Old: m")
+    assert hpa_events.judge(events).notes == (
+        "2026-11-26T09:00:00Z New: m",
+        "2026-11-26T08:00:00Z Old: m",
+    )
     off = whole(status=status("40", condition("ScalingActive", "ScalingDisabled", "False")))
     assert "0 replicas" in hpa_metrics.judge(off).skipped
     assert hpa_metrics.judge(whole(status={})).skipped

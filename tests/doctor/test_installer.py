@@ -1,13 +1,10 @@
 """Fixes fit how the server was installed: by Helm, or from files."""
 
-from collections.abc import Mapping
-
 import pytest
 
 from metrics_server.doctor.causes import first_causes
 from metrics_server.doctor.installer import Installer, installer_of
 from metrics_server.doctor.objects import Meta
-from metrics_server.simulator.kube.objects import Json
 from tests.deployments.manifests import ROOT
 from tests.doctor import exporter_faults, server_faults
 from tests.doctor.fault_table import Break
@@ -15,7 +12,7 @@ from tests.doctor.scene import Scene
 
 MANAGED = {"app.kubernetes.io/managed-by": "Helm"}
 RELEASE = {"meta.helm.sh/release-name": "gpu", "meta.helm.sh/release-namespace": "mine"}
-UPGRADE = "helm upgrade gpu deployments/helm/gpu-metrics-server --namespace mine"
+UPGRADE = "helm upgrade gpu --namespace mine deployments/helm/gpu-metrics-server"
 
 
 @pytest.mark.parametrize(
@@ -36,14 +33,21 @@ def test_what_helm_writes(
     assert installer_of(Meta("server", "there", labels, annotations)) == release
 
 
+def test_a_name_runs_nothing() -> None:
+    """Anybody who may edit the Deployment writes its annotations."""
+    assert Installer("a; rm -rf ~\n", "b").upgrade.startswith(
+        "helm upgrade 'a; rm -rf ~\\n' --namespace b deployments/"
+    )
+
+
 @pytest.mark.parametrize(
     ("breaks", "fix"),
     [
         (
             server_faults.no_api_service,
             (
-                f"{UPGRADE} --reuse-values --set apis.external=true\n# or, if this API is not to be "
-                f"served: {UPGRADE} --reuse-values --set apis.external=false"
+                f"{UPGRADE} --reuse-values --set apis.external=true\n# or, if this API is not to "
+                f"be served: {UPGRADE} --reuse-values --set apis.external=false"
             ),
         ),
         (
@@ -71,8 +75,10 @@ def test_what_helm_writes(
 async def test_fixes_of_a_release(scene: Scene, breaks: Break, fix: str) -> None:
     """They upgrade it: what kubectl applies would be in conflict with it, or undone by it."""
     await breaks(scene)
-    labels: Mapping[str, Json] = {"app.kubernetes.io/name": "gpu-metrics-server", **MANAGED}
-    scene.deployment(metadata__labels={**labels}, metadata__annotations={**RELEASE})
+    scene.deployment(
+        metadata__labels={"app.kubernetes.io/name": "gpu-metrics-server", **MANAGED},
+        metadata__annotations={**RELEASE},
+    )
     (cause,) = first_causes(await scene.doctor())
     assert fix in cause.fix
     assert "kubectl apply" not in cause.fix

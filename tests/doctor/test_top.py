@@ -121,7 +121,8 @@ async def test_it_is_bounded_in_time(
     scene: Scene, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a whole, whatever hangs; so is `ask`."""
-    monkeypatch.setattr(looking, "CHECK_SECONDS", 0.2)
+    # Long enough to have connected, also on a busy machine.
+    monkeypatch.setattr(looking, "CHECK_SECONDS", 0.5)
 
     async def hang(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
@@ -129,10 +130,10 @@ async def test_it_is_bounded_in_time(
 
     for version in CUSTOM_VERSIONS:
         scene.api.aggregate(CUSTOM_GROUP, version, hang)
-    for command in (("top",), ("ask", "--hpa", "inference")):
+    for status, *command in ((1, "top"), (2, "ask", "--hpa", "inference")):
         ran = await run(*command)
-        assert "the cluster did not answer within 0.2 s; gpu-metrics-server doctor" in ran.err
-    assert (await run("top")).status == 1
+        assert ran.status == status
+        assert "the cluster did not answer within 0.5 s; gpu-metrics-server doctor" in ran.err
 
 
 def test_sorting() -> None:

@@ -13,7 +13,7 @@ from tests.doctor.running import Run, status_of
 from tests.doctor.scene import Scene
 from tests.support.commands import kubeconfig
 
-_HTTP = b"HTTP/1.1 %d Said\r\nContent-Type: text/html\r\nContent-Length: 6\r\n%s\r\n<html>"
+_HTTP = b"HTTP/1.1 %d Said\r\nConnection: close\r\nContent-Length: 6\r\n%s\r\n<html>"
 COMMANDS = (["doctor"], ["ask", "gpu_utilization", "--selector", "app=a"], ["top"])
 
 
@@ -22,7 +22,7 @@ async def peer(answer: bytes) -> AsyncIterator[str]:
     """Something else than a Kubernetes API, which answers this to anything."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.read(1024)
+        await reader.readuntil(b"\r\n\r\n")
         writer.write(answer)
         writer.close()
 

@@ -22,7 +22,7 @@ def judge(installation: Installation) -> Verdict:
     )
     if installer.release:
         fix = (
-            f"helm get values {installer.release} --namespace {installer.namespace} >values.yaml\n"
+            f"helm get values {installer.named} >values.yaml\n"
             f"# correct config in values.yaml, then\n{installer.upgrade} --values values.yaml"
         )
     problem = Problem(

@@ -61,9 +61,14 @@ def judge(
         isinstance(one, ScrapeError) and one.reason == NOT_READ for one in outcomes.values()
     )
     more = f"; {unread} not read from here" if unread else ""
-    return Verdict(
-        f"{counted(len(pages), 'page')} read: {kinds or 'none of GPUs'}{more}", (*problems,)
+    if not pages:
+        return Verdict(f"none of {counted(len(errors), 'page')} could be read{more}", (*problems,))
+    read = (
+        f"{len(pages)} of {len(pages) + len(errors)} pages"
+        if errors
+        else counted(len(pages), "page")
     )
+    return Verdict(f"{read} read: {kinds or 'none of GPUs'}{more}", (*problems,))
 
 
 def _failures(
@@ -126,7 +131,7 @@ def _foreign(exporters: Sequence[Exporter]) -> Problem:
 
 CHECK = Check(
     name="exporters-failed",
-    about="Can the exporters' pages be read, and in which dialect are they?",
+    about="Can the exporters' pages be read, in which dialect are they, and of which version?",
     finds=("exporters-failed", "empty-page", "unknown-exporter"),
     run=_run,
 )

@@ -21,10 +21,13 @@ def judge(events: Sequence[Event]) -> Verdict:
         key=lambda one: one.last_timestamp or "",
         reverse=True,
     )
-    texts = dict.fromkeys(f"{one.reason}: {printable(one.message, 300)}" for one in warnings)
-    if not texts:
+    found: dict[str, str] = {}
+    for one in warnings:
+        found.setdefault(f"{one.reason}: {printable(one.message, 300)}", one.last_timestamp or "")
+    if not found:
         return Verdict("no Warning events")
-    return Verdict(f"{counted(len(texts), 'different Warning event')}", notes=tuple(texts)[:_MOST])
+    notes = [f"{printable(at, 40)} {text}".strip() for text, at in found.items()]
+    return Verdict(counted(len(found), "different Warning event"), notes=tuple(notes[:_MOST]))
 
 
 CHECK = Check(
