@@ -3,6 +3,9 @@
 import base64
 from datetime import timedelta
 
+from aiohttp import web
+
+from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS, GROUP, VERSION
 from metrics_server.simulator import installation
 from metrics_server.simulator.kube.objects import (
     API_SERVICES,
@@ -13,7 +16,7 @@ from metrics_server.simulator.kube.objects import (
 )
 from metrics_server.tls.authority import Authority
 from tests.doctor import scene as scenes
-from tests.doctor.fault_table import fault
+from tests.doctor.fault_table import WORKLOAD, fault
 from tests.doctor.scene import Scene
 
 _CONTROLLER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
@@ -102,6 +105,92 @@ async def crashing(scene: Scene) -> None:
         "containerStatuses": [{"state": {"waiting": {"reason": "ImagePullBackOff"}}}],
     }
     scene.change(PODS, scenes.SERVER_NAMESPACE, f"{installation.SERVER}-1", status=status)
+
+
+async def _is_down(scene: Scene, reason: str, message: str) -> None:
+    """No replica is Ready: kube-apiserver answers for the server, and the HPA has nothing."""
+    container: Object = {
+        "restartCount": 4,
+        "state": {"waiting": {"reason": "CrashLoopBackOff"}},
+        "lastState": {"terminated": {"reason": "Error"}},
+    }
+    status: Object = {
+        "phase": "Running",
+        "conditions": [{"type": "Ready", "status": "False"}],
+        "containerStatuses": [container],
+    }
+    scene.change(PODS, scenes.SERVER_NAMESPACE, f"{installation.SERVER}-1", status=status)
+    await _is_unavailable(scene, reason, message)
+
+
+async def _is_unavailable(scene: Scene, reason: str, message: str) -> None:
+    condition: Object = {
+        "type": "Available",
+        "status": "False",
+        "reason": reason,
+        "message": message,
+    }
+    for name in installation.API_SERVICE_NAMES:
+        scene.change(API_SERVICES, "", name, status__conditions=[condition])
+
+    async def unavailable(_: web.Request) -> web.Response:
+        text = "the server is currently unable to handle the request"
+        return web.json_response({"kind": "Status", "message": text}, status=503)
+
+    scene.api.aggregate(GROUP, VERSION, unavailable)
+    for version in CUSTOM_VERSIONS:
+        scene.api.aggregate(CUSTOM_GROUP, version, unavailable)
+    inactive: Object = {
+        "type": "ScalingActive",
+        "status": "False",
+        "reason": "FailedGetPodsMetric",
+        "message": "the server is currently unable to handle the request",
+    }
+    scene.hpa(scenes.PODS_METRIC, status={"currentReplicas": 2, "conditions": [inactive]})
+
+
+_DOWN = ("apiservice-unavailable", "answer", "hpa-inactive")
+
+
+@fault("server-not-ready", "logs gpu-metrics-server-1 --previous", others=_DOWN)
+async def crash_loop(scene: Scene) -> None:
+    """The server crashes when it starts."""
+    await _is_down(scene, "MissingEndpoints", "endpoints have no addresses")
+
+
+@fault(
+    "configuration",
+    "rollout restart deployment/gpu-metrics-server",
+    others=("server-not-ready", *_DOWN),
+)
+async def bad_start(scene: Scene) -> None:
+    """The server does not start with its ConfigMap."""
+    scene.config_map("fallbacks: {chain: [error]}\n")
+    await _is_down(scene, "MissingEndpoints", "endpoints have no addresses")
+
+
+@fault("ca-bundle", "events --for apiservice/v1beta2.custom.metrics.k8s.io", others=_DOWN)
+async def rejected(scene: Scene) -> None:
+    """Another writer has replaced a caBundle, so that kube-apiserver rejects the server."""
+    theirs = base64.b64encode(Authority("keda").bundle).decode()
+    await _is_unavailable(scene, "FailedDiscoveryCheck", "x509: unknown authority")
+    name = installation.API_SERVICE_NAMES[1]
+    scene.change(API_SERVICES, "", name, spec__caBundle=theirs)
+    other = installation.API_SERVICE_NAMES[0]
+    available: Object = {"type": "Available", "status": "True", "reason": "Passed", "message": ""}
+    scene.change(API_SERVICES, "", other, status__conditions=[available])
+
+
+@fault("apiservice-owner", "kubectl delete apiservice", others=("answer",), **WORKLOAD)
+async def keda_answers(scene: Scene) -> None:
+    """KEDA has registered the external metrics API, and does not know the metric."""
+    keda: Object = {"namespace": "keda", "name": "keda-operator-metrics-apiserver", "port": 443}
+    scene.api_service(spec__service=keda)
+
+    async def unknown(_: web.Request) -> web.Response:
+        return web.json_response({"kind": "Status", "message": "no scaled object"}, status=404)
+
+    scene.api.aggregate(GROUP, VERSION, unknown)
 
 
 @fault("shutdown", "logs gpu-metrics-server-1")
