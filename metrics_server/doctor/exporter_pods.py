@@ -77,6 +77,9 @@ def version_of(pod: RunningPod, port: int) -> str:
     """
     container = _container(pod, port)
     image = container.image.partition("@")[0].rpartition("/")[2] if container else ""
+    label = (pod.metadata.labels or {}).get("app.kubernetes.io/version", "")
+    if label and ":" not in image:  # pinned by its digest alone
+        image = f"{image}:{label}"
     return printable(image, 100)
 
 

@@ -85,6 +85,14 @@ def test_the_version_is_that_of_the_image(images: Mapping[str, int], version: st
     assert version_of(pod("e", images=images), 9400) == version
 
 
+def test_the_version_of_an_image_that_is_pinned() -> None:
+    """By its digest alone: a label of the pod may have it."""
+    labelled = pod("e", images={"a/exporter@sha256:1a": 9400})
+    assert version_of(labelled, 9400) == "exporter"
+    labelled.metadata.labels = {"app.kubernetes.io/version": "4.6.0"}
+    assert version_of(labelled, 9400) == "exporter:4.6.0"
+
+
 def test_the_daemon_set_of_exporters() -> None:
     """That of the first whose pod names one; else the one of our manifests."""
     pods = {"a": pod("a", "Node/x"), "b": pod("b", "DaemonSet/nvidia-dcgm-exporter")}

@@ -69,3 +69,16 @@ async def test_values_that_change_are_well(scene: Scene, monkeypatch: pytest.Mon
     outcomes = await scene.doctor(interval=5)
     (found,) = [one for one in outcomes if one.check == "exporter-interval"]
     assert (found.status, found.problems) == ("ok", ())
+    assert found.summary == "values change about every 1 s"
+
+
+async def test_values_that_were_not_watched_for_long(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """That they did not change says little then: it is no problem, and the summary says so."""
+    monkeypatch.setattr(interval, "_STEP_SECONDS", 0.05)
+    for node in NODES:
+        await scene.exporter(node, page({("default", scene.pod_name): [40]}))
+    (found,) = [one for one in await scene.doctor(interval=0.2) if one.check == "exporter-interval"]
+    assert (found.status, found.problems) == ("ok", ())
+    assert found.summary.startswith("values did not change twice within 0.2 s: --measure-interval")

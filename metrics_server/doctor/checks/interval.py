@@ -73,7 +73,7 @@ def judge(
     watched: float,
     pods: ExporterPods,
 ) -> Verdict:
-    """Judge how often values change.
+    """Judge how often values change: the time between two changes.
 
     Args:
         exporters: the exporters, by URL.
@@ -90,8 +90,12 @@ def judge(
     }
     known = [times[1] - times[0] for times in changes.values() if len(times) > 1]
     if not slow:
-        about = f"about every {max(known):.0f} s" if known else f"within {watched:g} s"
-        return Verdict(f"values change {about}")
+        if len(known) == len(changes):
+            return Verdict(f"values change about every {max(known):.2g} s")
+        return Verdict(
+            f"values did not change twice within {watched:g} s: --measure-interval 40s shows how "
+            "often they change"
+        )
     names = listed([exporters[url].named for url in slow])
     found = main_daemon_set(slow, pods)
     problem = Problem(
@@ -117,7 +121,7 @@ def _interval(times: Sequence[float], watched: float) -> float:
 
 CHECK = Check(
     name="exporter-interval",
-    about="How often do the exporters' values change? Runs with `--measure-interval` only.",
+    about="How often do the exporters' values change, as far as `--measure-interval` shows?",
     finds=("exporter-interval",),
     run=_run,
 )
