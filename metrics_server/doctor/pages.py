@@ -131,7 +131,8 @@ def found_in(config: Config, slices: Iterable[EndpointSlice]) -> Found:
                 name = pod.namespace or item.metadata.namespace, pod.name
                 pods |= {(address, port.port): name for port in filter(None, item.ports or ())}
             if endpoint.conditions is not None and endpoint.conditions.ready is False:
-                named = f"pod {pod.name}" if pod and pod.name else address
+                space = (pod and pod.namespace) or item.metadata.namespace
+                named = f"pod {space}/{pod.name}" if pod and pod.name else address
                 unready[named] = endpoint.node_name or ""
     has_credentials = config.exporters.auth.has_credentials or any(
         one.auth and one.auth.has_credentials for one in config.exporters.services

@@ -16,7 +16,11 @@ async def no_service(scene: Scene) -> None:
         scene.slice_of(node, metadata__labels=labels)
 
 
-@fault("exporter-not-ready", "describe pods", others=("no-exporter",))
+@fault(
+    "exporter-not-ready",
+    "kubectl -n gpu-monitoring describe pods dcgm-exporter-gpu-node-0",
+    others=("no-exporter",),
+)
 async def exporter_not_ready(scene: Scene) -> None:
     """The exporter of a node is not Ready."""
     scene.slice_of(scenes.NODES[0], endpoints__0__conditions={"ready": False})

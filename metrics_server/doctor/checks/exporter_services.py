@@ -1,5 +1,6 @@
 """Whether the server finds exporters through the configured Services."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 from metrics_server.common.text import counted, listed
@@ -8,6 +9,7 @@ from metrics_server.doctor.model import Check, Problem, Verdict, objects, skippe
 from metrics_server.doctor.pages import Found
 from metrics_server.doctor.reader import Reader
 
+_MOST_DESCRIBED = 3
 _SEE = "docs/troubleshooting.md#no-exporter"
 STATIC = "the configuration lists exporters by URL (exporters.urls): nothing to discover"
 
@@ -54,7 +56,7 @@ def judge(
                 f"exporter {names}",
                 f"{counted(len(found.unready), 'exporter')} not Ready: the GPUs of its node are "
                 "not measured",
-                "kubectl -n gpu-monitoring describe pods -l app.kubernetes.io/name=dcgm-exporter",
+                _describe(list(found.unready)),
                 _SEE,
                 objects("node", found.unready.values()),
             )
@@ -71,6 +73,22 @@ def judge(
             )
         )
     return Verdict(f"{counted(len(found.exporters), 'exporter')} found", tuple(problems))
+
+
+def _describe(unready: Sequence[str]) -> str:
+    """Return the commands that show why exporters are not Ready."""
+    pods: dict[str, list[str]] = defaultdict(list)
+    for one in unready:
+        kind, _, named = one.partition(" ")
+        if kind == "pod":
+            namespace, _, name = named.partition("/")
+            pods[namespace].append(name)
+    if not pods:  # on hosts
+        return f"kubectl get endpointslices -A | grep {unready[0]}"
+    return "\n".join(
+        f"kubectl -n {namespace} describe pods {' '.join(names[:_MOST_DESCRIBED])}"
+        for namespace, names in pods.items()
+    )
 
 
 CHECK = Check(
