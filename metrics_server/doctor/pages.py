@@ -272,6 +272,12 @@ def not_reached(message: str) -> str:
     return next(known, message.removeprefix("error trying to reach service: "))
 
 
+def unread_in(outcomes: Mapping[str, Page | ScrapeError]) -> str:
+    """Return why a page could not be read from here; "" if each was read, or is at fault itself."""
+    unread = (one for one in outcomes.values() if isinstance(one, ScrapeError))
+    return next((str(one) for one in unread if one.reason == NOT_READ), "")
+
+
 def pages_in(
     outcomes: Mapping[str, Page | ScrapeError],
 ) -> tuple[Sequence[tuple[str, Page]], Sequence[tuple[str, ScrapeError]]]:

@@ -101,6 +101,25 @@ async def test_a_check_that_may_not_read_does_not_fail_the_others(scene: Scene) 
     assert outcomes["server"].status == "ok"
 
 
+async def test_pages_that_may_not_be_read_are_no_problem(scene: Scene) -> None:
+    """Of a workload: what follows from the caller's rights is not wrong with the cluster."""
+    scene.api.faults.forbid("/proxy/")
+    outcomes = await scene.doctor({"namespace": "default", "hpa": "inference"})
+    assert problems_of(outcomes) == {}
+    (found,) = [one for one in outcomes if one.check == "measurement"]
+    assert found.status == "skipped"
+    assert found.summary.startswith("was not read: ")
+
+
+async def test_exporters_that_are_listed_by_url(scene: Scene) -> None:
+    """Nothing is discovered then, so that none is missing."""
+    scene.config_map(CONFIG + 'exporters: {urls: ["http://10.0.0.9:9400/metrics"]}\n')
+    outcomes = await scene.doctor({"namespace": "default", "hpa": "inference"})
+    assert problems_of(outcomes) == {}
+    skipped = {one.check: one.summary for one in outcomes if one.status == "skipped"}
+    assert "exporters.urls" in skipped["measurement"]
+
+
 async def test_rights_that_are_missing_are_listed(scene: Scene) -> None:
     """As notes: that somebody may not read everything is not a fault of the cluster."""
     scene.denied.add(("kubernetes-admin", "nodes"))

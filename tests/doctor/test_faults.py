@@ -69,7 +69,7 @@ async def test_values_that_change_are_well(scene: Scene, monkeypatch: pytest.Mon
     outcomes = await scene.doctor(interval=5)
     (found,) = [one for one in outcomes if one.check == "exporter-interval"]
     assert (found.status, found.problems) == ("ok", ())
-    assert found.summary == "values change about every 1 s"
+    assert found.summary.startswith("values change about every ")
 
 
 async def test_values_that_were_not_watched_for_long(

@@ -6,8 +6,10 @@ from msgspec import Struct, structs
 
 from metrics_server.common.text import counted
 from metrics_server.doctor.asking import Asked
+from metrics_server.doctor.checks.exporter_services import STATIC
 from metrics_server.doctor.checks.selection import selected
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
+from metrics_server.doctor.pages import unread_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import RequestError
 from metrics_server.measuring.aggregation import aggregate, rounded
@@ -38,9 +40,12 @@ class Measured(Struct, frozen=True):
 
 async def _run(reader: Reader) -> Verdict:
     config, rules = await reader.config(), await reader.rules()
+    if config.exporters.urls:
+        return skipped(STATIC)
     pods = await reader.pods(reader.subject.namespace)
     found = await reader.found()
-    source = ExporterSource(found.targets, await reader.page_reader(), found.targets.why_none)
+    pages = await reader.page_reader()
+    source = ExporterSource(found.targets, pages, found.targets.why_none)
     measured: list[Measured] = []
     elsewhere = 0
     for asked in await reader.questions():
@@ -53,7 +58,11 @@ async def _run(reader: Reader) -> Verdict:
             elsewhere += 1
             continue
         nodes = tuple(sorted({pod.node for pod in selection.pods}))
-        count = sum(map(len, found.targets.on_nodes(nodes).values()))
+        urls = [url for some in found.targets.on_nodes(nodes).values() for url in some]
+        if unread := unread_in((await pages.scrape(urls)).outcomes):
+            # The server may well read them.
+            return skipped(unread)
+        count = len(urls)
         collection = await source.collect(rule, selection.pods)
         covered = {sample.pod for sample in collection.samples}
         missing = frozenset(pod.node for pod in selection.pods if pod.name not in covered)
