@@ -84,7 +84,11 @@ async def _pages(reader: Reader, found: Found, nodes: set[str]) -> Mapping[str, 
     outcomes = (await (await reader.page_reader()).scrape(urls)).outcomes
     pages, _ = pages_in(outcomes)
     if nodes and not pages:
-        errors = [str(one) for one in outcomes.values() if isinstance(one, ScrapeError)]
+        errors = [
+            f"{found.exporters[url].named} {one}"
+            for url, one in outcomes.items()
+            if isinstance(one, ScrapeError)
+        ]
         raise KubernetesError(errors[0] if errors else "no exporter is found on their nodes")
     by_node: dict[str, list[Page]] = defaultdict(list)
     for url, page in pages:

@@ -64,9 +64,10 @@ async def test_who_may_read_metrics_only(scene: Scene, run: Run) -> None:
     assert ran.status == 0
     _, *cells, last = rows_of(ran.out)
     assert [row[1:4] for row in cells] == [[pod.name, "-", "40%"] for pod in scene.cluster.pods]
-    assert "from the custom metrics API, for each pod over all of its GPUs (was not read: " in (
-        " ".join(last)
-    )
+    assert (
+        "from the custom metrics API, for each pod over all of its GPUs (pod gpu-monitoring/"
+        "dcgm-exporter-gpu-node-0 on node gpu-node-0 was not read: "
+    ) in " ".join(last)
     scene.api.faults.forbid("/api/v1/")
     scene.api.faults.forbid("/apis/apps")
     assert (await run("top")).status == 0
