@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from metrics_server.common.text import printable
 from metrics_server.doctor.aiming import Aim, aimed
-from metrics_server.doctor.asking import Answered, Asked
+from metrics_server.doctor.asking import REPLACEMENTS, Answered, Asked
 from metrics_server.kube.pods import Pod
 
 _NOT_FOUND = 404
@@ -56,9 +56,11 @@ def as_text(explained: Sequence[Explained], hpa: str = "", aim: Aim | None = Non
 
     def body(one: Explained) -> Iterator[str]:
         yield from _answer(one)
-        if not one.has_value or one.without_value:
+        is_replaced = one.answered.source in REPLACEMENTS
+        if is_replaced or not one.has_value or one.without_value:
             command = f"gpu-metrics-server doctor {_flags(one.asked, hpa)}"
-            yield f"  why not: {aimed(command, aim or Aim())}"
+            why = "why it is not measured" if is_replaced else "why not"
+            yield f"  {why}: {aimed(command, aim or Aim())}"
 
     alike: dict[tuple[str, str], list[Explained]] = defaultdict(list)
     for one in explained:

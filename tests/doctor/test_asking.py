@@ -6,6 +6,7 @@ import pytest
 
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.objects import PODS, Json, Object
+from tests.doctor import workload_faults
 from tests.doctor.running import Run
 from tests.doctor.scene import PODS_METRIC, Scene
 from tests.support.waiting import eventually
@@ -48,6 +49,15 @@ async def test_why_there_is_no_value(scene: Scene, run: Run) -> None:
     assert "0 of 2 pods have a measurement: exporter http" in ran.out
     ran = await run("ask", "--hpa", "inference")
     assert f"why not: {doctor} --hpa inference" in ran.out
+
+
+async def test_a_value_that_is_not_measured(scene: Scene, run: Run) -> None:
+    """It is a value, and the doctor knows why it is not a measured one."""
+    await workload_faults.fallback(scene)
+    ran = await run("ask", "gpu_utilization", "-l", "app=inference")
+    assert ran.status == 0
+    assert "  71   (source simulated), measured " in ran.out
+    assert "  why it is not measured: gpu-metrics-server doctor --kubeconfig" in ran.out
 
 
 async def test_a_pod_without_a_value_is_shown(scene: Scene, run: Run) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from metrics_server.doctor.asking import Answered, Asked, ask
+from metrics_server.doctor.asking import REPLACEMENTS, Answered, Asked, ask
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.reader import Reader
 from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS
@@ -56,7 +56,7 @@ def judge(answers: Sequence[tuple[Asked, Answered]]) -> Verdict:
             )
         else:
             summaries.append(_shown(asked, answer))
-            if answer.source in ("last-known", "simulated"):
+            if answer.source in REPLACEMENTS:
                 problems.append(_fallback(asked, answer))
     return Verdict("; ".join(summaries) or "the API has no value", (*problems,), (*notes,))
 
