@@ -13,6 +13,7 @@ from metrics_server.simulator import manifests
 from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.objects import NODES as NODE_OBJECTS
 from metrics_server.simulator.kube.objects import Object
+from tests.doctor import server_faults
 from tests.doctor.running import Run
 from tests.doctor.scene import NODES, PODS_METRIC, Scene
 
@@ -149,6 +150,25 @@ async def test_two_causes_are_two(scene: Scene) -> None:
     outcomes = await scene.doctor()
     assert [one.name for one in first_causes(outcomes)] == ["exporter-not-ready", "no-exporter"]
     assert "2 problems found by" in as_text(outcomes)
+
+
+async def test_an_endpoint_without_a_node_explains_one_node(scene: Scene) -> None:
+    """It may be the exporter of any node, but of one only."""
+    scene.slice_of(NODES[0], endpoints__0__nodeName=None)
+    assert [one.name for one in first_causes(await scene.doctor())] == ["exporter-node-name"]
+    scene.api.apply(NODE_OBJECTS, manifests.node("gpu-node-9", 4))
+    causes = [one.name for one in first_causes(await scene.doctor())]
+    assert causes == ["exporter-node-name", "no-exporter"]
+
+
+async def test_an_image_that_is_missing_has_nothing_to_do_with_the_configuration(
+    scene: Scene,
+) -> None:
+    """The container has not started, so that its configuration cannot be the reason."""
+    await server_faults.crashing(scene)
+    await server_faults.bad_configuration(scene)
+    causes = [one.name for one in first_causes(await scene.doctor())]
+    assert causes == ["server-not-ready", "configuration"]
 
 
 async def test_a_metric_of_another_server_is_not_explained(scene: Scene) -> None:
