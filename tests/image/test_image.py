@@ -30,20 +30,12 @@ from tests.image.conftest import LIMIT_BYTES, Built
 from tests.image.container import Container
 from tests.image.engines import Build
 from tests.image.test_recipe import DOCKERFILE, PROJECT, locked
+from tests.image.uncompiled import UNCOMPILED
 
 pytestmark = pytest.mark.slow
 
 HEALTH_CHECK = re.compile(r"^HEALTHCHECK .*\\\n *CMD (\[.*\])$", re.MULTILINE)
 PATIENCE_SECONDS = 60
-# Prints which of the installed modules that the server imports have no bytecode.
-UNCOMPILED = """
-import os, sys, metrics_server.commands.main
-from importlib.util import cache_from_source
-files = [vars(module).get("__file__") or "" for module in list(sys.modules.values())]
-sources = [file for file in files if "site-packages" in file and file.endswith(".py")]
-assert len(sources) > 100
-print([file for file in sources if not os.path.exists(cache_from_source(file))])
-"""
 
 
 def test_the_manifests_run_this_image(built: Built) -> None:

@@ -1,0 +1,119 @@
+"""The Dockerfile's steps, carried out without a container engine: this runs everywhere."""
+
+import os
+import shutil
+import signal
+import socket
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.utils import canonicalize_name
+
+from metrics_server import __version__
+from metrics_server.config.options import ServeOptions
+from tests.deployments.manifests import ROOT, SERVER
+from tests.image.steps import Stage, StepError, build, copy_context
+from tests.image.test_recipe import locked
+from tests.image.uncompiled import UNCOMPILED
+
+PATIENCE_SECONDS = 60
+
+
+@pytest.fixture(scope="module")
+def final() -> Iterator[Stage]:
+    """The Dockerfile's final stage, where the image's user can read it."""
+    folder = Path(tempfile.mkdtemp(prefix="steps-"))
+    folder.chmod(0o755)
+    try:
+        yield build(ROOT, folder)
+    except StepError as error:
+        if os.environ.get("CI") or "No matching distribution" not in f"{error}":
+            raise
+        pytest.skip("no package index can be reached")
+    finally:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.slow
+def test_every_step_works_and_installs_what_is_locked(final: Stage) -> None:
+    """The result has the locked distributions and this one; neither pip nor what builds."""
+    names = [
+        path.name.removesuffix(".dist-info").split("-")
+        for path in final.python.glob("lib/python3*/site-packages/*.dist-info")
+    ]
+    installed = {canonicalize_name(name): version for name, version in names}
+    assert installed == {**locked("requirements"), SERVER: __version__}
+    for module in ("pip", "setuptools", "wheel", "hatchling"):
+        assert final.run("python", "-c", f"import {module}").returncode != 0
+
+
+@pytest.mark.slow
+def test_it_runs_as_its_user(final: Stage) -> None:
+    """The entry point works as the user that the image names, who may write nowhere."""
+    shown = final.run(*final.one("ENTRYPOINT").words, "--version")
+    assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
+    if os.geteuid() == 0:
+        assert final.run("id", "-u").stdout == "65532\n"
+        assert final.run("touch", "written").returncode != 0
+
+
+@pytest.mark.slow
+def test_nothing_is_compiled_at_the_start(final: Stage) -> None:
+    """All that the server imports has its bytecode, as the user can write none."""
+    shown = final.run("python", "-c", UNCOMPILED)
+    assert (shown.stdout, shown.stderr) == ("[]\n", "")
+
+
+@pytest.mark.slow
+def test_the_health_check_reports_whether_it_serves(final: Stage) -> None:
+    """The health check fails without a server, and succeeds once there is one."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+    code = final.one("HEALTHCHECK").words
+    assert str(ServeOptions().secure_port) in code[-1]
+    check = [word.replace(str(ServeOptions().secure_port), str(port)) for word in code]
+    assert final.run(*check).returncode != 0
+    # The demo, as it needs no cluster.
+    words = (*final.one("ENTRYPOINT").words, "demo", f"--port={port}")
+    with final.start(*words) as server:
+        try:
+            end = time.monotonic() + PATIENCE_SECONDS
+            while final.run(*check).returncode != 0:
+                assert server.poll() is None, server.communicate()
+                assert time.monotonic() < end
+        finally:
+            server.send_signal(signal.SIGINT)
+            server.communicate(timeout=PATIENCE_SECONDS)
+
+
+def test_a_build_gets_only_what_it_needs(tmp_path: Path) -> None:
+    """Neither history, secrets, tests nor caches; what a later pattern lets through is there."""
+    sources, context = tmp_path / "sources", tmp_path / "context"
+    kept = {"pyproject.toml", "metrics_server/a.py", "deployments/image/build.lock"}
+    hidden = {".git/config", "certs/tls.key", "deployments/rbac.yaml", "tests/test_a.py"}
+    for name in (*kept, *hidden, "metrics_server/__pycache__/a.pyc"):
+        (sources / name).parent.mkdir(parents=True, exist_ok=True)
+        (sources / name).touch()
+    patterns = (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    copy_context(sources, context, patterns[1:])
+    found = {str(path.relative_to(context)) for path in context.rglob("*") if path.is_file()}
+    assert found == kept
+
+
+@pytest.mark.slow
+def test_a_step_that_fails_is_reported(tmp_path: Path) -> None:
+    """With what it printed; likewise what cannot be copied, or is not supported here."""
+    (tmp_path / ".dockerignore").write_text("secret\n")
+    (tmp_path / "secret").touch()
+    for step, reason in (
+        ("RUN echo out of space && exit 1", "\nout of space\n"),
+        ("COPY secret ./", r"\.dockerignore hides secret"),
+        ("SHELL sh", "SHELL is not supported here"),
+    ):
+        (tmp_path / "Dockerfile").write_text(f"FROM python\n{step}\n")
+        with pytest.raises(StepError, match=reason):
+            build(tmp_path, tmp_path.with_name(f"{step[:4]}-build"))

@@ -1,0 +1,11 @@
+"""What must have bytecode in the image."""
+
+# Prints which of the installed modules that the server imports have no bytecode.
+UNCOMPILED = """
+import os, sys, metrics_server.commands.main
+from importlib.util import cache_from_source
+files = [vars(module).get("__file__") or "" for module in list(sys.modules.values())]
+sources = [file for file in files if "site-packages" in file and file.endswith(".py")]
+assert len(sources) > 100
+print([file for file in sources if not os.path.exists(cache_from_source(file))])
+"""
