@@ -17,7 +17,7 @@ spec:
   groupPriorityMinimum: 100
   versionPriority: 100
   service:
-    namespace: {{ include "gms.namespace" .root }}
+    namespace: {{ include "gms.namespace" .root | quote }}
     name: gpu-metrics-server
     port: 443
   {{- with $certificates.caBundle }}
@@ -32,7 +32,7 @@ spec:
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRole
 metadata:
-  name: {{ .role }}
+  name: {{ .role | quote }}
   labels:
     {{- include "gms.labels" .root | nindent 4 }}
 rules:
@@ -45,13 +45,13 @@ rules:
 apiVersion: rbac.authorization.k8s.io/v1
 kind: ClusterRoleBinding
 metadata:
-  name: {{ .role }}
+  name: {{ .role | quote }}
   labels:
     {{- include "gms.labels" .root | nindent 4 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: ClusterRole
-  name: {{ .role }}
+  name: {{ .role | quote }}
 subjects:
   {{- include "gms.subjects" .root | nindent 2 }}
 {{- end }}

@@ -25,7 +25,7 @@
 {{- define "gms.subjects" -}}
 - kind: ServiceAccount
   name: gpu-metrics-server
-  namespace: {{ include "gms.namespace" . }}
+  namespace: {{ include "gms.namespace" . | quote }}
 {{- end -}}
 
 {{/*
@@ -78,16 +78,16 @@ Arguments: root, role; and optionally namespaces, in place of those.
 apiVersion: rbac.authorization.k8s.io/v1
 kind: {{ ternary "RoleBinding" "ClusterRoleBinding" (ne . "") }}
 metadata:
-  name: {{ $role }}
+  name: {{ $role | quote }}
   {{- with . }}
-  namespace: {{ . }}
+  namespace: {{ . | quote }}
   {{- end }}
   labels:
     {{- include "gms.labels" $root | nindent 4 }}
 roleRef:
   apiGroup: rbac.authorization.k8s.io
   kind: ClusterRole
-  name: {{ $role }}
+  name: {{ $role | quote }}
 subjects:
   {{- include "gms.subjects" $root | nindent 2 }}
 {{- end }}
