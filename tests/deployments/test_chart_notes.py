@@ -1,5 +1,6 @@
 """What Helm prints after an install: the next commands, as these values need them."""
 
+import json
 import re
 import shlex
 
@@ -52,3 +53,25 @@ def test_it_says_what_these_values_need() -> None:
     assert "config.fallback.chain={last-known,error}" in default
     assert "config.fallback.chain" not in notes(*values("production"))
     assert "kubectl label nodes NODE nvidia.com/gpu.present=true" in notes(*values("placement"))
+
+
+def test_an_image_that_is_in_no_registry() -> None:
+    """Without a registry in its name it says how to set one."""
+    upgrade = f"helm upgrade {SERVER} CHART --namespace default --reuse-values"
+    assert any(" ".join(words).startswith(upgrade) for words in commands(notes()))
+    repository = "--set=image.repository=registry.example.com/gpu-metrics-server"
+    assert "helm upgrade" not in notes(repository)
+
+
+def test_pods_pages_that_cannot_be_reached() -> None:
+    """Where the configuration reads them, and the NetworkPolicy does not allow it."""
+    pages = "set networkPolicy.podPages.enabled=true"
+    reading = {"family": "vllm:num_requests_waiting", "maximum": 100}
+    for source, expected in (("pods", True), ("exporters", False)):
+        rule = {"name": "x", "unit": "requests", "source": source, "readings": [reading]}
+        argument = f"--set-json=config.rules=[{json.dumps(rule)}]"
+        assert (pages in notes(argument)) is expected
+        for off in ("podPages.enabled=true", "enabled=false"):
+            assert pages not in notes(argument, f"--set=networkPolicy.{off}")
+    assert pages in notes("--set=config.podPages.maxHistoryBytes=134217728")
+    assert pages not in notes()

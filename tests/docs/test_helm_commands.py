@@ -1,5 +1,6 @@
 """The Helm commands of the guides are ones that the chart accepts."""
 
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -9,7 +10,18 @@ import pytest
 import yaml
 
 from tests.deployments.chart import CHART, WITH_NAMESPACE, ran, render
-from tests.deployments.manifests import NAMESPACE, ROOT, SERVER, at, find, mapping
+from tests.deployments.manifests import (
+    DEPLOYMENTS,
+    NAMESPACE,
+    ROOT,
+    SERVER,
+    at,
+    build,
+    find,
+    mapping,
+    server_container,
+)
+from tests.deployments.test_chart_objects import by_name
 from tests.docs.test_guides import PAGES, blocks, manifests, shell_lines
 from tests.support.guides import inline
 
@@ -36,6 +48,26 @@ def test_a_command_renders(words: list[str]) -> None:
     assert done.returncode == 0, done.stderr
     objects = [one for one in yaml.safe_load_all(done.stdout) if one]
     assert at(find(objects, "Deployment", SERVER), "metadata", "namespace") == NAMESPACE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["README.md", "docs/install.md", "deployments/README.md"])
+def test_helm_and_kustomize_install_the_same(page: str, tmp_path: Path) -> None:
+    """The README's Helm command makes the objects of the folder that the pages show."""
+    shown = [one for one in manifests(ROOT / page) if one.get("kind") == "Kustomization"]
+    (own,) = (one for one in shown if one["resources"] == ["../deployments"])
+    own["resources"] = [os.path.relpath(DEPLOYMENTS, tmp_path)]
+    (tmp_path / "kustomization.yaml").write_text(yaml.safe_dump(own), encoding="utf-8")
+    theirs = by_name(build(str(tmp_path)), tmp_path)
+    assert theirs.pop(("Namespace", None, NAMESPACE))
+    line = next(line for line in shell_lines(ROOT / "README.md") if line.startswith("helm install"))
+    _, _, _, _, *arguments = shlex.split(line)
+    arguments.remove("--create-namespace")
+    assert by_name(render(*arguments), tmp_path) == theirs
+    assert "registry.example.com/gpu-metrics-server:" in str(
+        at(server_container(render(*arguments)), "image")
+    )
+    assert "kubectl apply -k cluster" in shell_lines(ROOT / page)
 
 
 def test_there_are_commands() -> None:

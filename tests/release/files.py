@@ -14,6 +14,7 @@ _NAMED = {
     "Dockerfile": ("ARG VERSION={}",),
     "deployments/base/metrics-server.yaml": ("image: gpu-metrics-server:{}",),
     "deployments/helm/gpu-metrics-server/Chart.yaml": ("version: {}", "appVersion: {}"),
+    "README.md": ("gpu-metrics-server:{}", "newTag: {}"),
     "deployments/README.md": ("gpu-metrics-server:{}", "newTag: {}"),
     "docs/install.md": ("gpu-metrics-server:{}", "newTag: {}"),
     "docs/quickstart.md": ("gpu-metrics-server:{}",),
