@@ -21,8 +21,8 @@ WITH_NAMESPACE = (
 )
 
 
-def ran(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """How a Helm command ends that asks no cluster."""
+def ran(*arguments: str | Path, by: str = "") -> subprocess.CompletedProcess[str]:
+    """How a Helm command ends that asks no cluster; by the current Helm unless another is named."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
@@ -31,7 +31,7 @@ def ran(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
         "GOGC": "off",
     }
     return subprocess.run(  # noqa: S603 - the commands are the tests' own
-        (helm(), *arguments),
+        (by or helm(), *arguments),
         env=environment,
         capture_output=True,
         text=True,

