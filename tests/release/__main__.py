@@ -30,7 +30,9 @@ def main() -> int:
     """Make the release that the command line names."""
     parser = argparse.ArgumentParser(prog="make release", description=__doc__)
     parser.add_argument("version", metavar="VERSION", help="such as 1.2.3")
-    parser.add_argument("--dry-run", action="store_true", help="only build and try it")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="build and try it, and change nothing"
+    )
     parser.add_argument("--repository", type=Path, default=ROOT, help="of which clone")
     arguments = parser.parse_args()
     try:
@@ -50,27 +52,33 @@ def release(repository: Path, version: str, *, dry_run: bool) -> None:
     """
     tag = f"v{version}"
     if run(repository, "git", "status", "--porcelain"):
-        raise ReleaseError("there are changes that are not committed: commit them, or stash them")
+        raise ReleaseError("some changes are not committed: commit or stash them")
     if run(repository, "git", "tag", "--list", tag):
-        raise ReleaseError(f"there is a tag {tag} already")
+        raise ReleaseError(f"the tag {tag} exists already: choose another VERSION")
     branch = run(repository, "git", "symbolic-ref", "--short", "HEAD").strip()
     with tempfile.TemporaryDirectory() as folder:
         clone, built = Path(folder) / "clone", Path(folder) / "dist"
         run(repository, "git", "clone", "--quiet", "--no-hardlinks", ".", clone)
+        say(f"writing version {version} and the changelog, in a temporary clone of {branch}")
         _commit(repository, clone, version, tag)
+        say("building the source distribution and the wheel")
         _build(clone, built)
         _try(built, version, Path(folder))
+        say("packaging the Helm chart")
         _package(clone, built)
         _write_checksums(built)
-        say(f"built {', '.join(sorted(path.name for path in built.iterdir()))}")
+        say("built:")
+        for path in sorted(built.iterdir()):
+            say(f"  {path.name}")
         if dry_run:
-            say("this was a dry run: nothing is changed here")
+            say(f"dry run: nothing was changed. A release commits this to {branch} as {tag}, and")
+            say("puts the files into dist/")
             return
         run(repository, "git", "fetch", "--quiet", clone, f"refs/tags/{tag}:refs/tags/{tag}")
         run(repository, "git", "merge", "--quiet", "--ff-only", tag)
         shutil.rmtree(repository / "dist", ignore_errors=True)
         shutil.copytree(built, repository / "dist")
-    say(f"released {version} on {branch}, with its files in dist/; publish it by")
+    say(f"released {version} on {branch}; its files are in dist/. To publish it:")
     say(f"  git push origin {branch} {tag}")
 
 
@@ -99,6 +107,7 @@ def _build(clone: Path, built: Path) -> None:
 def _try(built: Path, version: str, folder: Path) -> None:
     """Install the wheel, and nothing but what it needs, and run the demos from it."""
     (wheel,) = built.glob("*.whl")
+    say(f"installing {wheel.name} into an empty environment, and running from it:")
     python = _environment(folder / "trial")
     _install(python, "--constraint", folder / "clone" / "constraints.txt", wheel)
     command = python.with_name("gpu-metrics-server")
@@ -106,10 +115,10 @@ def _try(built: Path, version: str, folder: Path) -> None:
         raise ReleaseError(f"{wheel.name} does not say that it is {version}")
     run(folder, command, "rules")
     for arguments in demos((folder / "clone" / "README.md").read_text(encoding="utf-8")):
+        say(f"  {shlex.join([command.name, 'demo', *arguments])}")
         shown = run(folder, command, "demo", *arguments, "--duration", "5s")
         if "metrics.k8s.io" not in shown:
             raise ReleaseError(f"the demo of {wheel.name} shows no metric:\n{shown}")
-    say(f"{wheel.name} works in an empty environment")
 
 
 def demos(readme: str) -> list[list[str]]:

@@ -68,13 +68,13 @@ def test_a_release(repository: Path) -> None:
 
 @pytest.mark.slow
 def test_what_keeps_a_release_from_being_made(repository: Path) -> None:
-    """Uncommitted changes, a tag that exists, a version that is none: nothing changes."""
+    """Uncommitted changes, a tag that exists, a version of another form: nothing changes."""
     before = run(repository, "git", "rev-parse", "HEAD")
     (repository / "README.md").write_text("changed")
     assert "not committed" in make(repository, VERSION).stderr
     run(repository, "git", "checkout", "--quiet", "README.md")
     run(repository, "git", "tag", f"v{VERSION}")
-    assert f"there is a tag v{VERSION} already" in make(repository, VERSION).stderr
+    assert f"the tag v{VERSION} exists already" in make(repository, VERSION).stderr
     refused = make(repository, "1.2")
     assert (refused.returncode, refused.stdout) == (1, "")
     assert "is not a version such as 1.2.3" in refused.stderr
