@@ -89,7 +89,7 @@ release: $(VENV)/installed ## commit, tag and build VERSION=1.2.3 into dist/; AR
 image: $(VENV)/installed ## build the image, its bill of materials and its provenance into dist/; VERSION=1.2.3 of that tag, PLATFORMS=linux/amd64 only
 	@$(BIN)/python -m tests.image $(if $(VERSION),--version=$(VERSION)) $(if $(PLATFORMS),--platforms=$(PLATFORMS))
 
-image-test: $(VENV)/installed ## build the image with buildah and test it; as root on Debian
+image-test: $(VENV)/installed ## build the image with buildah and test it, for arm64 too where it can be emulated; as root on Debian
 	IMAGE_TEST=1 $(BIN)/pytest tests/image $(ARGS)
 
 clean: ## remove what was made

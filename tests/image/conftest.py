@@ -4,17 +4,18 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from tests.deployments.manifests import ROOT, tool
+from tests.deployments.manifests import ROOT
 from tests.image.__main__ import committed, make
 from tests.image.archive import Image
 from tests.image.commands import ImageError, output
-from tests.image.container import Container
-from tests.image.engines import Build, Engine, engine
+from tests.image.container import Container, storage
+from tests.image.engines import Build, Engine, check_platform, engine, own_platform
 from tests.image.stand_in import base_options, index_options
 
 # The stand-in has all of Debian's Python, perl and apt.
@@ -29,30 +30,30 @@ class Built(msgspec.Struct, frozen=True):
         engine: by what.
         folder: with the files.
         image: the one of this machine's platform.
-        buildah: the command, with the storage of the tests.
+        images: of every platform whose programs can run here, if by emulation.
     """
 
     build: Build
     engine: Engine
     folder: Path
     image: Image
-    buildah: tuple[str | Path, ...]
+    images: tuple[Image, ...]
 
 
 @pytest.fixture(scope="session")
 def built() -> Iterator[Built]:
     """The image of the working tree."""
     if "IMAGE_TEST" not in os.environ:
-        pytest.skip("`make image-test` tests the image: it builds one")
-    tool("buildah")
-    tool("mmdebstrap")
-    if os.geteuid() != 0:
-        pytest.skip("the base image's files cannot be made without root")
+        pytest.skip("`make image-test` builds the image and tests it, which takes minutes")
+    missing = [name for name in ("buildah", "mmdebstrap") if not shutil.which(name)]
+    if missing or os.geteuid() != 0:
+        # Not skipped: it was asked for.
+        pytest.fail(f"it takes root, and Debian's packages buildah and mmdebstrap: {missing}")
     folder = Path(tempfile.mkdtemp(prefix="image-"))
-    storage = (f"--root={folder / 'store'}", f"--runroot={folder / 'run'}", "--storage-driver=vfs")
-    buildah = ("buildah", *storage)
+    options = storage(folder)
+    buildah = ("buildah", *options)
     try:
-        yield _make(folder, buildah, engine(storage))
+        yield _make(folder, buildah, engine(options))
     finally:
         output(*buildah, "rm", "--all")
         shutil.rmtree(folder)
@@ -62,19 +63,28 @@ def _make(folder: Path, buildah: tuple[str | Path, ...], by: Engine) -> Built:
     context = folder / "context"
     shutil.copytree(ROOT, context, ignore=shutil.ignore_patterns(".venv*", ".*_cache"))
     commit = output("git", "rev-parse", "HEAD", folder=ROOT).strip()
-    machine = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}[os.uname().machine]
-    try:
-        options = (*base_options(context, buildah), *index_options(context, folder))
-    except ImageError as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"the stand-ins cannot be fetched: {error}")
-    build = msgspec.structs.replace(committed(context, (machine,), commit, ROOT), options=options)
-    (image,) = make(build, by, commit, folder / "dist", LIMIT_BYTES)
-    return Built(build, by, folder / "dist", image, buildah)
+    platforms = tuple(platforms_here())
+    options = (
+        *base_options(context, buildah, platforms),
+        *index_options(context, folder, platforms),
+    )
+    build = msgspec.structs.replace(committed(context, platforms, commit, ROOT), options=options)
+    images = make(build, by, commit, folder / "dist", LIMIT_BYTES)
+    (image,) = (image for image in images if str(image.platform) == own_platform())
+    return Built(build, by, folder / "dist", image, tuple(images))
+
+
+def platforms_here() -> Iterator[str]:
+    """The platforms whose steps can run here."""
+    for platform in ("linux/amd64", "linux/arm64"):
+        with suppress(ImageError):
+            check_platform(platform)
+            yield platform
 
 
 @pytest.fixture(scope="session")
-def container(built: Built) -> Container:
+def container(built: Built) -> Iterator[Container]:
     """A container of the image."""
-    return Container(built.buildah, built.image.archive)
+    made = Container(built.folder.with_name("container"), built.image.archive, own_platform())
+    yield made
+    made.remove()

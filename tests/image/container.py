@@ -1,6 +1,7 @@
 """A container of the image, as far as buildah runs one: its files and its user, in a chroot."""
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -9,20 +10,34 @@ from pathlib import Path
 
 from tests.image.commands import output
 
-_PATIENCE_SECONDS = 30
+_PATIENCE_SECONDS = 120
+
+
+def storage(folder: Path) -> tuple[str, ...]:
+    """The options of buildah that make it keep everything in a folder; they need no mounts."""
+    return (f"--root={folder / 'store'}", f"--runroot={folder / 'run'}", "--storage-driver=vfs")
 
 
 class Container:
     """A container.
 
     Args:
-        buildah: the command.
+        folder: of its storage; must not exist. buildah 1.28 cannot read the images of two platforms
+            from one archive into one storage.
         archive: of the image.
+        platform: such as linux/arm64.
     """
 
-    def __init__(self, buildah: tuple[str | Path, ...], archive: Path) -> None:
-        self._buildah = buildah
-        self._id = output(*buildah, "from", f"oci-archive:{archive}").strip()
+    def __init__(self, folder: Path, archive: Path, platform: str) -> None:
+        self._folder = folder
+        self._buildah = ("buildah", *storage(folder))
+        source = f"oci-archive:{archive}"
+        self._id = output(*self._buildah, "from", "--platform", platform, source).strip()
+
+    def remove(self) -> None:
+        """Remove it, with its storage."""
+        output(*self._buildah, "rm", self._id)
+        shutil.rmtree(self._folder)
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command to its end."""

@@ -11,6 +11,9 @@ from msgspec import Struct
 
 from tests.image.commands import ImageError, output
 
+_ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
+_EMULATORS = Path("/proc/sys/fs/binfmt_misc")
+
 
 class Build(Struct, frozen=True):
     """What to build.
@@ -79,7 +82,7 @@ def _by_buildah(buildah: tuple[str | Path, ...], build: Build, archive: Path) ->
     tags = [f"{name}:{platform.replace('/', '-')}" for platform in build.platforms]
     try:
         for platform, tag in zip(build.platforms, tags, strict=True):
-            _emulate(platform)
+            check_platform(platform)
             target = ("--platform", platform, "--tag", tag)
             options = ("--isolation=chroot", f"--timestamp={build.created}", *build.options)
             output(*buildah, "build", *target, *options, *_arguments(build), build.context)
@@ -93,21 +96,26 @@ def _by_buildah(buildah: tuple[str | Path, ...], build: Build, archive: Path) ->
                 output(*buildah, "rmi", tag)
 
 
-def _emulate(platform: str) -> None:
+def check_platform(platform: str) -> None:
     """Make sure that the steps of a platform can run here.
 
     Raises:
         ImageError: they cannot.
     """
-    probe = {"linux/arm64": "qemu-aarch64", "linux/amd64": "qemu-x86_64"}.get(platform)
-    own = {"x86_64": "linux/amd64", "aarch64": "linux/arm64"}.get(output("uname", "-m").strip())
-    if probe is None:
+    emulator = {"linux/arm64": "qemu-aarch64", "linux/amd64": "qemu-x86_64"}.get(platform)
+    if emulator is None:
         raise ImageError(f"{platform} is not one of linux/amd64 and linux/arm64")
-    if platform != own and not (Path("/proc/sys/fs/binfmt_misc") / probe).exists():
+    if platform != own_platform() and not (_EMULATORS / emulator).exists():
         raise ImageError(
             f"this machine cannot run programs of {platform}: install Debian's packages "
             "qemu-user-static and binfmt-support, or leave it out of PLATFORMS"
         )
+
+
+def own_platform() -> str:
+    """The platform of this machine."""
+    machine = output("uname", "-m").strip()
+    return f"linux/{_ARCHITECTURES.get(machine, machine)}"
 
 
 def _by_docker(build: Build, archive: Path) -> None:

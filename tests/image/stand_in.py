@@ -15,10 +15,22 @@ from tests.image.commands import output
 
 _BASE = re.compile(r"^FROM (python:\S+-slim-(\w+)@\S+)", re.MULTILINE)
 _NAME = "localhost/base"
+# What pip takes for the base image's Python, with the glibc of Debian 12 or an older one.
+WHEELS = {
+    platform: (
+        *("--python-version=3.11", "--implementation=cp"),
+        *("--abi=cp311", "--abi=abi3", "--abi=none"),
+        *(f"--platform=manylinux_2_{minor}_{machine}" for minor in range(17, 37)),
+        f"--platform=manylinux2014_{machine}",
+    )
+    for platform, machine in (("linux/amd64", "x86_64"), ("linux/arm64", "aarch64"))
+}
 _PIP = "[global]\nno-index = true\nfind-links = /wheels\n"
 
 
-def base_options(context: Path, buildah: tuple[str | Path, ...]) -> tuple[str, ...]:
+def base_options(
+    context: Path, buildah: tuple[str | Path, ...], platforms: tuple[str, ...]
+) -> tuple[str, ...]:
     """Make the base image, and return the option of `buildah build` that replaces the true one.
 
     Raises:
@@ -27,13 +39,16 @@ def base_options(context: Path, buildah: tuple[str | Path, ...]) -> tuple[str, .
     found = _BASE.search((context / "Dockerfile").read_text(encoding="utf-8"))
     assert found is not None
     reference, release = found.groups()
-    container = output(*buildah, "from", "scratch").strip()
-    output(*buildah, "add", "--quiet", container, _file_system(release), "/")
-    output(*buildah, "commit", "--quiet", "--rm", container, _NAME)
+    output(*buildah, "manifest", "create", _NAME)
+    for platform in platforms:
+        files = _file_system(release, platform.removeprefix("linux/"))
+        container = output(*buildah, "from", "--platform", platform, "scratch").strip()
+        output(*buildah, "add", "--quiet", container, files, "/")
+        output(*buildah, "commit", "--quiet", "--rm", "--manifest", _NAME, container)
     return ("--build-context", f"{reference}=container-image://{_NAME}")
 
 
-def index_options(context: Path, folder: Path) -> tuple[str, ...]:
+def index_options(context: Path, folder: Path, platforms: tuple[str, ...]) -> tuple[str, ...]:
     """Fetch what the locks name, and return the options that show it to a build's pip.
 
     Raises:
@@ -41,7 +56,8 @@ def index_options(context: Path, folder: Path) -> tuple[str, ...]:
     """
     wheels = folder / "wheels"
     for lock in (context / "deployments" / "image").glob("*.lock"):
-        fetch(lock, wheels)
+        for platform in platforms:
+            fetch(lock, wheels, *WHEELS[platform])
     (folder / "pip.conf").write_text(_PIP, encoding="utf-8")
     return (
         f"--volume={wheels}:/wheels:ro",
@@ -60,20 +76,21 @@ def fetch(lock: Path, wheels: Path, *options: str) -> None:
     output(*command, "--dest", wheels, "--requirement", lock)
 
 
-def _file_system(release: str) -> Path:
+def _file_system(release: str, architecture: str) -> Path:
     """The files of the base image, as a tar file; kept in the user's cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(root) / "gpu-metrics-server"
-    made = folder / f"base-{release}.tar"
+    made = folder / f"base-{release}-{architecture}.tar"
     folder.mkdir(parents=True, exist_ok=True)
     # Tests run in several processes, one of which makes it.
     with (folder / "base-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():
-            new = folder / f"new-{release}.tar"
+            new = folder / f"new-{made.name}"
             new.unlink(missing_ok=True)
             output(
                 *("mmdebstrap", "--quiet", "--mode=root", "--variant=minbase"),
+                f"--architectures={architecture}",
                 "--include=ca-certificates,python3-venv",
                 "--dpkgopt=path-exclude=/usr/share/doc/*",
                 "--dpkgopt=path-exclude=/usr/share/locale/*",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.image import engines
 from tests.image.__main__ import check_out, committed
 from tests.image.commands import ImageError, output
 from tests.image.engines import Build, engine
@@ -66,8 +67,11 @@ def test_buildah_builds_every_platform_into_one_archive(programs: Path, tmp_path
     assert untag == f"--root=/store rmi {name}:linux-amd64"
 
 
-def test_a_platform_that_cannot_run_here(programs: Path, tmp_path: Path) -> None:
+def test_a_platform_that_cannot_run_here(
+    programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """It says what makes it run, and what to build without it."""
+    monkeypatch.setattr(engines, "_EMULATORS", tmp_path)
     noting(programs, "buildah")
     script(programs / "uname", "echo riscv64")
     with pytest.raises(ImageError, match="qemu-user-static and binfmt-support, or"):

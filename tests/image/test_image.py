@@ -28,7 +28,7 @@ from tests.image.bill import packages
 from tests.image.commands import ImageError
 from tests.image.conftest import LIMIT_BYTES, Built
 from tests.image.container import Container
-from tests.image.engines import Build
+from tests.image.engines import Build, own_platform
 from tests.image.test_recipe import DOCKERFILE, PROJECT, locked
 from tests.image.uncompiled import UNCOMPILED
 
@@ -88,7 +88,8 @@ def test_only_what_is_needed_gets_into_the_image(built: Built) -> None:
 
 def test_the_same_commit_makes_the_same_image(built: Built, tmp_path: Path) -> None:
     """Another build has the same digest, and so the same files, byte for byte."""
-    again = make(built.build, built.engine, "0" * 40, tmp_path, LIMIT_BYTES)
+    one = msgspec.structs.replace(built.build, platforms=(own_platform(),))
+    again = make(one, built.engine, "0" * 40, tmp_path, LIMIT_BYTES)
     assert [image.digest for image in again] == [built.image.digest]
 
 
@@ -115,6 +116,27 @@ def test_it_runs_as_its_user(built: Built, container: Container) -> None:
     assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
     assert container.run("id", "-u").stdout == "65532\n"
     assert container.run("touch", "/written").returncode != 0
+
+
+def test_every_platform_has_the_same_image(built: Built, tmp_path: Path) -> None:
+    """The server runs on each, with the same distributions, libraries and settings.
+
+    arm64 is among them where its programs can run: docs/install.md names Debian's packages for it.
+    """
+    wanted = [package for package in packages(built.image) if package.type == "pypi"]
+    for image in built.images:
+        store = tmp_path / image.platform.architecture
+        container = Container(store, image.archive, str(image.platform))
+        machine = {"amd64": "x86_64", "arm64": "aarch64"}[image.platform.architecture]
+        assert container.run("uname", "-m").stdout == f"{machine}\n"
+        assert [one for one in packages(image) if one.type == "pypi"] == wanted
+        assert image.settings == built.image.settings
+        shown = container.run(*image.settings.entrypoint, "--version")
+        assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
+        # What is compiled for the machine is there, and loads.
+        libraries = "cryptography.hazmat.bindings._rust, msgspec, pydantic_core, uvloop, yaml"
+        assert container.run("python", "-c", f"import {libraries}").stderr == ""
+        container.remove()
 
 
 def test_nothing_is_compiled_at_the_start(container: Container) -> None:
