@@ -152,7 +152,7 @@ def linked_files() -> Iterator[str]:
 @pytest.mark.parametrize(
     ("page", "link", "there"),
     [
-        ("README.md", "docs/install.md#by-helm", "install.md#by-helm"),
+        ("README.md", "docs/install.md#with-helm", "install.md#with-helm"),
         ("docs/install.md", "../deployments/README.md", "deployments/README.md"),
         ("deployments/README.md", "../docs/llm.md", "../llm.md"),
         ("docs/install.md", "../CHANGELOG.md", "project/changelog.md"),
