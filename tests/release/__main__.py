@@ -59,8 +59,8 @@ def release(repository: Path, version: str, *, dry_run: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         clone, built = Path(folder) / "clone", Path(folder) / "dist"
         run(repository, "git", "clone", "--quiet", "--no-hardlinks", ".", clone)
-        say(f"writing version {version} and the changelog, in a temporary clone of {branch}")
         _commit(repository, clone, version, tag)
+        say(f"wrote version {version} and its changelog, in a temporary clone of {branch}")
         say("building the source distribution and the wheel")
         _build(clone, built)
         _try(built, version, Path(folder))
