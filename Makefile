@@ -90,7 +90,7 @@ image: $(VENV)/installed ## build the image, its bill of materials and its prove
 	@$(BIN)/python -m tests.image $(if $(VERSION),--version=$(VERSION)) $(if $(PLATFORMS),--platforms=$(PLATFORMS))
 
 image-test: $(VENV)/installed ## build the image with buildah and test it, for arm64 too where it can be emulated; as root on Debian
-	IMAGE_TEST=1 $(BIN)/pytest tests/image $(ARGS)
+	IMAGE_TEST=1 $(BIN)/pytest tests/image -o faulthandler_timeout=1800 $(ARGS)
 
 clean: ## remove what was made
 	rm -rf $(VENV) .venv-* build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
