@@ -1,4 +1,5 @@
-# `make demo` and `make test` need nothing but Python 3.11 or newer; the first run makes .venv.
+# `make demo` and `make test` need nothing but Python 3.11 or newer; the first run makes .venv,
+# `make demo` with what the program needs, and the others with the development tools, too.
 PYTHON  ?= python3
 PYTHONS ?= 3.11 3.12 3.13 3.14
 VENV   := .venv
@@ -14,12 +15,18 @@ PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
-$(VENV)/installed: pyproject.toml constraints.txt
+INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
+
+$(VENV)/program: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[demo,dev]'
+	$(INSTALL) '.[demo]'
 	touch $@
 
-demo: $(VENV)/installed ## watch GPU utilization scale a Deployment, on loopback; ARGS="--duration 20s", or ARGS="--signal queue" for LLM serving
+$(VENV)/installed: $(VENV)/program
+	$(INSTALL) '.[demo,dev]'
+	touch $@
+
+demo: $(VENV)/program ## watch GPU utilization scale a Deployment, on loopback; ARGS="--duration 20s", or ARGS="--signal queue" for LLM serving
 	@$(BIN)/gpu-metrics-server demo $(ARGS)
 
 check: lint typecheck ## lint, types, and all but the slow tests

@@ -181,6 +181,15 @@ class Cluster:
             for exporter in self._exporters[:exporters]:
                 await exporter.set_fault(fault)
 
+    async def restart(self, exporter: SimulatedExporter) -> None:
+        """End the fault of an exporter, as a new process would.
+
+        Raises:
+            OSError: it cannot listen again.
+        """
+        async with self._changing_faults:
+            await exporter.set_fault(None)
+
     def _create_missing(self, *, ready: bool) -> None:
         """Create the missing pods, as far as there are free GPUs.
 

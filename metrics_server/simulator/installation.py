@@ -147,11 +147,16 @@ def server_pod(port: int, image: str) -> Object:
     }
 
 
+def exporter_pod_name(node: str) -> str:
+    """Return the name of the pod of a node's exporter."""
+    return f"{EXPORTER_SERVICE}-{node}"
+
+
 def exporter_pod(node: str) -> Object:
     """Return the pod of a node's exporter, which its EndpointSlice names."""
     return {
         "metadata": {
-            "name": f"{EXPORTER_SERVICE}-{node}",
+            "name": exporter_pod_name(node),
             "namespace": EXPORTER_NAMESPACE,
             "labels": {"app.kubernetes.io/name": EXPORTER_SERVICE},
             "ownerReferences": [

@@ -21,6 +21,8 @@ EXPORTER_NAMESPACE = "gpu-monitoring"
 EXPORTER_SERVICE = "dcgm-exporter"
 
 
+# Of the pods' ReplicaSet, by which they are known as the Deployment's.
+_HASH = "7d4b9"
 _ADDRESS: Object = {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
 
 
@@ -79,7 +81,16 @@ def pod(simulated: SimulatedPod, deleted_at: float | None, page_port: int | None
     metadata: Object = {
         "name": simulated.name,
         "namespace": simulated.namespace,
-        "labels": {"app": APP},
+        "labels": {"app": APP, "pod-template-hash": _HASH},
+        "ownerReferences": [
+            {
+                "apiVersion": "apps/v1",
+                "kind": "ReplicaSet",
+                "name": f"{APP}-{_HASH}",
+                "uid": "00000000-0000-0000-0000-000000000001",
+                "controller": True,
+            }
+        ],
     }
     if deleted_at is not None:
         deleted = datetime.fromtimestamp(deleted_at, UTC)

@@ -26,6 +26,8 @@ OUTSIDE = {
     "deployments/README.md": "deployments/README.md",
     "deployments/runbook.md": "deployments/runbook.md",
 }
+# Whoever searches for a message wants its fix: the search shows these pages first.
+_FIRST_FOUND = ("troubleshooting.md",)
 _INSIDE = {uri: path for path, uri in OUTSIDE.items()}
 _LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)((?:#[^)\s]*)?)\)")
 _MARKER = re.compile(r"(?:[-*]|\d+\.) +(?=\S)")
@@ -45,6 +47,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Lead the links of a page to their places in the site."""
     del config, files
+    if page.file.src_uri in _FIRST_FOUND:
+        page.meta["search"] = {"boost": 4}
     return for_site(markdown, repository_path(page.file.src_uri))
 
 

@@ -1,10 +1,7 @@
 """The documentation builds as a site, without a warning, and loads nothing from elsewhere."""
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -15,6 +12,7 @@ from markdown_it import MarkdownIt
 
 from tests.deployments.manifests import ROOT
 from tests.docs.site import OUTSIDE, for_site, place, repository_path
+from tests.support.building import build
 from tests.support.guides import by_name, text_of
 
 PAGES = [*(ROOT / path for path in OUTSIDE), *sorted(ROOT.glob("docs/*.md"))]
@@ -23,29 +21,6 @@ PARTS = ("h1", "h2", "h3", "h4", "table", "tr", "td", "th", "pre", "ol", "ul", "
 
 slow = pytest.mark.slow
 every_page = pytest.mark.parametrize("page", PAGES, ids=by_name)
-
-
-def build(root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """How a strict build ends that reads mkdocs.yml in one folder and writes to another."""
-    return subprocess.run(  # noqa: S603 - the command is the tests' own
-        (sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder),
-        cwd=root,
-        env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=120,
-    )
-
-
-@pytest.fixture(scope="module")
-def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly."""
-    folder = tmp_path_factory.mktemp("site")
-    done = build(ROOT, folder)
-    assert done.returncode == 0, done.stderr
-    assert "WARNING" not in done.stderr
-    return folder
 
 
 class Elements(HTMLParser):

@@ -33,7 +33,12 @@ SEARCHED = (
     "Terminating",
 )
 # Parts of the page of which each section is a symptom of its own.
-PARTS = ("Numbers that surprise", "The APIService", "Errors about measurements")
+PARTS = (
+    "Numbers that surprise",
+    "The APIService",
+    "Errors about measurements",
+    "Messages of the commands",
+)
 # Sections that are about metrics of other sources, which their messages lead to.
 OTHERS = {"no-page", "pages-failed"}
 

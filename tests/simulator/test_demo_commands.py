@@ -68,3 +68,28 @@ async def test_kubectl_is_pointed_to_the_page(
     page = re.search(r"^  (http://127\.0\.0\.1:\d+/)  shows it", text, re.MULTILINE)
     assert page is not None
     assert ran.err.endswith(f"and the HPA at {page[1]}\n")
+
+
+async def test_the_hpa_has_events_of_a_fault(
+    capsys: pytest.CaptureFixture[str], temporary: Path
+) -> None:
+    """When its metric fails, and when it is measured again."""
+    options = DemoOptions(duration=None, fault="exporter-error")
+    reasons = ""
+
+    async def events() -> str:
+        nonlocal reasons
+        (folder,) = kubeconfigs(temporary)
+        kubectl = Kubectl(carried.kubectl(), folder / "kubeconfig", temporary)
+        path = "jsonpath={.items[*]['involvedObject.name','reason']}"
+        reasons = (await kubectl("get", "events", f"--output={path}")).out
+        return reasons
+
+    with capture_logs():
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            tasks.create_task(demo(options, structs.replace(QUICK, open_ended=3)))
+            await until(lambda: "fault ends" in capsys.readouterr().out)
+            await eventually(events, lambda found: "MeasurementRecovered" in found, 20)
+            os.kill(os.getpid(), signal.SIGINT)
+    assert "MeasurementFailed" in reasons
+    assert "inference" in reasons

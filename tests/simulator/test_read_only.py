@@ -7,10 +7,13 @@ from pathlib import Path
 import pytest
 import yaml
 from aiohttp import ClientSession
+from msgspec import Struct
 
+from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.demo.options import DemoOptions, Tempo
 from metrics_server.simulator.demo.read_only import ReadOnly
 from metrics_server.simulator.demo.utilization import utilization
+from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.installation import install
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import AUTOSCALERS, Object
@@ -65,18 +68,31 @@ def read_only() -> ReadOnly:
     return explains
 
 
+class Demo(Struct, frozen=True):
+    """A cluster, and its API."""
+
+    api: KubernetesAPI
+    cluster: Cluster
+
+
 @pytest.fixture
-async def api(read_only: ReadOnly) -> AsyncIterator[KubernetesAPI]:
+async def running(read_only: ReadOnly) -> AsyncIterator[Demo]:
     """A cluster as the demo's, with an HPA and an installed server."""
     options = DemoOptions(nodes=1)
     async with AsyncExitStack() as stack:
-        running = await stack.enter_async_context(KubernetesAPI())
-        SimulatedTrust(running)
-        await stack.enter_async_context(utilization(running, options, Tempo()))
-        running.apply(AUTOSCALERS, HPA)
-        install(running, bundle=b"PEM", port=1, image="simulated", nodes=["gpu-node-0"])
-        read_only.protect(running)
-        yield running
+        api = await stack.enter_async_context(KubernetesAPI())
+        SimulatedTrust(api)
+        scene = await stack.enter_async_context(utilization(api, options, Tempo()))
+        api.apply(AUTOSCALERS, HPA)
+        install(api, bundle=b"PEM", port=1, image="simulated", nodes=["gpu-node-0"])
+        read_only.protect(api, scene.cluster)
+        yield Demo(api, scene.cluster)
+
+
+@pytest.fixture
+def api(running: Demo) -> KubernetesAPI:
+    """The API of that cluster."""
+    return running.api
 
 
 @pytest.fixture
@@ -150,10 +166,11 @@ async def test_nobody_needs_permission(kubectl: Kubectl, manifest: Path, command
     ],
 )
 async def test_without_a_page_it_names_flags(
-    api: KubernetesAPI, options: DemoOptions, what: str, flags: str
+    running: Demo, options: DemoOptions, what: str, flags: str
 ) -> None:
     """Those that this demo has."""
-    ReadOnly(options).protect(api)
+    api = running.api
+    ReadOnly(options).protect(api, running.cluster)
     message = (
         f"the demo's cluster is read-only; restart the demo with --page to change {what} in a "
         f"browser, or with {flags}"
@@ -172,6 +189,20 @@ async def test_the_server_records_events(api: KubernetesAPI) -> None:
         session.post("/api/v1/namespaces/default/events", json=event) as response,
     ):
         assert response.status == 201
+
+
+async def test_a_deleted_exporter_starts_again(running: Demo, kubectl: Kubectl) -> None:
+    """Without its fault, in a pod of the same name: what the doctor advises works."""
+    (exporter,) = running.cluster.exporters
+    await exporter.set_fault(Fault("down"))
+    pod = ("--namespace", "gpu-monitoring", "pod", "dcgm-exporter-gpu-node-0")
+    before = await kubectl("get", *pod, "--output=jsonpath={.metadata.uid}")
+    ran = await kubectl("delete", *pod)
+    after = await kubectl("get", *pod, "--output=jsonpath={.metadata.uid}")
+    assert (ran.status, exporter.fault) == (0, None)
+    assert before.out != after.out
+    async with ClientSession() as session, session.get(exporter.url) as response:
+        assert "DCGM_FI_DEV_GPU_UTIL" in await response.text()
 
 
 async def test_what_is_missing_is_still_missing(kubectl: Kubectl) -> None:

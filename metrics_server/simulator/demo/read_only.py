@@ -4,10 +4,13 @@ from http import HTTPStatus
 
 from aiohttp import web
 
+from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.demo.options import DemoOptions
+from metrics_server.simulator.installation import exporter_pod, exporter_pod_name
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import EVENTS
+from metrics_server.simulator.kube.objects import EVENTS, PODS, Object, Resource, metadata
 from metrics_server.simulator.kube.statuses import StatusError, response_of
+from metrics_server.simulator.manifests import EXPORTER_NAMESPACE
 
 _INSIDE_PODS = (
     "the demo's pods are simulated: no process runs in them, and they have no logs; "
@@ -38,9 +41,28 @@ class ReadOnly:
         self.page: str | None = None
         self._has_faults = options.signal == "utilization"
 
-    def protect(self, api: KubernetesAPI) -> None:
-        """Make an API read-only, except for the events that the server records."""
-        api.writable, api.explain = (EVENTS,), self.explain
+    def protect(self, api: KubernetesAPI, cluster: Cluster) -> None:
+        """Make an API read-only, except for the server's events and restarts of exporters.
+
+        Args:
+            api: the API.
+            cluster: the cluster whose exporters start again when their pods are deleted.
+        """
+        exporters = {exporter_pod_name(one.node.name): one for one in cluster.exporters}
+
+        async def replace(resource: Resource, pod: Object) -> bool:
+            exporter = exporters.get(str(metadata(pod)["name"]))
+            if resource != PODS or exporter is None:
+                return False
+            try:
+                await cluster.restart(exporter)
+            except OSError as error:
+                raise StatusError(503, f"the exporter cannot listen again: {error}") from error
+            api.delete(PODS, EXPORTER_NAMESPACE, exporter_pod_name(exporter.node.name))
+            api.apply(PODS, exporter_pod(exporter.node.name))
+            return True
+
+        api.writable, api.replace, api.explain = (EVENTS,), replace, self.explain
 
     def explain(self, request: web.Request, error: StatusError) -> web.Response:
         """Return the answer to a request.

@@ -131,7 +131,18 @@ _KEPT = ("name", "namespace", "uid", "creationTimestamp", "resourceVersion")
 def _deleted(store: ObjectStore, resource: Resource, namespace: str, name: str) -> Object:
     last = _existing(store, resource, namespace, name)
     store.delete(resource, namespace, name)
-    details: Object = {"name": name, "kind": resource.name, "uid": metadata(last)["uid"]}
+    return deletion_of(resource, last)
+
+
+def deletion_of(resource: Resource, last: Object) -> Object:
+    """Return the answer to a deletion.
+
+    Args:
+        resource: of the object.
+        last: the object before it.
+    """
+    meta = metadata(last)
+    details: Object = {"name": meta["name"], "kind": resource.name, "uid": meta["uid"]}
     if resource.group:
         details["group"] = resource.group
     return {
