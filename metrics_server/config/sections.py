@@ -69,6 +69,10 @@ class ExportersConfig(Section):
     max_age: PositiveDuration = Field(
         2.0, description="How long a scrape is reused for later requests."
     )
+    ask_ahead: bool = Field(
+        default=True,
+        description="Whether pages are read just before an HPA is expected to ask for them again.",
+    )
     max_concurrency: int = Field(
         128, ge=1, description="Pages scraped at once; see below for those that hang."
     )

@@ -13,10 +13,12 @@ The questions come from `api`: of an External metric, a Pods metric or an Object
    asks for them; `windows` averages over time, for rules with a window.
 5. If too few pods have a sample, `fallback` decides, and `incidents` keeps track of how long that
    lasts. For single pods, one sample is enough.
+
+`rhythms` learns when a question will be asked again, and `ahead` reads its pages just before.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Protocol
 
@@ -74,6 +76,8 @@ class MetricsProvider:
         fallback: replaces a missing measurement.
         incidents: keeps track of questions without a measurement.
         monitor: counts answers, by how they came about.
+        answered: called with each question that was answered by a measurement, and the time when it
+            was asked.
         clock: seconds, on a monotonic clock.
     """
 
@@ -89,6 +93,7 @@ class MetricsProvider:
         fallback: FallbackChain,
         incidents: Incidents,
         monitor: Monitor,
+        answered: Callable[[Question, float], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
@@ -100,6 +105,7 @@ class MetricsProvider:
         self._fallback = fallback
         self._incidents = incidents
         self._monitor = monitor
+        self._answered = answered
         self._clock = clock
         self._known: BytesLRU[Question, _Known] = BytesLRU(_MAX_KNOWN_BYTES)
 
@@ -118,6 +124,16 @@ class MetricsProvider:
         self._rules.find(metric)
         self._pods.in_namespace(namespace)
 
+    def pods_of(self, question: Question) -> tuple[MetricRule, Sequence[Pod]]:
+        """The rule of a question, and the pods that it selects now.
+
+        Raises:
+            RequestError: the question has no answer.
+        """
+        rule = _for_form(self._rules.find(question.metric), question)
+        pods = self._pods.in_namespace(question.namespace)
+        return rule, self._select(question, rule, pods).pods
+
     async def answer(self, question: Question) -> Answer:
         """The value of a metric over the pods that the question selects, or for each of them.
 
@@ -132,6 +148,7 @@ class MetricsProvider:
             AmbiguousSeriesError: it names two values on their pages at once.
             MeasurementMissingError: too few of those have a sample, and no fallback answers.
         """
+        asked = self._clock()
         rule = _for_form(self._rules.find(question.metric), question)
         pods = self._pods.in_namespace(question.namespace)
         known = self._known.get(question)
@@ -157,6 +174,8 @@ class MetricsProvider:
         self._monitor.measured(
             age=self._clock() - answer.timestamp, covered=answer.covered, selected=answer.selected
         )
+        if self._answered is not None:
+            self._answered(question, asked)
         return answer
 
     def _keep_scraping(self, question: Question, rule: MetricRule) -> None:

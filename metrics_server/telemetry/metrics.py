@@ -1,18 +1,23 @@
 """The server's own metrics, on a given registry."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Literal, get_args
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily
-from prometheus_client.registry import Collector
 
 from metrics_server import __version__
+from metrics_server.telemetry.collectors import (
+    PREFIX,
+    AheadCollector,
+    FindingCollector,
+    LogCollector,
+    Settling,
+    WatchCollector,
+)
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
-_PREFIX = "gpu_metrics_server"
 _MAX_PENDING = 100
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGES = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60)
@@ -45,74 +50,74 @@ class Monitor:
         self._sums: dict[Callable[[float], None], float] = {}
         self._pending: list[tuple[Callable[[float], None], float]] = []
         # Registered first, so that every metric is complete when it is collected.
-        registry.register(_Settling(self._settle))
+        registry.register(Settling(self._settle))
         self._requests = Histogram(
-            f"{_PREFIX}_request_duration_seconds",
+            f"{PREFIX}_request_duration_seconds",
             "Time to answer a request for a metric, by API, metric and HTTP status.",
             ("api", "metric", "code"),
             buckets=_SECONDS,
             registry=registry,
         )
         self._scrapes = Histogram(
-            f"{_PREFIX}_scrape_duration_seconds",
+            f"{PREFIX}_scrape_duration_seconds",
             "Time to scrape an exporter, by outcome.",
             ("outcome",),
             buckets=_SECONDS,
             registry=registry,
         )
         self._queries = Histogram(
-            f"{_PREFIX}_prometheus_query_duration_seconds",
+            f"{PREFIX}_prometheus_query_duration_seconds",
             "Time to query Prometheus, by outcome.",
             ("outcome",),
             buckets=_SECONDS,
             registry=registry,
         )
         self._age = Histogram(
-            f"{_PREFIX}_sample_age_seconds",
+            f"{PREFIX}_sample_age_seconds",
             "Age of the oldest sample in a measured answer when it was sent.",
             buckets=_AGES,
             registry=registry,
         )
         pods = Counter(
-            f"{_PREFIX}_question_pods",
+            f"{PREFIX}_question_pods",
             "Pods in measured questions: selected, and covered by a sample.",
             ("state",),
             registry=registry,
         )
         self._selected, self._covered = pods.labels("selected").inc, pods.labels("covered").inc
         self._errors = Counter(
-            f"{_PREFIX}_errors",
+            f"{PREFIX}_errors",
             "Questions answered with an error, by reason.",
             ("reason",),
             registry=registry,
         )
         self._missing = Counter(
-            f"{_PREFIX}_measurements_missing",
+            f"{PREFIX}_measurements_missing",
             "Questions without a measurement, by reason, with or without a fallback.",
             ("reason",),
             registry=registry,
         )
         self._fallbacks = Counter(
-            f"{_PREFIX}_fallback_answers",
+            f"{PREFIX}_fallback_answers",
             "Questions answered by a fallback, by kind.",
             ("kind",),
             registry=registry,
         )
         self._authentications = Counter(
-            f"{_PREFIX}_authentications",
+            f"{PREFIX}_authentications",
             "Requests by how the caller was authenticated, or why not.",
             ("outcome",),
             registry=registry,
         )
         authorizations = Counter(
-            f"{_PREFIX}_authorizations",
+            f"{PREFIX}_authorizations",
             "Requests by authorization decision.",
             ("decision",),
             registry=registry,
         )
         self._authorizations = {one: authorizations.labels(one).inc for one in get_args(Decided)}
         dropped = Counter(
-            f"{_PREFIX}_connections_dropped",
+            f"{PREFIX}_connections_dropped",
             "Client connections dropped, by reason.",
             ("reason",),
             registry=registry,
@@ -120,13 +125,13 @@ class Monitor:
         self._dropped = {one: dropped.labels(one) for one in get_args(Dropped)}
         # With a label, because a gauge without one is 0 before it is set.
         self._certificate_expiry = Gauge(
-            f"{_PREFIX}_certificate_expiration_timestamp_seconds",
+            f"{PREFIX}_certificate_expiration_timestamp_seconds",
             "When the serving certificate expires, in seconds since 1970.",
             ("certificate",),
             registry=registry,
         )
         self._certificate_failures = Counter(
-            f"{_PREFIX}_certificate_reload_failures",
+            f"{PREFIX}_certificate_reload_failures",
             "Serving pairs that were rejected; the previous one stays in use.",
             registry=registry,
         )
@@ -136,7 +141,7 @@ class Monitor:
         )
         self._authentication = cache(lambda outcome: self._authentications.labels(outcome).inc)
         Gauge(
-            f"{_PREFIX}_build_info",
+            f"{PREFIX}_build_info",
             "Always 1; the label has the version.",
             ("version",),
             registry=registry,
@@ -199,12 +204,12 @@ class Monitor:
 
     def follow_watches(self, restarts: Mapping[str, Callable[[], int]]) -> None:
         """Report how many times the watch of each resource restarted."""
-        self._registry.register(_WatchCollector(restarts))
+        self._registry.register(WatchCollector(restarts))
 
     def follow_sizes(self, sizes: Mapping[str, Callable[[], int]]) -> None:
         """Report how many objects of each kind are held in memory."""
         objects = Gauge(
-            f"{_PREFIX}_cached_objects",
+            f"{PREFIX}_cached_objects",
             "Objects kept in memory, by kind.",
             ("kind",),
             registry=self._registry,
@@ -214,11 +219,17 @@ class Monitor:
 
     def follow_hpa_findings(self, counts: Callable[[], Mapping[str, int]]) -> None:
         """Report how many findings about HPAs there are, by reason."""
-        self._registry.register(_FindingCollector(counts))
+        self._registry.register(FindingCollector(counts))
+
+    def follow_ahead(
+        self, pages: Callable[[], int], questions: Mapping[str, Callable[[], int]]
+    ) -> None:
+        """Report how many pages were read ahead, and for how many questions, by outcome."""
+        self._registry.register(AheadCollector(pages, questions))
 
     def follow_log(self, dropped: Callable[[], int]) -> None:
         """Report how many log lines were dropped."""
-        self._registry.register(_LogCollector(dropped))
+        self._registry.register(LogCollector(dropped))
 
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""
@@ -240,56 +251,3 @@ class Monitor:
         for update, amount in self._sums.items():
             update(amount)
         self._sums.clear()
-
-
-class _Settling(Collector):
-    """Has no metrics; called before the others are collected."""
-
-    def __init__(self, settle: Callable[[], None]) -> None:
-        self._settle = settle
-
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        self._settle()
-        return ()
-
-
-class _LogCollector(Collector):
-    def __init__(self, dropped: Callable[[], int]) -> None:
-        self._dropped = dropped
-
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        yield CounterMetricFamily(
-            f"{_PREFIX}_log_lines_dropped",
-            "Log lines dropped because nobody read them.",
-            value=self._dropped(),
-        )
-
-
-class _FindingCollector(Collector):
-    def __init__(self, counts: Callable[[], Mapping[str, int]]) -> None:
-        self._counts = counts
-
-    def collect(self) -> Iterable[GaugeMetricFamily]:
-        family = GaugeMetricFamily(
-            f"{_PREFIX}_hpa_findings",
-            "What is wrong with HPAs now, by the reason of their Warning events.",
-            labels=("reason",),
-        )
-        for reason, count in self._counts().items():
-            family.add_metric((reason,), count)
-        yield family
-
-
-class _WatchCollector(Collector):
-    def __init__(self, restarts: Mapping[str, Callable[[], int]]) -> None:
-        self._restarts = restarts
-
-    def collect(self) -> Iterable[CounterMetricFamily]:
-        family = CounterMetricFamily(
-            f"{_PREFIX}_watch_restarts",
-            "Restarts of watches of the Kubernetes API, by resource.",
-            labels=("resource",),
-        )
-        for resource, count in self._restarts.items():
-            family.add_metric((resource,), count())
-        yield family

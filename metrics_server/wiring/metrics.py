@@ -1,10 +1,11 @@
 """The part of the server that measures, built from the configuration."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import structlog
 
+from metrics_server.common.tasks import background
 from metrics_server.config.access import AuthConfig, TlsConfig
 from metrics_server.config.dialects import DialectConfig
 from metrics_server.config.forms import is_in_the_clear
@@ -29,18 +30,22 @@ from metrics_server.kube.nodes import Node, NodeStore, decode_node
 from metrics_server.kube.pod_stores import PodStore, PodStores
 from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.reflector import Reflector
+from metrics_server.measuring.ahead import Ahead
 from metrics_server.measuring.fallback import FallbackChain, Simulated
 from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
+from metrics_server.measuring.rhythms import Rhythms
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Rules
 from metrics_server.rules.presets import DIALECTS
+from metrics_server.sources.exporters.ahead import ExportersAhead
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import DiscoveredTargets, StaticTargets, Way
 from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
 from metrics_server.sources.pages.fetching import PageLimits
+from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.routing import SourcesOfEachRule
@@ -108,13 +113,16 @@ async def providing(
         prometheus as queried,
         Windows(period=config.exporters.max_age) as windows,
     ):
+        parser = Parser[Page]()
+        of_pods = pod_source(config.pod_pages, pod_scraper)
         sources = SourcesOfEachRule(
             {
-                "exporters": ExporterSource(targets, scraper, targets.why_none),
-                "pods": pod_source(config.pod_pages, pod_scraper),
+                "exporters": ExporterSource(targets, scraper, targets.why_none, parser),
+                "pods": of_pods,
                 **({} if queried is None else {"prometheus": queried}),
             }
         )
+        rhythms = Rhythms(config.exporters.max_age)
         provider = MetricsProvider(
             rules=rules,
             pods=pods,
@@ -125,6 +133,15 @@ async def providing(
             fallback=_fallback(config.fallback),
             incidents=incidents,
             monitor=monitor,
+            answered=rhythms.asked if config.exporters.ask_ahead else None,
+        )
+        ahead = Ahead(
+            rhythms,
+            provider.pods_of,
+            {"exporters": ExportersAhead(targets, scraper, parser), "pods": of_pods},
+        )
+        monitor.follow_ahead(
+            lambda: rhythms.pages, {"used": lambda: rhythms.used, "unused": lambda: rhythms.unused}
         )
         monitor.follow_sizes(
             {
@@ -132,9 +149,12 @@ async def providing(
                 "exporters": targets.__len__,
                 "scrapes": lambda: len(scraper) + len(pod_scraper),
                 "answers": provider.__len__,
+                "rhythms": rhythms.__len__,
             }
         )
-        yield provider, pods, {**pod_watches, **endpoint_watches}
+        asks_ahead = config.exporters.ask_ahead
+        async with background("ask-ahead", ahead.run) if asks_ahead else nullcontext():
+            yield provider, pods, {**pod_watches, **endpoint_watches}
 
 
 def check_exporters(

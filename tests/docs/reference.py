@@ -145,6 +145,7 @@ def _own_metrics() -> Rows:
     monitor.follow_sizes({"pods": lambda: 0})
     monitor.follow_hpa_findings(dict)
     monitor.follow_log(lambda: 0)
+    monitor.follow_ahead(lambda: 0, {"used": lambda: 0})
     for family in registry.collect():
         name = f"{family.name}_total" if family.type == "counter" else family.name
         yield f"`{name}`", family.type, family.documentation

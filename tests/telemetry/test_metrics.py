@@ -30,6 +30,8 @@ FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
     "certificate_reload_failures": ("counter", frozenset()),
     "watch_restarts": ("counter", frozenset({"resource"})),
     "cached_objects": ("gauge", frozenset({"kind"})),
+    "pages_read_ahead": ("counter", frozenset()),
+    "questions_prepared": ("counter", frozenset({"outcome"})),
     "build_info": ("gauge", frozenset({"version"})),
 }
 
@@ -64,6 +66,7 @@ def busy(monitor: Monitor) -> Monitor:
     monitor.certificate_used(1.7e9)
     monitor.follow_watches({"pods": lambda: 5})
     monitor.follow_sizes({"pods": lambda: 6})
+    monitor.follow_ahead(lambda: 7, {"used": lambda: 8, "unused": lambda: 9})
     return monitor
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable, Iterable, Mapping
+from itertools import islice
 from types import TracebackType
 from typing import Generic, Self, TypeVar
 
@@ -25,6 +26,8 @@ _PATIENT_PART = 1 / 4
 _HANGING_PART = 1 / 4
 # How many of the largest pages fit at a time, in addition to any number of ordinary ones.
 _LARGEST_PAGES = 8
+# How many pages are scraped at once for a question that nobody waits for yet.
+_AHEAD_AT_ONCE = 8
 
 P = TypeVar("P")
 
@@ -37,10 +40,12 @@ class Scrapes(Struct, Generic[P], frozen=True):
     Attributes:
         outcomes: by URL, the page or the error.
         fresh_until: when the first of these scrapes expires, by `time.monotonic`.
+        begun: how many of them this call began.
     """
 
     outcomes: Mapping[str, P | ScrapeError]
     fresh_until: float
+    begun: int = 0
 
 
 class _Scrape(Struct, Generic[P], frozen=True):
@@ -55,7 +60,8 @@ class Scraper(Generic[P]):
     """Reads pages on demand.
 
     A scrape that is in progress, or that began within `max_age`, is shared by all callers, whether
-    it succeeds or fails: no page is scraped more often, however many requests there are.
+    it succeeds or fails: no page is scraped more often, however many requests there are. Only
+    `scrape_ahead` replaces a page that is about to expire.
 
     Args:
         page: makes a page of its URL, its body, and the time when it was requested.
@@ -144,11 +150,41 @@ class Scraper(Generic[P]):
             fresh_until=began + self._max_age,
         )
 
+    async def scrape_ahead(
+        self, targets: Iterable[str], until: float, access: Mapping[str, AccessKeeper] | None = None
+    ) -> Scrapes[P]:
+        """Scrape pages that will be needed soon, a few at a time.
+
+        A page that expires before `until` is scraped again. One that does not answer in time does
+        not hold up the others, and is not among the outcomes.
+        """
+        # Of those that hang, the one scraped longest ago comes first, but after all others.
+        in_turn = iter(sorted(targets, key=lambda target: self._hanging.get(target, 0.0)))
+        question = object()
+        keeper_of = self._access if access is None else access.__getitem__
+        outcomes: dict[str, P | ScrapeError] = {}
+        begun = 0
+        while some := tuple(islice(in_turn, _AHEAD_AT_ONCE)):
+            before = [self._scrapes.get(target) for target in some]
+            scrapes = [self._scrape_of(target, question, keeper_of, until) for target in some]
+            begun += sum(old is not new for old, new in zip(before, scrapes, strict=True))
+            under_way = [one.task for one in scrapes if not one.task.done()]
+            if under_way:
+                await asyncio.wait(under_way, timeout=self._timeout * _PATIENT_PART)
+            for target, one in zip(some, scrapes, strict=True):
+                if one.task.done():
+                    outcomes[target] = one.task.result()
+        return Scrapes(outcomes, until, begun)
+
     def _scrape_of(
-        self, target: str, question: object, keeper_of: Callable[[str], AccessKeeper]
+        self,
+        target: str,
+        question: object,
+        keeper_of: Callable[[str], AccessKeeper],
+        until: float = 0.0,
     ) -> _Scrape[P]:
         scrape = self._scrapes.get(target)
-        if scrape is None:
+        if scrape is None or (scrape.task.done() and scrape.began + self._max_age < until):
             loop = asyncio.get_running_loop()
             began, lane, turn = self._clock(), self._lane_of(target), loop.create_future()
             room = PageRoom(self._room)
@@ -168,7 +204,9 @@ class Scraper(Generic[P]):
             scrape.task.add_done_callback(lambda _: self._drop(target, scrape))
 
     def _drop(self, target: str, scrape: _Scrape[P]) -> None:
-        del self._scrapes[target]
+        # Another may have taken its place, ahead of time.
+        if self._scrapes.get(target) is scrape:
+            del self._scrapes[target]
         scrape.room.release()
 
     async def _read(

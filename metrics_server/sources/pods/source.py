@@ -61,16 +61,8 @@ class PodSource:
             NoSeriesMatchesError: all pods were read, and no row matches `rule.series`.
             AmbiguousSeriesError: two values on the pages have the form that it names.
         """
-        targets: list[tuple[Pod, Way, Sequence[str]]] = []
         causes = _Causes()
-        for pod in pods:
-            way = self._ways.of(pod.namespace, rule.name)
-            try:
-                of_pod = self._targets(pod, merged(rule.endpoint, way.endpoint), way.name)
-            except NoTargetError as error:
-                causes.no_page(pod, str(error))
-                continue
-            targets.append((pod, way, of_pod))
+        targets = self._located(rule, pods, causes)
         access = {target: way.access for _, way, of_pod in targets for target in of_pod}
         scrapes = await self._scraper.scrape(access, access)
         pages = await self._parser.read(scrapes.outcomes, rule.readings)
@@ -96,6 +88,29 @@ class PodSource:
             fresh_until=scrapes.fresh_until,
             excluded=frozenset(causes.excluded),
         )
+
+    async def prepare(self, rule: MetricRule, pods: Sequence[Pod], until: float) -> int:
+        """Read the pages of these pods that are not fresh until then; return how many."""
+        targets = self._located(rule, pods, _Causes())
+        access = {target: way.access for _, way, of_pod in targets for target in of_pod}
+        scrapes = await self._scraper.scrape_ahead(access, until, access)
+        await self._parser.read(scrapes.outcomes, rule.readings)
+        return scrapes.begun
+
+    def _located(
+        self, rule: MetricRule, pods: Sequence[Pod], causes: "_Causes"
+    ) -> Sequence[tuple[Pod, Way, Sequence[str]]]:
+        """Return each pod that has pages, how they are reached, and their URLs."""
+        targets: list[tuple[Pod, Way, Sequence[str]]] = []
+        for pod in pods:
+            way = self._ways.of(pod.namespace, rule.name)
+            try:
+                of_pod = self._targets(pod, merged(rule.endpoint, way.endpoint), way.name)
+            except NoTargetError as error:
+                causes.no_page(pod, str(error))
+                continue
+            targets.append((pod, way, of_pod))
+        return targets
 
     async def _sample(  # noqa: PLR0917 - what all pods of a question share
         self,
