@@ -150,8 +150,15 @@ def peak_mib(pid: str) -> float:
 
 
 async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """The Kubernetes API of a cluster, and its exporters."""
+    """The Kubernetes API of a cluster, and its exporters.
+
+    Args:
+        stack: what ends them.
+        arguments: the name of its size, and after how many seconds an exporter answers, if not at
+            once.
+    """
     size = SIZES.get(arguments[0], ONE_WORKLOAD)
+    delay = float(arguments[1]) if arguments[1:] else 0.0
     api = await stack.enter_async_context(KubernetesAPI())
     certificate = await front_proxy_certificate(stack, SimulatedTrust(api))
     pages: dict[str, bytes] = {}
@@ -172,7 +179,7 @@ async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     ]
     for pod in others:
         api.apply(PODS, _manifest(pod, "web"))
-    port = await _serve(pages, stack)
+    port = await _serve(pages, stack, delay)
     for start in range(0, size.nodes, _ENDPOINTS_PER_SLICE):
         some = endpoints[start : start + _ENDPOINTS_PER_SLICE]
         api.apply(ENDPOINT_SLICES, manifests.endpoint_slice(f"{start}", port) | {"endpoints": some})
@@ -207,12 +214,14 @@ def _page(node: SimulatedNode, pods: list[SimulatedPod]) -> bytes:
     return "".join(page.replace("DCGM_FI", f"DCGM_FI{n or ''}") for n in range(3)).encode()
 
 
-async def _serve(pages: Mapping[str, bytes], stack: AsyncExitStack) -> int:
+async def _serve(pages: Mapping[str, bytes], stack: AsyncExitStack, delay: float) -> int:
     """Serve a page at each of these addresses, all on the port that is returned."""
 
     async def answer(request: web.Request) -> web.Response:
         assert request.transport is not None
         address, _ = request.transport.get_extra_info("sockname")
+        if delay:
+            await asyncio.sleep(delay)
         return web.Response(body=pages[address], content_type="text/plain", charset="utf-8")
 
     app = web.Application()
