@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from tests.bench import Figure, engines, listing, parsing, pods, prometheus, scale, serving
+from tests.bench import Figure, ahead, engines, listing, parsing, pods, prometheus, scale, serving
 
 
 class Scenario(Protocol):
@@ -30,4 +30,5 @@ SCENARIOS: Mapping[str, Scenario] = {
     "prometheus": prometheus.run,
     "listing": listing.run,
     "scale": scale.run,
+    "ahead": ahead.run,
 }
