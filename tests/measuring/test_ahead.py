@@ -226,7 +226,7 @@ async def test_a_question_that_failed_is_not_expected(scene: Scene) -> None:
 
 
 async def test_pods_that_are_gone_are_no_fault(scene: Scene) -> None:
-    """Whoever asks gets the error; others are read ahead as before."""
+    """The caller gets the error; other questions are read ahead as before."""
     scene.learn(Question("elsewhere", "gpu_utilization", parse_selector("app=a")))
     scene.learn(question())
     with capture_logs() as logs:

@@ -68,7 +68,7 @@ async def test_only_a_page_that_would_expire_is_scraped_again(
 async def test_a_scrape_under_way_is_shared(
     scraper: Scraper[Page], exporters: list[PageExporter]
 ) -> None:
-    """Whoever asks meanwhile waits for it, and for no other."""
+    """A question that comes meanwhile waits for it, and starts no other."""
     one = exporters[0]
     one.may_answer.clear()
     ahead = asyncio.create_task(scraper.scrape_ahead([one.url], 2000))
