@@ -113,8 +113,8 @@ class Rhythms:
     """When questions are due.
 
     Args:
-        max_age: how long a page stays fresh, in seconds. Periods that are not much longer are
-            ignored: such questions share scrapes with each other.
+        max_age: how long a page stays fresh, in seconds. A question that is repeated long before
+            that is not prepared: it shares scrapes with itself.
         max_bytes: of memory; the least recently asked questions are dropped.
 
     Attributes:
@@ -204,7 +204,7 @@ class Rhythms:
         if rhythm is None or rhythm.credit < 0 or now > at:
             return None
         beat = next((one for one in rhythm.beats if one.due == at), None)
-        # If it was asked just now, it may be asked all the time.
+        # A question that was asked just now may be asked all the time.
         if beat is None or now < rhythm.asked + self._max_age - self.lead:
             return None
         deviation = min(_DEVIATIONS * beat.deviation, _MAX_DEVIATION)
@@ -229,9 +229,6 @@ class Rhythms:
             period = now - before
             if period > _MAX_PERIOD:
                 break
-            # Such questions share scrapes with each other.
-            if period < self._max_age + 2 * self.lead:
-                continue
             first = [_nearest(times, now - period * n) for n in range(2, _INTERVALS + 1)]
             off = (abs(one - now + period * n) for n, one in enumerate(first, start=2))
             if max(off) <= self.lead / 2:
