@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from tests.bench import Figure, engines, listing, parsing, pods, prometheus, scale, serving
+from tests.bench import Figure, engines, listing, parsing, pods, prometheus, scale, serving, syncs
 
 
 class Scenario(Protocol):
@@ -30,4 +30,6 @@ SCENARIOS: Mapping[str, Scenario] = {
     "prometheus": prometheus.run,
     "listing": listing.run,
     "scale": scale.run,
+    "flat": scale.flat,
+    "syncs": syncs.run,
 }

@@ -6,7 +6,7 @@ their own on loopback, and pages as long as a real one; pods come and go. Needs 
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Address
 from itertools import cycle
@@ -73,6 +73,19 @@ SIZES = {
     "small": Size(nodes=100, other_pods=2_200, hpas=30, namespaces=10),
     "large": Size(nodes=5_000, other_pods=110_000, hpas=300, namespaces=50),
 }
+# The same questions, in clusters that differ in all else.
+FLAT = {
+    f"flat-{nodes}": Size(
+        nodes, other_pods=22 * nodes, hpas=3 * nodes // 10, namespaces=nodes // 10
+    )
+    for nodes in (20, 100, 1_000, 5_000)
+}
+# Workloads of a hundred pods each.
+FLAT["workloads"] = Size(nodes=5_000, other_pods=0, hpas=400, namespaces=50)
+_FLAT_HPAS = 30
+_FLAT_ROUNDS = 5
+# Longer than a page is used again.
+_EXPIRY_SECONDS = 2.5
 ONE_WORKLOAD = Size(nodes=125, other_pods=100, hpas=1, namespaces=1)
 """A thousand pods, all of one HPA."""
 
@@ -85,17 +98,51 @@ def run(*, reduced: bool = False) -> list[Figure]:
         return [figure for name in ("small", "large") for figure in runner.run(_measure(name))]
 
 
+def flat(*, reduced: bool = False) -> list[Figure]:
+    """Measure what the same questions cost in clusters of different sizes."""
+    with uvloop_runner() as runner:
+        if reduced:
+            return runner.run(_measure_flat("flat-20", hpas=6, rounds=1))
+        return [
+            figure
+            for name in ("flat-100", "flat-1000", "flat-5000")
+            for figure in runner.run(_measure_flat(name))
+        ]
+
+
+async def _measure_flat(
+    name: str, hpas: int = _FLAT_HPAS, rounds: int = _FLAT_ROUNDS
+) -> list[Figure]:
+    size = FLAT[name]
+    seconds: list[float] = []
+    spent = 0.0
+    async with process(cluster_of, name) as (api, certificate), process(_server, api) as told:
+        url, pid, *_ = told
+        await ask_all([path_of(size, hpa) for hpa in range(hpas)], url, certificate)
+        for _ in range(rounds):
+            await asyncio.sleep(_EXPIRY_SECONDS)
+            before = cpu_seconds(pid)
+            seconds += await ask_all([path_of(size, hpa) for hpa in range(hpas)], url, certificate)
+            spent += cpu_seconds(pid) - before
+    of = f"about 26 pods, in a cluster of {size.nodes:,} GPU nodes and {size.pods:,} pods"
+    return [
+        Figure(f"processor time of an answer {of}", spent / len(seconds) * 1000, "ms"),
+        Figure(f"p99 of answers {of}", quantiles(seconds, n=100)[-1] * 1000, "ms"),
+    ]
+
+
 async def _measure(
     name: str, periods: int = PERIODS, period_seconds: float = PERIOD_SECONDS
 ) -> list[Figure]:
     size = SIZES[name]
     seconds: list[float] = []
+    paths = [path_of(size, hpa) for hpa in range(size.hpas)]
     async with process(cluster_of, name) as (api, certificate), process(_server, api) as told:
-        url, pid, synced_after = told
+        url, pid, synced_after, above = told
         spent, began = cpu_seconds(pid), perf_counter()
         for period in range(periods):
             await asyncio.sleep(began + period * period_seconds - perf_counter())
-            seconds += await _ask_for_all(size, url, certificate)
+            seconds += await ask_all(paths, url, certificate)
         await asyncio.sleep(began + periods * period_seconds - perf_counter())
         cores = (cpu_seconds(pid) - spent) / (perf_counter() - began)
         peak = peak_mib(pid)
@@ -108,18 +155,19 @@ async def _measure(
         Figure(
             f"from the start until all pods are known, {of}", float(synced_after), "s", at_most=6
         ),
+        Figure(f"peak of memory until then, {of}", float(above), "% above", at_most=20),
     ]
 
 
-async def _ask_for_all(size: Size, url: str, certificate: str) -> list[float]:
+async def ask_all(paths: Iterable[str], url: str, certificate: str) -> list[float]:
     """Ask once for every HPA, as the controller's workers do; how long each answer took."""
-    due = iter(range(size.hpas))
+    due = iter(paths)
     seconds: list[float] = []
 
     async def work() -> None:
         async with connection(url, certificate) as question:
-            for hpa in due:
-                seconds.append(await question(path_of(size, hpa)))  # noqa: PERF401 - many share it
+            for path in due:
+                seconds.append(await question(path))  # noqa: PERF401 - many share it
 
     await asyncio.gather(*(work() for _ in range(WORKERS)))
     return seconds
@@ -144,14 +192,19 @@ def cpu_seconds(pid: str) -> float:
 
 
 def peak_mib(pid: str) -> float:
-    """The greatest resident memory of a process so far, by proc_pid_status(5), in MiB."""
+    """The greatest resident memory of a process so far, in MiB."""
+    return memory_mib(pid, "VmHWM")
+
+
+def memory_mib(pid: str, field: str) -> float:
+    """A size that proc_pid_status(5) lists for a process, in MiB."""
     status = Path("/proc", pid, "status").read_text(encoding="utf-8")
-    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
+    return int(status.partition(f"{field}:")[2].split()[0]) / 1024
 
 
 async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     """The Kubernetes API of a cluster, and its exporters."""
-    size = SIZES.get(arguments[0], ONE_WORKLOAD)
+    size = {**SIZES, **FLAT}.get(arguments[0], ONE_WORKLOAD)
     api = await stack.enter_async_context(KubernetesAPI())
     certificate = await front_proxy_certificate(stack, SimulatedTrust(api))
     pages: dict[str, bytes] = {}
@@ -236,9 +289,14 @@ async def _change(api: KubernetesAPI, pods: Sequence[SimulatedPod]) -> None:
 
 
 async def _server(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """The server: where it is, its process, and the seconds that it took to know the cluster."""
+    """The server: where it is, its process, and what it took to know the cluster.
+
+    That is the seconds, and by how many percent its memory was above what it keeps.
+    """
     (api,) = arguments
     began = perf_counter()
     # Whatever is not measured whole shall fail.
     server = await started(stack, api, {"fallback": {"chain": ["error"], "minCoverage": 1.0}})
-    return [server.url, str(os.getpid()), str(perf_counter() - began)]
+    seconds = perf_counter() - began
+    above = (peak_mib("self") / memory_mib("self", "VmRSS") - 1) * 100
+    return [server.url, str(os.getpid()), str(seconds), str(max(0.0, above))]

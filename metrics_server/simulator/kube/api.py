@@ -220,6 +220,8 @@ class KubernetesAPI:
         self._watches.add(watch)
         try:
             await self._stream(watch)
+        except ConnectionResetError:
+            pass  # the client is gone
         except ExpiredError as error:
             message = f"too old resource version: {watch.version} ({error.oldest})"
             await response.write(line("ERROR", StatusError(410, message).status))
