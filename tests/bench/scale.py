@@ -40,7 +40,6 @@ WORKERS = 5
 PERIODS = 3
 
 PODS_CHANGED_PER_SECOND = 100
-
 # As large as a Pod comes with its managed fields and its volumes.
 _POD_PADDING = "x" * 3500
 _ENDPOINTS_PER_SLICE = 100
@@ -81,7 +80,7 @@ FLAT = {
     for nodes in (20, 100, 1_000, 5_000)
 }
 # Workloads of a hundred pods each.
-FLAT["workloads"] = Size(nodes=5_000, other_pods=0, hpas=400, namespaces=50)
+FLAT["workloads"] = Size(nodes=5_000, other_pods=10_000, hpas=400, namespaces=50)
 _FLAT_HPAS = 30
 _FLAT_ROUNDS = 5
 # Longer than a page is used again.
