@@ -103,6 +103,6 @@ def read(labels: Labels, dialect: Dialect) -> Subject | None:
 
 
 def _is_unclear(labels: Labels, dialect: Dialect) -> bool:
-    """Return whether a label that tells what the row measures has two values."""
+    """Return whether a label that names the GPU, the pod or the part has two values."""
     read = (dialect.namespace, dialect.pod, dialect.part, *dialect.marks, *dialect.gpu)
     return any(labels.get(name, "") is None for name in read)
