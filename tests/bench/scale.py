@@ -281,7 +281,7 @@ async def _serve(pages: Mapping[str, bytes], stack: AsyncExitStack) -> int:
 
 async def _change(api: KubernetesAPI, pods: Sequence[SimulatedPod]) -> None:
     """Let pods become ready and not ready, one after another, until cancelled."""
-    for ready in cycle((False, True)):
+    for ready in cycle((False, True)) if pods else ():
         for pod in pods:
             api.apply(PODS, _manifest(structs.replace(pod, ready=ready), "web"))
             await asyncio.sleep(1 / PODS_CHANGED_PER_SECOND)
