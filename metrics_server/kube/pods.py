@@ -8,6 +8,7 @@ from functools import lru_cache
 import msgspec
 from msgspec import Raw, Struct, field
 
+from metrics_server.kube.labels import Selector
 from metrics_server.kube.pod_endpoints import (
     ContainerPort,
     EndpointAnnotations,
@@ -206,6 +207,22 @@ def pod_decoder(
         )
 
     return decode
+
+
+def matching(pods: Sequence[Pod], selector: Selector) -> list[Pod]:
+    """Return the pods whose labels a selector matches.
+
+    The pods of one template share their labels, which are compared once for all of them.
+    """
+    known: dict[int, bool] = {}
+    found: list[Pod] = []
+    for pod in pods:
+        matches = known.get(id(pod.labels))
+        if matches is None:
+            matches = known[id(pod.labels)] = selector.matches(pod.labels)
+        if matches:
+            found.append(pod)
+    return found
 
 
 def effective_request(

@@ -1,13 +1,17 @@
-"""Keeps a store in sync with a resource of the cluster: lists it once, then watches it.
+"""Keeps a store in sync with a resource of the cluster: reads all of it once, then the changes.
 
-It is split by how long each part lasts: `run` until cancelled, `_follow` for one list, `_watch`
-for one stream. The protocol: https://kubernetes.io/docs/reference/using-api/api-concepts/, under
-"Efficient detection of changes".
+A watch begins with everything that exists. Where that is not offered or fails, everything is listed
+in pages first.
+
+It is split by how long each part lasts: `run` until cancelled, `_follow` for as long as watches can
+continue, `_watch` for one stream. The protocol:
+https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection-of-changes
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from random import random
 from typing import Generic, Protocol, TypeVar
@@ -19,32 +23,25 @@ from metrics_server.common.backoff import Backoff
 from metrics_server.common.outages import Outage
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient
-from metrics_server.kube.wire import (
-    MALFORMED,
-    Change,
-    List,
-    decode_event,
-    decode_list,
-    decode_object,
-    decode_status,
-    is_before,
-)
+from metrics_server.kube.initial import INITIAL_EVENTS, InitialEvents
+from metrics_server.kube.paging import list_all
+from metrics_server.kube.wire import MALFORMED, Change, malformed, read_event, version_of
 
 Item = TypeVar("Item")
 Item_contra = TypeVar("Item_contra", contravariant=True)
 
-PAGE_SIZE = 500
-
-# kube-apiserver ends every request except watches after this time (--request-timeout).
-_LIST_SECONDS = 60
 _BACKOFF_BASE_SECONDS = 0.5
 _BACKOFF_CAP_SECONDS = 30.0
 # An API that keeps breaking watches is reported this often, not for every watch.
 _QUIET_SECONDS = 600
-# After these the version is still valid, so the next watch continues from it. None: no answer.
+# After these the version is still valid: the next watch continues from it. None: no answer.
 _WATCH_AGAIN = frozenset({None, HTTPStatus.TOO_MANY_REQUESTS})
+# What an API server answers that does not know the parameters of a watch with initial events.
+_NOT_OFFERED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 # A watch that lasted this long was a success, however it ended.
 _BRIEF_SECONDS = 1
+# A watch sends everything within this time, or everything is listed in pages.
+_INITIAL_SECONDS = 60
 # kube-apiserver sends a bookmark about once a minute.
 _BOOKMARK_SECONDS = 60
 # Long enough to notice a silent watch and to list everything again.
@@ -76,7 +73,8 @@ class Reflector(Generic[Item]):
         store: the store to keep in sync.
         query: further parameters of every list and watch, such as labelSelector.
         first_version: the resourceVersion of the first list. "0" is answered from the API
-            server's cache, in one piece, however large; "" from etcd, in pages.
+            server's cache, in one piece, however large; "" from etcd, in pages. A watch with
+            initial events always comes from the cache, and is as up to date as etcd.
         watch_seconds: the minimum and maximum duration of one watch.
         grace: how many seconds a watch may be silent beyond its duration, or beyond the interval
             between bookmarks if that is shorter, before it is dropped.
@@ -88,8 +86,9 @@ class Reflector(Generic[Item]):
     Attributes:
         synced: set once the store matches the cluster; it stays set if contact is lost later, as
             the store keeps what was known last.
-        resource_version: the version of the cluster that the store is at.
-        relists: how many times everything was listed again after the watch fell behind.
+        resource_version: the version of the cluster that the store is at; "" while everything is
+            being read.
+        relists: how many times everything was read again after the watch fell behind.
         restarts: how many times a watch was reopened after the previous one had ended.
         stale_after: as given.
     """
@@ -120,6 +119,7 @@ class Reflector(Generic[Item]):
         self._store = store
         self._query = dict(query or {})
         self._list_version = first_version
+        self._lists = False
         self._watch_seconds = watch_seconds
         self._grace = grace
         self._sleep = sleep
@@ -157,62 +157,66 @@ class Reflector(Generic[Item]):
     async def run(self) -> None:
         """Keep the store in sync until cancelled; no error of the cluster ends it."""
         while True:
+            self.resource_version = ""
             try:
-                await self._list()
+                if self._lists:
+                    await self._list()
                 await self._follow()
             except KubernetesError as error:
-                await self._back_off(error)
+                if self.resource_version or self._lists or error.code is None:
+                    await self._back_off(error)
+                    continue
+                self._lists = True
+                if error.code in _NOT_OFFERED:
+                    self._log.info("lists are not streamed, listing in pages", error=str(error))
+                else:
+                    await self._back_off(error)
 
     async def _list(self) -> None:
-        """List everything, page by page, and replace the store's content at once."""
-        items: list[Item] = []
-        unreadable: list[str] = []
+        """List everything in pages, and replace the store's content at once."""
         began = self._clock()
-        start = {"resourceVersion": self._list_version}
         # Only the first list may be answered from a cache: a later one could go back in time.
-        page = await self._page(start)
-        while True:
-            for number, raw in enumerate(page.items or ()):
-                try:
-                    items.append(self._decode(raw))
-                except MALFORMED as error:
-                    unreadable.append(str(error))  # one must not affect the others
-                if number % PAGE_SIZE == PAGE_SIZE - 1:
-                    await asyncio.sleep(0)  # a huge list must not block the event loop
-            if not page.metadata.next:
-                break
-            # The token includes the version; the API rejects a request with both.
-            page = await self._page({"continue": page.metadata.next})
-        self._store.replace(items)
-        self._report(unreadable)
-        self.resource_version = page.metadata.resource_version
-        self._list_version = ""
-        self._heard_at = began
-        self.relists += self.synced.is_set()
-        self.synced.set()
-        self._log.info("listed", items=len(items), resource_version=self.resource_version)
-
-    async def _page(self, query: Mapping[str, str]) -> List:
+        version = self._list_version
         try:
-            body = await self._client.get(
-                self._path,
-                {**self._query, "limit": str(PAGE_SIZE), **query},
-                timeout=_LIST_SECONDS,
-            )
-            return decode_list(body)
+            listed = await list_all(self._client, self._path, self._decode, self._query, version)
         except KubernetesError as error:
             if error.code == HTTPStatus.GONE:
                 self._list_version = ""
             raise
-        except MALFORMED as error:
-            raise KubernetesError(f"{self._path} sent no list: {error}", HTTPStatus.OK) from error
+        self._store.replace(listed.items)
+        self._log.info("listed", items=len(listed.items), resource_version=listed.version)
+        self._have_all(listed.version, listed.unreadable, began)
 
-    def _report(self, unreadable: list[str]) -> None:
-        """Log how many objects of a list are skipped, unless the previous list had the same."""
+    async def _read_initial(self, lines: AsyncIterator[bytes]) -> None:
+        """Read a stream until it has sent everything, and replace the store's content at once."""
+        self._lists = True
+        initial = InitialEvents(self._path, self._decode)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_INITIAL_SECONDS):
+                async for line in lines:
+                    initial.take(line)
+                    if initial.version:
+                        break
+        if not initial.version:
+            raise KubernetesError(f"a watch of {self._path} did not send everything that exists")
+        self._store.replace(initial.items)
+        for change in initial.changes:
+            self._store.apply(*change)
+        self._log.info("streamed", items=len(initial.items), resource_version=initial.version)
+        self._have_all(initial.version, initial.unreadable, self._clock())
+
+    def _have_all(self, version: str, unreadable: list[str], heard_at: float) -> None:
+        """Note that the store matches the cluster at a version, and log what was skipped."""
         found = len(unreadable), next(iter(unreadable), "")
-        if unreadable and found != self._unreadable:
+        if unreadable and found != self._unreadable:  # as many as in the last list is no news
             self._log.warning("malformed objects skipped", n=found[0], error=found[1])
         self._unreadable = found
+        self.resource_version = version
+        self._lists = False
+        self._list_version = ""
+        self._heard_at = heard_at
+        self.relists += self.synced.is_set()
+        self.synced.set()
 
     async def _follow(self) -> None:
         """Watch, again and again, for as long as watches can continue from the version.
@@ -220,17 +224,17 @@ class Reflector(Generic[Item]):
         After a long silence, whatever the reason, only a list shows what was missed.
         """
         overdue = min(self._watch_seconds[1], _BOOKMARK_SECONDS) + self._grace / 2
-        while self.silence < overdue:
+        while not self.resource_version or self.silence < overdue:
             try:
                 await self._watch()
             except KubernetesError as error:
-                if error.code not in _WATCH_AGAIN:
+                if not self.resource_version or error.code not in _WATCH_AGAIN:
                     raise
                 await self._back_off(error)
             self.restarts += 1
 
     async def _watch(self) -> None:
-        """Read one stream to its end."""
+        """Read one stream to its end; it begins with everything, unless that is known."""
         least, greatest = self._watch_seconds
         seconds = round(least + (greatest - least) * self._rand())
         query = {
@@ -239,10 +243,13 @@ class Reflector(Generic[Item]):
             "allowWatchBookmarks": "true",
             "resourceVersion": self.resource_version,
             "timeoutSeconds": str(seconds),
+            **({} if self.resource_version else INITIAL_EVENTS),
         }
         silence = min(seconds, _BOOKMARK_SECONDS) + self._grace
         self._lived = False
         async with self._client.watch(self._path, query, silence=silence) as lines:
+            if not self.resource_version:
+                await self._read_initial(lines)
             opened = self._clock()
             # Opening it is not enough: it may break at once, every time.
             lasting = asyncio.get_running_loop().call_later(_BRIEF_SECONDS, self._outage.recovered)
@@ -266,25 +273,13 @@ class Reflector(Generic[Item]):
         Raises:
             KubernetesError: it is an error, or cannot be decoded.
         """
-        try:
-            event = decode_event(line)
-            if event.type == "ERROR":
-                status = decode_status(event.object)
-                raise KubernetesError(status.message, status.code)
-            version = decode_object(event.object).metadata.resource_version
-            if is_before(version, self.resource_version):
-                raise KubernetesError(
-                    f"a watch of {self._path} went back from version {self.resource_version} to "
-                    f"{version}",
-                    HTTPStatus.OK,
-                )
-            if event.type != "BOOKMARK":
+        event = read_event(line, self._path)
+        version = version_of(event, self._path, self.resource_version)
+        if event.type != "BOOKMARK":
+            try:
                 self._store.apply(event.type, self._decode(event.object))
-        except MALFORMED as error:
-            raise KubernetesError(
-                f"a watch of {self._path} sent a malformed event: {error}",
-                HTTPStatus.OK,
-            ) from error
+            except MALFORMED as error:
+                raise malformed(self._path, error) from error
         self.resource_version = version
 
     async def _back_off(self, error: KubernetesError) -> None:

@@ -1,7 +1,7 @@
 """Which pods a question selects, as the HPA controller counts them."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -9,7 +9,7 @@ from msgspec import Struct
 from metrics_server.common.advice import other_resources, series_labels
 from metrics_server.common.text import printable
 from metrics_server.errors import NoGpuRequestedError, NoPodMatchesError, NoPodMeasurableError
-from metrics_server.kube.pods import Pod
+from metrics_server.kube.pods import Pod, matching
 from metrics_server.measuring.samples import Form, Question
 from metrics_server.rules.presets import GPU_RESOURCES
 
@@ -67,7 +67,7 @@ class Selection(Struct, frozen=True):
 
 
 def select(
-    question: Question, pods: Iterable[Pod], measure: Measure, *, with_gpu: bool = True
+    question: Question, pods: Sequence[Pod], measure: Measure, *, with_gpu: bool = True
 ) -> Selection:
     """Select the pods to measure from those in the question's namespace.
 
@@ -94,8 +94,8 @@ def select(
     selector = question.selector
     if question.pod:
         pods = [pod for pod in pods if pod.name == question.pod]
-    matching = [pod for pod in pods if selector.matches(pod.labels)]
-    counted = [pod for pod in matching if pod.gpus] if with_gpu else matching
+    matched = matching(pods, selector)
+    counted = [pod for pod in matched if pod.gpus] if with_gpu else matched
     each = question.form == "pods"
     measured = tuple(
         [pod for pod in counted if _is_measured(pod, measure) and not (each and pod.terminating)]
@@ -112,11 +112,11 @@ def select(
         where += f' are named "{printable(question.pod)}"' + " and" * bool(str(selector))
     if str(selector):
         where += f' match "{printable(str(selector))}"'
-    if not matching and question.pod:
+    if not matched and question.pod:
         raise NoPodMatchesError(
             f"no pods {where}: kubectl get pods -n {namespace} --show-labels lists them"
         )
-    if not matching:
+    if not matched:
         raise NoPodMatchesError(
             f"no pods {where}: compare {_SELECTORS[question.form]} with the labels of "
             f"the pods (kubectl get pods -n {namespace} --show-labels)"
@@ -124,10 +124,10 @@ def select(
         )
     if not counted:
         raise NoGpuRequestedError(
-            f"pods {where} ({len(matching)}), but none of them requests a GPU: a container "
+            f"pods {where} ({len(matched)}), but none of them requests a GPU: a container "
             "must set resources.limits for one of the resources under pods.gpuResources, "
             f"such as {GPU_RESOURCES[0]}"
-            + other_resources(name for pod in matching for name in pod.other_resources)
+            + other_resources(name for pod in matched for name in pod.other_resources)
         )
     states = Counter(_state(pod) for pod in counted)
     raise NoPodMeasurableError(

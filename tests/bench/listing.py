@@ -1,4 +1,4 @@
-"""Memory to list the pods of a large cluster: in pages, against in one piece.
+"""Memory and time to read the pods of a large cluster: streamed, in pages, and in one piece.
 
 At resourceVersion=0 a Kubernetes API server sends a whole list from its cache, whatever the limit
 says. The API and each list have a process of their own.
@@ -7,6 +7,7 @@ says. The API and each list have a process of their own.
 import asyncio
 from contextlib import AsyncExitStack
 from pathlib import Path
+from time import perf_counter
 
 from metrics_server.kube.client import connect
 from metrics_server.kube.pod_stores import PodStore
@@ -32,10 +33,15 @@ def run(*, reduced: bool = False) -> list[Figure]:
 
 
 async def _measure(listed: int) -> list[Figure]:
-    async with process(_api, str(listed)) as (api,):
-        async with process(_listed, api, "") as (paged,):
+    async with (
+        process(_api, str(listed), "streamed") as (api,),
+        process(_listed, api, "") as (streamed, streaming),
+    ):
+        pass
+    async with process(_api, str(listed), "listed") as (api,):
+        async with process(_listed, api, "") as (paged, paging):
             pass
-        async with process(_listed, api, "0") as (whole,):
+        async with process(_listed, api, "0") as (whole, _):
             pass
     pods = f"{listed:,} pods"
     return [
@@ -48,12 +54,20 @@ async def _measure(listed: int) -> list[Figure]:
         Figure(
             f"peak of memory as {pods} are listed in pages, above that before", float(paged), "MiB"
         ),
+        Figure(f"peak of memory as {pods} are streamed, above that before", float(streamed), "MiB"),
+        Figure(
+            f"time until {pods} are streamed",
+            float(streaming) / float(paging),
+            "times",
+            against="listing them in pages",
+        ),
     ]
 
 
 async def _api(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """A Kubernetes API with as many pods as the argument says."""
+    """A Kubernetes API with so many pods, which streams them or not."""
     api = await stack.enter_async_context(KubernetesAPI())
+    api.faults.streams_lists = arguments[1] == "streamed"
     for number in range(int(arguments[0])):
         pod = manifests.pod(
             SimulatedPod(
@@ -66,7 +80,7 @@ async def _api(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
 
 
 async def _listed(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """The MiB that a list took at its peak."""
+    """The MiB that a list took at its peak, and its seconds."""
     url, version = arguments
     kubeconfig = await stack.enter_async_context(kubeconfig_of(url, b""))
     client = await connect(kubeconfig)
@@ -74,10 +88,11 @@ async def _listed(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     watch = Reflector(client, "/api/v1/pods", pod_decoder(), PodStore(), first_version=version)
     # The greatest so far is forgotten: from here on the peak is that of the list.
     await asyncio.to_thread(Path("/proc/self/clear_refs").write_text, "5", encoding="utf-8")
-    before = peak_mib("self")
+    before, began = peak_mib("self"), perf_counter()
     task = asyncio.create_task(watch.run())
     await watch.synced.wait()
+    seconds = perf_counter() - began
     took = peak_mib("self") - before
     task.cancel()
     await asyncio.wait([task])
-    return [str(took)]
+    return [str(took), str(seconds)]

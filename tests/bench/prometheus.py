@@ -112,10 +112,10 @@ async def _lags_of(folder: Path, use: str, plan: _Plan) -> list[float]:
     return lags[1:]
 
 
-def _pods() -> list[tuple[str, str, str, str]]:
+def _pods(hpas: int) -> list[tuple[str, str, str, str]]:
     """The namespace, name, app and node of each pod."""
     found: list[tuple[str, str, str, str]] = []
-    for hpa in range(_HPAS):
+    for hpa in range(hpas):
         for number in range(_PODS_OF_HPA):
             node = len(found) // _GPUS_OF_NODE
             namespace = f"team-{hpa % _NAMESPACES}"
@@ -126,12 +126,12 @@ def _pods() -> list[tuple[str, str, str, str]]:
 async def _measure(plan: _Plan) -> list[Figure]:
     took: list[float] = []
     async with (
-        process(_cluster, str(plan.scrape_seconds)) as (api, certificate, prometheus),
-        process(_server, api, prometheus) as (url,),
+        process(cluster_of, str(plan.scrape_seconds), str(_HPAS)) as (api, certificate, prometheus),
+        process(server_of, api, prometheus) as (url,),
         connection(url, certificate) as ask,
         _metrics(url, certificate) as read,
     ):
-        paths = [_PATH.format(f"team-{hpa % _NAMESPACES}", f"app-{hpa}") for hpa in range(_HPAS)]
+        paths = [path_of(hpa) for hpa in range(_HPAS)]
         await ask(paths[0])
         before = await read()
         began = time.monotonic()
@@ -184,13 +184,21 @@ async def _metrics(
         yield read
 
 
-async def _cluster(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """A Kubernetes API, its front proxy's certificate, and a Prometheus with all nodes."""
-    scrape_seconds = int(arguments[0])
+def path_of(hpa: int) -> str:
+    """The request for the External metric of an HPA."""
+    return _PATH.format(f"team-{hpa % _NAMESPACES}", f"app-{hpa}")
+
+
+async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+    """A Kubernetes API, its front proxy's certificate, and a Prometheus with all nodes.
+
+    The arguments are the seconds between two scrapes, and how many HPAs there are.
+    """
+    scrape_seconds, hpas = map(int, arguments)
     api = await stack.enter_async_context(KubernetesAPI())
     certificate = await front_proxy_certificate(stack, SimulatedTrust(api))
     rows: dict[str, list[str]] = {}
-    for place, (namespace, name, app, node) in enumerate(_pods()):
+    for place, (namespace, name, app, node) in enumerate(_pods(hpas)):
         api.apply(PODS, pod(name, namespace=namespace, labels={"app": app}, node=node))
         gpu = place % _GPUS_OF_NODE
         labels = f'gpu="{gpu}",UUID="GPU-{place}",Hostname="{node}"'
@@ -229,7 +237,8 @@ async def _cluster(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     return [api.url, str(certificate), prometheus.url]
 
 
-async def _server(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+async def server_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
+    """A server that reads only that Prometheus."""
     api, prometheus = arguments
     config = {
         "prometheus": {"url": prometheus, "use": "only"},

@@ -3,7 +3,19 @@
 from collections.abc import Mapping
 from typing import Protocol
 
-from tests.bench import Figure, ahead, engines, listing, parsing, pods, prometheus, scale, serving
+from tests.bench import (
+    Figure,
+    ahead,
+    engines,
+    flat,
+    listing,
+    parsing,
+    pods,
+    prometheus,
+    scale,
+    serving,
+    syncs,
+)
 
 
 class Scenario(Protocol):
@@ -31,4 +43,6 @@ SCENARIOS: Mapping[str, Scenario] = {
     "listing": listing.run,
     "scale": scale.run,
     "ahead": ahead.run,
+    "flat": flat.run,
+    "syncs": syncs.run,
 }

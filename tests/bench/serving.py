@@ -173,10 +173,10 @@ async def connection(url: str, certificate: str) -> AsyncIterator[Question]:
         began = perf_counter()
         writer.write(f"GET {path}".encode() + ending)
         head = await reader.readuntil(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise RuntimeError(head.decode())
         _, _, rest = head.lower().partition(b"content-length: ")
-        await reader.readexactly(int(rest.partition(b"\r\n")[0]))
+        body = await reader.readexactly(int(rest.partition(b"\r\n")[0]))
+        if not head.startswith(b"HTTP/1.1 200"):
+            raise RuntimeError(f"{path}: {body.decode()}")
         return perf_counter() - began
 
     try:

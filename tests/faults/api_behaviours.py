@@ -156,9 +156,15 @@ def watch_sends(line: bytes, end: bytes = b"0\r\n\r\n") -> Fault:
 
 
 def watch_begins_with(*lines: bytes) -> Fault:
-    """Put lines at the start of each watch of pods, which goes on as it should."""
+    """Put lines at the start of each watch of pods, which goes on as it should.
+
+    Lists are not streamed: what comes with them may be of any version.
+    """
 
     async def fault(exchange: Exchange) -> None:
+        if "sendInitialEvents" in exchange.url.query:
+            await exchange.refuse(422, "sendInitialEvents is forbidden")
+            return
         begins = exchange.is_watch and exchange.url.path == "/api/v1/pods"
         await exchange.pass_on(b"".join(lines) if begins else b"")
 

@@ -166,7 +166,6 @@ FAULTS = (
         silences_watches,
         at_start="50",
         answer="80",
-        logged=frozenset(),
         times=6,
     ),
     ApiFault(

@@ -13,6 +13,7 @@ import pytest
 
 import metrics_server.auth.delegation
 import metrics_server.kube.client
+import metrics_server.kube.paging
 import metrics_server.kube.reflector
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.kube.reflector import Reflector
@@ -67,10 +68,11 @@ def timing(monkeypatch: pytest.MonkeyPatch) -> Timing:
     monkeypatch.setitem(defaults, "sleep", timing.sleep)
     monkeypatch.setitem(defaults, "grace", SOON_SECONDS)
     monkeypatch.setattr(metrics_server.kube.reflector, "_BOOKMARK_SECONDS", SOON_SECONDS)
-    monkeypatch.setattr(metrics_server.kube.reflector, "_LIST_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(metrics_server.kube.paging, "_LIST_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(metrics_server.kube.reflector, "_INITIAL_SECONDS", SOON_SECONDS)
     monkeypatch.setattr(metrics_server.kube.reflector, "_BRIEF_SECONDS", 0.02)
     # Two pods are two pages.
-    monkeypatch.setattr(metrics_server.kube.reflector, "PAGE_SIZE", 1)
+    monkeypatch.setattr(metrics_server.kube.paging, "PAGE_SIZE", 1)
     monkeypatch.setattr(metrics_server.kube.client, "_OPEN_SECONDS", SOON_SECONDS)
     monkeypatch.setattr(metrics_server.auth.delegation, "_READ_SECONDS", SOON_SECONDS)
     return timing

@@ -71,15 +71,16 @@ class Follows(RuleBasedStateMachine):
         """Run it in the machine's own event loop."""
         return self.loop.run_until_complete(asyncio.wait_for(coroutine, 20))
 
-    @initialize(pods=st.integers(0, 3), first=st.sampled_from(["", "0"]))
-    def begin(self, pods: int, first: str) -> None:
+    @initialize(pods=st.integers(0, 3), first=st.sampled_from(["", "0"]), streams=st.booleans())
+    def begin(self, pods: int, first: str, streams: bool) -> None:  # noqa: FBT001 - drawn
         """A cluster of some pods, and a reflector at work."""
         self.store = PodStore()
-        self.do(self._begin(pods, first))
+        self.do(self._begin(pods, first, streams=streams))
 
-    async def _begin(self, pods: int, first: str) -> None:
+    async def _begin(self, pods: int, first: str, *, streams: bool) -> None:
         folder = self.stack.enter_context(tempfile.TemporaryDirectory())
         self.api = await self.stack.enter_async_context(KubernetesAPI(bookmark_seconds=0.01))
+        self.api.faults.streams_lists = streams
         for number in range(pods):
             self.put("one", "abc"[number], "Running", 1)
         kubeconfig = write_kubeconfig(Path(folder, "kubeconfig"), self.api.url)
@@ -128,6 +129,16 @@ class Follows(RuleBasedStateMachine):
         """The history is lost, and with it the place of whoever is not at its end."""
         self.api.faults.expire_versions()
         self.api.faults.drop_watches()
+
+    @rule(streams=st.booleans())
+    def offer_streams(self, streams: bool) -> None:  # noqa: FBT001 - drawn
+        """The API is upgraded, or rolled back."""
+        self.api.faults.streams_lists = streams
+
+    @rule(events=st.integers(0, 4))
+    def break_streams(self, events: int) -> None:
+        """The next list that is streamed breaks in the middle."""
+        self.api.faults.cut_next_stream(events)
 
     @rule(code=CODES)
     def fail_inside(self, code: int) -> None:

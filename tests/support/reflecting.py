@@ -72,5 +72,14 @@ def lists(api: KubernetesAPI) -> list[dict[str, str]]:
 
 
 def watches(api: KubernetesAPI) -> list[dict[str, str]]:
-    """The queries of the watches that were asked for."""
+    """The queries of the watches that continued from a version."""
+    return [query for query in _watches(api) if "sendInitialEvents" not in query]
+
+
+def streams(api: KubernetesAPI) -> list[dict[str, str]]:
+    """The queries of the watches that were to begin with everything."""
+    return [query for query in _watches(api) if "sendInitialEvents" in query]
+
+
+def _watches(api: KubernetesAPI) -> list[dict[str, str]]:
     return [dict(url.query) for url in api.requests if "watch" in url.query]

@@ -42,7 +42,7 @@ from metrics_server.simulator.kube.statuses import (
     response_of,
 )
 from metrics_server.simulator.kube.tables import table_of
-from metrics_server.simulator.kube.watches import Watch, wants_table
+from metrics_server.simulator.kube.watches import Watch, check_watch, wants_table
 from metrics_server.simulator.kube.writes import WRITABLE, deletion_of, written
 
 if TYPE_CHECKING:
@@ -212,6 +212,7 @@ class KubernetesAPI:
     async def _watch(
         self, request: web.Request, resource: Resource, selection: Selection
     ) -> web.StreamResponse:
+        check_watch(request.query, streams_lists=self.faults.streams_lists)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
         watch = Watch(request, response, resource, selection)
@@ -219,6 +220,8 @@ class KubernetesAPI:
         self._watches.add(watch)
         try:
             await self._stream(watch)
+        except ConnectionResetError:
+            pass  # the client is gone
         except ExpiredError as error:
             message = f"too old resource version: {watch.version} ({error.oldest})"
             await response.write(line("ERROR", StatusError(410, message).status))
@@ -232,6 +235,9 @@ class KubernetesAPI:
         clock = asyncio.get_running_loop().time
         end = clock() + (float(query.get("timeoutSeconds") or 0) or 1800)
         due = clock() + self._bookmark_seconds
+        if watch.streams_list and (events := self.faults.initial_events()) is not None:
+            await watch.break_off(self.store, events)
+            return
         await watch.begin(self.store)
         while True:
             await self.faults.silence()

@@ -18,11 +18,16 @@ class ApiFaults:
     Args:
         store: the API's objects.
         watches: the open watches.
+
+    Attributes:
+        streams_lists: whether a watch may ask for initial events: the feature gate WatchList.
     """
 
     def __init__(self, store: ObjectStore, watches: AbstractSet[Watch]) -> None:
         self._store = store
         self._watches = watches
+        self.streams_lists = True
+        self._cut_after: int | None = None
         self._silent = False
         self._refusals: deque[StatusError] = deque()
         self._forbidden: list[str] = []
@@ -44,6 +49,15 @@ class ApiFaults:
     def forbid(self, path: str) -> None:
         """Answer every request whose path contains this with a 403, from now on."""
         self._forbidden.append(path)
+
+    def cut_next_stream(self, events: int) -> None:
+        """Break the next watch that asks for initial events after some of them."""
+        self._cut_after = events
+
+    def initial_events(self) -> int | None:
+        """Called by the API: how many initial events to send; None for all."""
+        cut_after, self._cut_after = self._cut_after, None
+        return cut_after
 
     def drop_watches(self) -> None:
         """Break the connection of every watch."""

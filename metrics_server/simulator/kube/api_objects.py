@@ -178,12 +178,13 @@ def line(kind: str, shown: Object | Status) -> bytes:
     return msgspec.json.encode({"type": kind, "object": shown}) + b"\n"
 
 
-def bookmark(resource: Resource, version: int) -> Object:
+def bookmark(resource: Resource, version: int, *, ends_initial_events: bool = False) -> Object:
     """Return the object of a BOOKMARK event: only a version, and what Go writes with it."""
+    marks: Object = {"annotations": {"k8s.io/initial-events-end": "true"}}
     return {
         "kind": resource.kind,
         "apiVersion": resource.group_version,
-        "metadata": {"resourceVersion": str(version)},
+        "metadata": {"resourceVersion": str(version), **(marks if ends_initial_events else {})},
         **_ZEROES.get(resource.kind, {}),
     }
 

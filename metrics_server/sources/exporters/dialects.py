@@ -79,35 +79,30 @@ def subject(labels: Labels, dialects: Sequence[Dialect] = DIALECTS) -> Subject |
 
 def read(labels: Labels, dialect: Dialect) -> Subject | None:
     """Return what the row measures, in this dialect, whose marks it has."""
-    namespace, pod = labels.get(dialect.namespace, ""), labels.get(dialect.pod, "")
-    if namespace is None or pod is None:
+    # Hardly a page has a label with two values, so this is not checked label by label.
+    if None in labels.values() and _is_unclear(labels, dialect):
         return None
-    for mark in dialect.marks:
-        if labels[mark] is None:
-            return None
-    gpu: list[str] = []
-    for name in dialect.gpu:
-        label = labels.get(name, "")
-        if label is None:
-            return None
-        if label:
-            gpu.append(label)
-    part = labels.get(dialect.part, "")
-    if part is None:
-        return None
+    get = labels.get
+    gpu = [label for name in dialect.gpu if (label := get(name))]
+    namespace, pod = get(dialect.namespace), get(dialect.pod)
     host = ""
     for name in dialect.hosts:
-        host = host or labels.get(name) or ""
-    is_instance = bool(dialect.instance)
-    for name in dialect.instance:
-        is_instance = is_instance and bool(labels.get(name))
+        if found := get(name):
+            host = found
+            break
     return Subject(
         "/".join(gpu),
         (namespace, pod) if namespace and pod else None,
         host,
-        part,
-        is_instance,
-        bool(dialect.share and labels.get(dialect.share)),
-        tuple(filter(None, map(labels.get, dialect.units))),
+        get(dialect.part) or "",
+        bool(dialect.instance) and all(map(get, dialect.instance)),
+        bool(dialect.share and get(dialect.share)),
+        tuple(filter(None, map(get, dialect.units))),
         gpu[0] if len(gpu) > 1 else "",
     )
+
+
+def _is_unclear(labels: Labels, dialect: Dialect) -> bool:
+    """Return whether a label that names the GPU, the pod or the part has two values."""
+    read = (dialect.namespace, dialect.pod, dialect.part, *dialect.marks, *dialect.gpu)
+    return any(labels.get(name, "") is None for name in read)

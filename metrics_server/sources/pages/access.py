@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import hashlib
 import ssl
 import time
 from collections.abc import Callable, Mapping
@@ -84,6 +85,7 @@ class AccessKeeper:
         )
         self._clock = clock
         self._refused = float("-inf")
+        self._context: tuple[object, ssl.SSLContext] | None = None
 
     async def current(self) -> Access:
         """Return the current TLS settings and credentials.
@@ -91,7 +93,7 @@ class AccessKeeper:
         Raises:
             ScrapeError: a file cannot be read, or does not contain what it should.
         """
-        return await self._access.get(None, lambda: asyncio.to_thread(_read, self._files))
+        return await self._access.get(None, lambda: asyncio.to_thread(self._read))
 
     def refused(self) -> None:
         """Reread the files at the next scrape, as a server rejected the credentials.
@@ -103,27 +105,50 @@ class AccessKeeper:
             self._refused = now
             self._access.forget(None)
 
+    def _read(self) -> Access:
+        files = self._files
+        try:
+            # Another context would have every exporter connected to again.
+            state = _tls_state(files)
+            if self._context is None or self._context[0] != state:
+                self._context = state, _context_of(files)
+            return _access(files, self._context[1])
+        except (OSError, UnicodeDecodeError, ssl.SSLError) as error:
+            # The contents of a secret file are never reported, not even if it cannot be decoded.
+            why = error.strerror if isinstance(error, OSError) else type(error).__name__
+            raise _unusable(files, why) from None
 
-def _read(files: AccessFiles) -> Access:
-    try:
-        context = ssl.create_default_context(cafile=files.ca_file)
-        if files.cert_file is not None:
-            # Without a password, OpenSSL would ask for the passphrase of a key on the terminal.
-            context.load_cert_chain(files.cert_file, files.key_file, password="")
-        headers: dict[str, str] = {}
-        if files.bearer_token_file is not None:
-            token = files.bearer_token_file.read_text(encoding="ascii").strip()
-            if not token or not token.isprintable():
-                raise _unusable(files, "not a token")
-            headers["Authorization"] = f"Bearer {token}"
-        elif files.username is not None and files.password_file is not None:
-            password = files.password_file.read_text(encoding="utf-8").rstrip("\r\n")
-            pair = f"{files.username}:{password}".encode()
-            headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-    except (OSError, UnicodeDecodeError, ssl.SSLError) as error:
-        # The contents of a secret file are never reported, not even if it cannot be decoded.
-        why = error.strerror if isinstance(error, OSError) else type(error).__name__
-        raise _unusable(files, why) from None
+
+def _tls_state(files: AccessFiles) -> tuple[object, ...]:
+    """Return what differs if one of the files of TLS has changed."""
+    named = [path for path in (files.ca_file, files.cert_file, files.key_file) if path]
+    system = ssl.get_default_verify_paths()
+    trusted = () if files.ca_file else filter(None, (system.cafile, system.capath))
+    return (
+        *(hashlib.sha256(path.read_bytes()).digest() for path in named),
+        *(Path(path).stat().st_mtime_ns for path in trusted),
+    )
+
+
+def _context_of(files: AccessFiles) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=files.ca_file)
+    if files.cert_file is not None:
+        # Without a password, OpenSSL would ask for the passphrase of a key on the terminal.
+        context.load_cert_chain(files.cert_file, files.key_file, password="")
+    return context
+
+
+def _access(files: AccessFiles, context: ssl.SSLContext) -> Access:
+    headers: dict[str, str] = {}
+    if files.bearer_token_file is not None:
+        token = files.bearer_token_file.read_text(encoding="ascii").strip()
+        if not token or not token.isprintable():
+            raise _unusable(files, "not a token")
+        headers["Authorization"] = f"Bearer {token}"
+    elif files.username is not None and files.password_file is not None:
+        password = files.password_file.read_text(encoding="utf-8").rstrip("\r\n")
+        pair = f"{files.username}:{password}".encode()
+        headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
     return Access(context, files.server_name, headers, files.allow_http, files.setting)
 
 

@@ -114,7 +114,8 @@ async def test_the_wait_is_random(
     client: KubernetesClient, api: KubernetesAPI, store: PodStore, naps: Naps
 ) -> None:
     """The wait is anything from nothing to its greatest: replicas do not come all at once."""
-    numbers = iter([0.0, 0.25, 0.5])
+    # The watch draws its duration first.
+    numbers = iter([1, 0.0, 0.25, 0.5])
     reflector = Reflector(client, PATH, decode, store, sleep=naps, rand=lambda: next(numbers, 1))
     api.faults.refuse_next(500, "no", times=3)
     async with running(reflector):

@@ -91,6 +91,7 @@ async def test_a_silent_connection_is_noticed(store: PodStore, naps: Naps, tmp_p
         KubernetesAPI(bookmark_seconds=1000) as silent,
         connected(write_kubeconfig(tmp_path / "silent", silent.url)) as client,
     ):
+        silent.faults.streams_lists = False
         reflector = Reflector(
             client, PATH, decode, store, watch_seconds=(0, 0), grace=0.5, sleep=naps
         )
