@@ -44,6 +44,8 @@ EXCLUSIVE = (
 )
 # Without both APIs there is nothing to serve.
 NOTHING = ({"without-custom-metrics"}, {"without-external-metrics", "beside-keda"})
+# Those that change what is checked here.
+CHANGING = EXCLUSIVE[1].union(*NOTHING)
 
 
 def exclude_each_other(first: str, second: str) -> bool:
@@ -61,10 +63,15 @@ def all_with(*chosen: str) -> tuple[str, ...]:
     return tuple(sorted(together))
 
 
-# Each component alone; each two that make sense together; and as many as can be, in both orders.
+# Each component alone, and with each that changes APIs or certificates; and as many as make sense
+# together, in both orders.
 COMBINATIONS = [
     *((one,) for one in COMPONENTS),
-    *(pair for pair in combinations(COMPONENTS, 2) if not exclude_each_other(*pair)),
+    *(
+        pair
+        for pair in combinations(COMPONENTS, 2)
+        if CHANGING & {*pair} and not exclude_each_other(*pair)
+    ),
     *(names[::step] for names in sorted({all_with(one) for one in COMPONENTS}) for step in (1, -1)),
 ]
 

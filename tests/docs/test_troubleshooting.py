@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 from typing import get_args
 
@@ -18,7 +19,8 @@ TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 PACKAGE = ROOT / "metrics_server"
 
 
-def literals(module: Path) -> list[str]:
+@cache
+def literals(module: Path) -> Sequence[str]:
     """The strings of a module but its docstrings, with … for what is filled in."""
     tree = ast.parse(text_of(module))
     skipped: set[ast.AST] = set()

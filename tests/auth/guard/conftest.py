@@ -85,7 +85,7 @@ async def server(
         api.aggregate("authorization.k8s.io", "v1", reviews.subject_access_review)
         kubeconfig = write_kubeconfig(tmp_path / "kubeconfig", api.url)
         client = await stack.enter_async_context(connected(kubeconfig))
-        guard = Guard(callers, Authorizer(client, timeout=0.2), monitor)
+        guard = Guard(callers, Authorizer(client, timeout=0.8), monitor)
         served = ApiServer(app_before(guard, measured, monitor))
         host, port = await stack.enter_async_context(listening(served, "127.0.0.1", 0, context))
         yield Server(
