@@ -22,7 +22,7 @@ from tests.image.uncompiled import UNCOMPILED
 PATIENCE_SECONDS = 60
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def final() -> Iterator[Stage]:
     """The Dockerfile's final stage, where the image's user can read it."""
     folder = Path(tempfile.mkdtemp(prefix="steps-"))
@@ -37,8 +37,7 @@ def final() -> Iterator[Stage]:
         shutil.rmtree(folder)
 
 
-@pytest.mark.slow
-def test_every_step_works_and_installs_what_is_locked(final: Stage) -> None:
+def check_what_is_installed(final: Stage) -> None:
     """The result has the locked distributions and this one; neither pip nor what builds."""
     names = [
         path.name.removesuffix(".dist-info").split("-")
@@ -50,8 +49,7 @@ def test_every_step_works_and_installs_what_is_locked(final: Stage) -> None:
         assert final.run("python", "-c", f"import {module}").returncode != 0
 
 
-@pytest.mark.slow
-def test_it_runs_as_its_user(final: Stage) -> None:
+def check_its_user(final: Stage) -> None:
     """The entry point works as the user that the image names, who may write nowhere."""
     shown = final.run(*final.one("ENTRYPOINT").words, "--version")
     assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
@@ -60,15 +58,13 @@ def test_it_runs_as_its_user(final: Stage) -> None:
         assert final.run("touch", "written").returncode != 0
 
 
-@pytest.mark.slow
-def test_nothing_is_compiled_at_the_start(final: Stage) -> None:
+def check_bytecode(final: Stage) -> None:
     """All that the server imports has its bytecode, as the user can write none."""
     shown = final.run("python", "-c", UNCOMPILED)
     assert (shown.stdout, shown.stderr) == ("[]\n", "")
 
 
-@pytest.mark.slow
-def test_the_health_check_reports_whether_it_serves(final: Stage) -> None:
+def check_the_health_check(final: Stage) -> None:
     """The health check fails without a server, and succeeds once there is one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -88,6 +84,15 @@ def test_the_health_check_reports_whether_it_serves(final: Stage) -> None:
         finally:
             server.send_signal(signal.SIGINT)
             server.communicate(timeout=PATIENCE_SECONDS)
+
+
+@pytest.mark.slow
+def test_every_step_works(final: Stage) -> None:
+    """All of this is of one build, which takes a while."""
+    check_what_is_installed(final)
+    check_its_user(final)
+    check_bytecode(final)
+    check_the_health_check(final)
 
 
 def test_a_build_gets_only_what_it_needs(tmp_path: Path) -> None:
