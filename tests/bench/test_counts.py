@@ -58,6 +58,7 @@ def test_every_piece_is_recorded_for_the_same_versions() -> None:
         assert list(pieces) == [*PURE, *SERVED]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [parse_page, select_pods, list_pods])
 def test_counts_repeat(make: Callable[[], Callable[[], object]]) -> None:
     """What runs alone takes exactly the same each time."""

@@ -34,6 +34,7 @@ async def test_a_healthy_cluster_has_no_problem(scene: Scene, flags: dict[str, s
     assert exit_status(outcomes) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.breaks.__name__)
 async def test_a_fault_is_found(scene: Scene, fault: Fault) -> None:
     """By its name, with a command; whatever else is found follows from it."""

@@ -4,6 +4,8 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from metrics_server.tls.authority import Authority
 from tests.support.exporters import PageExporter, page
 from tests.support.harness import Cluster, cluster, configuration
@@ -11,6 +13,8 @@ from tests.support.objects import pod
 from tests.support.peers import HOST
 from tests.support.prometheus import Prometheus, behind_tls, running_beside
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 BUSY = page({("default", "a"): [10], ("default", "b"): [30]})
 

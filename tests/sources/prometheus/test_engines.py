@@ -21,6 +21,8 @@ from tests.sources.test_engines import PAGES, TABLE, GoldenPage
 from tests.support.prometheus import Prometheus, running
 from tests.support.scraped import Target, serving
 
+pytestmark = pytest.mark.slow
+
 RULES = {rule.name: used_with(rule, "only") for rule in SERVING}
 # Pages that Prometheus rejects, or reads in another format, or whose own timestamps are old.
 REJECTED = {"broken", "openmetrics-form", "timestamps"}

@@ -25,6 +25,8 @@ from tests.measuring.test_golden import PAGES, SCENARIOS, TABLE, Cluster, Golden
 from tests.support.prometheus import Prometheus, running
 from tests.support.scraped import Pages, Target, serving
 
+pytestmark = pytest.mark.slow
+
 RULES = Rules([used_with(rule, "only") for rule in CATALOGUE])
 
 
