@@ -25,11 +25,13 @@ from metrics_server.errors import (
     RequestError,
 )
 from metrics_server.http.connection import LimitedHandler
+from metrics_server.http.reply import Reply
 from metrics_server.http.server import LimitedServer
 from metrics_server.telemetry.metrics import CONTENT_TYPE, Monitor
 from metrics_server.telemetry.sparing import SparingLog
 
 _JSON = "application/json"
+_TEXT = "text/plain; charset=utf-8"
 _MAX_TAGS_LENGTH = 1024
 _ENDPOINTS: tuple[Endpoint, ...] = ("healthz", "livez", "readyz")
 
@@ -85,7 +87,7 @@ class App:
             **{f"/openapi/v3/{path}": {plain: d} for path, d in openapi.v3.items()},
         }
 
-    async def __call__(self, request: web.BaseRequest) -> web.Response:
+    async def __call__(self, request: web.BaseRequest) -> Reply:
         """Answer a request, whatever happens."""
         try:
             await self._admit(request)
@@ -105,7 +107,7 @@ class App:
                 failure(500, "internal error of gpu-metrics-server: see its log")
             )
 
-    async def _answer(self, request: web.BaseRequest) -> web.Response:
+    async def _answer(self, request: web.BaseRequest) -> Reply:
         path = request.rel_url.raw_path
         if len(path) > 1 and path.endswith("/"):
             path = path[:-1]
@@ -116,7 +118,7 @@ class App:
             if asked is not None and (api := self._apis.get((asked.group, asked.version))):
                 _require_get(request)
                 body, content_type = await api.answer(asked)
-                return web.Response(body=body, headers={hdrs.CONTENT_TYPE: content_type})
+                return Reply(body, content_type)
         documents = self._documents.get(path)
         if documents is not None:
             _require_get(request)
@@ -126,11 +128,10 @@ class App:
             if endpoint == name:
                 _require_get(request)
                 answer = self._health.answer(name, check, _pairs(request))
-                return web.Response(text=answer.text, status=answer.code)
+                return Reply(answer.text.encode(), _TEXT, status=answer.code)
         if path == "/metrics":
             _require_get(request)
-            headers = {hdrs.CONTENT_TYPE: CONTENT_TYPE}
-            return web.Response(body=self._monitor.exposition(), headers=headers)
+            return Reply(self._monitor.exposition(), CONTENT_TYPE)
         raise NotFoundError(path)
 
 
@@ -151,17 +152,16 @@ def _require_get(request: web.BaseRequest) -> None:
         raise MethodNotAllowedError(f"{request.method} is not allowed: only GET is")
 
 
-def _document(request: web.BaseRequest, documents: Mapping[Offer, Document]) -> web.Response:
+def _document(request: web.BaseRequest, documents: Mapping[Offer, Document]) -> Reply:
     accept = request.headers.get(hdrs.ACCEPT)
     offer = negotiate(accept, tuple(documents))
     if offer is None:
         raise NotAcceptableError(accept or "", [one.content_type for one in documents])
     document = documents[offer]
-    headers = {hdrs.ETAG: document.etag, hdrs.VARY: hdrs.ACCEPT}
+    headers = ((hdrs.ETAG, document.etag), (hdrs.VARY, hdrs.ACCEPT))
     if _is_known(request.headers.get(hdrs.IF_NONE_MATCH, ""), document):
-        return web.Response(status=304, headers=headers)
-    headers[hdrs.CONTENT_TYPE] = document.content_type
-    return web.Response(body=document.body, headers=headers)
+        return Reply(status=304, headers=headers)
+    return Reply(document.body, document.content_type, headers=headers)
 
 
 def _is_known(tags: str, document: Document) -> bool:
@@ -172,12 +172,11 @@ def _is_known(tags: str, document: Document) -> bool:
     return not known.isdisjoint((document.etag, "*"))
 
 
-def _status_response(status: Status) -> web.Response:
+def _status_response(status: Status) -> Reply:
     # No Retry-After: the HPA's client would sleep and retry, blocking one of its workers.
-    headers = {hdrs.CONTENT_TYPE: _JSON}
-    if status.code == MethodNotAllowedError.code:
-        headers[hdrs.ALLOW] = hdrs.METH_GET
-    return web.Response(body=encode(status), status=status.code, headers=headers)
+    is_method = status.code == MethodNotAllowedError.code
+    headers = ((hdrs.ALLOW, hdrs.METH_GET),) if is_method else ()
+    return Reply(encode(status), _JSON, status=status.code, headers=headers)
 
 
 class ApiRequestHandler(LimitedHandler):
@@ -191,7 +190,7 @@ class ApiRequestHandler(LimitedHandler):
         status: int = 500,
         exc: BaseException | None = None,
         message: str | None = None,
-    ) -> web.StreamResponse:
+    ) -> Reply:
         """Answer a request that could not be parsed."""
         if exc is not None:
             # Its frames hold the exception itself, and with it the connection and the bytes.

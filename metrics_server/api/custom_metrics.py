@@ -18,7 +18,6 @@ from metrics_server.api.requests import (
     Counted,
     MetricRequest,
     check_path,
-    form_of,
     parameters_of,
 )
 from metrics_server.api.table import custom_table_of
@@ -36,7 +35,7 @@ from metrics_server.api.types import (
 )
 from metrics_server.common.clock import time_of_day
 from metrics_server.common.text import printable
-from metrics_server.common.weight import MAX_KEPT_CHARACTERS, BytesLRU, weight
+from metrics_server.common.weight import BytesLRU, weight
 from metrics_server.errors import BadRequestError, NotFoundError, UnknownObjectError
 from metrics_server.kube.label_selectors import LabelSelector, joined, label_selector_of
 from metrics_server.kube.labels import Selector, parse_selector
@@ -139,10 +138,8 @@ class CustomMetrics:
         return await self._counted.count(target.metric, self._answer(request, target))
 
     async def _answer(self, request: MetricRequest, target: _Target) -> tuple[bytes, str]:
-        offer = form_of(request.accept)
-        is_short = len(request.query) + len(request.path) <= 2 * MAX_KEPT_CHARACTERS
-        read = _known_selectors if is_short else _selectors
-        selected = read(request.query, target)
+        form = request.form
+        selected = (_known_selectors if request.is_short else _selectors)(request.query, target)
         # Before an object is read, in a namespace that may not be this server's.
         self._provider.check(request.namespace, target.metric)
         pods = await self._pods_of(request.namespace, target)
@@ -155,17 +152,17 @@ class CustomMetrics:
             selected.series,
         )
         answer = await self._provider.answer(question)
-        key = (request, offer.kind)
+        key = (request, form.kind)
         known = self._encoded.get(key)
         if known is None or known.answer is not answer:
             values = _values(request.namespace, target, selected.asked, answer)
-            if offer == TABLE:
+            if form == TABLE:
                 body = encode(custom_table_of(values))
             else:
                 body = encode(_old(values) if request.version == "v1beta1" else values)
             known = _Encoded(answer, body)
             self._encoded.put(key, known, weight(key) + 2 * len(body))
-        return known.body, offer.content_type
+        return known.body, form.content_type
 
     async def _pods_of(self, namespace: str, target: _Target) -> Selector:
         """The selector of the pods of an object.

@@ -10,7 +10,6 @@ from metrics_server.api.requests import (
     Counted,
     MetricRequest,
     check_path,
-    form_of,
     parameters_of,
 )
 from metrics_server.api.table import table_of
@@ -24,7 +23,6 @@ from metrics_server.api.types import (
 )
 from metrics_server.common.clock import time_of_day
 from metrics_server.common.text import printable
-from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.errors import BadRequestError, NotFoundError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.series_selectors import split
@@ -68,20 +66,18 @@ class ExternalMetrics:
         return await self._counted.count(metric, self._answer(request, metric))
 
     async def _answer(self, request: MetricRequest, metric: str) -> tuple[bytes, str]:
-        offer = form_of(request.accept)
-        namespace, query = request.namespace, request.query
-        is_short = len(query) + len(metric) + len(namespace) <= 2 * MAX_KEPT_CHARACTERS
-        read = _known_question if is_short else _question
-        answer = await self._provider.answer(read(namespace, metric, query))
-        return _encoded(metric, namespace, answer, offer)
+        form = request.form
+        question = (_known_question if request.is_short else _question)(request, metric)
+        answer = await self._provider.answer(question)
+        return _encoded(metric, request.namespace, answer, form)
 
 
 # HPAs repeat the same questions, and within maxAge the answers are the same.
 @lru_cache(maxsize=1024)
-def _encoded(metric: str, namespace: str, answer: Answer, offer: Offer) -> tuple[bytes, str]:
+def _encoded(metric: str, namespace: str, answer: Answer, form: Offer) -> tuple[bytes, str]:
     values = _values(metric, answer)
-    body = encode(table_of(values, namespace) if offer == TABLE else values)
-    return body, offer.content_type
+    body = encode(table_of(values, namespace) if form == TABLE else values)
+    return body, form.content_type
 
 
 def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
@@ -104,12 +100,12 @@ def _values(metric: str, answer: Answer) -> ExternalMetricValueList:
     )
 
 
-def _question(namespace: str, metric: str, query: str) -> Question:
+def _question(request: MetricRequest, metric: str) -> Question:
     """The question in a request."""
-    parameters = parameters_of(query, f"{metric}.{GROUP}")
-    _check_field_selector(parameters.get("fieldSelector", ""), namespace)
+    parameters = parameters_of(request.query, f"{metric}.{GROUP}")
+    _check_field_selector(parameters.get("fieldSelector", ""), request.namespace)
     pods, series = split(parse_selector(parameters.get("labelSelector", "")))
-    return Question(namespace, metric.lower(), pods, series=series)
+    return Question(request.namespace, metric.lower(), pods, series=series)
 
 
 _known_question = lru_cache(maxsize=1024)(_question)

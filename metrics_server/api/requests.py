@@ -4,6 +4,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Iterable, Mapping
+from functools import cached_property
 from typing import Protocol, TypeVar
 from urllib.parse import parse_qsl
 
@@ -13,6 +14,7 @@ from metrics_server.api.groups import ApiGroup
 from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.table import TABLE_GROUP, TABLE_VERSION
 from metrics_server.common.text import printable
+from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.errors import (
     BadRequestError,
     MethodNotAllowedError,
@@ -39,7 +41,7 @@ _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _CLIENT_GONE = 499
 
 
-class MetricRequest(Struct, frozen=True, cache_hash=True):
+class MetricRequest(Struct, frozen=True, cache_hash=True, dict=True):
     """A request below a version of an API.
 
     Attributes:
@@ -59,6 +61,23 @@ class MetricRequest(Struct, frozen=True, cache_hash=True):
     query: str
     accept: str | None
     path: str
+
+    @cached_property
+    def is_short(self) -> bool:
+        """Whether what is read from it may be kept in a cache that is bounded by a count."""
+        return len(self.path) + len(self.query) <= 2 * MAX_KEPT_CHARACTERS
+
+    @cached_property
+    def form(self) -> Offer:
+        """The form in which the client accepts metrics.
+
+        Raises:
+            NotAcceptableError: it accepts none.
+        """
+        offer = negotiate(self.accept, _OFFERS)
+        if offer is None:
+            raise NotAcceptableError(self.accept or "", [one.content_type for one in _OFFERS])
+        return offer
 
 
 def metric_request(path: str, query: str, accept: str | None) -> MetricRequest | None:
@@ -156,18 +175,6 @@ def check_path(request: MetricRequest) -> None:
             f"{printable('/'.join(segments))}, or kubectl get -n NAMESPACE instead of -A; an HPA "
             "asks in its own namespace"
         )
-
-
-def form_of(accept: str | None) -> Offer:
-    """The form in which a client accepts metrics.
-
-    Raises:
-        NotAcceptableError: it accepts none.
-    """
-    offer = negotiate(accept, _OFFERS)
-    if offer is None:
-        raise NotAcceptableError(accept or "", [one.content_type for one in _OFFERS])
-    return offer
 
 
 def parameters_of(query: str, watched: str) -> Mapping[str, str]:

@@ -7,7 +7,6 @@ the rest, so that the client sees the answer and not a reset, and closes.
 """
 
 import asyncio
-import io
 from http import HTTPStatus
 from typing import Protocol, cast
 
@@ -22,8 +21,6 @@ _MAX_LINE_BYTES = 32 * 1024
 _HEAD_END = b"\r\n\r\n"
 # A head that arrives whole and is not longer is not counted: connections bound these.
 _SHORT_HEAD_BYTES = 8 * 1024
-# A longer answer is written in pieces, each after the one before is sent.
-_PIECE_BYTES = 64 * 1024
 _NOT_LET_IN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 
 
@@ -148,9 +145,6 @@ class LimitedHandler(web.RequestHandler):
         """Send a response, and wait until the client has read it."""
         if not self._may_stay(request, resp):
             resp.force_close()
-        body = getattr(resp, "body", None)
-        if isinstance(body, bytes) and len(body) > _PIECE_BYTES:
-            cast("web.Response", resp).body = io.BytesIO(body)
         try:
             # Waits while writing is paused.
             return await super().finish_response(request, resp, start_time)

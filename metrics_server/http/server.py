@@ -10,9 +10,10 @@ from metrics_server.http.commons import Commons
 from metrics_server.http.connection import LimitedHandler
 from metrics_server.http.limits import DEFAULT, Limits
 from metrics_server.http.places import Place
+from metrics_server.http.reply import Reply
 from metrics_server.telemetry.metrics import Monitor
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.BaseRequest], Awaitable[Reply]]
 
 
 class LimitedServer(web.Server):

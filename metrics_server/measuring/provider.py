@@ -149,10 +149,14 @@ class MetricsProvider:
             MeasurementMissingError: too few of those have a sample, and no fallback answers.
         """
         asked = self._clock()
-        rule = _for_form(self._rules.find(question.metric), question)
-        pods = self._pods.in_namespace(question.namespace)
         known = self._known.get(question)
-        if known is None or known.pods is not pods or known.fresh_until <= self._clock():
+        if (
+            known is None
+            or known.fresh_until <= asked
+            or known.pods is not self._pods.in_namespace(question.namespace)
+        ):
+            rule = _for_form(self._rules.find(question.metric), question)
+            pods = self._pods.in_namespace(question.namespace)
             selection = self._select(question, rule, pods)
             again = partial(self._measurement_again, question, rule)
             if rule.window and rule.is_over_time and rule.sources[0] != "prometheus":

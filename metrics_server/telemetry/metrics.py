@@ -1,5 +1,6 @@
 """The server's own metrics, on a given registry."""
 
+from collections import defaultdict
 from collections.abc import Callable, Mapping
 from functools import cache
 from typing import Literal, get_args
@@ -47,7 +48,7 @@ class Monitor:
         # Updates that requests have made and the metrics do not have yet: sums, and observations.
         # Within a request, each update would cost several times as much as in a row, because
         # nothing of the metrics is in the processor's caches.
-        self._sums: dict[Callable[[float], None], float] = {}
+        self._sums: defaultdict[Callable[[float], None], float] = defaultdict(float)
         self._pending: list[tuple[Callable[[float], None], float]] = []
         # Registered first, so that every metric is complete when it is collected.
         registry.register(Settling(self._settle))
@@ -116,6 +117,7 @@ class Monitor:
             registry=registry,
         )
         self._authorizations = {one: authorizations.labels(one).inc for one in get_args(Decided)}
+        self._allowed = self._authorizations["allowed"]
         dropped = Counter(
             f"{PREFIX}_connections_dropped",
             "Client connections dropped, by reason.",
@@ -154,8 +156,8 @@ class Monitor:
     def measured(self, *, age: float, covered: int, selected: int) -> None:
         """A question was answered by a measurement whose oldest sample is `age` seconds old."""
         self._observe(self._age.observe, age)
-        self._add(self._selected, selected)
-        self._add(self._covered, covered)
+        self._sums[self._selected] += selected
+        self._sums[self._covered] += covered
 
     def failed(self, reason: str) -> None:
         """A question was answered by an error."""
@@ -179,16 +181,16 @@ class Monitor:
 
     def authenticated(self, outcome: str) -> None:
         """The caller of a request was authenticated in some way, or was not for some reason."""
-        self._add(self._authentication(outcome), 1)
+        self._sums[self._authentication(outcome)] += 1
 
     def authorized(self, decision: Decided) -> None:
         """A request was authorized or denied; "error" means that there was no decision."""
-        self._add(self._authorizations[decision], 1)
+        self._sums[self._authorizations[decision]] += 1
 
     def admitted(self) -> None:
         """A front proxy repeated a request that is known to be allowed."""
-        self.authenticated("request-header")
-        self.authorized("allowed")
+        self._sums[self._authentication("request-header")] += 1
+        self._sums[self._allowed] += 1
 
     def dropped(self, reason: Dropped) -> None:
         """A client's connection was dropped."""
@@ -234,9 +236,6 @@ class Monitor:
     def exposition(self) -> bytes:
         """All metrics in the Prometheus text format."""
         return generate_latest(self._registry)
-
-    def _add(self, update: Callable[[float], None], amount: float) -> None:
-        self._sums[update] = self._sums.get(update, 0) + amount
 
     def _observe(self, update: Callable[[float], None], amount: float) -> None:
         self._pending.append((update, amount))

@@ -68,6 +68,14 @@ def server_context(pair: KeyPair) -> SSL.Context:
     return context
 
 
+class _Connection(SSL.Connection):
+    """Looks up an error after failed calls only. Unused if pyOpenSSL renames its private method."""
+
+    def _raise_ssl_error(self, ssl: object, result: int) -> None:
+        if result <= 0:
+            super()._raise_ssl_error(ssl, result)
+
+
 class ServerTls(ssl.SSLObject):
     """The server's side of one connection, as event loops use an `ssl.SSLObject`.
 
@@ -88,7 +96,7 @@ class ServerTls(ssl.SSLObject):
         self._incoming = incoming
         self._outgoing = outgoing
         self._verifies = verifies
-        self._tls = SSL.Connection(context, None)
+        self._tls = _Connection(context, None)
         self._tls.set_accept_state()
         self._peer: PeerCertificates | None = None
         self._is_peer_known = False

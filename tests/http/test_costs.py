@@ -17,6 +17,8 @@ from metrics_server.api.external_metrics import _question
 from metrics_server.api.groups import external_metrics_group
 from metrics_server.api.health import HealthChecks
 from metrics_server.api.negotiation import Offer, _negotiate, negotiate
+from metrics_server.api.requests import metric_request
+from metrics_server.api.types import GROUP_VERSION
 from metrics_server.auth.identity import User
 from metrics_server.auth.request_header import (
     RequestHeaderConfig,
@@ -28,6 +30,7 @@ from metrics_server.auth.tokens import bearer_token
 from metrics_server.errors import BadRequestError, RequestError
 from metrics_server.http.paths import decoded
 from metrics_server.kube.labels import _parse, parse_selector
+from metrics_server.measuring.samples import Question
 
 if TYPE_CHECKING:
     from _typeshed import TraceFunction
@@ -77,6 +80,13 @@ def lines(name: str, value: str, n: int) -> list[tuple[str, str]]:
     return [("X-Remote-User", "u"), *((name.replace("#", str(i)), value) for i in range(n))]
 
 
+def asked(query: str) -> Question:
+    """The question in a query."""
+    request = metric_request(f"/apis/{GROUP_VERSION}/namespaces/default/m", query, None)
+    assert request is not None
+    return _question(request, "m")
+
+
 WAYS: dict[str, Callable[[int], object]] = {
     "ranges that are refused, and that are wanted": lambda n: _negotiate(
         "x/y;q=0," * n + "application/json;q=0," + "*/*," * n, OFFERS
@@ -84,14 +94,10 @@ WAYS: dict[str, Callable[[int], object]] = {
     "parameters of a range": lambda n: _negotiate("a/b" + ";c=d" * n, OFFERS),
     "commas": lambda n: _negotiate("," * n, OFFERS),
     "digits of a quality": lambda n: _negotiate("*/*;q=0." + "1" * n, OFFERS),
-    "a query of many parameters": lambda n: _question("default", "m", "a=b&" * n),
-    "a query that is all escapes": lambda n: _question(
-        "default", "m", "labelSelector=" + "%41" * n
-    ),
-    "field selectors": lambda n: _question(
-        "default", "m", "fieldSelector=" + "metadata.namespace=default," * n
-    ),
-    "blanks in a field selector": lambda n: _question("default", "m", f"fieldSelector={' ' * n}="),
+    "a query of many parameters": lambda n: asked("a=b&" * n),
+    "a query that is all escapes": lambda n: asked("labelSelector=" + "%41" * n),
+    "field selectors": lambda n: asked("fieldSelector=" + "metadata.namespace=default," * n),
+    "blanks in a field selector": lambda n: asked(f"fieldSelector={' ' * n}="),
     "parts of a path": lambda n: attributes_of("GET", "/a" * n, ""),
     "slashes at its end": lambda n: attributes_of("GET", "/a" + "/" * n, ""),
     "escapes in a path": lambda n: decoded("%41" * n),
@@ -130,7 +136,7 @@ def test_twice_as_long_is_twice_the_work(way: str) -> None:
 REFUSED: dict[str, tuple[str, Callable[[str], object]]] = {
     "ranges": ("application/json;q=0,", lambda text: negotiate(text, OFFERS)),
     "an accept header of one range": (";c=d", lambda text: negotiate("a/b" + text, OFFERS)),
-    "parameters": ("a=b&", lambda text: _question("default", "m", text)),
+    "parameters": ("a=b&", asked),
     "a selector": ("k123456,", parse_selector),
     "entity tags": ('W/"x",', lambda text: _is_known(text, DOCUMENT)),
 }

@@ -11,6 +11,7 @@ from aiohttp import ClientSession, TCPConnector, web
 from metrics_server.errors import ConfigurationError
 from metrics_server.http.limits import Limits
 from metrics_server.http.listener import listening
+from metrics_server.http.reply import Reply
 from metrics_server.http.server import LimitedServer
 from tests.support.listening import AUTHORITY, REQUEST, connection, context, ended, serving
 from tests.support.peers import (
@@ -31,10 +32,10 @@ def test_what_is_under_way_is_finished_at_the_end(new_loop: LoopFactory) -> None
     async def body() -> None:
         begun, finish = asyncio.Event(), asyncio.Event()
 
-        async def wait(_: web.BaseRequest) -> web.Response:
+        async def wait(_: web.BaseRequest) -> Reply:
             begun.set()
             await finish.wait()
-            return web.Response(text="finished")
+            return Reply(b"finished")
 
         tls = trusting(AUTHORITY.bundle)
         async with AsyncExitStack() as outer:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics_server.http.limits import Limits
+from metrics_server.http.reply import Reply
 from tests.support.connections import hello, serving
 from tests.support.listening import AUTHORITY, REQUEST, connection, ended, verified
 from tests.support.peers import PATIENCE_SECONDS, LoopFactory, on_both_loops, run, trusting
@@ -19,9 +20,9 @@ def test_a_connection_of_nobody_closes_after_an_answer(new_loop: LoopFactory) ->
     """Only who is verified, or brings a token that is good, keeps one."""
 
     async def body() -> None:
-        async def token(request: web.BaseRequest) -> web.Response:
+        async def token(request: web.BaseRequest) -> Reply:
             good = request.headers.get("Authorization") != "Bearer bad"
-            return web.Response(status=200 if good else 401, text="hello")
+            return Reply(b"hello", status=200 if good else 401)
 
         anybody = trusting(AUTHORITY.bundle)
         async with serving(token) as served:

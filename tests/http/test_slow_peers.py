@@ -6,6 +6,7 @@ import socket
 import pytest
 from aiohttp import web
 
+from metrics_server.http.reply import Reply
 from tests.http.test_time_limits import BRIEF_SECONDS
 from tests.support.connections import BOUND, MUCH, serving
 from tests.support.listening import REQUEST, connection, verified
@@ -40,10 +41,10 @@ def test_nothing_more_is_read_while_a_request_is_answered(
     async def body() -> None:
         begun, finish = asyncio.Event(), asyncio.Event()
 
-        async def wait(_: web.BaseRequest) -> web.Response:
+        async def wait(_: web.BaseRequest) -> Reply:
             begun.set()
             await finish.wait()
-            return web.Response(text="finished")
+            return Reply(b"finished")
 
         async with serving(wait) as served, connection(served.port, verified()) as (_, writer):
             writer.write(REQUEST)

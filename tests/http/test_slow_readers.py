@@ -8,6 +8,7 @@ import pytest
 from aiohttp import web
 
 from metrics_server.http.limits import Limits
+from metrics_server.http.reply import Reply
 from tests.http.test_time_limits import BRIEF_SECONDS
 from tests.support.connections import BOUND, MUCH, serving
 from tests.support.listening import REQUEST, connection, ended, verified
@@ -23,10 +24,10 @@ def test_a_client_that_never_reads_is_dropped(new_loop: LoopFactory, size: int) 
     async def body() -> None:
         begun = 0
 
-        async def long(_: web.BaseRequest) -> web.Response:
+        async def long(_: web.BaseRequest) -> Reply:
             nonlocal begun
             begun += 1
-            return web.Response(body=b"x" * size)
+            return Reply(b"x" * size)
 
         limits = Limits(taking=BRIEF_SECONDS * 2)
         async with serving(long, limits) as served, connection(served.port, verified()) as opened:
@@ -55,8 +56,8 @@ def test_a_long_answer_reaches_a_slow_reader(new_loop: LoopFactory) -> None:
     """One that reads little by little gets all of it, if it goes on reading."""
 
     async def body() -> None:
-        async def long(_: web.BaseRequest) -> web.Response:
-            return web.Response(body=b"x" * MUCH, content_type="text/plain")
+        async def long(_: web.BaseRequest) -> Reply:
+            return Reply(b"x" * MUCH, "text/plain")
 
         async with (
             serving(long, Limits(taking=1)) as served,
@@ -83,7 +84,7 @@ def test_a_client_that_has_gone_away_ends_its_request(new_loop: LoopFactory) -> 
     async def body() -> None:
         begun, cancelled = asyncio.Event(), asyncio.Event()
 
-        async def wait(_: web.BaseRequest) -> web.Response:
+        async def wait(_: web.BaseRequest) -> Reply:
             begun.set()
             try:
                 await asyncio.Event().wait()

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from metrics_server.http.limits import Limits
 from metrics_server.http.listener import listening
+from metrics_server.http.reply import Reply
 from metrics_server.http.server import LimitedServer
 from tests.support.listening import (
     AUTHORITY,
@@ -124,9 +125,9 @@ def test_an_idle_connection_is_kept_between_requests(new_loop: LoopFactory) -> N
 async def test_a_slow_answer_is_no_slow_head() -> None:
     """A request that is being answered has all the time it needs."""
 
-    async def slow(_: web.BaseRequest) -> web.Response:
+    async def slow(_: web.BaseRequest) -> Reply:
         await asyncio.sleep(BRIEF_SECONDS * 2)
-        return web.Response(text="slowly")
+        return Reply(b"slowly")
 
     limits = Limits(head=BRIEF_SECONDS)
     tls = trusting(AUTHORITY.bundle)

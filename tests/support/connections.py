@@ -8,6 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from metrics_server.http.limits import Limits
 from metrics_server.http.listener import listening
+from metrics_server.http.reply import Reply
 from metrics_server.http.server import Handler, LimitedServer
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.listening import context
@@ -48,6 +49,6 @@ async def serving(handler: Handler, limits: Limits | None = None) -> AsyncIterat
         yield served
 
 
-async def hello(_: web.BaseRequest) -> web.Response:
+async def hello(_: web.BaseRequest) -> Reply:
     """A short answer."""
-    return web.Response(text="hello")
+    return Reply(b"hello")

@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from metrics_server.auth.client_certificates import ClientCAs
 from metrics_server.http.limits import Limits
+from metrics_server.http.reply import Reply
 from metrics_server.http.server import LimitedServer
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.openssl import Verifier
@@ -103,15 +104,15 @@ def vouching(bundle: bytes) -> Verifier:
     return lambda peer: authorities.verify(peer.chain, datetime.now(UTC)) is not None
 
 
-async def peer_name(request: web.BaseRequest) -> web.Response:
+async def peer_name(request: web.BaseRequest) -> Reply:
     """Return the common name of the client's certificate; "nobody" without one that verifies."""
     assert request.transport is not None
     connection: ssl.SSLObject = request.transport.get_extra_info("ssl_object")
     shown = connection.getpeercert(binary_form=True)
     if shown is None:
-        return web.Response(text="nobody")
+        return Reply(b"nobody")
     (name,) = x509.load_der_x509_certificate(shown).subject
-    return web.Response(text=str(name.value))
+    return Reply(str(name.value).encode())
 
 
 class Seen(Struct, frozen=True):
