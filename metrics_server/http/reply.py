@@ -1,6 +1,6 @@
 """An answer whose body is known when it is sent.
 
-aiohttp's `web.Response` assembles and checks its headers anew for each request, which takes longer
+aiohttp's `web.Response` assembles and checks its headers for each request, which takes longer
 than finding the answer. Here, head and body are two byte strings.
 """
 
