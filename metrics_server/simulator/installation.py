@@ -7,6 +7,7 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import (
     API_SERVICES,
     CONFIG_MAPS,
+    DAEMON_SETS,
     DEPLOYMENTS,
     PODS,
     SERVICES,
@@ -19,6 +20,17 @@ SERVER = "gpu-metrics-server"
 API_SERVICE_NAMES = ("v1beta1.external.metrics.k8s.io", "v1beta2.custom.metrics.k8s.io")
 _LABELS: dict[str, Json] = {"app.kubernetes.io/name": SERVER}
 _ADDRESS = "127.0.0.1"
+_EXPORTER_CONTAINER: Object = {
+    "name": EXPORTER_SERVICE,
+    "image": f"{EXPORTER_SERVICE}:simulated",
+}
+_DAEMON_SET_COUNTS = (
+    "desiredNumberScheduled",
+    "currentNumberScheduled",
+    "updatedNumberScheduled",
+    "numberReady",
+    "numberAvailable",
+)
 _READY: list[Json] = [{"type": "Ready", "status": "True"}]
 
 
@@ -48,6 +60,7 @@ def install(
     api.apply(CONFIG_MAPS, config_map(SERVER, "config.yaml", config))
     api.apply(CONFIG_MAPS, config_map(f"{SERVER}-ca", "ca.crt", bundle.decode()))
     api.apply(PODS, server_pod(port, image))
+    api.apply(DAEMON_SETS, exporter_daemon_set(len(nodes)))
     for node in nodes:
         api.apply(PODS, exporter_pod(node))
 
@@ -152,6 +165,28 @@ def exporter_pod_name(node: str) -> str:
     return f"{EXPORTER_SERVICE}-{node}"
 
 
+def exporter_daemon_set(nodes: int) -> Object:
+    """Return the DaemonSet of the exporters, with one Ready pod on each of so many nodes."""
+    labels: dict[str, Json] = {"app.kubernetes.io/name": EXPORTER_SERVICE}
+    return {
+        "metadata": {
+            "name": EXPORTER_SERVICE,
+            "namespace": EXPORTER_NAMESPACE,
+            "labels": {**labels},
+            "generation": 1,
+        },
+        "spec": {
+            "selector": {"matchLabels": {**labels}},
+            "template": {
+                "metadata": {"labels": {**labels}},
+                "spec": {"containers": [{**_EXPORTER_CONTAINER}]},
+            },
+            "updateStrategy": {"type": "RollingUpdate"},
+        },
+        "status": {"observedGeneration": 1, **dict.fromkeys(_DAEMON_SET_COUNTS, nodes)},
+    }
+
+
 def exporter_pod(node: str) -> Object:
     """Return the pod of a node's exporter, which its EndpointSlice names."""
     return {
@@ -165,7 +200,7 @@ def exporter_pod(node: str) -> Object:
         },
         "spec": {
             "nodeName": node,
-            "containers": [{"name": EXPORTER_SERVICE, "image": f"{EXPORTER_SERVICE}:simulated"}],
+            "containers": [{**_EXPORTER_CONTAINER}],
         },
         "status": _running(EXPORTER_SERVICE),
     }

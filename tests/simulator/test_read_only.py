@@ -205,6 +205,29 @@ async def test_a_deleted_exporter_starts_again(running: Demo, kubectl: Kubectl) 
         assert "DCGM_FI_DEV_GPU_UTIL" in await response.text()
 
 
+async def test_a_restarted_daemon_set_ends_the_faults(running: Demo, kubectl: Kubectl) -> None:
+    """Of all its exporters, in new pods, with the two commands that the doctor prints."""
+    (exporter,) = running.cluster.exporters
+    await exporter.set_fault(Fault("down"))
+    uid = ("get", "pod", "--output=jsonpath={.metadata.uid}")
+    daemon_set = ("--namespace=gpu-monitoring", "daemonset/dcgm-exporter")
+    before = await kubectl(*uid, "--namespace=gpu-monitoring", "dcgm-exporter-gpu-node-0")
+    restart = await kubectl("rollout", "restart", *daemon_set)
+    status = await kubectl("rollout", "status", *daemon_set)
+    after = await kubectl(*uid, "--namespace=gpu-monitoring", "dcgm-exporter-gpu-node-0")
+    assert (restart.status, restart.out) == (0, "daemonset.apps/dcgm-exporter restarted\n")
+    assert (status.status, status.out.split()[-1]) == (0, "out")
+    assert (exporter.fault, before.out == after.out) == (None, False)
+
+
+async def test_other_changes_of_a_daemon_set_are_rejected(kubectl: Kubectl) -> None:
+    """Such as one of its image: nothing would run it."""
+    image = ("set", "image", "daemonset/dcgm-exporter", "dcgm-exporter=a")
+    ran = await kubectl("--namespace=gpu-monitoring", *image)
+    assert ran.status == 1
+    assert ON_THE_PAGE in ran.err
+
+
 async def test_what_is_missing_is_still_missing(kubectl: Kubectl) -> None:
     """Errors about reading are kube-apiserver's."""
     ran = await kubectl("get", "pod", "x")
@@ -218,6 +241,11 @@ async def test_what_is_missing_is_still_missing(kubectl: Kubectl) -> None:
             "get apiservices",
             "NAME SERVICE AVAILABLE AGE",
             "v1beta1.external.metrics.k8s.io gpu-monitoring/gpu-metrics-server True",
+        ),
+        (
+            "get daemonsets --namespace=gpu-monitoring",
+            "NAME DESIRED CURRENT READY UP-TO-DATE AVAILABLE AGE",
+            "dcgm-exporter 1 1 1 1 1",
         ),
         ("get deployments", "NAME READY UP-TO-DATE AVAILABLE AGE", "inference 2/2 2 2"),
     ],

@@ -1,4 +1,4 @@
-"""What kubectl prints when somebody tries to change the demo's cluster, or looks into its pods."""
+"""What kubectl prints when it tries to change the demo's cluster, or to look into its pods."""
 
 from http import HTTPStatus
 
@@ -6,11 +6,10 @@ from aiohttp import web
 
 from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.demo.options import DemoOptions
-from metrics_server.simulator.installation import exporter_pod, exporter_pod_name
+from metrics_server.simulator.demo.restarts import Restarts
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import EVENTS, PODS, Object, Resource, metadata
+from metrics_server.simulator.kube.objects import EVENTS
 from metrics_server.simulator.kube.statuses import StatusError, response_of
-from metrics_server.simulator.manifests import EXPORTER_NAMESPACE
 
 _INSIDE_PODS = (
     "the demo's pods are simulated: no process runs in them, and they have no logs; "
@@ -46,23 +45,10 @@ class ReadOnly:
 
         Args:
             api: the API.
-            cluster: the cluster whose exporters start again when their pods are deleted.
+            cluster: the cluster whose exporters can be restarted.
         """
-        exporters = {exporter_pod_name(one.node.name): one for one in cluster.exporters}
-
-        async def replace(resource: Resource, pod: Object) -> bool:
-            exporter = exporters.get(str(metadata(pod)["name"]))
-            if resource != PODS or exporter is None:
-                return False
-            try:
-                await cluster.restart(exporter)
-            except OSError as error:
-                raise StatusError(503, f"the exporter cannot listen again: {error}") from error
-            api.delete(PODS, EXPORTER_NAMESPACE, exporter_pod_name(exporter.node.name))
-            api.apply(PODS, exporter_pod(exporter.node.name))
-            return True
-
-        api.writable, api.replace, api.explain = (EVENTS,), replace, self.explain
+        restarts = Restarts(api, cluster)
+        api.writable, api.control, api.explain = (EVENTS,), restarts.control, self.explain
 
     def explain(self, request: web.Request, error: StatusError) -> web.Response:
         """Return the answer to a request.

@@ -43,13 +43,13 @@ from metrics_server.simulator.kube.statuses import (
 )
 from metrics_server.simulator.kube.tables import table_of
 from metrics_server.simulator.kube.watches import Watch, check_watch, wants_table
-from metrics_server.simulator.kube.writes import WRITABLE, deletion_of, written
+from metrics_server.simulator.kube.writes import WRITABLE, written
 
 if TYPE_CHECKING:
     from yarl import URL
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-Replace = Callable[[Resource, Object], Awaitable[bool]]
+Control = Callable[[web.Request, Resource, Object], Awaitable[Object | None]]
 Explain = Callable[[web.Request, StatusError], web.Response]
 
 
@@ -68,8 +68,8 @@ class KubernetesAPI:
         faults: the faults.
         version: of Kubernetes.
         writable: the resources that can be written over HTTP.
-        replace: replaces an object of another resource that is deleted over HTTP, as its controller
-            would; returns False if it cannot be deleted.
+        control: makes the change that a write to an object of another resource asks for, as its
+            controller would, and returns the answer; None if that write is not allowed.
         explain: returns the answer to a request that failed, from what kube-apiserver would answer.
     """
 
@@ -85,7 +85,7 @@ class KubernetesAPI:
         self.requests: deque[URL] = deque(maxlen=1000)
         self.version = "v1.36.0-simulated"
         self.writable: Sequence[Resource] = WRITABLE
-        self.replace: Replace = _never
+        self.control: Control = _never
         self.explain: Explain = lambda _request, error: response_of(error)
         self._host = host
         self._port = port
@@ -198,9 +198,10 @@ class KubernetesAPI:
         name = rest[1] if rest[1:] else None
         if resource not in self.writable:
             last = self.store.get(resource, namespace, name or "")
-            if request.method == "DELETE" and last and await self.replace(resource, last):
-                return _json(deletion_of(resource, last))
-            raise method_not_allowed()
+            answer = await self.control(request, resource, last) if last else None
+            if answer is None:
+                raise method_not_allowed()
+            return _json(answer)
         return _json(*await written(self.store, request, resource, namespace, name))
 
     def _list(self, request: web.Request, resource: Resource, selection: Selection) -> web.Response:
@@ -257,8 +258,8 @@ class KubernetesAPI:
                     return
 
 
-async def _never(_resource: Resource, _obj: Object) -> bool:
-    return False
+async def _never(_request: web.Request, _resource: Resource, _last: Object) -> None:
+    return None
 
 
 def _json(body: Mapping[str, Json], code: int = 200) -> web.Response:

@@ -51,6 +51,7 @@ CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap", ("cm",))
 ENDPOINT_SLICES = Resource("discovery.k8s.io", "v1", "endpointslices", "EndpointSlice")
 DEPLOYMENTS = Resource("apps", "v1", "deployments", "Deployment", ("deploy",))
 STATEFUL_SETS = Resource("apps", "v1", "statefulsets", "StatefulSet", ("sts",))
+DAEMON_SETS = Resource("apps", "v1", "daemonsets", "DaemonSet", ("ds",))
 REPLICA_SETS = Resource("apps", "v1", "replicasets", "ReplicaSet", ("rs",))
 JOBS = Resource("batch", "v1", "jobs", "Job")
 SERVICES = Resource("", "v1", "services", "Service", ("svc",))
@@ -71,6 +72,7 @@ RESOURCES = (
     ENDPOINT_SLICES,
     DEPLOYMENTS,
     STATEFUL_SETS,
+    DAEMON_SETS,
     REPLICA_SETS,
     JOBS,
     SERVICES,

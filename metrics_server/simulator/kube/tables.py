@@ -9,6 +9,7 @@ from msgspec import Struct
 from metrics_server.simulator.kube.objects import (
     API_SERVICES,
     AUTOSCALERS,
+    DAEMON_SETS,
     DEPLOYMENTS,
     EVENTS,
     PODS,
@@ -191,6 +192,33 @@ def _deployment_cells(obj: Object) -> list[Json]:
     ]
 
 
+class _DaemonSetStatus(Struct, rename="camel"):
+    desired_number_scheduled: int = 0
+    current_number_scheduled: int = 0
+    number_ready: int = 0
+    updated_number_scheduled: int = 0
+    number_available: int = 0
+
+
+class _DaemonSet(Struct):
+    metadata: _Meta
+    status: _DaemonSetStatus = msgspec.field(default_factory=_DaemonSetStatus)
+
+
+def _daemon_set_cells(obj: Object) -> list[Json]:
+    daemon_set = msgspec.convert(obj, _DaemonSet)
+    status = daemon_set.status
+    return [
+        daemon_set.metadata.name,
+        str(status.desired_number_scheduled),
+        str(status.current_number_scheduled),
+        str(status.number_ready),
+        str(status.updated_number_scheduled),
+        str(status.number_available),
+        _age(daemon_set.metadata.creation_timestamp),
+    ]
+
+
 class _ServiceReference(Struct):
     namespace: str
     name: str
@@ -272,6 +300,10 @@ def _age(since: datetime | None) -> str:
 
 _LAYOUTS: Mapping[Resource, _Layout] = {
     API_SERVICES: _Layout(("Name", "Service", "Available", "Age"), _api_service_cells),
+    DAEMON_SETS: _Layout(
+        ("Name", "Desired", "Current", "Ready", "Up-to-date", "Available", "Age"),
+        _daemon_set_cells,
+    ),
     DEPLOYMENTS: _Layout(("Name", "Ready", "Up-to-date", "Available", "Age"), _deployment_cells),
     EVENTS: _Layout(("Last Seen", "Type", "Reason", "Object", "Message"), _event_cells),
     PODS: _Layout(("Name", "Ready", "Status", "Node"), _pod_cells),

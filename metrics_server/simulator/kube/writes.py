@@ -54,7 +54,7 @@ async def written(
             case "PATCH":
                 before = _existing(store, resource, namespace, name or "")
                 patch = await _object(request, _MERGE_PATCH)
-                return _updated(store, resource, before, _merged(before, patch)), 200
+                return _updated(store, resource, before, merged(before, patch)), 200
             case "DELETE":
                 return _deleted(store, resource, namespace, name or ""), 200
     raise method_not_allowed()
@@ -154,18 +154,21 @@ def deletion_of(resource: Resource, last: Object) -> Object:
     }
 
 
-def _merged(target: Object, patch: Object) -> Object:
-    """RFC 7386: null removes, an object is merged, anything else replaces."""
-    merged = dict(target)
+def merged(target: Object, patch: Object) -> Object:
+    """Return an object with a patch applied (RFC 7386).
+
+    null removes, an object is merged, anything else replaces.
+    """
+    result = dict(target)
     for key, value in patch.items():
         if value is None:
-            merged.pop(key, None)
+            result.pop(key, None)
         elif isinstance(value, dict):
-            before = merged.get(key)
-            merged[key] = _merged(before if isinstance(before, dict) else {}, value)
+            before = result.get(key)
+            result[key] = merged(before if isinstance(before, dict) else {}, value)
         else:
-            merged[key] = value
-    return merged
+            result[key] = value
+    return result
 
 
 def _validate(resource: Resource, name: str, obj: Object) -> None:
