@@ -5,7 +5,10 @@ import asyncio
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Protocol, TextIO, get_args
+
+import msgspec
 
 from metrics_server.commands import flags
 from metrics_server.commands.looking import (
@@ -17,11 +20,13 @@ from metrics_server.commands.looking import (
     reached,
     selector_of,
 )
+from metrics_server.common.text import printable
 from metrics_server.config.file import load_config
 from metrics_server.doctor.aiming import Aim
 from metrics_server.doctor.reader import Reader, Subject
 from metrics_server.doctor.usage import Sort, as_json, as_text, rows, sorted_by
 from metrics_server.doctor.using import Usage, read_usage
+from metrics_server.errors import MetricsServerError
 
 try:
     from rich.box import SIMPLE_HEAD
@@ -55,7 +60,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the order, the greatest first (default: %(default)s)",
     )
     parser.add_argument(
-        "-w", "--watch", action="store_true", help="read again and again, until interrupted"
+        "-w",
+        "--watch",
+        action="store_true",
+        help="read repeatedly until interrupted, also after an error",
     )
     parser.add_argument(
         "--every",
@@ -81,20 +89,30 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 class _Show(Protocol):
-    def __call__(self, usage: Usage) -> None:
-        """Show what pods use."""
+    def __call__(self, reading: Usage | str) -> None:
+        """Show what pods use, or why it could not be read."""
         ...
 
 
 async def _read(aim: Aim, subject: Subject, show: _Show, every: float | None) -> None:
     async with reached(aim) as api:
         while True:
-            async with Reader(api, subject) as reader, bounded():
-                usage = await read_usage(reader)
-            show(usage)
+            try:
+                async with Reader(api, subject) as reader, bounded():
+                    reading: Usage | str = await read_usage(reader)
+            except _PASSING as error:
+                if every is None:
+                    raise
+                # What a server sends must not control the terminal.
+                reading = f"not read at {datetime.now(UTC):%H:%M:%SZ}: {printable(str(error))}"
+            show(reading)
             if every is None:
                 return
             await asyncio.sleep(every)
+
+
+# The next reading may succeed.
+_PASSING = (MetricsServerError, msgspec.DecodeError, ValueError)
 
 
 @contextmanager
@@ -102,25 +120,30 @@ def _screen(out: TextIO, form: str, sort: Sort) -> Iterator[_Show]:
     """Yield a function that shows usage: as a table that stays in place, or one after the other."""
     if form == "table" and Console is not None and out.isatty():
         with Live(console=Console(file=out), auto_refresh=False) as live:
-            yield lambda usage: live.update(_table(usage, sort), refresh=True)
+            yield lambda reading: live.update(_table(reading, sort), refresh=True)
         return
 
-    def show(usage: Usage) -> None:
-        uses = sorted_by(usage.uses, sort)
+    def show(reading: Usage | str) -> None:
+        if isinstance(reading, str):
+            sys.stderr.write(f"gpu-metrics-server: {reading}\n")
+            return
+        uses = sorted_by(reading.uses, sort)
         if form == "json":
-            out.write(as_json(uses, usage.source))
+            out.write(as_json(uses, reading.source))
         else:
-            out.write(f"{as_text(uses)}from {usage.source}\n")
+            out.write(f"{as_text(uses)}from {reading.source}\n")
         out.flush()
 
     yield show
 
 
-def _table(usage: Usage, sort: Sort) -> "Group":
-    headings, *cells = rows(sorted_by(usage.uses, sort))
+def _table(reading: Usage | str, sort: Sort) -> "Group":
+    if isinstance(reading, str):
+        return Group(Text(reading, style="red"))
+    headings, *cells = rows(sorted_by(reading.uses, sort))
     table = Table(box=SIMPLE_HEAD)
     for number, heading in enumerate(headings):
         table.add_column(heading, justify="left" if number < 3 else "right", no_wrap=True)  # noqa: PLR2004 - those before are names
     for row in cells:
         table.add_row(*map(Text, row))
-    return Group(table, Text(f"from {usage.source}", style="dim"))
+    return Group(table, Text(f"from {reading.source}", style="dim"))

@@ -18,6 +18,7 @@ from metrics_server.common.tasks import background
 from metrics_server.errors import ConfigurationError
 from metrics_server.http.places import Place
 from metrics_server.http.server import LimitedServer
+from metrics_server.http.sockets import why
 
 _BACKLOG = 1024
 _UNSPECIFIED = ("0.0.0.0", "::")  # noqa: S104 - it is asked for
@@ -27,6 +28,18 @@ _PAUSE_SECONDS = 0.5
 _KERNEL_BYTES = 32 * 1024
 
 log = structlog.stdlib.get_logger(__name__)
+
+
+class CannotListenError(ConfigurationError):
+    """An address cannot be bound.
+
+    Attributes:
+        reason: why, in words.
+    """
+
+    def __init__(self, host: str, port: int, reason: str) -> None:
+        super().__init__(f"--bind-address {host} --secure-port {port}: cannot listen: {reason}")
+        self.reason = reason
 
 
 @asynccontextmanager
@@ -48,7 +61,7 @@ async def listening(
         The address and port in use.
 
     Raises:
-        ConfigurationError: the address cannot be bound.
+        CannotListenError: the address cannot be bound.
     """
     runner = web.ServerRunner(server, shutdown_timeout=server.commons.limits.drain)
     with closing(await _bound(host, port)) as listener:
@@ -79,9 +92,7 @@ async def _bound(host: str, port: int) -> socket.socket:
             address, family=family, backlog=_BACKLOG, dualstack_ipv6=address[0] == "::"
         )
     except OSError as error:
-        raise ConfigurationError(
-            f"--bind-address {host} --secure-port {port}: cannot listen: {error.strerror or error}"
-        ) from error
+        raise CannotListenError(host, port, why(error)) from error
     for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
         listener.setsockopt(socket.SOL_SOCKET, option, _KERNEL_BYTES)
     listener.setblocking(False)  # noqa: FBT003 - it is how sockets have it

@@ -26,6 +26,10 @@ Loaded = TypeVar("Loaded")
 # As the client says that a context, or what a context names, is missing.
 _MISSING = re.compile(r"Expected object with name (?P<name>.*) in .*/(?P<list>\w+) list$")
 
+# As it says that an entry of a list has no name, or the file no such key.
+_NAMELESS = re.compile(r"Expected all values in .*/(?P<list>\w+) list to have 'name' key$")
+_KEYLESS = re.compile(r"Expected key (?P<key>\S+) in ")
+
 # The last four are what the client raises for a file that is not a kubeconfig.
 UNUSABLE = (
     ConfigException,
@@ -59,6 +63,8 @@ def load_credentials(
         api = ApiClient(configuration)
     except UNUSABLE as error:
         raise ConfigurationError(f"{source} cannot be used: {printed(error)}") from None
+    if not configuration.host:
+        raise ConfigurationError(f"{source} cannot be used: its cluster has no server")
     api.user_agent = "gpu-metrics-server"
     return api, reload
 
@@ -125,8 +131,16 @@ def printed(error: Exception) -> str:
             return f"{error.filename}: {os.strerror(number)}"
         case TypeError() | LookupError() | AttributeError():
             return "it is not a kubeconfig"
-    text = str(error).partition("{")[0]
+    return _in_our_words(str(error).partition("{")[0])
+
+
+def _in_our_words(text: str) -> str:
+    """Return what the client says is missing from a kubeconfig, without its paths into the file."""
     if missing := _MISSING.search(text):
         kind = missing["list"].removesuffix("s")
         return f"it has no {kind} with the name {printable(missing['name'])}"
+    if nameless := _NAMELESS.search(text):
+        return f"an entry under {nameless['list']} has no name"
+    if keyless := _KEYLESS.search(text):
+        return f"it has no {keyless['key']}"
     return text.removeprefix("Invalid kube-config file. ")

@@ -118,6 +118,27 @@ async def test_watching(scene: Scene) -> None:
     assert process.returncode == 130
 
 
+async def test_watching_goes_on_after_an_error(scene: Scene) -> None:
+    """The error is on the standard error, and the next reading on the standard output."""
+    refused = ("/api/v1/", "/apis/custom.metrics.k8s.io")
+    arguments = ("--kubeconfig", str(scene.kubeconfig), "--watch", "--every", "50ms")
+    async with started("top", *arguments) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        assert (await process.stdout.readline()).startswith(b"NAMESPACE")
+        for path in refused:
+            scene.api.faults.forbid(path)
+        line = await process.stderr.readline()
+        assert b"Z: neither the exporters nor the custom metrics API can be read: " in line
+        for path in refused:
+            scene.api.faults.allow(path)
+        while not (await process.stdout.readline()).startswith(b"NAMESPACE"):
+            assert process.returncode is None
+        process.send_signal(signal.SIGINT)
+        await process.communicate()
+    assert process.returncode == 130
+
+
 async def test_it_is_bounded_in_time(
     scene: Scene, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -166,7 +187,12 @@ def test_a_table_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     out = Terminal()
     with top._screen(out, "table", "name") as show:
         show(usage)
-    assert "NAMESPACE" in out.getvalue()
+        assert "NAMESPACE" in out.getvalue()
+        out.seek(0)
+        out.truncate()
+        show("not read at 10:00:00Z: forbidden")
+    assert "forbidden" in out.getvalue()
+    assert "NAMESPACE" not in out.getvalue()
     monkeypatch.setattr(top, "Console", None)
     out = Terminal()
     with top._screen(out, "table", "name") as show:

@@ -85,6 +85,12 @@ async def test_an_address_that_leads_nowhere(
     assert f"the Kubernetes API at {url} cannot be reached: {message}" in text
 
 
+_KUBECONFIG = (
+    "{current-context: a, contexts: [{name: a, context: {cluster: a}}], "
+    "clusters: [{name: a, cluster: %s}]}"
+)
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -92,6 +98,11 @@ async def test_an_address_that_leads_nowhere(
         ("a: [\n", "it is not valid YAML (line 2, column 1)"),
         ("{current-context: none, contexts: []}", "it has no context with the name none"),
         ("clusters: 3\n", "it is not a kubeconfig"),
+        ("{}", "it has no current-context"),
+        ("{current-context: a, contexts: [b]}", "an entry under contexts has no name"),
+        (_KUBECONFIG % "text", "its cluster has no server"),
+        (_KUBECONFIG % "[1]", "its cluster has no server"),
+        (_KUBECONFIG % "{server: [1]}", "it is not a kubeconfig"),
     ],
 )
 async def test_a_file_that_is_no_kubeconfig(

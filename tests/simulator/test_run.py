@@ -195,7 +195,10 @@ async def test_the_port_is_the_one_that_was_asked_for(capsys: pytest.CaptureFixt
     assert f"serving at https://127.0.0.1:{port}:" in text
     taken = await asyncio.start_server(lambda _, __: None, "127.0.0.1", port)
     async with taken:
-        with pytest.raises(ConfigurationError, match=f"--secure-port {port}: cannot listen"):
+        with pytest.raises(
+            ConfigurationError,
+            match=f"^--port {port}: cannot listen on 127.0.0.1: Address already in use; ",
+        ):
             await shown(capsys, DemoOptions(duration=0, port=port))
 
 

@@ -16,6 +16,7 @@ from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS, GROUP, VERSI
 from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
+from metrics_server.http.listener import CannotListenError
 from metrics_server.simulator.controller import Controller, Sync
 from metrics_server.simulator.demo.fault_notes import FaultNotes
 from metrics_server.simulator.demo.options import (
@@ -87,7 +88,13 @@ async def demo(options: DemoOptions, tempo: Tempo = _TEMPO) -> None:
         read_only.protect(api, scene.cluster)
         flags = ServeOptions(kubeconfig=kubeconfig, secure_port=options.port)
         config = Config.model_validate(scene.settings)
-        server = await stack.enter_async_context(running(flags, config))
+        try:
+            server = await stack.enter_async_context(running(flags, config))
+        except CannotListenError as error:
+            raise ConfigurationError(
+                f"--port {options.port}: cannot listen on {flags.bind_address}: {error.reason}; "
+                "choose another port, or 0 for any free one"
+            ) from error
         if server.bundle is None:
             raise ConfigurationError("the demo's server must create its own certificate")
         proxy = await stack.enter_async_context(

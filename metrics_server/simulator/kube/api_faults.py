@@ -50,6 +50,10 @@ class ApiFaults:
         """Answer every request whose path contains this with a 403, from now on."""
         self._forbidden.append(path)
 
+    def allow(self, path: str) -> None:
+        """Answer these requests again, after `forbid`."""
+        self._forbidden.remove(path)
+
     def cut_next_stream(self, events: int) -> None:
         """Break the next watch that asks for initial events after some of them."""
         self._cut_after = events
