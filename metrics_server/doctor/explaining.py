@@ -57,10 +57,11 @@ def as_text(explained: Sequence[Explained], hpa: str = "", aim: Aim | None = Non
     def body(one: Explained) -> Iterator[str]:
         yield from _answer(one)
         is_replaced = one.answered.source in REPLACEMENTS
-        if is_replaced or not one.has_value or one.without_value:
+        # A terminating pod has no value by design.
+        gaps = any(not pod.terminating for pod in one.without_value)
+        if is_replaced or not one.has_value or gaps:
             command = f"gpu-metrics-server doctor {_flags(one.asked, hpa)}"
-            why = "why it is not measured" if is_replaced else "why not"
-            yield f"  {why}: {aimed(command, aim or Aim())}"
+            yield f"  to find out why: {aimed(command, aim or Aim())}"
 
     alike: dict[tuple[str, str], list[Explained]] = defaultdict(list)
     for one in explained:

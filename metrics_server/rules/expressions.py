@@ -226,8 +226,8 @@ class _Reader:
             self._operand()
         elif token.word in {"offset", "@"}:
             raise ValueError(
-                f"{token.word} reads samples of another time, and only present ones count: remove "
-                "it; delta and increase compare with the past"
+                f"{token.word} reads samples of another time, and only current ones count: remove "
+                "it, and use delta or increase to compare with the past"
             )
         else:
             raise _unexpected(token)

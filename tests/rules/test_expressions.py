@@ -64,7 +64,7 @@ def test_samples_of_the_past(text: str, selectors: dict[str, float]) -> None:
         ("a{} default 0", "'default' is not understood at its place"),
         ("a{} if b{}", "'if' is not understood at its place"),
         ("WITH (x = a{}) x", "x has no braces"),
-        ("a{} offset 5m", "offset reads samples of another time, and only present ones count"),
+        ("a{} offset 5m", "offset reads samples of another time, and only current ones count"),
         ("rate(a{}[5m] OFFSET 1w)", "offset reads samples of another time"),
         ("a{} @ 1700000000", "@ reads samples of another time"),
         ("max_over_time(a{}[5m:] @ end())", "@ reads samples of another time"),

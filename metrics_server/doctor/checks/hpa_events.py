@@ -27,7 +27,7 @@ def judge(events: Sequence[Event]) -> Verdict:
     if not found:
         return Verdict("no Warning events")
     notes = [f"{printable(at, 40)} {text}".strip() for text, at in found.items()]
-    return Verdict(counted(len(found), "different Warning event"), notes=tuple(notes[:_MOST]))
+    return Verdict(counted(len(found), "Warning event"), notes=tuple(notes[:_MOST]))
 
 
 CHECK = Check(

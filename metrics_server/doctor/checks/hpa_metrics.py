@@ -47,7 +47,9 @@ def judge(hpa: Hpa) -> Verdict:
             objects("metric", [one.named for one in failing]),
         )
         return Verdict(f"{len(failing)} of {len(metrics)} metrics cannot be read", (problem,))
-    return Verdict(f"it reads all of its {len(metrics)} metrics")
+    return Verdict(
+        f"it gets {'its metric' if len(metrics) == 1 else f'all {len(metrics)} metrics'}"
+    )
 
 
 CHECK = Check(

@@ -103,7 +103,7 @@ def judge(config: PrometheusConfig, families: Sequence[str], vectors: Sequence[V
 
 CHECK = Check(
     name="prometheus",
-    about="If `prometheus.url` is set: can it be queried, and has it fresh series of GPUs?",
+    about="If `prometheus.url` is set: can it be queried, and does it have fresh series of GPUs?",
     finds=("prometheus-failed", "prometheus-no-series", "prometheus-old-samples"),
     run=_run,
 )

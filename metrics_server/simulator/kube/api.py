@@ -215,7 +215,10 @@ class KubernetesAPI:
     ) -> web.StreamResponse:
         check_watch(request.query, streams_lists=self.faults.streams_lists)
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
-        await response.prepare(request)
+        try:
+            await response.prepare(request)
+        except ConnectionResetError:
+            return response  # the client is gone
         watch = Watch(request, response, resource, selection)
         unsubscribe = self.store.subscribe(watch.wake.set)
         self._watches.add(watch)
