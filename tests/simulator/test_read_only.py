@@ -220,6 +220,16 @@ async def test_a_restarted_daemon_set_ends_the_faults(running: Demo, kubectl: Ku
     assert (exporter.fault, before.out == after.out) == (None, False)
 
 
+async def test_pod_labels_can_be_turned_on(running: Demo, kubectl: Kubectl) -> None:
+    """With the command that the doctor prints, each time the fault is set."""
+    (exporter,) = running.cluster.exporters
+    env = ("set", "env", "daemonset/dcgm-exporter", "DCGM_EXPORTER_KUBERNETES=true")
+    for _ in range(2):
+        await exporter.set_fault(Fault("unlabelled"))
+        ran = await kubectl("--namespace=gpu-monitoring", *env)
+        assert (ran.status, exporter.fault) == (0, None)
+
+
 async def test_other_changes_of_a_daemon_set_are_rejected(kubectl: Kubectl) -> None:
     """Such as one of its image: nothing would run it."""
     image = ("set", "image", "daemonset/dcgm-exporter", "dcgm-exporter=a")

@@ -3,6 +3,8 @@
 They end faults, as a new process would.
 """
 
+from typing import Literal
+
 import msgspec
 from aiohttp import web
 from msgspec import Struct
@@ -39,6 +41,34 @@ class _Restart(Struct, forbid_unknown_fields=True):
     spec: _Spec
 
 
+class _Variable(Struct, forbid_unknown_fields=True):
+    name: Literal["DCGM_EXPORTER_KUBERNETES"]
+    value: Literal["true"]
+
+
+class _Container(Struct, forbid_unknown_fields=True):
+    name: str
+    env: tuple[_Variable]
+
+
+class _PodSpec(Struct):  # with keys of kubectl's for the order of lists
+    containers: tuple[_Container]
+
+
+class _PodTemplate(Struct, forbid_unknown_fields=True):
+    spec: _PodSpec
+
+
+class _PodTemplateSpec(Struct, forbid_unknown_fields=True):
+    template: _PodTemplate
+
+
+class _Labelling(Struct, forbid_unknown_fields=True):
+    """What `kubectl set env` sends, as the doctor suggests for pages without pod labels."""
+
+    spec: _PodTemplateSpec
+
+
 class Restarts:
     """Restarts exporters.
 
@@ -67,13 +97,13 @@ class Restarts:
                     return deletion_of(resource, last)
         if resource == DAEMON_SETS and request.method == "PATCH":
             body = await request.read()
-            try:
-                msgspec.json.decode(body, type=_Restart)
-            except (msgspec.DecodeError, ValueError):
+            restarts = _has_form(body, _Restart)
+            if not restarts and not _has_form(body, _Labelling):
                 return None
             for exporter in self._cluster.exporters:
                 await self._restart(exporter)
-            patch: Object = msgspec.json.decode(body)
+            patch: Object = msgspec.json.decode(body) if restarts else {}
+            # The variable is not kept, or kubectl would not send it when the fault is set again.
             return self._api.apply(DAEMON_SETS, merged(last, patch))
         return None
 
@@ -85,3 +115,11 @@ class Restarts:
         node = exporter.node.name
         self._api.delete(PODS, EXPORTER_NAMESPACE, exporter_pod_name(node))
         self._api.apply(PODS, exporter_pod(node))
+
+
+def _has_form(body: bytes, form: type[Struct]) -> bool:
+    try:
+        msgspec.json.decode(body, type=form)
+    except (msgspec.DecodeError, ValueError):
+        return False
+    return True
