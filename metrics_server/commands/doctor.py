@@ -38,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=_WATCHED_SECONDS,
         dest="interval",
         metavar="DURATION",
-        help="watch exporters' values for so long to see how often they change; 40s finds slow "
+        help="how long to watch exporters' values, to see how often they change; 40s finds slow "
         f"exporters, 0s watches none (default: {_WATCHED_SECONDS:g}s)",
     )
     parser.add_argument(
