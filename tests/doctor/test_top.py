@@ -144,7 +144,7 @@ async def test_it_is_bounded_in_time(
 ) -> None:
     """As a whole, whatever hangs; so is `ask`."""
     # Long enough to have connected, also on a busy machine.
-    monkeypatch.setattr(looking, "CHECK_SECONDS", 0.5)
+    monkeypatch.setattr(looking, "CHECK_SECONDS", 1.5)
 
     async def hang(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
@@ -155,7 +155,7 @@ async def test_it_is_bounded_in_time(
     for status, *command in ((1, "top"), (2, "ask", "--hpa", "inference")):
         ran = await run(*command)
         assert ran.status == status
-        assert "the cluster did not answer within 0.5 s; gpu-metrics-server doctor" in ran.err
+        assert "the cluster did not answer within 1.5 s; gpu-metrics-server doctor" in ran.err
 
 
 def test_sorting() -> None:
