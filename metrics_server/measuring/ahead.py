@@ -8,16 +8,19 @@ import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 import structlog
 
 from metrics_server.errors import RequestError
 from metrics_server.kube.pods import Pod
-from metrics_server.measuring.rhythms import Due, Rhythms
+from metrics_server.measuring.rhythms import Rhythms
 from metrics_server.measuring.samples import Question
+from metrics_server.measuring.spreading import Due
 from metrics_server.rules.model import MetricRule, SourceName
 
-# How many questions are prepared at once.
+# How many questions of a namespace are prepared at once. One whose exporters hang keeps its place,
+# so namespaces do not share theirs; the scraper limits how many pages all of them read at once.
 _AT_ONCE = 8
 
 log = structlog.stdlib.get_logger(__name__)
@@ -26,7 +29,7 @@ log = structlog.stdlib.get_logger(__name__)
 class Preparing(Protocol):
     """A source that can read ahead."""
 
-    async def prepare(self, rule: MetricRule, pods: Sequence[Pod], until: float) -> int:
+    async def prepare(self, rule: MetricRule, pods: Sequence[Pod], until: float, /) -> int:
         """Read what these pods' measurement needs, unless it is fresh until then.
 
         Returns:
@@ -56,7 +59,8 @@ class Ahead:
         self._select = select
         self._sources = sources
         self._clock = clock
-        self._places = asyncio.Semaphore(_AT_ONCE)
+        self._places: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
+        self._selecting = asyncio.Lock()
 
     async def run(self) -> None:
         """Prepare questions until cancelled."""
@@ -68,17 +72,25 @@ class Ahead:
                 await asyncio.sleep(pause)
 
     async def _prepare(self, due: Due) -> None:
-        async with self._places:
+        namespace = due.question.namespace
+        async with self._places.setdefault(namespace, asyncio.Semaphore(_AT_ONCE)):
             try:
-                await self._read(due)
-            except RequestError:
+                # After that, whoever asks reads the rest.
+                async with asyncio.timeout(due.until + self._rhythms.lead - self._clock()):
+                    await self._read(due)
+            except (RequestError, TimeoutError):
                 # The caller will get the error.
                 return
             except Exception:
                 log.exception("asking ahead failed", metric=due.question.metric)
 
     async def _read(self, due: Due) -> None:
-        rule, pods = self._select(due.question)
+        async with self._selecting:
+            if not self._rhythms.is_needed(due, self._clock()):
+                return
+            rule, pods = self._select(due.question)
+            # In a large namespace this takes a while, and there may be many questions.
+            await asyncio.sleep(0)
         source = self._sources.get(rule.sources[0])
         began = self._clock()
         if source is None or not self._rhythms.begin(due, began):

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from heapq import heappop, heappush
 from itertools import count
 
-from msgspec import Struct
-
-from metrics_server.common.weight import BytesLRU, weight
+from metrics_server.common.shares import SharedCache
+from metrics_server.common.weight import weight
 from metrics_server.measuring.samples import Question
+from metrics_server.measuring.spreading import Due, spread
 
 # How early a page is read at most, so that it is under a second old when the question is asked.
 _LEAD = 1.0
@@ -36,34 +36,16 @@ _DEVIATIONS = 2.0
 _MAX_DEVIATION = 0.2
 # The weight of the newest interval in a beat's period and deviation.
 _NEWEST = 0.25
-# The seconds between two pages, if there is time.
-_SPACING = 0.001
-# What is due soon is looked up at least this often. What begins within a step begins together.
+# What is due soon is planned this often. What begins within a step begins together.
 IDLE = 0.25
 STEP = 0.01
 
-_MAX_BYTES = 8 * 1024 * 1024
+# For some 5,000 questions.
+_MAX_BYTES = 16 * 1024 * 1024
 _MAX_QUESTION_BYTES = 16 * 1024
-_RHYTHM_BYTES = 2 * 1024
-_MAX_DUE = 20_000
-
-
-class Due(Struct, frozen=True, eq=False, gc=False):
-    """A time at which a question is expected.
-
-    Attributes:
-        at: the time.
-        early: how long before it the preparation should begin, if nothing else is due.
-        until: until when the pages must be fresh.
-        pages: how many pages were read for it the last time.
-        question: the question.
-    """
-
-    at: float
-    early: float
-    until: float
-    pages: int
-    question: Question
+_RHYTHM_BYTES = 3 * 1024
+# Planning more at once would block the event loop; further ones are not prepared.
+_MAX_SOON = 8_000
 
 
 class _Beat:
@@ -88,6 +70,7 @@ class _Rhythm:
     """What is known of one question.
 
     Attributes:
+        question: the question.
         asked: when it was last asked.
         times: when it was asked before, in order.
         beats: the periods that it follows.
@@ -97,9 +80,10 @@ class _Rhythm:
         seconds: how long that took.
     """
 
-    __slots__ = ("asked", "beats", "credit", "fresh_until", "pages", "seconds", "times")
+    __slots__ = ("asked", "beats", "credit", "fresh_until", "pages", "question", "seconds", "times")
 
-    def __init__(self) -> None:
+    def __init__(self, question: Question) -> None:
+        self.question = question
         self.asked = float("-inf")
         self.times: list[float] = []
         self.beats: list[_Beat] = []
@@ -115,7 +99,7 @@ class Rhythms:
     Args:
         max_age: how long a page stays fresh, in seconds. A question that is repeated long before
             that is not prepared: it shares scrapes with itself.
-        max_bytes: of memory; the least recently asked questions are dropped.
+        max_bytes: of memory; the namespace that has the most of it gets no more.
 
     Attributes:
         used: how many times a question was prepared and then asked.
@@ -129,10 +113,14 @@ class Rhythms:
         self.unused = 0
         self.pages = 0
         self._max_age = max_age
-        self._rhythms: BytesLRU[Question, _Rhythm] = BytesLRU(max_bytes)
+        self._now = 0.0
+        self._rhythms: SharedCache[Question, _Rhythm] = SharedCache(max_bytes, self._is_over)
         # Each time that a question is due, in order; outdated where its beat has another by now.
         self._due: list[tuple[float, int, Question]] = []
-        self._soon: list[tuple[float, Question]] = []
+        # The questions due soon, when to begin with each, and when to plan again.
+        self._soon: Sequence[Due] = ()
+        self._starts: Sequence[float] = ()
+        self._planned_until = float("-inf")
         self._number = count()
 
     def __len__(self) -> int:
@@ -141,13 +129,15 @@ class Rhythms:
 
     def asked(self, question: Question, now: float) -> None:
         """Record that a question was asked, and answered by a measurement."""
-        rhythm = self._rhythms.get(question)
+        self._now = now
+        rhythm = self._rhythms.use(question.namespace, question)
         if rhythm is None:
             size = weight(question)
             if size > _MAX_QUESTION_BYTES:
                 return
-            rhythm = _Rhythm()
-            self._rhythms.put(question, rhythm, size + _RHYTHM_BYTES)
+            rhythm = _Rhythm(question)
+            if not self._rhythms.put(question.namespace, question, rhythm, size + _RHYTHM_BYTES):
+                return
         # Several that share a scrape count as one.
         if now < rhythm.asked + self.lead:
             return
@@ -164,52 +154,78 @@ class Rhythms:
             period = self._period(rhythm.times)
             hit = _Beat(period, now) if period else None
             rhythm.beats += [hit] if hit else []
-        if hit is not None and len(self._due) < _MAX_DUE:
-            heappush(self._due, (hit.due, next(self._number), question))
+        if hit is not None:
+            # With the question that is kept, which takes no more memory.
+            heappush(self._due, (hit.due, next(self._number), rhythm.question))
 
     def start(self, now: float) -> tuple[Sequence[Due], float]:
         """Return the questions to prepare now, and when to look again, in seconds from now.
 
         Each is prepared as late as possible; several that are due at once, one after another.
         """
-        while self._due and self._due[0][0] <= now + self.lead + IDLE:
-            at, _, question = heappop(self._due)
-            self._soon.append((at, question))
-        dues = sorted(filter(None, [self._expected(*one, now) for one in self._soon]), key=_at)
-        starts = spread(dues, self.lead, now)
-        begun = bisect_left(starts, now + STEP)
-        self._soon = [(one.at, one.question) for one in dues[begun:]]
-        pause = min([*starts[begun : begun + 1], now + IDLE]) - now
-        return dues[:begun], pause
+        if now + STEP > self._planned_until:
+            self._plan(now)
+        begun = bisect_left(self._starts, now + STEP)
+        dues, self._soon = self._soon[:begun], self._soon[begun:]
+        self._starts = self._starts[begun:]
+        pause = min([*self._starts[:1], self._planned_until]) - now
+        return dues, pause
+
+    def is_needed(self, due: Due, now: float) -> bool:
+        """Whether a question is still expected then, and may be prepared."""
+        return now <= due.at + self.lead and self._beat(due.at, due.question, now) is not None
 
     def begin(self, due: Due, now: float) -> bool:
         """Record that a preparation begins now; return False if it is no longer needed."""
-        rhythm = self._rhythms.get(due.question)
-        if rhythm is None or rhythm.asked > due.at - self.lead or now > due.at + self.lead:
+        rhythm = self._rhythm(due.question)
+        if rhythm is None or not self.is_needed(due, now):
             return False
         self._settle(rhythm, now)
+        if rhythm.credit < 0:
+            return False
         rhythm.fresh_until = now + self._max_age
         return True
 
     def prepared(self, due: Due, *, pages: int, seconds: float) -> None:
         """Record how many pages were read for a question, and how long that took."""
         self.pages += pages
-        rhythm = self._rhythms.get(due.question)
+        rhythm = self._rhythm(due.question)
         if rhythm is not None:
             rhythm.pages, rhythm.seconds = pages, seconds
 
+    def _plan(self, now: float) -> None:
+        """Decide when to begin with what is due soon, until the next plan."""
+        soon = [(one.at, one.question) for one in self._soon]
+        while self._due and self._due[0][0] <= now + self.lead + IDLE:
+            at, _, question = heappop(self._due)
+            if len(soon) < _MAX_SOON:
+                soon.append((at, question))
+        self._soon = sorted(filter(None, [self._expected(*one, now) for one in soon]), key=_at)
+        self._starts = spread(self._soon, self.lead, now)
+        self._planned_until = now + IDLE
+
     def _expected(self, at: float, question: Question, now: float) -> Due | None:
         """Return when a question is due, if it is still expected then and may be prepared."""
-        rhythm = self._rhythms.get(question)
-        if rhythm is None or rhythm.credit < 0 or now > at:
-            return None
-        beat = next((one for one in rhythm.beats if one.due == at), None)
-        # A question that was asked just now may be asked all the time.
-        if beat is None or now < rhythm.asked + self._max_age - self.lead:
+        rhythm, beat = self._rhythm(question), self._beat(at, question, now)
+        if rhythm is None or beat is None or now > at:
             return None
         deviation = min(_DEVIATIONS * beat.deviation, _MAX_DEVIATION)
         early = min(self.lead, _MARGIN + deviation + rhythm.seconds)
         return Due(at, early, at + deviation, rhythm.pages, question)
+
+    def _rhythm(self, question: Question) -> _Rhythm | None:
+        return self._rhythms.get(question.namespace, question)
+
+    def _beat(self, at: float, question: Question, now: float) -> _Beat | None:
+        """Return the beat by which a question is due then, if it may be prepared."""
+        rhythm = self._rhythm(question)
+        # A question that was asked just now may be asked all the time.
+        if rhythm is None or rhythm.credit < 0 or now < rhythm.asked + self._max_age - self.lead:
+            return None
+        return next((one for one in rhythm.beats if one.due == at), None)
+
+    def _is_over(self, rhythm: _Rhythm) -> bool:
+        return rhythm.asked < self._now - _MAX_PERIOD - self.lead
 
     def _settle(self, rhythm: _Rhythm, now: float) -> None:
         """Count the last preparation as used or unused."""
@@ -234,36 +250,6 @@ class Rhythms:
             if max(off) <= self.lead / 2:
                 return (now - first[-1]) / _INTERVALS
         return None
-
-
-def spread(dues: Sequence[Due], lead: float, now: float) -> list[float]:
-    """Return when to begin with each of these, which are in order of time.
-
-    Each begins as late as possible, and before what is due after it; the more pages it needs, the
-    earlier. Where that would be earlier than `lead` allows, or in the past, they move together.
-    """
-    starts = _starts(dues, _SPACING)
-    first = [max(one.at - lead, now) for one in dues]
-    # The part of the time they would take that is left.
-    share = min(
-        [
-            (one.at - earliest) / (one.at - start)
-            for one, start, earliest in zip(dues, starts, first, strict=True)
-        ],
-        default=1.0,
-    )
-    if share < 1:
-        starts = _starts(dues, _SPACING * max(0.0, share))
-    return [max(*both) for both in zip(starts, first, strict=True)]
-
-
-def _starts(dues: Sequence[Due], spacing: float) -> list[float]:
-    starts: list[float] = []
-    following = float("inf")
-    for one in reversed(dues):
-        following = min(following, one.at - one.early) - max(1, one.pages) * spacing
-        starts.append(following)
-    return starts[::-1]
 
 
 def _at(due: Due) -> float:

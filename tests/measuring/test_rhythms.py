@@ -7,8 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_server.kube.labels import parse_selector
-from metrics_server.measuring.rhythms import Due, Rhythms, spread
+from metrics_server.measuring.rhythms import Rhythms
 from metrics_server.measuring.samples import Question
+from metrics_server.measuring.spreading import Due, spread
 from tests.support.rhythms import MAX_AGE, PERIOD, hpas, play, regular, seeded
 
 QUESTION = Question("default", "gpu_utilization", parse_selector("app=a"))

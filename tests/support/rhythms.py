@@ -55,13 +55,18 @@ class Player:
         nodes: the pages of each question.
         rhythms: what learns; None if nothing is read ahead.
         after: from when the outcome is counted.
+        begins: when to look first.
 
     Attributes:
         outcome: what became of it.
     """
 
     def __init__(
-        self, nodes: Sequence[Sequence[int]], rhythms: Rhythms | None, after: float
+        self,
+        nodes: Sequence[Sequence[int]],
+        rhythms: Rhythms | None,
+        after: float,
+        begins: float = 0.0,
     ) -> None:
         self.outcome = Outcome()
         self._pages = {
@@ -72,7 +77,7 @@ class Player:
         self._rhythms = rhythms
         self._after = after
         self._began: dict[int, float] = {}
-        self._looks = 0.0
+        self._looks = begins
 
     def look(self, until: float) -> None:
         """Prepare what is due until then."""
@@ -132,7 +137,7 @@ def play(
         rhythms: what learns; by default new.
     """
     rhythms = Rhythms(MAX_AGE) if rhythms is None else rhythms
-    player = Player(nodes, rhythms if is_ahead else None, after)
+    player = Player(nodes, rhythms if is_ahead else None, after, times[0][0])
     for now, number in times:
         player.look(now)
         player.ask(number, now)
