@@ -181,7 +181,12 @@ class KubernetesClient:
 
     @asynccontextmanager
     async def watch(
-        self, path: str, query: Mapping[str, str], *, silence: float
+        self,
+        path: str,
+        query: Mapping[str, str],
+        *,
+        silence: float,
+        opening: float | None = None,
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         """Open a watch: a stream of lines, each of them one watch event, as bytes of JSON.
 
@@ -189,6 +194,7 @@ class KubernetesClient:
             path: as for `get`.
             query: as for `get`; with watch=true.
             silence: how long the stream may be silent before it counts as lost, in seconds.
+            opening: how long the answer may take to begin; by default 30 seconds.
 
         Raises:
             KubernetesError: the answer is not a 2xx, or none came; while reading: the connection
@@ -196,10 +202,10 @@ class KubernetesClient:
         """
         limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_SECONDS, sock_read=silence)
         async with AsyncExitStack() as stack:
-            opening = self._open("GET", path, limits, query=query, api=self._watching)
+            answer = self._open("GET", path, limits, query=query, api=self._watching)
             try:
-                async with asyncio.timeout(_OPEN_SECONDS):
-                    response = await stack.enter_async_context(opening)
+                async with asyncio.timeout(opening or _OPEN_SECONDS):
+                    response = await stack.enter_async_context(answer)
             except TimeoutError as error:
                 raise self._unreachable(error) from error
             yield await stack.enter_async_context(aclosing(self._lines(response)))

@@ -3,7 +3,9 @@
 The protocol: https://kubernetes.io/docs/reference/using-api/api-concepts/, under "Streaming lists".
 """
 
-from collections.abc import Callable, Mapping
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Generic, TypeVar
 
@@ -20,6 +22,11 @@ from metrics_server.kube.wire import (
 )
 
 Item = TypeVar("Item")
+
+# All initial events come within this time, and with shorter pauses: an API server that does not
+# know them may send what exists without the mark of its end, and changes after that.
+_SECONDS = 60
+_PAUSE_SECONDS = 5
 
 INITIAL_EVENTS: Mapping[str, str] = {
     "sendInitialEvents": "true",
@@ -50,7 +57,25 @@ class InitialEvents(Generic[Item]):
         self._path = path
         self._decode = decode
 
-    def take(self, line: bytes) -> None:
+    async def read(self, lines: AsyncIterator[bytes]) -> None:
+        """Collect the events of a watch until the end of the initial ones.
+
+        Raises:
+            KubernetesError: it does not come, or an event is wrong.
+        """
+        now = asyncio.get_running_loop().time
+        latest = now() + _SECONDS
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_PAUSE_SECONDS) as pause:
+                async for line in lines:
+                    self._take(line)
+                    if self.version:
+                        return
+                    if not self.changes:
+                        pause.reschedule(min(latest, now() + _PAUSE_SECONDS))
+        raise KubernetesError(f"a watch of {self._path} did not send everything that exists")
+
+    def _take(self, line: bytes) -> None:
         """Collect one watch event.
 
         Raises:

@@ -11,7 +11,6 @@ https://kubernetes.io/docs/reference/using-api/api-concepts/#efficient-detection
 import asyncio
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from contextlib import suppress
 from http import HTTPStatus
 from random import random
 from typing import Generic, Protocol, TypeVar
@@ -40,8 +39,9 @@ _WATCH_AGAIN = frozenset({None, HTTPStatus.TOO_MANY_REQUESTS})
 _NOT_OFFERED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 # A watch that lasted this long was a success, however it ended.
 _BRIEF_SECONDS = 1
-# A watch sends everything within this time, or everything is listed in pages.
-_INITIAL_SECONDS = 60
+# A watch with initial events begins within this time, or everything is listed in pages: a proxy may
+# hold it back.
+_OPENING_SECONDS = 10
 # kube-apiserver sends a bookmark about once a minute.
 _BOOKMARK_SECONDS = 60
 # Long enough to notice a silent watch and to list everything again.
@@ -163,7 +163,9 @@ class Reflector(Generic[Item]):
                     await self._list()
                 await self._follow()
             except KubernetesError as error:
-                if self.resource_version or self._lists or error.code is None:
+                # An API server that was away is asked for a stream again.
+                is_away = error.code is None and not isinstance(error.__cause__, TimeoutError)
+                if self.resource_version or self._lists or is_away:
                     await self._back_off(error)
                     continue
                 self._lists = True
@@ -191,14 +193,7 @@ class Reflector(Generic[Item]):
         """Read a stream until it has sent everything, and replace the store's content at once."""
         self._lists = True
         initial = InitialEvents(self._path, self._decode)
-        with suppress(TimeoutError):
-            async with asyncio.timeout(_INITIAL_SECONDS):
-                async for line in lines:
-                    initial.take(line)
-                    if initial.version:
-                        break
-        if not initial.version:
-            raise KubernetesError(f"a watch of {self._path} did not send everything that exists")
+        await initial.read(lines)
         self._store.replace(initial.items)
         for change in initial.changes:
             self._store.apply(*change)
@@ -247,7 +242,8 @@ class Reflector(Generic[Item]):
         }
         silence = min(seconds, _BOOKMARK_SECONDS) + self._grace
         self._lived = False
-        async with self._client.watch(self._path, query, silence=silence) as lines:
+        opening = None if self.resource_version else _OPENING_SECONDS
+        async with self._client.watch(self._path, query, silence=silence, opening=opening) as lines:
             if not self.resource_version:
                 await self._read_initial(lines)
             opened = self._clock()

@@ -80,7 +80,7 @@ async def test_silence_is_bound_by_bookmarks(client: KubernetesClient, store: Po
     class Watching(KubernetesClient):
         @asynccontextmanager
         async def watch(
-            self, path: str, query: Mapping[str, str], *, silence: float
+            self, path: str, query: Mapping[str, str], *, silence: float, **_: object
         ) -> AsyncIterator[AsyncIterator[bytes]]:
             silences.append(silence)
             async with client.watch(path, query, silence=silence) as lines:
@@ -106,7 +106,7 @@ async def test_a_watch_that_lived_is_a_success(  # noqa: PLR0917 - fixtures
 
     @asynccontextmanager
     async def watched(
-        path: str, query: Mapping[str, str], *, silence: float
+        path: str, query: Mapping[str, str], *, silence: float, **_: object
     ) -> AsyncIterator[AsyncIterator[bytes]]:
         async with watch(path, query, silence=silence) as lines:
             opened.append(path)
