@@ -125,14 +125,13 @@ def found_in(config: Config, slices: Iterable[EndpointSlice]) -> Found:
     unready: dict[str, str] = {}
     for item in ours:
         for endpoint in filter(None, item.endpoints or ()):
-            pod = endpoint.target_ref
+            target = endpoint.target_ref
+            pod = None if target is None else target.pod(item.metadata.namespace)
             address = (endpoint.addresses or [None])[0] or ""
-            if pod is not None and pod.name:
-                name = pod.namespace or item.metadata.namespace, pod.name
-                pods |= {(address, port.port): name for port in filter(None, item.ports or ())}
+            if pod is not None:
+                pods |= {(address, port.port): pod for port in filter(None, item.ports or ())}
             if endpoint.conditions is not None and endpoint.conditions.ready is False:
-                space = (pod and pod.namespace) or item.metadata.namespace
-                named = f"pod {space}/{pod.name}" if pod and pod.name else address
+                named = address if pod is None else f"pod {pod[0]}/{pod[1]}"
                 unready[named] = endpoint.node_name or ""
     has_credentials = config.exporters.auth.has_credentials or any(
         one.auth and one.auth.has_credentials for one in config.exporters.services

@@ -4,6 +4,7 @@ Whatever a slice contains, it is either decoded or rejected as a whole, and neve
 odd endpoint must not affect the others.
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
@@ -15,6 +16,8 @@ from metrics_server.kube.nodes import NodeStore, parse_address
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _METRICS_PORT_NAMES = ("metrics", "gpu-metrics", "http")
 _LAST_PORT = 65535
+# Of a pod or a namespace.
+_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _UNKNOWN: Mapping[str, str] = {}
 
 
@@ -68,6 +71,17 @@ class TargetRef(Struct, frozen=True):
 
     namespace: str | None = None
     name: str | None = None
+
+    def pod(self, namespace: str) -> tuple[str, str] | None:
+        """Return the namespace and name of the pod, if these can be names.
+
+        Kubernetes does not check them, and they become parts of paths and commands.
+
+        Args:
+            namespace: of the EndpointSlice.
+        """
+        pod = self.namespace or namespace, self.name or ""
+        return pod if all(map(_NAME.fullmatch, pod)) else None
 
 
 class _Port(Struct):

@@ -2,6 +2,7 @@
 
 import asyncio
 import shlex
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,11 +10,14 @@ from aiohttp import web
 from aiohttp.test_utils import TestServer
 from msgspec import convert
 
+from metrics_server.config.sections import Config
 from metrics_server.doctor.asking import Answered, Asked, Item
 from metrics_server.doctor.checks import hpa_target, selection
 from metrics_server.doctor.explaining import Explained, as_text
 from metrics_server.doctor.hpa import Hpa
+from metrics_server.doctor.pages import found_in
 from metrics_server.kube.autoscalers import MetricType
+from metrics_server.kube.endpoints import EndpointSlice
 from metrics_server.kube.labels import Requirement, Selector
 from tests.doctor.running import status_of
 from tests.doctor.scene import PODS_METRIC, hpa
@@ -45,6 +49,37 @@ def test_a_command_to_paste_is_one_command() -> None:
     assert len(fixes) == 2
     for line in "\n".join(fixes).splitlines():
         assert "curl" not in words(line)
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        {"name": HARM},
+        {"name": "a", "namespace": HARM},
+        {"name": "a/../../../secrets"},
+        {"name": "-a"},
+        {"name": "\x1b[2J"},
+    ],
+)
+def test_an_endpoint_names_no_pod_but_by_a_pods_name(target: Mapping[str, str]) -> None:
+    """It becomes a part of commands, and of the path by which its page is read."""
+    endpoint = {"addresses": ["10.0.0.1"], "nodeName": "n", "targetRef": target}
+    slices = [
+        {
+            "metadata": {
+                "name": name,
+                "namespace": "gpu-monitoring",
+                "labels": {"kubernetes.io/service-name": "dcgm-exporter"},
+            },
+            "endpoints": [{**endpoint, "conditions": {"ready": name == "ready"}}],
+            "ports": [{"port": 9400}],
+            "addressType": "IPv4",
+        }
+        for name in ("ready", "unready")
+    ]
+    found = found_in(Config(), convert(slices, list[EndpointSlice]))
+    assert [one.pod for one in found.exporters.values()] == [None]
+    assert list(found.unready) == ["10.0.0.1"]
 
 
 @pytest.mark.parametrize("kind", ["Pods", "External"])
