@@ -65,7 +65,8 @@ class MetricRequest(Struct, frozen=True, cache_hash=True, dict=True):
     @cached_property
     def is_short(self) -> bool:
         """Whether what is read from it may be kept in a cache that is bounded by a count."""
-        return len(self.path) + len(self.query) <= 2 * MAX_KEPT_CHARACTERS
+        length = len(self.path) + len(self.query) + len(self.accept or "")
+        return length <= 3 * MAX_KEPT_CHARACTERS
 
     @cached_property
     def form(self) -> Offer:
