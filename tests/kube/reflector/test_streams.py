@@ -1,26 +1,20 @@
 """A reflector's watch begins with everything, where the API server offers that."""
 
-import asyncio
-import json
 from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
-from itertools import chain, repeat
 from pathlib import Path
 
 import pytest
-from aiohttp import web
 from msgspec import Raw
 
-import metrics_server.kube.initial
-import metrics_server.kube.reflector
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import Pod
 from metrics_server.kube.reflector import Reflector
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import PODS, Object, metadata
+from metrics_server.simulator.kube.objects import PODS
 from tests.support.harness import write_kubeconfig
-from tests.support.kubernetes import connected, serving
+from tests.support.initial_events import END, line, streaming, versioned
+from tests.support.kubernetes import connected
 from tests.support.reflecting import (
     PATH,
     Naps,
@@ -40,24 +34,6 @@ async def api() -> AsyncIterator[KubernetesAPI]:
     """A Kubernetes API that sends bookmarks often, and initial events where asked."""
     async with KubernetesAPI(bookmark_seconds=0.05) as made:
         yield made
-
-
-def line(kind: str, obj: Object) -> str:
-    """A watch event."""
-    return json.dumps({"type": kind, "object": obj}) + "\n"
-
-
-def versioned(name: str, version: int) -> Object:
-    """A Pod at a version; "strange" cannot be decoded."""
-    made = pod(name, gpus="many" if name == "strange" else "1")
-    metadata(made)["resourceVersion"] = str(version)
-    return made
-
-
-END = line(
-    "BOOKMARK",
-    {"metadata": {"resourceVersion": "9", "annotations": {"k8s.io/initial-events-end": "true"}}},
-)
 
 
 async def test_one_stream_brings_all_and_every_change(
@@ -198,61 +174,6 @@ async def test_an_api_that_was_away_is_asked_for_a_stream_again(
                 assert (len(streams(back)), lists(back)) == (1, [])
 
 
-async def test_a_stream_that_is_silent_is_given_up(
-    store: PodStore, naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A proxy may keep back what is streamed; the pods do not become stale by that."""
-    monkeypatch.setattr(metrics_server.kube.initial, "_PAUSE_SECONDS", 0.1)
-    async with streaming("", tmp_path) as client:
-        reflector = Reflector(client, PATH, decode, store, sleep=naps)
-        async with running(reflector):
-            await until(reflector.synced.is_set)
-            assert names(store) == {"listed"}
-
-
-@pytest.mark.parametrize(("limit", "kind"), [("_SECONDS", "ADDED"), ("_PAUSE_SECONDS", "MODIFIED")])
-async def test_a_stream_that_never_ends_what_exists_is_given_up(  # noqa: PLR0917 - fixtures
-    store: PodStore,
-    naps: Naps,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    limit: str,
-    kind: str,
-) -> None:
-    """Where existing objects come without a mark of their end, changes follow them for ever."""
-    monkeypatch.setattr(metrics_server.kube.initial, limit, 0.2)
-    async with streaming(line(kind, versioned("a", 5)), tmp_path, every=0.01) as client:
-        reflector = Reflector(client, PATH, decode, store, sleep=naps)
-        async with running(reflector):
-            await until(reflector.synced.is_set)
-            assert names(store) == {"listed"}
-
-
-async def test_a_stream_with_pauses_is_read_to_its_end(
-    store: PodStore, naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """All that matters is that it goes on: of a large cluster, there is much to send."""
-    monkeypatch.setattr(metrics_server.kube.initial, "_PAUSE_SECONDS", 2)
-    text = "".join(line("ADDED", versioned(f"pod-{number}", 5)) for number in range(5)) + END
-    async with streaming(text, tmp_path, every=0.6) as client:
-        reflector = Reflector(client, PATH, decode, store, sleep=naps)
-        async with running(reflector):
-            await until(reflector.synced.is_set)
-            assert len(store) == 5
-
-
-async def test_pods_are_listed_where_a_proxy_holds_streams_back(
-    store: PodStore, naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """With its headers: it sends none before it has the whole answer."""
-    monkeypatch.setattr(metrics_server.kube.reflector, "_OPENING_SECONDS", 0.1)
-    async with streaming(None, tmp_path) as client:
-        reflector = Reflector(client, PATH, decode, store, sleep=naps)
-        async with running(reflector):
-            await until(reflector.synced.is_set)
-            assert names(store) == {"listed"}
-
-
 @pytest.mark.parametrize(
     ("events", "expected"),
     [
@@ -299,39 +220,3 @@ async def test_a_stream_that_makes_no_sense_is_followed_by_a_list(
             await until(reflector.synced.is_set)
             assert names(store) == {"listed"}
     assert len(naps.seconds) == 1
-
-
-@asynccontextmanager
-async def streaming(
-    text: str | None, folder: Path, every: float = 0
-) -> AsyncIterator[KubernetesClient]:
-    """A client of an API that streams this text, and lists one pod.
-
-    Args:
-        text: what is streamed; None sends not even headers.
-        folder: for the kubeconfig.
-        every: seconds between two lines, the last of which is repeated for ever; 0 sends all at
-            once.
-    """
-    listed = {"metadata": {"resourceVersion": "9"}, "items": [versioned("listed", 8)]}
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        if "watch" not in request.query:
-            return web.json_response(listed)
-        response = web.StreamResponse()
-        if text is None:
-            await asyncio.Event().wait()
-        await response.prepare(request)
-        if "sendInitialEvents" in request.query:
-            lines = (text or "").encode().splitlines(keepends=True)
-            for one in chain(lines, repeat(lines[-1])) if every else lines:
-                await response.write(one)
-                await asyncio.sleep(every)
-        await asyncio.Event().wait()
-        return response
-
-    async with (
-        serving(answer) as url,
-        connected(write_kubeconfig(folder / "streaming", url)) as client,
-    ):
-        yield client
