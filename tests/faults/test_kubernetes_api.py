@@ -13,6 +13,7 @@ import pytest
 
 import metrics_server.auth.delegation
 import metrics_server.kube.client
+import metrics_server.kube.initial
 import metrics_server.kube.paging
 import metrics_server.kube.reflector
 from metrics_server.errors import ConfigurationError, KubernetesError
@@ -69,7 +70,8 @@ def timing(monkeypatch: pytest.MonkeyPatch) -> Timing:
     monkeypatch.setitem(defaults, "grace", SOON_SECONDS)
     monkeypatch.setattr(metrics_server.kube.reflector, "_BOOKMARK_SECONDS", SOON_SECONDS)
     monkeypatch.setattr(metrics_server.kube.paging, "_LIST_SECONDS", SOON_SECONDS)
-    monkeypatch.setattr(metrics_server.kube.reflector, "_INITIAL_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(metrics_server.kube.initial, "_PAUSE_SECONDS", SOON_SECONDS)
+    monkeypatch.setattr(metrics_server.kube.reflector, "_OPENING_SECONDS", SOON_SECONDS)
     monkeypatch.setattr(metrics_server.kube.reflector, "_BRIEF_SECONDS", 0.02)
     # Two pods are two pages.
     monkeypatch.setattr(metrics_server.kube.paging, "PAGE_SIZE", 1)
