@@ -96,7 +96,8 @@ class QueryError(MetricsServerError):
 class RequestError(MetricsServerError):
     """A request gets this as its answer.
 
-    Its message is one line of `MAX_MESSAGE` characters at most, whatever the caller sent.
+    Its message is one line of `MAX_MESSAGE` characters at most, whatever the caller sent. Each kind
+    of error sets the attributes with the keywords of its class.
 
     Attributes:
         code: the HTTP status.
@@ -106,31 +107,28 @@ class RequestError(MetricsServerError):
     code: ClassVar[int] = 500
     reason: str = "internal"
 
+    def __init_subclass__(cls, *, code: int, reason: str = "internal") -> None:
+        cls.code, cls.reason = code, reason
+
     def __init__(self, message: str) -> None:
         super().__init__(printable(message, MAX_MESSAGE))
 
 
-class BadRequestError(RequestError):
+class BadRequestError(RequestError, code=400, reason="bad-request"):
     """A selector, number or parameter is malformed, or beyond a [limit](#limits)."""
 
-    code = 400
-    reason = "bad-request"
 
-
-class UnauthorizedError(RequestError):
+class UnauthorizedError(RequestError, code=401, reason="unauthorized"):
     """The credentials are not valid.
 
     The message is always this one word, as in Go servers; the log says what was wrong.
     """
 
-    code = 401
-    reason = "unauthorized"
-
     def __init__(self) -> None:
         super().__init__("Unauthorized")
 
 
-class ForbiddenError(RequestError):
+class ForbiddenError(RequestError, code=403, reason="forbidden"):
     """The user may not do that.
 
     Attributes:
@@ -138,20 +136,14 @@ class ForbiddenError(RequestError):
         resource: its name; "" likewise.
     """
 
-    code = 403
-    reason = "forbidden"
-
     def __init__(self, message: str, *, group: str = "", resource: str = "") -> None:
         super().__init__(message)
         self.group = group
         self.resource = resource
 
 
-class TooManyReviewsError(RequestError):
+class TooManyReviewsError(RequestError, code=429, reason="too-many-reviews"):
     """The caller sends too many new users, tokens or paths, each of which needs a review."""
-
-    code = 429
-    reason = "too-many-reviews"
 
     def __init__(self) -> None:
         super().__init__(
@@ -160,35 +152,23 @@ class TooManyReviewsError(RequestError):
         )
 
 
-class ReviewError(RequestError):
+class ReviewError(RequestError, code=500, reason="review-failed"):
     """The Kubernetes API did not decide whether the request is allowed."""
 
-    code = 500
-    reason = "review-failed"
 
-
-class NotFoundError(RequestError):
+class NotFoundError(RequestError, code=404, reason="not-found"):
     """Nothing is served at the path."""
-
-    code = 404
-    reason = "not-found"
 
     def __init__(self, path: str) -> None:
         super().__init__(f'nothing is served at "{printable(path, 300)}"; GET /apis lists what is')
 
 
-class MethodNotAllowedError(RequestError):
+class MethodNotAllowedError(RequestError, code=405, reason="method-not-allowed"):
     """The method, or a watch, is not offered."""
 
-    code = 405
-    reason = "method-not-allowed"
 
-
-class NotAcceptableError(RequestError):
+class NotAcceptableError(RequestError, code=406, reason="not-acceptable"):
     """No form that the client accepts is offered."""
-
-    code = 406
-    reason = "not-acceptable"
 
     def __init__(self, accept: str, offered: Iterable[str]) -> None:
         super().__init__(
@@ -196,18 +176,12 @@ class NotAcceptableError(RequestError):
         )
 
 
-class UnknownMetricError(RequestError):
+class UnknownMetricError(RequestError, code=404, reason="unknown-metric"):
     """No metric has that name; the message lists the nearest names, and all metrics."""
 
-    code = 404
-    reason = "unknown-metric"
 
-
-class CounterAskedError(RequestError):
+class CounterAskedError(RequestError, code=400, reason="counter-asked"):
     """It is a counter of an exporter; the message says what to ask for instead."""
-
-    code = 400
-    reason = "counter-asked"
 
     def __init__(self, metric: str, instead: str) -> None:
         super().__init__(
@@ -216,70 +190,43 @@ class CounterAskedError(RequestError):
         )
 
 
-class UnknownObjectError(RequestError):
+class UnknownObjectError(RequestError, code=404, reason="unknown-object"):
     """Metrics of that kind of object are not served; the message lists the kinds that are."""
 
-    code = 404
-    reason = "unknown-object"
 
-
-class NoObjectError(RequestError):
+class NoObjectError(RequestError, code=404, reason="no-object"):
     """The object of an Object metric does not exist, or it has no selector for pods."""
 
-    code = 404
-    reason = "no-object"
 
-
-class ObjectUnreadableError(RequestError):
+class ObjectUnreadableError(RequestError, code=503, reason="object-unreadable"):
     """The object of an Object metric, whose selector is needed, cannot be read."""
 
-    code = 503
-    reason = "object-unreadable"
 
-
-class PodsUnknownError(RequestError):
+class PodsUnknownError(RequestError, code=503, reason="pods-unknown"):
     """The pods are not listed yet, or there was no news of them for three minutes."""
 
-    code = 503
-    reason = "pods-unknown"
 
-
-class NoPodMatchesError(RequestError):
+class NoPodMatchesError(RequestError, code=404, reason="no-pod-matches"):
     """No pod of the namespace matches the selector."""
 
-    code = 404
-    reason = "no-pod-matches"
 
-
-class NoGpuRequestedError(RequestError):
+class NoGpuRequestedError(RequestError, code=404, reason="no-gpu-requested"):
     """Pods match, but none requests a GPU; the message names what they request."""
 
-    code = 404
-    reason = "no-gpu-requested"
 
-
-class NoSeriesMatchesError(RequestError):
+class NoSeriesMatchesError(RequestError, code=404, reason="no-series-matches"):
     """No row of the selected pods matches the `series/` keys; the message names what there is."""
 
-    code = 404
-    reason = "no-series-matches"
 
-
-class AmbiguousSeriesError(RequestError):
+class AmbiguousSeriesError(RequestError, code=400, reason="ambiguous-series"):
     """The value of a `series/` key is the selector form of two different values on the pages."""
 
-    code = 400
-    reason = "ambiguous-series"
 
-
-class NoPodMeasurableError(RequestError):
+class NoPodMeasurableError(RequestError, code=503, reason="no-pod-measurable"):
     """GPU pods match, but none is Running and Ready, or all of those are terminating."""
 
-    code = 503
-    reason = "no-pod-measurable"
 
-
-class MeasurementMissingError(RequestError):
+class MeasurementMissingError(RequestError, code=503):
     """Too few of the pods have a measurement: the only error that a fallback may replace.
 
     Attributes:
@@ -291,8 +238,6 @@ class MeasurementMissingError(RequestError):
             "prometheus-failed": Prometheus gave no usable answer; the message says how.
             "no-sample": The pages were read, but have no value for the pods.
     """
-
-    code = 503
 
     def __init__(self, message: str, reason: str) -> None:
         super().__init__(message)

@@ -23,7 +23,7 @@ from metrics_server.errors import (
     RequestError,
 )
 from metrics_server.http.paths import decoded
-from metrics_server.telemetry.metrics import Api, Monitor
+from metrics_server.telemetry.metrics import Monitor
 
 T = TypeVar("T")
 
@@ -130,7 +130,7 @@ class Counted:
         monitor: counts requests and errors.
     """
 
-    def __init__(self, api: Api, metrics: Iterable[str], monitor: Monitor) -> None:
+    def __init__(self, api: str, metrics: Iterable[str], monitor: Monitor) -> None:
         self._api = api
         self._metrics = frozenset(metric.lower() for metric in metrics)
         self._monitor = monitor

@@ -7,8 +7,8 @@ from typing import get_args
 from metrics_server.commands import flags
 from metrics_server.commands.running import options_of, run
 from metrics_server.config.file import load_config
-from metrics_server.config.options import ServeOptions
 from metrics_server.telemetry import logs
+from metrics_server.wiring.options import ServeOptions
 from metrics_server.wiring.server import serve
 
 _DEFAULTS = ServeOptions()

@@ -12,13 +12,12 @@ from metrics_server.doctor.model import objects
 from metrics_server.kube.answers import Fetched, status_message
 from metrics_server.kube.autoscalers import MetricType
 from metrics_server.kube.labels import Selector
-from metrics_server.measuring.samples import Source
 from metrics_server.rules.series import SeriesSelector
 
 EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1"
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2"
 
-REPLACEMENTS: tuple[Source, ...] = ("last-known", "simulated")
+REPLACEMENTS: tuple[str, ...] = ("last-known", "simulated")
 """The sources of a value that is not a measurement."""
 
 _OK = 200

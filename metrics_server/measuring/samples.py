@@ -12,17 +12,6 @@ from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule
 from metrics_server.rules.series import SeriesSelector
 
-Source = Literal[
-    "exporters",
-    "pods",
-    "prometheus",
-    "exporters+prometheus",
-    "pods+prometheus",
-    "last-known",
-    "simulated",
-]
-"""Where an answer came from; two names if some pods were measured by one source, some by the
-other."""
 Form = Literal["labelled", "plain", "pods"]
 """How an answer is presented:
 
@@ -102,7 +91,8 @@ class Collection(Struct, frozen=True):
         fresh_until: until when the source would report the same, by `time.monotonic`.
         excluded: the names of the pods that have rows, none of which the question's series
             selector matches: they are not part of the answer.
-        source: where the samples came from.
+        source: where the samples came from: the name of a source, or two joined by "+" if some pods
+            were measured by one and some by the other.
     """
 
     selected: int
@@ -111,7 +101,7 @@ class Collection(Struct, frozen=True):
     fresh_until: float = 0
     drained: tuple[str, ...] = ()
     excluded: frozenset[str] = frozenset()
-    source: Source = "exporters"
+    source: str = "exporters"
 
 
 class Measurement(Struct, frozen=True):
@@ -127,7 +117,7 @@ class Measurement(Struct, frozen=True):
         leaving: how many of the selected pods are terminating.
         shared: whether pods that were not selected use some of the GPUs too.
         fresh_until: until when it would be the same, in seconds since the epoch.
-        source: where the samples came from.
+        source: where the samples came from, as in a `Collection`.
     """
 
     value: float
@@ -138,7 +128,7 @@ class Measurement(Struct, frozen=True):
     leaving: int = 0
     shared: bool = False
     fresh_until: float = 0
-    source: Source = "exporters"
+    source: str = "exporters"
 
 
 class PodValue(Struct, frozen=True, gc=False):
@@ -162,7 +152,7 @@ class Answer(Struct, frozen=True, cache_hash=True):
         value: in the rule's unit, finite, from 0 to the rule's maximum.
         decimals: how many decimal places are reported.
         timestamp: when its oldest sample was read, by `time.monotonic`.
-        source: where it came from.
+        source: where it came from: as in a `Measurement`, or "last-known" or "simulated".
         covered: how many of the selected pods have a sample.
         selected: how many pods were selected.
         shared: whether pods that were not selected use some of the GPUs too.
@@ -173,7 +163,7 @@ class Answer(Struct, frozen=True, cache_hash=True):
     value: float
     decimals: int
     timestamp: float
-    source: Source
+    source: str
     covered: int
     selected: int
     shared: bool = False

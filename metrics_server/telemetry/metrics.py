@@ -23,7 +23,6 @@ _MAX_PENDING = 100
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
 _AGES = (0.1, 0.25, 0.5, 1, 1.5, 2, 3, 5, 10, 30, 60)
 
-Api = Literal["external", "custom"]
 Decided = Literal["allowed", "denied", "error"]
 Dropped = Literal[
     "head-too-slow",
@@ -149,7 +148,7 @@ class Monitor:
             registry=registry,
         ).labels(__version__).set(1)
 
-    def answered(self, api: Api, metric: str, code: int, seconds: float) -> None:
+    def answered(self, api: str, metric: str, code: int, seconds: float) -> None:
         """A request for a metric was answered. `metric` is a known name, or "" for any other."""
         self._observe(self._request(api, metric, code), seconds)
 

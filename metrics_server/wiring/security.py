@@ -23,7 +23,6 @@ from metrics_server.auth.guard import Guard
 from metrics_server.auth.request_header import RequestHeaderConfig
 from metrics_server.auth.tokens import TokenReviews
 from metrics_server.auth.trust_files import TrustFiles
-from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
 from metrics_server.kube.client import KubernetesClient
@@ -35,6 +34,7 @@ from metrics_server.tls.authority import Authority
 from metrics_server.tls.context import ListeningContext
 from metrics_server.tls.files import CertificateFiles
 from metrics_server.tls.self_managed import SelfManaged
+from metrics_server.wiring.options import ServeOptions
 
 Run = Callable[[], Coroutine[object, object, None]]
 

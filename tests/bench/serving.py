@@ -16,7 +16,6 @@ import aiohttp
 from aiohttp import web
 from msgspec import Struct
 
-from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.faults import Fault
@@ -26,6 +25,7 @@ from metrics_server.simulator.kube.kubeconfig import kubeconfig_of
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
+from metrics_server.wiring.options import ServeOptions
 from metrics_server.wiring.server import RunningServer, running
 from tests.bench import Figure, process, uvloop_runner
 

@@ -11,9 +11,9 @@ from kubernetes_validate.utils import all_versions  # type: ignore[import-untype
 
 from metrics_server.commands.main import build_parser
 from metrics_server.config.file import load_config
-from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.simulator.kube.objects import Object
+from metrics_server.wiring.options import ServeOptions
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     EXAMPLES,

@@ -10,7 +10,6 @@ import yaml
 from metrics_server import __version__
 from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS, GROUP, VERSION
 from metrics_server.commands.doctor import examine
-from metrics_server.config.options import ServeOptions
 from metrics_server.doctor.aiming import Aim
 from metrics_server.doctor.model import Outcome, Problem
 from metrics_server.doctor.reader import Subject
@@ -33,6 +32,7 @@ from metrics_server.simulator.kube.objects import (
 )
 from metrics_server.simulator.kube.reviews import Access, Caller
 from metrics_server.simulator.kube.trust import SimulatedTrust
+from metrics_server.wiring.options import ServeOptions
 from metrics_server.wiring.server import RunningServer, running
 from tests.support.exporters import PageExporter
 from tests.support.harness import configuration, kubernetes_api, write_kubeconfig

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from yarl import URL
 
-from metrics_server.config.options import ServeOptions
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
+from metrics_server.wiring.options import ServeOptions
 from tests.faults.raw import RawServer
 from tests.support.exporters import PageExporter, page
 from tests.support.harness import write_kubeconfig

@@ -158,7 +158,8 @@ async def test_hundreds_that_drip(tmp_path: Path, *, handshaken: bool) -> None:
         async with unharmed(here) as rounds:
             took = await asyncio.gather(*(drip(number) for number in range(240)))
             assert max(took) < DEADLINE + 4
-            assert rounds() > 10
+            # How many depends on the machine; how long each may take, `unharmed` checks.
+            assert rounds()
         await descriptors_are_back(here, before)
         assert len(here.server.log) < 200
         assert here.server.events("error") == []

@@ -154,14 +154,21 @@ async def test_nobody_can_have_the_api_review_without_end(
 ) -> None:
     """New paths and new tokens are reviewed so many a second, and logged less often still."""
     reviews = simulated.trust.reviews
+    start = time.monotonic()
+
+    def most() -> float:
+        """As many at once as the limit has, and those for which there was time since the start."""
+        return 40 + 20 * (time.monotonic() - start) + 1
+
     with capture_logs() as logs:
         codes = [(await anybody.ask(f"/nowhere/{n}")).status for n in range(200)]
         began = len(reviews.access_reviews)
-        assert 40 <= began < 150
+        assert 40 <= began <= most()
         assert codes.count(403) == began
         assert codes.count(429) == 200 - began
+        start = time.monotonic()
         tokens = [await anybody.ask(METRIC, {"Authorization": f"Bearer t{n}"}) for n in range(200)]
-        assert 40 <= reviews.token_reviews < 150
+        assert 40 <= reviews.token_reviews <= most()
         assert {one.error().code for one in tokens} == {401, 429}
     assert len([line for line in logs if line["log_level"] != "debug"]) < 60
     # Who is known is asked about none the less.

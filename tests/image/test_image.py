@@ -12,7 +12,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from metrics_server import __version__
-from metrics_server.config.options import ServeOptions
+from metrics_server.wiring.options import ServeOptions
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     SERVER,

@@ -13,7 +13,7 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from metrics_server import __version__
-from metrics_server.config.options import ServeOptions
+from metrics_server.wiring.options import ServeOptions
 from tests.deployments.manifests import ROOT, SERVER
 from tests.image.steps import Stage, StepError, build, copy_context
 from tests.image.test_recipe import locked

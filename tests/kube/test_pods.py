@@ -8,12 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_server.config.sections import Config
+from metrics_server.kube.pod_requests import Container, Resources, effective_request
 from metrics_server.kube.pod_stores import PodStore
 from metrics_server.kube.pods import (
-    Container,
     Pod,
-    Resources,
-    effective_request,
     pod_decoder,
 )
 from metrics_server.rules.presets import GPU_RESOURCES

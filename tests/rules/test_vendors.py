@@ -133,7 +133,10 @@ def test_no_two_vendors_claim_the_same() -> None:
 
 
 def test_each_vendor_has_the_file_of_its_name() -> None:
-    """The registry has every file, and every file is in the registry."""
+    """The registry has every file, and every file is in the registry.
+
+    A vendor whose file would be too long has its families in `NAME_families`.
+    """
     folder = ROOT / "metrics_server" / "rules" / "vendors"
-    files = {path.stem for path in folder.glob("*.py")}
+    files = {path.stem.removesuffix("_families") for path in folder.glob("*.py")}
     assert files - {"__init__", "registry", "vendor"} == {vendor.name for vendor in VENDORS}

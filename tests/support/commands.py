@@ -6,8 +6,8 @@ from pathlib import Path
 from msgspec import Struct
 
 from metrics_server.commands.main import build_parser
-from metrics_server.config.options import ServeOptions
 from metrics_server.simulator.demo.options import DemoOptions
+from metrics_server.wiring.options import ServeOptions
 from tests.support.harness import write_kubeconfig
 
 COMMANDS: dict[str, type[Struct]] = {"serve": ServeOptions, "demo": DemoOptions}

@@ -21,7 +21,6 @@ from pathlib import Path
 from msgspec import structs
 
 from metrics_server.auth.identity import MASTERS
-from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.api import KubernetesAPI
@@ -30,6 +29,7 @@ from metrics_server.simulator.kube.reviews import Caller
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.certificates import context_from_pair
+from metrics_server.wiring.options import ServeOptions
 from metrics_server.wiring.server import RunningServer, running
 from tests.support.clients import Client
 from tests.support.exporters import PageExporter

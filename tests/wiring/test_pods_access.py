@@ -10,10 +10,10 @@ import pytest
 from structlog.testing import capture_logs
 
 from metrics_server.config.file import load_config
-from metrics_server.config.options import ServeOptions
 from metrics_server.errors import ConfigurationError
 from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.certificates import context_from_pair
+from metrics_server.wiring.options import ServeOptions
 from metrics_server.wiring.server import running
 from tests.support.guarded_pages import EPP, QUEUE, SECRET, GuardedPage, serving_pages
 from tests.support.harness import Cluster, configuration

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from msgspec import structs
 
-from metrics_server.config.options import ServeOptions
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
+from metrics_server.wiring.options import ServeOptions
 from metrics_server.wiring.server import running
 from tests.support.clients import Client
 from tests.support.harness import Cluster, configuration, kubernetes_api, serve_options

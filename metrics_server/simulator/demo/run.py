@@ -13,7 +13,6 @@ import yaml
 
 from metrics_server import __version__
 from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS, GROUP, VERSION
-from metrics_server.config.options import ServeOptions
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
 from metrics_server.http.listener import CannotListenError
@@ -43,6 +42,7 @@ from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.simulator.page.live import Page, open_in_browser, page
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
+from metrics_server.wiring.options import ServeOptions
 from metrics_server.wiring.server import running
 
 _FAULTS: dict[FaultName, Fault] = {

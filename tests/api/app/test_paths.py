@@ -128,6 +128,23 @@ async def test_a_document_that_is_not_known_is_sent(client: Client) -> None:
         assert (answer.status, answer.body) == (200, plain.body), given
 
 
+async def test_a_long_list_of_tags_is_ignored(client: Client) -> None:
+    """The document is sent, though its tag is in the list: comparing them has a bound."""
+    plain = await client.ask("/apis")
+    tags = ", ".join([plain.headers[hdrs.ETAG], *(f'"{n:032}"' for n in range(40))])
+    answer = await client.ask("/apis", {hdrs.IF_NONE_MATCH: tags})
+    assert (answer.status, answer.body) == (200, plain.body)
+
+
+@pytest.mark.parametrize("path", ["/readyz", METRIC])
+async def test_a_query_has_a_bounded_number_of_parameters(client: Client, path: str) -> None:
+    """One more is a 400 that says how many may be sent."""
+    assert (await client.ask(f"{path}?" + "&".join(["limit=1"] * 64))).status == 200
+    answer = await client.ask(f"{path}?" + "&".join(["limit=1"] * 65))
+    assert answer.status == 400
+    assert "the query has more than 64 parameters" in answer.text
+
+
 @pytest.mark.parametrize(
     "accept",
     [

@@ -6,11 +6,11 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from metrics_server.config.options import ServeOptions
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS
 from metrics_server.tls.authority import Authority
+from metrics_server.wiring.options import ServeOptions
 from metrics_server.wiring.server import running
 from tests.support.exporters import PageExporter, page
 from tests.support.harness import client_of, cluster, configuration, write_kubeconfig

@@ -9,11 +9,11 @@ import aiohttp
 import pytest
 from msgspec import structs
 
-from metrics_server.config.options import ServeOptions
 from metrics_server.errors import ConfigurationError, KubernetesError
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
+from metrics_server.wiring.options import ServeOptions
 from metrics_server.wiring.server import running
 from tests.support.clients import Client
 from tests.support.harness import configuration, write_kubeconfig
