@@ -75,7 +75,7 @@ class Ahead:
         namespace = due.question.namespace
         async with self._places.setdefault(namespace, asyncio.Semaphore(_AT_ONCE)):
             try:
-                # After that, whoever asks reads the rest.
+                # After that, the question itself reads the rest.
                 async with asyncio.timeout(due.until + self._rhythms.lead - self._clock()):
                     await self._read(due)
             except (RequestError, TimeoutError):

@@ -43,7 +43,7 @@ async def streaming(
     Args:
         text: what is streamed; None sends not even headers.
         folder: for the kubeconfig.
-        every: seconds between two lines, the last of which is repeated for ever; 0 sends all at
+        every: seconds between two lines, the last of which is repeated; 0 sends all at
             once.
     """
     listed = {"metadata": {"resourceVersion": "9"}, "items": [versioned("listed", 8)]}

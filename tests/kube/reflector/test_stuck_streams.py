@@ -34,7 +34,7 @@ async def test_a_stream_that_never_ends_what_exists_is_given_up(  # noqa: PLR091
     limit: str,
     kind: str,
 ) -> None:
-    """Where existing objects come without a mark of their end, changes follow them for ever."""
+    """Where existing objects come without a mark of their end, changes follow without end."""
     monkeypatch.setattr(metrics_server.kube.initial, limit, 0.2)
     async with streaming(line(kind, versioned("a", 5)), tmp_path, every=0.01) as client:
         reflector = Reflector(client, PATH, decode, store, sleep=naps)
