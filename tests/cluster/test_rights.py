@@ -50,9 +50,9 @@ class Rule(Struct, frozen=True):
 
 
 RULES = (
-    Rule(("clusterrole", SERVER), 0, ("list", "pods")),
-    Rule(("clusterrole", SERVER), 1, ("list", "endpointslices")),
-    Rule(("clusterrole", SERVER), 2, ("list", "horizontalpodautoscalers")),
+    Rule(("clusterrole", SERVER), 0, ("watch", "pods")),
+    Rule(("clusterrole", SERVER), 1, ("watch", "endpointslices")),
+    Rule(("clusterrole", SERVER), 2, ("watch", "horizontalpodautoscalers")),
     Rule(
         ("clusterrolebinding", f"{SERVER}:auth-delegator"),
         None,
