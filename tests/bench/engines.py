@@ -25,6 +25,7 @@ from tests.support.exporters import PageExporter, page
 from tests.support.objects import pod
 
 _PODS = 100
+_CONNECTIONS = 5
 _PAGE = Path(__file__).parents[1] / "data" / "engines" / "vllm-v1-dp2.prom"
 _WARM_ROUNDS = 30
 _COLD_ROUNDS = 7
@@ -45,7 +46,7 @@ async def _measure(warm_rounds: int, cold_rounds: int) -> list[Figure]:
     async with process(_cluster) as (api, certificate, *pages):
         async with (
             process(_server, api, "1h") as (url,),
-            connections(url, certificate) as asking,
+            connections(url, certificate, _CONNECTIONS) as asking,
         ):
             rates: list[float] = []
             tails: list[float] = []

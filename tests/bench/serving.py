@@ -38,7 +38,7 @@ _ANSWER = (
     b'"metadata":{},"items":[{"metricName":"gpu_utilization","metricLabels":'
     b'{"source":"exporters","pods":"64/64"},"timestamp":"2026-11-24T09:42:30Z","value":"76"}]}'
 )
-CONNECTIONS = 5
+CONNECTIONS = (5, 32)
 NODES = 16
 SCRAPE_SECONDS = 0.03
 
@@ -61,7 +61,8 @@ class Sent(Struct, frozen=True):
 def warm(*, reduced: bool = False) -> list[Figure]:
     """Measure answers from pages that were scraped before."""
     with uvloop_runner() as runner:
-        return runner.run(_warm(1 if reduced else _WARM_ROUNDS))
+        rounds = 1 if reduced else _WARM_ROUNDS
+        return [figure for count in CONNECTIONS for figure in runner.run(_warm(rounds, count))]
 
 
 def cold(*, reduced: bool = False) -> list[Figure]:
@@ -70,20 +71,20 @@ def cold(*, reduced: bool = False) -> list[Figure]:
         return runner.run(_cold(1 if reduced else _COLD_ROUNDS))
 
 
-async def _warm(rounds: int) -> list[Figure]:
+async def _warm(rounds: int, count: int) -> list[Figure]:
     rates: list[float] = []
     tails: list[float] = []
     async with (
         process(_cluster) as (api, certificate, authorities, *_),
         process(_servers, api, authorities, "1h") as (ours, bare),
-        connections(bare, certificate) as theirs,
-        connections(ours, certificate) as mine,
+        connections(bare, certificate, count) as theirs,
+        connections(ours, certificate, count) as mine,
     ):
         for _ in range(rounds):
             reference, sent = await load(theirs), await load(mine)
             rates.append(sent.rate / reference.rate)
             tails.append(sent.p99 / reference.p99)
-    over = f"{CONNECTIONS} connections over TLS"
+    over = f"{count} connections over TLS"
     handler = "a bare aiohttp handler with the same bytes over Python's own TLS"
     return [
         Figure(
@@ -120,13 +121,10 @@ async def _cold(rounds: int) -> list[Figure]:
 
 
 @asynccontextmanager
-async def connections(url: str, certificate: str) -> AsyncIterator[list[Question]]:
+async def connections(url: str, certificate: str, count: int) -> AsyncIterator[list[Question]]:
     """A few of them, as `connection` gives one."""
     async with AsyncExitStack() as stack:
-        yield [
-            await stack.enter_async_context(connection(url, certificate))
-            for _ in range(CONNECTIONS)
-        ]
+        yield [await stack.enter_async_context(connection(url, certificate)) for _ in range(count)]
 
 
 async def load(connections: Iterable[Question], path: str = PATH) -> Sent:
