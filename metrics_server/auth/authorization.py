@@ -32,8 +32,8 @@ _PATH = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 # These servers cache a decision for as long, whether it allows or denies.
 _TTL_SECONDS = 10
 _MAX_KEPT_BYTES = 16 * 1024 * 1024
-# For one user, enough for the namespaces of the largest clusters; in total as much as client-go's.
-_USERS = (Rate(100, 400), Rate(200, 800))
+# All questions of the HPA controller are one user's: a thousand at a sync, and at the next again.
+_USERS = (Rate(100, 1000), Rate(200, 2000))
 # Anyone can send requests: reviews must leave connections for the watches.
 _MAX_UNDER_WAY = 32
 # Anything longer is neither a metric nor a path served here: it is reviewed, but not cached.

@@ -34,8 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if chosen.read:
         run = read_json(chosen.read)
     else:
-        run = measure(names, reduced=chosen.reduced)
-        write_json(run, chosen.json)
+        run = measure(names, chosen.json, reduced=chosen.reduced)
     print_table(run)
     if chosen.write_docs:
         measured = {row.scenario for row in run.rows} | set(run.skipped)
@@ -44,8 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         write_table("measured", markdown(run))
 
 
-def measure(names: Sequence[str], *, reduced: bool) -> Run:
-    """Measure these scenarios, one after another."""
+def measure(names: Sequence[str], path: Path, *, reduced: bool) -> Run:
+    """Measure these scenarios, one after another; write each to a file before the next begins."""
     machine = this_machine()
     rows: list[Row] = []
     skipped: dict[str, str] = {}
@@ -57,6 +56,7 @@ def measure(names: Sequence[str], *, reduced: bool) -> Run:
             skipped[name] = str(error)
         else:
             rows.extend(Row(name, figure) for figure in figures)
+        write_json(Run(machine, rows, skipped), path)
     return Run(machine, rows, skipped)
 
 
