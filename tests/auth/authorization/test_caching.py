@@ -93,8 +93,8 @@ async def test_reviews_are_bounded(authorizer: Authorizer) -> None:
     assert await ask(User("eve"), 1100) == 1000
     assert await ask(User("hpa"), 100) == 100
     assert [await ask(ANONYMOUS, 50, address) for address in "abcdef"] == [40, 40, 40, 40, 40, 0]
-    # A hundred of these are decided already; the rest is what is left of the total.
-    assert await ask(User("hpa"), 900) == 100 + 700
+    # A hundred of these are decided already.
+    assert await ask(User("hpa"), 1100) == 100 + 900
 
 
 async def test_what_is_far_too_long_is_not_kept(authorizer: Authorizer, reviews: Reviews) -> None:
