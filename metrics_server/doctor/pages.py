@@ -22,7 +22,7 @@ from metrics_server.rules.dialect import Dialect
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.targets import DiscoveredTargets, Way
 from metrics_server.sources.pages.access import AccessKeeper
-from metrics_server.sources.pages.fetching import PageLimits, exporter_session, fetch
+from metrics_server.sources.pages.fetching import PageLimits, fetch, page_client
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.sources.pages.scraper import Scrapes
 
@@ -226,8 +226,11 @@ class PageReader:
 
     async def _get(self, exporter: Exporter) -> bytes:
         room = PageRoom(Room(self._limits.bytes))
-        async with exporter_session() as session:
-            return await fetch(session, exporter.url, AccessKeeper(), self._limits, room)
+        client = page_client()
+        try:
+            return await fetch(client, exporter.url, AccessKeeper(), self._limits, room)
+        finally:
+            await client.close()
 
     async def _through_api(self, exporter: Exporter) -> bytes:
         if exporter.pod is None:

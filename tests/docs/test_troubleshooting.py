@@ -53,7 +53,7 @@ SPEAKING = (
     "sources/exporters/hints.py",
     "sources/pages/scraper.py",
     "sources/pages/fetching.py",
-    "sources/pages/connection.py",
+    "http/exchange.py",
     "sources/pages/parsing.py",
     "sources/exporters/targets.py",
     "sources/pages/access.py",

@@ -40,7 +40,8 @@ class Fault(Struct, frozen=True):
 
 LATE = "exporter URL did not answer within 0.2 s"
 SHORT = "exporter URL cut its page short"
-NOT_HTTP = "exporter URL did not send valid HTTP: Bad status line"
+NOT_HTTP = "exporter URL did not send valid HTTP: it does not begin with HTTP/"
+LONGER = "exporter URL did not send valid HTTP: it is longer than it says"
 
 FAULTS = (
     Fault(
@@ -108,19 +109,19 @@ FAULTS = (
     Fault(
         "length-too-short",
         "announces a shorter page than it sends, which ends within a row",
-        NOT_HTTP,
+        LONGER,
         sends(response(BEFORE, length=len(PART) + 10)),
     ),
     Fault(
         "length-too-short-line",
         "announces a shorter page than it sends, which ends with a row",
-        NOT_HTTP,
+        LONGER,
         sends(response(BEFORE, length=len(PART))),
     ),
     Fault(
         "length-of-none",
         "announces an empty page, and sends one",
-        NOT_HTTP,
+        LONGER,
         sends(response(BEFORE, length=0)),
     ),
     Fault(

@@ -76,4 +76,4 @@ async def test_the_systems_authorities_are_not_loaded_again() -> None:
     clock.now += _LATER_SECONDS
     later = await keeper.current()
     assert later is not first
-    assert later.context is first.context
+    assert later.tls.context is first.tls.context

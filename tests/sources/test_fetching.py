@@ -143,14 +143,19 @@ async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
     ("response", "reason", "message"),
     [
         (b"", "unreachable", "closed the connection without answering"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "not-http", "did not send valid HTTP: Bad status line: "),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "not-http", "did not send valid HTTP: it does not begin with"),
         (b"HTTP/1.1 two hundred\r\n", "not-http", "did not send valid HTTP: "),
         (b"\x16\x03\x01\x1b]0;owned\x07\r\n\r\n", "not-http", "did not send valid HTTP: "),
         (b"x" * 60_000 + b"\r\n\r\n", "not-http", "did not send valid HTTP: "),
         (
-            OK.replace(b"text/plain", b"text/\x1b[31m" + b"html" * 1500) + b"\r\n",
+            OK.replace(b"text/plain", b"text/\x1b[31mhtml") + b"\r\n",
+            "not-http",
+            "did not send valid HTTP: Invalid header value char",
+        ),
+        (
+            OK.replace(b"text/plain", b"text/\xe9" + b"html" * 1500) + b"\r\n",
             "not-text",
-            "sent text/\\x1b[31mhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlht…, not text/plain",
+            "sent text/éhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlhtmlh…, not text/plain",
         ),
         (
             with_length(PAGE, OK + b"Content-Encoding: " + b"br" * 3000 + b"\r\n"),
@@ -162,7 +167,17 @@ async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
             "http-status",
             "answered HTTP 5",
         ),
-        (b"HTTP/1.1 100 Continue\r\n\r\n" * 5, "not-http", "did not send valid HTTP: endless"),
+        (
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 2000,
+            "not-http",
+            "did not send valid HTTP: its head does not end within 32768 bytes",
+        ),
+        (b"HTTP/1.1 101 Switching\r\nUpgrade: x\r\n\r\n", "not-http", "did not send valid HTTP: "),
+        (
+            with_length(PAGE) + PAGE,
+            "not-http",
+            "did not send valid HTTP: it is longer than it says",
+        ),
     ],
 )
 async def test_what_answers_is_described_briefly(
@@ -208,7 +223,7 @@ async def test_a_kept_connection_has_the_same_bounds(monitor: Monitor) -> None:
 
         assert isinstance(await scrape(), Page)
         error = await eventually(scrape, lambda outcome: isinstance(outcome, ScrapeError))
-    assert "interim responses" in str(error)
+    assert "its head does not end within" in str(error)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from metrics_server.common.lookups import SharedLookups
 from metrics_server.errors import ScrapeError
+from metrics_server.http.client import TLS
 
 # As often as client-go rereads a projected token.
 _REFRESH_SECONDS = 60
@@ -51,15 +52,13 @@ class Access(Struct, frozen=True):
     """The TLS settings and credentials of one scrape.
 
     Attributes:
-        context: verifies a server that uses TLS.
-        server_name: the name to verify; None means the host in the URL.
+        tls: how a server is verified.
         headers: the credentials; must never be logged.
         allow_http: whether the credentials may be sent over plain HTTP.
         setting: what sets them in the configuration, for messages.
     """
 
-    context: ssl.SSLContext
-    server_name: str | None
+    tls: TLS
     headers: Mapping[str, str]
     allow_http: bool
     setting: str
@@ -149,7 +148,7 @@ def _access(files: AccessFiles, context: ssl.SSLContext) -> Access:
         password = files.password_file.read_text(encoding="utf-8").rstrip("\r\n")
         pair = f"{files.username}:{password}".encode()
         headers["Authorization"] = f"Basic {base64.b64encode(pair).decode()}"
-    return Access(context, files.server_name, headers, files.allow_http, files.setting)
+    return Access(TLS(context, files.server_name), headers, files.allow_http, files.setting)
 
 
 def _unusable(files: AccessFiles, why: str | None) -> ScrapeError:

@@ -1,19 +1,21 @@
 """Fetches a metrics page: the whole page, or an error with a readable message."""
 
+from collections.abc import Mapping
 from http import HTTPStatus
 
-import aiohttp
-from aiohttp import hdrs
 from msgspec import Struct
 
 from metrics_server import __version__
 from metrics_server.common.text import printable
 from metrics_server.errors import ScrapeError
+from metrics_server.http.client import HTTPClient, media_type
+from metrics_server.http.exchange import DisconnectedError, InvalidHTTPError, TruncatedError
 from metrics_server.http.sockets import why
 from metrics_server.sources.pages.access import Access, AccessKeeper
-from metrics_server.sources.pages.connection import BoundedConnector
 from metrics_server.sources.pages.room import PageRoom
 
+# Idle connections outlive the HPA's period of 15 s, so that a scrape seldom has to connect.
+_KEEPALIVE_SECONDS = 60
 # Far more than a GPU's labels with all labels of its pod. A line is parsed in one step.
 _MOST_LINE_BYTES = 64 * 1024
 _MIB = 1024 * 1024
@@ -35,35 +37,27 @@ class PageLimits(Struct, frozen=True):
     section: str = "exporters"
 
 
-def exporter_session() -> aiohttp.ClientSession:
-    """Return a session for exporters only; call it in the event loop that uses the session."""
-    return aiohttp.ClientSession(
-        connector=BoundedConnector(),
-        cookie_jar=aiohttp.DummyCookieJar(),
-        # The scraper has a deadline that covers everything.
-        timeout=aiohttp.ClientTimeout(),
-        auto_decompress=False,
-        headers={
-            hdrs.ACCEPT: "text/plain;version=0.0.4",
+def page_client() -> HTTPClient:
+    """Return a client for pages only; close it in the event loop that uses it."""
+    return HTTPClient(
+        {
+            "Accept": "text/plain;version=0.0.4",
             # Compressed pages can be truncated or grow without bounds when decompressed: not worth
             # the risk for a page of some 100 kB.
-            hdrs.ACCEPT_ENCODING: "identity",
-            hdrs.USER_AGENT: f"gpu-metrics-server/{__version__}",
+            "Accept-Encoding": "identity",
+            "User-Agent": f"gpu-metrics-server/{__version__}",
         },
+        keepalive=_KEEPALIVE_SECONDS,
     )
 
 
 async def fetch(
-    session: aiohttp.ClientSession,
-    url: str,
-    keeper: AccessKeeper,
-    limits: PageLimits,
-    room: PageRoom,
+    client: HTTPClient, url: str, keeper: AccessKeeper, limits: PageLimits, room: PageRoom
 ) -> bytes:
     """Fetch the page at a URL.
 
     Args:
-        session: from `exporter_session`.
+        client: from `page_client`.
         url: the URL of the page.
         keeper: the TLS settings and credentials.
         limits: the limits of the page.
@@ -72,59 +66,74 @@ async def fetch(
     Raises:
         ScrapeError: the page could not be fetched completely.
     """
-    try:
-        return await _get(session, url, keeper, limits, room)
-    except aiohttp.ClientPayloadError:
-        raise ScrapeError("cut its page short", "cut-short") from None
-    except aiohttp.ServerDisconnectedError:
-        raise ScrapeError("closed the connection without answering", "unreachable") from None
-    except aiohttp.ClientResponseError as error:
-        brief = _in_brief(error)
-        raise ScrapeError(f"did not send valid HTTP: {brief}", "not-http") from None
-    except TimeoutError:
-        raise  # an OSError, but not a connection error
-    except (aiohttp.ClientError, OSError, ValueError) as error:
-        raise ScrapeError(f"could not be reached: {why(error)}", "unreachable") from None
-
-
-async def _get(
-    session: aiohttp.ClientSession,
-    url: str,
-    keeper: AccessKeeper,
-    limits: PageLimits,
-    room: PageRoom,
-) -> bytes:
     access = await keeper.current()
     if access.headers and not access.allow_http and not url.lower().startswith("https:"):
         raise ScrapeError(
             f"was not scraped: {access.setting}.auth would be sent in the clear", "credentials"
         )
-    # A redirect is not followed: it could send the credentials anywhere.
-    async with session.get(
-        url,
-        allow_redirects=False,
-        ssl=access.context,
-        server_hostname=access.server_name,
-        headers=access.headers,
-    ) as response:
-        if response.status == HTTPStatus.UNAUTHORIZED and access.headers:
-            keeper.refused()
-        if response.status != HTTPStatus.OK:
-            raise ScrapeError(_status(response.status, access), "http-status")
-        if response.content_type not in ("text/plain", "application/openmetrics-text"):
-            kind = printable(response.content_type, _MOST_SHOWN)
-            raise ScrapeError(f"sent {kind}, not text/plain", "not-text")
-        encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
+    receiver = _PageReceiver(access, keeper, limits, room)
+    try:
+        body = await client.exchange(url, receiver, tls=access.tls, headers=access.headers)
+    except TruncatedError:
+        raise ScrapeError("cut its page short", "cut-short") from None
+    except DisconnectedError:
+        raise ScrapeError("closed the connection without answering", "unreachable") from None
+    except InvalidHTTPError as error:
+        raise ScrapeError(f"did not send valid HTTP: {error}", "not-http") from None
+    except TimeoutError:
+        raise  # an OSError, but not a connection error
+    except (OSError, ValueError) as error:
+        raise ScrapeError(f"could not be reached: {why(error)}", "unreachable") from None
+    return _checked(body, limits)
+
+
+class _PageReceiver:
+    """Receives a page within its limits."""
+
+    def __init__(
+        self, access: Access, keeper: AccessKeeper, limits: PageLimits, room: PageRoom
+    ) -> None:
+        self._access = access
+        self._keeper = keeper
+        self._limits = limits
+        self._room = room
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Check that this is the head of a page. A redirect is not followed.
+
+        It could send the credentials anywhere.
+        """
+        if status == HTTPStatus.UNAUTHORIZED and self._access.headers:
+            self._keeper.refused()
+        if status != HTTPStatus.OK:
+            raise ScrapeError(_status(status, self._access), "http-status")
+        kind = media_type(headers)
+        if kind not in ("text/plain", "application/openmetrics-text"):
+            raise ScrapeError(f"sent {printable(kind, _MOST_SHOWN)}, not text/plain", "not-text")
+        encoding = headers.get("content-encoding", "identity")
         if encoding.lower() != "identity":
-            kind = printable(encoding, _MOST_SHOWN)
-            raise ScrapeError(f"sent a compressed page ({kind})", "not-text")
+            shown = printable(encoding, _MOST_SHOWN)
+            raise ScrapeError(f"sent a compressed page ({shown})", "not-text")
         # Without either, the page ends when the connection does, and a truncated page looks whole.
-        if hdrs.CONTENT_LENGTH not in response.headers and not _is_chunked(response):
+        if "content-length" not in headers and "transfer-encoding" not in headers:
             raise ScrapeError(
                 "sent a page without a length, so that a part of it would pass for the whole",
                 "cut-short",
             )
-        return await _read(response.content, limits, room)
+
+    def grow(self, size: int) -> bool:
+        """Check the size of the page so far."""
+        limits = self._limits
+        if size > limits.bytes:
+            raise ScrapeError(
+                f"sent more than {limits.bytes} bytes ({limits.section}.maxPageBytes)", "too-large"
+            )
+        if not self._room.grow(size):
+            raise ScrapeError(
+                "sent a long page while other exporters' pages took all the memory for long pages",
+                "too-large",
+            )
+        return True
 
 
 def _status(status: int, access: Access) -> str:
@@ -134,19 +143,7 @@ def _status(status: int, access: Access) -> str:
     return answered
 
 
-async def _read(content: aiohttp.StreamReader, limits: PageLimits, room: PageRoom) -> bytes:
-    body = bytearray()
-    async for chunk in content.iter_any():
-        body += chunk
-        if len(body) > limits.bytes:
-            raise ScrapeError(
-                f"sent more than {limits.bytes} bytes ({limits.section}.maxPageBytes)", "too-large"
-            )
-        if not room.grow(len(body)):
-            raise ScrapeError(
-                "sent a long page while other exporters' pages took all the memory for long pages",
-                "too-large",
-            )
+def _checked(body: bytearray, limits: PageLimits) -> bytes:
     if body.count(b"\n") > limits.lines:
         raise ScrapeError(
             f"sent more than {limits.lines} lines ({limits.section}.maxPageLines)", "too-large"
@@ -171,12 +168,3 @@ def _has_line_above(body: bytearray, most: int) -> bool:
             return True
         start = end + 1
     return False
-
-
-def _is_chunked(response: aiohttp.ClientResponse) -> bool:
-    return "chunked" in response.headers.get(hdrs.TRANSFER_ENCODING, "").lower()
-
-
-def _in_brief(error: aiohttp.ClientResponseError) -> str:
-    """Return what is wrong with the head of a response, without the arrow that points to it."""
-    return " ".join(error.message.split()).rstrip(" ^:")

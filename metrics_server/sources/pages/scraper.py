@@ -14,7 +14,7 @@ from msgspec import Struct
 from metrics_server.common.outages import Outages
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.pages.access import AccessKeeper
-from metrics_server.sources.pages.fetching import PageLimits, exporter_session, fetch
+from metrics_server.sources.pages.fetching import PageLimits, fetch, page_client
 from metrics_server.sources.pages.lanes import Lane
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.telemetry.metrics import Monitor
@@ -106,7 +106,7 @@ class Scraper(Generic[P]):
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
 
     async def __aenter__(self) -> Self:
-        self._session = exporter_session()
+        self._client = page_client()
         return self
 
     async def __aexit__(
@@ -119,7 +119,7 @@ class Scraper(Generic[P]):
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
-        await self._session.close()
+        await self._client.close()
 
     def __len__(self) -> int:
         """How many scrapes are kept or in progress."""
@@ -228,7 +228,7 @@ class Scraper(Generic[P]):
             async with asyncio.timeout(self._timeout), lane.place(turn):
                 sent = time.monotonic()
                 keeper = _keeper(keeper_of, target)
-                body = await fetch(self._session, target, keeper, self._limits, room)
+                body = await fetch(self._client, target, keeper, self._limits, room)
             outcome = self._page(target, body, began)
         except ScrapeError as error:
             # The error is kept for a while. Its traceback, and that of the error before it, would

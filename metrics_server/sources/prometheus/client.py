@@ -7,16 +7,15 @@ from http import HTTPStatus
 from urllib.parse import urlencode
 from weakref import WeakValueDictionary
 
-import aiohttp
-from aiohttp import hdrs
 from msgspec import Struct
 
 from metrics_server import __version__
 from metrics_server.common.text import printable
 from metrics_server.errors import QueryError, ScrapeError
+from metrics_server.http.client import HTTPClient, media_type
+from metrics_server.http.exchange import DisconnectedError, InvalidHTTPError, TruncatedError
 from metrics_server.http.sockets import why
 from metrics_server.sources.pages.access import Access, AccessFiles, AccessKeeper
-from metrics_server.sources.pages.connection import BoundedConnector
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.sources.prometheus.refusals import refusal
 from metrics_server.sources.prometheus.vector import Series, Vector, decode, joined
@@ -91,25 +90,21 @@ class PrometheusClient:
         self._places = asyncio.Semaphore(settings.max_concurrency)
         self._shares: WeakValueDictionary[str, asyncio.Semaphore] = WeakValueDictionary()
         self._room = Room(_LARGEST_ANSWERS * settings.max_bytes)
-        self._session = aiohttp.ClientSession(
-            connector=BoundedConnector(keepalive=_KEEPALIVE_SECONDS),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            # The deadline of a query covers everything.
-            timeout=aiohttp.ClientTimeout(),
-            # A compressed answer can grow without bounds when decompressed.
-            auto_decompress=False,
-            headers={
-                hdrs.USER_AGENT: f"gpu-metrics-server/{__version__}",
+        self._client = HTTPClient(
+            {
+                "User-Agent": f"gpu-metrics-server/{__version__}",
                 **settings.headers,
-                hdrs.ACCEPT: "application/json",
-                hdrs.ACCEPT_ENCODING: "identity",
-                hdrs.CONTENT_TYPE: "application/x-www-form-urlencoded",
+                "Accept": "application/json",
+                # A compressed answer can grow without bounds when decompressed.
+                "Accept-Encoding": "identity",
+                "Content-Type": "application/x-www-form-urlencoded",
             },
+            keepalive=_KEEPALIVE_SECONDS,
         )
 
     async def close(self) -> None:
         """Close every connection; queries that are under way fail."""
-        await self._session.close()
+        await self._client.close()
 
     async def query(self, promql: str, *, time: float | None = None, of: str = "") -> Vector:
         """Evaluate a query at one moment.
@@ -173,26 +168,35 @@ class PrometheusClient:
             await asyncio.sleep(0)
         return joined(parts)
 
-    async def _post(self, body: bytes, room: PageRoom) -> bytearray:
+    async def _post(self, form: bytes, room: PageRoom) -> bytearray:
         """Return the body of the answer, whose status is 200."""
         access = await self._access()
+        receiver = _Receiver(self._settings, room)
         try:
-            return await self._answer(body, access, room)
-        except (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError):
+            # A redirect is not followed: it could send the credentials anywhere.
+            body = await self._client.exchange(
+                self._url, receiver, tls=access.tls, headers=access.headers, body=form
+            )
+        except (TruncatedError, DisconnectedError):
             raise QueryError(
                 "Prometheus closed the connection before its answer was complete; see its log, "
                 "and that of a proxy in front of it",
                 "cut-short",
             ) from None
-        except aiohttp.ClientResponseError as error:
-            brief = " ".join(error.message.split()).rstrip(" ^:")
+        except InvalidHTTPError as error:
             raise QueryError(
-                f"what answers at prometheus.url did not send valid HTTP: {brief}", "not-http"
+                f"what answers at prometheus.url did not send valid HTTP: {error}", "not-http"
             ) from None
         except TimeoutError:
             raise  # an OSError, but not a connection error
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+        except (OSError, ValueError) as error:
             raise _unreachable(error) from None
+        if receiver.status == HTTPStatus.UNAUTHORIZED:
+            self._keeper.refused()
+        if receiver.status != HTTPStatus.OK:
+            said = bytes(body[:_MOST_ERROR_BYTES]) if receiver.is_plain else b""
+            raise refusal(receiver.status, receiver.kind, _without(said, access))
+        return body
 
     async def _access(self) -> Access:
         try:
@@ -208,64 +212,66 @@ class PrometheusClient:
             )
         return access
 
-    async def _answer(self, body: bytes, access: Access, room: PageRoom) -> bytearray:
-        # A redirect is not followed: it could send the credentials anywhere.
-        async with self._session.post(
-            self._url,
-            data=body,
-            allow_redirects=False,
-            ssl=access.context,
-            server_hostname=access.server_name,
-            headers=access.headers,
-        ) as response:
-            if response.status == HTTPStatus.UNAUTHORIZED:
-                self._keeper.refused()
-            encoding = response.headers.get(hdrs.CONTENT_ENCODING, "identity")
-            if response.status != HTTPStatus.OK:
-                is_plain = encoding.lower() == "identity"
-                said = await _beginning(response.content) if is_plain else b""
-                # Go's own errors have no type.
-                kind = response.headers.get(hdrs.CONTENT_TYPE, "text/plain")
-                raise refusal(response.status, kind, _without(said, access))
-            if response.content_type != "application/json":
-                kind = printable(response.content_type, _MOST_SHOWN)
-                raise QueryError(
-                    f"what answers at prometheus.url sent {kind}, not JSON: is it Prometheus, or "
-                    "a login page or a proxy in front of it?",
-                    "not-json",
-                )
-            if encoding.lower() != "identity":
-                kind = printable(encoding, _MOST_SHOWN)
-                raise QueryError(
-                    f"Prometheus sent a compressed answer ({kind}), which was not asked for; a "
-                    "proxy in front of it must respect Accept-Encoding: identity",
-                    "not-json",
-                )
-            return await self._read(response.content, room)
 
-    async def _read(self, content: aiohttp.StreamReader, room: PageRoom) -> bytearray:
-        body = bytearray()
-        async for chunk in content.iter_any():
-            body += chunk
-            if len(body) > self._settings.max_bytes:
-                raise QueryError(
-                    f"Prometheus sent more than the {self._settings.max_bytes} bytes that "
-                    "prometheus.maxSeries allows; select less, or aggregate in the query",
-                    "too-large",
-                )
-            if not room.grow(len(body)):
-                raise QueryError(
-                    "Prometheus sent a long answer while others took all the memory for long "
-                    "answers; lower prometheus.maxConcurrency, or aggregate in the queries",
-                    "too-large",
-                )
-        # Not copied, which takes 1 ms for each MiB.
-        return body
+class _Receiver:
+    """Receives an answer within its limits, or the beginning of an error.
+
+    Attributes:
+        status: the status.
+        kind: the content type. Go's own errors have none.
+        is_plain: whether the body is not compressed.
+    """
+
+    def __init__(self, settings: PrometheusSettings, room: PageRoom) -> None:
+        self.status = 0
+        self.kind = ""
+        self._max_bytes = settings.max_bytes
+        self._room = room
+        self.is_plain = True
+
+    def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Check the head of an answer."""
+        self.status = status
+        self.kind = headers.get("content-type", "text/plain")
+        encoding = headers.get("content-encoding", "identity")
+        self.is_plain = encoding.lower() == "identity"
+        if status != HTTPStatus.OK:
+            return
+        kind = media_type(headers)
+        if kind != "application/json":
+            raise QueryError(
+                f"what answers at prometheus.url sent {printable(kind, _MOST_SHOWN)}, not JSON: is "
+                "it Prometheus, or a login page or a proxy in front of it?",
+                "not-json",
+            )
+        if not self.is_plain:
+            raise QueryError(
+                f"Prometheus sent a compressed answer ({printable(encoding, _MOST_SHOWN)}), which "
+                "was not asked for; a proxy in front of it must respect Accept-Encoding: identity",
+                "not-json",
+            )
+
+    def grow(self, size: int) -> bool:
+        """Check the size of the body so far."""
+        if self.status != HTTPStatus.OK:
+            return self.is_plain and size <= _MOST_ERROR_BYTES
+        if size > self._max_bytes:
+            raise QueryError(
+                f"Prometheus sent more than the {self._max_bytes} bytes that "
+                "prometheus.maxSeries allows; select less, or aggregate in the query",
+                "too-large",
+            )
+        if not self._room.grow(size):
+            raise QueryError(
+                "Prometheus sent a long answer while others took all the memory for long "
+                "answers; lower prometheus.maxConcurrency, or aggregate in the queries",
+                "too-large",
+            )
+        return True
 
 
 def _unreachable(error: Exception) -> QueryError:
-    # After the handshake, an alert is the cause of another error.
-    if isinstance(error, aiohttp.ClientSSLError) or isinstance(error.__cause__, ssl.SSLError):
+    if isinstance(error, ssl.SSLError):
         return QueryError(
             f"no TLS connection to Prometheus: {why(error)}; check prometheus.tls, and whether "
             "prometheus.url must be http or https",
@@ -275,16 +281,6 @@ def _unreachable(error: Exception) -> QueryError:
         f"Prometheus could not be reached: {why(error)}; check prometheus.url, and that it runs",
         "unreachable",
     )
-
-
-async def _beginning(content: aiohttp.StreamReader) -> bytes:
-    """Return the beginning of an error."""
-    body = bytearray()
-    async for chunk in content.iter_any():
-        body += chunk
-        if len(body) > _MOST_ERROR_BYTES:
-            break
-    return bytes(body[:_MOST_ERROR_BYTES])
 
 
 def _without(said: bytes, access: Access) -> bytes:

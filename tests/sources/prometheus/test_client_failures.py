@@ -121,12 +121,12 @@ TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
         (
             b"SSH-2.0-OpenSSH_9.2\r\n",
             "not-http",
-            "what answers at prometheus.url did not send valid HTTP: Bad status line",
+            "what answers at prometheus.url did not send valid HTTP: it does not begin",
         ),
         (
-            b"HTTP/1.1 100 Continue\r\n\r\n" * 5,
+            b"HTTP/1.1 100 Continue\r\n\r\n" * 2000,
             "not-http",
-            "what answers at prometheus.url did not send valid HTTP: endless interim",
+            "what answers at prometheus.url did not send valid HTTP: its head does not end within",
         ),
         (
             response("\x1b[31m" + "x" * 20_000, TEXT, "500 No"),

@@ -1,0 +1,178 @@
+"""One HTTP exchange with a server that may send anything: a request, and a bounded response."""
+
+import asyncio
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Protocol
+
+import httptools
+
+# Of a response, and of the interim responses (1xx) before it: far more than any server sends.
+_MOST_HEAD_BYTES = 32 * 1024
+
+
+class ExchangeError(Exception):
+    """No complete response was received."""
+
+
+class DisconnectedError(ExchangeError):
+    """The connection was closed before the head of a response was complete."""
+
+
+class TruncatedError(ExchangeError):
+    """The connection was closed before the body was complete."""
+
+
+class InvalidHTTPError(ExchangeError):
+    """What was received is not an HTTP response; the message says why, in a few words."""
+
+
+class Receiver(Protocol):
+    """Decides what to receive. Whatever it raises ends the exchange, and reaches the caller."""
+
+    def begin(self, status: int, headers: Mapping[str, str], /) -> None:
+        """Check the head of the response. The names of its headers are in lower case."""
+        ...
+
+    def grow(self, size: int, /) -> bool:
+        """Check the size of the body so far; return False if no more of it is needed."""
+        ...
+
+
+class Exchange:
+    """A request, and what has been received in response.
+
+    `httptools` calls the methods whose names begin with `on_`.
+
+    Args:
+        request: what to send.
+        receiver: decides what to receive.
+
+    Attributes:
+        request: the same.
+        body: what has been received of the body.
+        is_answered: whether anything has been received.
+        ended: set when the exchange has ended, to the error if there is no response.
+        is_reusable: whether its connection can be used for another one.
+    """
+
+    __slots__ = (
+        "_head_bytes",
+        "_headers",
+        "_is_complete",
+        "_is_in_body",
+        "_is_until_closed",
+        "_parser",
+        "_receiver",
+        "body",
+        "ended",
+        "is_answered",
+        "is_reusable",
+        "request",
+    )
+
+    def __init__(self, request: bytes, receiver: Receiver) -> None:
+        self.request = request
+        self.body = bytearray()
+        self.is_answered = False
+        self.is_reusable = False
+        self.ended: asyncio.Future[BaseException | None] = (
+            asyncio.get_running_loop().create_future()
+        )
+        self._receiver = receiver
+        self._headers: dict[str, str] = {}
+        self._head_bytes = 0
+        self._is_in_body = False
+        self._is_until_closed = False
+        self._is_complete = False
+        self._parser = httptools.HttpResponseParser(self)
+
+    def received(self, data: bytes) -> None:
+        """Handle what has been received."""
+        self.is_answered = True
+        try:
+            self._parse(data)
+        except httptools.HttpParserCallbackError as error:
+            # Raised by one of the methods that it calls.
+            cause = error.__context__
+            self._end(None if isinstance(cause, _EnoughError) else cause)
+        except httptools.HttpParserUpgrade:
+            self._end(InvalidHTTPError("it switches to another protocol"))
+        except httptools.HttpParserError as error:
+            self._end(InvalidHTTPError(_brief(error)))
+        except InvalidHTTPError as error:
+            self._end(error)
+        else:
+            if self._is_complete:
+                self._end(None)
+
+    def disconnected(self, error: Exception | None) -> None:
+        """Handle the end of the connection."""
+        if self._is_until_closed and error is None:
+            self._end(None)
+        elif self._is_in_body:
+            self._end(TruncatedError())
+        else:
+            self._end(error or DisconnectedError())
+
+    def on_message_begin(self) -> None:
+        """Handle the beginning of a response, which may be an interim one."""
+        if self._is_in_body:
+            raise InvalidHTTPError("it is longer than it says")
+        self._headers = {}
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """Handle a header."""
+        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        """Handle the end of a head."""
+        status = self._parser.get_status_code()
+        if status >= HTTPStatus.OK:
+            self._is_in_body = True
+            self._is_until_closed = (
+                "content-length" not in self._headers and "transfer-encoding" not in self._headers
+            )
+            self._receiver.begin(status, self._headers)
+
+    def on_body(self, data: bytes) -> None:
+        """Handle a part of the body."""
+        self.body += data
+        if not self._receiver.grow(len(self.body)):
+            raise _EnoughError
+
+    def on_message_complete(self) -> None:
+        """Handle the end of a response."""
+        self._is_complete = self._is_in_body
+        self.is_reusable = self._is_in_body and self._parser.should_keep_alive()
+
+    def _parse(self, data: bytes) -> None:
+        if self._is_in_body:
+            self._parser.feed_data(data)
+            return
+        head, rest = data[:_MOST_HEAD_BYTES], data[_MOST_HEAD_BYTES:]
+        self._parser.feed_data(head)
+        self._head_bytes += len(head)
+        self._check_head()
+        if rest:
+            self._parser.feed_data(rest)
+
+    def _check_head(self) -> None:
+        if self._head_bytes >= _MOST_HEAD_BYTES and not self._is_in_body:
+            raise InvalidHTTPError(f"its head does not end within {_MOST_HEAD_BYTES} bytes")
+
+    def _end(self, error: BaseException | None) -> None:
+        if error is not None:
+            self.is_reusable = False
+        if not self.ended.done():
+            self.ended.set_result(error)
+
+
+def _brief(error: httptools.HttpParserError) -> str:
+    text = str(error)
+    # The parser knows other protocols that resemble HTTP.
+    return "it does not begin with HTTP/" if text.startswith("Expected HTTP/") else text
+
+
+class _EnoughError(Exception):
+    """No more of the body is needed."""
