@@ -19,6 +19,8 @@ from metrics_server.http.exchange import DisconnectedError, Exchange, Receiver
 
 # After this time the next address of a host is tried, too (RFC 8305).
 _NEXT_ADDRESS_SECONDS = 0.25
+# What is received at once: a page of 8 GPUs fits.
+_BUFFER_BYTES = 128 * 1024
 _MAX_TARGETS = 16_384
 
 
@@ -63,6 +65,7 @@ class HTTPClient:
         self._headers = headers
         self._keepalive = keepalive
         self._open: set[_Connection] = set()
+        self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         # The one used last is taken first, so that those that are not needed expire.
         self._idle: dict[_Peer, dict[_Connection, asyncio.TimerHandle]] = {}
 
@@ -81,7 +84,7 @@ class HTTPClient:
         tls: TLS,
         headers: Mapping[str, str],
         body: bytes | None = None,
-    ) -> bytearray:
+    ) -> bytes | bytearray:
         """Send a request, and return the body of the response.
 
         A GET is sent again if the server closed an idle connection just then.
@@ -115,7 +118,7 @@ class HTTPClient:
 
     async def _response(
         self, peer: _Peer, connection: "_Connection", exchange: Exchange
-    ) -> bytearray:
+    ) -> bytes | bytearray:
         try:
             error = await exchange.ended
         finally:
@@ -159,7 +162,7 @@ class HTTPClient:
         connected = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1
         )
-        connection = _Connection(exchange, lambda one: self._forget(peer, one))
+        connection = _Connection(exchange, self._buffer, lambda one: self._forget(peer, one))
         try:
             await loop.create_connection(
                 lambda: connection,
@@ -175,20 +178,24 @@ class HTTPClient:
         return connection
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     """A connection, which has an exchange or is idle.
 
     Args:
         exchange: begins as soon as it is connected.
+        buffer: where it receives. Connections share it, as what is received is handled at once.
         lost: called when it is closed.
 
     Attributes:
         closed: set when it is closed.
     """
 
-    def __init__(self, exchange: Exchange, lost: Callable[["_Connection"], None]) -> None:
+    def __init__(
+        self, exchange: Exchange, buffer: memoryview, lost: Callable[["_Connection"], None]
+    ) -> None:
         self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._exchange: Exchange | None = exchange
+        self._buffer = buffer
         self._lost = lost
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -211,12 +218,16 @@ class _Connection(asyncio.Protocol):
         self._lost(self)
         self._transport.abort()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it has one size
+        """Return where to receive."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
         """Handle what has been received."""
         if self._exchange is None or self._exchange.ended.done():
             self.abort()
         else:
-            self._exchange.received(data)
+            self._exchange.received(self._buffer[:nbytes])
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Handle the end of the connection."""

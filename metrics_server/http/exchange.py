@@ -9,6 +9,8 @@ import httptools
 
 # Of a response, and of the interim responses (1xx) before it: far more than any server sends.
 _MOST_HEAD_BYTES = 32 * 1024
+# Of what is received at once: so many take less than 10 ms.
+_MOST_PARTS = 8192
 
 
 class ExchangeError(Exception):
@@ -63,6 +65,7 @@ class Exchange:
         "_is_in_body",
         "_is_until_closed",
         "_parser",
+        "_parts",
         "_receiver",
         "body",
         "ended",
@@ -73,7 +76,7 @@ class Exchange:
 
     def __init__(self, request: bytes, receiver: Receiver) -> None:
         self.request = request
-        self.body = bytearray()
+        self.body: bytes | bytearray = b""
         self.is_answered = False
         self.is_reusable = False
         self.ended: asyncio.Future[BaseException | None] = (
@@ -82,16 +85,19 @@ class Exchange:
         self._receiver = receiver
         self._headers: dict[str, str] = {}
         self._head_bytes = 0
+        self._parts = 0
         self._is_in_body = False
         self._is_until_closed = False
         self._is_complete = False
         self._parser = httptools.HttpResponseParser(self)
 
-    def received(self, data: bytes) -> None:
+    def received(self, data: memoryview) -> None:
         """Handle what has been received."""
         self.is_answered = True
+        self._parts = 0
         try:
-            self._parse(data)
+            self._parser.feed_data(data)
+            self._check_head(len(data))
         except httptools.HttpParserCallbackError as error:
             # Raised by one of the methods that it calls.
             cause = error.__context__
@@ -119,10 +125,12 @@ class Exchange:
         """Handle the beginning of a response, which may be an interim one."""
         if self._is_in_body:
             raise InvalidHTTPError("it is longer than it says")
+        self._count_part()
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """Handle a header."""
+        self._count_part()
         self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
 
     def on_headers_complete(self) -> None:
@@ -137,7 +145,14 @@ class Exchange:
 
     def on_body(self, data: bytes) -> None:
         """Handle a part of the body."""
-        self.body += data
+        self._count_part()
+        if not self.body:
+            # Often the only part, and then never copied.
+            self.body = data
+        elif isinstance(self.body, bytearray):
+            self.body += data
+        else:
+            self.body = bytearray().join((self.body, data))
         if not self._receiver.grow(len(self.body)):
             raise _EnoughError
 
@@ -146,20 +161,15 @@ class Exchange:
         self._is_complete = self._is_in_body
         self.is_reusable = self._is_in_body and self._parser.should_keep_alive()
 
-    def _parse(self, data: bytes) -> None:
-        if self._is_in_body:
-            self._parser.feed_data(data)
-            return
-        head, rest = data[:_MOST_HEAD_BYTES], data[_MOST_HEAD_BYTES:]
-        self._parser.feed_data(head)
-        self._head_bytes += len(head)
-        self._check_head()
-        if rest:
-            self._parser.feed_data(rest)
+    def _check_head(self, more: int) -> None:
+        self._head_bytes += 0 if self._is_in_body else more
+        if self._head_bytes > _MOST_HEAD_BYTES:
+            raise InvalidHTTPError(f"its head has more than {_MOST_HEAD_BYTES} bytes")
 
-    def _check_head(self) -> None:
-        if self._head_bytes >= _MOST_HEAD_BYTES and not self._is_in_body:
-            raise InvalidHTTPError(f"its head does not end within {_MOST_HEAD_BYTES} bytes")
+    def _count_part(self) -> None:
+        self._parts += 1
+        if self._parts > _MOST_PARTS:
+            raise InvalidHTTPError("it consists of too many headers or chunks")
 
     def _end(self, error: BaseException | None) -> None:
         if error is not None:

@@ -54,7 +54,7 @@ def page_client() -> HTTPClient:
 async def fetch(
     client: HTTPClient, url: str, keeper: AccessKeeper, limits: PageLimits, room: PageRoom
 ) -> bytes:
-    """Fetch the page at a URL.
+    """Fetch the page at a URL. Only its number of lines is left to `check_lines`.
 
     Args:
         client: from `page_client`.
@@ -84,7 +84,7 @@ async def fetch(
         raise  # an OSError, but not a connection error
     except (OSError, ValueError) as error:
         raise ScrapeError(f"could not be reached: {why(error)}", "unreachable") from None
-    return _checked(body, limits)
+    return _checked(body)
 
 
 class _PageReceiver:
@@ -143,11 +143,19 @@ def _status(status: int, access: Access) -> str:
     return answered
 
 
-def _checked(body: bytearray, limits: PageLimits) -> bytes:
-    if body.count(b"\n") > limits.lines:
+def check_lines(lines: int, limits: PageLimits) -> None:
+    """Check how many lines a page has.
+
+    Raises:
+        ScrapeError: it has too many.
+    """
+    if lines > limits.lines:
         raise ScrapeError(
             f"sent more than {limits.lines} lines ({limits.section}.maxPageLines)", "too-large"
         )
+
+
+def _checked(body: bytes | bytearray) -> bytes:
     if b"\0" in body:
         raise ScrapeError("sent bytes that are not text", "not-text")
     # In this format each line ends with a line feed: a page without the last one is truncated.
@@ -158,7 +166,7 @@ def _checked(body: bytearray, limits: PageLimits) -> bytes:
     return bytes(body)
 
 
-def _has_line_above(body: bytearray, most: int) -> bool:
+def _has_line_above(body: bytes | bytearray, most: int) -> bool:
     """Return whether a line, including its line feed, is longer than this."""
     start = 0
     while len(body) - start > most:

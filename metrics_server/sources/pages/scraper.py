@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from itertools import islice
 from types import TracebackType
-from typing import Generic, Self, TypeVar
+from typing import Generic, Protocol, Self, TypeVar
 
 import structlog
 from cachetools import LRUCache
@@ -14,7 +14,7 @@ from msgspec import Struct
 from metrics_server.common.outages import Outages
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.pages.access import AccessKeeper
-from metrics_server.sources.pages.fetching import PageLimits, fetch, page_client
+from metrics_server.sources.pages.fetching import PageLimits, check_lines, fetch, page_client
 from metrics_server.sources.pages.lanes import Lane
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.telemetry.metrics import Monitor
@@ -29,7 +29,17 @@ _LARGEST_PAGES = 8
 # How many pages are scraped at once for a question that nobody waits for yet.
 _AHEAD_AT_ONCE = 8
 
-P = TypeVar("P")
+
+class HasLines(Protocol):
+    """A page."""
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has."""
+        ...
+
+
+P = TypeVar("P", bound=HasLines)
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -230,6 +240,7 @@ class Scraper(Generic[P]):
                 keeper = _keeper(keeper_of, target)
                 body = await fetch(self._client, target, keeper, self._limits, room)
             outcome = self._page(target, body, began)
+            check_lines(outcome.lines, self._limits)
         except ScrapeError as error:
             # The error is kept for a while. Its traceback, and that of the error before it, would
             # keep what was read of the page in memory.

@@ -160,7 +160,7 @@ class PrometheusClient:
         every = self._settings.max_concurrency
         return max(1, every * 3 // 4) if of else every
 
-    async def _decoded(self, body: bytearray) -> Vector:
+    async def _decoded(self, body: bytes | bytearray) -> Vector:
         parts: list[Vector] = []
         for part in decode(body, self._settings.max_series):
             parts.append(part)
@@ -168,7 +168,7 @@ class PrometheusClient:
             await asyncio.sleep(0)
         return joined(parts)
 
-    async def _post(self, form: bytes, room: PageRoom) -> bytearray:
+    async def _post(self, form: bytes, room: PageRoom) -> bytes | bytearray:
         """Return the body of the answer, whose status is 200."""
         access = await self._access()
         receiver = _Receiver(self._settings, room)
