@@ -7,15 +7,14 @@ responses.
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import cast
 
 import aiohappyeyeballs
 from msgspec import Struct
 from yarl import URL
 
-from metrics_server.http.exchange import DisconnectedError, Exchange, Receiver
+from metrics_server.http.exchange import Connection, DisconnectedError, Exchange, Receiver
 
 # After this time the next address of a host is tried, too (RFC 8305).
 _NEXT_ADDRESS_SECONDS = 0.25
@@ -64,17 +63,23 @@ class HTTPClient:
     def __init__(self, headers: Mapping[str, str], *, keepalive: float) -> None:
         self._headers = headers
         self._keepalive = keepalive
-        self._open: set[_Connection] = set()
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
-        # The one used last is taken first, so that those that are not needed expire.
-        self._idle: dict[_Peer, dict[_Connection, asyncio.TimerHandle]] = {}
+        self._open: set[Connection] = set()
+        # With the time until which it may be used. The one used last is taken first.
+        self._idle: dict[_Peer, dict[Connection, float]] = {}
+        # One timer for all of them: there may be thousands.
+        self._sweeping: asyncio.TimerHandle | None = None
+        self._closed: asyncio.Future[None] | None = None
 
     async def close(self) -> None:
         """Close every connection; requests that are in progress fail."""
-        connections = tuple(self._open)
-        for connection in connections:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+        for connection in self._open:
             connection.abort()
-        await asyncio.gather(*(one.closed for one in connections))
+        if self._open:
+            self._closed = asyncio.get_running_loop().create_future()
+            await self._closed
 
     async def exchange(
         self,
@@ -117,7 +122,7 @@ class HTTPClient:
         return await self._response(peer, await self._connect(peer, exchange), exchange)
 
     async def _response(
-        self, peer: _Peer, connection: "_Connection", exchange: Exchange
+        self, peer: _Peer, connection: Connection, exchange: Exchange
     ) -> bytes | bytearray:
         try:
             error = await exchange.ended
@@ -131,38 +136,52 @@ class HTTPClient:
             raise error
         return exchange.body
 
-    def _take(self, peer: _Peer) -> "_Connection | None":
+    def _take(self, peer: _Peer) -> Connection | None:
+        """Return an idle connection, which is no longer idle."""
+        now = asyncio.get_running_loop().time()
         idle = self._idle.get(peer)
-        if idle is None:
-            return None
-        connection, timer = idle.popitem()
-        timer.cancel()
-        if not idle:
-            del self._idle[peer]
-        return connection
-
-    def _keep(self, peer: _Peer, connection: "_Connection") -> None:
-        if connection in self._open:
-            timer = asyncio.get_running_loop().call_later(self._keepalive, connection.abort)
-            self._idle.setdefault(peer, {})[connection] = timer
-
-    def _forget(self, peer: _Peer, connection: "_Connection") -> None:
-        self._open.discard(connection)
-        idle = self._idle.get(peer, {})
-        timer = idle.pop(connection, None)
-        if timer is not None:
-            timer.cancel()
+        while idle:
+            connection, until = idle.popitem()
             if not idle:
                 del self._idle[peer]
+            if now < until and not connection.is_lost:
+                return connection
+            connection.abort()
+        return None
 
-    async def _connect(self, peer: _Peer, exchange: Exchange) -> "_Connection":
+    def _keep(self, peer: _Peer, connection: Connection) -> None:
+        loop = asyncio.get_running_loop()
+        self._idle.setdefault(peer, {})[connection] = loop.time() + self._keepalive
+        if self._sweeping is None:
+            self._sweeping = loop.call_later(self._keepalive, self._sweep)
+
+    def _sweep(self) -> None:
+        """Close the connections that were idle for too long."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        for peer, idle in tuple(self._idle.items()):
+            for connection, until in tuple(idle.items()):
+                if until <= now or connection.is_lost:
+                    del idle[connection]
+                    connection.abort()
+            if not idle:
+                del self._idle[peer]
+        self._sweeping = loop.call_later(self._keepalive, self._sweep) if self._idle else None
+
+    def _lost(self, connection: Connection) -> None:
+        """Forget a connection that has been closed."""
+        self._open.discard(connection)
+        if self._closed is not None and not self._open:
+            self._closed.set_result(None)
+
+    async def _connect(self, peer: _Peer, exchange: Exchange) -> Connection:
         host, port, tls = peer
         loop = asyncio.get_running_loop()
         addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
         connected = await aiohappyeyeballs.start_connection(
             addresses, happy_eyeballs_delay=_NEXT_ADDRESS_SECONDS, interleave=1
         )
-        connection = _Connection(exchange, self._buffer, lambda one: self._forget(peer, one))
+        connection = Connection(exchange, self._buffer, self._lost)
         try:
             await loop.create_connection(
                 lambda: connection,
@@ -173,68 +192,9 @@ class HTTPClient:
         except BaseException:
             connected.close()
             raise
-        if not connection.closed.done():
+        if not connection.is_lost:
             self._open.add(connection)
         return connection
-
-
-class _Connection(asyncio.BufferedProtocol):
-    """A connection, which has an exchange or is idle.
-
-    Args:
-        exchange: begins as soon as it is connected.
-        buffer: where it receives. Connections share it, as what is received is handled at once.
-        lost: called when it is closed.
-
-    Attributes:
-        closed: set when it is closed.
-    """
-
-    def __init__(
-        self, exchange: Exchange, buffer: memoryview, lost: Callable[["_Connection"], None]
-    ) -> None:
-        self.closed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._exchange: Exchange | None = exchange
-        self._buffer = buffer
-        self._lost = lost
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Begin the first exchange."""
-        self._transport = cast("asyncio.Transport", transport)
-        if self._exchange is not None:
-            self.begin(self._exchange)
-
-    def begin(self, exchange: Exchange) -> None:
-        """Begin an exchange."""
-        self._exchange = exchange
-        self._transport.write(exchange.request)
-
-    def end(self) -> None:
-        """End the exchange: what is received from now on was not requested."""
-        self._exchange = None
-
-    def abort(self) -> None:
-        """Close the connection."""
-        self._lost(self)
-        self._transport.abort()
-
-    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it has one size
-        """Return where to receive."""
-        return self._buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Handle what has been received."""
-        if self._exchange is None or self._exchange.ended.done():
-            self.abort()
-        else:
-            self._exchange.received(self._buffer[:nbytes])
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Handle the end of the connection."""
-        self._lost(self)
-        self.closed.set_result(None)
-        if self._exchange is not None:
-            self._exchange.disconnected(exc)
 
 
 def media_type(headers: Mapping[str, str]) -> str:

@@ -1,9 +1,9 @@
 """One HTTP exchange with a server that may send anything: a request, and a bounded response."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
-from typing import Protocol
+from typing import Protocol, cast
 
 import httptools
 
@@ -176,6 +176,67 @@ class Exchange:
             self.is_reusable = False
         if not self.ended.done():
             self.ended.set_result(error)
+
+
+class Connection(asyncio.BufferedProtocol):
+    """A connection to a server, which has an exchange or is idle.
+
+    Args:
+        exchange: begins as soon as there is a connection.
+        buffer: where it receives. Connections may share it: what they receive is handled at once.
+        lost: called when it has been closed.
+
+    Attributes:
+        is_lost: whether it has been, or is being, closed.
+    """
+
+    __slots__ = ("_buffer", "_exchange", "_lost", "_transport", "is_lost")
+
+    def __init__(
+        self, exchange: Exchange, buffer: memoryview, lost: Callable[["Connection"], None]
+    ) -> None:
+        self.is_lost = False
+        self._exchange: Exchange | None = exchange
+        self._buffer = buffer
+        self._lost = lost
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin the first exchange."""
+        self._transport = cast("asyncio.Transport", transport)
+        if self._exchange is not None:
+            self.begin(self._exchange)
+
+    def begin(self, exchange: Exchange) -> None:
+        """Begin an exchange."""
+        self._exchange = exchange
+        self._transport.write(exchange.request)
+
+    def end(self) -> None:
+        """End the exchange: nothing that is received from now on was requested."""
+        self._exchange = None
+
+    def abort(self) -> None:
+        """Close the connection."""
+        self.is_lost = True
+        self._transport.abort()
+
+    def get_buffer(self, sizehint: int) -> memoryview:  # noqa: ARG002 - it has one size
+        """Return where to receive."""
+        return self._buffer
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Handle what has been received."""
+        if self._exchange is None or self._exchange.ended.done():
+            self.abort()
+        else:
+            self._exchange.received(self._buffer[:nbytes])
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Handle the end of the connection."""
+        self.is_lost = True
+        self._lost(self)
+        if self._exchange is not None:
+            self._exchange.disconnected(exc)
 
 
 def _brief(error: httptools.HttpParserError) -> str:

@@ -11,7 +11,7 @@ from metrics_server.sources.exporters.sheet import Sheet
 from metrics_server.sources.pages.exposition import parse_labels
 
 
-class Attribution(Struct, frozen=True):
+class Attribution(Struct, frozen=True, gc=False):
     """The values that a page has for pods.
 
     Attributes:

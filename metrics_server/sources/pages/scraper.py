@@ -2,7 +2,9 @@
 
 import asyncio
 import time
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Generic, Protocol, Self, TypeVar
@@ -111,6 +113,9 @@ class Scraper(Generic[P]):
         self._monitor = monitor
         self._clock = clock
         self._scrapes: dict[str, _Scrape[P]] = {}
+        # When they expire, by the event loop's clock, in order: one timer for all of them.
+        self._expiring: deque[tuple[float, str, _Scrape[P]]] = deque()
+        self._expiry: asyncio.TimerHandle | None = None
         self._outages = Outages(log, "scrape failed", "scrape recovered", key="target")
         # Those that did not answer in time, and when they were last scraped.
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
@@ -125,6 +130,8 @@ class Scraper(Generic[P]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        if self._expiry is not None:
+            self._expiry.cancel()
         under_way = [one.task for one in self._scrapes.values() if not one.task.done()]
         for task in under_way:
             task.cancel()
@@ -202,22 +209,35 @@ class Scraper(Generic[P]):
             task = loop.create_task(reading, name=f"scrape {target}")
             scrape = self._scrapes[target] = _Scrape(task, began, lane, turn, room)
             # A page is dropped when it expires: memory depends on the requests, not on the cluster.
-            loop.call_later(self._max_age, self._expire, target, scrape)
+            self._expiring.append((loop.time() + self._max_age, target, scrape))
+            if self._expiry is None:
+                self._expiry = loop.call_later(self._max_age, self._expire)
         if not scrape.turn.done():
             scrape.lane.line_up(scrape.turn, question)
         return scrape
 
-    def _expire(self, target: str, scrape: _Scrape[P]) -> None:
-        if scrape.task.done():
-            self._drop(target, scrape)
-        else:
-            scrape.task.add_done_callback(lambda _: self._drop(target, scrape))
+    def _expire(self) -> None:
+        loop = asyncio.get_running_loop()
+        self._expiry = None
+        while self._expiring:
+            at, target, scrape = self._expiring[0]
+            if at > loop.time():
+                self._expiry = loop.call_at(at, self._expire)
+                return
+            self._expiring.popleft()
+            if scrape.task.done():
+                self._drop(target, scrape)
+            else:
+                scrape.task.add_done_callback(partial(self._dropped, target, scrape))
 
     def _drop(self, target: str, scrape: _Scrape[P]) -> None:
         # Another may have taken its place, ahead of time.
         if self._scrapes.get(target) is scrape:
             del self._scrapes[target]
         scrape.room.release()
+
+    def _dropped(self, target: str, scrape: _Scrape[P], _: object) -> None:
+        self._drop(target, scrape)
 
     async def _read(
         self,

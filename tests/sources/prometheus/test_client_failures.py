@@ -126,7 +126,7 @@ TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
         (
             b"HTTP/1.1 100 Continue\r\n\r\n" * 2000,
             "not-http",
-            "what answers at prometheus.url did not send valid HTTP: its head does not end within",
+            "what answers at prometheus.url did not send valid HTTP: its head has more than",
         ),
         (
             response("\x1b[31m" + "x" * 20_000, TEXT, "500 No"),
