@@ -12,6 +12,10 @@ from msgspec import Struct
 
 from metrics_server.http.sockets import allow_open_files
 
+# Scrapes make many objects that live for seconds and are in no cycle. With Python's own thresholds
+# (700, 10, 10), a sync of a thousand HPAs spent a sixth of its time in the garbage collector.
+_GC_THRESHOLDS = 10_000, 10, 50
+
 Options = TypeVar("Options", bound=Struct)
 
 
@@ -27,6 +31,7 @@ def prepare_process() -> None:
     # event loop for some 40 ms.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(*_GC_THRESHOLDS)
 
 
 def run(command: Coroutine[object, object, None]) -> None:

@@ -40,13 +40,19 @@ _Peer = tuple[str, int, TLS | None]
 
 
 class _Target(Struct, frozen=True):
-    """What a URL says; `authority` is the Host header, and `path` has the query."""
+    """What a URL says.
+
+    Attributes:
+        is_secure: whether it is of https.
+        host: the name or address.
+        port: the port.
+        head: what a request says of it, after the method.
+    """
 
     is_secure: bool
     host: str
     port: int
-    authority: str
-    path: str
+    head: bytes
 
 
 class HTTPClient:
@@ -61,7 +67,7 @@ class HTTPClient:
     """
 
     def __init__(self, headers: Mapping[str, str], *, keepalive: float) -> None:
-        self._headers = headers
+        self._headers = _lines(headers)
         self._keepalive = keepalive
         self._buffer = memoryview(bytearray(_BUFFER_BYTES))
         self._open: set[Connection] = set()
@@ -107,7 +113,7 @@ class HTTPClient:
             ValueError: the URL or a header is not valid.
         """
         target = _target(url)
-        request = _request(target, {**self._headers, **headers}, body)
+        request = self._request(target, headers, body)
         peer = (target.host, target.port, tls if target.is_secure else None)
         connection = self._take(peer)
         if connection is not None:
@@ -120,6 +126,12 @@ class HTTPClient:
                     raise
         exchange = Exchange(request, receiver)
         return await self._response(peer, await self._connect(peer, exchange), exchange)
+
+    def _request(self, target: _Target, headers: Mapping[str, str], body: bytes | None) -> bytes:
+        if body is None:
+            return b"".join((b"GET", target.head, self._headers, _lines(headers), b"\r\n"))
+        headers = {**headers, "Content-Length": str(len(body))}
+        return b"".join((b"POST", target.head, self._headers, _lines(headers), b"\r\n", body))
 
     async def _response(
         self, peer: _Peer, connection: Connection, exchange: Exchange
@@ -214,24 +226,16 @@ def _target(url: str) -> _Target:
     if parsed.scheme not in {"http", "https"} or not parsed.raw_host or not parsed.port:
         raise ValueError("the URL is not one of http or https")
     authority = parsed.host_port_subcomponent or parsed.raw_host
-    return _Target(
-        parsed.scheme == "https", parsed.raw_host, parsed.port, authority, parsed.raw_path_qs
-    )
+    head = f" {parsed.raw_path_qs} HTTP/1.1\r\nHost: {authority}\r\n"
+    return _Target(parsed.scheme == "https", parsed.raw_host, parsed.port, head.encode("ascii"))
 
 
-def _request(target: _Target, headers: Mapping[str, str], body: bytes | None) -> bytes:
-    """Return what is sent.
+def _lines(headers: Mapping[str, str]) -> bytes:
+    """Return headers as they are sent.
 
     Raises:
-        ValueError: a header is not valid.
+        ValueError: one of them is not valid.
     """
-    lines = [
-        f"{'GET' if body is None else 'POST'} {target.path} HTTP/1.1",
-        f"Host: {target.authority}",
-        *(f"{name}: {value}" for name, value in headers.items()),
-    ]
-    if body is not None:
-        lines.append(f"Content-Length: {len(body)}")
-    if not all(map(str.isprintable, lines)):
+    if not all(map(str.isprintable, (*headers, *headers.values()))):
         raise ValueError("a header has control characters")
-    return "\r\n".join([*lines, "", ""]).encode("latin-1") + (body or b"")
+    return "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode("latin-1")
