@@ -22,7 +22,7 @@ from metrics_server.rules.dialect import Dialect
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.targets import DiscoveredTargets, Way
 from metrics_server.sources.pages.access import AccessKeeper
-from metrics_server.sources.pages.fetching import PageLimits, check_lines, fetch, page_client
+from metrics_server.sources.pages.fetching import PageLimits, fetch, page_client
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.sources.pages.scraper import Scrapes
 
@@ -207,11 +207,9 @@ class PageReader:
             try:
                 async with asyncio.timeout(_SECONDS):
                     body = await (self._get if self._direct else self._through_api)(exporter)
-                page = Page(url, body, began, self._dialects)
-                check_lines(page.lines, self._limits)
             except (ScrapeError, KubernetesError, TimeoutError) as error:
                 return self._failure(exporter, error)
-        return page
+        return Page(url, body, began, self._dialects)
 
     def _failure(self, exporter: Exporter, error: Exception) -> ScrapeError:
         match error:

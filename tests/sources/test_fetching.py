@@ -111,7 +111,7 @@ async def test_compressed(monitor: Monitor) -> None:
     ("body", "message"),
     [
         (b"# x" * 70_000 + b"\n", "sent more than 200000 bytes (exporters.maxPageBytes)"),
-        (b"\n" * 1001, "sent more than 1000 lines (exporters.maxPageLines)"),
+        (b"x 1\n" * 1001, "sent more than 1000 lines (exporters.maxPageLines)"),
         (b"#" * 65_536 + b"\n", "sent a line of more than 65536 bytes"),
         (PAGE + b"#" * 65_536 + b"\n" + PAGE, "sent a line of more than 65536 bytes"),
     ],
@@ -126,7 +126,7 @@ async def test_too_large(monitor: Monitor, body: bytes, message: str) -> None:
     "body",
     [
         (b"#" * 999 + b"\n") * 200,
-        b"\n" * 1000,
+        b"x 1\n" * 1000,
         b"#" * 65_535 + b"\n",
         PAGE + (b"#" * 65_535 + b"\n") * 2 + PAGE,
     ],

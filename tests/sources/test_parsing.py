@@ -16,8 +16,9 @@ from metrics_server.sources.pages.parsing import Parser
 
 READINGS = (Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100),)
 OTHERS = (Reading("DCGM_FI_DEV_MEM_COPY_UTIL", 0, 100),)
-SHORT = b"#\n" * 400
-LONG = b"#\n" * 401
+LINE = b"#" * 199 + b"\n"
+SHORT = LINE * 400
+LONG = LINE * 401
 
 
 class FakePage(Page):
@@ -55,12 +56,21 @@ async def read(
 @pytest.mark.parametrize(
     ("body", "thread"),
     [
+        (b"#\n" * 32_768, "MainThread"),
+        (b"#\n" * 32_769, "parse_0"),
         (SHORT, "MainThread"),
         (LONG, "parse_0"),
         (b"#" * 131_071 + b"\n", "MainThread"),
         (b"#" * 131_072 + b"\n", "parse_0"),
     ],
-    ids=["few lines", "many lines", "few bytes", "many bytes"],
+    ids=[
+        "very few bytes",
+        "few bytes of many lines",
+        "few lines",
+        "many lines",
+        "few bytes",
+        "many bytes",
+    ],
 )
 async def test_where_a_page_is_parsed(body: bytes, thread: str) -> None:
     """A short page is parsed at once, a long one elsewhere; in any case once."""

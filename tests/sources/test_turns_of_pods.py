@@ -53,11 +53,11 @@ async def test_other_tasks_run_between_the_pages_of_one_pod(
 async def test_a_page_that_takes_too_long_is_the_cause_that_is_reported() -> None:
     """It is not that the page has no rows of the metric."""
     url = "http://10.0.0.1:8000/metrics"
-    body = b"".join(b'm{a="%d"} 1\n' % number for number in range(500))
+    body = b"".join(b'm{a="%d"} 1\n' % number for number in range(5000))
     pods = source.PodSource(lambda *_: [url], Scraped(body), parser=Parser(1e-9))
     measured = await pods.collect(RULE, [POD])
     (gap,) = measured.gaps
     assert (measured.samples, gap.reason) == ((), "pages-failed")
     assert gap.text == (
-        f"pod web-0: {url} sent a page of 500 lines, which was not parsed within 1e-09 s"
+        f"pod web-0: {url} sent a page of 5000 lines, which was not parsed within 1e-09 s"
     )

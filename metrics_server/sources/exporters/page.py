@@ -16,12 +16,11 @@ class Page:
     Attributes:
         target: the URL it came from.
         body: the page, in the Prometheus text format.
-        lines: how many lines it has.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
         dialects: the dialects of its labels, in order of preference.
     """
 
-    __slots__ = ("_attributions", "_sheet", "body", "dialects", "lines", "target", "timestamp")
+    __slots__ = ("_attributions", "_sheet", "body", "dialects", "target", "timestamp")
 
     def __init__(
         self,
@@ -33,10 +32,14 @@ class Page:
         self.target = target
         self.dialects = dialects
         self.body = body
-        self.lines = body.count(b"\n")
         self.timestamp = timestamp
         self._sheet = Sheet(body, dialects)
         self._attributions: dict[tuple[Reading, ...], Attribution] = {}
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has; counted each time."""
+        return self.body.count(b"\n")
 
     def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
         """Return whether `attribution` has nothing left to do."""

@@ -45,6 +45,7 @@ class Sheet:
         "_gpu_rows",
         "_inventory",
         "_labels",
+        "_likely",
         "_names",
         "_parts",
         "_possible",
@@ -61,6 +62,7 @@ class Sheet:
         self._prefixes: dict[str, frozenset[str]] = {}
         self._possible: dict[str, bool] = {}
         self._absent: set[str] = set()
+        self._likely: Sequence[str] = ()
         self._gpu_rows: list[Known] | None = None
         self._inventory: Inventory | None = None
         self._labels: dict[str, LabelOfGpus] = {}
@@ -82,9 +84,11 @@ class Sheet:
         if family not in self._names:
             self._names[family] = self._find_name(family)
         name = self._names[family]
-        found = [] if name is None else rows(self.page, name)
+        found = [] if name is None else rows(self.page, name, self._likely)
         if not found:
             self._absent.add(family)
+        elif not self._likely:
+            self._likely = [row.labels for row in found]
         return found
 
     def dialects(self) -> Iterator[Dialect]:

@@ -7,8 +7,9 @@ time, whatever the page contains.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -41,11 +42,15 @@ _ROW = re.compile(
 # The same without blanks and escapes, as nearly all exporters write it: twice as fast to match.
 _PLAIN_LABEL = rf'{_NAME}="[^"\\\n]*+"(?:,|(?=\}}))'
 _PLAIN_ROW = re.compile(rf"\{{((?:{_PLAIN_LABEL})*)\}} ({_NUMBER})\n".encode())
+_PLAIN_VALUE = re.compile(rf" ({_NUMBER})\n".encode())
 # What may come before the ending of a family's name on its line.
 _PREFIX = re.compile(rb"[ \t]*+([a-zA-Z_:][a-zA-Z0-9_:]*+)?")
 # A row up to its last brace; and the labels at the start of its contents.
 _LABELLED = re.compile(rb"\n[ \t]*+[a-zA-Z_:][a-zA-Z0-9_:]*+[ \t]*+\{[ \t]*+([^\n]*)\}")
 _LABELS = re.compile(rf"((?:{_LABEL})*+)\}}".encode())
+# How many characters of label names are remembered, and of how many exporters.
+_MOST_NAMES = 4096
+_MAX_NAMES = 256
 _PAIRS = re.compile(rf'({_NAME}){_EQUALS}"({_TEXT})"')
 _ESCAPES = re.compile(r"\\(.)")
 
@@ -63,7 +68,7 @@ class Row(Struct, frozen=True, gc=False):
     value: float
 
 
-def rows(page: bytes, family: str) -> list[Row]:
+def rows(page: bytes, family: str, likely: Sequence[str] = ()) -> list[Row]:
     """Return the rows of one family, in the order of the page.
 
     The rest of the page is ignored. A row is dropped if its labels or value cannot be read exactly
@@ -73,10 +78,13 @@ def rows(page: bytes, family: str) -> list[Row]:
     Args:
         page: the body of an exporter's response.
         family: the exact name of the rows, such as DCGM_FI_DEV_GPU_UTIL.
+        likely: the labels of another family's rows. If these have the same in the same order, as
+            nearly always, they are compared, which is faster than matching them.
     """
     name = family.encode()
     length = len(name)
-    plain, any_row = _PLAIN_ROW.match, _ROW.match
+    plain, any_row, plain_value = _PLAIN_ROW.match, _ROW.match, _PLAIN_VALUE.match
+    guesses = iter(likely)
     found: list[Row] = []
     end = 0
     while (at := page.find(name, end)) >= 0:
@@ -84,6 +92,15 @@ def rows(page: bytes, family: str) -> list[Row]:
         # The rows of a family usually follow one another. Unless it is at the start of a line, the
         # name is part of a comment, of a label or of another name.
         if at == end or not page[page.rfind(b"\n", 0, at) + 1 : at].strip(b" \t"):
+            guess = next(guesses, None)
+            if guess is not None:
+                braced = b"{%b}" % guess.encode()
+                if page.startswith(braced, at + length):
+                    value = plain_value(page, at + length + len(braced))
+                    if value is not None:
+                        end = value.end()
+                        found.append(Row(guess, float(value[1])))
+                        continue
             row = plain(page, at + length) or any_row(page, at + length)
         if row is None:
             # A line is examined once, however often it contains the name.
@@ -92,9 +109,9 @@ def rows(page: bytes, family: str) -> list[Row]:
                 break
             continue
         end = row.end()
-        labels, value = row.groups(b"")
+        labels, number = row.groups(b"")
         try:
-            found.append(Row(labels.decode(), float(value)))
+            found.append(Row(labels.decode(), float(number)))
         except UnicodeDecodeError:
             continue
     return found
@@ -154,16 +171,26 @@ def parse_labels(labels: str) -> Mapping[str, str | None]:
     if "\\" not in labels:
         # Without an escape, as nearly always, each quote begins or ends a value: a split is enough.
         texts = labels.split('"')
-        names = [name.strip("\t ,=") for name in texts[:-1:2]]
-        quick: dict[str, str | None] = dict(zip(names, texts[1::2], strict=True))
-        if len(quick) == len(names):
-            return quick
+        between = '"'.join(texts[:-1:2])
+        # The rows of an exporter nearly always have the same names.
+        names = (_remembered_names if len(between) <= _MOST_NAMES else _names)(between)
+        if names:
+            return dict(zip(names, texts[1::2], strict=True))
     values: dict[str, str | None] = {}
     for name, quoted in _PAIRS.findall(labels):
         value = _ESCAPES.sub(_unescape, quoted) if "\\" in quoted else quoted
         if values.setdefault(name, value) != value:
             values[name] = None
     return values
+
+
+def _names(between: str) -> tuple[str, ...]:
+    """Return the names of labels, from the texts between their values; () if one is repeated."""
+    names = tuple(text.strip("\t ,=") for text in between.split('"')) if between else ()
+    return names if len(set(names)) == len(names) else ()
+
+
+_remembered_names = lru_cache(_MAX_NAMES)(_names)
 
 
 def _unescape(escape: re.Match[str]) -> str:

@@ -18,6 +18,8 @@ from metrics_server.sources.pages.room import PageRoom
 _KEEPALIVE_SECONDS = 60
 # Far more than a GPU's labels with all labels of its pod. A line is parsed in one step.
 _MOST_LINE_BYTES = 64 * 1024
+# A name, a blank, a digit and a line feed.
+_LEAST_LINE_BYTES = 4
 _MIB = 1024 * 1024
 # Of a header's value, so that the rest of the message is visible too.
 _MOST_SHOWN = 60
@@ -54,7 +56,7 @@ def page_client() -> HTTPClient:
 async def fetch(
     client: HTTPClient, url: str, keeper: AccessKeeper, limits: PageLimits, room: PageRoom
 ) -> bytes:
-    """Fetch the page at a URL. Only its number of lines is left to `check_lines`.
+    """Fetch the page at a URL.
 
     Args:
         client: from `page_client`.
@@ -84,7 +86,7 @@ async def fetch(
         raise  # an OSError, but not a connection error
     except (OSError, ValueError) as error:
         raise ScrapeError(f"could not be reached: {why(error)}", "unreachable") from None
-    return _checked(body)
+    return _checked(body, limits)
 
 
 class _PageReceiver:
@@ -143,19 +145,12 @@ def _status(status: int, access: Access) -> str:
     return answered
 
 
-def check_lines(lines: int, limits: PageLimits) -> None:
-    """Check how many lines a page has.
-
-    Raises:
-        ScrapeError: it has too many.
-    """
-    if lines > limits.lines:
+def _checked(body: bytes | bytearray, limits: PageLimits) -> bytes:
+    # A short page is not counted: it cannot have so many lines, unless they are blank.
+    if len(body) > _LEAST_LINE_BYTES * limits.lines and body.count(b"\n") > limits.lines:
         raise ScrapeError(
             f"sent more than {limits.lines} lines ({limits.section}.maxPageLines)", "too-large"
         )
-
-
-def _checked(body: bytes | bytearray) -> bytes:
     if b"\0" in body:
         raise ScrapeError("sent bytes that are not text", "not-text")
     # In this format each line ends with a line feed: a page without the last one is truncated.

@@ -17,9 +17,11 @@ from cachetools import LRUCache
 from metrics_server.errors import ScrapeError
 from metrics_server.rules.model import Reading
 
-# The page of a node with eight GPUs has 250 lines, each of which takes up to 25 µs.
+# The page of a node with eight GPUs has 250 lines, each of which takes up to 25 µs. One that names
+# a GPU and a pod has some 60 bytes: very short pages need not be counted.
 _SHORT_LINES = 400
 _SHORT_BYTES = 128 * 1024
+_VERY_SHORT_BYTES = 64 * 1024
 # How long pages are parsed at once before other tasks get their turn.
 _TURN_SECONDS = 0.005
 # Pages that took longer than this are parsed in a lane of their own.
@@ -94,7 +96,7 @@ class Parser(Generic[P]):
         for url, page in outcomes.items():
             if isinstance(page, ScrapeError) or page.is_parsed(readings):
                 continue
-            if page.lines > _SHORT_LINES or len(page.body) > _SHORT_BYTES:
+            if not _is_short(page):
                 jobs[url] = self._job(page, readings)
                 continue
             page.parse(readings)
@@ -139,6 +141,11 @@ class Parser(Generic[P]):
             f"sent a page of {page.lines} lines, which was not parsed within {self.patience:g} s",
             "too-large",
         )
+
+
+def _is_short(page: Parseable) -> bool:
+    size = len(page.body)
+    return size <= _VERY_SHORT_BYTES or (size <= _SHORT_BYTES and page.lines <= _SHORT_LINES)
 
 
 def _succeeded(job: _Future) -> bool:

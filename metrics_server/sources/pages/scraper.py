@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from itertools import islice
 from types import TracebackType
-from typing import Generic, Protocol, Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 import structlog
 from cachetools import LRUCache
@@ -16,7 +16,7 @@ from msgspec import Struct
 from metrics_server.common.outages import Outages
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.pages.access import AccessKeeper
-from metrics_server.sources.pages.fetching import PageLimits, check_lines, fetch, page_client
+from metrics_server.sources.pages.fetching import PageLimits, fetch, page_client
 from metrics_server.sources.pages.lanes import Lane
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.telemetry.metrics import Monitor
@@ -31,17 +31,7 @@ _LARGEST_PAGES = 8
 # How many pages are scraped at once for a question that nobody waits for yet.
 _AHEAD_AT_ONCE = 8
 
-
-class HasLines(Protocol):
-    """A page."""
-
-    @property
-    def lines(self) -> int:
-        """How many lines it has."""
-        ...
-
-
-P = TypeVar("P", bound=HasLines)
+P = TypeVar("P")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -260,7 +250,6 @@ class Scraper(Generic[P]):
                 keeper = _keeper(keeper_of, target)
                 body = await fetch(self._client, target, keeper, self._limits, room)
             outcome = self._page(target, body, began)
-            check_lines(outcome.lines, self._limits)
         except ScrapeError as error:
             # The error is kept for a while. Its traceback, and that of the error before it, would
             # keep what was read of the page in memory.

@@ -18,24 +18,27 @@ class PodPage:
     Attributes:
         target: the URL it came from.
         body: the page, in the Prometheus text format.
-        lines: how many lines it has.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
         left_out: None: all rows count.
     """
 
     left_out = None
 
-    __slots__ = ("_parsed", "_parts", "_rows", "_series", "body", "lines", "target", "timestamp")
+    __slots__ = ("_parsed", "_parts", "_rows", "_series", "body", "target", "timestamp")
 
     def __init__(self, target: str, body: bytes, timestamp: float) -> None:
         self.target = target
         self.body = body
-        self.lines = body.count(b"\n")
         self.timestamp = timestamp
         self._rows: dict[str, Sequence[Row]] = {}
         self._series: dict[Reading, Found | NoValue] = {}
         self._parsed: set[tuple[Reading, ...]] = set()
         self._parts: dict[str, Part | NoValue | Excluded] = {}
+
+    @property
+    def lines(self) -> int:
+        """How many lines it has; counted each time."""
+        return self.body.count(b"\n")
 
     def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
         """Return whether the rows of these readings are known."""

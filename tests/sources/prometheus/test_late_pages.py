@@ -15,7 +15,7 @@ from tests.support.stored import Sample, of_gpu, open_metrics, pod, querying
 RULES = {rule.name: used_with(rule, "only") for rule in (*CATALOGUE, *SERVING)}
 WAITING = "vllm:num_requests_waiting"
 # Longer pages are parsed in a thread.
-ROWS = 500
+ROWS = 2000
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +38,11 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 GPUS = (
-    "pod long-0: exporter n1:9400 (dcgm) has a page of 1000 lines in Prometheus, which was not "
+    "pod long-0: exporter n1:9400 (dcgm) has a page of 4000 lines in Prometheus, which was not "
     "parsed within 1e-09 s"
 )
 REQUESTS = (
-    "the page of pod long-0 has 500 lines in Prometheus, which were not parsed within 1e-09 s"
+    "the page of pod long-0 has 2000 lines in Prometheus, which were not parsed within 1e-09 s"
 )
 
 
