@@ -139,6 +139,7 @@ class HTTPClient:
         try:
             error = await exchange.ended
         finally:
+            exchange.disconnected(None)
             connection.end()
             if exchange.is_reusable:
                 self._keep(peer, connection)

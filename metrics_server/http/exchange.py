@@ -172,10 +172,13 @@ class Exchange:
             raise InvalidHTTPError("it consists of too many headers or chunks")
 
     def _end(self, error: BaseException | None) -> None:
+        if self.ended.done():
+            return
         if error is not None:
             self.is_reusable = False
-        if not self.ended.done():
-            self.ended.set_result(error)
+        self.ended.set_result(error)
+        # It refers to this exchange: the two would stay until the next garbage collection.
+        del self._parser
 
 
 class Connection(asyncio.BufferedProtocol):

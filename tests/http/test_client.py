@@ -1,8 +1,10 @@
 """The HTTP client against servers that send anything, on both event loops."""
 
 import asyncio
+import gc
 import socket
 import ssl
+import weakref
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 
@@ -111,8 +113,8 @@ async def test_what_is_sent(client: HTTPClient) -> None:
     assert got == b"hello"
     assert received == [
         b"GET /metrics?a=b HTTP/1.1\r\nHost: %b\r\nX-Always: 1\r\n\r\n" % host,
-        b"POST /metrics?a=b HTTP/1.1\r\nHost: %b\r\nX-Always: 1\r\nA: b\r\nContent-Length: 3\r\n\r\n"
-        b"x=y" % host,
+        b"POST /metrics?a=b HTTP/1.1\r\nHost: %b\r\nX-Always: 1\r\nA: b\r\n"
+        b"Content-Length: 3\r\n\r\nx=y" % host,
     ]
 
 
@@ -418,3 +420,22 @@ def test_no_bytes_raise(parts: list[bytes], before: bytes) -> None:
 def test_media_type(headers: Mapping[str, str], kind: str) -> None:
     """Without parameters."""
     assert media_type(headers) == kind
+
+
+async def test_a_response_does_not_wait_for_the_garbage_collector(client: HTTPClient) -> None:
+    """What was received is freed with the last reference to it."""
+    receivers: list[weakref.ref[Everything]] = []
+
+    async def ask(url: str) -> None:
+        receiver = Everything()
+        receivers.append(weakref.ref(receiver))
+        assert await get(client, url, receiver) == b"hello"
+
+    talk, _ = sending(PAGE)
+    gc.disable()
+    try:
+        async with server(talk) as url:
+            await asyncio.create_task(ask(url))
+            await until(lambda: receivers[0]() is None)
+    finally:
+        gc.enable()

@@ -2,9 +2,7 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from itertools import islice
 from types import TracebackType
 from typing import Generic, Self, TypeVar
@@ -17,6 +15,7 @@ from metrics_server.common.outages import Outages
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.pages.access import AccessKeeper
 from metrics_server.sources.pages.fetching import PageLimits, fetch, page_client
+from metrics_server.sources.pages.kept import KeptScrapes, Scrape
 from metrics_server.sources.pages.lanes import Lane
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.telemetry.metrics import Monitor
@@ -28,6 +27,9 @@ _PATIENT_PART = 1 / 4
 _HANGING_PART = 1 / 4
 # How many of the largest pages fit at a time, in addition to any number of ordinary ones.
 _LARGEST_PAGES = 8
+# The pages of 3,000 nodes with 8 GPUs. Where more are needed within `max_age`, and again after many
+# others, they are scraped once more.
+_MAX_BYTES = 192 * 1024 * 1024
 # How many pages are scraped at once for a question that nobody waits for yet.
 _AHEAD_AT_ONCE = 8
 
@@ -50,14 +52,6 @@ class Scrapes(Struct, Generic[P], frozen=True):
     begun: int = 0
 
 
-class _Scrape(Struct, Generic[P], frozen=True):
-    task: asyncio.Task[P | ScrapeError]
-    began: float
-    lane: Lane
-    turn: asyncio.Future[None]
-    room: PageRoom
-
-
 class Scraper(Generic[P]):
     """Reads pages on demand.
 
@@ -73,6 +67,7 @@ class Scraper(Generic[P]):
             quarter of the timeout makes room for the next. Those that did not answer the last time
             share a quarter as many places of their own, and so do not delay others.
         limits: the limits of a page.
+        max_bytes: how many bytes pages that are kept may take: beyond, the oldest are dropped.
         monitor: counts the scrapes and their outcomes.
         access: how to reach a page, by its URL; None sends no credentials.
         clock: seconds, on a monotonic clock.
@@ -86,6 +81,7 @@ class Scraper(Generic[P]):
         max_age: float,
         max_concurrency: int,
         limits: PageLimits | None = None,
+        max_bytes: int = _MAX_BYTES,
         monitor: Monitor,
         access: Callable[[str], AccessKeeper] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -102,10 +98,7 @@ class Scraper(Generic[P]):
         self._access = access or (lambda _: anonymous)
         self._monitor = monitor
         self._clock = clock
-        self._scrapes: dict[str, _Scrape[P]] = {}
-        # When they expire, by the event loop's clock, in order: one timer for all of them.
-        self._expiring: deque[tuple[float, str, _Scrape[P]]] = deque()
-        self._expiry: asyncio.TimerHandle | None = None
+        self._scrapes: KeptScrapes[P] = KeptScrapes(max_age, max_bytes)
         self._outages = Outages(log, "scrape failed", "scrape recovered", key="target")
         # Those that did not answer in time, and when they were last scraped.
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
@@ -120,9 +113,8 @@ class Scraper(Generic[P]):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self._expiry is not None:
-            self._expiry.cancel()
-        under_way = [one.task for one in self._scrapes.values() if not one.task.done()]
+        self._scrapes.close()
+        under_way = [one.task for one in self._scrapes if not one.task.done()]
         for task in under_way:
             task.cancel()
         await asyncio.gather(*under_way, return_exceptions=True)
@@ -189,7 +181,7 @@ class Scraper(Generic[P]):
         question: object,
         keeper_of: Callable[[str], AccessKeeper],
         until: float = 0.0,
-    ) -> _Scrape[P]:
+    ) -> Scrape[P]:
         scrape = self._scrapes.get(target)
         if scrape is None or (scrape.task.done() and scrape.began + self._max_age < until):
             loop = asyncio.get_running_loop()
@@ -197,37 +189,11 @@ class Scraper(Generic[P]):
             room = PageRoom(self._room)
             reading = self._read(target, keeper_of, began=began, lane=lane, turn=turn, room=room)
             task = loop.create_task(reading, name=f"scrape {target}")
-            scrape = self._scrapes[target] = _Scrape(task, began, lane, turn, room)
-            # A page is dropped when it expires: memory depends on the requests, not on the cluster.
-            self._expiring.append((loop.time() + self._max_age, target, scrape))
-            if self._expiry is None:
-                self._expiry = loop.call_later(self._max_age, self._expire)
+            scrape = Scrape(task, began, lane, turn, room)
+            self._scrapes.put(target, scrape)
         if not scrape.turn.done():
             scrape.lane.line_up(scrape.turn, question)
         return scrape
-
-    def _expire(self) -> None:
-        loop = asyncio.get_running_loop()
-        self._expiry = None
-        while self._expiring:
-            at, target, scrape = self._expiring[0]
-            if at > loop.time():
-                self._expiry = loop.call_at(at, self._expire)
-                return
-            self._expiring.popleft()
-            if scrape.task.done():
-                self._drop(target, scrape)
-            else:
-                scrape.task.add_done_callback(partial(self._dropped, target, scrape))
-
-    def _drop(self, target: str, scrape: _Scrape[P]) -> None:
-        # Another may have taken its place, ahead of time.
-        if self._scrapes.get(target) is scrape:
-            del self._scrapes[target]
-        scrape.room.release()
-
-    def _dropped(self, target: str, scrape: _Scrape[P], _: object) -> None:
-        self._drop(target, scrape)
 
     async def _read(
         self,
@@ -266,6 +232,7 @@ class Scraper(Generic[P]):
             hangs = True
         if isinstance(outcome, ScrapeError):
             room.release()
+        self._scrapes.received(room.size)
         if not hangs:
             self._hanging.pop(target, None)
         elif sent is not None:
