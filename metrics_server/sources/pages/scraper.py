@@ -27,9 +27,9 @@ _PATIENT_PART = 1 / 4
 _HANGING_PART = 1 / 4
 # How many of the largest pages fit at a time, in addition to any number of ordinary ones.
 _LARGEST_PAGES = 8
-# The pages of 3,000 nodes with 8 GPUs. Where more are needed within `max_age`, and again after many
+# The pages of 2,600 nodes with 8 GPUs. Where more are needed within `max_age`, and again after many
 # others, they are scraped once more.
-_MAX_BYTES = 192 * 1024 * 1024
+_MAX_BYTES = 160 * 1024 * 1024
 # How many pages are scraped at once for a question that nobody waits for yet.
 _AHEAD_AT_ONCE = 8
 
