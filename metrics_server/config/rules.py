@@ -10,11 +10,14 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 from metrics_server.config.forms import AbsolutePath, DnsLabel
 from metrics_server.config.readings import Label, Number, ReadingConfig
 from metrics_server.config.rule_sources import (
+    PrometheusUse,
+    SourceName,
     Sources,
     Template,
     check_query,
     check_readings,
     measured_by,
+    used_with,
 )
 from metrics_server.config.values import Duration, Section
 from metrics_server.rules.catalogue import CATALOGUE
@@ -24,11 +27,8 @@ from metrics_server.rules.model import (
     Endpoint,
     Measured,
     MetricRule,
-    PrometheusUse,
     Query,
     Rules,
-    SourceName,
-    used_with,
 )
 from metrics_server.rules.serving import SERVING
 from metrics_server.rules.templates import parse

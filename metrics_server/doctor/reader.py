@@ -11,6 +11,7 @@ import msgspec
 from msgspec import Raw, Struct
 
 from metrics_server.advising.names import MetricNames
+from metrics_server.config.dialects import dialects_in_force
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.doctor.api import Api, decoder
@@ -32,7 +33,6 @@ from metrics_server.kube.series_selectors import split
 from metrics_server.rules.model import Rules
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.fetching import PageLimits
-from metrics_server.wiring.metrics import dialects_in_force
 
 _AUTOSCALING = "/apis/autoscaling/v2"
 _API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"

@@ -19,14 +19,6 @@ TargetType = Literal["Value", "AverageValue"]
 Measured = Literal["gpus", "pods"]
 """What a value is of: each GPU of a pod, or the pod itself."""
 
-SourceName = Literal["exporters", "pods", "prometheus"]
-"""Where a metric is read: on the pages of the GPU exporters on the pods' nodes, on the pods' own
-pages, or in Prometheus, which scrapes either of them."""
-
-PrometheusUse = Literal["named", "second", "only"]
-"""Which rules are read from Prometheus: those that name it; also every other rule, for the pods
-that its own source has no value for; or every other rule, in place of its own source."""
-
 
 class Reading(Struct, frozen=True, cache_hash=True):
     """One way to read a metric: a family on the pages of one kind of exporter.
@@ -135,7 +127,8 @@ class MetricRule(Struct, frozen=True):
         window: over how many seconds a pod's scraped values are averaged, or a rate or a quantile
             is taken; 0 uses the current value, or what happened since the last scrape.
         measures: what its values are of: a pod's GPUs, or the pod.
-        sources: where it is read, in order of preference: each pod by the first that has a value.
+        sources: where it is read, in order of preference: each pod by the first that has a value;
+            names as in the configuration (`SourceName`).
         query: the query of a rule that is written in PromQL, which has no readings.
         over_series: how the rows of a pod's own page are aggregated, as one pod may run several
             engines or serve several models.
@@ -153,7 +146,7 @@ class MetricRule(Struct, frozen=True):
     decimals: int = 0
     window: int = 0
     measures: Measured = "gpus"
-    sources: tuple[SourceName, ...] = ("exporters",)
+    sources: tuple[str, ...] = ("exporters",)
     query: "Query | None" = None
     over_series: Aggregation = "sum"
     endpoint: Endpoint = Endpoint()
@@ -177,14 +170,6 @@ class MetricRule(Struct, frozen=True):
     def has_sum(self) -> bool:
         """Whether a sum over pods means something: not that of quantiles."""
         return self.over_pods == "avg" and all(one.quantile is None for one in self.readings)
-
-
-def used_with(rule: MetricRule, use: PrometheusUse) -> MetricRule:
-    """Return a rule that names no source itself, as the use of Prometheus has it."""
-    if use == "named" or "prometheus" in rule.sources:
-        return rule
-    sources = ("prometheus",) if use == "only" else (*rule.sources, "prometheus")
-    return structs.replace(rule, sources=sources)
 
 
 def sum_of(rule: MetricRule) -> MetricRule:

@@ -18,6 +18,7 @@ from metrics_server.api.openapi import build_openapi
 from metrics_server.api.requests import MetricsApi
 from metrics_server.auth.delegation import ConfigMap
 from metrics_server.common.tasks import background
+from metrics_server.config.pod_pages import check_pod_pages
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.http.listener import listening
@@ -33,7 +34,6 @@ from metrics_server.telemetry.metrics import Monitor
 from metrics_server.wiring.advising import advising
 from metrics_server.wiring.metrics import Watch, check_exporters, providing
 from metrics_server.wiring.options import ServeOptions
-from metrics_server.wiring.pod_pages import check_pod_pages
 from metrics_server.wiring.security import certificates, trust
 
 log = structlog.stdlib.get_logger(__name__)
