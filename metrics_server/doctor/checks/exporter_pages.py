@@ -12,6 +12,7 @@ from metrics_server.doctor.pages import NOT_READ, Exporter, pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.exporters.page import Page
+from metrics_server.sources.exporters.source import failure
 
 _SEE = "docs/troubleshooting.md#exporters-failed"
 
@@ -92,6 +93,7 @@ def _failures(
             command,
             _SEE,
             objects("node", nodes),
+            quoted=tuple(failure(url, error) for url, error in errors),
         )
     ]
 

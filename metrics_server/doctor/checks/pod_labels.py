@@ -47,7 +47,7 @@ def judge(
     problem = Problem(
         "no-pod-labels",
         f"exporter {listed([exporters[one].named for one, _ in nameless])}",
-        f"its page names no pods at all: the exporter needs {hint.pods}",
+        f"the page names no pods at all: the exporter needs {hint.pods}",
         f"{found.command} set env {found.resource} DCGM_EXPORTER_KUBERNETES=true"
         "\n# and mount /var/lib/kubelet/pod-resources, as deployments/dcgm-exporter.yaml does",
         "docs/exporter.md",

@@ -67,6 +67,7 @@ def judge(collections: Mapping[str, tuple[Sequence[Pod], Collection]]) -> Verdic
                     f"gpu-metrics-server doctor -n {namespace} -l SELECTOR",
                     "docs/troubleshooting.md#no-sample",
                     objects("node", {pod.node for pod in pods if pod.name not in covered}),
+                    quoted=tuple(gap.text for gap in collection.gaps),
                 )
             )
     return Verdict(

@@ -138,7 +138,7 @@ class ExporterSource:
             for url in urls:
                 page = pages[url]
                 if isinstance(page, ScrapeError):
-                    failures[url] = f"exporter {url} {page}"
+                    failures[url] = failure(url, page)
                     failed = True
                 else:
                     answered[url] = page
@@ -154,6 +154,11 @@ class ExporterSource:
             yield Gap("no-sample", f"the exporters answered but gave no value for pod {names}")
             for hint in hints(rule, without_sample, answered.values()):
                 yield Gap("no-sample", hint)
+
+
+def failure(url: str, error: ScrapeError) -> str:
+    """Return what is reported about an exporter that could not be read."""
+    return f"exporter {url} {error}"
 
 
 def sample_of(
