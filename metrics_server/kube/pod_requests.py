@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from msgspec import Struct
 
+from metrics_server.common.numbers import is_digits
 from metrics_server.kube.pod_endpoints import ContainerPort
 from metrics_server.kube.quantities import parse_quantity
 
@@ -58,8 +59,6 @@ def effective_request(
 
 def _count(quantity: str | float) -> int:
     """Parse a whole number written as a Quantity, such as "1" or "2k"."""
-    try:
+    if not isinstance(quantity, str) or is_digits(quantity):
         return int(quantity)
-    except ValueError:
-        pass
     return int(parse_quantity(str(quantity)))

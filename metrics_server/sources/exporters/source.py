@@ -7,7 +7,7 @@ from collections.abc import Set as AbstractSet
 from functools import cache
 from typing import Protocol
 
-from metrics_server.common.text import listed
+from metrics_server.common.text import listed, named
 from metrics_server.errors import ScrapeError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, Gap, PodSample
@@ -150,8 +150,8 @@ class ExporterSource:
         if failures:
             yield Gap("exporters-failed", listed(tuple(failures.values()), "; "))
         if without_sample:
-            names = listed([pod.name for pod in without_sample])
-            yield Gap("no-sample", f"the exporters answered but gave no value for pod {names}")
+            names = named("pod", [pod.name for pod in without_sample])
+            yield Gap("no-sample", f"the exporters answered but gave no value for {names}")
             for hint in hints(rule, without_sample, answered.values()):
                 yield Gap("no-sample", hint)
 

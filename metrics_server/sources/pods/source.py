@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from metrics_server.common.text import listed
+from metrics_server.common.text import each_of, named
 from metrics_server.errors import ScrapeError
 from metrics_server.kube.pod_endpoints import PodEndpoint
 from metrics_server.kube.pods import Pod
@@ -221,13 +221,16 @@ class _Causes:
     def gaps(self) -> tuple[Gap, ...]:
         """Return all of them."""
         return (
-            *(Gap("no-page", f"pod {listed(pods)} {why}") for why, pods in self._no_page.items()),
             *(
-                Gap("pages-failed", f"pod {listed(pods)}: {why}")
+                Gap("no-page", f"{each_of('pod', pods)} {why}")
+                for why, pods in self._no_page.items()
+            ),
+            *(
+                Gap("pages-failed", f"{named('pod', pods)}: {why}")
                 for why, pods in self._failed.items()
             ),
             *(
-                Gap("no-sample", f"the page of pod {listed(pods)} {why}")
+                Gap("no-sample", f"the page of {each_of('pod', pods)} {why}")
                 for why, pods in self._no_sample.items()
             ),
         )
