@@ -9,6 +9,7 @@ from textwrap import fill
 
 import yaml
 
+from metrics_server.commands import flags
 from metrics_server.common.text import counted
 from metrics_server.config.file import load_config
 from metrics_server.config.rules import rules_in_force
@@ -24,12 +25,7 @@ _HEADINGS = ("NAME", "UNIT", "TARGET", "GPUS", "PODS", "WINDOW", "READ FROM, IN 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags, and the function that runs it."""
     parser.set_defaults(run=_run)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="the configuration file (default: the defaults of all settings)",
-    )
+    flags.add_config(parser)
     parser.add_argument(
         "--check",
         action="store_true",

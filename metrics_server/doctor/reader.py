@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -95,12 +94,7 @@ class Reader:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._questions.close()
         await self._pages.close()
         await self._exporter_pods.close()
@@ -123,21 +117,22 @@ class Reader:
         """The configuration in force; the defaults, if the server may not be looked at."""
         if self.subject.config is not None:
             return self.subject.config
-        try:
-            return (await self.installation()).config
-        except KubernetesError as error:
-            if error.code != HTTPStatus.FORBIDDEN:
-                raise
-            return Config()
+        found = await self._installation_if_allowed()
+        return Config() if found is None else found.config
 
     async def installer(self) -> Installer:
         """How the server was installed; from files, if it may not be looked at."""
+        found = await self._installation_if_allowed()
+        return Installer() if found is None else found.installer
+
+    async def _installation_if_allowed(self) -> Installation | None:
+        """What is installed; None if the server may not be looked at."""
         try:
-            return (await self.installation()).installer
+            return await self.installation()
         except KubernetesError as error:
             if error.code != HTTPStatus.FORBIDDEN:
                 raise
-            return Installer()
+            return None
 
     async def rules(self) -> Rules:
         """The metrics in force."""

@@ -1,6 +1,7 @@
 """What the containers of a pod request."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -57,6 +58,8 @@ def effective_request(
     return max(starting, sidecars + sum(container.request(resource) for container in containers))
 
 
+# There are few, and each pod has one.
+@lru_cache(maxsize=256)
 def _count(quantity: str | float) -> int:
     """Parse a whole number written as a Quantity, such as "1" or "2k"."""
     if not isinstance(quantity, str) or is_digits(quantity):

@@ -9,7 +9,7 @@ from aiohttp import web
 
 
 class Pages:
-    """Serves pages at /metrics of each address at which it is told to listen.
+    """Serves pages at /metrics, at each address that it listens at.
 
     Args:
         page: returns the page of an address.

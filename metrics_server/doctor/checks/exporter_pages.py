@@ -111,7 +111,7 @@ def _silent(exporters: Sequence[Exporter]) -> Problem:
     where = f"-n {first.pod[0]} {first.pod[1]}" if first.pod else ""
     return Problem(
         "empty-page",
-        named("exporter", [one.named for one in exporters]),
+        listed([f"exporter {one.named}" for one in exporters]),
         f"the {noun_is('page', len(exporters))} empty, as is normal for a moment after a start",
         f"kubectl logs {where}   # the driver may not be found",
         "docs/troubleshooting.md#no-sample",
@@ -122,7 +122,7 @@ def _silent(exporters: Sequence[Exporter]) -> Problem:
 def _foreign(exporters: Sequence[Exporter]) -> Problem:
     return Problem(
         "unknown-exporter",
-        named("exporter", [one.named for one in exporters]),
+        listed([f"exporter {one.named}" for one in exporters]),
         "no row has the labels of a known GPU exporter: this is another kind of exporter, no GPU "
         "has been found yet, or the labels must be described under dialects",
         f"curl -s {exporters[0].url} | head   # on a node; then see dialects in docs/reference.md",

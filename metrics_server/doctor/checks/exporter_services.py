@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from metrics_server.common.text import counted, named
+from metrics_server.common.text import counted, listed, named
 from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.pages import Found
@@ -49,7 +49,7 @@ def judge(
         return Verdict("no exporter is found", (problem,))
     problems: list[Problem] = []
     if found.unready:
-        names = named("exporter", list(found.unready))
+        names = listed([f"exporter {one}" for one in found.unready])
         problems.append(
             Problem(
                 "exporter-not-ready",

@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Mapping, Sequence
 
-from metrics_server.common.text import named
+from metrics_server.common.text import listed
 from metrics_server.doctor.exporter_pods import ExporterPods, main_daemon_set
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.pages import Exporter, PageReader, pages_in
@@ -96,7 +96,7 @@ def judge(
             f"values did not change twice within {watched:g} s: --measure-interval 40s shows how "
             "often they change"
         )
-    names = named("exporter", [exporters[url].named for url in slow])
+    names = listed([f"exporter {exporters[url].named}" for url in slow])
     found = main_daemon_set(slow, pods)
     problem = Problem(
         "exporter-interval",

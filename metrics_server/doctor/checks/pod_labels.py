@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from metrics_server.common.text import counted, named
+from metrics_server.common.text import counted, listed
 from metrics_server.doctor.exporter_pods import ExporterPods, main_daemon_set
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.pages import Exporter, pages_in
@@ -46,7 +46,7 @@ def judge(
     found = main_daemon_set([url for url, _ in nameless], exporter_pods)
     problem = Problem(
         "no-pod-labels",
-        named("exporter", [exporters[one].named for one, _ in nameless]),
+        listed([f"exporter {exporters[one].named}" for one, _ in nameless]),
         f"the page names no pods at all: the exporter needs {hint.pods}",
         f"{found.command} set env {found.resource} DCGM_EXPORTER_KUBERNETES=true"
         "\n# and mount /var/lib/kubelet/pod-resources, as deployments/dcgm-exporter.yaml does",

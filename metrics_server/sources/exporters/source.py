@@ -1,7 +1,5 @@
 """Measures pods from the pages of the exporters on their nodes."""
 
-import asyncio
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import cache
@@ -20,12 +18,11 @@ from metrics_server.sources.exporters.selecting import Choice, Unmatched
 from metrics_server.sources.exporters.targets import Targets
 from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scrapes
+from metrics_server.sources.turns import Turns
 
 # A value up to this factor above the rule's maximum counts as the maximum, as a profiling ratio can
 # be a little above 1. A higher value is rejected.
 _TOLERANCE = 1.01
-# How long labels are compared at once before other tasks get their turn.
-_TURN_SECONDS = 0.005
 # Where nothing better is known.
 _WHY_NONE = "is one Running there, and its Service listed under exporters.services?"
 
@@ -87,11 +84,9 @@ class ExporterSource:
         uncovered: list[Pod] = []
         drained: list[str] = []
         unmatched = Unmatched(rule)
-        began = time.perf_counter()
+        turns = Turns()
         for pod in pods:
-            if time.perf_counter() - began > _TURN_SECONDS:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
+            await turns.end_if_over()
             outcomes = [pages[url] for url in targets[pod.node]]
             answered = [page for page in outcomes if isinstance(page, Page)]
             read = of_its_node(pod, [(p, p.attribution(rule.readings)) for p in answered], hosts)

@@ -26,9 +26,9 @@ from metrics_server.sources.pods.selected import SelectedPage
 from metrics_server.sources.pods.series import Part, labels_of, part_of, value_of
 from metrics_server.sources.pods.track import Increase, Series
 from metrics_server.sources.prometheus.gpus import ScrapedPage
-from metrics_server.sources.prometheus.moment import Turns
 from metrics_server.sources.prometheus.pages import PagesOfPod
 from metrics_server.sources.prometheus.queries import Result, samples_of
+from metrics_server.sources.turns import Turns
 from metrics_server.sources.unmatched import gap_of_series
 
 # What a page takes besides its text: its rows, read.
