@@ -15,7 +15,8 @@ from metrics_server.config.file import load_config
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
-from metrics_server.rules.model import MetricRule, Reading, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule, Reading
 
 _GAUGES = "Gauges available under their own names (Value), and as NAME_sum (AverageValue):"
 _MOST_COLUMNS = 100

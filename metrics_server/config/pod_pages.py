@@ -11,7 +11,7 @@ from metrics_server.config.forms import DnsLabel, IpNetwork
 from metrics_server.config.rules import EndpointConfig
 from metrics_server.config.values import Section
 from metrics_server.errors import ConfigurationError
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 
 _METRICS = re.compile(r"[a-z0-9_.*-]{1,253}")
 

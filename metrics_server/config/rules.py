@@ -22,14 +22,8 @@ from metrics_server.config.rule_sources import (
 from metrics_server.config.values import Duration, Section
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import (
-    Aggregation,
-    Endpoint,
-    Measured,
-    MetricRule,
-    Query,
-    Rules,
-)
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import Aggregation, Endpoint, Measured, MetricRule, Query
 from metrics_server.rules.serving import SERVING
 from metrics_server.rules.templates import parse
 

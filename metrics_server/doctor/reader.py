@@ -16,11 +16,12 @@ from metrics_server.config.sections import Config
 from metrics_server.doctor.api import Api, decoder
 from metrics_server.doctor.asking import Asked
 from metrics_server.doctor.exporter_pods import ExporterPods, read_exporter_pods
+from metrics_server.doctor.exporters import Found, found_in, ways_of
 from metrics_server.doctor.hpa import Event, Hpa
 from metrics_server.doctor.installation import Installation, read_installation, read_server_pods
 from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.objects import ApiService, GpuNode, RunningPod
-from metrics_server.doctor.pages import MAX_PAGES, Found, PageReader, found_in, ways_of
+from metrics_server.doctor.pages import MAX_PAGES, PageReader
 from metrics_server.doctor.questions import questions_of
 from metrics_server.doctor.shared import Shared
 from metrics_server.errors import KubernetesError, ScrapeError
@@ -29,7 +30,7 @@ from metrics_server.kube.endpoints import decode_endpoint_slice, service_selecto
 from metrics_server.kube.labels import Selector
 from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.series_selectors import split
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.fetching import PageLimits
 

@@ -27,7 +27,7 @@ from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.rhythms import Rhythms
 from metrics_server.measuring.windows import Windows
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.sources.parts import Parts, SourceWatch
 from metrics_server.sources.registry import built_sources
 from metrics_server.sources.routing import SourcesOfEachRule

@@ -9,7 +9,7 @@ from metrics_server.advising.checks import check
 from metrics_server.config.pod_pages import check_pod_pages
 from metrics_server.config.sections import Config
 from metrics_server.rules.engines.registry import ENGINES
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.rules.serving import SERVING
 from tests.advising.manifests import decode, setup
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from metrics_server.common.text import counted, listed, named, noun_is, printable
 from metrics_server.doctor.checks.exporter_services import STATIC
 from metrics_server.doctor.exporter_pods import ExporterPods, restarts, version_of
+from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
-from metrics_server.doctor.pages import NOT_READ, Exporter, pages_in
+from metrics_server.doctor.pages import NOT_READ, pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.exporters.page import Page

@@ -4,9 +4,9 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from metrics_server.common.text import counted, listed, named
+from metrics_server.doctor.exporters import Found
 from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
-from metrics_server.doctor.pages import Found
 from metrics_server.doctor.reader import Reader
 
 _MOST_DESCRIBED = 3

@@ -5,9 +5,9 @@ from fnmatch import fnmatchcase
 
 from metrics_server.common.text import counted, named
 from metrics_server.doctor.checks.exporter_services import STATIC
+from metrics_server.doctor.exporters import Found
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.objects import GpuNode
-from metrics_server.doctor.pages import Found
 from metrics_server.doctor.reader import Reader
 
 

@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from metrics_server.common.text import listed
 from metrics_server.doctor.exporter_pods import ExporterPods, main_daemon_set
+from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
-from metrics_server.doctor.pages import Exporter, PageReader, pages_in
+from metrics_server.doctor.pages import PageReader, pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.exporters.dialects import subject

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from metrics_server.common.text import counted, listed
 from metrics_server.doctor.exporter_pods import ExporterPods, main_daemon_set
+from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
-from metrics_server.doctor.pages import Exporter, pages_in
+from metrics_server.doctor.pages import pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import ScrapeError
 from metrics_server.kube.pods import Pod

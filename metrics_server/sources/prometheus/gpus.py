@@ -8,7 +8,7 @@ from metrics_server.kube.pods import Pod
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.page import Page
-from metrics_server.sources.exporters.source import names_of
+from metrics_server.sources.exporters.sampling import names_of
 from metrics_server.sources.prometheus.client import Series
 from metrics_server.sources.prometheus.moment import Moment, drained, together, values_of
 from metrics_server.sources.prometheus.rows import (

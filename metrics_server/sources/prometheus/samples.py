@@ -13,14 +13,14 @@ from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.exporters.dialects import PodName
 from metrics_server.sources.exporters.hints import hints
-from metrics_server.sources.exporters.selecting import Unmatched
-from metrics_server.sources.exporters.source import (
+from metrics_server.sources.exporters.sampling import (
     has_drained,
     has_only,
     names_of,
     of_its_node,
     sample_of,
 )
+from metrics_server.sources.exporters.selecting import Unmatched
 from metrics_server.sources.pods.rows import Excluded, NoValue, Unlabelled
 from metrics_server.sources.pods.selected import SelectedPage
 from metrics_server.sources.pods.series import Part, labels_of, part_of, value_of

@@ -17,7 +17,7 @@ from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Form, Question
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.sources.prometheus.client import PrometheusClient, PrometheusSettings
 from metrics_server.sources.prometheus.source import PrometheusSource
 from metrics_server.sources.routing import SourcesOfEachRule
