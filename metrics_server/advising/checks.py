@@ -9,7 +9,7 @@ from metrics_server.advising.findings import Finding, Reason, Setup
 from metrics_server.advising.selected import Selected, is_narrowed, relation, selected
 from metrics_server.advising.targets import about, target_findings
 from metrics_server.common.advice import series_labels
-from metrics_server.common.text import printable
+from metrics_server.common.text import noun_is, printable
 from metrics_server.errors import CounterAskedError
 from metrics_server.kube.autoscalers import Autoscaler, AutoscalerMetric
 from metrics_server.kube.pods import Pod
@@ -64,8 +64,8 @@ def _unknown(metric: AutoscalerMetric, near: Sequence[str]) -> Finding:
         "MetricNameUnknown",
         about(metric),
         f"{about(metric)}: there is no metric of that name, so the HPA gets an error instead of a "
-        f"number, and does not scale on it. The nearest names are {', '.join(near)}; "
-        "gpu-metrics-server rules lists all.",
+        f"number, and does not scale on it. The nearest {noun_is('name', len(near))} "
+        f"{', '.join(near)}; gpu-metrics-server rules lists all.",
     )
 
 

@@ -4,7 +4,8 @@ import re
 from difflib import get_close_matches
 from functools import lru_cache
 
-from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule
 
 _FIRST_WORD = re.compile(r"[a-z0-9]*")
 _MAX_NAME = 64

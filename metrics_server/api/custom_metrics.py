@@ -44,7 +44,7 @@ from metrics_server.kube.workloads import KINDS, Workloads
 from metrics_server.measuring.aggregation import EXACT
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Form, Question
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.rules.series import SeriesSelector
 from metrics_server.telemetry.metrics import Monitor
 

@@ -28,7 +28,7 @@ from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.series_selectors import split
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Question
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.telemetry.metrics import Monitor
 
 _FIELD_REQUIREMENT = re.compile(r"\s*([^=!,\s]+)\s*(==|=|!=)([^=!,]*)")

@@ -1,4 +1,4 @@
-"""Values of flags, parsed from their text, and a flag that commands share."""
+"""Values of flags, parsed from their text, and flags that commands share."""
 
 import argparse
 import re
@@ -70,6 +70,16 @@ def duration(text: str) -> float:
         return parse_duration(text)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from error
+
+
+def add_config(parser: argparse.ArgumentParser) -> None:
+    """Add the flag for the server's configuration file."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="the configuration file (default: the defaults of all settings)",
+    )
 
 
 def _whole(text: str, least: int, greatest: int) -> int:

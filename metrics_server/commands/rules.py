@@ -9,12 +9,14 @@ from textwrap import fill
 
 import yaml
 
+from metrics_server.commands import flags
 from metrics_server.common.text import counted
 from metrics_server.config.file import load_config
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
-from metrics_server.rules.model import MetricRule, Reading, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule, Reading
 
 _GAUGES = "Gauges available under their own names (Value), and as NAME_sum (AverageValue):"
 _MOST_COLUMNS = 100
@@ -24,12 +26,7 @@ _HEADINGS = ("NAME", "UNIT", "TARGET", "GPUS", "PODS", "WINDOW", "READ FROM, IN 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags, and the function that runs it."""
     parser.set_defaults(run=_run)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="the configuration file (default: the defaults of all settings)",
-    )
+    flags.add_config(parser)
     parser.add_argument(
         "--check",
         action="store_true",

@@ -17,12 +17,7 @@ _DEFAULTS = ServeOptions()
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the command's flags, and the function that runs it."""
     parser.set_defaults(run=_run)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="the configuration file (default: the defaults of all settings)",
-    )
+    flags.add_config(parser)
     for group in ("external", "custom"):
         parser.add_argument(
             f"--{group}-metrics",

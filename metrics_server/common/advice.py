@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 from functools import lru_cache
 
-from metrics_server.common.text import printable
+from metrics_server.common.text import noun_is, printable
 
 # Characters of Google's names that are examined.
 _MAX_GOOGLE = 200
@@ -96,7 +96,7 @@ def _listed(metric: str, names: Sequence[str], gauges: Sequence[str]) -> str:
         told.append(name)
     more = f" and {len(means) - len(told)} more" if len(told) < len(means) else ""
     return (
-        (f"; the nearest names are {', '.join(near)}" if near else "")
+        (f"; the nearest {noun_is('name', len(near))} {', '.join(near)}" if near else "")
         + f". The metrics served here are: {', '.join(told)}{more}; most of them also as NAME_sum "
         "(for AverageValue) and NAME_max"
         + ("; and the exporters' gauges under their own names" if gauges else "")

@@ -30,6 +30,21 @@ def listed(names: Sequence[str], separator: str = ", ") -> str:
     return separator.join(names[:_LISTED]) + (f" and {more} more" if more > 0 else "")
 
 
+def named(noun: str, names: Sequence[str]) -> str:
+    """The first few names, after what they are the names of: "pod a", or "pods a, b"."""
+    return f"{noun if len(names) == 1 else f'{noun}s'} {listed(names)}"
+
+
+def each_of(noun: str, names: Sequence[str]) -> str:
+    """The same as the subject of a verb in the singular: "pod a", or "each of pods a, b"."""
+    return named(noun, names) if len(names) == 1 else f"each of {named(noun, names)}"
+
+
+def noun_is(noun: str, number: int) -> str:
+    """A noun and its verb, before a list of this length: "name is", or "names are"."""
+    return f"{noun} is" if number == 1 else f"{noun}s are"
+
+
 def counted(number: int, noun: str) -> str:
     """A number with its noun, which takes an s in the plural."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -1,13 +1,16 @@
-"""Dialects in the configuration file: how an exporter labels its rows."""
+"""Dialects in the configuration file, which say how exporters label rows, and those in effect."""
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
 
 from metrics_server.config.readings import Label
 from metrics_server.config.values import Section
+from metrics_server.rules.dialect import Dialect
+from metrics_server.rules.presets import DIALECTS
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _STEM = re.compile(r"[a-zA-Z_][a-zA-Z0-9_:]*")
@@ -81,3 +84,23 @@ def _named_once(dialects: tuple[DialectConfig, ...]) -> tuple[DialectConfig, ...
 
 
 DialectConfigs = Annotated[tuple[DialectConfig, ...], AfterValidator(_named_once)]
+
+
+def dialects_in_force(user: Sequence[DialectConfig]) -> tuple[Dialect, ...]:
+    """The user's dialects, then the built-in ones that they do not replace by name."""
+    if not user:
+        return DIALECTS
+    own = [
+        Dialect(
+            name=one.name,
+            marks=tuple(dict.fromkeys((one.gpu[0], *one.labels))),
+            gpu=one.gpu,
+            namespace=one.namespace,
+            pod=one.pod,
+            hosts=one.hosts,
+            stems=one.stems,
+        )
+        for one in user
+    ]
+    names = {one.name for one in own}
+    return (*own, *(one for one in DIALECTS if one.name not in names))

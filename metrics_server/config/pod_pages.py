@@ -1,6 +1,7 @@
 """The section of the configuration file about the pods' own pages."""
 
 import re
+from fnmatch import fnmatchcase
 from typing import Annotated, Self
 
 from pydantic import AfterValidator, Field, model_validator
@@ -9,6 +10,8 @@ from metrics_server.config.access import AuthConfig, TlsConfig
 from metrics_server.config.forms import DnsLabel, IpNetwork
 from metrics_server.config.rules import EndpointConfig
 from metrics_server.config.values import Section
+from metrics_server.errors import ConfigurationError
+from metrics_server.rules.lookup import Rules
 
 _METRICS = re.compile(r"[a-z0-9_.*-]{1,253}")
 
@@ -100,3 +103,19 @@ class PodPagesConfig(Section):
         strict=False,
         description="Networks of pods with loopback, link-local or other special addresses.",
     )
+
+
+def check_pod_pages(config: PodPagesConfig, rules: Rules) -> None:
+    """Check that each entry of `podPages.endpoints` is for metrics that there are.
+
+    Raises:
+        ConfigurationError: a name or a pattern matches no metric of the pods' own pages.
+    """
+    metrics = [rule.name for rule in map(rules.find, rules.known()) if rule.measures == "pods"]
+    for number, one in enumerate(config.endpoints):
+        for pattern in one.metrics:
+            if not any(fnmatchcase(metric, pattern) for metric in metrics):
+                raise ConfigurationError(
+                    f"podPages.endpoints.{number}.metrics: no rule with source: pods is called "
+                    f"{pattern}"
+                )

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, model_validator
 from metrics_server.config.access import AuthConfig, TlsConfig
 from metrics_server.config.forms import is_http_url, is_in_the_clear
 from metrics_server.config.readings import Label
+from metrics_server.config.rule_sources import PrometheusUse
 from metrics_server.config.values import PositiveDuration, Section
-from metrics_server.rules.model import PrometheusUse
 
 _TOKEN = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _PARAMETER = re.compile(r"[A-Za-z_][A-Za-z0-9_.\[\]-]{0,99}")

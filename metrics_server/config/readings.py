@@ -9,7 +9,8 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from metrics_server.config.values import Section
 from metrics_server.errors import CounterAskedError
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import Reading, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import Reading
 
 _FAMILY = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
 _LABEL = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")

@@ -1,14 +1,23 @@
 """Where a rule of the configuration file is read, and what its values are of."""
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated, get_args
+from typing import Annotated, Literal, get_args
 
+from msgspec import structs
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from metrics_server.config.readings import ReadingConfig
 from metrics_server.rules.expressions import check
-from metrics_server.rules.model import Measured, SourceName
+from metrics_server.rules.model import Measured, MetricRule
 from metrics_server.rules.templates import parse, placeholders
+
+SourceName = Literal["exporters", "pods", "prometheus"]
+"""Where a metric is read: on the pages of the GPU exporters on the pods' nodes, on the pods' own
+pages, or in Prometheus, which scrapes either of them. `sources.registry` builds each."""
+
+PrometheusUse = Literal["named", "second", "only"]
+"""Which rules are read from Prometheus: those that name it; also every other rule, for the pods
+that its own source has no value for; or every other rule, in place of its own source."""
 
 # A value of each placeholder: its form is the same for all pods.
 _SAMPLES: Mapping[str, str] = {
@@ -129,3 +138,11 @@ def check_query(
             "query: <<.GroupBy>> groups by the pod: set podLabel to the label with its name, such "
             "as podLabel: pod"
         )
+
+
+def used_with(rule: MetricRule, use: PrometheusUse) -> MetricRule:
+    """Return a rule that names no source itself, as the use of Prometheus has it."""
+    if use == "named" or "prometheus" in rule.sources:
+        return rule
+    sources = ("prometheus",) if use == "only" else (*rule.sources, "prometheus")
+    return structs.replace(rule, sources=sources)

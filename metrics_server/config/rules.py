@@ -10,26 +10,20 @@ from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 from metrics_server.config.forms import AbsolutePath, DnsLabel
 from metrics_server.config.readings import Label, Number, ReadingConfig
 from metrics_server.config.rule_sources import (
+    PrometheusUse,
+    SourceName,
     Sources,
     Template,
     check_query,
     check_readings,
     measured_by,
+    used_with,
 )
 from metrics_server.config.values import Duration, Section
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import (
-    Aggregation,
-    Endpoint,
-    Measured,
-    MetricRule,
-    PrometheusUse,
-    Query,
-    Rules,
-    SourceName,
-    used_with,
-)
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import Aggregation, Endpoint, Measured, MetricRule, Query
 from metrics_server.rules.serving import SERVING
 from metrics_server.rules.templates import parse
 

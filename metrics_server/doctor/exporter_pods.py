@@ -10,8 +10,8 @@ from msgspec import Struct
 
 from metrics_server.common.text import printable
 from metrics_server.doctor.api import Api
+from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.objects import Container, RunningPod
-from metrics_server.doctor.pages import Exporter
 from metrics_server.errors import KubernetesError
 
 ExporterPods = Mapping[str, RunningPod]

@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 
 from msgspec import Struct
 
+from metrics_server.common.numbers import parse_digits
 from metrics_server.config.file import parse_config
 from metrics_server.config.sections import Config
 from metrics_server.doctor.api import Api, decoder
@@ -73,7 +74,8 @@ class Installation(Struct, frozen=True):
     def port(self) -> int:
         """The port that it listens on, by its flags."""
         text = self.flags.get("secure-port", "")
-        return int(text) if text.isdecimal() else _PORT
+        port = parse_digits(text)
+        return _PORT if port is None else port
 
 
 async def read_installation(api: Api, namespace: str, config: Config | None) -> Installation:

@@ -34,6 +34,7 @@ class Problem(Struct, frozen=True):
         see: where the documentation explains it.
         objects: what it concerns, as kind/name, such as "node/gpu-1"; empty if everything.
         alone: whether it is known to follow from nothing else.
+        quoted: how others report the same, apart from the message: the server's own words.
         follows: the names of the problems that it follows from; filled in by `doctor.causes`.
     """
 
@@ -44,6 +45,7 @@ class Problem(Struct, frozen=True):
     see: str = TROUBLESHOOTING
     objects: tuple[str, ...] = ()
     alone: bool = False
+    quoted: tuple[str, ...] = ()
     follows: tuple[str, ...] = ()
 
 

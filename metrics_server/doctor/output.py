@@ -10,6 +10,7 @@ import msgspec
 from metrics_server.common.text import counted, printable
 from metrics_server.doctor.causes import first_causes
 from metrics_server.doctor.model import Outcome, Problem, Status
+from metrics_server.doctor.referring import referring
 
 try:
     from rich.box import SIMPLE_HEAD
@@ -37,6 +38,8 @@ _STYLES: dict[_Word, str] = {
     "not run": "dim",
 }
 _MOST = 1000
+# What a problem has for the doctor itself.
+_INTERNAL = ("alone", "quoted")
 
 
 def exit_status(outcomes: Sequence[Outcome]) -> int:
@@ -80,7 +83,9 @@ def as_json(outcomes: Sequence[Outcome]) -> str:
 
 
 def _problem(problem: Problem) -> dict[str, object]:
-    return {name: value for name, value in msgspec.to_builtins(problem).items() if name != "alone"}
+    return {
+        name: value for name, value in msgspec.to_builtins(problem).items() if name not in _INTERNAL
+    }
 
 
 def as_text(outcomes: Sequence[Outcome]) -> str:
@@ -101,6 +106,7 @@ def _word(outcome: Outcome) -> _Word:
 
 def _details(outcomes: Sequence[Outcome]) -> Iterator[str]:
     """Yield the causes with what fixes them, then the notes, then what follows from the causes."""
+    outcomes = referring(outcomes)
     for problem in first_causes(outcomes):
         yield f"PROBLEM {problem.name}: {printable(problem.about, _MOST)}"
         yield indent(_lines(problem.message), "  ")

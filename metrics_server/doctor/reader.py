@@ -3,7 +3,6 @@
 import os
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
@@ -11,16 +10,18 @@ import msgspec
 from msgspec import Raw, Struct
 
 from metrics_server.advising.names import MetricNames
+from metrics_server.config.dialects import dialects_in_force
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.doctor.api import Api, decoder
 from metrics_server.doctor.asking import Asked
 from metrics_server.doctor.exporter_pods import ExporterPods, read_exporter_pods
+from metrics_server.doctor.exporters import Found, found_in, ways_of
 from metrics_server.doctor.hpa import Event, Hpa
 from metrics_server.doctor.installation import Installation, read_installation, read_server_pods
 from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.objects import ApiService, GpuNode, RunningPod
-from metrics_server.doctor.pages import MAX_PAGES, Found, PageReader, found_in, ways_of
+from metrics_server.doctor.pages import MAX_PAGES, PageReader
 from metrics_server.doctor.questions import questions_of
 from metrics_server.doctor.shared import Shared
 from metrics_server.errors import KubernetesError, ScrapeError
@@ -29,10 +30,9 @@ from metrics_server.kube.endpoints import decode_endpoint_slice, service_selecto
 from metrics_server.kube.labels import Selector
 from metrics_server.kube.pods import Pod, pod_decoder
 from metrics_server.kube.series_selectors import split
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages.fetching import PageLimits
-from metrics_server.wiring.metrics import dialects_in_force
 
 _AUTOSCALING = "/apis/autoscaling/v2"
 _API_SERVICES = "/apis/apiregistration.k8s.io/v1/apiservices"
@@ -95,12 +95,7 @@ class Reader:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._questions.close()
         await self._pages.close()
         await self._exporter_pods.close()
@@ -123,21 +118,22 @@ class Reader:
         """The configuration in force; the defaults, if the server may not be looked at."""
         if self.subject.config is not None:
             return self.subject.config
-        try:
-            return (await self.installation()).config
-        except KubernetesError as error:
-            if error.code != HTTPStatus.FORBIDDEN:
-                raise
-            return Config()
+        found = await self._installation_if_allowed()
+        return Config() if found is None else found.config
 
     async def installer(self) -> Installer:
         """How the server was installed; from files, if it may not be looked at."""
+        found = await self._installation_if_allowed()
+        return Installer() if found is None else found.installer
+
+    async def _installation_if_allowed(self) -> Installation | None:
+        """What is installed; None if the server may not be looked at."""
         try:
-            return (await self.installation()).installer
+            return await self.installation()
         except KubernetesError as error:
             if error.code != HTTPStatus.FORBIDDEN:
                 raise
-            return Installer()
+            return None
 
     async def rules(self) -> Rules:
         """The metrics in force."""

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from metrics_server.common.text import printable
 from metrics_server.kube.pods import Pod
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.sources.exporters.page import Page
 
 Sort = Literal["utilization", "memory", "power", "name"]

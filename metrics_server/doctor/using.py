@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from msgspec import Struct
 
 from metrics_server.doctor.asking import Asked, ask
-from metrics_server.doctor.pages import Found, pages_in
+from metrics_server.doctor.exporters import Found
+from metrics_server.doctor.pages import pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.doctor.usage import (
     ENGINE_METRICS,

@@ -4,6 +4,7 @@ import aiohttp
 import msgspec
 from msgspec import Struct
 
+from metrics_server.common.numbers import is_digits
 from metrics_server.errors import KubernetesError
 from metrics_server.http.sockets import why
 
@@ -76,4 +77,4 @@ def unreachable(host: str, error: Exception) -> KubernetesError:
 def _retry_after(response: aiohttp.ClientResponse) -> float | None:
     """Return the Retry-After in seconds; the Kubernetes API never sends a date."""
     text = response.headers.get("Retry-After", "")
-    return float(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
+    return float(text) if is_digits(text) and len(text) <= _MAX_DIGITS else None

@@ -1,9 +1,11 @@
 """What the containers of a pod request."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from msgspec import Struct
 
+from metrics_server.common.numbers import is_digits
 from metrics_server.kube.pod_endpoints import ContainerPort
 from metrics_server.kube.quantities import parse_quantity
 
@@ -56,10 +58,10 @@ def effective_request(
     return max(starting, sidecars + sum(container.request(resource) for container in containers))
 
 
+# There are few, and each pod has one.
+@lru_cache(maxsize=256)
 def _count(quantity: str | float) -> int:
     """Parse a whole number written as a Quantity, such as "1" or "2k"."""
-    try:
+    if not isinstance(quantity, str) or is_digits(quantity):
         return int(quantity)
-    except ValueError:
-        pass
     return int(parse_quantity(str(quantity)))

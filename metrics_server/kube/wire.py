@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 from msgspec import Raw, Struct
 
+from metrics_server.common.numbers import parse_digits
 from metrics_server.errors import KubernetesError
 
 Change = Literal["ADDED", "MODIFIED", "DELETED"]
@@ -117,4 +118,5 @@ def version_of(event: Event, path: str, after: str) -> str:
 
 def _is_before(version: str, other: str) -> bool:
     """Whether a version is older than another, where both are numbers, as kube-apiserver's are."""
-    return version.isdecimal() and other.isdecimal() and int(version) < int(other)
+    one, two = parse_digits(version), parse_digits(other)
+    return one is not None and two is not None and one < two

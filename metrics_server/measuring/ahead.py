@@ -17,7 +17,7 @@ from metrics_server.kube.pods import Pod
 from metrics_server.measuring.rhythms import Rhythms
 from metrics_server.measuring.samples import Question
 from metrics_server.measuring.spreading import Due
-from metrics_server.rules.model import MetricRule, SourceName
+from metrics_server.rules.model import MetricRule
 
 # How many questions of a namespace are prepared at once. One whose exporters hang keeps its place,
 # so namespaces do not share theirs; the scraper limits how many pages all of them read at once.
@@ -52,7 +52,7 @@ class Ahead:
         self,
         rhythms: Rhythms,
         select: Callable[[Question], tuple[MetricRule, Sequence[Pod]]],
-        sources: Mapping[SourceName, Preparing],
+        sources: Mapping[str, Preparing],
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rhythms = rhythms

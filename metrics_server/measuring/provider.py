@@ -33,7 +33,8 @@ from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.samples import Answer, Measurement, MetricSource, Question
 from metrics_server.measuring.selection import Measure, Selection, select
 from metrics_server.measuring.windows import Windows
-from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule
 from metrics_server.rules.series import SeriesSelector
 from metrics_server.telemetry.metrics import Monitor
 

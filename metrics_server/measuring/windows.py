@@ -18,7 +18,6 @@ from array import array
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable
 from statistics import fmean
-from types import TracebackType
 from typing import Self
 
 import structlog
@@ -76,12 +75,7 @@ class Windows:
     async def __aenter__(self) -> Self:
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         tasks = tuple(self._tasks)
         for task in tasks:
             task.cancel()

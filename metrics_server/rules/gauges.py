@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from metrics_server.rules.model import Counters, MetricRule
+from metrics_server.rules.lookup import Counters
+from metrics_server.rules.model import MetricRule
 from metrics_server.rules.quantities import quantities
 from metrics_server.rules.vendors.registry import VENDORS
 from metrics_server.rules.vendors.vendor import Vendor

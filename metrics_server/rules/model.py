@@ -1,31 +1,15 @@
-"""Rules: which families a metric is read from, on whose pages, and how it is aggregated."""
+"""A rule: which families a metric is read from, on whose pages, and how it is aggregated."""
 
-import re
-from collections.abc import Iterable, Iterator, Sequence
 from typing import Literal
 
 from msgspec import Struct, structs
 
-from metrics_server.common.advice import unknown_metric
-from metrics_server.errors import (
-    ConfigurationError,
-    CounterAskedError,
-    UnknownMetricError,
-)
 from metrics_server.rules.series import SeriesSelector
 
 Aggregation = Literal["avg", "max", "min", "sum", "p95"]
 TargetType = Literal["Value", "AverageValue"]
 Measured = Literal["gpus", "pods"]
 """What a value is of: each GPU of a pod, or the pod itself."""
-
-SourceName = Literal["exporters", "pods", "prometheus"]
-"""Where a metric is read: on the pages of the GPU exporters on the pods' nodes, on the pods' own
-pages, or in Prometheus, which scrapes either of them."""
-
-PrometheusUse = Literal["named", "second", "only"]
-"""Which rules are read from Prometheus: those that name it; also every other rule, for the pods
-that its own source has no value for; or every other rule, in place of its own source."""
 
 
 class Reading(Struct, frozen=True, cache_hash=True):
@@ -135,7 +119,8 @@ class MetricRule(Struct, frozen=True):
         window: over how many seconds a pod's scraped values are averaged, or a rate or a quantile
             is taken; 0 uses the current value, or what happened since the last scrape.
         measures: what its values are of: a pod's GPUs, or the pod.
-        sources: where it is read, in order of preference: each pod by the first that has a value.
+        sources: where it is read, in order of preference: each pod by the first that has a value;
+            names as in the configuration (`SourceName`).
         query: the query of a rule that is written in PromQL, which has no readings.
         over_series: how the rows of a pod's own page are aggregated, as one pod may run several
             engines or serve several models.
@@ -153,7 +138,7 @@ class MetricRule(Struct, frozen=True):
     decimals: int = 0
     window: int = 0
     measures: Measured = "gpus"
-    sources: tuple[SourceName, ...] = ("exporters",)
+    sources: tuple[str, ...] = ("exporters",)
     query: "Query | None" = None
     over_series: Aggregation = "sum"
     endpoint: Endpoint = Endpoint()
@@ -179,118 +164,8 @@ class MetricRule(Struct, frozen=True):
         return self.over_pods == "avg" and all(one.quantile is None for one in self.readings)
 
 
-def used_with(rule: MetricRule, use: PrometheusUse) -> MetricRule:
-    """Return a rule that names no source itself, as the use of Prometheus has it."""
-    if use == "named" or "prometheus" in rule.sources:
-        return rule
-    sources = ("prometheus",) if use == "only" else (*rule.sources, "prometheus")
-    return structs.replace(rule, sources=sources)
-
-
 def sum_of(rule: MetricRule) -> MetricRule:
     """Return the metric NAME_sum of a mean, for HPAs with an AverageValue target."""
     return structs.replace(
         rule, name=f"{rule.name}_sum", help=f"{rule.help}: the sum over pods", over_pods="sum"
     )
-
-
-class Counters(Struct, frozen=True):
-    """Families that only ever grow, which an HPA cannot scale on.
-
-    Attributes:
-        pattern: a regular expression for their whole names, in lower case.
-        instead: what to ask for instead.
-    """
-
-    pattern: str
-    instead: str
-
-
-class Rules:
-    """The rules in effect, looked up by name; names are not case-sensitive.
-
-    client-go lowercases the metric name in the URL, so two rules whose names differ only in case
-    could not be distinguished.
-
-    The sum of each mean, NAME_sum, is found whether or not it is listed, except for quantiles.
-
-    Args:
-        rules: the rules that are served and listed in discovery.
-        gauges: rules for exporters' gauges, found by the family's own name unless a rule of `rules`
-            has that name; not listed.
-        counters: families that are rejected with an explanation.
-
-    Raises:
-        ConfigurationError: two rules have names that differ only in case.
-    """
-
-    def __init__(
-        self,
-        rules: Iterable[MetricRule],
-        gauges: Iterable[MetricRule] = (),
-        counters: Sequence[Counters] = (),
-    ) -> None:
-        by_name: dict[str, MetricRule] = {}
-        for rule in rules:
-            other = by_name.setdefault(rule.name.lower(), rule)
-            if other is not rule:
-                raise ConfigurationError(
-                    f'rules "{other.name}" and "{rule.name}" have the same name: '
-                    "upper and lower case are the same in names"
-                )
-        self._rules = by_name
-        self._gauges = {
-            gauge.name.lower(): gauge for gauge in gauges if gauge.name.lower() not in by_name
-        }
-        self._sums = {
-            f"{name}_sum": sum_of(rule)
-            for name, rule in (self._gauges | by_name).items()
-            if rule.has_sum
-        }
-        self._names = tuple(self.names())
-        self._gauge_names = tuple(self.gauges())
-        self._counters = [(re.compile(one.pattern), one.instead) for one in counters]
-
-    def __iter__(self) -> Iterator[MetricRule]:
-        """Iterate over every rule except the gauges, in their original order."""
-        return iter(self._rules.values())
-
-    def names(self) -> list[str]:
-        """Return the names of all rules except the gauges, sorted."""
-        return sorted(rule.name for rule in self)
-
-    def gauges(self) -> list[str]:
-        """Return the names of the gauges that can be requested, sorted, as on a page."""
-        return sorted(gauge.readings[0].family for gauge in self._gauges.values())
-
-    def known(self) -> list[str]:
-        """Return every name that can be found, in lower case."""
-        return [*(self._sums | self._gauges | self._rules)]
-
-    def find(self, metric: str) -> MetricRule:
-        """Return the rule of a metric, of a gauge, or of the sum of one.
-
-        Raises:
-            CounterAskedError: the name is that of an exporter's counter.
-            UnknownMetricError: no rule has that name.
-        """
-        name = metric.lower()
-        rule = self._rules.get(name) or self._gauges.get(name) or self._sums.get(name)
-        if rule is not None:
-            return rule
-        self._refuse(metric, name.removesuffix("_sum"))
-        raise UnknownMetricError(unknown_metric(metric, self._names, self._gauge_names))
-
-    def refuse_counter(self, family: str) -> None:
-        """Raise an error if a family is a counter.
-
-        Raises:
-            CounterAskedError: the family is one of the counters, and not one of the gauges.
-        """
-        if family.lower() not in self._gauges:
-            self._refuse(family, family.lower())
-
-    def _refuse(self, metric: str, name: str) -> None:
-        for pattern, instead in self._counters:
-            if pattern.fullmatch(name):
-                raise CounterAskedError(metric, instead)

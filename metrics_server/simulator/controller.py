@@ -2,7 +2,6 @@
 
 import ssl
 from collections.abc import Callable, Iterable, Mapping
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote_plus
 
@@ -123,12 +122,7 @@ class Controller:
         )
         return self
 
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
     async def sync(self) -> Sync:

@@ -7,7 +7,7 @@ from msgspec import structs
 from metrics_server.errors import NoSeriesMatchesError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, MetricSource
-from metrics_server.rules.model import MetricRule, SourceName
+from metrics_server.rules.model import MetricRule
 
 
 class SourcesOfEachRule:
@@ -19,7 +19,7 @@ class SourcesOfEachRule:
         sources: every source, by name.
     """
 
-    def __init__(self, sources: Mapping[SourceName, MetricSource]) -> None:
+    def __init__(self, sources: Mapping[str, MetricSource]) -> None:
         self._sources = sources
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
@@ -41,7 +41,7 @@ class SourcesOfEachRule:
             found = _together(found, more)
         return found
 
-    async def _collect(self, name: SourceName, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
+    async def _collect(self, name: str, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         found = await self._sources[name].collect(rule, pods)
         return structs.replace(found, source=name)
 

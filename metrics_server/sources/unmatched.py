@@ -71,10 +71,15 @@ def _why_one(one: SeriesRequirement, rows: list[Mapping[str, str]]) -> str:
     label = printable(one.label, _MAX_SHOWN)
     values = {row[one.label] for row in rows if row.get(one.label)}
     if values or not one.needs_label:
-        return f"the values of {label} are {_listed(map(_value, sorted(values)))}"
+        shown = _listed(map(_value, sorted(values)))
+        if len(values) == 1:
+            return f"the value of {label} is {shown}"
+        return f"the values of {label} are {shown}"
     names = {name for row in rows for name, value in row.items() if value}
-    shown = (printable(name, _MAX_SHOWN) for name in sorted(names))
-    return f"no row has the label {label}; the labels are {_listed(shown)}"
+    shown = _listed(printable(name, _MAX_SHOWN) for name in sorted(names))
+    if len(names) == 1:
+        return f"no row has the label {label}; the only label is {shown}"
+    return f"no row has the label {label}; the labels are {shown}"
 
 
 def _value(value: str) -> str:

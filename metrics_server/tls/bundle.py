@@ -29,7 +29,7 @@ from metrics_server.tls.pairs import dns_names, is_signed_by, validity
 
 _AUTHORITY_NAME = "gpu-metrics-server-ca"
 # With the time of its creation.
-_OWN_NAME = re.compile(rf"{_AUTHORITY_NAME}-\d{{14}}")
+_OWN_NAME = re.compile(rf"{_AUTHORITY_NAME}-[0-9]{{14}}")
 
 
 class Policy(Struct, frozen=True):

@@ -16,7 +16,7 @@ from metrics_server.kube.reflector import Reflector
 from metrics_server.kube.workloads import Workloads
 from metrics_server.measuring.fallback import Simulated
 from metrics_server.measuring.incidents import Incidents
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.wiring.metrics import Watch
 

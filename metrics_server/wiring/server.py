@@ -18,6 +18,7 @@ from metrics_server.api.openapi import build_openapi
 from metrics_server.api.requests import MetricsApi
 from metrics_server.auth.delegation import ConfigMap
 from metrics_server.common.tasks import background
+from metrics_server.config.pod_pages import check_pod_pages
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.http.listener import listening
@@ -27,13 +28,12 @@ from metrics_server.kube.reflector import Reflector
 from metrics_server.kube.workloads import Workloads
 from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.telemetry import logs
 from metrics_server.telemetry.metrics import Monitor
 from metrics_server.wiring.advising import advising
 from metrics_server.wiring.metrics import Watch, check_exporters, providing
 from metrics_server.wiring.options import ServeOptions
-from metrics_server.wiring.pod_pages import check_pod_pages
 from metrics_server.wiring.security import certificates, trust
 
 log = structlog.stdlib.get_logger(__name__)

@@ -12,7 +12,7 @@ from metrics_server.config.rules import RuleConfig, rules_in_force
 from metrics_server.kube.autoscalers import Autoscaler, MetricType, autoscaler_decoder
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.fallback import FallbackKind, Simulated
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.simulator.kube.objects import Json, Object
 
 RULES = rules_in_force((), gauges=True)

@@ -182,7 +182,7 @@ def rule_sum() -> Setup:
         (
             external("gpu_utilisation"),
             setup(),
-            "there is no metric of that name, … The nearest names are gpu_utilization",
+            "there is no metric of that name, … The nearest name",
         ),
         (
             external("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"),

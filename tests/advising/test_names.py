@@ -2,7 +2,7 @@ import pytest
 
 from metrics_server.advising.names import MetricNames
 from metrics_server.errors import CounterAskedError
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from tests.advising.manifests import RULES, rule
 
 NAMES = MetricNames(RULES)

@@ -27,7 +27,7 @@ from metrics_server.api.negotiation import Offer, negotiate
 from metrics_server.api.types import GROUP, GROUP_VERSION
 from metrics_server.errors import ConfigurationError
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from tests.support.data import KUBE_API, RECORDINGS
 
 Json: TypeAlias = "str | int | bool | list[Json] | dict[str, Json] | None"

@@ -130,7 +130,7 @@ async def test_get_a_metric(kubectl: Kubectl, arguments: list[str], row: list[st
             [f"gpu_memory_used.{GROUP}"],
             (
                 "Error from server (ServiceUnavailable): 0 of 3 pods have a measurement: the "
-                "exporters answered but gave no value for pod a, b, c"
+                "exporters answered but gave no value for pods a, b, c"
             ),
         ),
         (

@@ -5,13 +5,12 @@ from contextlib import AsyncExitStack
 from pathlib import Path
 from statistics import median
 
-from aiohttp import web
-
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Object
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from tests.bench import Figure, process, uvloop_runner
+from tests.bench.pages import Pages
 from tests.bench.serving import (
     SCRAPE_SECONDS,
     cold_p99,
@@ -85,18 +84,9 @@ async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
     urls: list[str] = []
     body = await asyncio.to_thread(_PAGE.read_bytes)
 
-    async def answer(_: web.Request) -> web.Response:
-        await asyncio.sleep(SCRAPE_SECONDS)
-        return web.Response(body=body, content_type="text/plain", charset="utf-8")
-
-    app = web.Application()
-    app.router.add_get("/metrics", answer)
-    runner = web.AppRunner(app, access_log=None)
-    stack.push_async_callback(runner.cleanup)
-    await runner.setup()
+    pages = await Pages(lambda _: body, SCRAPE_SECONDS).started(stack)
     for name in names:
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
-        port = int(runner.addresses[-1][1])
+        port = await pages.listen("127.0.0.1")
         api.apply(PODS, _serving(name, port))
         urls.append(f"http://127.0.0.1:{port}/metrics")
     return [api.url, str(certificate), *urls]

@@ -6,7 +6,7 @@ their own on loopback, and pages as long as a real one; pods come and go. Needs 
 
 import asyncio
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
 from ipaddress import IPv4Address
 from itertools import cycle
@@ -14,7 +14,6 @@ from pathlib import Path
 from statistics import quantiles
 from time import perf_counter
 
-from aiohttp import web
 from msgspec import Struct, structs
 
 from metrics_server.simulator import manifests
@@ -29,6 +28,7 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Json, Object, metadata
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from tests.bench import Figure, process, uvloop_runner
+from tests.bench.pages import Pages
 from tests.bench.serving import connection, front_proxy_certificate, started
 
 GPUS_PER_NODE = 8
@@ -213,7 +213,10 @@ async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     ]
     for pod in others:
         api.apply(PODS, _manifest(pod, "web"))
-    port = await _serve(pages, stack, delay)
+    serving = await Pages(pages.__getitem__, delay or None).started(stack)
+    port = 0
+    for address in pages:
+        port = await serving.listen(address, port)
     for start in range(0, size.nodes, _ENDPOINTS_PER_SLICE):
         some = endpoints[start : start + _ENDPOINTS_PER_SLICE]
         api.apply(ENDPOINT_SLICES, manifests.endpoint_slice(f"{start}", port) | {"endpoints": some})
@@ -246,28 +249,6 @@ def _page(node: SimulatedNode, pods: list[SimulatedPod]) -> bytes:
     states = gpu_states(load, node.model, [gpu.uuid for gpu in node.gpus], pods, 0)
     page = render_page(node, "3.x", Observation(states, pods))
     return "".join(page.replace("DCGM_FI", f"DCGM_FI{n or ''}") for n in range(3)).encode()
-
-
-async def _serve(pages: Mapping[str, bytes], stack: AsyncExitStack, delay: float) -> int:
-    """Serve a page at each of these addresses, all on the port that is returned."""
-
-    async def answer(request: web.Request) -> web.Response:
-        assert request.transport is not None
-        address, _ = request.transport.get_extra_info("sockname")
-        if delay:
-            await asyncio.sleep(delay)
-        return web.Response(body=pages[address], content_type="text/plain", charset="utf-8")
-
-    app = web.Application()
-    app.router.add_get("/metrics", answer)
-    runner = web.AppRunner(app, access_log=None)
-    stack.push_async_callback(runner.cleanup)
-    await runner.setup()
-    port = 0
-    for address in pages:
-        await web.TCPSite(runner, address, port).start()
-        port = int(runner.addresses[0][1])
-    return port
 
 
 async def _change(api: KubernetesAPI, pods: Sequence[SimulatedPod]) -> None:

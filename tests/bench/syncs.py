@@ -13,7 +13,6 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from time import perf_counter
 
-from aiohttp import web
 from msgspec import Struct
 
 from metrics_server.simulator.kube.api import KubernetesAPI
@@ -21,6 +20,7 @@ from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Object
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.simulator.manifests import endpoint_slice
 from tests.bench import Figure, Serve, process, prometheus, uvloop_runner
+from tests.bench.pages import Pages
 from tests.bench.scale import SIZES, ask_all, cluster_of, cpu_seconds
 from tests.bench.serving import front_proxy_certificate, started
 from tests.support.exporters import PageExporter, page
@@ -153,20 +153,11 @@ async def _engines(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     api.apply(ENDPOINT_SLICES, endpoint_slice("gpu-0", exporter.port))
     body = await asyncio.to_thread(_PAGE.read_bytes)
 
-    async def answer(_: web.Request) -> web.Response:
-        await asyncio.sleep(0)
-        return web.Response(body=body, content_type="text/plain", charset="utf-8")
-
-    app = web.Application()
-    app.router.add_get("/metrics", answer)
-    runner = web.AppRunner(app, access_log=None)
-    stack.push_async_callback(runner.cleanup)
-    await runner.setup()
+    pages = await Pages(lambda _: body, delay=0).started(stack)
     port = 0
     for number in range(int(arguments[0]) * _PODS_OF_ENGINE):
         address = str(_FIRST_POD + number)
-        await web.TCPSite(runner, address, port).start()
-        port = int(runner.addresses[0][1])
+        port = await pages.listen(address, port)
         api.apply(PODS, _engine(number // _PODS_OF_ENGINE, number, address, port))
     return [api.url, str(certificate)]
 

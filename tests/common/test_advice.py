@@ -19,7 +19,7 @@ from metrics_server.errors import (
 )
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from tests.support.exporters import page
 from tests.support.harness import cluster
 from tests.support.objects import pod

@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 
+from metrics_server.config.dialects import dialects_in_force
 from metrics_server.config.file import load_config
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.presets import DIALECTS
-from metrics_server.wiring.metrics import dialects_in_force
 from tests.support import harness, objects
 
 ACME = {

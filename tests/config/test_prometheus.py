@@ -8,8 +8,8 @@ from metrics_server.config.file import load_config
 from metrics_server.config.prometheus import PrometheusConfig
 from metrics_server.errors import ConfigurationError
 from metrics_server.sources.pages.access import AccessFiles
+from metrics_server.sources.prometheus.building import prometheus_settings
 from metrics_server.sources.prometheus.client import PrometheusSettings
-from metrics_server.wiring.prometheus import prometheus_settings
 
 SECRET = "s3cr3t"  # noqa: S105 - to look for where it must not be
 

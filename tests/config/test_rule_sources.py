@@ -7,7 +7,7 @@ import pytest
 from metrics_server.config.file import load_config
 from metrics_server.config.rules import rules_in_force
 from metrics_server.errors import ConfigurationError
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 
 PROMETHEUS = "prometheus: {url: 'http://prometheus:9090'}"
 READING = "readings: [{family: X, maximum: 1}]"

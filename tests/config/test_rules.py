@@ -9,7 +9,8 @@ from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
 from metrics_server.errors import ConfigurationError, UnknownMetricError
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import MetricRule, Reading, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.rules.serving import SERVING
 
 

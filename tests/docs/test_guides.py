@@ -12,7 +12,7 @@ import yaml
 from metrics_server.commands.main import build_parser
 from metrics_server.config.rules import rules_in_force
 from metrics_server.config.sections import Config
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.simulator.kube.objects import Object
 from tests.deployments.manifests import ROOT, at, items, mapping
 from tests.docs.reference import commands

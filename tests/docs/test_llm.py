@@ -6,11 +6,11 @@ from pathlib import Path
 import yaml
 
 from metrics_server.advising.checks import check
+from metrics_server.config.pod_pages import check_pod_pages
 from metrics_server.config.sections import Config
 from metrics_server.rules.engines.registry import ENGINES
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.rules.serving import SERVING
-from metrics_server.wiring.pod_pages import check_pod_pages
 from tests.advising.manifests import decode, setup
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "llm.md").read_text("utf-8")

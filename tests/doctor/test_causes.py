@@ -121,7 +121,7 @@ async def test_one_cause_is_one_problem(scene: Scene, run: Run) -> None:
         "measurement": "follows",
         "answer": "follows",
     }
-    assert blocks[0].startswith("PROBLEM exporters-failed: exporter gpu-node-0, gpu-node-1\n")
+    assert blocks[0].startswith("PROBLEM exporters-failed: exporters gpu-node-0, gpu-node-1\n")
     begins = "follows from exporters-failed: "
     assert [one.split("\n")[0].removeprefix(begins) for one in blocks[1:]] == [
         "measurement: Pods metric gpu_utilization",

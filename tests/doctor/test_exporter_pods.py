@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from metrics_server.doctor.exporter_pods import OURS, main_daemon_set, restarts, version_of
+from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.objects import RunningPod
-from metrics_server.doctor.pages import Exporter
 from metrics_server.kube.endpoints import Endpoint, ServiceRef
 from tests.doctor.scene import SERVER_NAMESPACE, Scene
 

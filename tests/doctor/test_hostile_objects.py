@@ -14,8 +14,8 @@ from metrics_server.config.sections import Config
 from metrics_server.doctor.asking import Answered, Asked, Item
 from metrics_server.doctor.checks import hpa_target, selection
 from metrics_server.doctor.explaining import Explained, as_text
+from metrics_server.doctor.exporters import found_in
 from metrics_server.doctor.hpa import Hpa
-from metrics_server.doctor.pages import found_in
 from metrics_server.kube.autoscalers import MetricType
 from metrics_server.kube.endpoints import EndpointSlice
 from metrics_server.kube.labels import Requirement, Selector

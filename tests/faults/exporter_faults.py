@@ -175,14 +175,14 @@ FAULTS = (
     Fault(
         "garbage-text",
         "sends a page of text that has no metrics",
-        "the exporters answered but gave no value for pod a, b",
+        "the exporters answered but gave no value for pods a, b",
         sends(response(b"it works\n" * 20)),
         logged=(),
     ),
     Fault(
         "garbage-values",
         "sends the rows with values that are no percentages",
-        "the exporters answered but gave no value for pod a, b",
+        "the exporters answered but gave no value for pods a, b",
         sends(response(page({("default", "a"): [150], ("default", "b"): [-5]}).encode())),
         logged=(),
     ),

@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from metrics_server.kube.client import KubernetesClient
+from metrics_server.kube.pod_stores import PodStore
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
 from tests.support.data import KUBE_API
 from tests.support.harness import write_kubeconfig
 from tests.support.kubernetes import connected
+from tests.support.reflecting import Naps
 
 Recording = Callable[[str], Object]
 
@@ -35,3 +37,15 @@ async def client(api: KubernetesAPI, tmp_path: Path) -> AsyncIterator[Kubernetes
     """A client of that API."""
     async with connected(write_kubeconfig(tmp_path / "kubeconfig", api.url)) as made:
         yield made
+
+
+@pytest.fixture
+def store() -> PodStore:
+    """The store that is kept up to date."""
+    return PodStore()
+
+
+@pytest.fixture
+def naps() -> Naps:
+    """What the reflector sleeps with."""
+    return Naps()

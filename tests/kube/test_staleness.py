@@ -48,18 +48,6 @@ async def client(quiet: KubernetesAPI, tmp_path: Path) -> AsyncIterator[Kubernet
 
 
 @pytest.fixture
-def store() -> PodStore:
-    """The store that is kept up to date."""
-    return PodStore()
-
-
-@pytest.fixture
-def naps() -> Naps:
-    """What the reflector sleeps with."""
-    return Naps()
-
-
-@pytest.fixture
 def reflector(
     client: KubernetesClient, store: PodStore, naps: Naps, clock: Clock
 ) -> Reflector[Pod]:

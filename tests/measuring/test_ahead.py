@@ -21,7 +21,8 @@ from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.rhythms import Rhythms
 from metrics_server.measuring.samples import Answer, Question
 from metrics_server.measuring.windows import Windows
-from metrics_server.rules.model import MetricRule, Reading, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.sources.exporters.ahead import ExportersAhead
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource

@@ -10,7 +10,7 @@ from metrics_server.api.types import format_quantity
 from metrics_server.errors import UnknownMetricError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import GAUGES
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
 from tests.support import clients, exporters, harness, objects, waiting

@@ -21,7 +21,8 @@ from metrics_server.measuring.samples import Answer, Collection, Form, PodSample
 from metrics_server.measuring.selection import Measure
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule
 from metrics_server.telemetry.metrics import Monitor
 
 NOW = 1000.0

@@ -26,7 +26,7 @@ from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Form, Question
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.pages.scraper import Scraper, Scrapes

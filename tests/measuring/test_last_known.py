@@ -7,7 +7,7 @@ from metrics_server.errors import MeasurementMissingError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.measuring.samples import Answer, Question
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from tests.support.clock import Clock
 from tests.support.fallback import MISSING, QUESTION, REAL, UTILIZATION, chain, pods
 

@@ -14,7 +14,8 @@ from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Collection, Form, PodSample, Question
 from metrics_server.measuring.windows import Windows
-from metrics_server.rules.model import MetricRule, Reading, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.rules.serving import SERVING
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.clock import Clock

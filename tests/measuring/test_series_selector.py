@@ -16,7 +16,8 @@ from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Collection, Form, PodSample, Question
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.clock import Clock
 from tests.support.fallback import MISSING, QUESTION, REAL, UTILIZATION, chain, pods

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from msgspec import Struct
 
+from tests.support.gpu_labels import gpu_of
 from tests.support.peers import HOST
 
 METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
@@ -133,21 +134,6 @@ def rows(count: int, labels: Callable[[int], str]) -> bytes:
     return "".join(f"{_FIELD}{{{labels(i)}}} {i % 100}\n" for i in range(count)).encode()
 
 
-def gpu(i: int) -> str:
-    """Labels of a GPU with a pod of its own."""
-    return f'gpu="{i}",UUID="GPU-{i}",namespace="default",pod="pod-{i}",container="c"'
-
-
-def shared(i: int) -> str:
-    """Labels of one GPU that all pods share."""
-    return f'gpu="0",UUID="GPU-0",namespace="default",pod="pod-{i}",container="c"'
-
-
-def wordy(i: int) -> str:
-    """Labels of a GPU, one of them long."""
-    return f'{gpu(i)},note="{"x" * 1000}"'
-
-
 def endless_interim(connection: socket.socket) -> None:
     """Send interim answers without end."""
     flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000
@@ -170,7 +156,7 @@ def drip_page(connection: socket.socket) -> None:
 
 def cut_page(connection: socket.socket) -> None:
     """Serve half of a page, and close."""
-    body = rows(1000, gpu)
+    body = rows(1000, gpu_of)
     connection.sendall(_HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[: len(body) // 2])
 
 

@@ -24,7 +24,6 @@ from tests.reliability.attacks import (
     drip,
     drip_page,
     endless_interim,
-    gpu,
     hang,
     holds,
     http_request,
@@ -33,9 +32,8 @@ from tests.reliability.attacks import (
     selector,
     sends,
     sends_page,
-    shared,
-    wordy,
 )
+from tests.support.gpu_labels import gpu_of, shared, wordy
 from tests.support.peers import HOST, cut
 
 _ANONYMOUS, _PROXY = False, True
@@ -99,7 +97,7 @@ PEERS = (
     Peer(
         "rows",
         "eight exporters with 5,000 rows each",
-        behave=sends_page(rows(5_000, gpu)),
+        behave=sends_page(rows(5_000, gpu_of)),
         exporters=8,
     ),
     Peer(

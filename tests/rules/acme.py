@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.families import MAX_MEMORY_MIB, Kind
-from metrics_server.rules.model import Counters
+from metrics_server.rules.lookup import Counters
 from metrics_server.rules.vendors import registry
 from metrics_server.rules.vendors.vendor import Hints, Service, Use, Vendor
 

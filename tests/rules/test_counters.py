@@ -6,7 +6,8 @@ from msgspec import structs
 from metrics_server.errors import CounterAskedError, UnknownMetricError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule
 from metrics_server.rules.quantities import quantities
 from metrics_server.rules.vendors.registry import VENDORS
 from tests.support.families import RULES

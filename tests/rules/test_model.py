@@ -8,7 +8,8 @@ from metrics_server.api.types import QUANTITY_LIMIT
 from metrics_server.errors import ConfigurationError, CounterAskedError, UnknownMetricError
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule
 from tests.support.data import EXPORTERS
 
 RULES = Rules(CATALOGUE, GAUGES, COUNTERS)

@@ -12,7 +12,8 @@ from metrics_server.kube.pods import pod_decoder
 from metrics_server.rules import presets
 from metrics_server.rules.catalogue import CATALOGUE, catalogue
 from metrics_server.rules.gauges import COUNTERS, GAUGES, counters, gauges
-from metrics_server.rules.model import Reading, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import Reading
 from metrics_server.rules.quantities import quantities
 from metrics_server.rules.vendors.registry import VENDORS
 from metrics_server.rules.vendors.vendor import Use, Vendor

@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from aiohttp import web
 
 from metrics_server.api.types import GROUP, VERSION
 from metrics_server.simulator.autoscaling.hpa import ExternalMetric, HorizontalPodAutoscaler
@@ -14,10 +13,11 @@ from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.controller import Controller, Reading, Sync, metric_path
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import AUTOSCALERS
+from metrics_server.simulator.kube.objects import AUTOSCALERS, Object
 from metrics_server.simulator.quantities import milli_value_of
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
+from tests.support.metrics_api import MetricsApi
 
 HPA = HorizontalPodAutoscaler(
     namespace="default",
@@ -27,21 +27,12 @@ HPA = HorizontalPodAutoscaler(
 )
 
 
-class MetricsApi:
-    """Returns configured answers, and records its requests."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str | None]] = []
-        self.status, self.body = 200, b""
-
-    async def __call__(self, request: web.Request) -> web.Response:
-        """The answer."""
-        self.asked.append((request.raw_path, request.headers.get("Accept")))
-        return web.Response(status=self.status, body=self.body)
+class Values(MetricsApi):
+    """Answers the values of an External metric."""
 
     def tell(self, *values: str, source: str = "exporters") -> None:
         """Answer these values from now on."""
-        items = [
+        items: list[Object] = [
             {
                 "metricName": HPA.metrics[0].name,
                 "metricLabels": {"source": source, "pods": "2/3"},
@@ -50,12 +41,7 @@ class MetricsApi:
             }
             for value in values
         ]
-        self.status = 200
-        self.body = msgspec.json.encode({"kind": "ExternalMetricValueList", "items": items})
-
-    def fail(self, message: str) -> None:
-        """Answer an error from now on."""
-        self.status, self.body = 503, msgspec.json.encode({"kind": "Status", "message": message})
+        self.answer("ExternalMetricValueList", items)
 
 
 @pytest.fixture(scope="module")
@@ -65,9 +51,9 @@ def authority() -> Authority:
 
 
 @pytest.fixture
-def metrics() -> MetricsApi:
+def metrics() -> Values:
     """The metrics API behind the aggregator."""
-    return MetricsApi()
+    return Values()
 
 
 @asynccontextmanager
@@ -84,7 +70,7 @@ async def controlling(
 
 
 @pytest.fixture
-async def api(metrics: MetricsApi) -> AsyncIterator[KubernetesAPI]:
+async def api(metrics: Values) -> AsyncIterator[KubernetesAPI]:
     """A Kubernetes API that aggregates the metrics API."""
     async with KubernetesAPI() as running:
         running.aggregate(GROUP, VERSION, metrics)
@@ -118,7 +104,7 @@ def told(api: KubernetesAPI) -> Status | None:
 
 
 async def test_it_asks_as_the_real_one_does(
-    api: KubernetesAPI, metrics: MetricsApi, authority: Authority
+    api: KubernetesAPI, metrics: Values, authority: Authority
 ) -> None:
     """One GET, with the selector as url.Values encodes it, and protobuf preferred."""
     metrics.tell("50")
@@ -138,7 +124,7 @@ async def test_it_asks_as_the_real_one_does(
     ids=["above", "above, in thousandths", "within the tolerance", "below"],
 )
 async def test_it_scales_on_a_value(
-    api: KubernetesAPI, metrics: MetricsApi, authority: Authority, value: str, replicas: int
+    api: KubernetesAPI, metrics: Values, authority: Authority, value: str, replicas: int
 ) -> None:
     """Replicas follow the value by the HPA's arithmetic, in the cluster and in the API."""
     metrics.tell(value)
@@ -154,7 +140,7 @@ async def test_it_scales_on_a_value(
 
 
 async def test_several_items_are_one_sum(
-    api: KubernetesAPI, metrics: MetricsApi, authority: Authority
+    api: KubernetesAPI, metrics: Values, authority: Authority
 ) -> None:
     """The HPA sums what it gets; the value is in thousandths, with its source and coverage."""
     metrics.tell("20", "30500m", source="last-known")
@@ -178,7 +164,7 @@ def assert_kept(sync: Sync, cluster: Cluster, api: KubernetesAPI, message: str) 
 
 
 async def test_it_keeps_replicas_on_an_error(
-    api: KubernetesAPI, metrics: MetricsApi, authority: Authority
+    api: KubernetesAPI, metrics: Values, authority: Authority
 ) -> None:
     """An error is in the HPA's conditions word for word; replicas stay until there is a value."""
     async with controlling(api, authority.bundle, 3) as (controller, cluster):
@@ -191,7 +177,7 @@ async def test_it_keeps_replicas_on_an_error(
 
 
 async def test_it_keeps_replicas_on_an_error_without_a_status(
-    api: KubernetesAPI, metrics: MetricsApi, authority: Authority
+    api: KubernetesAPI, metrics: Values, authority: Authority
 ) -> None:
     """The aggregator's own error is plain text."""
     metrics.status, metrics.body = 503, b"error trying to reach service: refused"
@@ -205,7 +191,7 @@ async def test_it_keeps_replicas_where_the_api_is_not_trusted(authority: Authori
     pair = Authority("another").issue(["127.0.0.1"])
     context = await asyncio.to_thread(context_from_pair, pair)
     async with KubernetesAPI(ssl_context=context) as api:
-        metrics = MetricsApi()
+        metrics = Values()
         api.aggregate(GROUP, VERSION, metrics)
         async with controlling(api, authority.bundle, 3) as (controller, cluster):
             assert_kept(await controller.sync(), cluster, api, "certificate verify failed")

@@ -5,7 +5,6 @@ from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
-from aiohttp import web
 
 from metrics_server.api.types import CUSTOM_GROUP, CUSTOM_VERSIONS
 from metrics_server.simulator.autoscaling.hpa import HorizontalPodAutoscaler, PodsMetric
@@ -13,8 +12,9 @@ from metrics_server.simulator.cluster import Cluster
 from metrics_server.simulator.controller import Controller, Reading, metric_path
 from metrics_server.simulator.gpus.workload import Load
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import AUTOSCALERS
+from metrics_server.simulator.kube.objects import AUTOSCALERS, Object
 from metrics_server.tls.authority import Authority
+from tests.support.metrics_api import MetricsApi
 
 HPA = HorizontalPodAutoscaler(
     namespace="default",
@@ -41,21 +41,12 @@ class Status(msgspec.Struct):
     conditions: list[Condition]
 
 
-class MetricsApi:
-    """Returns configured answers, and records its requests."""
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[str, str | None]] = []
-        self.status, self.body = 200, b""
-
-    async def __call__(self, request: web.Request) -> web.Response:
-        """The answer."""
-        self.asked.append((request.raw_path, request.headers.get("Accept")))
-        return web.Response(status=self.status, body=self.body)
+class Values(MetricsApi):
+    """Answers the values of a Pods metric."""
 
     def tell(self, **values: str) -> None:
         """Answer a value for each of these pods, by the last digit of their names."""
-        items = [
+        items: list[Object] = [
             {
                 "describedObject": {
                     "kind": "Pod",
@@ -69,12 +60,7 @@ class MetricsApi:
             }
             for digit, value in values.items()
         ]
-        self.status = 200
-        self.body = msgspec.json.encode({"kind": "MetricValueList", "items": items})
-
-    def fail(self, message: str) -> None:
-        """Answer an error."""
-        self.status, self.body = 503, msgspec.json.encode({"kind": "Status", "message": message})
+        self.answer("MetricValueList", items)
 
 
 @pytest.fixture(scope="module")
@@ -84,13 +70,13 @@ def bundle() -> bytes:
 
 
 @pytest.fixture
-def metrics() -> MetricsApi:
+def metrics() -> Values:
     """The metrics API behind the aggregator."""
-    return MetricsApi()
+    return Values()
 
 
 @pytest.fixture
-async def api(metrics: MetricsApi) -> AsyncIterator[KubernetesAPI]:
+async def api(metrics: Values) -> AsyncIterator[KubernetesAPI]:
     """A Kubernetes API that aggregates the metrics API."""
     async with KubernetesAPI() as running:
         for version in CUSTOM_VERSIONS:
@@ -112,7 +98,7 @@ async def controlling(
 
 
 async def test_it_asks_as_the_real_one_does(
-    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
+    api: KubernetesAPI, metrics: Values, bundle: bytes
 ) -> None:
     """One GET for all pods, the star encoded, with the Deployment's own selector."""
     metrics.tell(_1="50")
@@ -128,9 +114,7 @@ def reading(pods: str, **values: int) -> Reading:
     return Reading("exporters", pods, sum(values.values()), by_pod)
 
 
-async def test_it_scales_on_the_mean(
-    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
-) -> None:
+async def test_it_scales_on_the_mean(api: KubernetesAPI, metrics: Values, bundle: bytes) -> None:
     """Replicas follow the mean of the items; the source says how many pods they cover."""
     metrics.tell(_1="100", _2="80500m", _3="70", _4="70")
     async with controlling(api, bundle) as (controller, cluster):
@@ -144,7 +128,7 @@ async def test_it_scales_on_the_mean(
 
 
 async def test_a_pod_without_an_item_damps(
-    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
+    api: KubernetesAPI, metrics: Values, bundle: bytes
 ) -> None:
     """Of three items at 100 and a missing pod come 6 replicas, not 8."""
     metrics.tell(_1="100", _2="100", _3="100")
@@ -155,7 +139,7 @@ async def test_a_pod_without_an_item_damps(
 
 
 async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
-    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
+    api: KubernetesAPI, metrics: Values, bundle: bytes
 ) -> None:
     """A Running pod without an item counts; a terminating one does not, not even its item."""
     async with controlling(api, bundle) as (controller, cluster):
@@ -172,7 +156,7 @@ async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
 
 @pytest.mark.parametrize("answer", ["error", "empty", "terminating"])
 async def test_it_keeps_replicas_without_a_value(
-    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes, answer: str
+    api: KubernetesAPI, metrics: Values, bundle: bytes, answer: str
 ) -> None:
     """The condition of the HPA in the API says why, and the replicas stay."""
     async with controlling(api, bundle) as (controller, cluster):
@@ -199,7 +183,7 @@ async def test_it_keeps_replicas_without_a_value(
 
 
 async def test_conditions_stay_until_they_are_set_again(
-    api: KubernetesAPI, metrics: MetricsApi, bundle: bytes
+    api: KubernetesAPI, metrics: Values, bundle: bytes
 ) -> None:
     """After an error, the HPA still has the condition of the last decision about its limits."""
     async with controlling(api, bundle) as (controller, _):

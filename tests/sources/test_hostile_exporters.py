@@ -18,6 +18,7 @@ from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
 from tests.support.clients import Answer
 from tests.support.exporters import page
+from tests.support.gpu_labels import gpu_of, shared, wordy
 from tests.support.harness import Cluster, cluster, configuration
 from tests.support.objects import pod
 from tests.support.waiting import Deadline, eventually
@@ -81,21 +82,6 @@ def endless_interim(connection: socket.socket) -> None:
 def hang(connection: socket.socket) -> None:
     """Never an answer."""
     connection.recv(65536)
-
-
-def gpu_of(i: int) -> str:
-    """A GPU for each row, and a pod for each."""
-    return f'gpu="{i}",UUID="GPU-{i}",namespace="default",pod="pod-{i}",container="c"'
-
-
-def wordy(i: int) -> str:
-    """A kilobyte of labels in each row."""
-    return f'{gpu_of(i)},note="{"x" * 1000}"'
-
-
-def shared(i: int) -> str:
-    """One GPU for all pods."""
-    return f'gpu="0",UUID="GPU-0",namespace="default",pod="pod-{i}",container="c"'
 
 
 @asynccontextmanager

@@ -5,11 +5,12 @@ from collections.abc import Mapping, Sequence
 import pytest
 from msgspec import structs
 
+from metrics_server.config.rule_sources import used_with
 from metrics_server.errors import NoSeriesMatchesError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, Gap, PodSample
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import MetricRule, used_with
+from metrics_server.rules.model import MetricRule
 from metrics_server.sources.routing import SourcesOfEachRule
 from tests.support.stored import pod
 

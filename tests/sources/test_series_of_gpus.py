@@ -202,7 +202,7 @@ async def test_an_exporter_that_fails() -> None:
     """Its pods might match: what the others have is in the message, which is not an error yet."""
     pages = {"n1": page(Gpu(0, "a", {"m": "a/1"}, 10)), "n2": None}
     found = await collect(pages, [pod("a"), pod("b", "n2")], "series/m=b")
-    says = 'no GPU of other pods matches series/m=b: the values of m are "a/1" (in a selector: a_1)'
+    says = 'no GPU of other pods matches series/m=b: the value of m is "a/1" (in a selector: a_1)'
     assert causes(found) == {
         "no-sample": [says],
         "exporters-failed": ["exporter n2 could not be reached"],

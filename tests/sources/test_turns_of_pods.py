@@ -7,6 +7,7 @@ import pytest
 
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.sources import turns as turns_module
 from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scraper, Scrapes
 from metrics_server.sources.pods import source
@@ -33,7 +34,7 @@ async def test_other_tasks_run_between_the_pages_of_one_pod(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A pod may have as many pages as its rule lists ports, each with thousands of series."""
-    monkeypatch.setattr(source, "_TURN_SECONDS", 0)
+    monkeypatch.setattr(turns_module, "_TURN_SECONDS", 0)
     urls = [f"http://10.0.0.1:{port}/metrics" for port in range(PAGES)]
     pods = source.PodSource(lambda *_: urls, Scraped())
     turns: list[None] = []

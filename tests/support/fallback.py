@@ -9,7 +9,7 @@ from metrics_server.measuring.fallback import FallbackChain, FallbackKind, Simul
 from metrics_server.measuring.samples import Answer, Question
 from metrics_server.measuring.selection import Selection
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from tests.support.clock import Clock
 
 UTILIZATION = Rules(CATALOGUE).find("gpu_utilization")

@@ -2,6 +2,6 @@
 
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 
 RULES = Rules(CATALOGUE, GAUGES, COUNTERS)

@@ -24,7 +24,8 @@ from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Collection, Gap, PodSample, Question
 from metrics_server.measuring.windows import Windows
-from metrics_server.rules.model import MetricRule, Rules
+from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule
 from metrics_server.simulator.autoscaling.decision import decide
 from metrics_server.simulator.autoscaling.hpa import (
     ExternalMetric,

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 
 MEAN = Rules(CATALOGUE).find("gpu_utilization")
 SUM = Rules(CATALOGUE).find("gpu_utilization_sum")

@@ -89,8 +89,8 @@ async def test_a_counter_is_a_rate() -> None:
         error = (await ask(made, "tokens")).error()
         assert error.reason == "ServiceUnavailable"
         assert (
-            "0 of 2 pods have a measurement: the page of pod a, b has been read only once in the "
-            "last 1 s; a rate needs two scrapes"
+            "0 of 2 pods have a measurement: the page of each of pods a, b has been read only once "
+            "in the last 1 s; a rate needs two scrapes"
         ) in error.message
         await until(lambda: min(one.scrapes for one in served.values()) > 3)
         await eventually(lambda: value_of(made, "tokens"), lambda one: 950 < one < 1050)
@@ -127,7 +127,7 @@ async def test_a_histogram_is_a_quantile() -> None:
             lambda one: "read only once" not in one.error().message,
         )
         assert re.search(
-            "the page of pod a, b had no requests in the last [0-9]+ s: "
+            "the page of each of pods a, b had no requests in the last [0-9]+ s: "
             "vllm:time_to_first_token_seconds has not grown",
             answer.error().message,
         )

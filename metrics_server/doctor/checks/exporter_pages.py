@@ -4,14 +4,16 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
-from metrics_server.common.text import counted, listed, printable
+from metrics_server.common.text import counted, listed, named, noun_is, printable
 from metrics_server.doctor.checks.exporter_services import STATIC
 from metrics_server.doctor.exporter_pods import ExporterPods, restarts, version_of
+from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
-from metrics_server.doctor.pages import NOT_READ, Exporter, pages_in
+from metrics_server.doctor.pages import NOT_READ, pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.exporters.page import Page
+from metrics_server.sources.exporters.source import failure
 
 _SEE = "docs/troubleshooting.md#exporters-failed"
 
@@ -87,11 +89,12 @@ def _failures(
     return [
         Problem(
             "exporters-failed",
-            f"exporter {listed(nodes)}",
+            named("exporter", nodes),
             _why(exporters, errors),
             command,
             _SEE,
             objects("node", nodes),
+            quoted=tuple(failure(url, error) for url, error in errors),
         )
     ]
 
@@ -109,8 +112,8 @@ def _silent(exporters: Sequence[Exporter]) -> Problem:
     where = f"-n {first.pod[0]} {first.pod[1]}" if first.pod else ""
     return Problem(
         "empty-page",
-        f"exporter {listed([one.named for one in exporters])}",
-        "its page is empty, as is normal for a moment after its start",
+        listed([f"exporter {one.named}" for one in exporters]),
+        f"the {noun_is('page', len(exporters))} empty, as is normal for a moment after a start",
         f"kubectl logs {where}   # the driver may not be found",
         "docs/troubleshooting.md#no-sample",
         objects("node", [one.endpoint.node for one in exporters]),
@@ -120,9 +123,9 @@ def _silent(exporters: Sequence[Exporter]) -> Problem:
 def _foreign(exporters: Sequence[Exporter]) -> Problem:
     return Problem(
         "unknown-exporter",
-        f"exporter {listed([one.named for one in exporters])}",
-        "no row of its page has the labels of a known GPU exporter: it is not a GPU exporter, it "
-        "has not found a GPU yet, or its labels must be described under dialects",
+        listed([f"exporter {one.named}" for one in exporters]),
+        "no row has the labels of a known GPU exporter: this is another kind of exporter, no GPU "
+        "has been found yet, or the labels must be described under dialects",
         f"curl -s {exporters[0].url} | head   # on a node; then see dialects in docs/reference.md",
         "docs/troubleshooting.md#no-sample",
         objects("node", [one.endpoint.node for one in exporters]),

@@ -3,10 +3,10 @@
 from collections import defaultdict
 from collections.abc import Sequence
 
-from metrics_server.common.text import counted, listed
+from metrics_server.common.text import counted, listed, named
+from metrics_server.doctor.exporters import Found
 from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
-from metrics_server.doctor.pages import Found
 from metrics_server.doctor.reader import Reader
 
 _MOST_DESCRIBED = 3
@@ -38,7 +38,7 @@ def judge(
     if not found.services:
         problem = Problem(
             "exporter-service",
-            f"Service {listed(services)}",
+            named("Service", services),
             "no EndpointSlice of a configured Service exists: no exporter is installed, or its "
             "Service has another name (exporters.services)",
             "kubectl get endpointslices -A | grep -i -e dcgm -e exporter\n"
@@ -49,13 +49,13 @@ def judge(
         return Verdict("no exporter is found", (problem,))
     problems: list[Problem] = []
     if found.unready:
-        names = listed(list(found.unready))
+        names = listed([f"exporter {one}" for one in found.unready])
         problems.append(
             Problem(
                 "exporter-not-ready",
-                f"exporter {names}",
-                f"{counted(len(found.unready), 'exporter')} not Ready: the GPUs of its node are "
-                "not measured",
+                names,
+                f"{counted(len(found.unready), 'exporter')} not Ready: the GPUs there are not "
+                "measured",
                 _describe(list(found.unready)),
                 _SEE,
                 objects("node", found.unready.values()),
@@ -65,8 +65,8 @@ def judge(
         problems.append(
             Problem(
                 "exporter-node-name",
-                f"endpoint {listed(found.unplaced)}",
-                "it has no nodeName, so it is not known which node it measures",
+                named("endpoint", found.unplaced),
+                "no nodeName is set, so it is not known which node is measured",
                 "kubectl -n gpu-monitoring edit endpointslices   # set endpoints[].nodeName\n"
                 "# or set exporters.matchNodesByAddress: true in the server's configuration",
                 "docs/exporter.md#exporters-on-hosts",

@@ -3,11 +3,11 @@
 from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
-from metrics_server.common.text import counted, listed
+from metrics_server.common.text import counted, named
 from metrics_server.doctor.checks.exporter_services import STATIC
+from metrics_server.doctor.exporters import Found
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.objects import GpuNode
-from metrics_server.doctor.pages import Found
 from metrics_server.doctor.reader import Reader
 
 
@@ -36,8 +36,8 @@ def judge(nodes: Sequence[GpuNode], gpu_resources: Collection[str], found: Found
         return Verdict(f"{counted(len(with_gpus), 'node')} with GPUs: each has an exporter")
     problem = Problem(
         "no-exporter",
-        f"node {listed(bare)}",
-        "no exporter is Ready there, so pods with GPUs on it are not measured: this is so for "
+        named("node", bare),
+        "no exporter is Ready there, so pods with GPUs there are not measured: this is so for "
         f"{len(bare)} of {counted(len(with_gpus), 'node')} with GPUs",
         f"kubectl label nodes {' '.join(bare)} nvidia.com/gpu=present\n"
         "kubectl -n gpu-monitoring get pods -o wide -l app.kubernetes.io/name=dcgm-exporter"

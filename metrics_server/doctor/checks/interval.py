@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 
 from metrics_server.common.text import listed
 from metrics_server.doctor.exporter_pods import ExporterPods, main_daemon_set
+from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
-from metrics_server.doctor.pages import Exporter, PageReader, pages_in
+from metrics_server.doctor.pages import PageReader, pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.exporters.dialects import subject
@@ -96,12 +97,12 @@ def judge(
             f"values did not change twice within {watched:g} s: --measure-interval 40s shows how "
             "often they change"
         )
-    names = listed([exporters[url].named for url in slow])
+    names = listed([f"exporter {exporters[url].named}" for url in slow])
     found = main_daemon_set(slow, pods)
     problem = Problem(
         "exporter-interval",
-        f"exporter {names}",
-        f"its values change every {max(slow.values()):.0f} s or less often: the HPA sees the same "
+        names,
+        f"values change every {max(slow.values()):.0f} s or less often: the HPA sees the same "
         "value several times, and reacts late",
         f"{found.command} set env {found.resource} DCGM_EXPORTER_INTERVAL=1000",
         "docs/troubleshooting.md#the-value-lags-or-repeats",

@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from metrics_server.common.text import counted, listed
 from metrics_server.doctor.exporter_pods import ExporterPods, main_daemon_set
+from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
-from metrics_server.doctor.pages import Exporter, pages_in
+from metrics_server.doctor.pages import pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import ScrapeError
 from metrics_server.kube.pods import Pod
@@ -46,8 +47,8 @@ def judge(
     found = main_daemon_set([url for url, _ in nameless], exporter_pods)
     problem = Problem(
         "no-pod-labels",
-        f"exporter {listed([exporters[one].named for one, _ in nameless])}",
-        f"its page names no pods at all: the exporter needs {hint.pods}",
+        listed([f"exporter {exporters[one].named}" for one, _ in nameless]),
+        f"the page names no pods at all: the exporter needs {hint.pods}",
         f"{found.command} set env {found.resource} DCGM_EXPORTER_KUBERNETES=true"
         "\n# and mount /var/lib/kubelet/pod-resources, as deployments/dcgm-exporter.yaml does",
         "docs/exporter.md",

@@ -8,9 +8,9 @@ from metrics_server.config.prometheus import PrometheusConfig
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import QueryError
+from metrics_server.sources.prometheus.building import prometheus_settings
 from metrics_server.sources.prometheus.client import PrometheusClient, Vector
 from metrics_server.sources.prometheus.promql import equal
-from metrics_server.wiring.prometheus import prometheus_settings
 
 _METRIC = "gpu_utilization"
 _SEE = "docs/prometheus.md#what-prometheus-must-have"

@@ -3,7 +3,7 @@
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
-from metrics_server.common.text import listed
+from metrics_server.common.text import named
 from metrics_server.doctor.checks.pod_labels import is_nameless
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.pages import pages_in
@@ -60,13 +60,14 @@ def judge(collections: Mapping[str, tuple[Sequence[Pod], Collection]]) -> Verdic
             problems.append(
                 Problem(
                     "no-sample",
-                    f"pod {listed([f'{namespace}/{name}' for name in without])}",
+                    named("pod", [f"{namespace}/{name}" for name in without]),
                     "; ".join(gap.text for gap in collection.gaps)
                     or f"the exporters gave no value of {_METRIC}",
                     f"kubectl -n {namespace} get pod {without[0]} -o wide\n"
                     f"gpu-metrics-server doctor -n {namespace} -l SELECTOR",
                     "docs/troubleshooting.md#no-sample",
                     objects("node", {pod.node for pod in pods if pod.name not in covered}),
+                    quoted=tuple(gap.text for gap in collection.gaps),
                 )
             )
     return Verdict(

@@ -11,7 +11,7 @@ from metrics_server.errors import RequestError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Form, Question
 from metrics_server.measuring.selection import Measure, Selection, select
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 
 _MAX_SELECTOR = 8192
 

@@ -12,7 +12,8 @@ from metrics_server.rules.families import (
     MAX_TEMPERATURE_C,
     Kind,
 )
-from metrics_server.rules.model import Counters, Reading
+from metrics_server.rules.lookup import Counters
+from metrics_server.rules.model import Reading
 from metrics_server.rules.vendors.vendor import Use, Vendor
 
 # A serial number can be missing, and partitions share that of their GPU. MetricsFieldPrefix in the

@@ -15,7 +15,8 @@ from metrics_server.rules.families import (
     BaseUnit,
     Kind,
 )
-from metrics_server.rules.model import Counters, Reading
+from metrics_server.rules.lookup import Counters
+from metrics_server.rules.model import Reading
 
 # The only name whose meaning has changed: up to DCGM 4.6 it is another name of GPU_UTIL, in whole
 # percent; since 4.7 it is a separate field, a ratio. These other names identify 4.7.

@@ -6,7 +6,8 @@ from msgspec import Struct
 
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.families import Kind
-from metrics_server.rules.model import Counters, Reading
+from metrics_server.rules.lookup import Counters
+from metrics_server.rules.model import Reading
 
 
 class Use(Struct, frozen=True):

@@ -5,6 +5,7 @@ from statistics import fmean
 
 from msgspec import Struct
 
+from metrics_server.common.numbers import is_digits
 from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.inventory import Known, Part, finest
 
@@ -115,4 +116,4 @@ class Cell:
 def _count(parts: list[Part]) -> int:
     """Return the number of parts up to the highest index, counting from 0."""
     texts = [text for _, text, *_ in parts if text and len(text) < _MOST_DIGITS]
-    return max([int(text) + 1 for text in texts if text.isdecimal()], default=0)
+    return max([int(text) + 1 for text in texts if is_digits(text)], default=0)

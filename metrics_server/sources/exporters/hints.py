@@ -6,7 +6,7 @@ from itertools import islice
 import structlog
 from msgspec import Struct
 
-from metrics_server.common.text import printable
+from metrics_server.common.text import counted, printable
 from metrics_server.kube.pods import Pod
 from metrics_server.rules.model import MetricRule
 from metrics_server.rules.presets import HINTS
@@ -69,8 +69,9 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
         vendor = _hints_of(one for one in read if one.attribution.ambiguous)
         known = f", as {vendor.duplicates} writes them" if vendor.duplicates else ""
         yield (
-            f"{ambiguous} rows have the same label twice{known} for a pod with a label named like "
-            "one of the exporter's own: rename the pod's label, or upgrade the exporter"
+            f"{'1 row has' if ambiguous == 1 else f'{ambiguous} rows have'} the same label "
+            f"twice{known} for a pod with a label named like one of "
+            "the exporter's own: rename the pod's label, or upgrade the exporter"
         )
 
 
@@ -179,8 +180,8 @@ def _of_pods(pods: Sequence[Pod], attributions: Sequence[Attribution]) -> Iterat
             other_node = True
         elif known and len(known) != requested and not too_few:
             yield (
-                f"pod {pod.name} requests {requested} GPUs, but the exporters report values for "
-                f"{len(known)}: an exporter omits GPUs that it cannot read"
+                f"pod {pod.name} requests {counted(requested, 'GPU')}, but the exporters report "
+                f"values for {len(known)}: an exporter omits GPUs that it cannot read"
             )
             too_few = True
 

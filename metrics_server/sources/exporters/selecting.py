@@ -10,7 +10,7 @@ from itertools import islice
 
 from msgspec import Struct
 
-from metrics_server.common.text import listed, printable
+from metrics_server.common.text import named, printable
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Gap
 from metrics_server.rules.model import MetricRule
@@ -90,7 +90,7 @@ class Unmatched:
             is_all = len(self._pods) == pods
             yield gap_of_series(self._series, "no GPU", self._labels(), is_all=is_all)
         for why, names in self._unclear.items():
-            yield Gap("no-sample", f"pod {listed(names)}: {why}")
+            yield Gap("no-sample", f"{named('pod', names)}: {why}")
 
     def _labels(self) -> Iterator[Mapping[str, str]]:
         """Return the labels of the rows of these pods, and of no others."""

@@ -13,6 +13,8 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from metrics_server.common.numbers import NUMBER
+
 # Quantifiers are possessive, and at every point only one alternative can match: a row that does not
 # match causes no backtracking.
 _BLANKS = r"[ \t]*+"
@@ -20,29 +22,23 @@ _NAME = r"[a-zA-Z_][a-zA-Z0-9_]*+"
 _EQUALS = rf"{_BLANKS}={_BLANKS}"
 _TEXT = r'[^"\\\n]*+(?:\\["\\n][^"\\\n]*+)*'
 _LABEL = rf'{_NAME}{_EQUALS}"{_TEXT}"{_BLANKS}(?:,{_BLANKS}|(?=\}}))'
-# What Go's ParseFloat accepts, except hexadecimal floats, which Prometheus does not accept either.
-_NUMBER = (
-    r"[+-]?(?:[0-9]++\.?[0-9]*+|\.[0-9]++)(?:[eE][+-]?[0-9]++)?"
-    r"|[+-]?[iI][nN][fF](?:[iI][nN][iI][tT][yY])?"
-    r"|[nN][aA][nN]"
-)
 _TIMESTAMP = r"[+-]?[0-9]{1,19}"
 # What OpenMetrics writes after the value of a counter or a bucket: an example of what it counts.
 _EXEMPLAR = (
-    rf"[ \t]++#{_BLANKS}\{{{_BLANKS}(?:{_LABEL})*\}}[ \t]++(?:{_NUMBER})"
+    rf"[ \t]++#{_BLANKS}\{{{_BLANKS}(?:{_LABEL})*\}}[ \t]++(?:{NUMBER})"
     r"(?:[ \t]++[0-9]{1,19}(?:\.[0-9]{1,9})?)?"
 )
 # What follows the family's name in a row. "\r" may end the line, as in prometheus_client.
 _ROW = re.compile(
     (
         rf"(?:{_BLANKS}\{{{_BLANKS}((?:{_LABEL})*)\}}{_BLANKS}|[ \t]++)"
-        rf"({_NUMBER})(?:[ \t]++{_TIMESTAMP})?(?:{_EXEMPLAR})?{_BLANKS}\r?\n"
+        rf"({NUMBER})(?:[ \t]++{_TIMESTAMP})?(?:{_EXEMPLAR})?{_BLANKS}\r?\n"
     ).encode()
 )
 # The same without blanks and escapes, as nearly all exporters write it: twice as fast to match.
 _PLAIN_LABEL = rf'{_NAME}="[^"\\\n]*+"(?:,|(?=\}}))'
-_PLAIN_ROW = re.compile(rf"\{{((?:{_PLAIN_LABEL})*)\}} ({_NUMBER})\n".encode())
-_PLAIN_VALUE = re.compile(rf" ({_NUMBER})\n".encode())
+_PLAIN_ROW = re.compile(rf"\{{((?:{_PLAIN_LABEL})*)\}} ({NUMBER})\n".encode())
+_PLAIN_VALUE = re.compile(rf" ({NUMBER})\n".encode())
 # What may come before the ending of a family's name on its line.
 _PREFIX = re.compile(rb"[ \t]*+([a-zA-Z_:][a-zA-Z0-9_:]*+)?")
 # A row up to its last brace; and the labels at the start of its contents.

@@ -16,14 +16,13 @@ from cachetools import LRUCache
 
 from metrics_server.errors import ScrapeError
 from metrics_server.rules.model import Reading
+from metrics_server.sources.turns import Turns
 
 # The page of a node with eight GPUs has 250 lines, each of which takes up to 25 µs. One that names
 # a GPU and a pod has some 60 bytes: very short pages need not be counted.
 _SHORT_LINES = 400
 _SHORT_BYTES = 128 * 1024
 _VERY_SHORT_BYTES = 64 * 1024
-# How long pages are parsed at once before other tasks get their turn.
-_TURN_SECONDS = 0.005
 # Pages that took longer than this are parsed in a lane of their own.
 _LONG_SECONDS = 0.1
 _MOST_LONG_REMEMBERED = 10_000
@@ -92,7 +91,7 @@ class Parser(Generic[P]):
     ) -> Mapping[str, P | ScrapeError]:
         """Return the outcomes with each page parsed, or an error if that took too long."""
         jobs: dict[str, _Future] = {}
-        began = time.perf_counter()
+        turns = Turns()
         for url, page in outcomes.items():
             if isinstance(page, ScrapeError) or page.is_parsed(readings):
                 continue
@@ -100,9 +99,7 @@ class Parser(Generic[P]):
                 jobs[url] = self._job(page, readings)
                 continue
             page.parse(readings)
-            if time.perf_counter() - began > _TURN_SECONDS:
-                await asyncio.sleep(0)
-                began = time.perf_counter()
+            await turns.end_if_over()
         if not jobs:
             return outcomes
         # A cancelled request leaves the work to the others that share it.

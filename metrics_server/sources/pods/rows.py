@@ -10,6 +10,7 @@ from math import inf, isfinite, isnan, nan
 
 from msgspec import Struct
 
+from metrics_server.common.numbers import parse_float
 from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.rules.model import Reading
 from metrics_server.sources.pages.exposition import Row, parse_labels
@@ -131,7 +132,7 @@ _known_place = lru_cache(maxsize=8192)(_place)
 
 def _bound(reading: Reading, text: str) -> float:
     try:
-        bound = float(text)
+        bound = parse_float(text)
     except ValueError:
         bound = nan
     if isnan(bound):

@@ -1,11 +1,9 @@
 """Measures pods by their own metrics pages."""
 
-import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from urllib.parse import urlsplit
 
-from metrics_server.common.text import listed
+from metrics_server.common.text import each_of, named
 from metrics_server.errors import ScrapeError
 from metrics_server.kube.pod_endpoints import PodEndpoint
 from metrics_server.kube.pods import Pod
@@ -20,10 +18,8 @@ from metrics_server.sources.pods.rows import Excluded, NoValue, Unlabelled
 from metrics_server.sources.pods.series import Part, labels_of, value_of
 from metrics_server.sources.pods.targets import NoTargetError
 from metrics_server.sources.pods.ways import Way, Ways, merged
+from metrics_server.sources.turns import Turns
 from metrics_server.sources.unmatched import gap_of_series
-
-# How long values are computed at once before other tasks get their turn.
-_TURN_SECONDS = 0.005
 
 Locate = Callable[[PodEndpoint | None, Endpoint], Sequence[str]]
 """Returns the URLs of a pod's pages, at least one, or raises a NoTargetError."""
@@ -69,7 +65,7 @@ class PodSource:
         self._history.expire()
         samples: list[PodSample] = []
         matcher = SeriesMatcher(rule.series) if rule.series else None
-        turns = _Turns()
+        turns = Turns()
         for pod, _, of_pod in targets:
             of_this = {target: pages[target] for target in of_pod}
             sample = await self._sample(rule, pod, of_this, matcher, causes, turns)
@@ -119,7 +115,7 @@ class PodSource:
         pages: Mapping[str, PodPage | ScrapeError],
         matcher: SeriesMatcher | None,
         causes: "_Causes",
-        turns: "_Turns",
+        turns: Turns,
     ) -> PodSample | None:
         """Return the sample of a pod, which needs all of its pages; None, and the cause, if not.
 
@@ -169,19 +165,6 @@ class PodSource:
         return [f"{url}#{of}" for url in self._locate(pod.endpoint, endpoint)]
 
 
-class _Turns:
-    """Lets other tasks run when values have been computed for a while, even those of one pod."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-
-    async def end_if_over(self) -> None:
-        """Let other tasks run, if it is time."""
-        if time.perf_counter() - self._began > _TURN_SECONDS:
-            await asyncio.sleep(0)
-            self._began = time.perf_counter()
-
-
 class _Causes:
     """Why pods have no sample, each cause with the pods that it applies to.
 
@@ -221,13 +204,16 @@ class _Causes:
     def gaps(self) -> tuple[Gap, ...]:
         """Return all of them."""
         return (
-            *(Gap("no-page", f"pod {listed(pods)} {why}") for why, pods in self._no_page.items()),
             *(
-                Gap("pages-failed", f"pod {listed(pods)}: {why}")
+                Gap("no-page", f"{each_of('pod', pods)} {why}")
+                for why, pods in self._no_page.items()
+            ),
+            *(
+                Gap("pages-failed", f"{named('pod', pods)}: {why}")
                 for why, pods in self._failed.items()
             ),
             *(
-                Gap("no-sample", f"the page of pod {listed(pods)} {why}")
+                Gap("no-sample", f"the page of {each_of('pod', pods)} {why}")
                 for why, pods in self._no_sample.items()
             ),
         )

@@ -8,9 +8,9 @@ from metrics_server.kube.pods import Pod
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.page import Page
-from metrics_server.sources.exporters.source import names_of
+from metrics_server.sources.exporters.sampling import names_of
 from metrics_server.sources.prometheus.client import Series
-from metrics_server.sources.prometheus.moment import Moment, Turns, drained, together, values_of
+from metrics_server.sources.prometheus.moment import Moment, drained, together, values_of
 from metrics_server.sources.prometheus.rows import (
     Group,
     Labels,
@@ -36,6 +36,7 @@ from metrics_server.sources.prometheus.selectors import (
     select,
     where,
 )
+from metrics_server.sources.turns import Turns
 
 # Of the exporters in a query: with 8 GPUs each and a dozen families, some thousands of series.
 _MAX_TARGETS = 32

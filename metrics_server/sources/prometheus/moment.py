@@ -8,14 +8,11 @@ from typing import Literal, TypeVar
 from metrics_server.errors import QueryError, QueryReason
 from metrics_server.sources.prometheus.client import PrometheusClient, Series
 from metrics_server.sources.prometheus.rows import Identity, identity
+from metrics_server.sources.turns import Turns
 from metrics_server.telemetry.metrics import Monitor
 
 # Annotations of the expression itself, since Prometheus 2.50 and 3.0: no data is missing.
 _REMARKS = ("PromQL info", "PromQL warning")
-
-# How long rows are converted at once before other tasks get their turn.
-_TURN_SECONDS = 0.005
-_TURN_ROWS = 200
 
 T = TypeVar("T")
 
@@ -104,23 +101,6 @@ async def together(queries: Iterable[Awaitable[T]]) -> list[T]:
             raise one
         results.append(one)
     return results
-
-
-class Turns:
-    """Lets other tasks have their turn within long work."""
-
-    def __init__(self) -> None:
-        self._began = time.perf_counter()
-        self._rows = 0
-
-    async def next(self, rows: int = 1) -> None:
-        """Count rows."""
-        self._rows += rows
-        if self._rows >= _TURN_ROWS:
-            self._rows = 0
-            if time.perf_counter() - self._began > _TURN_SECONDS:
-                await asyncio.sleep(0)
-                self._began = time.perf_counter()
 
 
 def drained(items: list[T]) -> Iterator[T]:

@@ -9,7 +9,7 @@ from metrics_server.rules.model import Endpoint, Reading
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.rows import NoValue
 from metrics_server.sources.prometheus.client import Series
-from metrics_server.sources.prometheus.moment import Moment, Turns, drained, together, values_of
+from metrics_server.sources.prometheus.moment import Moment, drained, together, values_of
 from metrics_server.sources.prometheus.promql import equal, one_of
 from metrics_server.sources.prometheus.rows import (
     Group,
@@ -32,6 +32,7 @@ from metrics_server.sources.prometheus.selectors import (
     select,
     where,
 )
+from metrics_server.sources.turns import Turns
 
 _LEAST_SAMPLES = 2
 _NAMES_SHOWN = 3

@@ -13,9 +13,10 @@ from metrics_server.rules.expressions import read
 from metrics_server.rules.model import MetricRule, Query
 from metrics_server.sources.prometheus.client import Series
 from metrics_server.sources.prometheus.expressions import Times, query_of_times
-from metrics_server.sources.prometheus.moment import Moment, Turns
+from metrics_server.sources.prometheus.moment import Moment
 from metrics_server.sources.prometheus.promql import alternatives, equal, one_of, quoted
 from metrics_server.sources.prometheus.selectors import EXPORTED, PODS, portions
+from metrics_server.sources.turns import Turns
 
 # Of the names of pods, in a query that cannot be split.
 _MAX_NAMES_BYTES = 128 * 1024

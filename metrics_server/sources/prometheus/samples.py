@@ -5,7 +5,7 @@ from functools import cache
 
 from msgspec import Struct
 
-from metrics_server.common.text import listed
+from metrics_server.common.text import each_of, listed, named
 from metrics_server.errors import QueryError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, Gap, PodSample
@@ -13,22 +13,22 @@ from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.exporters.dialects import PodName
 from metrics_server.sources.exporters.hints import hints
-from metrics_server.sources.exporters.selecting import Unmatched
-from metrics_server.sources.exporters.source import (
+from metrics_server.sources.exporters.sampling import (
     has_drained,
     has_only,
     names_of,
     of_its_node,
     sample_of,
 )
+from metrics_server.sources.exporters.selecting import Unmatched
 from metrics_server.sources.pods.rows import Excluded, NoValue, Unlabelled
 from metrics_server.sources.pods.selected import SelectedPage
 from metrics_server.sources.pods.series import Part, labels_of, part_of, value_of
 from metrics_server.sources.pods.track import Increase, Series
 from metrics_server.sources.prometheus.gpus import ScrapedPage
-from metrics_server.sources.prometheus.moment import Turns
 from metrics_server.sources.prometheus.pages import PagesOfPod
 from metrics_server.sources.prometheus.queries import Result, samples_of
+from metrics_server.sources.turns import Turns
 from metrics_server.sources.unmatched import gap_of_series
 
 # What a page takes besides its text: its rows, read.
@@ -144,8 +144,8 @@ async def _add_of_gpus(
     if not into.samples:
         into.gaps += unmatched.gaps(len(pods) - len(into.drained))
     if found.late and (unnamed or uncovered):
-        names = listed([*unnamed, *(pod.name for pod in uncovered)])
-        into.gaps.append(Gap("no-sample", f"pod {names}: {listed(found.late, '; ')}"))
+        names = named("pod", [*unnamed, *(pod.name for pod in uncovered)])
+        into.gaps.append(Gap("no-sample", f"{names}: {listed(found.late, '; ')}"))
         # They may be on that page.
         unnamed = []
     into.gaps += _gaps_of_gpus(rule, unnamed, uncovered, list(pages.values()), max_age)
@@ -175,20 +175,21 @@ def _gaps_of_gpus(
         yield Gap(
             "no-sample",
             f"Prometheus has no series that {rule.name} is read from, such as "
-            f"{rule.readings[0].family}, for pod {listed(unnamed)}: does it scrape the exporter of "
-            "the pod's node, and does the exporter name pods?",
+            f"{rule.readings[0].family}, for {named('pod', unnamed)}: does it scrape the exporter "
+            "of each pod's node, and does the exporter name pods?",
         )
     stale = [one for one in pages if one.stale is not None]
     if stale:
         worst = max(one.stale or 0 for one in stale)
         yield Gap(
             "no-sample",
-            f"Prometheus has samples of exporter {listed([one.page.target for one in stale])} that "
-            f"are {worst:.0f} s old, and prometheus.maxAge is {max_age:g} s: is it still scraped?",
+            f"Prometheus has samples of {named('exporter', [one.page.target for one in stale])} "
+            f"that are {worst:.0f} s old, and prometheus.maxAge is {max_age:g} s: is it still "
+            "scraped?",
         )
     if uncovered:
-        names = listed([pod.name for pod in uncovered])
-        yield Gap("no-sample", f"what Prometheus has gives no value for pod {names}")
+        names = named("pod", [pod.name for pod in uncovered])
+        yield Gap("no-sample", f"what Prometheus has gives no value for {names}")
         if not stale:
             for hint in hints(rule, uncovered, [one.page for one in pages]):
                 yield Gap("no-sample", hint)
@@ -220,13 +221,13 @@ async def _add_of_pages(
         if isinstance(sample, NoValue):
             without.setdefault(sample.why, []).append(pod.name)
     for why, names in without.items():
-        into.gaps.append(Gap("no-sample", f"the page of pod {listed(names)} {why}"))
+        into.gaps.append(Gap("no-sample", f"the page of {each_of('pod', names)} {why}"))
     if unnamed:
         into.gaps.append(
             Gap(
                 "no-sample",
                 f"Prometheus has no series that {rule.name} is read from, such as "
-                f"{rule.readings[0].family}, for pod {listed(unnamed)}: does it scrape the pod, "
+                f"{rule.readings[0].family}, for {named('pod', unnamed)}: does it scrape each pod, "
                 "and keep its namespace and name in labels?",
             )
         )
@@ -287,4 +288,4 @@ def _add_of_result(into: _Samples, rule: MetricRule, result: Result, pods: Seque
         else:
             into.samples.append(sample)
     for why, names in without.items():
-        into.gaps.append(Gap("no-sample", f"pod {listed(names)}: {why}"))
+        into.gaps.append(Gap("no-sample", f"{named('pod', names)}: {why}"))

@@ -21,10 +21,11 @@ from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.rows import NoValue
 from metrics_server.sources.prometheus.client import PrometheusClient
 from metrics_server.sources.prometheus.gpus import ScrapedPage, pages_of
-from metrics_server.sources.prometheus.moment import Moment, Turns
+from metrics_server.sources.prometheus.moment import Moment
 from metrics_server.sources.prometheus.pages import PagesOfPod, pages_of_pods
 from metrics_server.sources.prometheus.queries import result_of
 from metrics_server.sources.prometheus.samples import Found, collection_of
+from metrics_server.sources.turns import Turns
 from metrics_server.telemetry.metrics import Monitor
 
 # Of the rows of all rules and namespaces in demand.

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+from metrics_server.common.numbers import parse_float
 from metrics_server.common.text import printable
 from metrics_server.errors import QueryError
 from metrics_server.sources.prometheus.pieces import MOST_SERIES_BYTES, split, too_long
@@ -181,7 +182,7 @@ def _series(elements: Sequence[_Element]) -> tuple[Series, ...]:
 def _one(labels: Labels, point: tuple[float, str]) -> Series:
     timestamp, text = point
     try:
-        value = float(text if len(text) <= _MOST_DIGITS else "")
+        value = parse_float(text if len(text) <= _MOST_DIGITS else "")
     except ValueError:
         raise _invalid(f"{printable(text, 40)} is not a number") from None
     return Series(labels, value, timestamp)

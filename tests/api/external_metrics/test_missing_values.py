@@ -176,7 +176,7 @@ async def test_too_few_pods_are_covered() -> None:
         HTTPStatus.SERVICE_UNAVAILABLE,
         (
             "1 of 3 pods have a measurement (fallback.minCoverage requires 50%): the exporters "
-            "answered but gave no value for pod b, c; the page names other pods, but not pod b"
+            "answered but gave no value for pods b, c; the page names other pods, but not pod b"
             f": {NOT_NAMED}"
         ),
     )

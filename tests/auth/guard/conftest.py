@@ -20,7 +20,7 @@ from metrics_server.measuring.incidents import Incidents
 from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.reviews import Reviews
 from metrics_server.telemetry.metrics import Monitor

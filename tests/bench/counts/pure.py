@@ -9,7 +9,7 @@ from metrics_server.kube.wire import decode_list
 from metrics_server.measuring.samples import Question
 from metrics_server.measuring.selection import select
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Rules
+from metrics_server.rules.lookup import Rules
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.sources.exporters.pod_mapper import attribute
 from metrics_server.sources.exporters.sheet import Sheet

@@ -21,18 +21,6 @@ async def api() -> AsyncIterator[KubernetesAPI]:
 
 
 @pytest.fixture
-def store() -> PodStore:
-    """The store that is kept up to date."""
-    return PodStore()
-
-
-@pytest.fixture
-def naps() -> Naps:
-    """What the reflector sleeps with."""
-    return Naps()
-
-
-@pytest.fixture
 def reflector(client: KubernetesClient, store: PodStore, naps: Naps) -> Reflector[Pod]:
     """A reflector of the pods that backs off by naps as long as they can be."""
     return Reflector(client, PATH, decode, store, sleep=naps, rand=lambda: 1.0)

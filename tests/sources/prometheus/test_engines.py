@@ -7,12 +7,13 @@ from contextlib import ExitStack
 import pytest
 from msgspec import structs
 
+from metrics_server.config.rule_sources import used_with
 from metrics_server.errors import NoSeriesMatchesError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.pods import Pod
 from metrics_server.kube.series_selectors import split
 from metrics_server.measuring.samples import Collection
-from metrics_server.rules.model import MetricRule, used_with
+from metrics_server.rules.model import MetricRule
 from metrics_server.rules.serving import SERVING
 from metrics_server.sources.prometheus.client import PrometheusClient, PrometheusSettings
 from metrics_server.sources.prometheus.source import PrometheusSource

@@ -7,6 +7,7 @@ import pytest
 from msgspec import Struct
 from prometheus_client import CollectorRegistry
 
+from metrics_server.config.rule_sources import used_with
 from metrics_server.errors import RequestError
 from metrics_server.kube.labels import parse_selector
 from metrics_server.kube.series_selectors import split
@@ -16,7 +17,7 @@ from metrics_server.measuring.provider import MetricsProvider
 from metrics_server.measuring.samples import Answer, Form, Question
 from metrics_server.measuring.windows import Windows
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Rules, used_with
+from metrics_server.rules.lookup import Rules
 from metrics_server.sources.prometheus.client import PrometheusClient, PrometheusSettings
 from metrics_server.sources.prometheus.source import PrometheusSource
 from metrics_server.sources.routing import SourcesOfEachRule

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 import pytest
 
+from metrics_server.config.rule_sources import used_with
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import used_with
 from metrics_server.rules.serving import SERVING
 from metrics_server.sources.pages.parsing import Parser
 from tests.support.prometheus import Prometheus, running

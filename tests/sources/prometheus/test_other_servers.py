@@ -12,8 +12,9 @@ from aiohttp import web
 from msgspec import structs
 from structlog.testing import capture_logs
 
+from metrics_server.config.rule_sources import used_with
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import Query, used_with
+from metrics_server.rules.model import Query
 from metrics_server.rules.serving import SERVING
 from metrics_server.rules.templates import parse
 from metrics_server.sources.prometheus.selectors import FAMILY

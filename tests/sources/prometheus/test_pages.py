@@ -6,8 +6,9 @@ from collections.abc import Iterator
 import pytest
 from msgspec import structs
 
+from metrics_server.config.rule_sources import used_with
 from metrics_server.kube.pod_endpoints import PodEndpoint
-from metrics_server.rules.model import Endpoint, MetricRule, used_with
+from metrics_server.rules.model import Endpoint, MetricRule
 from metrics_server.rules.serving import SERVING
 from tests.support.prometheus import Prometheus, running
 from tests.support.stored import Sample, open_metrics, pod, querying

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 import pytest
 from msgspec import structs
 
+from metrics_server.config.rule_sources import used_with
 from metrics_server.errors import NoSeriesMatchesError
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import MetricRule, Query, used_with
+from metrics_server.rules.model import MetricRule, Query
 from metrics_server.rules.series import SeriesRequirement, SeriesSelector
 from metrics_server.rules.serving import SERVING
 from metrics_server.rules.templates import parse

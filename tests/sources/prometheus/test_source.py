@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
+from metrics_server.config.rule_sources import used_with
 from metrics_server.rules.catalogue import CATALOGUE
-from metrics_server.rules.model import used_with
 from tests.support.prometheus import Prometheus, running
 from tests.support.stored import Sample, of_gpu, open_metrics, pod, querying
 

@@ -6,16 +6,17 @@ import weakref
 
 import pytest
 
-from metrics_server.sources.prometheus import moment
+from metrics_server.sources import turns as turns_module
 from metrics_server.sources.prometheus.client import Series
-from metrics_server.sources.prometheus.moment import Turns, drained, values_of
+from metrics_server.sources.prometheus.moment import drained, values_of
+from metrics_server.sources.turns import Turns
 
 ROWS = 2000
 
 
 async def test_other_tasks_run_between_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Their identities take longer to make than the answer takes to decode."""
-    monkeypatch.setattr(moment, "_TURN_SECONDS", 0)
+    monkeypatch.setattr(turns_module, "_TURN_SECONDS", 0)
     series = [Series({"__name__": "m", "a": str(number)}, number, 0) for number in range(ROWS)]
     turns = 0
 

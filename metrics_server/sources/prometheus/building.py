@@ -1,49 +1,36 @@
 """What queries Prometheus, built from the configuration."""
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from metrics_server.config.dialects import dialects_in_force
 from metrics_server.config.prometheus import PrometheusConfig
-from metrics_server.kube.pods import Pod
-from metrics_server.rules.dialect import Dialect
+from metrics_server.sources.access import access_files
+from metrics_server.sources.parts import Built, Parts
 from metrics_server.sources.prometheus.client import PrometheusClient, PrometheusSettings
 from metrics_server.sources.prometheus.source import PrometheusSource
-from metrics_server.telemetry.metrics import Monitor
-from metrics_server.wiring.access import access_files
 
 
 @asynccontextmanager
-async def prometheus_source(
-    config: PrometheusConfig,
-    pods: Callable[[str], Sequence[Pod]],
-    *,
-    reuse: float,
-    dialects: tuple[Dialect, ...],
-    monitor: Monitor,
-) -> AsyncIterator[PrometheusSource | None]:
-    """The source of rules with `source: prometheus`; None if there is none.
-
-    Args:
-        config: the section.
-        pods: the pods of a namespace.
-        reuse: for how many seconds an answer is used for further questions.
-        dialects: how exporters label their rows.
-        monitor: counts the queries.
-    """
+async def prometheus_source(parts: Parts) -> AsyncIterator[Built | None]:
+    """The source of rules with `source: prometheus`; None if there is none."""
+    config = parts.config.prometheus
     settings = prometheus_settings(config)
     if settings is None:
         yield None
         return
     client = PrometheusClient(settings)
     try:
-        yield PrometheusSource(
-            client,
-            pods,
-            max_age=config.max_age,
-            reuse=reuse,
-            required=config.where,
-            dialects=dialects,
-            monitor=monitor,
+        yield Built(
+            PrometheusSource(
+                client,
+                parts.pods,
+                max_age=config.max_age,
+                reuse=parts.config.exporters.max_age,
+                required=config.where,
+                dialects=dialects_in_force(parts.config.dialects),
+                monitor=parts.monitor,
+            )
         )
     finally:
         await client.close()
