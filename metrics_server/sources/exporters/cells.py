@@ -68,7 +68,8 @@ class Cell:
         """Record how a row of a reading with `each` numbers the parts."""
         alike = one.dialect.alike
         if alike:
-            self.kinds.add((one.dialect.name, *[one.labels.get(name) for name in alike]))
+            labels = one.labels
+            self.kinds.add((one.dialect.name, *[labels.get(name) for name in alike]))
         if reading.each[0] in one.dialect.counted:
             self._is_counted = True
 

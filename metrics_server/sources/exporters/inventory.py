@@ -11,6 +11,7 @@ from msgspec import Struct
 from metrics_server.rules.dialect import Dialect
 from metrics_server.rules.model import Reading
 from metrics_server.sources.exporters.dialects import Labels, PodName, Subject
+from metrics_server.sources.pages.exposition import parse_labels
 
 # A part of a GPU: the allocatable part first, then the labels of `Reading.each`.
 Part = tuple[str | None, ...]
@@ -23,13 +24,21 @@ class Known(Struct, frozen=True, gc=False):
 
     Attributes:
         subject: what the row measures.
-        labels: all its labels.
+        text: all its labels, as they are on the page.
         dialect: the dialect that they were read in.
     """
 
     subject: Subject
-    labels: Labels
+    text: str
     dialect: Dialect
+
+    @property
+    def labels(self) -> Labels:
+        """All its labels; parsed each time.
+
+        Few readings need them, and for the pages of a large cluster they would take 70 MB.
+        """
+        return parse_labels(self.text)
 
 
 class Holding(Struct, frozen=True, gc=False):
@@ -150,7 +159,8 @@ def finest(parts: Collection[Part]) -> list[Part]:
 def part_of(one: Known, reading: Reading) -> Part:
     """Return which part of its GPU a row describes; () if it describes the whole GPU."""
     if reading.each:
-        return (one.subject.part, *[one.labels.get(name, "") for name in reading.each])
+        labels = one.labels
+        return (one.subject.part, *[labels.get(name, "") for name in reading.each])
     return (one.subject.part,) if one.subject.part else ()
 
 

@@ -73,7 +73,7 @@ class Sheet:
         labels = parse_labels(text)
         dialect = dialect_of(labels, self._dialects)
         measured = None if dialect is None else read(labels, dialect)
-        known = None if dialect is None or measured is None else Known(measured, labels, dialect)
+        known = None if dialect is None or measured is None else Known(measured, text, dialect)
         self.known[text] = known
         return known
 

@@ -1,4 +1,4 @@
-"""Keeps scrapes until they expire, within a limit of memory."""
+"""Keeps scrapes until they expire: memory depends on the requests, not on the cluster."""
 
 import asyncio
 from collections import deque
@@ -38,13 +38,10 @@ class KeptScrapes(Generic[P]):
 
     Args:
         max_age: for how many seconds a scrape is kept, but at least until it is finished.
-        max_bytes: how many bytes all pages may take: beyond, the oldest are dropped.
     """
 
-    def __init__(self, max_age: float, max_bytes: int) -> None:
+    def __init__(self, max_age: float) -> None:
         self._max_age = max_age
-        self._max_bytes = max_bytes
-        self._bytes = 0
         self._scrapes: dict[str, Scrape[P]] = {}
         # When they expire, by the event loop's clock, in order: one timer for all of them.
         self._expiring: deque[tuple[float, str, PageRoom]] = deque()
@@ -71,19 +68,6 @@ class KeptScrapes(Generic[P]):
         if self._timer is None:
             self._timer = loop.call_later(self._max_age, self._expire)
 
-    def received(self, size: int) -> None:
-        """Count the page of a scrape that is kept, and drop the oldest ones if need be."""
-        self._bytes += size
-        in_progress: list[tuple[float, str, PageRoom]] = []
-        while self._bytes > self._max_bytes and self._expiring:
-            one = self._expiring.popleft()
-            scrape = self._with(*one[1:])
-            if scrape is not None and scrape.task.done():
-                self._drop(one[1], scrape)
-            elif scrape is not None:
-                in_progress.append(one)
-        self._expiring.extendleft(reversed(in_progress))
-
     def close(self) -> None:
         """Stop the timer."""
         if self._timer is not None:
@@ -93,19 +77,16 @@ class KeptScrapes(Generic[P]):
         loop = asyncio.get_running_loop()
         while self._expiring and self._expiring[0][0] <= loop.time():
             _, target, room = self._expiring.popleft()
-            scrape = self._with(target, room)
-            if scrape is not None and scrape.task.done():
-                self._drop(target, scrape)
-            elif scrape is not None:
-                scrape.task.add_done_callback(partial(self._finished, target, scrape))
+            scrape = self._scrapes.get(target)
+            # Unless another one has taken its place.
+            if scrape is not None and scrape.room is room:
+                if scrape.task.done():
+                    self._drop(target, scrape)
+                else:
+                    scrape.task.add_done_callback(partial(self._finished, target, scrape))
         self._timer = None
         if self._expiring:
             self._timer = loop.call_at(self._expiring[0][0], self._expire)
-
-    def _with(self, target: str, room: PageRoom) -> Scrape[P] | None:
-        """Return the scrape with this room, unless it was dropped or another has its place."""
-        scrape = self._scrapes.get(target)
-        return scrape if scrape is not None and scrape.room is room else None
 
     def _finished(self, target: str, scrape: Scrape[P], _: object) -> None:
         self._drop(target, scrape)
@@ -113,5 +94,4 @@ class KeptScrapes(Generic[P]):
     def _drop(self, target: str, scrape: Scrape[P]) -> None:
         if self._scrapes.get(target) is scrape:
             del self._scrapes[target]
-            self._bytes -= scrape.room.size
         scrape.room.release()

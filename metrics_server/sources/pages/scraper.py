@@ -27,9 +27,6 @@ _PATIENT_PART = 1 / 4
 _HANGING_PART = 1 / 4
 # How many of the largest pages fit at a time, in addition to any number of ordinary ones.
 _LARGEST_PAGES = 8
-# The pages of 2,600 nodes with 8 GPUs. Where more are needed within `max_age`, and again after many
-# others, they are scraped once more.
-_MAX_BYTES = 160 * 1024 * 1024
 # How many pages are scraped at once for a question that nobody waits for yet.
 _AHEAD_AT_ONCE = 8
 
@@ -67,7 +64,6 @@ class Scraper(Generic[P]):
             quarter of the timeout makes room for the next. Those that did not answer the last time
             share a quarter as many places of their own, and so do not delay others.
         limits: the limits of a page.
-        max_bytes: how many bytes pages that are kept may take: beyond, the oldest are dropped.
         monitor: counts the scrapes and their outcomes.
         access: how to reach a page, by its URL; None sends no credentials.
         clock: seconds, on a monotonic clock.
@@ -81,7 +77,6 @@ class Scraper(Generic[P]):
         max_age: float,
         max_concurrency: int,
         limits: PageLimits | None = None,
-        max_bytes: int = _MAX_BYTES,
         monitor: Monitor,
         access: Callable[[str], AccessKeeper] | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -98,7 +93,7 @@ class Scraper(Generic[P]):
         self._access = access or (lambda _: anonymous)
         self._monitor = monitor
         self._clock = clock
-        self._scrapes: KeptScrapes[P] = KeptScrapes(max_age, max_bytes)
+        self._scrapes: KeptScrapes[P] = KeptScrapes(max_age)
         self._outages = Outages(log, "scrape failed", "scrape recovered", key="target")
         # Those that did not answer in time, and when they were last scraped.
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
@@ -232,7 +227,6 @@ class Scraper(Generic[P]):
             hangs = True
         if isinstance(outcome, ScrapeError):
             room.release()
-        self._scrapes.received(room.size)
         if not hangs:
             self._hanging.pop(target, None)
         elif sent is not None:
