@@ -33,6 +33,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "value"),
     [
