@@ -26,7 +26,6 @@ gc.disable()
 
 def pytest_collection_finish() -> None:
     """Leave the thousands of tests, and all that they import, out of each collection of garbage."""
-    gc.collect()
     gc.freeze()
     gc.enable()
 
