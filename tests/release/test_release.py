@@ -18,7 +18,7 @@ VERSION = "98.7.6"
 def repository(tmp_path: Path) -> Path:
     """A clone of this repository."""
     clone = tmp_path / "repository"
-    run(tmp_path, "git", "clone", "--quiet", "--no-hardlinks", ROOT, clone)
+    run(tmp_path, "git", "clone", "--quiet", "--shared", ROOT, clone)
     run(clone, "git", "checkout", "--quiet", "-B", "main")
     run(clone, "git", "config", "user.name", "Somebody")
     run(clone, "git", "config", "user.email", "somebody@example.com")
