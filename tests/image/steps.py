@@ -203,7 +203,8 @@ def _steps(text: str) -> Iterator[Step]:
 def _copy(rest: str, stage: Stage, stages: dict[str, Stage], context: Path) -> None:
     if found := _FROM_STAGE.fullmatch(rest):
         name, origin, to = found.groups()
-        shutil.copytree(stages[name].path(origin), stage.path(to), dirs_exist_ok=True)
+        of, at = stages[name].path(origin), stage.path(to)
+        shutil.copytree(of, at, dirs_exist_ok=True, copy_function=_link)
         return
     *origins, to = rest.split()
     for origin in (context / origin for origin in origins):
@@ -213,6 +214,12 @@ def _copy(rest: str, stage: Stage, stages: dict[str, Stage], context: Path) -> N
             shutil.copytree(origin, stage.path(to), dirs_exist_ok=True)
         else:
             shutil.copy(origin, stage.path(to))
+
+
+def _link(of: str, at: str) -> None:
+    """Have a file in two stages, neither of which changes it: it takes a fraction of a copy."""
+    Path(at).unlink(missing_ok=True)
+    Path(at).hardlink_to(of)
 
 
 def _as_user(user: int, group: int) -> AsUser:
