@@ -1,6 +1,7 @@
 """What holds for every test: no blocking call in the event loop, and no task left behind."""
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -18,6 +19,15 @@ from tests.support.data import EXPORTERS
 settings.register_profile("all", deadline=None)
 settings.register_profile("quick", deadline=None, max_examples=25)
 settings.load_profile("all")
+
+# Until all tests are collected there is no garbage worth looking for.
+gc.disable()
+
+
+def pytest_collection_finish() -> None:
+    """Leave the thousands of tests, and all that they import, out of each collection of garbage."""
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -23,6 +23,8 @@ from tests.support.harness import Cluster, cluster
 from tests.support.kubectl import Kubectl
 from tests.support.objects import pod
 
+pytestmark = pytest.mark.slow
+
 DISCOVERY = f"/apis/{GROUP_VERSION}"
 METRIC = f"{DISCOVERY}/namespaces/default/gpu_utilization"
 

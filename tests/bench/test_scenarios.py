@@ -1,6 +1,7 @@
 """Every scenario runs to its end, at its reduced size, and the command line selects it."""
 
 import math
+import multiprocessing
 import shutil
 from pathlib import Path
 
@@ -27,6 +28,15 @@ def _third(*, reduced: bool = False) -> list[Figure]:
     pytest.fail(f"was not selected ({reduced=})")
 
 
+@pytest.fixture
+def forked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes are forked from one that has imported the program, which takes them a second."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.bench.registry"])
+    monkeypatch.setattr("tests.bench.CONTEXT", context)
+
+
+@pytest.mark.usefixtures("forked")
 @pytest.mark.parametrize(
     "name",
     [

@@ -87,6 +87,7 @@ def test_the_table_is_of_the_configuration(
     ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", ["", "gauges: false"])
 def test_the_yaml_is_a_configuration_of_the_same_rules(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, extra: str

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import gc
 from metrics_server.commands.running import run
@@ -14,6 +16,7 @@ run(command())
 """
 
 
+@pytest.mark.slow
 def test_full_collections_do_not_look_through_what_was_imported() -> None:
     """There are tens of thousands of such objects, and the loop would wait for that."""
     done = subprocess.run(  # noqa: S603 - a program of this test

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support import carried
 
+pytestmark = pytest.mark.slow
+
 
 def test_without_a_network_it_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is left in the cache, and the error has what pip said."""

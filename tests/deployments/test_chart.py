@@ -37,6 +37,8 @@ from tests.deployments.manifests import (
 from tests.deployments.test_manifests import CUSTOM, KUBERNETES
 from tests.deployments.test_pod_security import violations
 
+pytestmark = pytest.mark.slow
+
 IN_NAMESPACE = f"--namespace={NAMESPACE}"
 
 
@@ -45,7 +47,6 @@ def test_there_are_examples_enough() -> None:
     assert len(EXAMPLES) >= 20
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_passes_helms_checks(name: str) -> None:
     """`helm lint --strict` has nothing to say of the chart with these values."""
@@ -54,7 +55,6 @@ def test_an_example_passes_helms_checks(name: str) -> None:
     assert "[WARNING]" not in done.stdout
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_object_is_valid_for_this_kubernetes(version: str) -> None:
     """With each example every object has the schema of its kind, and no unknown field."""

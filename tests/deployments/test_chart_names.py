@@ -8,6 +8,8 @@ from tests.deployments.chart import CHART, refused, render, values
 from tests.deployments.manifests import SERVER, at, config_of, find, mapping, server_container
 from tests.deployments.test_manifests import CUSTOM, KUBERNETES
 
+pytestmark = pytest.mark.slow
+
 # Each is a valid name of a namespace.
 TRAPS = ("123", "0x1f", "null")
 # Values that take any text.
@@ -48,7 +50,6 @@ def set_to(text: str, *names: str) -> list[str]:
     return [f"--set-string={name}={text}" for name in names]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("trap", TRAPS)
 def test_a_name_stays_a_name(trap: str) -> None:
     """With such a text everywhere each object is valid: the text is a string wherever it is."""

@@ -6,6 +6,8 @@ from metrics_server.simulator.kube.objects import Json
 from tests.deployments.chart import render
 from tests.deployments.manifests import SERVER, at, find, items
 
+pytestmark = pytest.mark.slow
+
 
 def egress(*arguments: str) -> list[Json]:
     """The rules of the NetworkPolicy about what the server may reach."""

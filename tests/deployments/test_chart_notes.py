@@ -9,6 +9,8 @@ import pytest
 from tests.deployments.chart import CHART, EXAMPLES, ran, values
 from tests.deployments.manifests import NAMESPACE, SERVER
 
+pytestmark = pytest.mark.slow
+
 
 def notes(*arguments: str) -> str:
     """What `helm install` prints after it."""
@@ -23,7 +25,6 @@ def commands(text: str) -> list[list[str]]:
     return [shlex.split(line) for line in lines if re.match("  (kubectl|helm) ", line)]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_it_says_how_to_go_on(name: str) -> None:
     """Whatever the values: wait, look at the APIServices, test, and ask."""

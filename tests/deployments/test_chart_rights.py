@@ -11,11 +11,12 @@ from tests.deployments.rbac import Grant, grants
 from tests.deployments.test_rbac import METRIC, OBJECT_METRICS, PODS_METRIC, deployed
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
 IN_NAMESPACE = f"--namespace={NAMESPACE}"
 
 
-@pytest.mark.slow
 async def test_a_server_of_one_namespace_works_with_them(tmp_path: Path) -> None:
     """It is ready and answers, is refused nothing, and needs each of them."""
     objects = render(IN_NAMESPACE, "--set=config.pods.namespaces={default}")

@@ -11,6 +11,8 @@ from tests.deployments.chart import CHART, refused, render
 from tests.deployments.manifests import mapping
 from tests.deployments.values_schema import SCHEMA, text
 
+pytestmark = pytest.mark.slow
+
 # Objects of Kubernetes that the API server validates, and values of a parent chart.
 NOT_LISTED = {"nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes", "global"}
 

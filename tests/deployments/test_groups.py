@@ -142,6 +142,7 @@ def served_with(components: Sequence[str]) -> set[str]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_overlay_has_both_groups_unless_it_says_otherwise(overlay: str) -> None:
     """Each serves, registers and permits both; the one for KEDA the custom metrics API alone."""

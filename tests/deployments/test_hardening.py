@@ -24,6 +24,8 @@ from tests.deployments.manifests import (
     pod_spec,
 )
 
+pytestmark = pytest.mark.slow
+
 FOLDERS = [".", *(f"overlays/{overlay}" for overlay in OVERLAYS)]
 SECURITY = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
 MODES = ("enforce", "warn", "audit")

@@ -14,6 +14,8 @@ from tests.deployments.chart import CHART, render, values
 from tests.deployments.manifests import SERVER, find, mapping, pod_spec, texts
 from tests.support.pairs import self_signed, write_pair
 
+pytestmark = pytest.mark.slow
+
 PATHS = ["/apis/external.metrics.k8s.io/v1beta1", "/apis/custom.metrics.k8s.io/v1beta2"]
 
 

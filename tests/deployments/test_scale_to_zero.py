@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+import pytest
 from msgspec import Struct
 
 from metrics_server.simulator import manifests
@@ -32,6 +33,8 @@ from tests.deployments.manifests import (
 from tests.support.exporters import PageExporter
 from tests.support.harness import Cluster, cluster, configuration
 from tests.support.waiting import eventually
+
+pytestmark = pytest.mark.slow
 
 OBJECTS = read(DEPLOYMENTS / SCALE_TO_ZERO)
 HPA = find(OBJECTS, "HorizontalPodAutoscaler", "chat")

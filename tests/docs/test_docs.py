@@ -64,6 +64,7 @@ def test_the_table_of_other_names_is_that_of_the_code() -> None:
         assert {family, *re.findall(r"`(\w+)`", others)} == families
 
 
+@pytest.mark.slow
 async def test_the_health_checks_are_those_of_a_server(tmp_path: Path) -> None:
     """Each check of a server that follows files has its row, and each row is a check."""
     authority = tmp_path / "ca.crt"

@@ -25,6 +25,8 @@ from tests.deployments.test_chart_objects import by_name
 from tests.docs.test_guides import PAGES, blocks, manifests, shell_lines
 from tests.support.guides import inline
 
+pytestmark = pytest.mark.slow
+
 # Flags that `helm template` does not have, and needs none of.
 ONLY_TO_INSTALL = {"--install"}
 
@@ -50,7 +52,6 @@ def test_a_command_renders(words: list[str]) -> None:
     assert at(find(objects, "Deployment", SERVER), "metadata", "namespace") == NAMESPACE
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("page", ["README.md", "docs/install.md", "deployments/README.md"])
 def test_helm_and_kustomize_install_the_same(page: str, tmp_path: Path) -> None:
     """The README's Helm command makes the objects of the folder that the pages show."""

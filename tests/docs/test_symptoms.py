@@ -61,6 +61,7 @@ def test_every_section_is_linked(part: str) -> None:
     assert linked <= anchors(TROUBLESHOOTING)
 
 
+@pytest.mark.slow
 def test_messages_of_ours_exist() -> None:
     """Lower-case phrases in the first column are the server's, or listed above or below."""
     others = (

@@ -50,6 +50,7 @@ async def test_a_fault_is_found(scene: Scene, fault: Fault) -> None:
     assert exit_status(outcomes) == 1
 
 
+@pytest.mark.slow
 async def test_values_that_do_not_change_are_found(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,6 +64,7 @@ async def test_values_that_do_not_change_are_found(
     assert "DCGM_EXPORTER_INTERVAL=1000" in problem.fix
 
 
+@pytest.mark.slow
 async def test_values_that_change_are_well(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """The simulated GPUs have another power draw whenever they are asked."""
     monkeypatch.setattr(interval, "_STEP_SECONDS", 0.05)

@@ -11,6 +11,8 @@ from tests.doctor.scene import CONFIG, Scene
 from tests.support.prometheus import Prometheus, running_beside
 from tests.support.stored import of_gpu, open_metrics
 
+pytestmark = pytest.mark.slow
+
 
 async def checked(scene: Scene, settings: str, *, direct: bool = True) -> Outcome:
     """What the check finds, with these settings of the section."""

@@ -105,6 +105,7 @@ def _values(pod: str, values: Mapping[str, str]) -> Handler:
     return answer
 
 
+@pytest.mark.slow
 async def test_watching(scene: Scene) -> None:
     """It reads again and again, until it is interrupted."""
     arguments = ("--kubeconfig", str(scene.kubeconfig), "--watch", "--every", "50ms")
@@ -118,6 +119,7 @@ async def test_watching(scene: Scene) -> None:
     assert process.returncode == 130
 
 
+@pytest.mark.slow
 async def test_watching_goes_on_after_an_error(scene: Scene) -> None:
     """The error is on the standard error, and the next reading on the standard output."""
     refused = ("/api/v1/", "/apis/custom.metrics.k8s.io")
@@ -139,6 +141,7 @@ async def test_watching_goes_on_after_an_error(scene: Scene) -> None:
     assert process.returncode == 130
 
 
+@pytest.mark.slow
 async def test_it_is_bounded_in_time(
     scene: Scene, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -185,6 +185,7 @@ async def test_all_pages_of_a_question_are_read(scene: Scene) -> None:
     assert (scene.rhythms.used, scene.rhythms.unused) == (2, 0)
 
 
+@pytest.mark.slow
 async def test_nothing_is_read_for_a_question_that_stops(scene: Scene) -> None:
     """It is read once more, when it should have come; while another question goes on."""
     stops, other = question("app=a"), question("app=b")

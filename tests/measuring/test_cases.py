@@ -61,6 +61,7 @@ def test_every_page_has_a_case() -> None:
     assert unused == {"b-gaudi.prom", "b-neuron.prom", "b-nvidia-smi.prom"}, "these name no pods"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[case.case for case in CASES])
 async def test_case(case: Case) -> None:
     """What a page says comes out, and what it does not say is an error with its reason."""

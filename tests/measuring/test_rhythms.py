@@ -65,6 +65,7 @@ def test_people_in_between_do_not_disturb_an_hpa() -> None:
     assert rhythms.unused == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(20))
 def test_irregular_callers_cause_no_scrapes(seed: int) -> None:
     """At most one, as the times of people may look like a period by chance."""
@@ -78,6 +79,7 @@ def test_irregular_callers_cause_no_scrapes(seed: int) -> None:
     assert rhythms.unused <= 1
 
 
+@pytest.mark.slow
 def test_a_replica_that_gets_half_of_the_questions_does_not_scrape_for_the_other_half() -> None:
     """Each question goes to either replica by chance, so none can be expected here."""
     chance = seeded(1)

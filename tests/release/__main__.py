@@ -14,7 +14,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 
 from tests.release.files import ReleaseError, changes, notes
@@ -58,7 +60,7 @@ def release(repository: Path, version: str, *, dry_run: bool) -> None:
     branch = run(repository, "git", "symbolic-ref", "--short", "HEAD").strip()
     with tempfile.TemporaryDirectory() as folder:
         clone, built = Path(folder) / "clone", Path(folder) / "dist"
-        run(repository, "git", "clone", "--quiet", "--no-hardlinks", ".", clone)
+        run(repository, "git", "clone", "--quiet", "--shared", ".", clone)
         _commit(repository, clone, version, tag)
         say(f"wrote version {version} and its changelog, in a temporary clone of {branch}")
         say("building the source distribution and the wheel")
@@ -114,11 +116,14 @@ def _try(built: Path, version: str, folder: Path) -> None:
     if run(folder, command, "--version").strip() != version:
         raise ReleaseError(f"{wheel.name} does not say that it is {version}")
     run(folder, command, "rules")
-    for arguments in demos((folder / "clone" / "README.md").read_text(encoding="utf-8")):
+    shown = demos((folder / "clone" / "README.md").read_text(encoding="utf-8"))
+    for arguments in shown:
         say(f"  {shlex.join([command.name, 'demo', *arguments])}")
-        shown = run(folder, command, "demo", *arguments, "--duration", "5s")
-        if "metrics.k8s.io" not in shown:
-            raise ReleaseError(f"the demo of {wheel.name} shows no metric:\n{shown}")
+    with ThreadPoolExecutor() as pool:
+        demo = partial(run, folder, command, "demo", "--duration", "5s")
+        for printed in pool.map(lambda arguments: demo(*arguments), shown):
+            if "metrics.k8s.io" not in printed:
+                raise ReleaseError(f"the demo of {wheel.name} shows no metric:\n{printed}")
 
 
 def demos(readme: str) -> list[list[str]]:

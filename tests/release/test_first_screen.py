@@ -24,7 +24,7 @@ def test_the_demos_run_from_a_clone() -> None:
     """Each `make demo` ends well, and shows where its metric is; all run at once."""
     environment = Path(sys.prefix)
     # With the environment of the tests, which is not made again.
-    make = ("make", f"VENV={environment}", f"--old-file={environment / 'installed'}", "demo")
+    make = ("make", f"VENV={environment}", f"--old-file={environment / 'program'}", "demo")
     shown = [" ".join(arguments) for arguments in demos(README)]
     assert "" in shown
     assert len(shown) >= 5

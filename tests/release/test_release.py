@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.deployments.manifests import ROOT
-from tests.release.__main__ import run
+from tests.release.__main__ import main, run
 
 VERSION = "98.7.6"
 
@@ -18,7 +18,7 @@ VERSION = "98.7.6"
 def repository(tmp_path: Path) -> Path:
     """A clone of this repository."""
     clone = tmp_path / "repository"
-    run(tmp_path, "git", "clone", "--quiet", "--no-hardlinks", ROOT, clone)
+    run(tmp_path, "git", "clone", "--quiet", "--shared", ROOT, clone)
     run(clone, "git", "checkout", "--quiet", "-B", "main")
     run(clone, "git", "config", "user.name", "Somebody")
     run(clone, "git", "config", "user.email", "somebody@example.com")
@@ -67,16 +67,25 @@ def test_a_release(repository: Path) -> None:
 
 
 @pytest.mark.slow
-def test_what_keeps_a_release_from_being_made(repository: Path) -> None:
+def test_what_keeps_a_release_from_being_made(
+    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Uncommitted changes, a tag that exists, a version of another form: nothing changes."""
+
+    def refusal(version: str) -> str:
+        words = ("tests.release", version, f"--repository={repository}")
+        monkeypatch.setattr("sys.argv", [*words])
+        assert main() == 1
+        shown = capsys.readouterr()
+        assert shown.out == ""
+        return shown.err
+
     before = run(repository, "git", "rev-parse", "HEAD")
     (repository / "README.md").write_text("changed")
-    assert "not committed" in make(repository, VERSION).stderr
+    assert "not committed" in refusal(VERSION)
     run(repository, "git", "checkout", "--quiet", "README.md")
     run(repository, "git", "tag", f"v{VERSION}")
-    assert f"the tag v{VERSION} exists already" in make(repository, VERSION).stderr
-    refused = make(repository, "1.2")
-    assert (refused.returncode, refused.stdout) == (1, "")
-    assert "is not a version such as 1.2.3" in refused.stderr
+    assert f"the tag v{VERSION} exists already" in refusal(VERSION)
+    assert "is not a version such as 1.2.3" in refusal("1.2")
     assert run(repository, "git", "rev-parse", "HEAD") == before
     assert not (repository / "dist").exists()

@@ -148,6 +148,7 @@ async def answers(client: Client, metrics: Mapping[str, str]) -> dict[str, str]:
     return answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("release", RELEASES)
 async def test_every_name_finds_the_quantity_on_the_pages_of_all_releases(release: str) -> None:
     """An HPA's metric name, old or new, needs no change when the exporter is another release."""

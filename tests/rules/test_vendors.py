@@ -33,6 +33,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
     return answers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("metric", "value"),
     [
@@ -56,12 +57,14 @@ def test_one_line_of_the_registry_is_a_whole_vendor(
     assert answers[metric] == value
 
 
+@pytest.mark.slow
 def test_its_counters_are_refused(answers: Mapping[str, str]) -> None:
     """With what to ask for instead."""
     assert "acme_jobs_total" in answers["acme_jobs_total"]
     assert "acme_busy" in answers["acme_jobs_total"]
 
 
+@pytest.mark.slow
 def test_its_hints_are_of_its_own_exporter(answers: Mapping[str, str]) -> None:
     """A page of its exporter is explained by its settings, and not by another vendor's."""
     # The pod requests a share, by the suffix of its resource.

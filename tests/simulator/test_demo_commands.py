@@ -37,10 +37,13 @@ async def test_the_doctor_finds_what_is_wrong(
 
     wrong = set() if fault is None else {"exporters-failed"}
     options = DemoOptions(duration=None, fault=fault)
+    # The fault begins after 6 seconds, and lasts as long.
+    tempo = structs.replace(QUICK, period=100, open_ended=18)
+    sign = "doctor --hpa" if fault is None else "fault begins"
     with capture_logs():
         async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
-            tasks.create_task(demo(options, structs.replace(QUICK, period=100)))
-            await until(lambda: "doctor --hpa" in capsys.readouterr().out)
+            tasks.create_task(demo(options, tempo))
+            await until(lambda: sign in capsys.readouterr().out)
             await eventually(found, lambda names: names == wrong, 40)
             os.kill(os.getpid(), signal.SIGINT)
 

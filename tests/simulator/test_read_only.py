@@ -21,6 +21,8 @@ from metrics_server.simulator.kube.trust import SimulatedTrust
 from tests.support import carried
 from tests.support.kubectl import Kubectl
 
+pytestmark = pytest.mark.slow
+
 HPA: Object = {
     "metadata": {"name": "inference"},
     "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "inference"}, "maxReplicas": 2},

@@ -5,6 +5,7 @@ import time
 import tracemalloc
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -12,6 +13,8 @@ from metrics_server.rules.model import Reading
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.track import Increase, Key, Series
 from tests.support.clock import Clock
+
+pytestmark = pytest.mark.slow
 
 READING = Reading("m", 0, 100, rate=True)
 KIB = 1024

@@ -196,11 +196,11 @@ def test_company() -> None:
 )
 @pytest.mark.parametrize("value", ["5", "NaN"])
 def test_time_is_linear_in_the_rows(labels: str, value: str) -> None:
-    """A GPU with 40,000 pods and a pod with 40,000 GPUs take no longer than 40,000 rows do."""
-    rows = [f"USED{{{labels.replace('{}', str(i))}}} {value}\n" for i in range(40_000)]
+    """A GPU with 15,000 pods and a pod with 15,000 GPUs take no longer than 15,000 rows do."""
+    rows = [f"USED{{{labels.replace('{}', str(i))}}} {value}\n" for i in range(15_000)]
     began = time.process_time()
     attribute(Sheet("".join(rows).encode()), (USED, SHARE, B))
-    assert time.process_time() - began < 8
+    assert time.process_time() - began < 3
 
 
 ROWS = st.tuples(

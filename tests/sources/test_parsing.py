@@ -143,6 +143,7 @@ async def test_parsing_that_takes_too_long_is_a_failure() -> None:
     assert queued.threads == []
 
 
+@pytest.mark.slow
 async def test_exporters_whose_pages_take_long_wait_for_one_another() -> None:
     """From its second page on, such an exporter holds up no others; until one is short again."""
     parser: Parser[Page] = Parser(patience=10)

@@ -113,6 +113,7 @@ async def test_a_few_at_a_time(scraper: Scraper[Page], exporters: list[PageExpor
     assert scrapes.begun == len(scrapes.outcomes) == len(exporters)
 
 
+@pytest.mark.slow
 async def test_one_that_hangs_holds_up_no_other(
     hurried: Scraper[Page], exporters: list[PageExporter]
 ) -> None:

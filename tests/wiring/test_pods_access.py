@@ -210,6 +210,7 @@ async def test_a_redirect_gets_no_token(authority: Authority, secure: dict[str, 
     assert other.shown == []
 
 
+@pytest.mark.slow
 async def test_a_token_is_nowhere_to_be_read(
     token: Path, secure: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:

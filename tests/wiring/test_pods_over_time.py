@@ -5,6 +5,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from aiohttp import web
 
 from metrics_server.simulator.kube.objects import PODS
@@ -14,6 +15,8 @@ from tests.support.exporters import PageExporter
 from tests.support.harness import Cluster
 from tests.support.waiting import eventually, until
 from tests.wiring.test_pods_source import ask_pods, engines, serving
+
+pytestmark = pytest.mark.slow
 
 ONE = "vllm-v1-one-engine"
 TOKENS = 'vllm:generation_tokens_total{engine="0",model_name="acme/chat-8b"}'

@@ -66,6 +66,7 @@ async def test_a_check_that_is_none(client: Client) -> None:
     assert "it has: ping, watch-" in answer.text
 
 
+@pytest.mark.usefixtures("simulated")
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_own_metrics_are_prometheus_text(client: Client, slash: str) -> None:
     """/metrics parses, and counts a question that was answered and the scrape it took."""

@@ -1,6 +1,7 @@
 """A server in a cluster with one workload, and its client."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -9,10 +10,11 @@ from tests.support.custom_metrics import UTILIZATION, WEB
 from tests.support.exporters import page
 from tests.support.harness import Cluster, cluster
 from tests.support.objects import pod
+from tests.support.sharing import shared_client
 
 
-@pytest.fixture
-async def simulated() -> AsyncIterator[Cluster]:
+@asynccontextmanager
+async def made_cluster() -> AsyncIterator[Cluster]:
     """Two Ready pods of one app, one without a sample, and others that must not count."""
     pods = [
         pod("web-1", labels={**WEB, "tier": "a"}),
@@ -30,6 +32,24 @@ async def simulated() -> AsyncIterator[Cluster]:
 
 
 @pytest.fixture
-def client(simulated: Cluster) -> Client:
-    """A client of that cluster's server."""
-    return simulated.client
+async def simulated() -> AsyncIterator[Cluster]:
+    """Such a cluster for one test, which may change it."""
+    async with made_cluster() as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def shared() -> Iterator[Client]:
+    """A client of one such cluster's server, for the tests of a module that leave it as it was."""
+    with shared_client(made_cluster()) as made:
+        yield made
+
+
+@pytest.fixture
+def client(request: pytest.FixtureRequest) -> Client:
+    """A client of the test's own cluster, if it has one; otherwise of the shared one."""
+    if "simulated" in request.fixturenames:
+        simulated: Cluster = request.getfixturevalue("simulated")
+        return simulated.client
+    client: Client = request.getfixturevalue("shared")
+    return client

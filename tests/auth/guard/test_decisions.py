@@ -49,6 +49,7 @@ async def test_who_is_unknown_is_asked_to_say(server: Server, path: str, method:
     assert not server.reviews.access_reviews
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fault", ["error", "garbage", "hang"])
 @pytest.mark.parametrize("path", [METRIC, "/metrics", "/apis", "/nowhere"])
 async def test_a_review_that_fails_lets_nobody_in(
@@ -112,6 +113,7 @@ async def test_a_path_that_is_not_utf8_is_malformed(server: Server) -> None:
     assert not server.reviews.access_reviews
 
 
+@pytest.mark.slow
 async def test_decisions_are_counted(server: Server) -> None:
     """/metrics counts the requests that were allowed, denied and undecided."""
     await server.ask(METRIC)

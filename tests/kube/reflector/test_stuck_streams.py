@@ -43,6 +43,7 @@ async def test_a_stream_that_never_ends_what_exists_is_given_up(  # noqa: PLR091
             assert names(store) == {"listed"}
 
 
+@pytest.mark.slow
 async def test_a_stream_with_pauses_is_read_to_its_end(
     store: PodStore, naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -85,6 +85,7 @@ async def test_a_watch_that_ends_is_opened_again(
     assert (naps.seconds, len(lists(api))) == ([], 1)
 
 
+@pytest.mark.slow
 async def test_a_silent_connection_is_noticed(store: PodStore, naps: Naps, tmp_path: Path) -> None:
     """A peer that is gone without a word is waited for so long; then everything is listed."""
     async with (

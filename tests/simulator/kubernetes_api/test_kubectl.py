@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import pytest
+
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import (
     AUTOSCALERS,
@@ -14,6 +16,8 @@ from metrics_server.simulator.kube.objects import (
     Object,
 )
 from tests.support import carried
+
+pytestmark = pytest.mark.slow
 
 
 @asynccontextmanager

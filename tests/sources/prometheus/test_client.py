@@ -17,6 +17,8 @@ from tests.support.peers import HOST, client_pair
 from tests.support.prometheus import Prometheus, behind_tls, running_beside
 from tests.support.waiting import eventually
 
+pytestmark = pytest.mark.slow
+
 # Of "scraper", with the password "s3cr3t-w0rd", by bcrypt with the least cost.
 USERS = {"scraper": "$2b$04$NbWyg4rcncysmq85XZ4mQeKYAdN.tuta0plQqDsLg7qdIFdOfafE."}
 PASSWORD = "s3cr3t-w0rd"  # noqa: S105 - to look for where it must not be

@@ -159,6 +159,7 @@ async def test_a_place_is_free_again_after_a_query_that_is_cancelled() -> None:
         go_on.set()
 
 
+@pytest.mark.slow
 async def test_a_long_answer_leaves_the_event_loop_free() -> None:
     """Other tasks have their turn between its parts, each of which has a bounded length."""
     labels = ",".join(f'"label_{number}":"value-{number}"' for number in range(30))

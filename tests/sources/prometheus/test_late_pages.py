@@ -12,6 +12,8 @@ from metrics_server.sources.pages.parsing import Parser
 from tests.support.prometheus import Prometheus, running
 from tests.support.stored import Sample, of_gpu, open_metrics, pod, querying
 
+pytestmark = pytest.mark.slow
+
 RULES = {rule.name: used_with(rule, "only") for rule in (*CATALOGUE, *SERVING)}
 WAITING = "vllm:num_requests_waiting"
 # Longer pages are parsed in a thread.

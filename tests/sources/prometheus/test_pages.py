@@ -13,6 +13,8 @@ from metrics_server.rules.serving import SERVING
 from tests.support.prometheus import Prometheus, running
 from tests.support.stored import Sample, open_metrics, pod, querying
 
+pytestmark = pytest.mark.slow
+
 WAITING = next(used_with(one, "only") for one in SERVING if one.name == "llm_requests_waiting")
 RATE = next(used_with(one, "only") for one in SERVING if one.name == "llm_tokens_per_second")
 FAMILY = "vllm:num_requests_waiting"

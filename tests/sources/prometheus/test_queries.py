@@ -153,6 +153,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.samp
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(TEXTS, st.lists(TEXTS, min_size=1, max_size=3))
 async def test_no_value_changes_the_meaning_of_a_query(

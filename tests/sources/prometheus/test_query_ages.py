@@ -11,6 +11,8 @@ from metrics_server.rules.templates import parse
 from tests.support.prometheus import Prometheus, running
 from tests.support.stored import Sample, open_metrics, pod, querying
 
+pytestmark = pytest.mark.slow
+
 OLD = "the query reads samples that are 1"
 ENDED = "the query reads a range of series that have ended"
 NOTHING = "no series matches it now"

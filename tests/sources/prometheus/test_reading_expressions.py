@@ -14,6 +14,8 @@ from metrics_server.rules.expressions import Expression, read
 from tests.support.prometheus import Prometheus, running
 from tests.support.stored import Sample, open_metrics
 
+pytestmark = pytest.mark.slow
+
 # Each is the name of a series, too.
 WORDS = (
     *("up", "a:b", "sum", "topk", "count_values", "by", "without", "on", "ignoring", "bool"),

@@ -17,6 +17,8 @@ from tests.sources.prometheus.test_pages import of_engine
 from tests.support.prometheus import Prometheus, running
 from tests.support.stored import of_gpu, open_metrics, pod, querying
 
+pytestmark = pytest.mark.slow
+
 RULES = {rule.name: used_with(rule, "only") for rule in (*CATALOGUE, *SERVING)}
 
 

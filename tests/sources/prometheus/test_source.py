@@ -12,6 +12,8 @@ from metrics_server.rules.catalogue import CATALOGUE
 from tests.support.prometheus import Prometheus, running
 from tests.support.stored import Sample, of_gpu, open_metrics, pod, querying
 
+pytestmark = pytest.mark.slow
+
 RULES = {rule.name: used_with(rule, "only") for rule in CATALOGUE}
 UTILIZATION = RULES["gpu_utilization"]
 
