@@ -23,6 +23,7 @@ from metrics_server.sources.pages.exposition import (
     prefixed_rows,
     rows,
 )
+from metrics_server.sources.pages.text import Text
 
 _Where = tuple[tuple[str, str], ...]
 
@@ -35,7 +36,6 @@ class Sheet:
         dialects: the dialects of its labels, in order of preference.
 
     Attributes:
-        page: as above.
         known: the label texts read so far, interpreted; None for those that name no GPU.
     """
 
@@ -50,12 +50,12 @@ class Sheet:
         "_parts",
         "_possible",
         "_prefixes",
+        "_text",
         "known",
-        "page",
     )
 
     def __init__(self, page: bytes, dialects: Sequence[Dialect] = DIALECTS) -> None:
-        self.page = page
+        self._text = Text(page)
         self.known: dict[str, Known | None] = {}
         self._dialects = dialects
         self._names: dict[str, str | None] = {}
@@ -67,6 +67,15 @@ class Sheet:
         self._inventory: Inventory | None = None
         self._labels: dict[str, LabelOfGpus] = {}
         self._parts: dict[tuple[_Where, tuple[str, ...]], Mapping[Place, frozenset[Part]]] = {}
+
+    @property
+    def page(self) -> bytes:
+        """The body of the exporter's response."""
+        return self._text.read()
+
+    def pack(self) -> None:
+        """Compress the page, until its text is needed again."""
+        self._text.pack()
 
     def read(self, text: str) -> Known | None:
         """Return what the row with these labels measures; None if they do not say."""
