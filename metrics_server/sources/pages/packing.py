@@ -12,8 +12,8 @@ from typing import Generic, Protocol, TypeVar
 
 from metrics_server.sources.pages.room import PageRoom
 
-# The pages of 1,500 nodes with 8 GPUs.
-_MAX_BYTES = 96 * 1024 * 1024
+# The pages of 1,000 nodes with 8 GPUs.
+_MAX_BYTES = 64 * 1024 * 1024
 # How many texts are compressed before the oldest are looked for again.
 _AT_ONCE = 16
 

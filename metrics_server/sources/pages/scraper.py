@@ -189,7 +189,7 @@ class Scraper(Generic[P]):
             scrape = Scrape(task, began, lane, turn, room)
             self._scrapes.put(target, scrape)
         if not scrape.turn.done():
-            scrape.lane.line_up(scrape.turn, question)
+            scrape.lane.line_up(scrape.turn, question, is_ahead=until > 0)
         return scrape
 
     async def _read(
