@@ -249,8 +249,8 @@ async def test_a_name_with_a_final_dot(monkeypatch: pytest.MonkeyPatch) -> None:
     resolve = loop.getaddrinfo
     monkeypatch.setattr(loop, "getaddrinfo", lambda _, port, **how: resolve(HOST, port, **how))
     async with server(talk, context) as url:
-        url = url.replace(HOST, "localhost.")
-        assert await client.exchange(url, Everything(), tls=tls, headers={}) == b"hello"
+        dotted = url.replace(HOST, "localhost.")
+        assert await client.exchange(dotted, Everything(), tls=tls, headers={}) == b"hello"
         await client.close()
 
 
