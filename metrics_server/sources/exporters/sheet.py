@@ -41,6 +41,7 @@ class Sheet:
 
     __slots__ = (
         "_absent",
+        "_absent_label",
         "_dialects",
         "_gpu_rows",
         "_inventory",
@@ -50,7 +51,6 @@ class Sheet:
         "_parts",
         "_possible",
         "_prefixes",
-        "_unknown",
         "known",
         "page",
     )
@@ -67,7 +67,7 @@ class Sheet:
         self._gpu_rows: list[Known] | None = None
         self._inventory: Inventory | None = None
         self._labels: dict[str, LabelOfGpus] = {}
-        self._unknown: tuple[str, LabelOfGpus] | None = None
+        self._absent_label: tuple[str, LabelOfGpus] | None = None
         self._parts: dict[tuple[_Where, tuple[str, ...]], Mapping[Place, frozenset[Part]]] = {}
 
     def read(self, text: str) -> Known | None:
@@ -118,15 +118,15 @@ class Sheet:
         All labels that the page has are remembered, and the last other one: callers ask for each of
         many pods, and may name any number of labels.
         """
-        if self._unknown is not None and self._unknown[0] == name:
-            return self._unknown[1]
+        if self._absent_label is not None and self._absent_label[0] == name:
+            return self._absent_label[1]
         label = self._labels.get(name)
         if label is None:
             label = label_of_gpus(self.gpu_rows(), name)
             if label.is_known:
                 self._labels[name] = label
             else:
-                self._unknown = name, label
+                self._absent_label = name, label
         return label
 
     def gpu_rows(self) -> list[Known]:
