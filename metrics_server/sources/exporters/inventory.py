@@ -93,7 +93,8 @@ def label_of_gpus(rows: Iterable[Known], label: str) -> LabelOfGpus:
     values: dict[Place, str | None] = {}
     is_known = False
     for one in rows:
-        value = one.labels.get(label, "")
+        # Most labels that a page does not have are nowhere in its text, which is faster to see.
+        value = one.labels.get(label, "") if label in one.text else ""
         is_known = is_known or value != "" or label in one.dialect.optional
         if one.subject.pod is not None:
             place = (one.subject.gpu, one.subject.pod)

@@ -41,6 +41,7 @@ class Sheet:
 
     __slots__ = (
         "_absent",
+        "_absent_label",
         "_dialects",
         "_gpu_rows",
         "_inventory",
@@ -66,6 +67,7 @@ class Sheet:
         self._gpu_rows: list[Known] | None = None
         self._inventory: Inventory | None = None
         self._labels: dict[str, LabelOfGpus] = {}
+        self._absent_label: tuple[str, LabelOfGpus] | None = None
         self._parts: dict[tuple[_Where, tuple[str, ...]], Mapping[Place, frozenset[Part]]] = {}
 
     @property
@@ -120,12 +122,20 @@ class Sheet:
         return known
 
     def label(self, name: str) -> LabelOfGpus:
-        """Return a label of each GPU. Only labels that the page has are remembered."""
+        """Return a label of each GPU.
+
+        All labels that the page has are remembered, and the last other one: callers ask for each of
+        many pods, and may name any number of labels.
+        """
+        if self._absent_label is not None and self._absent_label[0] == name:
+            return self._absent_label[1]
         label = self._labels.get(name)
         if label is None:
             label = label_of_gpus(self.gpu_rows(), name)
             if label.is_known:
                 self._labels[name] = label
+            else:
+                self._absent_label = name, label
         return label
 
     def gpu_rows(self) -> list[Known]:
