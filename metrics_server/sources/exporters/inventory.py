@@ -26,18 +26,19 @@ class Known(Struct, frozen=True, gc=False):
         subject: what the row measures.
         text: all its labels, as they are on the page.
         dialect: the dialect that they were read in.
+        parsed: all its labels, if they are kept.
     """
 
     subject: Subject
     text: str
     dialect: Dialect
+    parsed: Labels | None = None
 
     @property
     def labels(self) -> Labels:
-        """All its labels; parsed each time.
-
-        Few readings need them, and for the pages of a large cluster they would take 70 MB.
-        """
+        """All its labels. Few readings need them, so they are parsed each time unless kept."""
+        if self.parsed is not None:
+            return self.parsed
         return parse_labels(self.text)
 
 

@@ -25,6 +25,10 @@ from metrics_server.sources.pages.exposition import (
 )
 from metrics_server.sources.pages.text import Text
 
+# There are few longer pages. Of them, labels are kept: parsing those of thousands of rows once more
+# would block the event loop. Of the pages of a large cluster, they would take 70 MB.
+_LONG_BYTES = 256 * 1024
+
 _Where = tuple[tuple[str, str], ...]
 
 
@@ -45,6 +49,7 @@ class Sheet:
         "_dialects",
         "_gpu_rows",
         "_inventory",
+        "_keeps_labels",
         "_labels",
         "_likely",
         "_names",
@@ -57,6 +62,7 @@ class Sheet:
 
     def __init__(self, page: bytes, dialects: Sequence[Dialect] = DIALECTS) -> None:
         self._text = Text(page)
+        self._keeps_labels = len(page) > _LONG_BYTES
         self.known: dict[str, Known | None] = {}
         self._dialects = dialects
         self._names: dict[str, str | None] = {}
@@ -84,7 +90,9 @@ class Sheet:
         labels = parse_labels(text)
         dialect = dialect_of(labels, self._dialects)
         measured = None if dialect is None else read(labels, dialect)
-        known = None if dialect is None or measured is None else Known(measured, text, dialect)
+        known = None
+        if dialect is not None and measured is not None:
+            known = Known(measured, text, dialect, labels if self._keeps_labels else None)
         self.known[text] = known
         return known
 
