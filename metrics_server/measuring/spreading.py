@@ -7,7 +7,7 @@ from msgspec import Struct
 from metrics_server.measuring.samples import Question
 
 # The seconds between two pages, if there is time.
-_SPACING = 0.001
+_SPACING = 0.0004
 
 
 class Due(Struct, frozen=True, eq=False, gc=False):

@@ -1,4 +1,7 @@
-"""A whole cluster: all its HPAs ask every 15 s, and the server's time and memory are read.
+"""A whole cluster: its HPAs ask every 15 s, and the server's time and memory are read.
+
+The HPA controller asks for all HPAs at once after its start, and then for each 15 s after it has
+finished with it. On demand, the first is repeated; ahead, the second is what counts.
 
 The cluster, the server and the HPA controller have a process each. The exporters have addresses of
 their own on loopback, and pages as long as a real one; pods come and go. Needs Linux's /proc.
@@ -8,6 +11,7 @@ import asyncio
 import os
 from collections.abc import Iterable, Sequence
 from contextlib import AsyncExitStack
+from heapq import heappop, heappush
 from ipaddress import IPv4Address
 from itertools import cycle
 from pathlib import Path
@@ -109,23 +113,19 @@ async def _measure(
     period_seconds: float = PERIOD_SECONDS,
 ) -> list[Figure]:
     size = SIZES[name]
-    seconds: list[float] = []
     paths = [path_of(size, hpa) for hpa in range(size.hpas)]
+    ask = _at_once if manner == "on demand" else _one_by_one
     async with (
         process(cluster_of, name) as (api, certificate),
         process(server_of, api, manner) as (url, pid, synced_after, above),
     ):
-        due = perf_counter()
-        for _ in range(before):
-            await ask_all(paths, url, certificate)
-            due += period_seconds
-            await asyncio.sleep(due - perf_counter())
-        spent, began = cpu_seconds(pid), perf_counter()
-        for _ in range(periods):
-            seconds += await ask_all(paths, url, certificate)
-            due += period_seconds
-            await asyncio.sleep(due - perf_counter())
-        cores = (cpu_seconds(pid) - spent) / (perf_counter() - began)
+        begin = perf_counter() + before * period_seconds
+        asking = asyncio.create_task(ask(paths, url, certificate, period_seconds, before + periods))
+        await asyncio.sleep(before * period_seconds)
+        spent = cpu_seconds(pid)
+        await asyncio.sleep(periods * period_seconds)
+        cores = (cpu_seconds(pid) - spent) / (periods * period_seconds)
+        seconds = [took for asked, took in await asking if asked >= begin]
         peak = peak_mib(pid)
     scraped = (
         f"with {size.nodes:,} GPU nodes, {size.pods:,} pods, {size.hpas} HPAs, scraped {manner}"
@@ -138,6 +138,40 @@ async def _measure(
         Figure(f"until all pods are known, {scraped}", float(synced_after), "s", at_most=6),
         Figure(f"peak of memory until then, {scraped}", float(above), "% above", at_most=20),
     ]
+
+
+async def _at_once(
+    paths: Sequence[str], url: str, certificate: str, period: float, periods: int
+) -> list[tuple[float, float]]:
+    """Ask for all HPAs at once, each period: when each was asked, and how long its answer took."""
+    began = perf_counter()
+    found: list[tuple[float, float]] = []
+    for number in range(periods):
+        asked = began + number * period
+        await asyncio.sleep(asked - perf_counter())
+        found += [(asked, took) for took in await ask_all(paths, url, certificate)]
+    return found
+
+
+async def _one_by_one(
+    paths: Sequence[str], url: str, certificate: str, period: float, periods: int
+) -> list[tuple[float, float]]:
+    """Ask for all HPAs at once, and then for each a period after its last answer."""
+    began = perf_counter()
+    due = [(began, path) for path in paths]
+    found: list[tuple[float, float]] = []
+
+    async def work() -> None:
+        async with connection(url, certificate) as question:
+            while due[0][0] < began + periods * period:
+                at, path = heappop(due)
+                await asyncio.sleep(at - perf_counter())
+                asked = perf_counter()
+                found.append((asked, await question(path)))
+                heappush(due, (perf_counter() + period, path))
+
+    await asyncio.gather(*(work() for _ in range(WORKERS)))
+    return found
 
 
 async def ask_all(paths: Iterable[str], url: str, certificate: str) -> list[float]:
