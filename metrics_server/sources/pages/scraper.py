@@ -14,6 +14,7 @@ from msgspec import Struct
 from metrics_server.common.outages import Outages
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.pages.access import AccessKeeper
+from metrics_server.sources.pages.balance import Balance
 from metrics_server.sources.pages.fetching import PageLimits, fetch, page_client
 from metrics_server.sources.pages.kept import KeptScrapes, Scrape
 from metrics_server.sources.pages.lanes import Lane
@@ -95,7 +96,8 @@ class Scraper(Generic[P]):
         self._monitor = monitor
         self._clock = clock
         self._packer: Packer[P] = Packer()
-        self._scrapes: KeptScrapes[P] = KeptScrapes(max_age, self._packer)
+        self._balance = Balance(max_age)
+        self._scrapes: KeptScrapes[P] = KeptScrapes(max_age, self._packer, self._balance)
         self._outages = Outages(log, "scrape failed", "scrape recovered", key="target")
         # Those that did not answer in time, and when they were last scraped.
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
@@ -133,6 +135,9 @@ class Scraper(Generic[P]):
         """
         # Of those that hang, the one scraped longest ago comes first.
         in_turn = sorted(targets, key=lambda target: self._hanging.get(target, 0.0))
+        now = self._clock()
+        for target in in_turn:
+            self._balance.need(target, now)
         question = object()
         keeper_of = self._access if access is None else access.__getitem__
         scrapes = {target: self._scrape_of(target, question, keeper_of) for target in in_turn}
@@ -149,7 +154,7 @@ class Scraper(Generic[P]):
     async def scrape_ahead(
         self, targets: Iterable[str], until: float, access: Mapping[str, AccessKeeper] | None = None
     ) -> Scrapes[P]:
-        """Scrape pages that will be needed soon, a few at a time.
+        """Scrape pages that will be needed soon, a few at a time, unless that adds many scrapes.
 
         A page that expires before `until` is scraped again. One that does not answer in time does
         not hold up the others, and is not among the outcomes.
@@ -160,7 +165,7 @@ class Scraper(Generic[P]):
         keeper_of = self._access if access is None else access.__getitem__
         outcomes: dict[str, P | ScrapeError] = {}
         begun = 0
-        while some := tuple(islice(in_turn, _AHEAD_AT_ONCE)):
+        while self._balance.allows_more() and (some := tuple(islice(in_turn, _AHEAD_AT_ONCE))):
             before = [self._scrapes.get(target) for target in some]
             scrapes = [self._scrape_of(target, question, keeper_of, until) for target in some]
             begun += sum(old is not new for old, new in zip(before, scrapes, strict=True))
@@ -188,6 +193,7 @@ class Scraper(Generic[P]):
             task = loop.create_task(reading, name=f"scrape {target}")
             scrape = Scrape(task, began, lane, turn, room)
             self._scrapes.put(target, scrape)
+            self._balance.begin(target, is_ahead=until > 0)
         if not scrape.turn.done():
             scrape.lane.line_up(scrape.turn, question, is_ahead=until > 0)
         return scrape
