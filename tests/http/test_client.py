@@ -1,19 +1,15 @@
-"""The HTTP client against servers that send anything, on both event loops."""
+"""The HTTP client against servers that send anything."""
 
 import asyncio
-import gc
 import socket
-import ssl
-import weakref
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
 
 import pytest
 from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metrics_server.http.client import TLS, HTTPClient, media_type
+from metrics_server.http.client import HTTPClient, media_type
 from metrics_server.http.exchange import (
     DisconnectedError,
     Exchange,
@@ -21,54 +17,8 @@ from metrics_server.http.exchange import (
     InvalidHTTPError,
     TruncatedError,
 )
-from metrics_server.tls.authority import Authority
-from metrics_server.tls.certificates import context_from_pair
+from tests.support.http_exchanges import ANY, PAGE, Everything, get, sending, server
 from tests.support.peers import HOST
-from tests.support.waiting import until
-
-ANY = TLS(ssl.create_default_context())
-PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
-
-
-class Everything:
-    """Receives whatever there is, up to a size."""
-
-    def __init__(self, most: int = 10_000_000) -> None:
-        self.status = 0
-        self.headers: Mapping[str, str] = {}
-        self._most = most
-
-    def begin(self, status: int, headers: Mapping[str, str]) -> None:
-        """Note the head."""
-        self.status, self.headers = status, headers
-
-    def grow(self, size: int) -> bool:
-        """Stop above the size."""
-        return size < self._most
-
-
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
-
-
-@asynccontextmanager
-async def server(talk: Talk, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """The URL of a server that does this with each connection."""
-    connections: list[asyncio.StreamWriter] = []
-
-    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.append(writer)
-        try:
-            await talk(reader, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            pass
-        finally:
-            writer.close()
-
-    async with await asyncio.start_server(serve, HOST, 0, ssl=context) as one:
-        port = one.sockets[0].getsockname()[1]
-        yield f"http{'s' if context else ''}://{HOST}:{port}/metrics?a=b#c"
-        for writer in connections:
-            writer.close()
 
 
 @pytest.fixture
@@ -77,30 +27,6 @@ async def client() -> AsyncIterator[HTTPClient]:
     one = HTTPClient({"X-Always": "1"}, keepalive=60)
     yield one
     await one.close()
-
-
-async def get(client: HTTPClient, url: str, receiver: Everything | None = None) -> bytes:
-    """The body at this URL."""
-    got = await client.exchange(url, receiver or Everything(), tls=ANY, headers={})
-    return bytes(got)
-
-
-def sending(*answers: bytes, close: bool = False) -> tuple[Talk, list[bytes]]:
-    """A server that gives these answers in turn, on whatever connection, and what it received."""
-    left = iter(answers)
-    received: list[bytes] = []
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while True:
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]
-            received.append(head + await reader.readexactly(int(length or b"0")))
-            writer.write(next(left))
-            await writer.drain()
-            if close:
-                return
-
-    return talk, received
 
 
 async def test_what_is_sent(client: HTTPClient) -> None:
@@ -222,140 +148,6 @@ async def test_what_a_receiver_raises_reaches_the_caller(client: HTTPClient) -> 
             await get(client, url, Refuses())
 
 
-@pytest.mark.parametrize("says", [b"", b"Connection: close\r\n"])
-async def test_connections_are_kept(client: HTTPClient, says: bytes) -> None:
-    """Unless the server says that it closes them."""
-    connections: set[asyncio.StreamWriter] = set()
-    answer = PAGE.replace(b"\r\nContent", b"\r\n" + says + b"Content")
-    talk, _ = sending(*[answer] * 3)
-
-    async def counted(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        connections.add(writer)
-        await talk(reader, writer)
-
-    async with server(counted) as url:
-        for _ in range(3):
-            assert await get(client, url) == b"hello"
-    assert len(connections) == (3 if says else 1)
-
-
-@pytest.mark.parametrize("body", [None, b"x"])
-async def test_a_connection_that_is_closed_as_it_is_used(
-    client: HTTPClient, body: bytes | None
-) -> None:
-    """A GET is sent again, on a new connection; a POST is not."""
-    asked = 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        await reader.readuntil(b"\r\n\r\n")
-        asked += 1
-        writer.write(PAGE)
-        # Closes only once the next request is there.
-        await reader.readuntil(b"\r\n\r\n")
-        asked += 1
-
-    async with server(talk) as url:
-        assert await get(client, url) == b"hello"
-        if body is None:
-            assert await get(client, url) == b"hello"
-            assert asked == 3
-        else:
-            with pytest.raises((DisconnectedError, ConnectionError)):
-                await client.exchange(url, Everything(), tls=ANY, headers={}, body=body)
-            assert asked == 2
-
-
-async def test_an_idle_connection_receives_nothing(client: HTTPClient) -> None:
-    """What comes later would pass for the next response: the connection is closed."""
-    closed = asyncio.Event()
-    go_on = asyncio.Event()
-    served = 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal served
-        await reader.readuntil(b"\r\n\r\n")
-        served += 1
-        writer.write(PAGE)
-        if served == 1:
-            await go_on.wait()
-            writer.write(PAGE.replace(b"hello", b"wrong"))
-            await reader.read()
-            closed.set()
-        else:
-            await reader.read()
-
-    async with server(talk) as url:
-        assert await get(client, url) == b"hello"
-        go_on.set()
-        await closed.wait()
-        assert await get(client, url) == b"hello"
-    assert served == 2
-
-
-async def test_idle_connections_expire() -> None:
-    """Both unused ones, and one that is about to be used."""
-    client = HTTPClient({}, keepalive=0.05)
-    closed = 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal closed
-        await reader.readuntil(b"\r\n\r\n")
-        writer.write(PAGE)
-        await reader.read()
-        closed += 1
-
-    async with server(talk) as url:
-        await asyncio.gather(*(get(client, url) for _ in range(3)))
-        await until(lambda: closed == 3)
-        assert await get(client, url) == b"hello"
-        await client.close()
-        await until(lambda: closed == 4)
-
-
-async def test_a_caller_that_gives_up(client: HTTPClient) -> None:
-    """Its connection is closed, whether or not it was used before."""
-    closed = 0
-
-    async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
-        nonlocal closed
-        await reader.readuntil(b"\r\n\r\n")
-        await reader.read()
-        closed += 1
-
-    async with server(talk) as url:
-        with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.05):
-                await get(client, url)
-        await until(lambda: closed == 1)
-
-
-async def test_each_name_has_its_connection() -> None:
-    """One that was verified for a name is not used for another."""
-    authority = Authority("servers")
-    context = await asyncio.to_thread(context_from_pair, authority.issue([HOST, "one", "two"]))
-    trusting = ssl.create_default_context(cadata=authority.bundle.decode())
-    names: list[str | None] = []
-
-    def named(_: ssl.SSLObject, name: str | None, __: ssl.SSLContext) -> None:
-        names.append(name)
-
-    context.sni_callback = named
-    talk, received = sending(*[PAGE] * 4)
-    client = HTTPClient({}, keepalive=60)
-    async with server(talk, context) as url:
-        for name in ("one", "two", "one", None):
-            tls = TLS(trusting, name)
-            assert await client.exchange(url, Everything(), tls=tls, headers={}) == b"hello"
-        with pytest.raises(ssl.SSLCertVerificationError):
-            await client.exchange(url, Everything(), tls=TLS(trusting, "three"), headers={})
-        with pytest.raises(ssl.SSLCertVerificationError):
-            await client.exchange(url, Everything(), tls=ANY, headers={})
-        await client.close()
-    assert names[:3] == ["one", "two", None]
-    assert len(received) == 4
-
-
 async def test_a_name_is_resolved(client: HTTPClient) -> None:
     """And one that does not exist is an error of its own."""
     talk, received = sending(PAGE)
@@ -420,22 +212,3 @@ def test_no_bytes_raise(parts: list[bytes], before: bytes) -> None:
 def test_media_type(headers: Mapping[str, str], kind: str) -> None:
     """Without parameters."""
     assert media_type(headers) == kind
-
-
-async def test_a_response_does_not_wait_for_the_garbage_collector(client: HTTPClient) -> None:
-    """What was received is freed with the last reference to it."""
-    receivers: list[weakref.ref[Everything]] = []
-
-    async def ask(url: str) -> None:
-        receiver = Everything()
-        receivers.append(weakref.ref(receiver))
-        assert await get(client, url, receiver) == b"hello"
-
-    talk, _ = sending(PAGE)
-    gc.disable()
-    try:
-        async with server(talk) as url:
-            await asyncio.create_task(ask(url))
-            await until(lambda: receivers[0]() is None)
-    finally:
-        gc.enable()

@@ -21,7 +21,7 @@ from metrics_server.http.exchange import (
 )
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
-from tests.http.test_client import ANY, PAGE, Everything, get, sending, server
+from tests.support.http_exchanges import ANY, PAGE, Everything, get, sending, server
 from tests.support.peers import HOST
 from tests.support.waiting import until
 
