@@ -106,11 +106,11 @@ class Shelf(Scraper[Page]):
     """
 
     def __init__(self, body: bytes) -> None:
-        self._page = Page("page", body, 0)
+        self._shelved = Page("page", body, 0)
 
     async def scrape(self, targets: Iterable[str], *_: object) -> Scrapes[Page]:
         """The page."""
-        return Scrapes(dict.fromkeys(targets, self._page), fresh_until=0)
+        return Scrapes(dict.fromkeys(targets, self._shelved), fresh_until=0)
 
 
 def source(body: bytes) -> ExporterSource:

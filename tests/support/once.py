@@ -42,7 +42,11 @@ def run_folder() -> Path:
         return Path(found)
     folder = Path(tempfile.mkdtemp(prefix="tests-"))
     folder.chmod(0o755)  # a test that runs something as another user needs it
-    owner = os.getpid()
-    atexit.register(lambda: os.getpid() == owner and shutil.rmtree(folder, ignore_errors=True))
+    atexit.register(_remove, folder, os.getpid())
     os.environ[_VARIABLE] = str(folder)
     return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # and not one forked from it
+        shutil.rmtree(folder, ignore_errors=True)
