@@ -8,6 +8,7 @@ import asyncio
 import socket
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 
 import aiohappyeyeballs
@@ -75,17 +76,19 @@ class HTTPClient:
         self._idle: dict[_Peer, dict[Connection, float]] = {}
         # One timer for all of them: there may be thousands.
         self._sweeping: asyncio.TimerHandle | None = None
-        self._closed: asyncio.Future[None] | None = None
+        self._is_closed = False
+        self._all_lost = asyncio.Event()
 
     async def close(self) -> None:
         """Close every connection; requests that are in progress fail."""
+        self._is_closed = True
         if self._sweeping is not None:
             self._sweeping.cancel()
         for connection in self._open:
             connection.abort()
         if self._open:
-            self._closed = asyncio.get_running_loop().create_future()
-            await self._closed
+            self._all_lost.clear()
+            await self._all_lost.wait()
 
     async def exchange(
         self,
@@ -141,7 +144,7 @@ class HTTPClient:
         finally:
             exchange.disconnected(None)
             connection.end()
-            if exchange.is_reusable:
+            if exchange.is_reusable and not connection.is_lost:
                 self._keep(peer, connection)
             else:
                 connection.abort()
@@ -184,8 +187,8 @@ class HTTPClient:
     def _lost(self, connection: Connection) -> None:
         """Forget a connection that has been closed."""
         self._open.discard(connection)
-        if self._closed is not None and not self._open:
-            self._closed.set_result(None)
+        if not self._open:
+            self._all_lost.set()
 
     async def _connect(self, peer: _Peer, exchange: Exchange) -> Connection:
         host, port, tls = peer
@@ -200,12 +203,21 @@ class HTTPClient:
                 lambda: connection,
                 sock=connected,
                 ssl=tls.context if tls else None,
-                server_hostname=(tls.server_name or host) if tls else None,
+                # A certificate's name has no final dot.
+                server_hostname=(tls.server_name or host.rstrip(".")) if tls else None,
             )
+        except asyncio.CancelledError:
+            # It belongs to the event loop, which may go on reading from its number: closed here,
+            # that could be another socket's. This makes the event loop close it.
+            with suppress(OSError):
+                connected.shutdown(socket.SHUT_RDWR)
+            raise
         except BaseException:
             connected.close()
             raise
-        if not connection.is_lost:
+        if self._is_closed:
+            connection.abort()
+        elif not connection.is_lost:
             self._open.add(connection)
         return connection
 

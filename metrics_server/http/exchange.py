@@ -9,6 +9,10 @@ import httptools
 
 # Of a response, and of the interim responses (1xx) before it: far more than any server sends.
 _MOST_HEAD_BYTES = 32 * 1024
+# Beyond that, what frames a body may have this part of its bytes: chunks of a dozen bytes do.
+_FRAMING_PART = 1 / 2
+# These decide how a body is read. If two of a kind differed, a proxy could have read it otherwise.
+_SINGLE = ("content-type", "content-encoding", "transfer-encoding")
 # Of what is received at once: so many take less than 10 ms.
 _MOST_PARTS = 8192
 
@@ -59,7 +63,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_head_bytes",
+        "_bytes",
+        "_has_ended",
         "_headers",
         "_is_complete",
         "_is_in_body",
@@ -84,11 +89,12 @@ class Exchange:
         )
         self._receiver = receiver
         self._headers: dict[str, str] = {}
-        self._head_bytes = 0
+        self._bytes = 0
         self._parts = 0
         self._is_in_body = False
         self._is_until_closed = False
         self._is_complete = False
+        self._has_ended = False
         self._parser = httptools.HttpResponseParser(self)
 
     def received(self, data: memoryview) -> None:
@@ -97,7 +103,7 @@ class Exchange:
         self._parts = 0
         try:
             self._parser.feed_data(data)
-            self._check_head(len(data))
+            self._check_framing(len(data))
         except httptools.HttpParserCallbackError as error:
             # Raised by one of the methods that it calls.
             cause = error.__context__
@@ -129,14 +135,21 @@ class Exchange:
         self._headers = {}
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Handle a header."""
+        """Handle a header, or a trailer, which is ignored."""
         self._count_part()
-        self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        if self._is_in_body:
+            return
+        key, text = name.decode("latin-1").lower(), value.decode("latin-1")
+        if self._headers.get(key, text) != text and key in _SINGLE:
+            raise InvalidHTTPError(f"it has two {key} headers that differ")
+        self._headers[key] = text
 
     def on_headers_complete(self) -> None:
         """Handle the end of a head."""
         status = self._parser.get_status_code()
         if status >= HTTPStatus.OK:
+            if self._headers.get("transfer-encoding", "chunked").lower() != "chunked":
+                raise InvalidHTTPError("its transfer-encoding is not just chunked")
             self._is_in_body = True
             self._is_until_closed = (
                 "content-length" not in self._headers and "transfer-encoding" not in self._headers
@@ -161,9 +174,13 @@ class Exchange:
         self._is_complete = self._is_in_body
         self.is_reusable = self._is_in_body and self._parser.should_keep_alive()
 
-    def _check_head(self, more: int) -> None:
-        self._head_bytes += 0 if self._is_in_body else more
-        if self._head_bytes > _MOST_HEAD_BYTES:
+    def _check_framing(self, more: int) -> None:
+        """Check what is not the body itself: the head, the framing of chunks, and trailers."""
+        self._bytes += more
+        size = len(self.body)
+        if self._bytes - size > _MOST_HEAD_BYTES + _FRAMING_PART * size:
+            if self._is_in_body:
+                raise InvalidHTTPError("its head, chunk headers and trailers outweigh its body")
             raise InvalidHTTPError(f"its head has more than {_MOST_HEAD_BYTES} bytes")
 
     def _count_part(self) -> None:
@@ -172,13 +189,17 @@ class Exchange:
             raise InvalidHTTPError("it consists of too many headers or chunks")
 
     def _end(self, error: BaseException | None) -> None:
-        if self.ended.done():
+        if self._has_ended:
             return
-        if error is not None:
-            self.is_reusable = False
-        self.ended.set_result(error)
-        # It refers to this exchange: the two would stay until the next garbage collection.
+        self._has_ended = True
+        # This exchange would stay until the next garbage collection: the parser refers to it, and
+        # so does the traceback of an error.
         del self._parser
+        if error is not None or self.ended.cancelled():
+            self.is_reusable = False
+            self.body = b""
+        if not self.ended.cancelled():
+            self.ended.set_result(error)
 
 
 class Connection(asyncio.BufferedProtocol):

@@ -1,15 +1,17 @@
 """Processes and dies of a GPU, and an inventory's cost."""
 
 import time
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from metrics_server.rules.model import Reading
+from metrics_server.sources.exporters import inventory
 from metrics_server.sources.exporters.pod_mapper import attribute
 from metrics_server.sources.exporters.sheet import Sheet
-from metrics_server.sources.pages.exposition import label_texts, rows
+from metrics_server.sources.pages.exposition import label_texts, parse_labels, rows
 from tests.support.inventory import RATIO, UTIL, P, dcgm, values, written
 
 SHARE = Reading(
@@ -185,3 +187,25 @@ def test_every_row_that_can_be_read_is_in_the_inventory(lines: list[str]) -> Non
     """What has a value is known to be there."""
     page = "".join(lines).encode()
     assert {row.labels for row in rows(page, "A")} - {""} <= label_texts(page)
+
+
+def test_a_label_that_a_page_lacks_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for with each pod of an HPA; a page of 25,000 rows takes long to parse."""
+    parsed: list[str] = []
+
+    def counted(text: str) -> Mapping[str, str | None]:
+        parsed.append(text)
+        return parse_labels(text)
+
+    page = "\n".join(dcgm(UTIL.family, 1, UUID=f"GPU-{gpu}", pod="p") for gpu in range(9)) + "\n"
+    sheet = Sheet(page.encode())
+    assert len(sheet.gpu_rows()) == 9
+    monkeypatch.setattr(inventory, "parse_labels", counted)
+    assert not sheet.label("absent").is_known
+    assert parsed == []
+    # A part of the name of another label.
+    assert not sheet.label("UUI").is_known
+    assert not sheet.label("UUI").is_known
+    assert len(parsed) == 9
+    assert sheet.label("UUID").is_known
+    assert sheet.label("UUID") is sheet.label("UUID")

@@ -194,3 +194,48 @@ async def test_a_place_is_free_again_once() -> None:
         held.cancel()
         await asyncio.wait([held])
     assert entered == [0, 1, 2, 3]
+
+
+async def test_what_is_read_ahead_comes_after_all_requests() -> None:
+    """It gets a place only while half of them are free after that."""
+    lane = Lane(4, patience=10)
+    loop = asyncio.get_running_loop()
+    turns = [loop.create_future() for _ in range(8)]
+    ahead, requests = turns[:4], turns[4:]
+    question = object()
+
+    def have_places() -> list[int]:
+        return [number for number, turn in enumerate(turns) if turn.done()]
+
+    for turn in ahead:
+        lane.line_up(turn, question, is_ahead=True)
+    assert have_places() == [0, 1]
+    for turn in requests:
+        lane.line_up(turn, question)
+    assert have_places() == [0, 1, 4, 5]
+    async with lane.place(turns[0]):
+        pass
+    assert have_places() == [0, 1, 4, 5, 6]
+    async with lane.place(turns[1]), lane.place(turns[4]):
+        pass
+    assert have_places() == [0, 1, 4, 5, 6, 7]
+    async with lane.place(turns[5]):
+        pass
+    assert have_places() == [0, 1, 4, 5, 6, 7]
+    async with lane.place(turns[6]):
+        pass
+    assert have_places() == [0, 1, 2, 4, 5, 6, 7]
+
+
+async def test_a_request_need_not_wait_for_what_is_read_ahead() -> None:
+    """If its page is in the queue already, it has the place of a request."""
+    lane = Lane(2, patience=10)
+    loop = asyncio.get_running_loop()
+    first, second = loop.create_future(), loop.create_future()
+    lane.line_up(first, "ahead", is_ahead=True)
+    lane.line_up(second, "ahead", is_ahead=True)
+    assert not second.done()
+    lane.line_up(second, "request")
+    assert second.done()
+    async with lane.place(first), lane.place(second):
+        pass

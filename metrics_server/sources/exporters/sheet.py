@@ -23,6 +23,11 @@ from metrics_server.sources.pages.exposition import (
     prefixed_rows,
     rows,
 )
+from metrics_server.sources.pages.text import Text
+
+# There are few longer pages. Of them, labels are kept: parsing those of thousands of rows once more
+# would block the event loop. Of the pages of a large cluster, they would take 70 MB.
+_LONG_BYTES = 256 * 1024
 
 _Where = tuple[tuple[str, str], ...]
 
@@ -35,27 +40,29 @@ class Sheet:
         dialects: the dialects of its labels, in order of preference.
 
     Attributes:
-        page: as above.
         known: the label texts read so far, interpreted; None for those that name no GPU.
     """
 
     __slots__ = (
         "_absent",
+        "_absent_label",
         "_dialects",
         "_gpu_rows",
         "_inventory",
+        "_keeps_labels",
         "_labels",
         "_likely",
         "_names",
         "_parts",
         "_possible",
         "_prefixes",
+        "_text",
         "known",
-        "page",
     )
 
     def __init__(self, page: bytes, dialects: Sequence[Dialect] = DIALECTS) -> None:
-        self.page = page
+        self._text = Text(page)
+        self._keeps_labels = len(page) > _LONG_BYTES
         self.known: dict[str, Known | None] = {}
         self._dialects = dialects
         self._names: dict[str, str | None] = {}
@@ -66,14 +73,26 @@ class Sheet:
         self._gpu_rows: list[Known] | None = None
         self._inventory: Inventory | None = None
         self._labels: dict[str, LabelOfGpus] = {}
+        self._absent_label: tuple[str, LabelOfGpus] | None = None
         self._parts: dict[tuple[_Where, tuple[str, ...]], Mapping[Place, frozenset[Part]]] = {}
+
+    @property
+    def page(self) -> bytes:
+        """The body of the exporter's response."""
+        return self._text.read()
+
+    def pack(self) -> None:
+        """Compress the page, until its text is needed again."""
+        self._text.pack()
 
     def read(self, text: str) -> Known | None:
         """Return what the row with these labels measures; None if they do not say."""
         labels = parse_labels(text)
         dialect = dialect_of(labels, self._dialects)
         measured = None if dialect is None else read(labels, dialect)
-        known = None if dialect is None or measured is None else Known(measured, text, dialect)
+        known = None
+        if dialect is not None and measured is not None:
+            known = Known(measured, text, dialect, labels if self._keeps_labels else None)
         self.known[text] = known
         return known
 
@@ -111,12 +130,20 @@ class Sheet:
         return known
 
     def label(self, name: str) -> LabelOfGpus:
-        """Return a label of each GPU. Only labels that the page has are remembered."""
+        """Return a label of each GPU.
+
+        All labels that the page has are remembered, and the last other one: callers ask for each of
+        many pods, and may name any number of labels.
+        """
+        if self._absent_label is not None and self._absent_label[0] == name:
+            return self._absent_label[1]
         label = self._labels.get(name)
         if label is None:
             label = label_of_gpus(self.gpu_rows(), name)
             if label.is_known:
                 self._labels[name] = label
+            else:
+                self._absent_label = name, label
         return label
 
     def gpu_rows(self) -> list[Known]:

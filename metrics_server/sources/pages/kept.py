@@ -10,9 +10,10 @@ from msgspec import Struct
 
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.pages.lanes import Lane
+from metrics_server.sources.pages.packing import Packable, Packer
 from metrics_server.sources.pages.room import PageRoom
 
-P = TypeVar("P")
+P = TypeVar("P", bound=Packable)
 
 
 class Scrape(Struct, Generic[P], frozen=True):
@@ -38,10 +39,12 @@ class KeptScrapes(Generic[P]):
 
     Args:
         max_age: for how many seconds a scrape is kept, but at least until it is finished.
+        packer: compresses their pages.
     """
 
-    def __init__(self, max_age: float) -> None:
+    def __init__(self, max_age: float, packer: Packer[P]) -> None:
         self._max_age = max_age
+        self._packer = packer
         self._scrapes: dict[str, Scrape[P]] = {}
         # When they expire, by the event loop's clock, in order: one timer for all of them.
         self._expiring: deque[tuple[float, str, PageRoom]] = deque()
@@ -94,4 +97,5 @@ class KeptScrapes(Generic[P]):
     def _drop(self, target: str, scrape: Scrape[P]) -> None:
         if self._scrapes.get(target) is scrape:
             del self._scrapes[target]
+        self._packer.remove(scrape.room)
         scrape.room.release()

@@ -5,12 +5,15 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+# The part of the places that is left to requests when something is read ahead.
+_LEFT_PART = 1 / 2
+
 
 class Lane:
     """A limited number of places, each for a limited time; a slower scrape goes on without one.
 
     Requests take turns: a request for a thousand exporters delays a request for a single exporter
-    by no more than one scrape.
+    by no more than one scrape. What is read ahead comes after all requests.
 
     Args:
         width: how many places there are.
@@ -19,23 +22,29 @@ class Lane:
 
     def __init__(self, width: int, patience: float) -> None:
         self._free = width
+        self._left = int(width * _LEFT_PART)
         self._patience = patience
         # By request, in the order of their turns.
         self._waiting: dict[object, deque[asyncio.Future[None]]] = {}
+        self._waiting_ahead: dict[object, deque[asyncio.Future[None]]] = {}
 
-    def line_up(self, turn: asyncio.Future[None], question: object) -> None:
+    def line_up(
+        self, turn: asyncio.Future[None], question: object, *, is_ahead: bool = False
+    ) -> None:
         """Queue for a place on behalf of a request.
 
         Args:
             turn: gets a result when there is a place. It may be queued for several requests, and
                 then takes the first place that any of them gets.
             question: identifies the request.
+            is_ahead: whether it is read ahead.
         """
-        if self._free:
+        if self._free > (self._left if is_ahead else 0):
             self._free -= 1
             turn.set_result(None)
         else:
-            self._waiting.setdefault(question, deque()).append(turn)
+            waiting = self._waiting_ahead if is_ahead else self._waiting
+            waiting.setdefault(question, deque()).append(turn)
 
     @asynccontextmanager
     async def place(self, turn: asyncio.Future[None]) -> AsyncIterator[None]:
@@ -63,14 +72,24 @@ class Lane:
 
     def _give(self) -> None:
         """Give a free place to the request whose turn it is."""
-        while self._waiting:
-            question = next(iter(self._waiting))
-            turns = self._waiting.pop(question)
-            while turns:
-                turn = turns.popleft()
-                if not turn.done():
-                    turn.set_result(None)
-                    if turns:
-                        self._waiting[question] = turns  # after all others
-                    return
         self._free += 1
+        turn = _next(self._waiting)
+        if turn is None and self._free > self._left:
+            turn = _next(self._waiting_ahead)
+        if turn is not None:
+            self._free -= 1
+            turn.set_result(None)
+
+
+def _next(waiting: dict[object, deque[asyncio.Future[None]]]) -> asyncio.Future[None] | None:
+    """Return the next turn, and move its request behind all others."""
+    while waiting:
+        question = next(iter(waiting))
+        turns = waiting.pop(question)
+        while turns:
+            turn = turns.popleft()
+            if not turn.done():
+                if turns:
+                    waiting[question] = turns
+                return turn
+    return None
