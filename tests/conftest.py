@@ -13,6 +13,7 @@ from pytest_asyncio.plugin import PytestAsyncioFunction
 
 from metrics_server.telemetry.metrics import Monitor
 from tests.support.data import EXPORTERS
+from tests.support.once import run_folder
 
 # A busy machine is slow: what must be quick has a test of its time. `quick` is for `make check`,
 # where a test that says how many examples it needs still has that many.
@@ -22,6 +23,11 @@ settings.load_profile("all")
 
 # Until all tests are collected there is no garbage worth looking for.
 gc.disable()
+
+
+def pytest_configure() -> None:
+    """Make the folder of the run before its other processes start."""
+    run_folder()
 
 
 def pytest_collection_finish() -> None:

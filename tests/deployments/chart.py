@@ -1,6 +1,7 @@
 """The Helm chart as the tests read it: what Helm renders with some values, as JSON objects."""
 
 import os
+import shlex
 import subprocess
 from collections.abc import Sequence
 from functools import cache
@@ -10,6 +11,7 @@ from metrics_server.simulator.kube.objects import Object
 from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER, at
 from tests.support.carried import helm
 from tests.support.documents import load_all
+from tests.support.once import text_once
 
 CHART = DEPLOYMENTS / "helm" / SERVER
 EXAMPLES = {path.stem: path for path in sorted((DEPLOYMENTS / "helm" / "examples").glob("*.yaml"))}
@@ -48,9 +50,13 @@ def values(*names: str) -> list[str]:
 @cache
 def render(*arguments: str) -> Sequence[Object]:
     """The objects that Helm makes of the chart, among them the hook of `helm test`."""
-    done = ran("template", SERVER, CHART, *arguments)
-    assert done.returncode == 0, done.stderr
-    return load_all(done.stdout)
+
+    def rendered() -> str:
+        done = ran("template", SERVER, CHART, *arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    return load_all(text_once(shlex.join(("helm", *arguments)), rendered))
 
 
 def refused(*arguments: str) -> str:

@@ -13,6 +13,7 @@ import pytest
 from metrics_server.simulator.kube.objects import Json, Object
 from tests.support.carried import kubectl
 from tests.support.documents import load_all
+from tests.support.once import text_once
 
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
@@ -63,7 +64,8 @@ def read(path: Path) -> list[Object]:
 @cache
 def build(folder: str) -> Sequence[Object]:
     """The objects that `kubectl kustomize` makes of a folder under deployments/."""
-    return _parse(run(kubectl(), "kustomize", DEPLOYMENTS / folder))
+    command = (kubectl(), "kustomize", DEPLOYMENTS / folder)
+    return _parse(text_once(f"kustomize {folder}", lambda: run(*command)))
 
 
 def built() -> Iterator[tuple[str, Sequence[Object]]]:

@@ -96,6 +96,16 @@ def _rules(objects: Sequence[Object], kind: str, name: str) -> list[Json]:
     return items(role, "rules")
 
 
+def taken_away(granted: Sequence[Grant]) -> list[tuple[Grant, ...]]:
+    """Each grant alone; those of a verb on all objects of different kinds together."""
+    verbs = ("get", "list", "watch")
+    alone = [(one,) for one in granted if one.names or one.verb not in verbs]
+    together = [
+        tuple(one for one in granted if one.verb == verb and not one.names) for verb in verbs
+    ]
+    return alone + together
+
+
 class AccessControl:
     """Hands on to a Kubernetes API what is granted, and refuses the rest with its 403.
 

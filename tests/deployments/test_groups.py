@@ -1,6 +1,7 @@
 """Which API groups manifests register, serve and give rights for, however they are combined."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from functools import cache
 from itertools import combinations
@@ -54,25 +55,28 @@ def exclude_each_other(first: str, second: str) -> bool:
     return any(pair <= of for of in EXCLUSIVE) or all(pair & of for of in NOTHING)
 
 
-def all_with(*chosen: str) -> tuple[str, ...]:
-    """Some components, and all that make sense together with them and with one another."""
-    together = list(chosen)
-    for name in COMPONENTS:
-        if name not in chosen and not any(exclude_each_other(name, one) for one in together):
-            together.append(name)
-    return tuple(sorted(together))
+def sets_of_all_pairs() -> list[tuple[str, ...]]:
+    """Few sets, each as large as makes sense, in which each pair that makes sense is together."""
+    sets: list[tuple[str, ...]] = []
+    left = [pair for pair in combinations(COMPONENTS, 2) if not exclude_each_other(*pair)]
+    while left:
+        together = list(left[0])
+        # First those that most of what is left needs.
+        needs = Counter(name for pair in left if {*pair} & {*together} for name in pair)
+        for name in sorted(COMPONENTS, key=lambda name: -needs[name]):
+            if name not in together and not any(exclude_each_other(name, one) for one in together):
+                together.append(name)
+        left = [pair for pair in left if not {*pair} <= {*together}]
+        sets.append(tuple(sorted(together)))
+    return sets
 
 
-# Each component alone, and with each that changes APIs or certificates; and as many as make sense
-# together, in both orders.
+# Each component alone; those that change what is checked, two at a time; and each pair of all,
+# among as many as make sense together, in one order or the other.
 COMBINATIONS = [
     *((one,) for one in COMPONENTS),
-    *(
-        pair
-        for pair in combinations(COMPONENTS, 2)
-        if CHANGING & {*pair} and not exclude_each_other(*pair)
-    ),
-    *(names[::step] for names in sorted({all_with(one) for one in COMPONENTS}) for step in (1, -1)),
+    *(pair for pair in combinations(sorted(CHANGING), 2) if not exclude_each_other(*pair)),
+    *(names[:: (-1) ** number] for number, names in enumerate(sets_of_all_pairs())),
 ]
 
 

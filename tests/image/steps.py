@@ -81,7 +81,7 @@ class Stage:
         """What is in place of /usr/local."""
         folder = self._folder / "python"
         # A copy takes a tenth of what making one takes. Only pip's own scripts name the original.
-        shutil.copytree(_environment(), folder, symlinks=True)
+        shutil.copytree(environment(), folder, symlinks=True)
         return folder
 
     def path(self, text: str) -> Path:
@@ -227,7 +227,7 @@ def _as_user(user: int, group: int) -> AsUser:
 
 
 @cache
-def _environment() -> Path:
+def environment() -> Path:
     """A new virtual environment, to be copied."""
     folder = Path(tempfile.mkdtemp(prefix="steps-python-"))
     atexit.register(shutil.rmtree, folder)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -10,8 +11,8 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 from tests.deployments.manifests import DEPLOYMENTS, ROOT, run, tool
-from tests.image.commands import ImageError
-from tests.image.stand_in import WHEELS, fetch
+from tests.image.stand_in import WHEELS
+from tests.support.wheels import WheelsUnavailableError, wheels
 
 DOCKERFILE = ROOT / "Dockerfile"
 BASE = re.compile(r"^FROM (\S+)", re.MULTILINE)
@@ -69,14 +70,14 @@ def test_the_locks_are_of_this_project() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOCKS)
-def test_all_that_is_locked_has_a_wheel_for_arm64(name: str, tmp_path: Path) -> None:
+def test_all_that_is_locked_has_a_wheel_for_arm64(name: str) -> None:
     """The image is for arm64, too, and nothing is compiled for it."""
     try:
-        fetch(LOCKS[name], tmp_path, *WHEELS["linux/arm64"])
-    except ImageError as error:
+        folder = wheels(Path(sys.executable), LOCKS[name], options=WHEELS["linux/arm64"])
+    except WheelsUnavailableError as error:
         if os.environ.get("CI") or "No matching distribution" in f"{error}":
             raise
         pytest.skip(f"the wheels cannot be fetched: {error}")
-    fetched = {canonicalize_name(path.name.split("-")[0]) for path in tmp_path.iterdir()}
+    fetched = {canonicalize_name(path.name.split("-")[0]) for path in folder.iterdir()}
     assert fetched == {canonicalize_name(name) for name in locked(name)}
-    assert not [path.name for path in tmp_path.iterdir() if "x86_64" in path.name]
+    assert not [path.name for path in folder.iterdir() if "x86_64" in path.name]

@@ -15,21 +15,25 @@ from packaging.utils import canonicalize_name
 from metrics_server import __version__
 from metrics_server.wiring.options import ServeOptions
 from tests.deployments.manifests import ROOT, SERVER
-from tests.image.steps import Stage, StepError, build, copy_context
-from tests.image.test_recipe import locked
+from tests.image.steps import Stage, StepError, build, copy_context, environment
+from tests.image.test_recipe import LOCKS, locked
 from tests.image.uncompiled import UNCOMPILED
+from tests.support.wheels import WheelsUnavailableError, only_from, wheels
 
 PATIENCE_SECONDS = 60
 
 
 @pytest.fixture
-def final() -> Iterator[Stage]:
+def final(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     """The Dockerfile's final stage, where the image's user can read it."""
     folder = Path(tempfile.mkdtemp(prefix="steps-"))
     folder.chmod(0o755)
     try:
+        kept = wheels(environment() / "bin" / "python", *LOCKS.values())
+        for name, value in only_from(kept).items():
+            monkeypatch.setenv(name, value)
         yield build(ROOT, folder)
-    except StepError as error:
+    except WheelsUnavailableError as error:
         if os.environ.get("CI") or "No matching distribution" not in f"{error}":
             raise
         pytest.skip("no package index can be reached")

@@ -7,9 +7,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.utils import canonicalize_name
 
 from tests.deployments.manifests import ROOT
+from tests.image.test_recipe import LOCKS, locked
 from tests.release.__main__ import main, run
+from tests.support.wheels import only_from, wheels
 
 VERSION = "98.7.6"
 
@@ -33,10 +36,21 @@ def make(repository: Path, version: str, *arguments: str) -> subprocess.Complete
     )
 
 
+def constrained(names: set[str]) -> list[str]:
+    """The lines of constraints.txt for some distributions."""
+    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if canonicalize_name(line.partition("==")[0]) in names]
+
+
 @pytest.mark.slow
-def test_a_release(repository: Path) -> None:
+def test_a_release(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Commit, tag, source distribution, wheel and chart are of one version, and their sums hold."""
     before = run(repository, "git", "rev-parse", "HEAD")
+    needed = tmp_path / "needed.txt"
+    needed.write_text("\n".join(constrained(set(locked("requirements")))))
+    python = Path(sys.executable)
+    for name, value in only_from(wheels(python, LOCKS["build"]), wheels(python, needed)).items():
+        monkeypatch.setenv(name, value)
     made = make(repository, VERSION)
     if "Helm is not in the PATH" in made.stderr:
         pytest.skip(made.stderr)

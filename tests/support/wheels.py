@@ -1,0 +1,62 @@
+"""The wheels that a lock names, fetched once and kept in the user's cache.
+
+From an index, pip takes several seconds of a processor to choose what the lock names anyway.
+"""
+
+import fcntl
+import os
+import subprocess
+import tempfile
+from hashlib import sha256
+from pathlib import Path
+
+from tests.support.carried import cache_folder
+
+
+class WheelsUnavailableError(Exception):
+    """The wheels cannot be fetched; the message is what pip printed."""
+
+
+def wheels(python: Path, *locks: Path, options: tuple[str, ...] = ()) -> Path:
+    """The folder of the wheels of some locks; where one has hashes, all must have them.
+
+    Args:
+        python: whose pip fetches them, for itself unless the options say otherwise.
+        locks: files of requirements.
+        options: of `pip download`.
+
+    Raises:
+        WheelsUnavailableError: one cannot be fetched.
+    """
+    asked = [python.resolve(), *options, *(lock.read_text(encoding="utf-8") for lock in locks)]
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    kept = folder / f"wheels-{sha256(repr(asked).encode()).hexdigest()[:16]}"
+    # Tests run in several processes, one of which fetches them.
+    with (folder / "wheels-lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not kept.exists():
+            with tempfile.TemporaryDirectory(dir=folder) as temporary:
+                new = Path(temporary) / "new"
+                _fetch(python, locks, new, options)
+                new.rename(kept)
+    return kept
+
+
+def only_from(*folders: Path) -> dict[str, str]:
+    """The environment in which pip installs from these folders, and from nowhere else."""
+    return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": " ".join(map(str, folders))}
+
+
+def _fetch(python: Path, locks: tuple[Path, ...], to: Path, options: tuple[str, ...]) -> None:
+    form = ("--quiet", "--disable-pip-version-check", "--no-deps", "--only-binary=:all:")
+    named = [word for lock in locks for word in ("--requirement", str(lock))]
+    done = subprocess.run(  # noqa: S603 - the command is the tests' own
+        [python, "-m", "pip", "download", *form, *options, *named, "--dest", to],
+        env={**os.environ, "PIP_NO_CACHE_DIR": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise WheelsUnavailableError(done.stdout + done.stderr)
