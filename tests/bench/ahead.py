@@ -17,7 +17,8 @@ from msgspec import Struct
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.bench import Figure, process, uvloop_runner
-from tests.bench.scale import SIZES, WORKERS, Size, cluster_of, path_of
+from tests.bench.asking import WORKERS
+from tests.bench.scale import SIZES, Size, cluster_of, path_of
 from tests.bench.serving import SCRAPE_SECONDS, Question, connection, started
 
 _LEARNING_PERIODS = 6

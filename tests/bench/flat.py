@@ -4,7 +4,8 @@ import asyncio
 from statistics import quantiles
 
 from tests.bench import Figure, process, uvloop_runner
-from tests.bench.scale import SIZES, ask_all, cluster_of, cpu_seconds, path_of, server_of
+from tests.bench.asking import ask_all
+from tests.bench.scale import SIZES, cluster_of, cpu_seconds, path_of, server_of
 
 _HPAS = 30
 _ROUNDS = 5

@@ -9,9 +9,8 @@ their own on loopback, and pages as long as a real one; pods come and go. Needs 
 
 import asyncio
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
-from heapq import heappop, heappush
 from ipaddress import IPv4Address
 from itertools import cycle
 from pathlib import Path
@@ -32,15 +31,14 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Json, Object, metadata
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from tests.bench import Figure, process, uvloop_runner
+from tests.bench.asking import at_once, one_by_one
 from tests.bench.pages import Pages
-from tests.bench.serving import connection, front_proxy_certificate, started
+from tests.bench.serving import front_proxy_certificate, started
 
 GPUS_PER_NODE = 8
 
-# kube-controller-manager's --horizontal-pod-autoscaler-sync-period and
-# --concurrent-horizontal-pod-autoscaler-syncs. All HPAs fall due at once, as after its start.
+# kube-controller-manager's --horizontal-pod-autoscaler-sync-period.
 PERIOD_SECONDS = 15
-WORKERS = 5
 PERIODS = 3
 # What an HPA's period is learned from.
 PERIODS_BEFORE = 5
@@ -114,7 +112,7 @@ async def _measure(
 ) -> list[Figure]:
     size = SIZES[name]
     paths = [path_of(size, hpa) for hpa in range(size.hpas)]
-    ask = _at_once if manner == "on demand" else _one_by_one
+    ask = at_once if manner == "on demand" else one_by_one
     async with (
         process(cluster_of, name) as (api, certificate),
         process(server_of, api, manner) as (url, pid, synced_after, above),
@@ -138,54 +136,6 @@ async def _measure(
         Figure(f"until all pods are known, {scraped}", float(synced_after), "s", at_most=6),
         Figure(f"peak of memory until then, {scraped}", float(above), "% above", at_most=20),
     ]
-
-
-async def _at_once(
-    paths: Sequence[str], url: str, certificate: str, period: float, periods: int
-) -> list[tuple[float, float]]:
-    """Ask for all HPAs at once, each period: when each was asked, and how long its answer took."""
-    began = perf_counter()
-    found: list[tuple[float, float]] = []
-    for number in range(periods):
-        asked = began + number * period
-        await asyncio.sleep(asked - perf_counter())
-        found += [(asked, took) for took in await ask_all(paths, url, certificate)]
-    return found
-
-
-async def _one_by_one(
-    paths: Sequence[str], url: str, certificate: str, period: float, periods: int
-) -> list[tuple[float, float]]:
-    """Ask for all HPAs at once, and then for each a period after its last answer."""
-    began = perf_counter()
-    due = [(began, path) for path in paths]
-    found: list[tuple[float, float]] = []
-
-    async def work() -> None:
-        async with connection(url, certificate) as question:
-            while due[0][0] < began + periods * period:
-                at, path = heappop(due)
-                await asyncio.sleep(at - perf_counter())
-                asked = perf_counter()
-                found.append((asked, await question(path)))
-                heappush(due, (perf_counter() + period, path))
-
-    await asyncio.gather(*(work() for _ in range(WORKERS)))
-    return found
-
-
-async def ask_all(paths: Iterable[str], url: str, certificate: str) -> list[float]:
-    """Ask once for every HPA, as the controller's workers do; how long each answer took."""
-    due = iter(paths)
-    seconds: list[float] = []
-
-    async def work() -> None:
-        async with connection(url, certificate) as question:
-            for path in due:
-                seconds.append(await question(path))  # noqa: PERF401 - many share it
-
-    await asyncio.gather(*(work() for _ in range(WORKERS)))
-    return seconds
 
 
 def path_of(size: Size, hpa: int) -> str:

@@ -20,8 +20,9 @@ from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Object
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.simulator.manifests import endpoint_slice
 from tests.bench import Figure, Serve, process, prometheus, uvloop_runner
+from tests.bench.asking import ask_all
 from tests.bench.pages import Pages
-from tests.bench.scale import SIZES, ask_all, cluster_of, cpu_seconds
+from tests.bench.scale import SIZES, cluster_of, cpu_seconds
 from tests.bench.serving import front_proxy_certificate, started
 from tests.support.exporters import PageExporter, page
 from tests.support.objects import pod
