@@ -81,7 +81,7 @@ def in_turn(periods: int, ahead: float, targets: str = "abcdefgh") -> list[Step]
 
 @pytest.mark.parametrize(("ahead", "added"), [(0.1, 0), (0.9, 0)])
 def test_what_is_needed_after_it_was_read_adds_nothing(ahead: float, added: int) -> None:
-    """It may go on for ever."""
+    """However often."""
     limit = Balance(MAX_AGE)
     total, on_demand = scraped(in_turn(100, ahead), limit)
     assert (total - on_demand, limit.added, limit.allows_more()) == (added, added, True)

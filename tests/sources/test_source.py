@@ -68,7 +68,7 @@ async def test_two_exporters_on_one_node(serve: Serve, collect: Collect) -> None
 
 async def test_the_older_of_two_pages_dates_the_sample(serve: Serve, monitor: Monitor) -> None:
     """A sample is as old as the oldest page that it is made from."""
-    times = iter([1000.0, 2000.0, 3000.0])
+    times = iter([1000.0, 1000.0, 2000.0, 2000.0])
     clock_now = [0.0]
 
     def clock() -> float:
