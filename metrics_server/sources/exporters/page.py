@@ -15,11 +15,12 @@ class Page:
 
     Attributes:
         target: the URL it came from.
+        body: the page, in the Prometheus text format.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
         dialects: the dialects of its labels, in order of preference.
     """
 
-    __slots__ = ("_attributions", "_sheet", "dialects", "target", "timestamp")
+    __slots__ = ("_attributions", "_sheet", "body", "dialects", "target", "timestamp")
 
     def __init__(
         self,
@@ -30,18 +31,10 @@ class Page:
     ) -> None:
         self.target = target
         self.dialects = dialects
+        self.body = body
         self.timestamp = timestamp
         self._sheet = Sheet(body, dialects)
         self._attributions: dict[tuple[Reading, ...], Attribution] = {}
-
-    @property
-    def body(self) -> bytes:
-        """The page, in the Prometheus text format."""
-        return self._sheet.page
-
-    def pack(self) -> None:
-        """Compress the page, until its text is needed again."""
-        self._sheet.pack()
 
     @property
     def lines(self) -> int:

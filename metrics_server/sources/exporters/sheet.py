@@ -23,7 +23,6 @@ from metrics_server.sources.pages.exposition import (
     prefixed_rows,
     rows,
 )
-from metrics_server.sources.pages.text import Text
 
 # There are few longer pages. Of them, labels are kept: parsing those of thousands of rows once more
 # would block the event loop. Of the pages of a large cluster, they would take 70 MB.
@@ -40,6 +39,7 @@ class Sheet:
         dialects: the dialects of its labels, in order of preference.
 
     Attributes:
+        page: as above.
         known: the label texts read so far, interpreted; None for those that name no GPU.
     """
 
@@ -56,12 +56,12 @@ class Sheet:
         "_parts",
         "_possible",
         "_prefixes",
-        "_text",
         "known",
+        "page",
     )
 
     def __init__(self, page: bytes, dialects: Sequence[Dialect] = DIALECTS) -> None:
-        self._text = Text(page)
+        self.page = page
         self._keeps_labels = len(page) > _LONG_BYTES
         self.known: dict[str, Known | None] = {}
         self._dialects = dialects
@@ -75,15 +75,6 @@ class Sheet:
         self._labels: dict[str, LabelOfGpus] = {}
         self._absent_label: tuple[str, LabelOfGpus] | None = None
         self._parts: dict[tuple[_Where, tuple[str, ...]], Mapping[Place, frozenset[Part]]] = {}
-
-    @property
-    def page(self) -> bytes:
-        """The body of the exporter's response."""
-        return self._text.read()
-
-    def pack(self) -> None:
-        """Compress the page, until its text is needed again."""
-        self._text.pack()
 
     def read(self, text: str) -> Known | None:
         """Return what the row with these labels measures; None if they do not say."""

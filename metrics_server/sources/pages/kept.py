@@ -11,10 +11,9 @@ from msgspec import Struct
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.pages.balance import Balance
 from metrics_server.sources.pages.lanes import Lane
-from metrics_server.sources.pages.packing import Packable, Packer
 from metrics_server.sources.pages.room import PageRoom
 
-P = TypeVar("P", bound=Packable)
+P = TypeVar("P")
 
 
 class Scrape(Struct, Generic[P], frozen=True):
@@ -40,13 +39,11 @@ class KeptScrapes(Generic[P]):
 
     Args:
         max_age: for how many seconds a scrape is kept, but at least until it is finished.
-        packer: compresses their pages.
         balance: counts those that were read ahead for nothing.
     """
 
-    def __init__(self, max_age: float, packer: Packer[P], balance: Balance) -> None:
+    def __init__(self, max_age: float, balance: Balance) -> None:
         self._max_age = max_age
-        self._packer = packer
         self._balance = balance
         self._scrapes: dict[str, Scrape[P]] = {}
         # When they expire, by the event loop's clock, in order: one timer for all of them.
@@ -101,5 +98,4 @@ class KeptScrapes(Generic[P]):
         if self._scrapes.get(target) is scrape:
             del self._scrapes[target]
             self._balance.drop(target)
-        self._packer.remove(scrape.room)
         scrape.room.release()

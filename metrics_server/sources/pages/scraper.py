@@ -18,7 +18,6 @@ from metrics_server.sources.pages.balance import Balance
 from metrics_server.sources.pages.fetching import PageLimits, fetch, page_client
 from metrics_server.sources.pages.kept import KeptScrapes, Scrape
 from metrics_server.sources.pages.lanes import Lane
-from metrics_server.sources.pages.packing import Packable, Packer
 from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.telemetry.metrics import Monitor
 
@@ -32,7 +31,7 @@ _LARGEST_PAGES = 8
 # How many pages are scraped at once for a question that nobody waits for yet.
 _AHEAD_AT_ONCE = 8
 
-P = TypeVar("P", bound=Packable)
+P = TypeVar("P")
 
 log = structlog.stdlib.get_logger(__name__)
 
@@ -95,9 +94,8 @@ class Scraper(Generic[P]):
         self._access = access or (lambda _: anonymous)
         self._monitor = monitor
         self._clock = clock
-        self._packer: Packer[P] = Packer()
         self._balance = Balance(max_age)
-        self._scrapes: KeptScrapes[P] = KeptScrapes(max_age, self._packer, self._balance)
+        self._scrapes: KeptScrapes[P] = KeptScrapes(max_age, self._balance)
         self._outages = Outages(log, "scrape failed", "scrape recovered", key="target")
         # Those that did not answer in time, and when they were last scraped.
         self._hanging: LRUCache[str, float] = LRUCache(_MAX_HANGING_REMEMBERED)
@@ -219,7 +217,6 @@ class Scraper(Generic[P]):
                 keeper = _keeper(keeper_of, target)
                 body = await fetch(self._client, target, keeper, self._limits, room)
             outcome = self._page(target, body, began)
-            self._packer.add(room, outcome)
         except ScrapeError as error:
             # The error is kept for a while. Its traceback, and that of the error before it, would
             # keep what was read of the page in memory.

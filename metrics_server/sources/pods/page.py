@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.pages.exposition import Row, rows
-from metrics_server.sources.pages.text import Text
 from metrics_server.sources.pods.history import History, Unknown
 from metrics_server.sources.pods.rows import Excluded, Found, NoValue, read
 from metrics_server.sources.pods.selected import SelectedPage
@@ -18,31 +17,23 @@ class PodPage:
 
     Attributes:
         target: the URL it came from.
+        body: the page, in the Prometheus text format.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
         left_out: None: all rows count.
     """
 
     left_out = None
 
-    __slots__ = ("_parsed", "_parts", "_rows", "_series", "_text", "target", "timestamp")
+    __slots__ = ("_parsed", "_parts", "_rows", "_series", "body", "target", "timestamp")
 
     def __init__(self, target: str, body: bytes, timestamp: float) -> None:
         self.target = target
-        self._text = Text(body)
+        self.body = body
         self.timestamp = timestamp
         self._rows: dict[str, Sequence[Row]] = {}
         self._series: dict[Reading, Found | NoValue] = {}
         self._parsed: set[tuple[Reading, ...]] = set()
         self._parts: dict[str, Part | NoValue | Excluded] = {}
-
-    @property
-    def body(self) -> bytes:
-        """The page, in the Prometheus text format."""
-        return self._text.read()
-
-    def pack(self) -> None:
-        """Compress the page, until its text is needed again."""
-        self._text.pack()
 
     @property
     def lines(self) -> int:
