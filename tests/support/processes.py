@@ -1,6 +1,7 @@
 """The command as a process, and a client of its server."""
 
 import asyncio
+import signal
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -28,6 +29,8 @@ async def started(
         *(*within, sys.executable, "-m", "metrics_server", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
+        # Whatever runs the tests may ignore it, as a shell does for commands in the background.
+        preexec_fn=_heed_interrupts,
     )
     try:
         async with asyncio.timeout(20):
@@ -36,6 +39,10 @@ async def started(
         if process.returncode is None:
             process.kill()
             await process.wait()
+
+
+def _heed_interrupts() -> None:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 async def logged(process: asyncio.subprocess.Process, event: str) -> str:
