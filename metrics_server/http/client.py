@@ -1,6 +1,6 @@
 """An HTTP client for servers that may be anything: each response is bounded as it arrives.
 
-aiohttp's client takes several times as long for a request, and skips any number of interim
+With aiohttp's client a scrape takes nearly twice as long, and it skips any number of interim
 responses.
 """
 
