@@ -4,7 +4,7 @@ Only tests that leave the server as it was may share it.
 """
 
 import asyncio
-from collections.abc import Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import AbstractAsyncContextManager, contextmanager
 from threading import Thread
@@ -16,6 +16,7 @@ from tests.support.clients import Answer, Client, Headers
 from tests.support.harness import Cluster
 
 T = TypeVar("T")
+MakeCluster = Callable[[], AbstractAsyncContextManager[Cluster]]
 
 
 class SharedClient(Client):

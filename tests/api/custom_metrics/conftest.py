@@ -1,16 +1,15 @@
 """A server in a cluster with one workload, and its client."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
 
-from tests.support.clients import Client
 from tests.support.custom_metrics import UTILIZATION, WEB
 from tests.support.exporters import page
 from tests.support.harness import Cluster, cluster
 from tests.support.objects import pod
-from tests.support.sharing import shared_client
+from tests.support.sharing import MakeCluster
 
 
 @asynccontextmanager
@@ -31,25 +30,7 @@ async def made_cluster() -> AsyncIterator[Cluster]:
         yield made
 
 
-@pytest.fixture
-async def simulated() -> AsyncIterator[Cluster]:
-    """Such a cluster for one test, which may change it."""
-    async with made_cluster() as made:
-        yield made
-
-
-@pytest.fixture(scope="module")
-def shared() -> Iterator[Client]:
-    """A client of one such cluster's server, for the tests of a module that leave it as it was."""
-    with shared_client(made_cluster()) as made:
-        yield made
-
-
-@pytest.fixture
-def client(request: pytest.FixtureRequest) -> Client:
-    """A client of the test's own cluster, if it has one; otherwise of the shared one."""
-    if "simulated" in request.fixturenames:
-        simulated: Cluster = request.getfixturevalue("simulated")
-        return simulated.client
-    client: Client = request.getfixturevalue("shared")
-    return client
+@pytest.fixture(scope="session")
+def make_cluster() -> MakeCluster:
+    """Makes such a cluster."""
+    return made_cluster
