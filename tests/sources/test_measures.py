@@ -197,10 +197,10 @@ def test_company() -> None:
 @pytest.mark.parametrize("value", ["5", "NaN"])
 def test_time_is_linear_in_the_rows(labels: str, value: str) -> None:
     """A GPU with 15,000 pods and a pod with 15,000 GPUs take no longer than 15,000 rows do."""
-    rows = [f"USED{{{labels.replace('{}', str(i))}}} {value}\n" for i in range(15_000)]
+    rows = [f"USED{{{labels.replace('{}', str(i))}}} {value}\n" for i in range(25_000)]
     began = time.process_time()
     attribute(Sheet("".join(rows).encode()), (USED, SHARE, B))
-    assert time.process_time() - began < 3
+    assert time.process_time() - began < 2
 
 
 ROWS = st.tuples(
