@@ -196,7 +196,7 @@ def test_company() -> None:
 )
 @pytest.mark.parametrize("value", ["5", "NaN"])
 def test_time_is_linear_in_the_rows(labels: str, value: str) -> None:
-    """A GPU with 15,000 pods and a pod with 15,000 GPUs take no longer than 15,000 rows do."""
+    """A GPU with so many pods and a pod with so many GPUs take no longer than so many rows do."""
     rows = [f"USED{{{labels.replace('{}', str(i))}}} {value}\n" for i in range(25_000)]
     began = time.process_time()
     attribute(Sheet("".join(rows).encode()), (USED, SHARE, B))
