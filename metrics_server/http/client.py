@@ -101,7 +101,8 @@ class HTTPClient:
     ) -> bytes | bytearray:
         """Send a request, and return the body of the response.
 
-        A GET is sent again if the server closed an idle connection just then.
+        It is sent again if the server closed an idle connection just then: use it for what may
+        be sent twice.
 
         Args:
             url: of http or https. Its fragment is not sent.
@@ -125,7 +126,7 @@ class HTTPClient:
             try:
                 return await self._response(peer, connection, exchange)
             except (DisconnectedError, ConnectionError):
-                if exchange.is_answered or body is not None:
+                if exchange.is_answered:
                     raise
         exchange = Exchange(request, receiver)
         return await self._response(peer, await self._connect(peer, exchange), exchange)

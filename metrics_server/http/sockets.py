@@ -1,13 +1,17 @@
 """Sockets: how many there can be, how one notices a dead peer, and why one failed."""
 
+import asyncio
 import os
 import resource
 import socket
 import ssl
 from contextlib import suppress
+from weakref import WeakSet
 
 import aiohttp
 
+# How often the event loop runs until it has closed a connection over TLS, with some to spare.
+_CLOSING_STEPS = 8
 # As OpenSSL names an answer that is not TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 
@@ -53,16 +57,35 @@ def _why_tls(error: ssl.SSLError) -> str:
     return f"TLS failed: {error.reason.replace('_', ' ').lower()}"
 
 
-def keepalive_socket(address: aiohttp.AddrInfoType) -> socket.socket:
-    """Return a socket that notices a dead peer within a minute.
+class KeepaliveSockets:
+    """Makes sockets that notice a dead peer within a minute, and closes those that are left over.
 
     A watch sends nothing, so without keepalive probes it would not notice a dead peer before its
     own timeout, and the pods would become stale. client-go uses HTTP/2 pings for this.
     """
-    family, kind, protocol, *_ = address
-    made = socket.socket(family, kind, protocol)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
-        if hasattr(socket, option):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
-    return made
+
+    def __init__(self) -> None:
+        self._made: WeakSet[socket.socket] = WeakSet()
+
+    def __call__(self, address: aiohttp.AddrInfoType) -> socket.socket:
+        """Return a new socket."""
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+            if hasattr(socket, option):
+                made.setsockopt(socket.IPPROTO_TCP, getattr(socket, option), value)
+        self._made.add(made)
+        return made
+
+    async def close(self) -> None:
+        """Close the connections that are still open.
+
+        aiohttp ends the TLS of a cancelled request, and does not wait for the peer to do the same.
+        """
+        for left in self._made:
+            # The event loop reads the end of the connection, and closes it.
+            with suppress(OSError):
+                left.shutdown(socket.SHUT_RDWR)
+        for _ in range(_CLOSING_STEPS):
+            await asyncio.sleep(0)

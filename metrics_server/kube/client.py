@@ -1,6 +1,6 @@
 """The client of the Kubernetes API: returns bytes of JSON, and raises errors that people can read.
 
-The official client is untyped, so it is used only here and in `kube.credentials`.
+The official client is untyped: only this module, `kube.sessions` and `kube.credentials` use it.
 """
 
 import asyncio
@@ -11,20 +11,19 @@ from copy import copy
 from http import HTTPStatus
 from pathlib import Path
 from typing import Literal
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 import msgspec
 import structlog
 from kubernetes.aio.client.api_client import ApiClient
 from msgspec import Struct
-from yarl import URL
 
 from metrics_server.common.outages import Outage
 from metrics_server.errors import KubernetesError
-from metrics_server.http.sockets import keepalive_socket
+from metrics_server.http.sockets import KeepaliveSockets
 from metrics_server.kube.answers import UNREACHABLE, Fetched, refusal, unreachable
 from metrics_server.kube.credentials import UNUSABLE, load_credentials, printed
+from metrics_server.kube.sessions import session
 
 # A watch event contains one object, and etcd limits those to 1.5 MiB by default; anything above
 # this is not an event.
@@ -53,27 +52,12 @@ async def connect(kubeconfig: Path | None, context: str = "") -> "KubernetesClie
         ConfigurationError: no configuration was found, or the one found is unusable.
     """
     api, load = await asyncio.to_thread(load_credentials, kubeconfig, context)
-    api.rest_client.pool_manager = _session(api, _MAX_CONNECTIONS)
+    sockets = KeepaliveSockets()
+    api.rest_client.pool_manager = session(api, _MAX_CONNECTIONS, sockets)
     watching = copy(api)
     watching.rest_client = copy(api.rest_client)
-    watching.rest_client.pool_manager = _session(api, 0)
-    return KubernetesClient(api, watching, load)
-
-
-def _session(api: ApiClient, connections: int) -> aiohttp.ClientSession:
-    """Return a pool of at most this many connections; 0 means no limit.
-
-    The official client's own pool would not notice a dead peer. With its `trust_env`, aiohttp reads
-    the environment's proxy in a thread for each request, and sends the passwords of ~/.netrc.
-    """
-    host = URL(api.configuration.host)
-    bypassed = host.host is None or proxy_bypass(host.host)
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(
-            limit=connections, ssl=api.rest_client.ssl_context, socket_factory=keepalive_socket
-        ),
-        proxy=None if bypassed else getproxies().get(host.scheme),
-    )
+    watching.rest_client.pool_manager = session(api, 0, sockets)
+    return KubernetesClient(api, watching, load, sockets)
 
 
 class KubernetesClient:
@@ -83,12 +67,20 @@ class KubernetesClient:
         api: the official client.
         watching: the same, with a connection pool for watches only.
         load: reloads the credentials; it may block.
+        sockets: make the connections of both.
     """
 
-    def __init__(self, api: ApiClient, watching: ApiClient, load: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        api: ApiClient,
+        watching: ApiClient,
+        load: Callable[[], None],
+        sockets: KeepaliveSockets,
+    ) -> None:
         self._api = api
         self._watching = watching
         self._load = load
+        self._sockets = sockets
         self._refresh_at = time.monotonic() + _REFRESH_SECONDS
         self._outage = Outage(
             log,
@@ -106,6 +98,7 @@ class KubernetesClient:
         """Close every connection."""
         await self._watching.close()
         await self._api.close()
+        await self._sockets.close()
 
     async def get(self, path: str, query: Mapping[str, str], *, timeout: float) -> bytes:  # noqa: ASYNC109 - aiohttp applies it, and says what timed out
         """Send a GET, and return the body of the answer.

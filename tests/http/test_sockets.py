@@ -1,6 +1,7 @@
 """Why a connection failed, on real sockets."""
 
 import asyncio
+import socket
 import ssl
 
 import aiohttp
@@ -8,7 +9,7 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import unused_port
 
-from metrics_server.http.sockets import why
+from metrics_server.http.sockets import KeepaliveSockets, why
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import client_context, context_from_pair
 
@@ -74,3 +75,47 @@ def test_what_says_nothing_is_named() -> None:
     """An error without a message is reported by its name."""
     assert why(aiohttp.ServerDisconnectedError()) == ("the connection was closed without an answer")
     assert why(ValueError()) == "ValueError()"
+
+
+def test_sockets_notice_a_peer_that_is_gone() -> None:
+    """A connection on which we only listen is probed by the kernel."""
+    with KeepaliveSockets()(address_of(1)) as made:
+        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+
+
+def address_of(port: int) -> tuple[int, int, int, str, tuple[str, int]]:
+    """An address as aiohttp gives it."""
+    return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port)
+
+
+async def test_no_connection_is_left_over() -> None:
+    """Not even one whose peer does not end its TLS."""
+    authority = Authority("a")
+    context = await asyncio.to_thread(context_from_pair, authority.issue(["127.0.0.1"]))
+    client = await asyncio.to_thread(client_context, authority.bundle)
+    loop = asyncio.get_running_loop()
+    accepted: asyncio.Future[asyncio.Transport] = loop.create_future()
+
+    class Silent(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.Transport)
+            transport.pause_reading()
+            accepted.set_result(transport)
+
+    server = await loop.create_server(Silent, "127.0.0.1", 0, ssl=context)
+    address = server.sockets[0].getsockname()
+    sockets = KeepaliveSockets()
+    made = sockets(address_of(address[1]))
+    made.settimeout(0)
+    await loop.sock_connect(made, address)
+    transport, _ = await loop.create_connection(
+        asyncio.Protocol, sock=made, ssl=client, server_hostname="127.0.0.1"
+    )
+    peer = await accepted
+    transport.close()
+    await sockets.close()
+    is_open = made.fileno() != -1
+    peer.abort()
+    server.close()
+    await server.wait_closed()
+    assert not is_open

@@ -2,7 +2,6 @@
 
 import base64
 import json
-import socket
 import stat
 import sys
 from pathlib import Path
@@ -12,7 +11,6 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from metrics_server.errors import ConfigurationError, KubernetesError
-from metrics_server.http.sockets import keepalive_socket
 from metrics_server.kube.client import connect
 from tests.support.harness import write_kubeconfig
 from tests.support.kubernetes import connected, serving
@@ -178,10 +176,3 @@ async def test_a_missing_kubeconfig_is_reported(tmp_path: Path) -> None:
     """A file that was named but is not there is not passed over for another."""
     with pytest.raises(ConfigurationError, match="missing does not exist"):
         await connect(tmp_path / "missing")
-
-
-def test_sockets_notice_a_peer_that_is_gone() -> None:
-    """A connection on which we only listen is probed by the kernel."""
-    address = (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 1))
-    with keepalive_socket(address) as made:
-        assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)

@@ -74,7 +74,7 @@ async def test_silence_is_bound_by_bookmarks(client: KubernetesClient, store: Po
             async with client.watch(path, query, silence=silence) as lines:
                 yield lines
 
-    noting = Watching(client._api, client._watching, client._load)
+    noting = Watching(client._api, client._watching, client._load, client._sockets)
     async with running(Reflector(noting, PATH, decode, store)):
         await until(lambda: len(silences) == 1)
     assert silences == [120]

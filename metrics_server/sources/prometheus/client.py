@@ -75,7 +75,7 @@ class PrometheusSettings(Struct, frozen=True):
 class PrometheusClient:
     """Sends instant queries. Create it in the event loop that uses it, and close it.
 
-    A query is sent once: the HPA controller asks again by itself.
+    A query that failed is not sent again: the HPA controller asks again by itself.
 
     Args:
         settings: how Prometheus is queried.
