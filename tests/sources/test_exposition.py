@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from metrics_server.sources.pages.exposition import parse_labels, rows
+from metrics_server.sources.pages.exposition import contains, parse_labels, rows
 from tests.support.exposition import FAMILY
 
 
@@ -120,6 +120,17 @@ def test_a_family_may_be_anywhere() -> None:
         b"# TYPE DCGM_FI_DEV_GPU_UTIL gauge\nDCGM_FI_DEV_GPU_UTIL 4\n"
     )
     assert [row.value for row in rows(page, FAMILY)] == [1, 3, 4]
+
+
+@pytest.mark.parametrize("size", [0, 131_072, 200_000])
+def test_a_page_of_any_length(size: int) -> None:
+    """Long pages are searched in another way."""
+    more = b"other 1\n" * (size // 8)
+    page = more + b"DCGM_FI_DEV_GPU_UTIL 1\n" + more + b"DCGM_FI_DEV_GPU_UTIL 2\n" + more
+    assert [row.value for row in rows(page, FAMILY)] == [1, 2]
+    assert rows(page, "DCGM_FI_DEV_GPU_UTIL_RATIO") == []
+    assert contains(page, "UTIL 2")
+    assert not contains(page, "UTIL 3")
 
 
 def test_a_line_without_its_end_is_lost() -> None:

@@ -20,6 +20,7 @@ from metrics_server.kube.reflector import Reflector
 from metrics_server.sources.access import access_files
 from metrics_server.sources.exporters.ahead import ExportersAhead
 from metrics_server.sources.exporters.page import Page
+from metrics_server.sources.exporters.remembering import RememberedRows
 from metrics_server.sources.exporters.source import ExporterSource
 from metrics_server.sources.exporters.targets import DiscoveredTargets, StaticTargets, Way
 from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
@@ -35,8 +36,9 @@ async def exporter_source(parts: Parts) -> AsyncIterator[Built]:
     config = parts.config.exporters
     targets, watches = _targets(parts.client, parts.config, parts.urls)
     dialects = dialects_in_force(parts.config.dialects)
+    remembered = RememberedRows()
     scraper = Scraper(
-        lambda url, body, requested: Page(url, body, requested, dialects),
+        lambda url, body, requested: Page(url, body, requested, dialects, remembered),
         timeout=config.timeout,
         max_age=config.max_age,
         max_concurrency=config.max_concurrency,

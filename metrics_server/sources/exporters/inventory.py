@@ -42,6 +42,10 @@ class Known(Struct, frozen=True, gc=False):
         return parse_labels(self.text)
 
 
+# The label texts of a page, interpreted; None for those that name no GPU.
+KnownRows = Mapping[str, Known | None]
+
+
 class Holding(Struct, frozen=True, gc=False):
     """The GPUs that a pod has, according to a page.
 

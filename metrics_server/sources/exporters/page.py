@@ -7,20 +7,27 @@ from metrics_server.rules.model import Reading
 from metrics_server.rules.presets import DIALECTS
 from metrics_server.sources.exporters.inventory import Inventory, Known, LabelOfGpus
 from metrics_server.sources.exporters.pod_mapper import Attribution, attribute
+from metrics_server.sources.exporters.remembering import RememberedRows
 from metrics_server.sources.exporters.sheet import Sheet
 
 
 class Page:
     """One exporter's metrics page.
 
-    Attributes:
+    Args:
         target: the URL it came from.
         body: the page, in the Prometheus text format.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
         dialects: the dialects of its labels, in order of preference.
+        remembered: the rows of exporters' last pages; None interprets all of them.
+
+    Attributes:
+        target: as above.
+        timestamp: as above.
+        dialects: as above.
     """
 
-    __slots__ = ("_attributions", "_sheet", "body", "dialects", "target", "timestamp")
+    __slots__ = ("_attributions", "_remembered", "_sheet", "dialects", "target", "timestamp")
 
     def __init__(
         self,
@@ -28,13 +35,24 @@ class Page:
         body: bytes,
         timestamp: float,
         dialects: tuple[Dialect, ...] = DIALECTS,
+        remembered: RememberedRows | None = None,
     ) -> None:
         self.target = target
         self.dialects = dialects
-        self.body = body
         self.timestamp = timestamp
-        self._sheet = Sheet(body, dialects)
+        self._remembered = remembered
+        self._sheet = Sheet(body, dialects, remembered.of(target) if remembered else {})
         self._attributions: dict[tuple[Reading, ...], Attribution] = {}
+
+    @property
+    def body(self) -> bytes:
+        """The page, in the Prometheus text format."""
+        return self._sheet.text.read()
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return self._sheet.text.size
 
     @property
     def lines(self) -> int:
@@ -49,7 +67,10 @@ class Page:
         """Return the page's values for pods; parsed once, however many requests share the page."""
         known = self._attributions.get(readings)
         if known is None:
-            known = self._attributions[readings] = attribute(self._sheet, readings)
+            with self._sheet.text:
+                known = self._attributions[readings] = attribute(self._sheet, readings)
+            if self._remembered is not None:
+                self._remembered.keep(self.target, self._sheet.known)
         return known
 
     def parse(self, readings: tuple[Reading, ...]) -> None:

@@ -9,6 +9,7 @@ from metrics_server.sources.exporters.dialects import dialect_of, read, subject
 from metrics_server.sources.exporters.inventory import (
     Inventory,
     Known,
+    KnownRows,
     LabelOfGpus,
     Part,
     Place,
@@ -18,16 +19,19 @@ from metrics_server.sources.exporters.inventory import (
 )
 from metrics_server.sources.pages.exposition import (
     Row,
+    contains,
     label_texts,
     parse_labels,
     prefixed_rows,
     rows,
 )
+from metrics_server.sources.pages.text import Text
 
 # There are few longer pages. Of them, labels are kept: parsing those of thousands of rows once more
 # would block the event loop. Of the pages of a large cluster, they would take 70 MB.
 _LONG_BYTES = 256 * 1024
 
+_NONE: KnownRows = {}
 _Where = tuple[tuple[str, str], ...]
 
 
@@ -37,15 +41,18 @@ class Sheet:
     Args:
         page: the body of an exporter's response.
         dialects: the dialects of its labels, in order of preference.
+        before: the rows of an earlier page of the same exporter, interpreted. They need not be
+            interpreted again.
 
     Attributes:
-        page: as above.
+        text: the page.
         known: the label texts read so far, interpreted; None for those that name no GPU.
     """
 
     __slots__ = (
         "_absent",
         "_absent_label",
+        "_before",
         "_dialects",
         "_gpu_rows",
         "_inventory",
@@ -57,19 +64,26 @@ class Sheet:
         "_possible",
         "_prefixes",
         "known",
-        "page",
+        "text",
     )
 
-    def __init__(self, page: bytes, dialects: Sequence[Dialect] = DIALECTS) -> None:
-        self.page = page
+    def __init__(
+        self,
+        page: bytes,
+        dialects: Sequence[Dialect] = DIALECTS,
+        before: KnownRows = _NONE,
+    ) -> None:
+        self.text = Text(page)
         self._keeps_labels = len(page) > _LONG_BYTES
         self.known: dict[str, Known | None] = {}
         self._dialects = dialects
+        self._before = _NONE if self._keeps_labels else before
         self._names: dict[str, str | None] = {}
         self._prefixes: dict[str, frozenset[str]] = {}
         self._possible: dict[str, bool] = {}
         self._absent: set[str] = set()
-        self._likely: Sequence[str] = ()
+        # In the order of the page, as far as they were read for the first family.
+        self._likely: Sequence[str] = tuple(before)
         self._gpu_rows: list[Known] | None = None
         self._inventory: Inventory | None = None
         self._labels: dict[str, LabelOfGpus] = {}
@@ -78,12 +92,7 @@ class Sheet:
 
     def read(self, text: str) -> Known | None:
         """Return what the row with these labels measures; None if they do not say."""
-        labels = parse_labels(text)
-        dialect = dialect_of(labels, self._dialects)
-        measured = None if dialect is None else read(labels, dialect)
-        known = None
-        if dialect is not None and measured is not None:
-            known = Known(measured, text, dialect, labels if self._keeps_labels else None)
+        known = self._before[text] if text in self._before else self._interpreted(text)
         self.known[text] = known
         return known
 
@@ -94,10 +103,10 @@ class Sheet:
         if family not in self._names:
             self._names[family] = self._find_name(family)
         name = self._names[family]
-        found = [] if name is None else rows(self.page, name, self._likely)
+        found = [] if name is None else rows(self.text.read(), name, self._likely)
         if not found:
             self._absent.add(family)
-        elif not self._likely:
+        else:
             self._likely = [row.labels for row in found]
         return found
 
@@ -142,10 +151,18 @@ class Sheet:
         if self._gpu_rows is None:
             found = (
                 self.known[text] if text in self.known else self.read(text)
-                for text in label_texts(self.page)
+                for text in label_texts(self.text.read())
             )
             self._gpu_rows = [one for one in found if one is not None]
         return self._gpu_rows
+
+    def _interpreted(self, text: str) -> Known | None:
+        labels = parse_labels(text)
+        dialect = dialect_of(labels, self._dialects)
+        measured = None if dialect is None else read(labels, dialect)
+        if dialect is None or measured is None:
+            return None
+        return Known(measured, text, dialect, labels if self._keeps_labels else None)
 
     def _find_name(self, family: str) -> str | None:
         """Return the name of a family on this page; None if it cannot be determined."""
@@ -158,7 +175,7 @@ class Sheet:
                     return None
                 continue
             # The page may have none of the markers: then the family itself serves as one.
-            prefixes = self._prefixes_of(dialect) or _prefixes(self.page, family, dialect)
+            prefixes = self._prefixes_of(dialect) or _prefixes(self.text.read(), family, dialect)
             if len(prefixes) > 1:
                 return None
             for prefix in prefixes:
@@ -168,13 +185,13 @@ class Sheet:
     def _may_have(self, dialect: Dialect) -> bool:
         """Return whether the page can have rows of the dialect, which few pages can."""
         if dialect.name not in self._possible:
-            self._possible[dialect.name] = dialect.marks[-1].encode() in self.page
+            self._possible[dialect.name] = contains(self.text.read(), dialect.marks[-1])
         return self._possible[dialect.name]
 
     def _prefixes_of(self, dialect: Dialect) -> frozenset[str]:
         """Return the prefixes of the dialect's families, by the first marker with GPU rows."""
         if dialect.name not in self._prefixes:
-            found = (_prefixes(self.page, marker, dialect) for marker in dialect.markers)
+            found = (_prefixes(self.text.read(), marker, dialect) for marker in dialect.markers)
             self._prefixes[dialect.name] = next(filter(None, found), frozenset())
         return self._prefixes[dialect.name]
 

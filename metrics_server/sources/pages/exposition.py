@@ -47,6 +47,9 @@ _LABELS = re.compile(rf"((?:{_LABEL})*+)\}}".encode())
 # How many characters of label names are remembered, and of how many exporters.
 _MOST_NAMES = 4096
 _MAX_NAMES = 256
+# Of a page that is searched backwards. Python does that in half the time, but may compare the whole
+# text at each place: a few milliseconds at this length, whatever the page contains.
+_SHORT_BYTES = 128 * 1024
 _PAIRS = re.compile(rf'({_NAME}){_EQUALS}"({_TEXT})"')
 _ESCAPES = re.compile(r"\\(.)")
 
@@ -83,7 +86,8 @@ def rows(page: bytes, family: str, likely: Sequence[str] = ()) -> list[Row]:
     guesses = iter(likely)
     found: list[Row] = []
     end = 0
-    while (at := page.find(name, end)) >= 0:
+    last = page.rfind(name) if len(page) <= _SHORT_BYTES else len(page)
+    while end <= last and (at := page.find(name, end)) >= 0:
         row = None
         # The rows of a family usually follow one another. Unless it is at the start of a line, the
         # name is part of a comment, of a label or of another name.
@@ -111,6 +115,12 @@ def rows(page: bytes, family: str, likely: Sequence[str] = ()) -> list[Row]:
         except UnicodeDecodeError:
             continue
     return found
+
+
+def contains(page: bytes, text: str) -> bool:
+    """Return whether a page contains a text, anywhere."""
+    part = text.encode()
+    return page.rfind(part) >= 0 if len(page) <= _SHORT_BYTES else part in page
 
 
 def prefixed_rows(page: bytes, ending: str) -> list[tuple[str, Row]]:

@@ -43,8 +43,8 @@ class Parseable(Protocol):
         ...
 
     @property
-    def body(self) -> bytes:
-        """The page."""
+    def size(self) -> int:
+        """How many bytes it has."""
         ...
 
     @property
@@ -141,7 +141,7 @@ class Parser(Generic[P]):
 
 
 def _is_short(page: Parseable) -> bool:
-    size = len(page.body)
+    size = page.size
     return size <= _VERY_SHORT_BYTES or (size <= _SHORT_BYTES and page.lines <= _SHORT_LINES)
 
 

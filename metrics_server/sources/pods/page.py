@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.pages.exposition import Row, rows
+from metrics_server.sources.pages.text import Text
 from metrics_server.sources.pods.history import History, Unknown
 from metrics_server.sources.pods.rows import Excluded, Found, NoValue, read
 from metrics_server.sources.pods.selected import SelectedPage
@@ -17,18 +18,17 @@ class PodPage:
 
     Attributes:
         target: the URL it came from.
-        body: the page, in the Prometheus text format.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
         left_out: None: all rows count.
     """
 
     left_out = None
 
-    __slots__ = ("_parsed", "_parts", "_rows", "_series", "body", "target", "timestamp")
+    __slots__ = ("_parsed", "_parts", "_rows", "_series", "_text", "target", "timestamp")
 
     def __init__(self, target: str, body: bytes, timestamp: float) -> None:
         self.target = target
-        self.body = body
+        self._text = Text(body)
         self.timestamp = timestamp
         self._rows: dict[str, Sequence[Row]] = {}
         self._series: dict[Reading, Found | NoValue] = {}
@@ -36,9 +36,14 @@ class PodPage:
         self._parts: dict[str, Part | NoValue | Excluded] = {}
 
     @property
+    def size(self) -> int:
+        """How many bytes it has."""
+        return self._text.size
+
+    @property
     def lines(self) -> int:
         """How many lines it has; counted each time."""
-        return self.body.count(b"\n")
+        return self._text.read().count(b"\n")
 
     def is_parsed(self, readings: tuple[Reading, ...]) -> bool:
         """Return whether the rows of these readings are known."""
@@ -46,10 +51,11 @@ class PodPage:
 
     def parse(self, readings: tuple[Reading, ...]) -> None:
         """Read the rows of these readings."""
-        for reading in readings:
-            self.series(reading)
-            for family in (*reading.beside, *reading.zero_beside):
-                self.rows(family)
+        with self._text:
+            for reading in readings:
+                self.series(reading)
+                for family in (*reading.beside, *reading.zero_beside):
+                    self.rows(family)
         self._parsed.add(readings)
 
     def parse_all(self, readings: tuple[Reading, ...]) -> None:
@@ -60,7 +66,7 @@ class PodPage:
         """Return the rows of this name; searched for once."""
         found = self._rows.get(name)
         if found is None:
-            found = self._rows[name] = rows(self.body, name)
+            found = self._rows[name] = rows(self._text.read(), name)
         return found
 
     def is_zero(self, reading: Reading) -> bool:

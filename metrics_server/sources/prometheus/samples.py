@@ -61,10 +61,10 @@ class Found(Struct, frozen=True):
     warnings: tuple[str, ...] = ()
 
     def __sizeof__(self) -> int:
-        bodies = sum(len(page.page.body) for page in self.gpus)
+        bodies = sum(page.page.size for page in self.gpus)
         for one in self.pages.values():
             if not isinstance(one.pages, NoValue):
-                bodies += sum(len(page.body) for page in one.pages)
+                bodies += sum(page.size for page in one.pages)
         return bodies * _BYTES_PER_BYTE + 256
 
 

@@ -1,0 +1,98 @@
+"""What is remembered of an exporter's earlier pages changes nothing: it only saves time."""
+
+import re
+import threading
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from metrics_server.rules.presets import DIALECTS
+from metrics_server.sources.exporters import remembering
+from metrics_server.sources.exporters.page import Page
+from metrics_server.sources.exporters.remembering import RememberedRows
+from metrics_server.sources.pages.exposition import parse_labels
+from tests.support.attribution import METRICS, PAGES, READINGS, UTILIZATION
+
+URL = "http://192.0.2.1:9400/metrics"
+EIGHT = PAGES["dcgm-3.x-8gpu-multi-pod"]
+
+
+def page(body: bytes, remembered: RememberedRows | None = None) -> Page:
+    """A page of the exporter."""
+    return Page(URL, body, 0.0, DIALECTS, remembered)
+
+
+@settings(deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(sorted(PAGES)), st.sampled_from(METRICS), st.booleans()),
+        min_size=2,
+        max_size=6,
+    )
+)
+def test_it_changes_nothing(history: list[tuple[str, str, bool]]) -> None:
+    """Whatever pages the exporter sent before, and whatever was read from them."""
+    remembered = RememberedRows()
+    for name, metric, is_backwards in history:
+        lines = PAGES[name].splitlines(keepends=True)
+        body = b"".join(reversed(lines) if is_backwards else lines)
+        one, other = page(body, remembered), page(body)
+        assert one.attribution(READINGS[metric]) == other.attribution(READINGS[metric])
+        assert one.inventory() == other.inventory()
+        assert one.label("modelName") == other.label("modelName")
+
+
+def test_labels_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until they change: then those that changed are read."""
+    read: list[str] = []
+
+    def parse(text: str) -> Mapping[str, str | None]:
+        read.append(text)
+        return parse_labels(text)
+
+    monkeypatch.setattr("metrics_server.sources.exporters.sheet.parse_labels", parse)
+    remembered = RememberedRows()
+    for _ in range(3):
+        page(EIGHT, remembered).parse(UTILIZATION)
+    assert len(read) == 8
+    changed = re.sub(rb'(_UTIL\{gpu="0".*?pod=")[^"]+', rb"\1another", EIGHT, count=1)
+    page(changed, remembered).parse(UTILIZATION)
+    assert len(read) == 9
+
+
+def test_it_takes_limited_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The exporters scraped longest ago are forgotten, and long pages are not remembered."""
+    remembered = RememberedRows()
+    known = {f'a="{number}"': None for number in range(10)}
+    monkeypatch.setattr(remembering, "_MOST_BYTES", 100_000)
+    remembered = RememberedRows()
+    for number in range(100):
+        remembered.keep(str(number), known)
+        assert remembered.of("0") == known
+    kept = [number for number in range(100) if remembered.of(str(number))]
+    assert kept == [0, *range(100 - len(kept) + 1, 100)]
+    assert 10 < len(kept) < 30
+    remembered.keep("0", {f'a="{number}"': None for number in range(1000)})
+    assert remembered.of("0") == known
+
+
+def test_pages_are_parsed_in_threads_too() -> None:
+    """At the same time as others in the event loop."""
+    remembered = RememberedRows()
+    right = page(EIGHT).attribution(UTILIZATION)
+    wrong: list[object] = []
+
+    def parse() -> None:
+        for _ in range(200):
+            found = page(EIGHT, remembered).attribution(UTILIZATION)
+            if found != right:
+                wrong.append(found)
+
+    threads = [threading.Thread(target=parse) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong

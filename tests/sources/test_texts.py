@@ -1,0 +1,59 @@
+"""The texts of pages are compressed while nobody reads them."""
+
+import hashlib
+import sys
+import tracemalloc
+
+import pytest
+
+from metrics_server.sources.exporters.page import Page
+from metrics_server.sources.pages.text import Text
+from metrics_server.sources.pods.page import PodPage
+from tests.support.attribution import PAGES, UTILIZATION
+from tests.support.data import DATA
+
+LONG = PAGES["dcgm-3.x-8gpu-multi-pod"]
+POD = (DATA / "engines" / "vllm-v1-dp2.prom").read_bytes() * 10
+
+
+@pytest.mark.parametrize(
+    "plain",
+    [b"", b"x 1\n", LONG, hashlib.shake_256().digest(100_000)],
+    ids=["0", "4", "60k", "noise"],
+)
+def test_it_is_the_same_text(plain: bytes) -> None:
+    """Before, while and after it is read, however often."""
+    text = Text(plain)
+    for _ in range(3):
+        assert text.read() == plain
+        with text:
+            assert text.read() == plain
+            with text:  # as a thread may
+                assert text.read() == plain
+            assert text.read() == plain
+        assert text.size == len(plain)
+
+
+def test_it_takes_a_tenth_of_the_memory() -> None:
+    """Of the page of a node with 8 GPUs."""
+    text = Text(bytes(bytearray(LONG)))
+    with text:
+        pass
+    assert sum(sys.getsizeof(getattr(text, name)) for name in Text.__slots__) < len(LONG) / 10
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"), [(Page, LONG), (PodPage, POD)], ids=["of an exporter", "of a pod"]
+)
+def test_pages_are_compressed_once_they_are_parsed(kind: type[Page | PodPage], body: bytes) -> None:
+    """What was parsed takes less than the text."""
+    tracemalloc.start()
+    try:
+        page = kind("a", bytes(bytearray(body)), 0.0)
+        assert tracemalloc.get_traced_memory()[0] > len(body)
+        page.parse(UTILIZATION)
+        assert tracemalloc.get_traced_memory()[0] < len(body) / 2
+    finally:
+        tracemalloc.stop()
+    assert page.lines == body.count(b"\n")
+    assert page.size == len(body)
