@@ -84,7 +84,7 @@ async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
     urls: list[str] = []
     body = await asyncio.to_thread(_PAGE.read_bytes)
 
-    pages = await Pages(lambda _: body, SCRAPE_SECONDS).started(stack)
+    pages = Pages(stack, lambda _: body, SCRAPE_SECONDS)
     for name in names:
         port = await pages.listen("127.0.0.1")
         api.apply(PODS, _serving(name, port))

@@ -1,42 +1,61 @@
-"""Servers of metrics pages on loopback: many addresses or ports, and one application."""
+"""Servers of metrics pages on loopback: many addresses or ports, each with its page.
+
+With a web framework they would take more of the processors than the server that is measured.
+"""
 
 import asyncio
 from collections.abc import Callable
 from contextlib import AsyncExitStack
-from typing import Self
-
-from aiohttp import web
+from functools import partial
+from typing import cast
 
 
 class Pages:
-    """Serves pages at /metrics, at each address that it listens at.
+    """Serves pages, whatever the path, at each address that it listens at.
 
     Args:
+        stack: closes it.
         page: returns the page of an address.
         delay: how many seconds an answer takes; None for no pause at all.
     """
 
-    def __init__(self, page: Callable[[str], bytes], delay: float | None = None) -> None:
-        self._page = page
-        self._delay = delay
-        app = web.Application()
-        app.router.add_get("/metrics", self._answer)
-        self._runner = web.AppRunner(app, access_log=None)
-
-    async def started(self, stack: AsyncExitStack) -> Self:
-        """Start it, until the stack is closed."""
-        stack.push_async_callback(self._runner.cleanup)
-        await self._runner.setup()
-        return self
+    def __init__(
+        self, stack: AsyncExitStack, page: Callable[[str], bytes], delay: float | None = None
+    ) -> None:
+        self._stack = stack
+        self._exporter = partial(_Exporter, page, delay)
 
     async def listen(self, address: str, port: int = 0) -> int:
         """Listen at an address; return the port, which is a free one by default."""
-        await web.TCPSite(self._runner, address, port).start()
-        return int(self._runner.addresses[-1][1])
+        server = await asyncio.get_running_loop().create_server(self._exporter, address, port)
+        self._stack.callback(server.close)
+        bound: tuple[str, int] = server.sockets[0].getsockname()
+        return bound[1]
 
-    async def _answer(self, request: web.Request) -> web.Response:
-        assert request.transport is not None
-        address, _ = request.transport.get_extra_info("sockname")
-        if self._delay is not None:
-            await asyncio.sleep(self._delay)
-        return web.Response(body=self._page(address), content_type="text/plain", charset="utf-8")
+
+class _Exporter(asyncio.Protocol):
+    """A connection, over which one request follows the answer to the one before."""
+
+    def __init__(self, page: Callable[[str], bytes], delay: float | None) -> None:
+        self._page = page
+        self._delay = delay
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        if not self._received.endswith(b"\r\n\r\n"):
+            return
+        self._received = b""
+        if self._delay is None:
+            self._send()
+        else:
+            asyncio.get_running_loop().call_later(self._delay, self._send)
+
+    def _send(self) -> None:
+        address, *_ = self._transport.get_extra_info("sockname")
+        page = self._page(address)
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(page)}\r\n\r\n"
+        self._transport.write(head.encode() + page)

@@ -197,7 +197,7 @@ async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     ]
     for pod in others:
         api.apply(PODS, _manifest(pod, "web"))
-    serving = await Pages(pages.__getitem__, delay or None).started(stack)
+    serving = Pages(stack, pages.__getitem__, delay or None)
     port = 0
     for address in pages:
         port = await serving.listen(address, port)

@@ -154,7 +154,7 @@ async def _engines(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     api.apply(ENDPOINT_SLICES, endpoint_slice("gpu-0", exporter.port))
     body = await asyncio.to_thread(_PAGE.read_bytes)
 
-    pages = await Pages(lambda _: body, delay=0).started(stack)
+    pages = Pages(stack, lambda _: body)
     port = 0
     for number in range(int(arguments[0]) * _PODS_OF_ENGINE):
         address = str(_FIRST_POD + number)

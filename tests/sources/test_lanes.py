@@ -34,7 +34,8 @@ class Exporter:
         server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
         async with server:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/metrics"
-        self.well.set()
+            # From Python 3.12.1 on, a server closes only when its connections have.
+            self.well.set()
         await asyncio.gather(*self._answers)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
