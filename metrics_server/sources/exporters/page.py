@@ -19,7 +19,7 @@ class Page:
         body: the page, in the Prometheus text format.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
         dialects: the dialects of its labels, in order of preference.
-        remembered: the rows of exporters' last pages; None interprets all of them.
+        remembered: what the labels on exporters' last pages mean.
 
     Attributes:
         target: as above.

@@ -1,4 +1,4 @@
-"""Remembers how the labels of exporters' last pages were read: they seldom change."""
+"""Remembers what the labels on exporters' last pages mean: they seldom change."""
 
 from threading import Lock
 
@@ -15,9 +15,9 @@ _ROW_BYTES = 400
 
 
 class RememberedRows:
-    """The rows that were read from the last page of each exporter, the last used of them.
+    """What the labels on the last page of each exporter mean; those scraped lately are kept.
 
-    What is remembered is what the same text means again, so no value depends on an earlier page.
+    The same text always means the same, so no value depends on an earlier page.
     """
 
     def __init__(self) -> None:
@@ -26,12 +26,12 @@ class RememberedRows:
         self._lock = Lock()
 
     def of(self, target: str) -> KnownRows:
-        """Return the rows of the last page from a URL, in its order."""
+        """Return the labels on the last page from a URL, in the order in which they were read."""
         with self._lock:
             return self._rows.get(target, {})
 
     def keep(self, target: str, rows: KnownRows) -> None:
-        """Remember the rows of the newest page from a URL."""
+        """Remember the labels on the newest page from a URL."""
         with self._lock:
             before = self._rows.get(target)
             if (before is None or before.keys() != rows.keys()) and _size(rows) <= _MOST_PAGE:

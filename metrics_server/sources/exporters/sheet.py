@@ -41,8 +41,7 @@ class Sheet:
     Args:
         page: the body of an exporter's response.
         dialects: the dialects of its labels, in order of preference.
-        before: the rows of an earlier page of the same exporter, interpreted. They need not be
-            interpreted again.
+        before: what the labels on an earlier page of the same exporter mean.
 
     Attributes:
         text: the page.
@@ -82,7 +81,6 @@ class Sheet:
         self._prefixes: dict[str, frozenset[str]] = {}
         self._possible: dict[str, bool] = {}
         self._absent: set[str] = set()
-        # In the order of the page, as far as they were read for the first family.
         self._likely: Sequence[str] = tuple(before)
         self._gpu_rows: list[Known] | None = None
         self._inventory: Inventory | None = None
