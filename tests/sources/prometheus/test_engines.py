@@ -1,7 +1,7 @@
 """The golden table of engines through a real Prometheus, and rates from what it has stored."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 
 import pytest
@@ -42,39 +42,51 @@ def pod(name: str, created: float = 0) -> Pod:
 
 
 async def collect(
-    prometheus: Prometheus, monitor: Monitor, rule: MetricRule, pods: Sequence[Pod]
+    prometheus: Prometheus,
+    monitor: Monitor,
+    rule: MetricRule,
+    pods: Sequence[Pod],
+    required: Mapping[str, str] | None = None,
 ) -> Collection:
     """What the source finds of these pods."""
     client = PrometheusClient(PrometheusSettings(url=prometheus.url, timeout=30))
     try:
-        source = PrometheusSource(client, lambda _: pods, max_age=60, reuse=0, monitor=monitor)
+        source = PrometheusSource(
+            client, lambda _: pods, max_age=60, reuse=0, required=required, monitor=monitor
+        )
         return await source.collect(rule, pods)
     finally:
         await client.close()
 
 
-@pytest.fixture(scope="module", params=LABELS)
-def scraped(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Prometheus]:
-    """A real Prometheus that scrapes an engine of every page."""
-    of, name = LABELS[request.param]
+@pytest.fixture(scope="module")
+def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A real Prometheus that scrapes an engine of every page, with the labels of each way."""
     with ExitStack() as stack:
-        pages = stack.enter_context(serving(PAGES))
+        pages = stack.enter_context(
+            serving({f"{way}/{page}": body for way in LABELS for page, body in PAGES.items()})
+        )
         targets = [
-            Target(page, "pods", {of: "llm", name: page, "instance": f"10.0.0.{number}:8000"})
+            Target(
+                f"{way}/{page}",
+                "pods",
+                {"way": way, of: "llm", name: page, "instance": f"10.0.0.{number}:8000"},
+            )
+            for way, (of, name) in LABELS.items()
             for number, page in enumerate(PAGES)
         ]
         jobs = pages.jobs(targets, honor_labels=False)
         prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), scrape=jobs)
         stack.enter_context(running(prometheus))
-        pages.wait_for_scrapes(*PAGES)
+        pages.wait_for_scrapes(*(one.page for one in targets))
         yield prometheus
 
 
+@pytest.mark.parametrize("way", LABELS)
 @pytest.mark.parametrize("golden", TABLE, ids=lambda one: one.page)
-async def test_golden(scraped: Prometheus, monitor: Monitor, golden: GoldenPage) -> None:
+async def test_golden(scraped: Prometheus, monitor: Monitor, golden: GoldenPage, way: str) -> None:
     """Each value is that of the table, or there is none for the same reason."""
+    required = {"way": way}
     for metric, row in golden.values.items():
         name, _, selector = metric.partition(" ")
         rule = RULES[name]
@@ -82,9 +94,9 @@ async def test_golden(scraped: Prometheus, monitor: Monitor, golden: GoldenPage)
             rule = structs.replace(rule, series=split(parse_selector(selector))[1])
         if selector and row.value is None and golden.page not in REJECTED:
             with pytest.raises(NoSeriesMatchesError):
-                await collect(scraped, monitor, rule, [pod(golden.page)])
+                await collect(scraped, monitor, rule, [pod(golden.page)], required)
             continue
-        found = await collect(scraped, monitor, rule, [pod(golden.page)])
+        found = await collect(scraped, monitor, rule, [pod(golden.page)], required)
         if row.value is None or golden.page in REJECTED:
             assert not found.samples, metric
             words = [row.none, "Prometheus has no series", "has fewer than 2 samples"]

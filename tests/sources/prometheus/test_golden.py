@@ -24,7 +24,7 @@ from metrics_server.sources.routing import SourcesOfEachRule
 from metrics_server.telemetry.metrics import Monitor
 from tests.measuring.test_golden import PAGES, SCENARIOS, Cluster, GoldenRow, Scenario
 from tests.support.prometheus import Prometheus, running
-from tests.support.scraped import Pages, Target, serving
+from tests.support.scraped import Target, serving
 
 pytestmark = pytest.mark.slow
 
@@ -69,58 +69,51 @@ WAYS = [
     ),
 ]
 
-
-QUICK = {"honor-labels", "renamed"}
-
-
-class Scraped(Struct, frozen=True):
-    """A Prometheus that has scraped all pages of the table."""
-
-    prometheus: Prometheus
-    pages: Pages
-    way: Way
+every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 
 
 def targets(way: Way) -> list[Target]:
-    """Return the exporters of all scenarios, each with the number of its scenario in a label."""
+    """Return the exporters of all scenarios, each with its way and its scenario in labels."""
     found = []
     for number, scenario in enumerate(SCENARIOS):
         for node, names in scenario.nodes.items():
             for place, name in enumerate(names):
                 if name != "refused":
                     own = {"instance": node, "node": node} if way.by_node else {}
-                    labels = {"scenario": str(number), **way.labels, **own}
+                    labels = {**required(way, scenario=number), **way.labels, **own}
                     if not way.by_node:
                         labels["instance"] = f"{node}-{place}:9400"
-                    found.append(Target(name, f"exporter-{place}", labels))
+                    job = f"{way.name}-exporter-{place}"
+                    found.append(Target(f"{way.name}/{name}", job, labels))
     return found
 
 
-@pytest.fixture(
-    scope="module",
-    params=[
-        pytest.param(way, id=way.name, marks=() if way.name in QUICK else pytest.mark.slow)
-        for way in WAYS
-    ],
-)
-def scraped(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Scraped]:
-    """A real Prometheus that scrapes a real exporter of every page."""
-    way: Way = request.param
+def required(way: Way, scenario: int) -> dict[str, str]:
+    """Return the labels that select the series of a scenario."""
+    return {"way": way.name, "scenario": str(scenario)}
+
+
+@pytest.fixture(scope="module")
+def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """A real Prometheus that has scraped a real exporter of every page, in every way."""
     with ExitStack() as stack:
-        pages = stack.enter_context(serving(PAGES))
-        jobs = pages.jobs(targets(way), honor_labels=way.honor_labels, interval="1s")
-        prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), scrape=jobs)
-        stack.enter_context(running(prometheus))
-        pages.wait_for_scrapes(*(one.page for one in targets(way)))
-        yield Scraped(prometheus, pages, way)
+        bodies = {f"{way.name}/{name}": body for way in WAYS for name, body in PAGES.items()}
+        pages = stack.enter_context(serving(bodies))
+        jobs = [
+            job
+            for way in WAYS
+            for job in pages.jobs(targets(way), honor_labels=way.honor_labels, interval="2s")
+        ]
+        one = Prometheus(tmp_path_factory.mktemp("prometheus"), scrape=jobs)
+        stack.enter_context(running(one))
+        pages.wait_for_scrapes(*(one.page for way in WAYS for one in targets(way)))
+        yield one
 
 
 @pytest.fixture
-async def client(scraped: Scraped) -> AsyncIterator[PrometheusClient]:
+async def client(prometheus: Prometheus) -> AsyncIterator[PrometheusClient]:
     """A client of it."""
-    client = PrometheusClient(PrometheusSettings(url=scraped.prometheus.url, timeout=30))
+    client = PrometheusClient(PrometheusSettings(url=prometheus.url, timeout=30))
     yield client
     await client.close()
 
@@ -130,10 +123,11 @@ class Asked:
 
     Args:
         client: of the Prometheus.
+        way: how its exporters were scraped.
         scenario: the scenario.
     """
 
-    def __init__(self, client: PrometheusClient, scenario: Scenario) -> None:
+    def __init__(self, client: PrometheusClient, way: Way, scenario: Scenario) -> None:
         self._cluster = Cluster(scenario, str)
         self._monitor = Monitor(CollectorRegistry())
         self._source = PrometheusSource(
@@ -141,7 +135,7 @@ class Asked:
             self._cluster.in_namespace,
             max_age=60,
             reuse=2,
-            required={"scenario": str(SCENARIOS.index(scenario))},
+            required=required(way, SCENARIOS.index(scenario)),
             monitor=self._monitor,
         )
 
@@ -165,15 +159,16 @@ class Asked:
         return await provider.answer(question)
 
 
-async def test_golden(scraped: Scraped, client: PrometheusClient) -> None:
+@every_way
+async def test_golden(client: PrometheusClient, way: Way) -> None:
     """Each answer is that of the table, or there is none for the same reason."""
     for scenario in SCENARIOS:
-        asked = Asked(client, scenario)
+        asked = Asked(client, way, scenario)
         pages = {page for names in scenario.nodes.values() for page in names}
         for row in scenario.rows:
             expected = row.answer
             if scenario.scenario == MISTAKEN:
-                expected = BELIEVED[scraped.way.by_node].get(row.ask)
+                expected = BELIEVED[way.by_node].get(row.ask)
             if expected is None or pages & REJECTED:
                 with pytest.raises(RequestError) as raised:
                     await asked.ask(row)
@@ -185,10 +180,11 @@ async def test_golden(scraped: Scraped, client: PrometheusClient) -> None:
                 assert (answer.shared, answer.source) == (row.shared, "prometheus")
 
 
-async def test_golden_pods(client: PrometheusClient) -> None:
+@every_way
+async def test_golden_pods(client: PrometheusClient, way: Way) -> None:
     """Each pod has its own value."""
     for scenario in SCENARIOS:
-        asked = Asked(client, scenario)
+        asked = Asked(client, way, scenario)
         pages = {page for names in scenario.nodes.values() for page in names}
         for row in scenario.rows:
             if row.each and not pages & REJECTED:
