@@ -47,7 +47,7 @@ class _Plan(Struct, frozen=True):
 
 
 _FULL = _Plan(Size(nodes=300, other_pods=100, hpas=300, namespaces=20), 10, 5, "2s")
-_REDUCED = _Plan(Size(nodes=10, other_pods=10, hpas=10, namespaces=2), 0.8, 2, "200ms")
+_REDUCED = _Plan(Size(nodes=10, other_pods=10, hpas=10, namespaces=2), 0.4, 2, "100ms")
 _PLANS = {"full": _FULL, "reduced": _REDUCED}
 
 

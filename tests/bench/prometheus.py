@@ -70,9 +70,10 @@ def run(*, reduced: bool = False) -> list[Figure]:
 async def _lags(plan: _Plan) -> list[Figure]:
     """How long after a step at an exporter an answer shows it: directly, and from Prometheus."""
     figures: list[Figure] = []
-    for use in ("named", "only"):
-        with tempfile.TemporaryDirectory() as folder:
-            lags = await _lags_of(Path(folder), use, plan)
+    uses = ("named", "only")
+    with tempfile.TemporaryDirectory() as folder:
+        found = await asyncio.gather(*(_lags_of(Path(folder, use), use, plan) for use in uses))
+    for use, lags in zip(uses, found, strict=True):
         scraping = f"Prometheus, scraping every {plan.scrape_seconds} s"
         of = {"named": "an exporter, scraped on demand", "only": scraping}
         until = f"time until an answer from {of[use]}, shows a step"
@@ -91,6 +92,7 @@ async def _lags_of(folder: Path, use: str, plan: _Plan) -> list[float]:
             "scrape_interval": f"{plan.scrape_seconds}s",
             "static_configs": [{"targets": [f"127.0.0.1:{exporter.port}"]}],
         }
+        folder.mkdir()
         async with running_beside(Prometheus(folder, scrape=[job])) as prometheus:
             config = configuration({"prometheus": {"url": prometheus.url, "use": use}})
             async with cluster({}, [pod("a")], config, [exporter.url]) as made:

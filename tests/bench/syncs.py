@@ -28,8 +28,6 @@ from tests.support.exporters import PageExporter, page
 from tests.support.objects import pod
 
 _ROUNDS = 3
-# Longer than a page is used again.
-_PAUSE_SECONDS = 3
 _MOST_SECONDS = 5
 _METRICS = ("gpu_utilization", "gpu_memory_utilization", "gpu_temperature")
 _PAGE = Path(__file__).parents[1] / "data" / "engines" / "vllm-v1-dp2.prom"
@@ -48,15 +46,17 @@ class _Plan(Struct, frozen=True):
         hpas: how many HPAs.
         cluster: the size of the cluster with exporters.
         rounds: how often all of them ask.
+        pause_seconds: before each round; to measure, longer than a page is used again.
     """
 
     hpas: int
     cluster: str
     rounds: int
+    pause_seconds: float
 
 
-_FULL = _Plan(hpas=1000, cluster="workloads", rounds=_ROUNDS)
-_REDUCED = _Plan(hpas=18, cluster="flat-20", rounds=1)
+_FULL = _Plan(hpas=1000, cluster="workloads", rounds=_ROUNDS, pause_seconds=3)
+_REDUCED = _Plan(hpas=18, cluster="flat-20", rounds=1, pause_seconds=0)
 
 
 def run(*, reduced: bool = False) -> list[Figure]:
@@ -111,7 +111,7 @@ async def _sync(
     async with process(server, *arguments) as (url, pid):
         await ask_all(paths, url, certificate)  # so that all are connected
         for _ in range(plan.rounds):
-            await asyncio.sleep(_PAUSE_SECONDS)
+            await asyncio.sleep(plan.pause_seconds)
             before, began = cpu_seconds(pid), perf_counter()
             await ask_all(paths, url, certificate)
             longest = max(longest, perf_counter() - began)
