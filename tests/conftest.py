@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from pytest_asyncio.plugin import PytestAsyncioFunction
 
 from metrics_server.telemetry.metrics import Monitor
+from tests.support.authorities import trust_none
 from tests.support.data import EXPORTERS
 from tests.support.once import run_folder
 
@@ -26,8 +28,11 @@ gc.disable()
 
 
 def pytest_configure() -> None:
-    """Make the folder of the run before its other processes start."""
+    """Make the folder of the run, and its environment, before its other processes start."""
     run_folder()
+    # The build of an image fetches what it needs.
+    if "IMAGE_TEST" not in os.environ:
+        trust_none()
 
 
 def pytest_collection_finish() -> None:

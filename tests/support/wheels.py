@@ -4,12 +4,12 @@ From an index, pip takes several seconds of a processor to choose what the lock 
 """
 
 import fcntl
-import os
 import subprocess
 import tempfile
 from hashlib import sha256
 from pathlib import Path
 
+from tests.support.authorities import trusting_system
 from tests.support.carried import cache_folder
 
 
@@ -53,7 +53,7 @@ def _fetch(python: Path, locks: tuple[Path, ...], to: Path, options: tuple[str, 
     named = [word for lock in locks for word in ("--requirement", str(lock))]
     done = subprocess.run(  # noqa: S603 - the command is the tests' own
         [python, "-m", "pip", "download", *form, *options, *named, "--dest", to],
-        env={**os.environ, "PIP_NO_CACHE_DIR": "0"},
+        env={**trusting_system(), "PIP_NO_CACHE_DIR": "0"},
         capture_output=True,
         text=True,
         check=False,
