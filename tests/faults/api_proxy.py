@@ -34,14 +34,12 @@ class Exchange:
         reader: what the client sends.
         writer: to the client.
         upstream: passes the request on; what comes back is read there, from its head on.
-        watched: the paths of watches in which something was passed on.
     """
 
     url: URL
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     upstream: Callable[[], Awaitable[asyncio.StreamReader]]
-    watched: set[str]
 
     @property
     def is_watch(self) -> bool:
@@ -70,8 +68,6 @@ class Exchange:
         while data := await answer.read(65536):
             self.writer.write(data)
             await self.writer.drain()
-            if self.is_watch:
-                self.watched.add(self.url.path)
 
     async def stream(self, body: bytes = b"") -> None:
         """Answer a watch by these bytes, and do not end the answer yet."""
@@ -106,14 +102,12 @@ class Proxy(RawServer):
     Attributes:
         fault: what is done with a request; None while all is well.
         faulted: to how many requests it was done.
-        watched: the paths of watches in which something was passed on.
     """
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
         super().__init__(self._exchange, context)
         self.fault: Fault | None = None
         self.faulted = 0
-        self.watched: set[str] = set()
         self._upstream_port = port
 
     async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -128,7 +122,7 @@ class Proxy(RawServer):
                 return answer
 
             url = URL(head.split()[1].decode(), encoded=True)
-            exchange = Exchange(url, reader, writer, upstream, self.watched)
+            exchange = Exchange(url, reader, writer, upstream)
             if self.fault is None:
                 await exchange.pass_on()
             else:

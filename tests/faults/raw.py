@@ -124,6 +124,11 @@ class Log:
         self._own = own
         self._foreign = foreign
 
+    def clear(self) -> None:
+        """Forget what was logged so far."""
+        self._own.clear()
+        self._foreign.clear()
+
     def warnings(self) -> list[str]:
         """The events of level warning and above, in order; first those of the server itself."""
         own = [str(one["event"]) for one in self._own if one["log_level"] in _WARNINGS]

@@ -119,22 +119,27 @@ async def test_while_it_runs(
     fault: ApiFault, tmp_path: Path, timing: Timing, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The last value is repeated, then an error says why; with few lines of log, and no leaks."""
-    async with (
-        behind_proxy(tmp_path) as behind,
-        running(behind.options, CONFIG) as server,
-        client_of(server, admin(behind.trust)) as client,
-    ):
-        await once_synced([*server.synced.values()])
-        await eventually(lambda: ask(client), lambda answer: answer == "50")
-        watching = await eventually(
-            _awaited(lambda: behind.api.open_watches),
-            lambda open_watches: open_watches == len(PATHS),
-        )
-        # Each watch has lasted, so that what ends it now is no sign of a fault by itself.
-        await eventually(_awaited(lambda: behind.proxy.watched), lambda paths: paths == PATHS)
-        before = await census()
-        timing.waits.clear()
-        with logged(caplog) as log:
+    with logged(caplog) as log:
+        async with (
+            behind_proxy(tmp_path) as behind,
+            running(behind.options, CONFIG) as server,
+            client_of(server, admin(behind.trust)) as client,
+        ):
+            await once_synced([*server.synced.values()])
+            await eventually(lambda: ask(client), lambda answer: answer == "50")
+            watching = await eventually(
+                _awaited(lambda: behind.api.open_watches),
+                lambda open_watches: open_watches == len(PATHS),
+            )
+            # Each watch has lasted, so that what ends it now is no sign of a fault by itself.
+            await eventually(
+                _awaited(lambda: log.by_path("streamed") + log.by_path("listed")),
+                lambda known: known.keys() == PATHS,
+            )
+            timing.ahead += 1
+            before = await census()
+            timing.waits.clear()
+            log.clear()
             await begin(fault, behind)
             assert [await ask(client) for _ in range(3)] == ["50"] * 3
             behind.api.delete(PODS, "default", "a")
