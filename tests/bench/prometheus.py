@@ -11,7 +11,8 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 from statistics import mean, quantiles
 
@@ -71,8 +72,9 @@ async def _lags(plan: _Plan) -> list[Figure]:
     """How long after a step at an exporter an answer shows it: directly, and from Prometheus."""
     figures: list[Figure] = []
     uses = ("named", "only")
-    with tempfile.TemporaryDirectory() as folder:
-        found = await asyncio.gather(*(_lags_of(Path(folder, use), use, plan) for use in uses))
+    with ExitStack() as stack:
+        folders = [Path(stack.enter_context(tempfile.TemporaryDirectory())) for _ in uses]
+        found = await asyncio.gather(*map(partial(_lags_of, plan), uses, folders))
     for use, lags in zip(uses, found, strict=True):
         scraping = f"Prometheus, scraping every {plan.scrape_seconds} s"
         of = {"named": "an exporter, scraped on demand", "only": scraping}
@@ -82,7 +84,7 @@ async def _lags(plan: _Plan) -> list[Figure]:
     return figures
 
 
-async def _lags_of(folder: Path, use: str, plan: _Plan) -> list[float]:
+async def _lags_of(plan: _Plan, use: str, folder: Path) -> list[float]:
     """Ask every 0.1 s; the steps come at different times between two scrapes."""
     lags: list[float] = []
     async with PageExporter(page({("default", "a"): [0]})) as exporter:
@@ -92,7 +94,6 @@ async def _lags_of(folder: Path, use: str, plan: _Plan) -> list[float]:
             "scrape_interval": f"{plan.scrape_seconds}s",
             "static_configs": [{"targets": [f"127.0.0.1:{exporter.port}"]}],
         }
-        folder.mkdir()
         async with running_beside(Prometheus(folder, scrape=[job])) as prometheus:
             config = configuration({"prometheus": {"url": prometheus.url, "use": use}})
             async with cluster({}, [pod("a")], config, [exporter.url]) as made:
