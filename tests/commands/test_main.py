@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import unused_port
 from msgspec import structs
 
 from metrics_server import __version__
@@ -144,7 +143,7 @@ def test_a_file_that_cannot_be_used(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: Sequence[str], sentence: str
 ) -> None:
     """The status is 2, and the last line of the standard error names the file or the flag."""
-    usable = str(kubeconfig(tmp_path, f"http://127.0.0.1:{unused_port()}"))
+    usable = str(kubeconfig(tmp_path, "http://127.0.0.1:1"))
     _, err = ended(capsys, ["serve", "--kubeconfig", usable, *arguments], 2)
     line = err.splitlines()[-1]
     assert line.startswith("gpu-metrics-server: ")

@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import pytest
-from aiohttp.test_utils import unused_port
 
 from metrics_server.doctor.model import Outcome
 from tests.doctor.scene import CONFIG, Scene
@@ -37,7 +36,7 @@ async def test_from_a_laptop(scene: Scene) -> None:
 
 async def test_it_cannot_be_reached(scene: Scene) -> None:
     """The words are those of the server's own error."""
-    found = await checked(scene, f"url: 'http://127.0.0.1:{unused_port()}'")
+    found = await checked(scene, "url: 'http://127.0.0.1:1'")
     assert [one.name for one in found.problems] == ["prometheus-failed"]
     assert "could not be reached" in found.problems[0].message
 

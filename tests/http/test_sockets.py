@@ -7,7 +7,6 @@ import ssl
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 
 from metrics_server.http.sockets import KeepaliveSockets, why
 from metrics_server.tls.authority import Authority
@@ -24,7 +23,7 @@ async def failure(url: str, context: ssl.SSLContext | None = None) -> str:
 
 async def test_nobody_listens() -> None:
     """The system's own words, without the objects that aiohttp mentions."""
-    assert await failure(f"http://127.0.0.1:{unused_port()}/") == "Connection refused"
+    assert await failure("http://127.0.0.1:1/") == "Connection refused"
 
 
 async def test_a_name_that_is_none() -> None:

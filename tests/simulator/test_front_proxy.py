@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 import aiohttp
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import RawTestServer, unused_port
+from aiohttp.test_utils import RawTestServer
 from yarl import URL
 
 from metrics_server.simulator.kube.api import KubernetesAPI
@@ -158,7 +158,7 @@ async def test_the_name_is_verified(upstream: Upstream, authority: Authority) ->
 
 async def test_an_api_server_that_is_gone(authority: Authority) -> None:
     """Where nothing listens, the proxy answers 503 and says why."""
-    async with proxied(f"https://127.0.0.1:{unused_port()}", authority.bundle) as url:
+    async with proxied("https://127.0.0.1:1", authority.bundle) as url:
         status, content_type, body = await get(f"{url}{PREFIX}")
     assert (status, content_type) == (503, "text/plain; charset=utf-8")
     assert body.startswith(b"error trying to reach service: dial tcp 127.0.0.1:")

@@ -5,7 +5,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import unused_port
 from prometheus_client import CollectorRegistry
 from pytest_aiohttp import AiohttpRawServer
 from structlog.testing import capture_logs
@@ -116,7 +115,7 @@ async def test_a_question_given_up_leaves_the_scrape_to_the_others(
 
 async def test_a_failure_costs_no_other_target(scraper: Scraper[Page], serve: Serve) -> None:
     """Each target has an outcome of its own."""
-    good, bad = await serve(page), f"http://127.0.0.1:{unused_port()}/metrics"
+    good, bad = await serve(page), "http://127.0.0.1:1/metrics"
     outcomes = (await scraper.scrape([good, bad])).outcomes
     assert isinstance(outcomes[good], Page)
     assert isinstance(outcomes[bad], ScrapeError)
@@ -124,7 +123,7 @@ async def test_a_failure_costs_no_other_target(scraper: Scraper[Page], serve: Se
 
 async def test_unreachable(scraper: Scraper[Page]) -> None:
     """A refused connection is reported as such."""
-    error = await failure(scraper, f"http://127.0.0.1:{unused_port()}/metrics")
+    error = await failure(scraper, "http://127.0.0.1:1/metrics")
     assert error.reason == "unreachable"
     assert str(error).startswith("could not be reached: ")
 
@@ -218,7 +217,7 @@ async def test_outcomes_are_counted(
     scraper: Scraper[Page], serve: Serve, registry: CollectorRegistry
 ) -> None:
     """Each scrape is counted under its outcome."""
-    await scraper.scrape([await serve(page), f"http://127.0.0.1:{unused_port()}/metrics"])
+    await scraper.scrape([await serve(page), "http://127.0.0.1:1/metrics"])
     for outcome in ("ok", "unreachable"):
         count = registry.get_sample_value(
             "gpu_metrics_server_scrape_duration_seconds_count", {"outcome": outcome}

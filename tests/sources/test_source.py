@@ -3,8 +3,6 @@
 import time
 from pathlib import Path
 
-from aiohttp.test_utils import unused_port
-
 from metrics_server.measuring.samples import Collection
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.source import ExporterSource
@@ -88,7 +86,7 @@ async def test_the_older_of_two_pages_dates_the_sample(serve: Serve, monitor: Mo
 
 async def test_one_of_two_exporters_fails(serve: Serve, collect: Collect) -> None:
     """A pod that the other one reports is covered: there is no gap."""
-    good, bad = await serve(row("p", 20)), f"http://127.0.0.1:{unused_port()}/metrics"
+    good, bad = await serve(row("p", 20)), "http://127.0.0.1:1/metrics"
     found = await collect(Nodes({"n1": (bad, good)}), [pod("p")])
     assert values(found) == [(20,)]
     assert_complete(found)

@@ -1,10 +1,12 @@
 """Clients of a Kubernetes API, and servers that stand in for one."""
 
+import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 from aiohttp import web
+from yarl import URL
 
 from metrics_server.kube.client import KubernetesClient, connect
 from metrics_server.simulator.kube.api import KubernetesAPI
@@ -46,3 +48,16 @@ async def kubernetes(folder: Path) -> AsyncIterator[tuple[KubernetesAPI, Kuberne
         connected(write_kubeconfig(folder / "kubeconfig", api.url, authority.bundle)) as client,
     ):
         yield api, client
+
+
+@asynccontextmanager
+async def gone(api: KubernetesAPI) -> AsyncIterator[None]:
+    """End an API, whose port refuses connections: no server of another test can get it."""
+    url = URL(api.url)
+    await api.__aexit__()
+    with socket.socket() as held:
+        # Its last connections may be closing still.
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        held.bind((url.host, url.port))
+        held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)
+        yield

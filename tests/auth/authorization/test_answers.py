@@ -12,6 +12,7 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import Reviews
 from tests.support.authorization import ALICE, ALLOWED, METRIC, is_allowed
+from tests.support.kubernetes import gone
 
 
 async def test_a_star_elsewhere_is_a_mistake(client: KubernetesClient) -> None:
@@ -111,9 +112,9 @@ async def test_a_malformed_review_does_not_allow(
 @pytest.mark.slow
 async def test_a_lost_connection_does_not_allow(api: KubernetesAPI, authorizer: Authorizer) -> None:
     """Nobody is let in because the API is gone."""
-    await api.__aexit__()
-    with pytest.raises(ReviewError, match="cannot be reached"):
-        await authorizer.authorize(ALICE, METRIC)
+    async with gone(api):
+        with pytest.raises(ReviewError, match="cannot be reached"):
+            await authorizer.authorize(ALICE, METRIC)
 
 
 async def test_a_server_that_may_not_ask_tells_what_to_do(

@@ -9,6 +9,7 @@ from metrics_server.auth.request_info import attributes_of
 from metrics_server.simulator.faults import Fault, FaultKind
 from metrics_server.tls.peer import PeerCertificates
 from tests.support.guarding import ALICE, METRIC, PROBES, SERVED, Answer, Measured, Server
+from tests.support.kubernetes import gone
 from tests.support.reviews import access_of, caller_of
 
 # Beyond those: what is not served, or not in that way.
@@ -68,12 +69,12 @@ async def test_a_review_that_fails_lets_nobody_in(
 
 async def test_no_kubernetes_api_lets_nobody_in(server: Server) -> None:
     """But probes are answered, or the kubelet would restart the server for another's outage."""
-    await server.api.__aexit__()
-    assert (await server.ask(METRIC)).error().code == 500
-    server.callers.user = ANONYMOUS
-    for path in PROBES:
-        for spelled in (path, f"{path}/"):
-            assert await server.ask(spelled) == Answer(200, b"ok")
+    async with gone(server.api):
+        assert (await server.ask(METRIC)).error().code == 500
+        server.callers.user = ANONYMOUS
+        for path in PROBES:
+            for spelled in (path, f"{path}/"):
+                assert await server.ask(spelled) == Answer(200, b"ok")
 
 
 async def test_a_certificate_is_shown_once_a_connection(server: Server) -> None:

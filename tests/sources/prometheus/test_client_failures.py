@@ -3,7 +3,6 @@
 import gzip
 
 import pytest
-from aiohttp.test_utils import unused_port
 
 from metrics_server.errors import MAX_QUERY_MESSAGE
 from metrics_server.sources.prometheus.client import PrometheusSettings
@@ -158,6 +157,6 @@ async def test_each_failure_has_its_words(answer: bytes, reason: str, message: s
 
 async def test_nobody_listens() -> None:
     """The system's own words."""
-    error = await failure(PrometheusSettings(f"http://{HOST}:{unused_port()}"))
+    error = await failure(PrometheusSettings(f"http://{HOST}:1"))
     assert error.reason == "unreachable"
     assert str(error).startswith("Prometheus could not be reached: Connection refused; check")
