@@ -89,7 +89,8 @@ class RawServer:
 def reset(writer: asyncio.StreamWriter) -> None:
     """End a connection as a peer does that is killed: by a TCP reset."""
     connection = writer.get_extra_info("socket")
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if connection is not None:  # the peer may have closed it
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     writer.transport.abort()
 
 
