@@ -127,7 +127,8 @@ def test_likely_labels_change_nothing(
     page = "".join(line + end for line, end in lines).encode()
     found = rows(page, FAMILY)
     for likely in ([row.labels for row in found], [row.labels for row in found[skipped:]], others):
-        assert rows(page, FAMILY, likely) == found
+        # As texts, because NaN does not equal NaN.
+        assert [*map(repr, rows(page, FAMILY, likely))] == [*map(repr, found)]
 
 
 @settings(deadline=None)
