@@ -11,6 +11,7 @@ from metrics_server.measuring.samples import Collection, Gap
 from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.sources.exporters.hints import hints
 from metrics_server.sources.exporters.page import Page
+from metrics_server.sources.pages import text
 
 UTIL = Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100)
 RULE = MetricRule("gpu_utilization", "of the test", "percent", (UTIL,), 100)
@@ -78,6 +79,43 @@ def test_rows_that_where_leaves_out_are_named() -> None:
     reading = Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100, where=(("kind", "whole"),))
     rule = MetricRule("gpu_utilization", "of the test", "percent", (reading,), 100)
     assert said(MINE, rule=rule) == 'no row of DCGM_FI_DEV_GPU_UTIL has kind="whole"'
+
+
+def test_the_first_reading_that_where_leaves_out_is_named() -> None:
+    """Whichever page it is on: a rule prefers its first readings."""
+    readings = tuple(
+        Reading(f"DCGM_FI_DEV_{name}", 0, 100, where=(("kind", "whole"),))
+        for name in ("GPU_UTIL", "GPU_TEMP", "FB_USED")
+    )
+    rule = MetricRule("gpu_utilization", "of the test", "percent", readings, 100)
+    later = MINE.replace("GPU_UTIL", "FB_USED") + MINE.replace("GPU_UTIL", "GPU_TEMP")
+    pages = [Page("http://e", body.encode(), 0) for body in (later, MINE, later)]
+    words = [*hints(rule, [POD], pages)]
+    assert [one for one in words if one.startswith("no row")] == [
+        'no row of DCGM_FI_DEV_GPU_UTIL has kind="whole"'
+    ]
+
+
+@pytest.mark.parametrize("rows", [MINE, "DCGM_FI_DEV_GPU_TEMP 1\n"], ids=["where", "silent"])
+def test_a_page_is_decompressed_once(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for each reading: that would block the event loop, if the page is long."""
+    readings = tuple(
+        Reading(f"DCGM_FI_DEV_{name}", 0, 100, where=(("kind", "whole"),))
+        for name in ("GPU_UTIL_RATIO", "MEM_COPY_UTIL", "GPU_UTIL")
+    )
+    rule = MetricRule("gpu_utilization", "of the test", "percent", readings, 100)
+    page = Page("http://e", (rows + "# more\n" * 10_000).encode(), 0)
+    page.parse_all(readings)
+    decompressed: list[bytes | None] = []
+    unpacked = text._unpacked
+
+    def counted(packed: bytes | None) -> bytes:
+        decompressed.append(packed)
+        return unpacked(packed)
+
+    monkeypatch.setattr(text, "_unpacked", counted)
+    assert [*hints(rule, [POD], [page])]
+    assert len(decompressed) == 1
 
 
 def test_readings_that_contradict_or_lack_parts_are_counted() -> None:

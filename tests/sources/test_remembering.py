@@ -2,7 +2,7 @@
 
 import re
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import pytest
 from hypothesis import given, settings
@@ -76,6 +76,62 @@ def test_it_takes_limited_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     assert 10 < len(kept) < 30
     remembered.keep("0", {f'a="{number}"': None for number in range(1000)})
     assert remembered.of("0") == known
+
+
+def test_exporters_without_rows_take_no_memory() -> None:
+    """Addresses come and go, and an exporter that has just started has no rows."""
+    remembered = RememberedRows()
+    page(EIGHT, remembered).parse(UTILIZATION)
+    known = remembered.of(URL)
+    page(b"# nothing yet\n", remembered).parse(UTILIZATION)
+    assert remembered.of(URL) == known != {}
+    for number in range(10):
+        remembered.keep(str(number), {})
+    assert len(remembered._rows) == 1
+
+
+def test_memory_is_not_a_number_of_characters() -> None:
+    """Of a text with an emoji, each takes four bytes."""
+    remembered = RememberedRows()
+    remembered.keep(URL, {f'a="{"x" * 80_000}"': None})
+    assert remembered.of(URL)
+    remembered.keep("b", {f'a="\N{ROCKET}{"x" * 80_000}"': None})
+    assert not remembered.of("b")
+
+
+def test_long_pages_are_not_remembered() -> None:
+    """They keep all labels of their rows, which may take ten times the text."""
+    line = b"# %s\n" % (b"x" * 1000)
+    for lines, are_remembered in ((200, True), (300, False)):
+        remembered = RememberedRows()
+        page(EIGHT + line * (lines - len(EIGHT) // 1000), remembered).parse(UTILIZATION)
+        assert bool(remembered.of(URL)) == are_remembered
+
+
+class Growing(dict[str, None]):
+    """Rows that grow once somebody has begun to count them, as another thread may let them."""
+
+    def __iter__(self) -> Iterator[str]:
+        begun = super().__iter__()
+        self["another"] = None
+        return begun
+
+
+def test_a_page_that_another_thread_reads_is_remembered() -> None:
+    """Although its rows become more meanwhile."""
+    remembered = RememberedRows()
+    remembered.keep(URL, Growing(first=None))
+    assert "first" in remembered.of(URL)
+
+
+def test_a_page_that_another_thread_reads_is_explained() -> None:
+    """By the dialects of the rows that were read before."""
+    one = page(EIGHT)
+    one.parse(UTILIZATION)
+    seen = one.dialects_seen()
+    first = next(seen)
+    one.inventory()
+    assert set(seen) == {first}
 
 
 def test_pages_are_parsed_in_threads_too() -> None:

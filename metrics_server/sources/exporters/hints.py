@@ -46,12 +46,11 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
         pages: the pages of their nodes.
     """
     read = [_Read(page, page.attribution(rule.readings), page.inventory()) for page in pages]
-    if any(not one.page.body for one in read):
+    if any(not one.page.size for one in read):
         yield "a page was empty, as is normal until a new exporter's first interval has passed"
     for one in read:
-        reason = one.page.body and _is_silent(one) and _of_silent(rule, one)
-        if reason:
-            yield reason
+        if one.page.size and _is_silent(one):
+            yield _of_silent(rule, one)
             break
     yield from _of_names(pods, read)
     yield from _of_where(rule, pods, read)
@@ -89,8 +88,9 @@ def _is_silent(one: _Read) -> bool:
 
 def _of_silent(rule: MetricRule, one: _Read) -> str:
     """Return why the page has no row that the rule reads."""
+    body = one.page.body
     for reading in rule.readings:
-        found = [parse_labels(row.labels) for row in rows(one.page.body, reading.family)]
+        found = [parse_labels(row.labels) for row in rows(body, reading.family)]
         if found and not any(subject(labels, one.page.dialects) for labels in found[:_ROWS_READ]):
             names = ", ".join(
                 printable(name, _LONGEST_NAME) for name in islice(found[0], _LABELS_SHOWN)
@@ -113,15 +113,23 @@ def _of_silent(rule: MetricRule, one: _Read) -> str:
 def _of_where(rule: MetricRule, pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
     """Report the first reading whose rows all lack the labels that it requires."""
     names = {(pod.namespace, pod.name) for pod in pods[:_EXPLAINED]}
-    for reading in rule.readings:
-        for one in read:
-            if not reading.where or names.isdisjoint(one.attribution.incomplete):
-                continue
-            found = [parse_labels(row.labels) for row in rows(one.page.body, reading.family)]
+    left = [reading for reading in rule.readings if reading.where]
+    reason = ""
+    for one in read:
+        if not left or names.isdisjoint(one.attribution.incomplete):
+            continue
+        # Decompressed once for each page, not for each reading.
+        body = one.page.body
+        for number, reading in enumerate(left):
+            found = [parse_labels(row.labels) for row in rows(body, reading.family)]
             if found and not any(dict(reading.where).items() <= each.items() for each in found):
                 wanted = " and ".join(f'{name}="{value}"' for name, value in reading.where)
-                yield f"no row of {reading.family} has {wanted}"
-                return
+                reason = f"no row of {reading.family} has {wanted}"
+                # On the other pages, only an earlier reading would come first.
+                del left[number:]
+                break
+    if reason:
+        yield reason
 
 
 def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:

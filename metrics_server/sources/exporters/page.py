@@ -69,7 +69,8 @@ class Page:
         if known is None:
             with self._sheet.text:
                 known = self._attributions[readings] = attribute(self._sheet, readings)
-            if self._remembered is not None:
+            # Reading the labels again takes less memory than keeping those of a long page.
+            if self._remembered is not None and not self._sheet.keeps_labels:
                 self._remembered.keep(self.target, self._sheet.known)
         return known
 

@@ -1,14 +1,15 @@
 """Remembers what the labels on exporters' last pages mean: they seldom change."""
 
+from sys import getsizeof
 from threading import Lock
 
 from cachetools import LRUCache
 
 from metrics_server.sources.exporters.inventory import KnownRows
 
-# Enough for 12,000 nodes with 8 GPUs each.
+# Enough for 11,000 nodes with 8 GPUs each.
 _MOST_BYTES = 64 * 1024 * 1024
-# Of one exporter. Long pages keep their labels, too (`Sheet`).
+# Of one exporter.
 _MOST_PAGE = 256 * 1024
 # What a row takes beside its text.
 _ROW_BYTES = 400
@@ -31,12 +32,20 @@ class RememberedRows:
             return self._rows.get(target, {})
 
     def keep(self, target: str, rows: KnownRows) -> None:
-        """Remember the labels on the newest page from a URL."""
+        """Remember the labels on the newest page from a URL, unless it has none.
+
+        An exporter that has just started has none, and its next page has the same as before.
+        """
         with self._lock:
-            before = self._rows.get(target)
-            if (before is None or before.keys() != rows.keys()) and _size(rows) <= _MOST_PAGE:
-                self._rows[target] = dict(rows)
+            before = self._rows.get(target, {})
+            if not rows or before.keys() == rows.keys():
+                return
+            # A copy, because another thread may add rows at this moment.
+            kept = dict(rows)
+            if _size(kept) <= _MOST_PAGE:
+                self._rows[target] = kept
 
 
 def _size(rows: KnownRows) -> int:
-    return sum(map(len, rows)) + _ROW_BYTES * len(rows)
+    # In Python a text with a single emoji takes four bytes per character.
+    return sum(map(getsizeof, rows)) + _ROW_BYTES * len(rows)

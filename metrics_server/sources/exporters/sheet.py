@@ -45,6 +45,7 @@ class Sheet:
 
     Attributes:
         text: the page.
+        keeps_labels: whether it keeps the labels of each row, because the page is long.
         known: the label texts read so far, interpreted; None for those that name no GPU.
     """
 
@@ -55,13 +56,13 @@ class Sheet:
         "_dialects",
         "_gpu_rows",
         "_inventory",
-        "_keeps_labels",
         "_labels",
         "_likely",
         "_names",
         "_parts",
         "_possible",
         "_prefixes",
+        "keeps_labels",
         "known",
         "text",
     )
@@ -73,10 +74,10 @@ class Sheet:
         before: KnownRows = _NONE,
     ) -> None:
         self.text = Text(page)
-        self._keeps_labels = len(page) > _LONG_BYTES
+        self.keeps_labels = len(page) > _LONG_BYTES
         self.known: dict[str, Known | None] = {}
         self._dialects = dialects
-        self._before = _NONE if self._keeps_labels else before
+        self._before = _NONE if self.keeps_labels else before
         self._names: dict[str, str | None] = {}
         self._prefixes: dict[str, frozenset[str]] = {}
         self._possible: dict[str, bool] = {}
@@ -110,7 +111,8 @@ class Sheet:
 
     def dialects(self) -> Iterator[Dialect]:
         """Return the dialect of each distinct label text that was read so far."""
-        return (one.dialect for one in self.known.values() if one is not None)
+        # A copy, because a thread may add rows meanwhile.
+        return (one.dialect for one in tuple(self.known.values()) if one is not None)
 
     @property
     def inventory(self) -> Inventory:
@@ -160,7 +162,7 @@ class Sheet:
         measured = None if dialect is None else read(labels, dialect)
         if dialect is None or measured is None:
             return None
-        return Known(measured, text, dialect, labels if self._keeps_labels else None)
+        return Known(measured, text, dialect, labels if self.keeps_labels else None)
 
     def _find_name(self, family: str) -> str | None:
         """Return the name of a family on this page; None if it cannot be determined."""
