@@ -19,6 +19,9 @@ from metrics_server.http.exchange import Connection, DisconnectedError, Exchange
 
 # After this time the next address of a host is tried, too (RFC 8305).
 _NEXT_ADDRESS_SECONDS = 0.25
+# A server that closed an idle connection says so within a round trip. One that closes it later may
+# have crashed because of the request.
+_ROUND_TRIP_SECONDS = 1.0
 # What is received at once: a page of 8 GPUs fits.
 _BUFFER_BYTES = 128 * 1024
 _MAX_TARGETS = 16_384
@@ -122,11 +125,13 @@ class HTTPClient:
         connection = self._take(peer)
         if connection is not None:
             exchange = Exchange(request, receiver)
+            now = asyncio.get_running_loop().time
+            until = now() + _ROUND_TRIP_SECONDS
             connection.begin(exchange)
             try:
                 return await self._response(peer, connection, exchange)
             except (DisconnectedError, ConnectionError):
-                if exchange.is_answered:
+                if exchange.is_answered or self._is_closed or now() >= until:
                     raise
         exchange = Exchange(request, receiver)
         return await self._response(peer, await self._connect(peer, exchange), exchange)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from metrics_server.http.client import TLS, HTTPClient
+from metrics_server.http.exchange import DisconnectedError
 from metrics_server.tls.authority import Authority
 from metrics_server.tls.certificates import context_from_pair
 from tests.support.http_exchanges import ANY, PAGE, Everything, get, sending, server
@@ -62,6 +63,52 @@ async def test_a_connection_that_is_closed_as_it_is_used(
         sent = client.exchange(url, Everything(), tls=ANY, headers={}, body=body)
         assert await sent == b"hello"
         assert asked == 3
+
+
+async def test_a_request_that_crashes_its_server_is_not_sent_again(
+    client: HTTPClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next replica would crash, too."""
+    monkeypatch.setattr("metrics_server.http.client._ROUND_TRIP_SECONDS", 0)
+    asked = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal asked
+        await reader.readuntil(b"\r\n\r\n")
+        asked += 1
+        writer.write(PAGE)
+        await reader.readuntil(b"\r\n\r\n")
+        asked += 1
+
+    async with server(talk) as url:
+        assert await get(client, url) == b"hello"
+        with pytest.raises((DisconnectedError, ConnectionError)):
+            await get(client, url)
+    assert asked == 2
+
+
+async def test_no_request_is_sent_again_once_the_client_is_closed(client: HTTPClient) -> None:
+    """Although its connection was idle before."""
+    asked: list[asyncio.StreamReader] = []
+    is_asked = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        asked.append(reader)
+        writer.write(PAGE)
+        await reader.readuntil(b"\r\n\r\n")
+        asked.append(reader)
+        is_asked.set()
+        await reader.read()
+
+    async with server(talk) as url:
+        assert await get(client, url) == b"hello"
+        request = asyncio.create_task(get(client, url))
+        await is_asked.wait()
+        await client.close()
+        with pytest.raises((DisconnectedError, ConnectionError)):
+            await request
+        assert len(asked) == 2
 
 
 async def test_an_idle_connection_receives_nothing(client: HTTPClient) -> None:
