@@ -7,12 +7,12 @@ from cachetools import LRUCache
 
 from metrics_server.sources.exporters.inventory import KnownRows
 
-# Enough for 11,000 nodes with 8 GPUs each.
+# Enough for 10,000 nodes with 8 GPUs each.
 _MOST_BYTES = 64 * 1024 * 1024
 # Of one exporter.
 _MOST_PAGE = 256 * 1024
 # What a row takes beside its text.
-_ROW_BYTES = 400
+_ROW_BYTES = 500
 
 
 class RememberedRows:
