@@ -42,27 +42,35 @@ async def test_connections_are_kept(client: HTTPClient, says: bytes) -> None:
     assert len(connections) == (3 if says else 1)
 
 
+class AnswersOnce:
+    """A server that closes each connection when it receives the second request on it.
+
+    Attributes:
+        asked: how many requests it has received.
+    """
+
+    asked = 0
+
+    async def talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Handle a connection."""
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+        writer.write(PAGE)
+        await reader.readuntil(b"\r\n\r\n")
+        self.asked += 1
+
+
 @pytest.mark.parametrize("body", [None, b"x"])
 async def test_a_connection_that_is_closed_as_it_is_used(
     client: HTTPClient, body: bytes | None
 ) -> None:
     """The request is sent again, on a new one."""
-    asked = 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        await reader.readuntil(b"\r\n\r\n")
-        asked += 1
-        writer.write(PAGE)
-        # Closes only once the next request is there.
-        await reader.readuntil(b"\r\n\r\n")
-        asked += 1
-
-    async with server(talk) as url:
+    once = AnswersOnce()
+    async with server(once.talk) as url:
         assert await get(client, url) == b"hello"
         sent = client.exchange(url, Everything(), tls=ANY, headers={}, body=body)
         assert await sent == b"hello"
-        assert asked == 3
+    assert once.asked == 3
 
 
 async def test_a_request_that_crashes_its_server_is_not_sent_again(
@@ -70,21 +78,12 @@ async def test_a_request_that_crashes_its_server_is_not_sent_again(
 ) -> None:
     """The next replica would crash, too."""
     monkeypatch.setattr("metrics_server.http.client._ROUND_TRIP_SECONDS", 0)
-    asked = 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal asked
-        await reader.readuntil(b"\r\n\r\n")
-        asked += 1
-        writer.write(PAGE)
-        await reader.readuntil(b"\r\n\r\n")
-        asked += 1
-
-    async with server(talk) as url:
+    once = AnswersOnce()
+    async with server(once.talk) as url:
         assert await get(client, url) == b"hello"
         with pytest.raises((DisconnectedError, ConnectionError)):
             await get(client, url)
-    assert asked == 2
+    assert once.asked == 2
 
 
 async def test_no_request_is_sent_again_once_the_client_is_closed(client: HTTPClient) -> None:
