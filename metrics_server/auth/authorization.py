@@ -116,6 +116,10 @@ class Authorizer:
     allowed. For anything else the Kubernetes API decides, by a SubjectAccessReview. Its decision
     is cached for 10 s for the same user and request; identical concurrent requests share a review.
 
+    Whoever may read a metric of all pods may read it of some: a request with selectors is first
+    reviewed without them, and all HPAs of a namespace share that review. Only if that is denied is
+    it reviewed as it is.
+
     Args:
         client: the client of the Kubernetes API.
         always_allow_paths: paths that anyone may read, without a trailing slash; a path that ends
@@ -161,15 +165,20 @@ class Authorizer:
         """
         if MASTERS in user.groups or self._is_always_allowed(attributes):
             return self._clock() + _TTL_SECONDS
-        if attributes.characters > _MAX_KEPT_CHARACTERS:
-            decision = await self._review(user, attributes, address)
-        else:
-            decision = await self._decisions.get(
-                (user, attributes), lambda: self._review(user, attributes, address)
-            )
+        whole = attributes.whole
+        decision = await self._decide(user, whole, address)
+        if not decision.allowed and whole is not attributes:
+            decision = await self._decide(user, attributes, address)
         if not decision.allowed:
             raise _forbidden(user, attributes, decision.reason)
         return decision.until
+
+    async def _decide(self, user: User, attributes: Attributes, address: str) -> _Decision:
+        if attributes.characters > _MAX_KEPT_CHARACTERS:
+            return await self._review(user, attributes, address)
+        return await self._decisions.get(
+            (user, attributes), lambda: self._review(user, attributes, address)
+        )
 
     def _is_always_allowed(self, attributes: Attributes) -> bool:
         # A request for a resource has an empty path; configured paths always begin with a slash.

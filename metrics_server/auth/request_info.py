@@ -2,9 +2,10 @@
 
 from collections.abc import Mapping
 from functools import cached_property, lru_cache
+from typing import Self
 from urllib.parse import unquote_plus
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from metrics_server.auth.selectors import (
     Requirement,
@@ -73,6 +74,14 @@ class Attributes(Struct, frozen=True, dict=True, cache_hash=True):
         for one in (*self.fields, *self.labels):
             words += (one.key, *one.values)
         return sum(map(len, words))
+
+    @property
+    def whole(self) -> Self:
+        """The same request without selectors; itself if it has none."""
+        if not self.fields and not self.labels:
+            return self
+        # The name is what a field selector requires.
+        return structs.replace(self, name="", fields=(), labels=())
 
 
 def attributes_of(method: str, path: str, query: str) -> Attributes:

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -120,7 +121,6 @@ async def test_a_repeat_is_admitted_and_counted(
     ("target", "method", "headers"),
     [
         (f"{PATH}s", "GET", ALICE),
-        (f"{PATH}?labelSelector=app%3Da", "GET", ALICE),
         (PATH, "DELETE", ALICE),
         (PATH, "GET", [("X-Remote-User", "bob"), ALICE[1]]),
         (PATH, "GET", [*ALICE, ("X-Remote-Group", "ops")]),
@@ -136,6 +136,29 @@ async def test_any_difference_is_reviewed(
 
     with pytest.raises(ForbiddenError):
         await guarded.request(target, method=method, headers=headers)
+
+
+async def test_who_may_read_all_may_read_some(guarded: Guarded) -> None:
+    """All selectors share the review without any, even where they come first."""
+    for query in ("?labelSelector=app%3Da", "?labelSelector=app%3Db", "?fieldSelector=a%3Db", ""):
+        await guarded.request(PATH + query)
+
+    assert guarded.reviewed == 1
+
+
+async def test_who_may_read_some_may_not_read_others(guarded: Guarded) -> None:
+    """Where only one selector is allowed, each is reviewed, and all together stay denied."""
+
+    def decide(_user: Caller, access: Access) -> dict[str, Json]:
+        return {"allowed": [*chain(*(one.values for one in access.labels))] == ["a"]}
+
+    guarded.reviews.decide = decide
+    for _ in range(2):
+        await guarded.request(f"{PATH}?labelSelector=app%3Da")
+        for query in ("?labelSelector=app%3Db", ""):
+            with pytest.raises(ForbiddenError):
+                await guarded.request(PATH + query)
+    assert guarded.reviewed == 3
 
 
 async def test_a_decision_expires(guarded: Guarded) -> None:
