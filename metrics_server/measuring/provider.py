@@ -77,8 +77,8 @@ class MetricsProvider:
         fallback: replaces a missing measurement.
         incidents: keeps track of questions without a measurement.
         monitor: counts answers, by how they came about.
-        answered: called with each question that was answered by a measurement, and the time when it
-            was asked.
+        answered: called with each question that was answered by a measurement, the time when it was
+            asked, and how many pods it selects.
         clock: seconds, on a monotonic clock.
     """
 
@@ -94,7 +94,7 @@ class MetricsProvider:
         fallback: FallbackChain,
         incidents: Incidents,
         monitor: Monitor,
-        answered: Callable[[Question, float], None] | None = None,
+        answered: Callable[[Question, float, int], None] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._rules = rules
@@ -180,7 +180,7 @@ class MetricsProvider:
             age=self._clock() - answer.timestamp, covered=answer.covered, selected=answer.selected
         )
         if self._answered is not None:
-            self._answered(question, asked)
+            self._answered(question, asked, answer.selected)
         return answer
 
     def _keep_scraping(self, question: Question, rule: MetricRule) -> None:

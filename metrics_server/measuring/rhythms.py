@@ -76,20 +76,21 @@ class _Rhythm:
         beats: the periods that it follows.
         credit: below 0, it is not prepared.
         fresh_until: until when the pages prepared for it are fresh; 0 if it was asked since then.
-        pages: how many pages were read for it the last time.
+        pages: how many pages were read for it the last time; before the first time, as many as it
+            selects pods.
         seconds: how long that took.
     """
 
     __slots__ = ("asked", "beats", "credit", "fresh_until", "pages", "question", "seconds", "times")
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, pods: int) -> None:
         self.question = question
         self.asked = float("-inf")
         self.times: list[float] = []
         self.beats: list[_Beat] = []
         self.credit = 0
         self.fresh_until = 0.0
-        self.pages = 1
+        self.pages = pods
         self.seconds = 0.0
 
 
@@ -127,15 +128,15 @@ class Rhythms:
         """How many questions are remembered."""
         return len(self._rhythms)
 
-    def asked(self, question: Question, now: float) -> None:
-        """Record that a question was asked, and answered by a measurement."""
+    def asked(self, question: Question, now: float, pods: int) -> None:
+        """Record that a question was asked, and answered by a measurement of so many pods."""
         self._now = now
         rhythm = self._rhythms.use(question.namespace, question)
         if rhythm is None:
             size = weight(question)
             if size > _MAX_QUESTION_BYTES:
                 return
-            rhythm = _Rhythm(question)
+            rhythm = _Rhythm(question, pods)
             if not self._rhythms.put(question.namespace, question, rhythm, size + _RHYTHM_BYTES):
                 return
         # Several that share a scrape count as one.

@@ -17,7 +17,7 @@ class Due(Struct, frozen=True, eq=False, gc=False):
         at: the time.
         early: how long before it the preparation should begin, if nothing else is due.
         until: until when the pages must be fresh.
-        pages: how many pages were read for it the last time.
+        pages: how many pages it is expected to need.
         question: the question.
     """
 

@@ -132,7 +132,7 @@ class Scene:
     def learn(self, question: Question) -> None:
         """Let a question have been asked regularly, and be due in a period."""
         for times in range(5, -1, -1):
-            self.rhythms.asked(question, self.clock() - times * PERIOD)
+            self.rhythms.asked(question, self.clock() - times * PERIOD, 1)
 
     async def ask(self, question: Question) -> Answer:
         """The answer of now."""
@@ -248,7 +248,7 @@ async def test_it_goes_on_after_a_failure_of_its_own() -> None:
 
     for app in ("a", "b"):
         for times in range(5, -1, -1):
-            rhythms.asked(question(f"app={app}"), clock() - times * PERIOD)
+            rhythms.asked(question(f"app={app}"), clock() - times * PERIOD, 1)
     with capture_logs() as logs:
         async with background("ask-ahead", Ahead(rhythms, select, {}, clock).run) as task:
             clock.advance(PERIOD - JUST_BEFORE)

@@ -41,9 +41,9 @@ def test_a_flood_of_questions_does_not_make_the_rhythms_of_others_forgotten() ->
     """Each with another selector, as any number of them selects the same pods."""
     rhythms = Rhythms(MAX_AGE, max_bytes=200_000)
     for times in range(6):
-        rhythms.asked(OURS, times * PERIOD)
+        rhythms.asked(OURS, times * PERIOD, 1)
         for number in range(200):
-            rhythms.asked(question(200 * times + number), times * PERIOD + 1)
+            rhythms.asked(question(200 * times + number), times * PERIOD + 1, 1)
     assert OURS in prepared(rhythms, 5.9 * PERIOD, 6 * PERIOD)
 
 
@@ -52,7 +52,7 @@ def test_of_more_questions_than_fit_some_are_prepared() -> None:
     rhythms = Rhythms(MAX_AGE, max_bytes=200_000)
     for times in range(6):
         for number in range(200):
-            rhythms.asked(question(number), times * PERIOD + number / 1000)
+            rhythms.asked(question(number), times * PERIOD + number / 1000, 1)
     assert 20 < len(prepared(rhythms, 5.9 * PERIOD, 6.1 * PERIOD)) == len(rhythms) < 200
 
 
@@ -60,9 +60,9 @@ def test_questions_that_stopped_make_room_for_others() -> None:
     """In the same namespace, too."""
     rhythms = Rhythms(MAX_AGE, max_bytes=200_000)
     for number in range(200):
-        rhythms.asked(question(number), 0)
+        rhythms.asked(question(number), 0, 1)
     for times in range(6):
-        rhythms.asked(question(1000), 200 + times * PERIOD)
+        rhythms.asked(question(1000), 200 + times * PERIOD, 1)
     assert prepared(rhythms, 200 + 5.9 * PERIOD, 200 + 6 * PERIOD) == [question(1000)]
 
 
@@ -71,7 +71,7 @@ def test_what_is_due_is_planned_a_few_times_a_second(monkeypatch: pytest.MonkeyP
     rhythms = Rhythms(MAX_AGE)
     for times in range(6):
         for number in range(1000):
-            rhythms.asked(question(number), times * PERIOD + number / 10_000)
+            rhythms.asked(question(number), times * PERIOD + number / 10_000, 1)
     plans = list[float]()
 
     def counting(dues: Sequence[Due], lead: float, now: float) -> list[float]:
@@ -89,7 +89,7 @@ def test_one_read_in_vain_ends_all_beats_of_a_question() -> None:
     rhythms = Rhythms(MAX_AGE)
     beats = [first + times * PERIOD for times in range(8) for first in (0, 3, 6)]
     for now in beats:
-        rhythms.asked(OURS, now)
+        rhythms.asked(OURS, now, 1)
         prepared(rhythms, now, now + 0.01)
     assert len(prepared(rhythms, beats[-1] + 1, beats[-1] + 60)) == 1
 
@@ -112,7 +112,7 @@ def learn(rhythms: Rhythms, questions: Sequence[Question], now: float) -> None:
     """Let these have been asked regularly, and be due in a period."""
     for times in range(5, -1, -1):
         for one in questions:
-            rhythms.asked(one, now - times * PERIOD)
+            rhythms.asked(one, now - times * PERIOD, 1)
 
 
 def selected(one: Question) -> tuple[MetricRule, Sequence[Pod]]:

@@ -110,11 +110,12 @@ def test_a_burst_of_hpas_needs_no_more_scrapes(hpa_count: int) -> None:
     assert ahead.oldest < 1.0
 
 
-def test_a_burst_of_hpas_causes_no_burst_of_scrapes() -> None:
-    """Their scrapes are spread over the second before."""
+@pytest.mark.parametrize("number", [5, 9], ids=["the first", "a later one"])
+def test_a_burst_of_hpas_causes_no_burst_of_scrapes(number: int) -> None:
+    """Their scrapes are spread over the second before, when nothing was read ahead yet too."""
     nodes = [range(6 * n, 6 * n + 6) for n in range(300)]
-    times = hpas([n / 6000 for n in range(300)], 9 * PERIOD + 1, jitter=0)
-    after = 8.5 * PERIOD
+    times = hpas([n / 6000 for n in range(300)], number * PERIOD + 1, jitter=0)
+    after = (number - 0.5) * PERIOD
     without = play(times, is_ahead=False, nodes=nodes, after=after)
     ahead = play(times, nodes=nodes, after=after)
     assert without.most_scrapes_within(0.1) == without.scrapes == ahead.scrapes == 1800
@@ -161,7 +162,7 @@ def test_memory_is_bounded() -> None:
     """By bytes, as callers choose their selectors."""
     rhythms = Rhythms(MAX_AGE, max_bytes=64 * 1024)
     for number in range(100):
-        rhythms.asked(Question("default", "m", parse_selector(f"app=a{number}")), number)
+        rhythms.asked(Question("default", "m", parse_selector(f"app=a{number}")), number, 1)
     assert 1 < len(rhythms) < 40
 
 
@@ -169,7 +170,7 @@ def test_a_selector_no_hpa_has_is_not_remembered() -> None:
     """It may be as long as a request allows."""
     rhythms = Rhythms(MAX_AGE)
     selector = parse_selector(f"a in ({','.join(map(str, range(900)))})")
-    rhythms.asked(Question("default", "m", selector), 0)
+    rhythms.asked(Question("default", "m", selector), 0, 1)
     assert len(rhythms) == 0
 
 

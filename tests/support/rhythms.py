@@ -101,7 +101,7 @@ class Player:
             age = now - min(self._began[page] for page in self._pages[question])
             self.outcome.oldest = max(self.outcome.oldest, age)
         if self._rhythms is not None:
-            self._rhythms.asked(question, now)
+            self._rhythms.asked(question, now, len(self._pages[question]))
 
     def _scrape(self, question: Question, now: float, until: float) -> int:
         """Scrape those of a question's pages that are not fresh until then; return how many."""
