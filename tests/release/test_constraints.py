@@ -1,0 +1,20 @@
+"""What `make` installs is to be had for every Python that the project supports."""
+
+import tomllib
+from importlib.metadata import metadata
+
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from tests.deployments.manifests import ROOT
+
+PINNED = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+
+
+@pytest.mark.parametrize("name", [line.partition("==")[0] for line in PINNED])
+def test_it_supports_the_oldest_python(name: str) -> None:
+    """Debian's Python is of an early release, and pip then finds no version that is pinned."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    oldest = project["requires-python"].removeprefix(">=")
+    needed = metadata(name).json.get("requires_python", "")
+    assert f"{oldest}.0" in SpecifierSet(str(needed))
