@@ -3,13 +3,26 @@
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from importlib import import_module
 
 from metrics_server import __version__
-from metrics_server.commands import ask, certs, demo, doctor, rules, serve, top
 from metrics_server.common.text import printable
 from metrics_server.errors import ConfigurationError, KubernetesError
 
+# Each has a module of its name here, with its flags.
+_LOOKING = {
+    "doctor": "find out why an HPA gets no metric, and how to fix it",
+    "ask": "print what an HPA gets for a metric now",
+    "top": "print what pods use of their GPUs",
+}
+_COMMANDS = {
+    "serve": "serve the external and the custom metrics API (*.metrics.k8s.io)",
+    "certs": "write a serving certificate and its authority",
+    "rules": "list the metrics served, or check a configuration file",
+    **_LOOKING,
+    "demo": "watch an HPA scale on simulated GPUs, on this machine alone",
+}
 _MAX_ERROR = 2000
 # As of a process that ends by SIGPIPE.
 _PIPE_CLOSED = 141
@@ -21,17 +34,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     Args:
         arguments: those of the command line, if None.
     """
-    run_command(build_parser(), arguments)
+    run_command(build_parser, arguments)
 
 
-def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None) -> None:
-    """Run a command of a parser; the process ends with its exit status.
+def run_command(
+    parser_of: Callable[[str | None], argparse.ArgumentParser], arguments: Sequence[str] | None
+) -> None:
+    """Run a command; the process ends with its exit status.
 
     Args:
-        parser: the parser of the command line.
+        parser_of: returns the parser of the command line, with the flags of one command.
         arguments: as for `main`.
     """
-    options = parser.parse_args(arguments)
+    words = sys.argv[1:] if arguments is None else arguments
+    parser = parser_of(next((word for word in words if not word.startswith("-")), ""))
+    options = parser.parse_args(words)
     run: Callable[[argparse.Namespace], int] = options.run
     try:
         status = run(options)
@@ -52,8 +69,12 @@ def run_command(parser: argparse.ArgumentParser, arguments: Sequence[str] | None
     sys.exit(status)
 
 
-def build_parser() -> argparse.ArgumentParser:
-    """The parser of the whole command line; docs/reference.md is generated from it."""
+def build_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the whole command line; docs/reference.md is generated from it.
+
+    Args:
+        command: the only one whose flags are needed; None for all of them.
+    """
     parser = argparse.ArgumentParser(
         prog="gpu-metrics-server",
         description=(
@@ -63,32 +84,28 @@ def build_parser() -> argparse.ArgumentParser:
         ),
         epilog="gpu-metrics-server COMMAND --help lists the flags of a command.",
     )
-    parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(metavar="COMMAND", required=True)
-    serve.add_arguments(
-        commands.add_parser(
-            "serve", help="serve the external and the custom metrics API (*.metrics.k8s.io)"
-        )
-    )
-    certs.add_arguments(
-        commands.add_parser("certs", help="write a serving certificate and its authority")
-    )
-    rules.add_arguments(
-        commands.add_parser("rules", help="list the metrics served, or check a configuration file")
-    )
-    add_looking(commands)
-    demo.add_arguments(
-        commands.add_parser(
-            "demo", help="watch an HPA scale on simulated GPUs, on this machine alone"
-        )
-    )
+    _add(parser, _COMMANDS, command)
     return parser
 
 
-def add_looking(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add the commands that look at a cluster, which the kubectl plugin has too."""
-    doctor.add_arguments(
-        commands.add_parser("doctor", help="find out why an HPA gets no metric, and how to fix it")
+def build_plugin_parser(command: str | None = None) -> argparse.ArgumentParser:
+    """The parser of the kubectl plugin, which has the commands that look at a cluster.
+
+    Args:
+        command: as for `build_parser`.
+    """
+    parser = argparse.ArgumentParser(
+        prog="kubectl gpu_metrics", description="GPU metrics of pods, as HPAs get them."
     )
-    ask.add_arguments(commands.add_parser("ask", help="print what an HPA gets for a metric now"))
-    top.add_arguments(commands.add_parser("top", help="print what pods use of their GPUs"))
+    _add(parser, _LOOKING, command)
+    return parser
+
+
+def _add(parser: argparse.ArgumentParser, described: Mapping[str, str], needed: str | None) -> None:
+    """Add commands, importing only those that are needed: all take a second."""
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name, description in described.items():
+        added = commands.add_parser(name, help=description)
+        if needed in (None, name):
+            import_module(f"metrics_server.commands.{name}").add_arguments(added)

@@ -1,6 +1,7 @@
 """The command line: help, version, and what it rejects."""
 
 import asyncio
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -46,6 +47,27 @@ def test_help(capsys: pytest.CaptureFixture[str], command: str | None) -> None:
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     """--version is the version and nothing else."""
     assert ended(capsys, ["--version"], 0) == (f"{__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "left_out"),
+    [
+        (["--version"], {"pydantic", "aiohttp", "kubernetes"}),
+        (["--help"], {"pydantic", "aiohttp", "kubernetes"}),
+        (["rules"], {"aiohttp", "kubernetes", "metrics_server.doctor"}),
+        (["serve", "--help"], {"metrics_server.doctor", "metrics_server.simulator"}),
+    ],
+)
+def test_a_command_imports_only_what_it_needs(arguments: list[str], left_out: set[str]) -> None:
+    """All that every command needs takes a second to import."""
+    lines = (
+        "import atexit, sys",
+        f"atexit.register(lambda: print(sorted({left_out} & sys.modules.keys())))",
+        f"from metrics_server.commands.main import main; main({arguments})",
+    )
+    command = (sys.executable, "-c", "\n".join(lines))
+    printed = subprocess.check_output(command, text=True)  # noqa: S603 - the test's own
+    assert printed.splitlines()[-1] == "[]"
 
 
 async def test_the_module_is_the_command() -> None:

@@ -1,8 +1,10 @@
 """What must have bytecode in the image."""
 
-# Prints which of the installed modules that the server imports have no bytecode.
+# Prints which of the installed modules that a command imports have no bytecode.
 UNCOMPILED = """
-import os, sys, metrics_server.commands.main
+import os, sys
+from metrics_server.commands.main import build_parser
+build_parser()
 from importlib.util import cache_from_source
 files = [vars(module).get("__file__") or "" for module in list(sys.modules.values())]
 sources = [file for file in files if "site-packages" in file and file.endswith(".py")]

@@ -25,7 +25,12 @@ if TYPE_CHECKING:
 
 PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 
-_PRELOADED = ("metrics_server.commands.main", "uvloop", "tests.reliability.peers")
+_PRELOADED = (
+    "metrics_server.commands.main",
+    "metrics_server.commands.serve",
+    "uvloop",
+    "tests.reliability.peers",
+)
 _MAX_REQUEST_BYTES = 64 * 1024
 
 
