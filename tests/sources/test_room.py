@@ -76,6 +76,16 @@ async def test_long_pages_have_a_bound_together(scraper: Scraper[Page], url: str
     }
 
 
+def test_pages_that_grow_at_the_same_pace_do_not_all_fail() -> None:
+    """Each that fails makes room for the others, until these fit."""
+    room = Room(2 * (LARGEST - LARGEST // 2))
+    growing = [PageRoom(room) for _ in range(32)]
+    for size in range(0, LARGEST + 1, 1024):
+        growing = [page for page in growing if page.grow(size)]
+        assert room.taken <= room.limit
+    assert len(growing) == 2
+
+
 @pytest.mark.slow
 async def test_the_room_of_pages_that_are_gone_is_free(scraper: Scraper[Page], url: str) -> None:
     """Whether they were read or have failed."""

@@ -35,10 +35,15 @@ class PageRoom:
         self.size = 0
 
     def grow(self, size: int) -> bool:
-        """Let the page grow to this size; return False if there is no room."""
+        """Let the page grow to this size; if there is no room, release its bytes and return False.
+
+        Its scrape ends then. Releasing them only after that would let all pages fail that grow at
+        the same pace.
+        """
         self.size = size
         more = max(0, size - _FREE_BYTES) - self._taken
         if self._room.taken + more > self._room.limit:
+            self.release()
             return False
         self._room.taken += more
         self._taken += more
