@@ -27,6 +27,11 @@ class Due(Struct, frozen=True, eq=False, gc=False):
     pages: int
     question: Question
 
+    @property
+    def begin(self) -> float:
+        """When the preparation should begin, if nothing else is due."""
+        return self.at - self.early
+
 
 def spread(dues: Sequence[Due], lead: float, now: float) -> list[float]:
     """Return when to begin with each of these, which are in order of time.
@@ -39,7 +44,7 @@ def spread(dues: Sequence[Due], lead: float, now: float) -> list[float]:
     place = len(dues)
     while place:
         first, latest = _latest(dues, place)
-        end = dues[place - 1].at - dues[place - 1].early
+        end = dues[place - 1].begin
         earliest = [max(one.at - lead, now) for one in dues[first:place]]
         # The part of the time they would take that is left.
         share = min(
@@ -54,17 +59,17 @@ def spread(dues: Sequence[Due], lead: float, now: float) -> list[float]:
         for one, start, bound in zip(
             dues[first:place][::-1], latest[::-1], earliest[::-1], strict=True
         ):
-            in_time = min(in_time, one.at - one.early)
+            in_time = min(in_time, one.begin)
             starts.append(max(bound, min(in_time, end - share * (end - start))))
         place = first
     return starts[::-1]
 
 
 def _latest(dues: Sequence[Due], place: int) -> tuple[int, list[float]]:
-    """Return the first of those that follow one another up to a place, and when each may begin."""
-    following = dues[place - 1].at - dues[place - 1].early
+    """Return where those begin that follow one another up to a place, and their latest starts."""
+    following = dues[place - 1].begin
     starts: list[float] = []
-    while place and (not starts or dues[place - 1].at - dues[place - 1].early >= following):
+    while place and (not starts or dues[place - 1].begin >= following):
         place -= 1
         following -= max(1, dues[place].pages) * _SPACING
         starts.append(following)
