@@ -191,8 +191,12 @@ class Rhythms:
         """Record how many pages were read for a question, and how long that took."""
         self.pages += pages
         rhythm = self._rhythm(due.question)
-        if rhythm is not None:
-            rhythm.pages, rhythm.seconds = pages, seconds
+        if rhythm is None:
+            return
+        # A question that was asked meanwhile has read some of its pages itself.
+        was_asked = not rhythm.fresh_until
+        rhythm.pages = max(pages, rhythm.pages) if was_asked else pages
+        rhythm.seconds = seconds
 
     def _plan(self, now: float) -> None:
         """Decide when to begin with what is due soon, until the next plan."""

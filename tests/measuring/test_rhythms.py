@@ -174,6 +174,29 @@ def test_a_selector_no_hpa_has_is_not_remembered() -> None:
     assert len(rhythms) == 0
 
 
+def test_a_question_that_did_not_wait_for_its_pages_is_expected_to_need_as_many_again() -> None:
+    """It reads the rest itself, so what was read ahead says nothing about how many there are."""
+    rhythms = Rhythms(MAX_AGE)
+    for n in range(6):
+        rhythms.asked(QUESTION, n * PERIOD, pods=100)
+
+    def expected(n: int) -> Due:
+        ((one,), _) = rhythms.start(n * PERIOD - 0.02)
+        assert rhythms.begin(one, n * PERIOD - 0.02)
+        return one
+
+    for n, (known, pages) in enumerate([(100, 3), (100, 0), (100, 120), (120, 3)], start=6):
+        one = expected(n)
+        assert one.pages == known
+        rhythms.asked(QUESTION, n * PERIOD, pods=100)
+        rhythms.prepared(one, pages=pages, seconds=0.5)
+    in_time = expected(10)
+    assert in_time.pages == 120
+    rhythms.prepared(in_time, pages=7, seconds=0.01)
+    rhythms.asked(QUESTION, 10 * PERIOD, pods=100)
+    assert expected(11).pages == 7
+
+
 def due(at: float, pages: int = 1, early: float = 0.05) -> Due:
     """A time at which a question is due."""
     return Due(at, early, at, pages, QUESTION)
