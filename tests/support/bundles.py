@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from functools import cache
 
 from cryptography import x509
 from cryptography.x509.verification import PolicyBuilder, VerificationError
@@ -20,13 +21,22 @@ CLIENTS_LAG = timedelta(minutes=30)
 
 def verifies(certificate: bytes, bundle: bytes, now: datetime) -> bool:
     """Whether a client that trusts a bundle accepts a certificate for the Service's name."""
-    store = TrustStore(x509.load_pem_x509_certificates(bundle))
-    verifier = PolicyBuilder().store(store).time(now).build_server_verifier(x509.DNSName(NAME))
+    policy = PolicyBuilder().store(_store(bundle)).time(now)
     try:
-        verifier.verify(x509.load_pem_x509_certificate(certificate), [])
+        policy.build_server_verifier(x509.DNSName(NAME)).verify(_certificate(certificate), [])
     except VerificationError:
         return False
     return True
+
+
+@cache
+def _store(bundle: bytes) -> TrustStore:
+    return TrustStore(x509.load_pem_x509_certificates(bundle))
+
+
+@cache
+def _certificate(certificate: bytes) -> x509.Certificate:
+    return x509.load_pem_x509_certificate(certificate)
 
 
 class World:
