@@ -4,6 +4,7 @@ import hashlib
 import sys
 import tracemalloc
 
+import lz4.block
 import pytest
 
 from metrics_server.sources.exporters.page import Page
@@ -32,6 +33,25 @@ def test_it_is_the_same_text(plain: bytes) -> None:
                 assert text.read() == plain
             assert text.read() == plain
         assert text.size == len(plain)
+
+
+@pytest.mark.parametrize("plain", [LONG, hashlib.shake_256().digest(100_000)], ids=["60k", "noise"])
+def test_it_is_compressed_once(plain: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often it is read, and even if it stays as it is because that gains little."""
+    compressed: list[int] = []
+    compress = lz4.block.compress
+
+    def counted(text: bytes) -> bytes:
+        compressed.append(len(text))
+        packed: bytes = compress(text)
+        return packed
+
+    monkeypatch.setattr(lz4.block, "compress", counted)
+    text = Text(plain)
+    for _ in range(3):
+        with text:
+            assert text.read() == plain
+    assert compressed == [len(plain)]
 
 
 def test_it_takes_a_tenth_of_the_memory() -> None:

@@ -23,12 +23,13 @@ class Text:
         size: its length, in bytes.
     """
 
-    __slots__ = ("_packed", "_plain", "size")
+    __slots__ = ("_packed", "_plain", "_stays", "size")
 
     def __init__(self, plain: bytes) -> None:
         self.size = len(plain)
         self._plain: bytes | None = plain
         self._packed: bytes | None = None
+        self._stays = len(plain) < _LEAST_BYTES
 
     def read(self) -> bytes:
         """Return the text."""
@@ -44,11 +45,12 @@ class Text:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if self.size < _LEAST_BYTES:
+        if self._stays:
             return
         if self._packed is None:
             packed: bytes = lz4.block.compress(self.read())
-            if len(packed) * _LEAST_GAIN > self.size:
+            self._stays = len(packed) * _LEAST_GAIN > self.size
+            if self._stays:
                 return
             self._packed = packed
         # A thread may be reading it at this moment: it decompresses it then.
