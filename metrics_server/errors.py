@@ -153,7 +153,15 @@ class TooManyReviewsError(RequestError, code=429, reason="too-many-reviews"):
 
 
 class ReviewError(RequestError, code=500, reason="review-failed"):
-    """The Kubernetes API did not decide whether the request is allowed."""
+    """The Kubernetes API did not decide whether the request is allowed.
+
+    Attributes:
+        is_answer: whether it answered, but without a decision.
+    """
+
+    def __init__(self, message: str, *, is_answer: bool = False) -> None:
+        super().__init__(message)
+        self.is_answer = is_answer
 
 
 class NotFoundError(RequestError, code=404, reason="not-found"):

@@ -2,17 +2,16 @@
 
 import json
 import time
-from collections.abc import Callable, Iterable, Mapping
-from typing import Literal
+from collections.abc import Callable, Iterable
 
 import msgspec
 import structlog
 from msgspec import Struct
 
+from metrics_server.auth.access_reviews import decode, review_of
 from metrics_server.auth.identity import ANONYMOUS, MASTERS, User
 from metrics_server.auth.request_info import Attributes
 from metrics_server.auth.reviewing import REVIEW_SECONDS, Reviewing, unknown_callers
-from metrics_server.auth.selectors import Requirement
 from metrics_server.common.lookups import SharedLookups
 from metrics_server.common.outages import Outage
 from metrics_server.common.rates import Rate, Rates
@@ -42,71 +41,10 @@ _MAX_KEPT_CHARACTERS = 1024
 log = structlog.stdlib.get_logger(__name__)
 
 
-class SelectorAttributes(Struct, frozen=True):
-    """authorization.k8s.io/v1 FieldSelectorAttributes or LabelSelectorAttributes."""
-
-    requirements: tuple[Requirement, ...]
-
-
-class ResourceAttributes(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """authorization.k8s.io/v1 ResourceAttributes."""
-
-    namespace: str
-    verb: str
-    group: str
-    version: str
-    resource: str
-    subresource: str = ""
-    name: str = ""
-    field_selector: SelectorAttributes | None = None
-    label_selector: SelectorAttributes | None = None
-
-
-class NonResourceAttributes(Struct, frozen=True):
-    """authorization.k8s.io/v1 NonResourceAttributes."""
-
-    path: str
-    verb: str
-
-
-class SubjectAccessReviewSpec(Struct, frozen=True, rename="camel", omit_defaults=True):
-    """authorization.k8s.io/v1 SubjectAccessReviewSpec: a user and one kind of target."""
-
-    user: str
-    uid: str = ""
-    groups: tuple[str, ...] = ()
-    extra: Mapping[str, tuple[str, ...]] = {}
-    resource_attributes: ResourceAttributes | None = None
-    non_resource_attributes: NonResourceAttributes | None = None
-
-
-class SubjectAccessReview(Struct, frozen=True, rename="camel", kw_only=True):
-    """authorization.k8s.io/v1 SubjectAccessReview, as sent."""
-
-    api_version: str = "authorization.k8s.io/v1"
-    kind: str = "SubjectAccessReview"
-    spec: SubjectAccessReviewSpec
-
-
-class _ReviewStatus(Struct, frozen=True, rename="camel"):
-    allowed: bool
-    denied: bool = False
-    reason: str = ""
-    evaluation_error: str = ""
-
-
-class _Reviewed(Struct, frozen=True):
-    kind: Literal["SubjectAccessReview"]
-    status: _ReviewStatus
-
-
 class _Decision(Struct, frozen=True):
     allowed: bool
     reason: str
     until: float
-
-
-_decoder = msgspec.json.Decoder(_Reviewed)
 
 
 class Authorizer:
@@ -117,8 +55,8 @@ class Authorizer:
     is cached for 10 s for the same user and request; identical concurrent requests share a review.
 
     Whoever may read a metric of all pods may read it of some: a request with selectors is first
-    reviewed without them, and all HPAs of a namespace share that review. Only if that is denied is
-    it reviewed as it is.
+    reviewed without them, and all HPAs of a namespace share that review. Only if that does not
+    allow it is it reviewed as it is.
 
     Args:
         client: the client of the Kubernetes API.
@@ -165,13 +103,29 @@ class Authorizer:
         """
         if MASTERS in user.groups or self._is_always_allowed(attributes):
             return self._clock() + _TTL_SECONDS
-        whole = attributes.whole
-        decision = await self._decide(user, whole, address)
-        if not decision.allowed and whole is not attributes:
-            decision = await self._decide(user, attributes, address)
+        try:
+            decision = await self._decided(user, attributes, address)
+        except ReviewError as error:
+            self._outage.failed(error)
+            raise
         if not decision.allowed:
             raise _forbidden(user, attributes, decision.reason)
         return decision.until
+
+    async def _decided(self, user: User, attributes: Attributes, address: str) -> _Decision:
+        """Return the decision about a request without its selectors, or else about all of it."""
+        whole = attributes.whole
+        if whole is not attributes:
+            try:
+                decision = await self._decide(user, whole, address)
+            except ReviewError as error:
+                # An authorizer may be able to decide only with the selectors.
+                if not error.is_answer:
+                    raise
+            else:
+                if decision.allowed:
+                    return decision
+        return await self._decide(user, attributes, address)
 
     async def _decide(self, user: User, attributes: Attributes, address: str) -> _Decision:
         if attributes.characters > _MAX_KEPT_CHARACTERS:
@@ -194,25 +148,20 @@ class Authorizer:
         ):
             raise TooManyReviewsError
         until = self._clock() + _TTL_SECONDS
-        try:
-            decision = _decision(await self._send(user, attributes), until)
-        except ReviewError as error:
-            self._outage.failed(error)
-            raise
+        decision = _decision(await self._send(user, attributes), until)
         self._outage.recovered()
         return decision
 
     async def _send(self, user: User, attributes: Attributes) -> bytes:
-        review = SubjectAccessReview(spec=_spec(user, attributes))
         try:
-            return await self._reviews.send(review)
+            return await self._reviews.send(review_of(user, attributes))
         except KubernetesError as error:
             hint = (
                 "; bind the service account of this server to the ClusterRole system:auth-delegator"
                 if error.code in (401, 403)
                 else ""
             )
-            raise _undecided(f"{error}{hint}") from error
+            raise _undecided(f"{error}{hint}", is_answer=False) from error
 
 
 def _patterns(always_allow_paths: Iterable[str]) -> tuple[frozenset[str], tuple[str, ...]]:
@@ -231,32 +180,9 @@ def _patterns(always_allow_paths: Iterable[str]) -> tuple[frozenset[str], tuple[
     return frozenset(whole), tuple(prefixes)
 
 
-def _spec(user: User, attributes: Attributes) -> SubjectAccessReviewSpec:
-    resource = ResourceAttributes(
-        attributes.namespace,
-        attributes.verb,
-        attributes.group,
-        attributes.version,
-        attributes.resource,
-        attributes.subresource,
-        attributes.name,
-        SelectorAttributes(attributes.fields) if attributes.fields else None,
-        SelectorAttributes(attributes.labels) if attributes.labels else None,
-    )
-    path = NonResourceAttributes(attributes.path, attributes.verb)
-    return SubjectAccessReviewSpec(
-        user=user.name,
-        uid=user.uid,
-        groups=user.groups,
-        extra=dict(user.extra),
-        resource_attributes=resource if attributes.resource else None,
-        non_resource_attributes=None if attributes.resource else path,
-    )
-
-
 def _decision(answer: bytes, until: float) -> _Decision:
     try:
-        status = _decoder.decode(answer).status
+        status = decode(answer)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise _undecided(f"its answer is not a SubjectAccessReview: {error}") from error
     if status.allowed and status.denied:
@@ -266,8 +192,9 @@ def _decision(answer: bytes, until: float) -> _Decision:
     return _Decision(status.allowed, status.reason, until)
 
 
-def _undecided(why: str) -> ReviewError:
-    return ReviewError(f"the Kubernetes API did not decide whether this is allowed: {why}")
+def _undecided(why: str, *, is_answer: bool = True) -> ReviewError:
+    message = f"the Kubernetes API did not decide whether this is allowed: {why}"
+    return ReviewError(message, is_answer=is_answer)
 
 
 def _forbidden(user: User, attributes: Attributes, reason: str) -> ForbiddenError:

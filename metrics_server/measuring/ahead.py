@@ -95,5 +95,9 @@ class Ahead:
         began = self._clock()
         if source is None or not self._rhythms.begin(due, began):
             return
-        pages = await source.prepare(rule, pods, due.until)
-        self._rhythms.prepared(due, pages=pages, seconds=self._clock() - began)
+        pages = 0
+        try:
+            pages = await source.prepare(rule, pods, due.until)
+        finally:
+            # If that took too long, it should begin earlier the next time.
+            self._rhythms.prepared(due, pages=pages, began=began, ended=self._clock())

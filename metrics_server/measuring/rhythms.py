@@ -45,7 +45,7 @@ _MAX_BYTES = 16 * 1024 * 1024
 _MAX_QUESTION_BYTES = 16 * 1024
 _RHYTHM_BYTES = 3 * 1024
 # Planning more at once would block the event loop; further ones are not prepared.
-_MAX_SOON = 8_000
+_MAX_SOON = 5_000
 
 
 class _Beat:
@@ -78,7 +78,7 @@ class _Rhythm:
         fresh_until: until when the pages prepared for it are fresh; 0 if it was asked since then.
         pages: how many pages were read for it the last time; before the first time, as many as it
             selects pods.
-        seconds: how long that took.
+        seconds: how long that took; None before the first time.
     """
 
     __slots__ = ("asked", "beats", "credit", "fresh_until", "pages", "question", "seconds", "times")
@@ -91,7 +91,7 @@ class _Rhythm:
         self.credit = 0
         self.fresh_until = 0.0
         self.pages = pods
-        self.seconds = 0.0
+        self.seconds: float | None = None
 
 
 class Rhythms:
@@ -143,6 +143,8 @@ class Rhythms:
         if now < rhythm.asked + self.lead:
             return
         rhythm.asked = now
+        if rhythm.seconds is None:
+            rhythm.pages = pods
         self._settle(rhythm, now)
         rhythm.times.append(now)
         del rhythm.times[:-_TIMES]
@@ -174,7 +176,10 @@ class Rhythms:
 
     def is_needed(self, due: Due, now: float) -> bool:
         """Whether a question is still expected then, and may be prepared."""
-        return now <= due.at + self.lead and self._beat(due.at, due.question, now) is not None
+        rhythm = self._rhythm(due.question)
+        if rhythm is None or now > due.at + self.lead:
+            return False
+        return self._beat(rhythm, due.at, now) is not None
 
     def begin(self, due: Due, now: float) -> bool:
         """Record that a preparation begins now; return False if it is no longer needed."""
@@ -187,16 +192,15 @@ class Rhythms:
         rhythm.fresh_until = now + self._max_age
         return True
 
-    def prepared(self, due: Due, *, pages: int, seconds: float) -> None:
-        """Record how many pages were read for a question, and how long that took."""
+    def prepared(self, due: Due, *, pages: int, began: float, ended: float) -> None:
+        """Record how many pages were read for a question, and from when to when."""
         self.pages += pages
         rhythm = self._rhythm(due.question)
         if rhythm is None:
             return
         # A question that was asked meanwhile has read some of its pages itself.
-        was_asked = not rhythm.fresh_until
-        rhythm.pages = max(pages, rhythm.pages) if was_asked else pages
-        rhythm.seconds = seconds
+        rhythm.pages = pages if ended < due.at else max(pages, rhythm.pages)
+        rhythm.seconds = ended - began
 
     def _plan(self, now: float) -> None:
         """Decide when to begin with what is due soon, until the next plan."""
@@ -211,23 +215,26 @@ class Rhythms:
 
     def _expected(self, at: float, question: Question, now: float) -> Due | None:
         """Return when a question is due, if it is still expected then and may be prepared."""
-        rhythm, beat = self._rhythm(question), self._beat(at, question, now)
-        if rhythm is None or beat is None or now > at:
+        rhythm = self._rhythm(question)
+        beat = None if rhythm is None or now > at else self._beat(rhythm, at, now)
+        if rhythm is None or beat is None:
             return None
         deviation = min(_DEVIATIONS * beat.deviation, _MAX_DEVIATION)
-        early = min(self.lead, _MARGIN + deviation + rhythm.seconds)
+        early = min(self.lead, _MARGIN + deviation + (rhythm.seconds or 0))
         return Due(at, early, at + deviation, rhythm.pages, question)
 
     def _rhythm(self, question: Question) -> _Rhythm | None:
         return self._rhythms.get(question.namespace, question)
 
-    def _beat(self, at: float, question: Question, now: float) -> _Beat | None:
+    def _beat(self, rhythm: _Rhythm, at: float, now: float) -> _Beat | None:
         """Return the beat by which a question is due then, if it may be prepared."""
-        rhythm = self._rhythm(question)
         # A question that was asked just now may be asked all the time.
-        if rhythm is None or rhythm.credit < 0 or now < rhythm.asked + self._max_age - self.lead:
+        if rhythm.credit < 0 or now < rhythm.asked + self._max_age - self.lead:
             return None
-        return next((one for one in rhythm.beats if one.due == at), None)
+        for beat in rhythm.beats:
+            if beat.due == at:
+                return beat
+        return None
 
     def _is_over(self, rhythm: _Rhythm) -> bool:
         return rhythm.asked < self._now - _MAX_PERIOD - self.lead

@@ -132,6 +132,32 @@ async def test_questions_whose_exporters_hang_do_not_hold_up_those_of_others() -
     assert source.begun.count("theirs") <= 8
 
 
+class Recording(Rhythms):
+    """Records how long preparations took."""
+
+    def __init__(self, max_age: float) -> None:
+        super().__init__(max_age)
+        self.took: list[float] = []
+
+    def prepared(self, due: Due, *, pages: int, began: float, ended: float) -> None:
+        """Record it, and go on."""
+        self.took.append(ended - began)
+        super().prepared(due, pages=pages, began=began, ended=ended)
+
+
+async def test_how_long_it_took_is_known_of_a_preparation_that_took_too_long() -> None:
+    """It should begin earlier the next time."""
+    rhythms, clock, source = Recording(0.1), Clock(1000), Held()
+    learn(rhythms, [question(1)], clock())
+    ahead = Ahead(rhythms, selected, {"exporters": source}, clock)
+    async with background("ask-ahead", ahead.run):
+        clock.advance(PERIOD - 0.01)
+        await until(lambda: source.begun == ["theirs"])
+        clock.advance(0.06)
+        await until(lambda: bool(rhythms.took))
+    assert rhythms.took == [pytest.approx(0.06)]
+
+
 async def test_other_tasks_get_their_turn_between_two_questions() -> None:
     """Selecting the pods of a large namespace takes a while."""
     rhythms, clock, source = Rhythms(MAX_AGE), Clock(1000), Held()

@@ -174,27 +174,42 @@ def test_a_selector_no_hpa_has_is_not_remembered() -> None:
     assert len(rhythms) == 0
 
 
+def expected(rhythms: Rhythms, at: float) -> Due:
+    """What is due then, whose preparation begins just before."""
+    ((one,), _) = rhythms.start(at - 0.02)
+    assert rhythms.begin(one, at - 0.02)
+    return one
+
+
+def test_at_first_a_question_is_expected_to_need_a_page_for_each_of_its_pods() -> None:
+    """Of those that it has now."""
+    rhythms = Rhythms(MAX_AGE)
+    for n in range(7):
+        rhythms.asked(QUESTION, n * PERIOD, pods=10 * n)
+    assert expected(rhythms, 7 * PERIOD).pages == 60
+
+
 def test_a_question_that_did_not_wait_for_its_pages_is_expected_to_need_as_many_again() -> None:
     """It reads the rest itself, so what was read ahead says nothing about how many there are."""
     rhythms = Rhythms(MAX_AGE)
     for n in range(6):
         rhythms.asked(QUESTION, n * PERIOD, pods=100)
-
-    def expected(n: int) -> Due:
-        ((one,), _) = rhythms.start(n * PERIOD - 0.02)
-        assert rhythms.begin(one, n * PERIOD - 0.02)
-        return one
-
     for n, (known, pages) in enumerate([(100, 3), (100, 0), (100, 120), (120, 3)], start=6):
-        one = expected(n)
-        assert one.pages == known
-        rhythms.asked(QUESTION, n * PERIOD, pods=100)
-        rhythms.prepared(one, pages=pages, seconds=0.5)
-    in_time = expected(10)
+        at = n * PERIOD
+        late = expected(rhythms, at)
+        assert late.pages == known
+        # Which of the two is recorded first is a matter of chance.
+        if n % 2:
+            rhythms.asked(QUESTION, at, pods=100)
+        rhythms.prepared(late, pages=pages, began=at - 0.02, ended=at + 0.1)
+        if not n % 2:
+            rhythms.asked(QUESTION, at, pods=100)
+    at = 10 * PERIOD
+    in_time = expected(rhythms, at)
     assert in_time.pages == 120
-    rhythms.prepared(in_time, pages=7, seconds=0.01)
-    rhythms.asked(QUESTION, 10 * PERIOD, pods=100)
-    assert expected(11).pages == 7
+    rhythms.prepared(in_time, pages=7, began=at - 0.02, ended=at - 0.01)
+    rhythms.asked(QUESTION, at, pods=100)
+    assert expected(rhythms, at + PERIOD).pages == 7
 
 
 def due(at: float, pages: int = 1, early: float = 0.05) -> Due:

@@ -87,7 +87,8 @@ class Player:
                 if self._rhythms.begin(one, self._looks):
                     self.outcome.prepared.append(self._looks)
                     pages = self._scrape(one.question, self._looks, one.until)
-                    self._rhythms.prepared(one, pages=pages, seconds=SECONDS)
+                    began, ended = self._looks, self._looks + SECONDS
+                    self._rhythms.prepared(one, pages=pages, began=began, ended=ended)
             assert STEP * 0.99 <= pause <= IDLE * 1.01
             self._looks += pause
 

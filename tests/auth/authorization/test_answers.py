@@ -5,14 +5,17 @@ from aiohttp import web
 from structlog.testing import capture_logs
 
 from metrics_server.auth.authorization import Authorizer
+from metrics_server.auth.request_info import attributes_of
 from metrics_server.errors import ConfigurationError, ReviewError
 from metrics_server.kube.client import KubernetesClient
 from metrics_server.simulator.faults import Fault, FaultKind
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import Object
 from metrics_server.simulator.kube.reviews import Reviews
-from tests.support.authorization import ALICE, ALLOWED, METRIC, is_allowed
+from tests.support.authorization import ALICE, ALLOWED, GROUP, METRIC, is_allowed
 from tests.support.kubernetes import gone
+
+SELECTED = attributes_of("GET", f"/apis/{GROUP}/v1beta1/namespaces/default/x", "labelSelector=a")
 
 
 async def test_a_star_elsewhere_is_a_mistake(client: KubernetesClient) -> None:
@@ -56,6 +59,38 @@ async def test_a_decision_in_spite_of_an_error_counts(
     """RBAC can miss one role and yet allow by another."""
     reviews.decide = lambda _user, _attributes: {**decision, "evaluationError": "half"}
     assert await is_allowed(authorizer, ALICE, METRIC) == allowed
+
+
+@pytest.mark.parametrize(
+    ("of_all", "of_some", "allowed"),
+    [
+        (ALLOWED, {"allowed": False}, True),
+        ({"allowed": False}, ALLOWED, True),
+        ({"allowed": False}, {"allowed": False}, False),
+        *((status, ALLOWED, True) for status in UNDECIDED.values()),
+        *((status, {"allowed": False}, False) for status in UNDECIDED.values()),
+    ],
+)
+async def test_what_is_not_allowed_without_selectors_is_decided_with_them(
+    authorizer: Authorizer, reviews: Reviews, *, of_all: Object, of_some: Object, allowed: bool
+) -> None:
+    """Some authorizers allow a caller only what it selects, or can decide only about that."""
+    reviews.decide = lambda _user, access: of_some if access.labels else of_all
+    with capture_logs() as logs:
+        assert await is_allowed(authorizer, ALICE, SELECTED) == allowed
+    assert len(reviews.access_reviews) == (1 if of_all is ALLOWED else 2)
+    assert not logs
+
+
+@pytest.mark.parametrize("status", UNDECIDED.values(), ids=UNDECIDED)
+async def test_no_decision_with_selectors_is_an_error(
+    authorizer: Authorizer, reviews: Reviews, status: Object
+) -> None:
+    """Whatever was decided without them, unless that allows it."""
+    denied: Object = {"allowed": False}
+    reviews.decide = lambda _user, access: status if access.labels else denied
+    with pytest.raises(ReviewError):
+        await authorizer.authorize(ALICE, SELECTED)
 
 
 @pytest.mark.slow
