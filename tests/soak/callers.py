@@ -137,6 +137,10 @@ class Callers:
             self._asking[task] = kind
             task.add_done_callback(self._asked)
 
+    async def finish(self) -> None:
+        """Wait for the answers to what was asked."""
+        await asyncio.gather(*self._asking, return_exceptions=True)
+
     async def _ask(self, kind: str) -> None:
         match kind:
             case "hpa":

@@ -91,6 +91,8 @@ class _Run:
         """Go through the cycles while callers ask, and then stop the server."""
         try:
             await self._while_asked(self._cycles())
+            # A server that stops refuses new connections.
+            await self._callers.finish()
             await self._stop()
         finally:
             self._stage.log.read()
