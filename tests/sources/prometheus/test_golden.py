@@ -102,7 +102,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         jobs = [
             job
             for way in WAYS
-            for job in pages.jobs(targets(way), honor_labels=way.honor_labels, interval="2s")
+            for job in pages.jobs(targets(way), honor_labels=way.honor_labels, interval="6s")
         ]
         one = Prometheus(tmp_path_factory.mktemp("prometheus"), scrape=jobs)
         stack.enter_context(running(one))
