@@ -113,7 +113,7 @@ class Authorizer:
         return decision.until
 
     async def _decided(self, user: User, attributes: Attributes, address: str) -> _Decision:
-        """Return the decision about a request without its selectors, or else about all of it."""
+        """Return the decision without selectors if that allows the request, or else with them."""
         whole = attributes.whole
         if whole is not attributes:
             try:

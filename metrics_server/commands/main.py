@@ -102,7 +102,7 @@ def build_plugin_parser(command: str | None = None) -> argparse.ArgumentParser:
 
 
 def _add(parser: argparse.ArgumentParser, described: Mapping[str, str], needed: str | None) -> None:
-    """Add commands, importing only those that are needed: all of them take a second."""
+    """Add commands, importing only those that are needed: all of them would take a second."""
     parser.add_argument("--version", action="version", version=__version__)
     commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for name, description in described.items():

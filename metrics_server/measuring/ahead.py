@@ -95,9 +95,10 @@ class Ahead:
         began = self._clock()
         if source is None or not self._rhythms.begin(due, began):
             return
-        pages = 0
         try:
             pages = await source.prepare(rule, pods, due.until)
-        finally:
-            # If that took too long, it should begin earlier the next time.
-            self._rhythms.prepared(due, pages=pages, began=began, ended=self._clock())
+        except asyncio.CancelledError:
+            # It took too long, and should begin earlier the next time.
+            self._rhythms.prepared(due, pages=0, began=began, ended=self._clock())
+            raise
+        self._rhythms.prepared(due, pages=pages, began=began, ended=self._clock())

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
+from structlog.testing import capture_logs
 
 from metrics_server.common.tasks import background
 from metrics_server.kube.labels import parse_selector
@@ -156,6 +157,27 @@ async def test_how_long_it_took_is_known_of_a_preparation_that_took_too_long() -
         clock.advance(0.06)
         await until(lambda: bool(rhythms.took))
     assert rhythms.took == [pytest.approx(0.06)]
+
+
+class Broken:
+    """A source whose every preparation fails."""
+
+    async def prepare(self, _rule: MetricRule, _pods: Sequence[Pod], _until: float, /) -> int:
+        """Fail."""
+        raise ZeroDivisionError
+
+
+async def test_a_preparation_that_fails_says_nothing_about_the_next() -> None:
+    """It did not find out how many pages there are."""
+    rhythms, clock = Recording(MAX_AGE), Clock(1000)
+    learn(rhythms, [question(1)], clock())
+    ahead = Ahead(rhythms, selected, {"exporters": Broken()}, clock)
+    with capture_logs() as logs:
+        async with background("ask-ahead", ahead.run):
+            clock.advance(PERIOD - 0.01)
+            await until(lambda: bool(logs))
+    assert [log["event"] for log in logs] == ["asking ahead failed"]
+    assert not rhythms.took
 
 
 async def test_other_tasks_get_their_turn_between_two_questions() -> None:

@@ -204,7 +204,7 @@ def test_time_is_linear_in_the_rows(labels: str, value: str) -> None:
         attribute(Sheet("".join(rows[:count]).encode()), (USED, SHARE, B))
         return time.process_time() - began
 
-    # Ten times as long, where a hundred times would be quadratic; some collections of garbage more.
+    # Linear is 10 times as long, and quadratic 100 times; the margin is for garbage collection.
     assert seconds(25_000) < 40 * min(seconds(2_500) for _ in range(3))
 
 
