@@ -21,22 +21,29 @@ CLIENTS_LAG = timedelta(minutes=30)
 
 def verifies(certificate: bytes, bundle: bytes, now: datetime) -> bool:
     """Whether a client that trusts a bundle accepts a certificate for the Service's name."""
-    policy = PolicyBuilder().store(_store(bundle)).time(now)
+    return any(begin <= now <= end for begin, end in _accepted(certificate, bundle))
+
+
+@cache
+def _accepted(certificate: bytes, bundle: bytes) -> list[tuple[datetime, datetime]]:
+    """From when until when a client accepts it, verified at both ends, for each of its issuers."""
+    leaf = x509.load_pem_x509_certificate(certificate)
+    found = []
+    for issuer in x509.load_pem_x509_certificates(bundle):
+        begin = max(leaf.not_valid_before_utc, issuer.not_valid_before_utc)
+        end = min(leaf.not_valid_after_utc, issuer.not_valid_after_utc)
+        if _accepts(issuer, leaf, begin) and _accepts(issuer, leaf, end):
+            found.append((begin, end))
+    return found
+
+
+def _accepts(issuer: x509.Certificate, leaf: x509.Certificate, now: datetime) -> bool:
+    policy = PolicyBuilder().store(TrustStore([issuer])).time(now)
     try:
-        policy.build_server_verifier(x509.DNSName(NAME)).verify(_certificate(certificate), [])
+        policy.build_server_verifier(x509.DNSName(NAME)).verify(leaf, [])
     except VerificationError:
         return False
     return True
-
-
-@cache
-def _store(bundle: bytes) -> TrustStore:
-    return TrustStore(x509.load_pem_x509_certificates(bundle))
-
-
-@cache
-def _certificate(certificate: bytes) -> x509.Certificate:
-    return x509.load_pem_x509_certificate(certificate)
 
 
 class World:
@@ -68,14 +75,13 @@ class World:
         """Do everything that is due, as one replica, and return when to check again."""
         for _ in range(10):
             if self.state is not None:
-                # Through the Secret, as in life.
-                self.state = from_data(to_data(self.state))
                 self.served[replica] = self.shared().serving.certificate
             step = next_step(self.state, self.places(), self.now, POLICY)
             self.steps.append(step)
             match step:
                 case Store(state):
-                    self.state = state
+                    # Through the Secret, as in life.
+                    self.state = from_data(to_data(state))
                 case Publish(bundle):
                     assert self.published is not None
                     if self.published:
