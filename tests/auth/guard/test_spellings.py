@@ -30,7 +30,7 @@ async def test_what_is_served_is_what_was_authorized(server: Server) -> None:
     """However a path is spelled, it is either the same for both or not served at all."""
     server.reviews.decide = lambda _user, _attributes: {"allowed": True}
     reviewed: set[Attributes] = set()
-    async with server.connected() as client:
+    async with server.connected(server.certified) as client:
         # The answers of these two differ from time to time.
         canonical = [path for path in (*SERVED, *PROBES) if path not in (METRIC, "/metrics")]
         known = {(await client.ask(path)).body: path for path in canonical[:-3]}
