@@ -69,8 +69,6 @@ WAYS = [
     ),
 ]
 
-every_way = pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
-
 
 def targets(way: Way) -> list[Target]:
     """Return the exporters of all scenarios, each with its way and its scenario in labels."""
@@ -159,9 +157,9 @@ class Asked:
         return await provider.answer(question)
 
 
-@every_way
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 async def test_golden(client: PrometheusClient, way: Way) -> None:
-    """Each answer is that of the table, or there is none for the same reason."""
+    """Each answer is that of the table, for each pod too, or there is none for the same reason."""
     for scenario in SCENARIOS:
         asked = Asked(client, way, scenario)
         pages = {page for names in scenario.nodes.values() for page in names}
@@ -178,15 +176,6 @@ async def test_golden(client: PrometheusClient, way: Way) -> None:
                 answer = await asked.ask(row)
                 assert answer.value == pytest.approx(expected, rel=1e-12), (scenario.scenario, row)
                 assert (answer.shared, answer.source) == (row.shared, "prometheus")
-
-
-@every_way
-async def test_golden_pods(client: PrometheusClient, way: Way) -> None:
-    """Each pod has its own value."""
-    for scenario in SCENARIOS:
-        asked = Asked(client, way, scenario)
-        pages = {page for names in scenario.nodes.values() for page in names}
-        for row in scenario.rows:
             if row.each and not pages & REJECTED:
                 answer = await asked.ask(row, "pods")
                 found = {one.pod: one.value for one in answer.pods}
