@@ -28,7 +28,7 @@ def user(n: int, length: int) -> User:
 @pytest.mark.parametrize("make", [question, user])
 def test_what_is_kept_is_counted(make: Callable[[int, int], Question | User], length: int) -> None:
     """However much is put in, the memory that it takes stays within the bytes."""
-    most = 1024 * 1024
+    most = 256 * 1024
     kept: BytesLRU[Question | User, int] = BytesLRU(most)
 
     def put(n: int) -> None:

@@ -145,7 +145,7 @@ async def test_nobody_else_notices(count: int, behave: Behave, message: str | No
         await eventually(known, lambda answer: "no exporter" not in answer.text)
         longest: dict[str, float] = {}
         asking = [asyncio.create_task(sick(simulated)) for _ in range(3)]
-        for _ in range(20):
+        for _ in range(10):
             for target, seconds in (await round_of(simulated)).items():
                 longest[target] = max(longest.get(target, 0), seconds)
             asking = [
