@@ -40,7 +40,7 @@ def test_every_metric_served_is_explained(rule: MetricRule) -> None:
     assert "for `Value`" in section
     assert "NVIDIA: " in section
     assert "AMD: " in section
-    names = METRICS.split("### Other names of the same\n")[1].split("\n#")[0]
+    names = METRICS.split("### Other names of a family\n")[1].split("\n#")[0]
     for reading in rule.readings:
         # The names of dcgm-exporter 1.x are left to the command `rules`.
         if not reading.family.startswith("dcgm_"):
@@ -55,7 +55,7 @@ def mean_of(rule: MetricRule) -> str:
 
 def test_the_table_of_other_names_is_that_of_the_code() -> None:
     """A family and the other names of its quantity stand in one row."""
-    names = METRICS.split("### Other names of the same\n")[1].split("\n#")[0]
+    names = METRICS.split("### Other names of a family\n")[1].split("\n#")[0]
     rows = re.findall(r"^\| `(DCGM_\w+)` \| (`\w+`.*?) \|$", names, re.MULTILINE)
     assert len(rows) > 12
     known = quantities(kind for vendor in VENDORS for kind in vendor.kinds)

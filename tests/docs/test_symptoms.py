@@ -34,7 +34,7 @@ SEARCHED = (
 )
 # Parts of the page of which each section is a symptom of its own.
 PARTS = (
-    "Numbers that surprise",
+    "Surprising numbers",
     "The APIService",
     "Errors about measurements",
     "Messages of the commands",
