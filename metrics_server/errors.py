@@ -223,7 +223,7 @@ class NoGpuRequestedError(RequestError, code=404, reason="no-gpu-requested"):
 
 
 class NoSeriesMatchesError(RequestError, code=404, reason="no-series-matches"):
-    """No row of the selected pods matches the `series/` keys; the message names what there is."""
+    """No row of the selected pods matches the `series/` keys; the message says which exist."""
 
 
 class AmbiguousSeriesError(RequestError, code=400, reason="ambiguous-series"):

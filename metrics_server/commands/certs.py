@@ -120,11 +120,11 @@ def _what_to_do(options: CertsOptions, bundle: bytes, end: datetime) -> str:
     return f"""\
 Wrote {folder}/ca.crt, {folder}/tls.crt and {folder}/tls.key, valid until {utc_text(end)}.
 
-1. Give the pair to the server, which reads it with `--cert-dir` from where the Secret is mounted:
+1. Give the pair to the server, which reads it from the mounted Secret with `--cert-dir`:
 
    kubectl -n {namespace} create secret tls {secret} --cert={folder}/tls.crt --key={folder}/tls.key
 
-2. Let kube-apiserver verify it, by each of these APIServices that is installed:
+2. Let kube-apiserver verify it, through each of these APIServices that is installed:
 
 {patches}
 

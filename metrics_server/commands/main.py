@@ -21,7 +21,7 @@ _COMMANDS = {
     "certs": "write a serving certificate and its authority",
     "rules": "list the metrics served, or check a configuration file",
     **_LOOKING,
-    "demo": "watch an HPA scale on simulated GPUs, on this machine alone",
+    "demo": "watch an HPA scale on simulated GPUs, on this machine only",
 }
 _MAX_ERROR = 2000
 # As of a process that ends by SIGPIPE.

@@ -57,7 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--sort",
         choices=get_args(Sort),
         default="utilization",
-        help="the order, the greatest first (default: %(default)s)",
+        help="what to sort by, highest first (default: %(default)s)",
     )
     parser.add_argument(
         "-w",

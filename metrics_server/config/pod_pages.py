@@ -60,11 +60,11 @@ class PodEndpointsConfig(EndpointConfig):
     def _credentials_are_for_named_pods(self) -> Self:
         if not self.auth.has_credentials:
             if self.allow_http:
-                raise ValueError("allowHttp is about credentials, and auth has none")
+                raise ValueError("allowHttp is for credentials, and auth has none")
             return self
         if not self.namespaces:
             raise ValueError(
-                "auth needs namespaces: whoever may create pods in them can obtain the credentials"
+                "auth needs namespaces: anyone who may create pods in them can get the credentials"
             )
         if self.scheme == "http" and not self.allow_http:
             raise ValueError(
@@ -92,7 +92,7 @@ class PodPagesConfig(Section):
     max_history_bytes: int = Field(
         64 * 1024 * 1024,
         ge=1024 * 1024,
-        description="The memory for earlier scrapes, which rates and quantiles look back to.",
+        description="The memory for earlier scrapes, which rates and quantiles need.",
     )
     host_network: bool = Field(
         default=False,
@@ -106,7 +106,7 @@ class PodPagesConfig(Section):
 
 
 def check_pod_pages(config: PodPagesConfig, rules: Rules) -> None:
-    """Check that each entry of `podPages.endpoints` is for metrics that there are.
+    """Check that each entry of `podPages.endpoints` is for existing metrics.
 
     Raises:
         ConfigurationError: a name or a pattern matches no metric of the pods' own pages.

@@ -97,8 +97,8 @@ class PrometheusConfig(Section):
     use: PrometheusUse = Field(
         "named",
         description="Which rules are read from it: `named`, those that name `prometheus` as a "
-        "source; `second`, also each rule without a source of its own, for the pods that its pages "
-        "have no value for; `only`, each of these, in place of the pages.",
+        "source; `second`, also each rule without its own source, for the pods that its pages "
+        "have no value for; `only`, the same rules, in place of the pages.",
     )
     where: dict[Label, str] = Field(
         {},
@@ -151,7 +151,7 @@ class PrometheusConfig(Section):
     def _credentials_are_not_sent_in_the_clear(self) -> Self:
         if not self.auth.has_credentials:
             if self.allow_http:
-                raise ValueError("allowHttp is about credentials, and auth has none")
+                raise ValueError("allowHttp is for credentials, and auth has none")
             return self
         if self.url is not None and is_in_the_clear(self.url) and not self.allow_http:
             raise ValueError(

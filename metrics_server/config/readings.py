@@ -105,19 +105,19 @@ class ReadingConfig(ContradictionConfig):
     zero_beside: tuple[Family, ...] = Field(
         (),
         strict=False,
-        description="With `source: pods`, families beside one of which no row means 0.",
+        description="With `source: pods`, families: if the page has one of them, no row means 0.",
     )
     rate: bool = Field(
         default=False,
-        description="With `source: pods`, whether the family is a counter: its increase per second "
-        "over the rule's window counts, and the minimum and maximum are of that.",
+        description="With `source: pods`, whether the family is a counter: the value is its "
+        "increase per second over the rule's window, and the minimum and maximum apply to that.",
     )
     quantile: Number | None = Field(
         None,
         gt=0,
         lt=1,
-        description="With `source: pods`, if the family is a histogram: which quantile counts of "
-        "what it observed within the rule's window, such as `0.95`.",
+        description="With `source: pods`, if the family is a histogram: which quantile to take of "
+        "its observations within the rule's window, such as `0.95`.",
     )
     unless: ContradictionConfig | None = Field(
         None,

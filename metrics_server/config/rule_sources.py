@@ -123,7 +123,7 @@ def check_query(
         ValueError: the rest of the rule contradicts the query.
     """
     if has_readings:
-        raise ValueError("query and readings exclude one another: set one of them")
+        raise ValueError("query and readings are mutually exclusive: set one of them")
     if tuple(sources) not in ((), ("prometheus",)):
         raise ValueError("query is for source: prometheus alone")
     used = placeholders(parse(query))

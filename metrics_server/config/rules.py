@@ -160,7 +160,7 @@ class RuleConfig(Section):
     decimals: int = Field(0, ge=0, le=3, description="Decimal places of the answer.")
     window: Window = Field(
         0.0,
-        description="How long values are averaged over, or a rate or a quantile is taken over, in "
+        description="The time over which values are averaged, or a rate or a quantile is taken, in "
         "whole seconds; `0s` for no window.",
     )
 

@@ -46,7 +46,7 @@ class Use(Struct, frozen=True):
         memory: in bytes.
         memory_share: in percent.
         power: in watts.
-        waiting: requests that wait in its inference engine.
+        waiting: requests waiting in its inference engine.
         running: requests that run in it.
         cache: how much of its KV cache is used, in percent.
     """

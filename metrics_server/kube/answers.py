@@ -66,7 +66,7 @@ def unreachable(host: str, error: Exception) -> KubernetesError:
         case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
             text = "this is not a valid URL"
         case aiohttp.TooManyRedirects():
-            text = "it redirects again and again"
+            text = "it keeps redirecting"
         case aiohttp.ClientResponseError():
             text = "it does not send valid HTTP"
         case _:

@@ -210,7 +210,7 @@ class _Reader:
         token = self._take()
         if token.text == ")":
             if not self._depth:
-                raise ValueError(") closes nothing that is open")
+                raise ValueError(") has no opening bracket")
             self._depth -= 1
         elif token.kind == "range":
             long, is_subquery = duration_of(token.text)
@@ -270,5 +270,5 @@ class _Reader:
 
 def _unexpected(token: Token) -> ValueError:
     if token is END:
-        return ValueError("ends where something must follow")
-    return ValueError(f"{token.text[:MOST_SHOWN]!r} is not understood at its place")
+        return ValueError("ends where more must follow")
+    return ValueError(f"{token.text[:MOST_SHOWN]!r} is not expected here")

@@ -34,7 +34,7 @@ class _Metric(Struct, frozen=True):
 _METRICS = (
     _Metric(
         "llm_requests_waiting",
-        "requests that wait in the inference engine",
+        "requests waiting in the inference engine",
         "requests",
         MAX_REQUESTS,
     ),
@@ -61,7 +61,7 @@ _METRICS = (
     # A quantile is of all the engines in a pod together.
     _Metric(
         "llm_time_to_first_token_p95",
-        "time that 95 % of the requests wait at most for their first token",
+        "time within which 95 % of the requests get their first token",
         "seconds",
         MAX_SECONDS,
         window=_WINDOW,

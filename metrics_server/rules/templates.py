@@ -85,7 +85,7 @@ def _match(bracket: str, expected: list[str]) -> None:
     if bracket in _CLOSING:
         expected.append(_CLOSING[bracket])
     elif not expected or expected.pop() != bracket:
-        raise ValueError(f"{bracket} closes nothing that is open")
+        raise ValueError(f"{bracket} has no opening bracket")
 
 
 def _known(name: str, found: str) -> Placeholder:

@@ -121,7 +121,7 @@ class ApiServiceBundle:
         todo = ""
         if error.code == HTTPStatus.FORBIDDEN:
             todo = (
-                "; apply the manifests again, whose ClusterRole allows to get and patch it, or "
-                f"{self._turn_off} if this server is not to serve that API"
+                "; apply the manifests again, whose ClusterRole allows getting and patching it, or "
+                f"{self._turn_off} if this server should not serve that API"
             )
         return KubernetesError(f"{self.name} cannot be {done}: {error}{todo}", error.code)

@@ -108,5 +108,5 @@ class ConfigMapBundle:
             return error
         todo = ""
         if error.code == HTTPStatus.FORBIDDEN:
-            todo = "; apply the manifests again, whose Role allows to get and update it"
+            todo = "; apply the manifests again, whose Role allows getting and updating it"
         return KubernetesError(f"{self.name} cannot be {done}: {error}{todo}", error.code)

@@ -133,7 +133,7 @@ def test_urls(tmp_path: Path, url: str) -> None:
             "{url: 'http://a', auth: {bearerTokenFile: /token}}",
             "prometheus: auth would be sent in the clear, because of http://a; allowHttp permits",
         ),
-        ("{allowHttp: true}", "prometheus: allowHttp is about credentials, and auth has none"),
+        ("{allowHttp: true}", "prometheus: allowHttp is for credentials, and auth has none"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:

@@ -74,7 +74,7 @@ def test_use(
         ("source: exporters, measures: pods", "measures: pods does not go with source: exporters"),
         ("source: pods, measures: gpus", "measures: gpus does not go with source: pods"),
         ("podLabel: pod", "podLabel is only for rules with a query"),
-        ("query: 'up{}'", "query and readings exclude one another: set one of them"),
+        ("query: 'up{}'", "query and readings are mutually exclusive: set one of them"),
     ],
 )
 def test_sources_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:

@@ -135,7 +135,7 @@ def _errors(root: type[RequestError] = RequestError) -> Rows:
             yield f"{error.code} {REASONS[error.code]}", f"`{reason}`", when
         yield from _errors(error)
     if root is RequestError:
-        yield "500 InternalError", "`internal`", "A fault of the server; its log says which."
+        yield "500 InternalError", "`internal`", "A bug in the server; see its log."
 
 
 def _own_metrics() -> Rows:

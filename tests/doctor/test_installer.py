@@ -46,8 +46,8 @@ def test_a_name_runs_nothing() -> None:
         (
             server_faults.no_api_service,
             (
-                f"{UPGRADE} --reuse-values --set apis.external=true\n# or, if this API is not to "
-                f"be served: {UPGRADE} --reuse-values --set apis.external=false"
+                f"{UPGRADE} --reuse-values --set apis.external=true\n# or, if this API should "
+                f"not be served: {UPGRADE} --reuse-values --set apis.external=false"
             ),
         ),
         (

@@ -51,7 +51,7 @@ async def error(tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, *l
         (_HTTP % (401, b""), "rejects your credentials (HTTP 401): log in again"),
         (
             _HTTP % (302, b"Location: /version\r\n"),
-            "cannot be reached: it redirects again and again\n",
+            "cannot be reached: it keeps redirecting\n",
         ),
     ],
     ids=["garbage", "closed", "page", "forbidden", "unauthorized", "redirects"],

@@ -127,7 +127,7 @@ FAULTS = (
     Fault(
         "without-length",
         "sends a page that ends where the connection does",
-        "exporter URL sent a page without a length, so that a part of it would pass for the whole",
+        "exporter URL sent a page without a length, so a truncated one would look complete",
         sends(b"HTTP/1.0 200 OK\r\nContent-Type: text/plain\r\n\r\n" + PART),
     ),
     Fault(

@@ -40,7 +40,7 @@ def test_a_query_is_read(text: str, parts: tuple[str, ...]) -> None:
         ("a{<<.Whatever>>}", "use <<.Namespace>>, <<.Pods>>, <<.LabelMatchers>>"),
         ("<<if .Pods>>", "is not a placeholder here"),
         ("sum(a", ") is missing at the end"),
-        ("sum(a}", "} closes nothing that is open"),
+        ("sum(a}", "} has no opening bracket"),
         ('a{b="c}', 'a string that begins with " has no end'),
         ('a{b="c\n"}', 'a string that begins with " has no end'),
     ],

@@ -41,7 +41,7 @@ def queue(requests: int) -> tuple[Item, ...]:
 
 
 def waiting(*requests: int) -> tuple[Item, ...]:
-    """An answer with the requests that wait in each pod."""
+    """An answer with the requests waiting in each pod."""
     return tuple(Item(one * 1000, f"pod-{n}") for n, one in enumerate(requests))
 
 

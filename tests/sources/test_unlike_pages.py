@@ -28,4 +28,4 @@ def test_pages_of_different_engines_have_no_quantile(other: Part) -> None:
     for parts in ([one, other], [other, one]):
         found = value_of(RULE, parts)
         assert isinstance(found, NoValue)
-        assert "another engine" in str(found)
+        assert "a different engine" in str(found)

@@ -246,13 +246,13 @@ async def test_a_token_is_nowhere_to_be_read(
     [
         (
             "{auth: {bearerTokenFile: /t}, scheme: https}",
-            "auth needs namespaces: whoever may create pods in them can obtain the credentials",
+            "auth needs namespaces: anyone who may create pods in them can get the credentials",
         ),
         (
             "{namespaces: [a], auth: {bearerTokenFile: /t}, scheme: http}",
             "auth would be sent in the clear, because of scheme: http; allowHttp permits it",
         ),
-        ("{namespaces: [a], allowHttp: true}", "allowHttp is about credentials, and auth has none"),
+        ("{namespaces: [a], allowHttp: true}", "allowHttp is for credentials, and auth has none"),
         ("{namespaces: [a], auth: {username: u}}", "username and passwordFile must be set toget"),
         ("{namespaces: ['*'], auth: {bearerTokenFile: /t}}", "'*' is not a DNS label"),
         (

@@ -82,7 +82,7 @@ def _problems(
                 "apiservice-missing",
                 about,
                 "it does not exist, so HPAs get no metrics of this API",
-                f"{apply}\n# or, if this API is not to be served: {turn_off}",
+                f"{apply}\n# or, if this API should not be served: {turn_off}",
                 "docs/troubleshooting.md#the-apiservice",
                 concerned,
             )

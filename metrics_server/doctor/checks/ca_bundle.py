@@ -106,7 +106,7 @@ def certificates(bundle: bytes) -> set[bytes]:
 
 CHECK = Check(
     name="ca-bundle",
-    about="Is the caBundle of each APIService that of the authority of the server's certificate?",
+    about="Does the caBundle of each APIService match the authority of the server's certificate?",
     finds=("ca-bundle",),
     run=_run,
 )

@@ -1,4 +1,4 @@
-"""How long the certificates are valid that kube-apiserver verifies the server by."""
+"""When the CA certificates expire that kube-apiserver verifies the server with."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -71,7 +71,7 @@ def judge(bundles: Sequence[tuple[str, bytes]], ours: ServiceReference, now: dat
 
 CHECK = Check(
     name="certificate",
-    about="How long are the CA certificates valid that kube-apiserver verifies the server by?",
+    about="When do the CA certificates in the caBundles expire?",
     finds=("certificate",),
     run=_run,
 )

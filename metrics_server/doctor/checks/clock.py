@@ -27,7 +27,7 @@ def judge(date: str, before: float, after: float) -> Verdict:
     try:
         theirs = parsedate_to_datetime(date).timestamp()
     except (TypeError, ValueError):
-        return skipped("the API server's answers have no date")
+        return skipped("the API server's answers have no Date header")
     skew = 0.0
     if theirs + 1 < before:
         skew = theirs + 1 - before

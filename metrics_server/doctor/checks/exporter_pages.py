@@ -134,7 +134,7 @@ def _foreign(exporters: Sequence[Exporter]) -> Problem:
 
 CHECK = Check(
     name="exporters-failed",
-    about="Can the exporters' pages be read, in which dialect are they, and of which version?",
+    about="Can the exporters' pages be read, and which dialects and versions do they have?",
     finds=("exporters-failed", "empty-page", "unknown-exporter"),
     run=_run,
 )

@@ -37,7 +37,7 @@ def judge(nodes: Sequence[GpuNode], gpu_resources: Collection[str], found: Found
     problem = Problem(
         "no-exporter",
         named("node", bare),
-        "no exporter is Ready there, so pods with GPUs there are not measured: this is so for "
+        "no exporter is Ready there, so pods with GPUs there are not measured: this affects "
         f"{len(bare)} of {counted(len(with_gpus), 'node')} with GPUs",
         f"kubectl label nodes {' '.join(bare)} nvidia.com/gpu=present\n"
         "kubectl -n gpu-monitoring get pods -o wide -l app.kubernetes.io/name=dcgm-exporter"

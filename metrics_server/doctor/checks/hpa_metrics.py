@@ -41,7 +41,7 @@ def judge(hpa: Hpa) -> Verdict:
             "metric-blocks-scale-down",
             hpa.named,
             f"its {names} cannot be read. While one of several metrics fails, the HPA scales up "
-            "by the others, and never down",
+            "on the others, but never down",
             f"kubectl -n {namespace} describe hpa {name}   # says why\n{command}",
             "docs/hpa.md#several-metrics",
             objects("metric", [one.named for one in failing]),

@@ -1,4 +1,4 @@
-"""Whether HPAs can work as they are written, by the checks of the server's own warnings."""
+"""Whether HPAs can work as written, according to the checks behind the server's warnings."""
 
 from collections.abc import Mapping, Sequence
 from typing import get_args
@@ -62,7 +62,7 @@ def _problem(hpa: ReadHpa, finding: Finding) -> Problem:
 
 CHECK = Check(
     name="hpa-warnings",
-    about="Can the HPAs that use metrics of this server work as they are written?",
+    about="Can the HPAs that use metrics of this server work as written?",
     finds=get_args(Reason),
     run=_run,
 )

@@ -107,7 +107,7 @@ def _number(amount: object) -> float | None:
 
 CHECK = Check(
     name="nothing-happens",
-    about="What may explain that the HPA does not scale: limits, tolerance, policies?",
+    about="What may keep the HPA from scaling: limits, tolerance, policies?",
     finds=(),
     run=_run,
     scope="hpa",

@@ -92,7 +92,7 @@ def judge(config: PrometheusConfig, families: Sequence[str], vectors: Sequence[V
             "prometheus-old-samples",
             str(config.url),
             f"its newest sample of {family} is {age:.0f} s old, and counts for "
-            f"{config.max_age:g} s (prometheus.maxAge): the exporters are not scraped any more, or "
+            f"{config.max_age:g} s (prometheus.maxAge): the exporters are no longer scraped, or "
             "less often than that",
             f"curl -s '{config.url}/api/v1/targets?state=active' | grep -i dcgm",
             _SEE,

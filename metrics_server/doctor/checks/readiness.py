@@ -1,4 +1,4 @@
-"""What the server itself says of its health: the checks of /readyz, by their names."""
+"""What the server itself reports about its health: the checks of /readyz, by name."""
 
 import re
 from collections.abc import Sequence

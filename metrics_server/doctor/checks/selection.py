@@ -78,7 +78,7 @@ def _problem(asked: Asked, error: RequestError) -> Problem:
         "--limits=nvidia.com/gpu=1",
         "no-pod-measurable": f"kubectl {where} describe pods{selector}",
         "unknown-metric": "gpu-metrics-server rules   # then correct the metric's name",
-        "counter-asked": "gpu-metrics-server rules   # then take a gauge or a ratio",
+        "counter-asked": "gpu-metrics-server rules   # then use a gauge or a ratio",
     }
     name = error.reason if error.reason in fixes else "selector-unknown"
     return Problem(
@@ -93,7 +93,7 @@ def _problem(asked: Asked, error: RequestError) -> Problem:
 
 CHECK = Check(
     name="selection",
-    about="Which pods does the selector match, and can one of them be measured?",
+    about="Which pods does the selector match, and can any of them be measured?",
     finds=(
         "no-pod-matches",
         "no-gpu-requested",

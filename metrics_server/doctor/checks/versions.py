@@ -43,8 +43,7 @@ def judge(kubernetes: str, image: str) -> Verdict:
     tag = _TAG.search(image)
     if tag and tag[1] != __version__:
         notes.append(
-            f"the server's image is {image}, and this command is {__version__}: "
-            "what they know may differ"
+            f"the server's image is {image}, and this command is {__version__}: they may not agree"
         )
     server = f"server {tag[1]}" if tag else "server of unknown version"
     return Verdict(
@@ -56,7 +55,7 @@ def judge(kubernetes: str, image: str) -> Verdict:
 
 CHECK = Check(
     name="versions",
-    about="Is Kubernetes new enough, and is the server of the same version as this command?",
+    about="Is Kubernetes new enough, and does the server have the same version as this command?",
     finds=("versions",),
     run=_run,
 )

@@ -123,7 +123,7 @@ class QueueMoment(Struct, frozen=True):
     Attributes:
         seconds: since the start.
         arrivals: requests per second.
-        waiting: requests that wait in each pod; None without a value.
+        waiting: requests waiting in each pod; None without a value.
         target: the HPA's target for them.
         utilization: of the pods' GPUs, in percent; None without a value.
         held: requests that the gateway holds; None without a value.

@@ -19,7 +19,7 @@ TARGET_PERCENT = 70
 """The HPA's target of GPU utilization."""
 
 TARGET_WAITING = 2
-"""The HPA's target of requests that wait in each pod."""
+"""The HPA's target of requests waiting in each pod."""
 
 TARGET_HELD = 4
 """Its target of requests that the gateway holds for each pod."""

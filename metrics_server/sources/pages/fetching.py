@@ -119,7 +119,7 @@ class _PageReceiver:
         # Without either, the page ends when the connection does, and a truncated page looks whole.
         if "content-length" not in headers and "transfer-encoding" not in headers:
             raise ScrapeError(
-                "sent a page without a length, so that a part of it would pass for the whole",
+                "sent a page without a length, so a truncated one would look complete",
                 "cut-short",
             )
 

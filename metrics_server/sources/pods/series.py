@@ -18,7 +18,7 @@ from metrics_server.sources.pods.track import Increase, Series
 # Of a value or a name on a page, in a message.
 _MAX_SHOWN = 60
 # Of pages of one pod that are read in different ways, if only the same can be added up.
-_UNLIKE = "is of another engine than the pod's other pages: they have no quantile in common"
+_UNLIKE = "is from a different engine than the pod's other pages: they have no quantile in common"
 
 _AGGREGATIONS: Mapping[Aggregation, Callable[[Sequence[float]], float]] = {
     "avg": fmean,

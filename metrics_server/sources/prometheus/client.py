@@ -185,7 +185,7 @@ class PrometheusClient:
             ) from None
         except InvalidHTTPError as error:
             raise QueryError(
-                f"what answers at prometheus.url did not send valid HTTP: {error}", "not-http"
+                f"the server at prometheus.url did not send valid HTTP: {error}", "not-http"
             ) from None
         except TimeoutError:
             raise  # an OSError, but not a connection error
@@ -240,7 +240,7 @@ class _Receiver:
         kind = media_type(headers)
         if kind != "application/json":
             raise QueryError(
-                f"what answers at prometheus.url sent {printable(kind, _MOST_SHOWN)}, not JSON: is "
+                f"the server at prometheus.url sent {printable(kind, _MOST_SHOWN)}, not JSON: is "
                 "it Prometheus, or a login page or a proxy in front of it?",
                 "not-json",
             )

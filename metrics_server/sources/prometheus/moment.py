@@ -32,7 +32,7 @@ class Moment:
         began: when the first query was sent, by that clock.
         time: the moment, in seconds since the epoch by Prometheus; None before the first result
             that is not empty.
-        warnings: what Prometheus remarked, each once.
+        warnings: what Prometheus reported, each once.
     """
 
     def __init__(

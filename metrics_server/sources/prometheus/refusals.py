@@ -60,7 +60,7 @@ _REDIRECT = _Meaning(
 )
 _BAD_QUERY = _Meaning("rejected the query", "run it in Prometheus itself to see why", "bad-query")
 _TIMEOUT = _Meaning(
-    "gave the query up",
+    "gave up on the query",
     "raise prometheus.timeout and Prometheus's own --query.timeout, or select less",
     "timeout",
 )

@@ -48,7 +48,7 @@ class Found(Struct, frozen=True):
         pages: the pods' own pages.
         result: of a query of the user's own.
         error: why there is none of these.
-        warnings: what Prometheus remarked.
+        warnings: what Prometheus reported.
     """
 
     fresh_until: float
@@ -92,7 +92,7 @@ async def collection_of(
     else:
         await _add_of_pages(into, rule, found, pods)
     if into.gaps and found.warnings:
-        into.gaps.append(Gap("no-sample", f"Prometheus remarked: {found.warnings[0]}"))
+        into.gaps.append(Gap("no-sample", f"Prometheus reported: {found.warnings[0]}"))
     return Collection(
         selected=len(pods) - len(into.excluded),
         samples=tuple(into.samples),

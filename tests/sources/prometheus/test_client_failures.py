@@ -54,7 +54,7 @@ TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
         (
             response(error_of("timeout", "query timed out"), status="503 Service Unavailable"),
             "timeout",
-            "Prometheus gave the query up (HTTP 503: timeout: query timed out); raise",
+            "Prometheus gave up on the query (HTTP 503: timeout: query timed out); raise",
         ),
         (
             response("Service Unavailable", TEXT, "503 Service Unavailable"),
@@ -94,7 +94,7 @@ TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
         (
             response("<form>Log in</form>", HTML),
             "not-json",
-            "what answers at prometheus.url sent text/html, not JSON: is it Prometheus, or a login",
+            "the server at prometheus.url sent text/html, not JSON: is it Prometheus, or a login",
         ),
         (
             response(gzip.compress(VECTOR.encode()), JSON + "Content-Encoding: gzip\r\n"),
@@ -120,12 +120,12 @@ TEXT = "Content-Type: text/plain; charset=utf-8\r\n"
         (
             b"SSH-2.0-OpenSSH_9.2\r\n",
             "not-http",
-            "what answers at prometheus.url did not send valid HTTP: it does not begin",
+            "the server at prometheus.url did not send valid HTTP: it does not begin",
         ),
         (
             b"HTTP/1.1 100 Continue\r\n\r\n" * 2000,
             "not-http",
-            "what answers at prometheus.url did not send valid HTTP: its head has more than",
+            "the server at prometheus.url did not send valid HTTP: its head has more than",
         ),
         (
             response("\x1b[31m" + "x" * 20_000, TEXT, "500 No"),

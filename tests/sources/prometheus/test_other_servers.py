@@ -112,7 +112,7 @@ async def test_a_partial_answer_about_gpus_counts_where_it_is_complete() -> None
             for _ in range(3):
                 found = await queried.source.collect(RULES["gpu_utilization"], pods)
                 assert [one.pod for one in found.samples] == ["web-0"]
-                assert found.gaps[-1].text == f"Prometheus remarked: {WARNING}"
+                assert found.gaps[-1].text == f"Prometheus reported: {WARNING}"
         assert [(log["event"], log["error"]) for log in logs] == [("prometheus warns", WARNING)]
 
 
