@@ -13,7 +13,7 @@ MetricsServerError
     ├── UnknownMetricError, CounterAskedError      404, 400: no rule has that name
     ├── UnknownObjectError, NoObjectError, ObjectUnreadableError   404, 404, 503: no object
     ├── PodsUnknownError          503: the pods are not known yet, or no longer
-    ├── NoPodMatchesError, NoGpuRequestedError     404: no pod that is meant
+    ├── NoPodMatchesError, NoGpuRequestedError     404: no pods to measure
     ├── NoSeriesMatchesError, AmbiguousSeriesError   404, 400: no row, or several, for series/ keys
     ├── NoPodMeasurableError      503: the selected GPU pods are not Running, or not Ready
     └── MeasurementMissingError   503: no measurement of the pods; the only error with a fallback

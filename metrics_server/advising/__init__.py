@@ -1,1 +1,1 @@
-"""Advice about HPAs that cannot work as they are written."""
+"""Advice about HPAs that cannot work as written."""

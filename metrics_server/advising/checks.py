@@ -1,6 +1,6 @@
 """The checks: an HPA and the pods of its namespace in, what is wrong with it out.
 
-They know nothing of the cluster beyond that, so that anything can use them that has an HPA.
+They know nothing else about the cluster, so anything that has an HPA can use them.
 """
 
 from collections.abc import Iterator, Sequence

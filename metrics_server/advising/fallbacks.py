@@ -1,7 +1,7 @@
 """Events on HPAs whose metrics fall back, fail, and recover.
 
-The HPA controller emits an event when it gets an error. Of a value that is not measured, it
-cannot know.
+The HPA controller emits an event when it gets an error. It cannot know that a value was not
+measured.
 """
 
 import asyncio
@@ -25,9 +25,9 @@ FallbackReason = Literal[
 ]
 """The reason of the event."""
 
-# Of more at once, the oldest are dropped: they are hints.
+# If more wait at once, the oldest are dropped: they are hints.
 _MAX_WAITING = 1000
-# Between events, so that many at once are no burden for the Kubernetes API.
+# The pause between events, so that many at once do not burden the Kubernetes API.
 _EVENT_SECONDS = 0.1
 _MINUTE = 60
 _KINDS = {one.kind: one for one in KINDS.values()}
@@ -70,7 +70,7 @@ class FallbackEvents:
         self._wake = asyncio.Event()
 
     def turn(self, change: Change) -> None:
-        """Take note of a turn in an incident."""
+        """Record a turn in an incident."""
         self._waiting.append(change)
         self._wake.set()
 
@@ -95,9 +95,9 @@ class FallbackEvents:
     async def _asks(self, hpa: Autoscaler, metric: AutoscalerMetric, change: Change) -> bool:
         """Return whether the controller asks the incident's question for a metric of an HPA.
 
-        The question of a Pods metric has the selector of a workload, which an HPA does not contain:
-        the pods say which workload that is. That of an Object metric has the selector of its
-        object, which may be a Service with any of the pods: it is read.
+        A question for a Pods metric has the selector of a workload, which an HPA does not contain:
+        the pods show which workload that is. A question for an Object metric has the selector of
+        its object, which may be a Service for any of the pods, so the selector is read.
         """
         question = change.question
         if metric.name.lower() != question.metric or metric.series != question.series:

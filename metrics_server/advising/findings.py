@@ -33,10 +33,10 @@ class Finding(Struct, frozen=True):
     Attributes:
         reason: what, as one word.
         metric: the metric that it is about, such as "External metric gpu_utilization".
-        message: what is wrong, why that does harm, and what to do. As long as the HPA and its
+        message: what is wrong, what harm it does, and what to do. As long as the HPA and its
             workloads stay the same, the message does, too.
-        passing: whether it may be true for a moment, such as while a workload starts. Report it
-            only if it lasts.
+        passing: whether it may be temporary, such as while a workload starts. Report it only if
+            it lasts.
     """
 
     reason: Reason

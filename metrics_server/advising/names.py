@@ -31,8 +31,8 @@ class MetricNames:
     def may_be_meant(self, name: str) -> bool:
         """Whether a metric may be ours, or near; a quick check of any HPA's metric.
 
-        The first word must be one of ours: cpu_utilization is near to gpu_utilization, and is a
-        metric of others.
+        The first word must be one of ours: cpu_utilization is similar to gpu_utilization, but is
+        not ours.
         """
         return name.lower() in self._known or _first_word(name) in self._words
 
@@ -48,7 +48,7 @@ class MetricNames:
         return None
 
     def _nearest(self, name: str) -> tuple[str, ...]:
-        """Return the names that are so near to one that this must be a misspelling of them."""
+        """Return the names so similar to one that it must be a misspelling of them."""
         if not self.may_be_meant(name) or len(name) > _MAX_NAME:
             return ()
         near = get_close_matches(name.lower(), self._names, n=_NEAREST, cutoff=_NEAR)

@@ -11,14 +11,14 @@ from metrics_server.kube.labels import Selector
 from metrics_server.kube.pods import Pod
 
 Relation = Literal["own", "others", "unknown", "none"]
-"""Whether the pods of a metric are those that the HPA scales, or others, as far as it is known."""
+"""Whether the pods of a metric are those that the HPA scales, or others, as far as is known."""
 
-# Kinds whose pods name them as their workload. The pods of a LeaderWorkerSet, for one, belong to
-# StatefulSets that it has made.
+# Kinds whose pods name them as their workload. The pods of a LeaderWorkerSet, for example, belong
+# to StatefulSets that it created.
 _OWNERS = frozenset({"Deployment", "StatefulSet", "ReplicaSet", "Rollout", "Job"})
 # Flagger and others keep two Deployments of one workload, and one HPA may well cover both.
 _PAIRED = re.compile(r"-(primary|canary|stable|preview|baseline)$")
-# Jobs of a CronJob end with the minute, those of a person often with the day.
+# The names of a CronJob's Jobs end with the minute; those that people create, often with the date.
 _NUMBERED = re.compile(r"-[0-9]{6,}$")
 
 

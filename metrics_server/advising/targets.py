@@ -139,7 +139,7 @@ def _simulation(
 ) -> Iterator[Finding]:
     """Check what a simulated value would do.
 
-    For the pods that it scales, it stands for their work, and moves them once at most
+    For the pods that it scales, it represents their work, and moves them at most once
     (`measuring.fallback`). For other pods it stays the same, however far the HPA scales.
     """
     low, high = setup.simulated.base, setup.simulated.base + setup.simulated.spread

@@ -1,7 +1,7 @@
 """Warning events on HPAs that cannot work.
 
-An HPA is checked when it changes, and all of them every few minutes, as their pods change too. It
-is done at leisure: one HPA after the other, with pauses, and in a thread where a namespace has many
+An HPA is checked when it changes, and all of them every few minutes, as their pods change too.
+Checks are spread out: one HPA after the other, with pauses, and in a thread if a namespace has many
 pods.
 """
 
@@ -30,7 +30,7 @@ _LASTING_SECONDS = 60.0
 _FEW_MATCHES = 20_000
 # The share of a processor that all checks may take.
 _SHARE = 0.05
-# Between events, so that many at once are no burden for the Kubernetes API.
+# The pause between events, so that many at once do not burden the Kubernetes API.
 _EVENT_SECONDS = 0.1
 
 
@@ -50,7 +50,7 @@ class Pods(Protocol):
         ...
 
 
-# Of an HPA that was made again under its name, they are others.
+# An HPA that was created again under the same name has a different UID, and so other findings.
 _Id = tuple[str, Reason, str]
 
 
@@ -59,7 +59,7 @@ class _Seen(Struct):
 
     Attributes:
         since: when it was first seen.
-        passing: as of the finding.
+        passing: as in the finding.
         emitted: whether it has had its event.
     """
 

@@ -1,1 +1,1 @@
-"""The API that Kubernetes calls: discovery, the external metrics, health."""
+"""The API that Kubernetes calls: discovery, metrics, health."""

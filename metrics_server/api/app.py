@@ -180,7 +180,7 @@ def _status_response(status: Status) -> Reply:
 
 
 class ApiRequestHandler(LimitedHandler):
-    """One connection; even what is not HTTP is answered by a Status, never by a traceback."""
+    """One connection; even input that is not HTTP gets a Status, never a traceback."""
 
     __slots__ = ()
 

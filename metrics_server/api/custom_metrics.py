@@ -91,7 +91,7 @@ class _Selected(Struct, frozen=True):
 
 
 class _Encoded(Struct, frozen=True):
-    """The body for an answer, valid for that very object."""
+    """The encoded body of an answer, valid as long as the answer is the same object."""
 
     answer: Answer
     body: bytes
@@ -140,7 +140,7 @@ class CustomMetrics:
     async def _answer(self, request: MetricRequest, target: _Target) -> tuple[bytes, str]:
         form = request.form
         selected = (_known_selectors if request.is_short else _selectors)(request.query, target)
-        # Before an object is read, in a namespace that may not be this server's.
+        # Checked before an object is read, since this server may not serve the namespace.
         self._provider.check(request.namespace, target.metric)
         pods = await self._pods_of(request.namespace, target)
         question = Question(
@@ -186,7 +186,7 @@ class CustomMetrics:
 
 
 def _selectors(query: str, target: _Target) -> _Selected:
-    """What a query selects, by both parameters."""
+    """What both parameters of a query select."""
     parameters = parameters_of(query, f"{target.resource}/{target.metric}.{CUSTOM_GROUP}")
     if parameters.get("fieldSelector"):
         raise BadRequestError(

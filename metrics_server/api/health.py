@@ -1,7 +1,7 @@
 """Health checks by name, answered as Kubernetes answers /livez, /readyz and /healthz.
 
 The format is that of k8s.io/apiserver (pkg/server/healthz), except that the reason of a failure is
-given where Kubernetes says "reason withheld", because whoever looks needs it.
+given where Kubernetes says "reason withheld", because an operator needs it.
 """
 
 from collections.abc import Callable, Iterable, Sequence

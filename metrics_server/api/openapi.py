@@ -76,7 +76,7 @@ def build_openapi(groups: Iterable[ApiGroup]) -> OpenAPI:
     return _build_openapi(tuple((group.name, group.versions) for group in groups))
 
 
-# Which metrics there are makes no difference to it.
+# It is the same whatever metrics are served.
 @lru_cache(maxsize=4)
 def _build_openapi(groups: Sequence[tuple[str, Sequence[str]]]) -> OpenAPI:
     paths = [f"apis/{name}/{version}" for name, versions in groups for version in versions]

@@ -64,7 +64,7 @@ class MetricRequest(Struct, frozen=True, cache_hash=True, dict=True):
 
     @cached_property
     def is_short(self) -> bool:
-        """Whether what is read from it may be kept in a cache that is bounded by a count."""
+        """Whether it is short enough for caches that are bounded by a count."""
         length = len(self.path) + len(self.query) + len(self.accept or "")
         return length <= 3 * MAX_KEPT_CHARACTERS
 
@@ -136,7 +136,7 @@ class Counted:
         self._monitor = monitor
 
     async def count(self, metric: str, answering: Awaitable[T]) -> T:
-        """Wait for the answer to a request for a metric, and count it, whatever comes."""
+        """Wait for the answer to a request for a metric, and count it, whatever the outcome."""
         start = time.perf_counter()
         # An unknown name is the client's choice: as a label, it would grow without bound.
         label = name if (name := metric.lower()) in self._metrics else ""

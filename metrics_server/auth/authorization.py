@@ -31,7 +31,7 @@ _PATH = "/apis/authorization.k8s.io/v1/subjectaccessreviews"
 # These servers cache a decision for as long, whether it allows or denies.
 _TTL_SECONDS = 10
 _MAX_KEPT_BYTES = 16 * 1024 * 1024
-# All questions of the HPA controller are one user's: a thousand at a sync, and at the next again.
+# All of the HPA controller's questions come from one user: a thousand at each sync.
 _USERS = (Rate(100, 1000), Rate(200, 2000))
 # Anyone can send requests: reviews must leave connections for the watches.
 _MAX_UNDER_WAY = 32
@@ -54,9 +54,9 @@ class Authorizer:
     allowed. For anything else the Kubernetes API decides, by a SubjectAccessReview. Its decision
     is cached for 10 s for the same user and request; identical concurrent requests share a review.
 
-    Whoever may read a metric of all pods may read it of some: a request with selectors is first
-    reviewed without them, and all HPAs of a namespace share that review. Only if that does not
-    allow it is it reviewed as it is.
+    Anyone who may read a metric for all pods may read it for some: a request with selectors is
+    first reviewed without them, and all HPAs of a namespace share that review. Only if that does
+    not allow it is the full request reviewed.
 
     Args:
         client: the client of the Kubernetes API.
@@ -140,7 +140,7 @@ class Authorizer:
         return path in self._allowed_paths or path.startswith(self._allowed_prefixes)
 
     async def _review(self, user: User, attributes: Attributes, address: str) -> _Decision:
-        """Have the Kubernetes API decide; any answer other than a decision is an error."""
+        """Let the Kubernetes API decide; any answer other than a decision is an error."""
         if not (
             self._unknown.allow(address)
             if user.name == ANONYMOUS.name

@@ -101,7 +101,7 @@ class TokenReviews:
 
         Raises:
             TooManyReviewsError: too many new tokens came from this address, or in total.
-            UnauthorizedError: the review returned an error, mostly because the token is invalid.
+            UnauthorizedError: the review returned an error, usually because the token is invalid.
             KubernetesError: the review failed, or its answer cannot be parsed.
         """
         key = hmac.digest(self._key, token.encode(errors="surrogateescape"), "sha256")

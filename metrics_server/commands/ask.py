@@ -67,7 +67,7 @@ async def explain(aim: Aim, subject: Subject) -> Sequence[Explained]:
         subject: what to ask for.
 
     Raises:
-        ConfigurationError: there is no way to a Kubernetes API.
+        ConfigurationError: no Kubernetes API is configured.
         KubernetesError: it cannot be reached, or does not answer in time.
     """
     async with reached(aim) as api, Reader(api, subject) as reader, bounded():

@@ -1,4 +1,4 @@
-"""The command `certs`: a serving certificate for those who manage their own."""
+"""The command `certs`: a serving certificate for users who manage their own."""
 
 import argparse
 import base64
@@ -77,8 +77,7 @@ def _run(arguments: argparse.Namespace) -> int:
 def write_certificates(options: CertsOptions) -> str:
     """Write ca.crt, tls.crt and tls.key, and return instructions.
 
-    The authority's key is not kept, so nobody can sign with it; another pair comes with another
-    authority.
+    The authority's key is not kept, so nobody can sign with it; each new pair has a new authority.
 
     Raises:
         ConfigurationError: a file exists already, or cannot be written.

@@ -66,7 +66,7 @@ async def examine(aim: Aim, subject: Subject) -> Sequence[Outcome]:
         subject: what to examine.
 
     Raises:
-        ConfigurationError: there is no way to a Kubernetes API.
+        ConfigurationError: no Kubernetes API is configured.
         KubernetesError: it cannot be reached.
     """
     async with reached(aim) as api, Reader(api, subject) as reader:

@@ -25,7 +25,7 @@ T = TypeVar("T")
 
 
 def look(looking: Coroutine[object, object, T]) -> T:
-    """Run what looks at a cluster, with nothing but errors in the log, on the standard error.
+    """Run a command that looks at a cluster, logging only errors, to standard error.
 
     Raises:
         KubernetesError: there is no Kubernetes API where it should be, or it cannot be reached.
@@ -73,7 +73,7 @@ async def reached(aim: Aim) -> AsyncIterator[Api]:
     """Yield the Kubernetes API of a cluster, which has answered already.
 
     Raises:
-        ConfigurationError: there is no way to a Kubernetes API.
+        ConfigurationError: no Kubernetes API is configured.
         KubernetesError: it cannot be reached, or rejects the credentials.
     """
     client = await connect(aim.kubeconfig, aim.context)

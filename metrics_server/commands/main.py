@@ -24,7 +24,7 @@ _COMMANDS = {
     "demo": "watch an HPA scale on simulated GPUs, on this machine only",
 }
 _MAX_ERROR = 2000
-# As of a process that ends by SIGPIPE.
+# The exit status of a process that SIGPIPE ends.
 _PIPE_CLOSED = 141
 
 
@@ -54,7 +54,7 @@ def run_command(
         status = run(options)
         sys.stdout.flush()
     except BrokenPipeError:
-        # What reads the output has read enough, such as `head`. Nothing is left to flush at exit.
+        # The reader of the output, such as `head`, has read enough. Nothing is left to flush.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = _PIPE_CLOSED
     except ConfigurationError as error:

@@ -65,7 +65,7 @@ def _check(file: Path | None) -> int:
 
 
 def _wrapped(text: str) -> str:
-    """Return a text whose lines fit into a terminal, the rest of a long one indented."""
+    """Return a text wrapped to fit a terminal, with continuation lines indented."""
     width = min(_MOST_COLUMNS, shutil.get_terminal_size().columns)
     return "".join(
         fill(
@@ -150,7 +150,7 @@ def _origin(rule: MetricRule) -> dict[str, object]:
 
 
 def _sources(rule: MetricRule) -> dict[str, object]:
-    """Where it is read, unless that is the default; and what its values are of."""
+    """Where it is read, unless that is the default; and whether it measures GPUs or pods."""
     if rule.sources == ("exporters",):
         return {}
     source = rule.sources[0] if len(rule.sources) == 1 else list(rule.sources)
@@ -159,7 +159,7 @@ def _sources(rule: MetricRule) -> dict[str, object]:
 
 
 def _of_pods(rule: MetricRule) -> dict[str, object]:
-    """What is configured only for pods' own values."""
+    """The settings that only pods' own values have."""
     endpoint = {
         "port": rule.endpoint.port,
         "ports": list(rule.endpoint.ports) or None,

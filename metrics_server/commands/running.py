@@ -27,8 +27,8 @@ def options_of(kind: type[Options], arguments: argparse.Namespace) -> Options:
 def prepare_process() -> None:
     """Prepare the process for a long run: open files and memory."""
     allow_open_files()
-    # What the imports have made stays. Looking through it at each full collection would stop the
-    # event loop for some 40 ms.
+    # Objects that imports created stay. Scanning them in each full collection would stop the event
+    # loop for some 40 ms.
     gc.collect()
     gc.freeze()
     gc.set_threshold(*_GC_THRESHOLDS)

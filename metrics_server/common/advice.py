@@ -17,7 +17,7 @@ _MAX_GOOGLE = 200
 _MAX_COMPARED = 500
 _MAX_NAME = 64
 _NEAREST = 3
-# Characters for the names of the metrics there are.
+# Characters for the names of the metrics that exist.
 _MAX_LISTED = 280
 
 # s0-prometheus, s1-prometheus-DCGM_FI_DEV_GPU_UTIL: a trigger of a ScaledObject.

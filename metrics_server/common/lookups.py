@@ -48,7 +48,7 @@ class SharedLookups(Generic[K, V]):
         """The value for a key.
 
         Args:
-            key: all that the value depends on.
+            key: everything that the value depends on.
             load: looks it up, and should have a time limit. Called only if no value is kept and no
                 look-up of the key is under way; cancelled when all its callers are.
 

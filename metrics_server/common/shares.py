@@ -1,4 +1,4 @@
-"""A cache bounded by bytes that owners share: none of them takes the room of the others."""
+"""A cache bounded by bytes that owners share: none of them can crowd out the others."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable

@@ -1,4 +1,4 @@
-"""Where a rule of the configuration file is read, and what its values are of."""
+"""Where a rule of the configuration file is read, and whether it measures GPUs or pods."""
 
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Literal, get_args
@@ -68,10 +68,10 @@ Template = Annotated[str, AfterValidator(_template)]
 def measured_by(
     sources: Sequence[SourceName], measures: Measured | None, *, is_query: bool
 ) -> Measured:
-    """Return what the values of a rule are of.
+    """Return whether the values of a rule are those of GPUs or of pods.
 
     Raises:
-        ValueError: its sources say otherwise than it does.
+        ValueError: `measures` contradicts the sources.
     """
     implied: Measured | None = None
     if "exporters" in sources:
@@ -92,10 +92,10 @@ def check_readings(
     sources: Sequence[SourceName],
     window: int,
 ) -> None:
-    """Check that readings are of what a rule measures.
+    """Check that readings suit what a rule measures.
 
     Raises:
-        ValueError: they are not; the message has the number of the reading.
+        ValueError: they do not; the message has the number of the reading.
     """
     # What a user would change: the source, unless it is Prometheus anyway.
     only = "source: pods" if sources[0] != "prometheus" else "measures: pods"
@@ -141,7 +141,7 @@ def check_query(
 
 
 def used_with(rule: MetricRule, use: PrometheusUse) -> MetricRule:
-    """Return a rule that names no source itself, as the use of Prometheus has it."""
+    """Return a rule that names no source, with its sources according to `prometheus.use`."""
     if use == "named" or "prometheus" in rule.sources:
         return rule
     sources = ("prometheus",) if use == "only" else (*rule.sources, "prometheus")

@@ -206,7 +206,7 @@ class RuleConfig(Section):
         return max((reading.greatest() for reading in self.readings), default=_MAX_MAXIMUM)
 
     def measured(self) -> Measured:
-        """Return what its values are of."""
+        """Return whether its values are those of GPUs or of pods."""
         return measured_by(self.source, self.measures, is_query=self.query is not None)
 
     def sources(self) -> tuple[SourceName, ...]:

@@ -1,4 +1,4 @@
-"""Which cluster is looked at, and commands that are suggested for the same cluster (pure)."""
+"""Which cluster is examined, and commands that are suggested for the same cluster (pure)."""
 
 import re
 from collections.abc import Sequence
@@ -49,7 +49,7 @@ def aimed(commands: str, aim: Aim) -> str:
 
 
 def all_aimed(outcomes: Sequence[Outcome], aim: Aim) -> Sequence[Outcome]:
-    """Return outcomes with each command that fixes something aimed."""
+    """Return outcomes whose fixes name the cluster."""
     return [
         structs.replace(
             one,

@@ -49,7 +49,7 @@ class Asked(Struct, frozen=True):
 
     @property
     def objects(self) -> tuple[str, ...]:
-        """What a problem with it concerns."""
+        """The objects that a problem with it concerns."""
         return objects("metric", [self.named]) + objects("hpa", filter(None, [self.hpa]))
 
     @property

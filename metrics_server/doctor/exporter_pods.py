@@ -18,7 +18,7 @@ ExporterPods = Mapping[str, RunningPod]
 """The pods of exporters, by the URL of the exporter; without those that cannot be read."""
 
 _AT_ONCE = 16
-# For all of them: the checks that need them have little more.
+# For all of them together: the checks that need them have little more time.
 _SECONDS = 5.0
 
 
@@ -46,7 +46,7 @@ OURS = DaemonSet("gpu-monitoring", "dcgm-exporter")
 async def read_exporter_pods(api: Api, exporters: Mapping[str, Exporter]) -> ExporterPods:
     """Read the pods of exporters.
 
-    One that cannot be read is left out: what it says makes a message better, and no more.
+    One that cannot be read is left out: it only makes a message better.
 
     Args:
         api: the Kubernetes API.
@@ -105,8 +105,8 @@ def main_daemon_set(urls: Iterable[str], pods: ExporterPods) -> DaemonSet:
 def restarts(failing: Sequence[str], exporters: Mapping[str, Exporter], pods: ExporterPods) -> str:
     """Return the commands that restart exporters (pure).
 
-    Of a DaemonSet whose exporters fail for the most part, all are restarted; of another, just
-    those that fail.
+    If several exporters of a DaemonSet fail, and at least half of them, all are restarted;
+    otherwise only those that fail.
 
     Args:
         failing: their URLs.

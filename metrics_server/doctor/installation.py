@@ -24,7 +24,7 @@ class Installation(Struct, frozen=True):
     Attributes:
         namespace: where it was looked for.
         deployment: its Deployment; None if there is none.
-        config: its configuration; that of the defaults where it is not known.
+        config: its configuration; the defaults if it is not known.
         config_error: what is wrong with it; "" if nothing is.
         config_from: where it comes from, in words.
     """

@@ -1,7 +1,7 @@
 """The exporters' pages: through kube-apiserver's proxy of pods, or directly from within a pod.
 
-The proxy needs the right to `get` the subresource `pods/proxy` in the exporters' namespace, and no
-way through the network. In the server's own pod it is the other way round.
+The proxy needs the right to `get` the subresource `pods/proxy` in the exporters' namespace, but no
+network path to them. In the server's own pod it is the other way round.
 """
 
 import asyncio
@@ -26,9 +26,9 @@ NOT_READ = "not-read"
 """The reason of a page that could not be read from here; the server may still read it."""
 
 MAX_PAGES = 200
-"""How many exporters are read; of more, the first ones by node."""
+"""How many exporters are read; if there are more, the first ones by node."""
 
-# What kube-apiserver says when it does not reach a pod; of several in a message, the first counts.
+# What kube-apiserver says when it cannot reach a pod; if a message has several, the first counts.
 _NOT_REACHED = {
     "connection refused": "Connection refused",
     "connection reset": "Connection reset by peer",

@@ -63,7 +63,7 @@ class Subject(Struct, frozen=True):
 
 
 class ReadHpa(Struct, frozen=True):
-    """An HPA, as it is, and as the server's own checks read it."""
+    """An HPA in full, and as the server's own checks read it."""
 
     whole: Hpa
     checked: Autoscaler

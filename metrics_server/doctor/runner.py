@@ -1,4 +1,4 @@
-"""Runs checks: all at once, each bounded in time, and none at the expense of another."""
+"""Runs checks: all at once, each bounded in time, and none delayed by another."""
 
 import asyncio
 import time

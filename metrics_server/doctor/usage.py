@@ -122,7 +122,7 @@ def _with(use: Use, values: Mapping[str, float]) -> Use:
 
 
 def sorted_by(uses: Iterable[Use], by: Sort) -> Sequence[Use]:
-    """Return uses in order: the greatest first, those without a value last; or by name."""
+    """Return uses in order: the highest first, those without a value last; or by name."""
     in_order = sorted(uses, key=lambda one: (one.namespace, one.pod, one.gpu))
     if by == "name":
         return in_order

@@ -41,7 +41,7 @@ async def read_usage(reader: Reader) -> Usage:
 
     The exporters' pages take the rights to list pods and EndpointSlices, and to read pods through
     kube-apiserver. Without them the custom metrics API has each pod's value over all of its GPUs,
-    for whoever may read the metrics of the namespace.
+    for anyone who may read the metrics of the namespace.
 
     Raises:
         KubernetesError: neither can be read.
@@ -100,7 +100,7 @@ async def _pages(reader: Reader, found: Found, nodes: set[str]) -> Mapping[str, 
 async def _values(
     reader: Reader, namespace: str, selector: Selector, metrics: Mapping[str, str]
 ) -> Values:
-    """Return the values that the custom metrics API has; without those that it has not."""
+    """Return the values that the custom metrics API has; the others are left out."""
     asked = [Asked("Pods", metric, namespace, selector) for metric in metrics.values()]
     answers = await asyncio.gather(*(ask(reader.api, one) for one in asked))
     return {

@@ -1,4 +1,4 @@
-"""An HTTP client for servers that may be anything: each response is bounded as it arrives.
+"""An HTTP client for untrusted servers: each response is bounded as it arrives.
 
 With aiohttp's client a scrape takes nearly twice as long, and it skips any number of interim
 responses.
@@ -22,7 +22,7 @@ _NEXT_ADDRESS_SECONDS = 0.25
 # A server that closed an idle connection says so within a round trip. One that closes it later may
 # have crashed because of the request.
 _ROUND_TRIP_SECONDS = 1.0
-# What is received at once: a page of 8 GPUs fits.
+# How much is received at once: a page of 8 GPUs fits.
 _BUFFER_BYTES = 128 * 1024
 _MAX_TARGETS = 16_384
 
@@ -47,10 +47,10 @@ class _Target(Struct, frozen=True):
     """What a URL says.
 
     Attributes:
-        is_secure: whether it is of https.
+        is_secure: whether its scheme is https.
         host: the name or address.
         port: the port.
-        head: what a request says of it, after the method.
+        head: the part of a request's head that follows from it, after the method.
     """
 
     is_secure: bool
@@ -104,8 +104,8 @@ class HTTPClient:
     ) -> bytes | bytearray:
         """Send a request, and return the body of the response.
 
-        It is sent again if the server closed an idle connection just then: use it for what may
-        be sent twice.
+        It is sent again if the server closed an idle connection just then: use it only for requests
+        that may be sent twice.
 
         Args:
             url: of http or https. Its fragment is not sent.
@@ -159,7 +159,7 @@ class HTTPClient:
         return exchange.body
 
     def _take(self, peer: _Peer) -> Connection | None:
-        """Return an idle connection, which is no longer idle."""
+        """Take an idle connection."""
         now = asyncio.get_running_loop().time()
         idle = self._idle.get(peer)
         while idle:

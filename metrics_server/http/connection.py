@@ -16,16 +16,17 @@ from metrics_server.http.commons import Commons
 from metrics_server.http.places import Place
 from metrics_server.telemetry.metrics import Dropped
 
-# Of the request line: a selector may have 8192 characters, each up to three in a URL.
+# For the request line: a selector may have 8192 characters, each up to three in a URL.
 _MAX_LINE_BYTES = 32 * 1024
 _HEAD_END = b"\r\n\r\n"
-# A head that arrives whole and is not longer is not counted: connections bound these.
+# A head that arrives whole and is no longer than this is not counted: the number of connections
+# bounds these.
 _SHORT_HEAD_BYTES = 8 * 1024
 _NOT_LET_IN = (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.TOO_MANY_REQUESTS)
 
 
 class _BufferedTransport(Protocol):
-    """What TLS transports of both event loops also have."""
+    """The additional methods of both event loops' TLS transports."""
 
     def set_read_buffer_limits(self, high: int) -> None: ...
 
@@ -276,4 +277,4 @@ class LimitedHandler(web.RequestHandler):
 
 
 def _nothing() -> None:
-    """Nothing is left to give up."""
+    """Do nothing: there is nothing to release."""

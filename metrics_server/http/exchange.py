@@ -1,4 +1,4 @@
-"""One HTTP exchange with a server that may send anything: a request, and a bounded response."""
+"""One HTTP exchange with an untrusted server: a request, and a bounded response."""
 
 import asyncio
 from collections.abc import Callable, Mapping
@@ -7,13 +7,13 @@ from typing import Protocol, cast
 
 import httptools
 
-# Of a response, and of the interim responses (1xx) before it: far more than any server sends.
+# In a response and the interim responses (1xx) before it: far more than any server sends.
 _MOST_HEAD_BYTES = 32 * 1024
-# Beyond that, what frames a body may have this part of its bytes: chunks of a dozen bytes do.
+# Beyond that, the framing of a body may take this share of its bytes: chunks of a dozen bytes do.
 _FRAMING_PART = 1 / 2
 # These decide how a body is read. If two of a kind differed, a proxy could have read it otherwise.
 _SINGLE = ("content-type", "content-encoding", "transfer-encoding")
-# Of what is received at once: so many take less than 10 ms.
+# In the bytes received at once: this many take less than 10 ms.
 _MOST_PARTS = 8192
 
 
@@ -175,7 +175,7 @@ class Exchange:
         self.is_reusable = self._is_in_body and self._parser.should_keep_alive()
 
     def _check_framing(self, more: int) -> None:
-        """Check what is not the body itself: the head, the framing of chunks, and trailers."""
+        """Check everything but the body itself: the head, the framing of chunks, and trailers."""
         self._bytes += more
         size = len(self.body)
         if self._bytes - size > _MOST_HEAD_BYTES + _FRAMING_PART * size:
@@ -192,8 +192,8 @@ class Exchange:
         if self._has_ended:
             return
         self._has_ended = True
-        # This exchange would stay until the next garbage collection: the parser refers to it, and
-        # so does the traceback of an error.
+        # Otherwise this exchange would stay until the next garbage collection: the parser refers to
+        # it, and so does the traceback of an error.
         del self._parser
         if error is not None or self.ended.cancelled():
             self.is_reusable = False

@@ -47,7 +47,7 @@ class LimitedServer(web.Server):
 
     def connection(self, place: Place, tls: ssl.SSLObject | None) -> LimitedHandler:
         """The handler of a connection whose handshake is done."""
-        # It returns a certificate only if that verifies.
+        # It returns a certificate only if the certificate verifies.
         if tls is not None and tls.getpeercert(binary_form=True) is not None:
             # Without a place for another, it is treated as unverified.
             self.commons.places.verify(place)

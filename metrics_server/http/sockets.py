@@ -10,9 +10,9 @@ from weakref import WeakSet
 
 import aiohttp
 
-# How often the event loop runs until it has closed a connection over TLS, with some to spare.
+# How many times the event loop must run to close a TLS connection, with some to spare.
 _CLOSING_STEPS = 8
-# As OpenSSL names an answer that is not TLS.
+# OpenSSL's names for an answer that is not TLS.
 _NOT_TLS = ("WRONG_VERSION_NUMBER", "HTTP_REQUEST", "PACKET_LENGTH_TOO_LONG")
 
 
@@ -35,7 +35,7 @@ def why(error: Exception) -> str:
     elif isinstance(error, aiohttp.ClientConnectorError):
         cause = error.os_error
     elif isinstance(error.__cause__, ssl.SSLError):
-        # An alert after the handshake, as of a server that wants a client's certificate.
+        # An alert after the handshake, such as from a server that requires a client certificate.
         cause = error.__cause__
     match cause:
         case ssl.SSLError(reason=str()):

@@ -1,4 +1,4 @@
-"""What an answer of the Kubernetes API says, or why there is none."""
+"""What an answer from the Kubernetes API says, or why there is none."""
 
 import aiohttp
 import msgspec

@@ -1,7 +1,7 @@
-"""HorizontalPodAutoscalers (autoscaling/v2) as small records: what is needed to check them.
+"""HorizontalPodAutoscalers (autoscaling/v2) as small records, with what checks need.
 
-Whatever an object contains, decoding it does not raise, unless it has no name: an odd HPA must not
-break the watch. What cannot be read is left out, and then cannot be checked.
+Whatever an object contains, decoding it does not raise, unless it has no name: a strange HPA must
+not break the watch. What cannot be read is left out, and then cannot be checked.
 """
 
 from collections.abc import Callable, Iterable

@@ -23,10 +23,10 @@ from metrics_server.errors import ConfigurationError
 
 Loaded = TypeVar("Loaded")
 
-# As the client says that a context, or what a context names, is missing.
+# The client's message if a context, or something that it names, is missing.
 _MISSING = re.compile(r"Expected object with name (?P<name>.*) in .*/(?P<list>\w+) list$")
 
-# As it says that an entry of a list has no name, or the file no such key.
+# Its messages if an entry of a list has no name, or the file lacks a key.
 _NAMELESS = re.compile(r"Expected all values in .*/(?P<list>\w+) list to have 'name' key$")
 _KEYLESS = re.compile(r"Expected key (?P<key>\S+) in ")
 
@@ -119,8 +119,8 @@ def _from_service_account(configuration: Configuration) -> Callable[[], None]:
 def printed(error: Exception) -> str:
     """Return why credentials cannot be used, without the part of a file that the client may quote.
 
-    Errors of Python's own, which the client raises for a file that is not a kubeconfig, say
-    nothing to a person.
+    Python's own errors, which the client raises for a file that is not a kubeconfig, mean nothing
+    to a user.
     """
     match error:
         case yaml.MarkedYAMLError(problem_mark=yaml.Mark() as mark):

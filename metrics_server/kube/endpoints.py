@@ -1,7 +1,7 @@
 """The addresses of each node's exporters, from the EndpointSlices of their Services.
 
 Whatever a slice contains, it is either decoded or rejected as a whole, and never raises later: one
-odd endpoint must not affect the others.
+bad endpoint must not affect the others.
 """
 
 import re
@@ -16,7 +16,7 @@ from metrics_server.kube.nodes import NodeStore, parse_address
 SERVICE_NAME_LABEL = "kubernetes.io/service-name"
 _METRICS_PORT_NAMES = ("metrics", "gpu-metrics", "http")
 _LAST_PORT = 65535
-# Of a pod or a namespace.
+# The name of a pod or a namespace.
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _UNKNOWN: Mapping[str, str] = {}
 

@@ -33,9 +33,9 @@ _SECONDS = 10.0
 # As long as kube-apiserver keeps events by default: then an event that still applies is due again.
 _REPEAT_SECONDS = 3600.0
 _MAX_REMEMBERED = 10_000
-# About each object, as client-go; about all together, so that they are no burden.
+# For each object, as in client-go; and for all together, so that they are no burden.
 _EACH, _TOTAL = Rate(per_second=1 / 300, burst=25), Rate(per_second=5, burst=100)
-# As client-go: an event about an object without a namespace is in this one.
+# As in client-go, an event about an object without a namespace is in this one.
 _NAMESPACE = "default"
 # The name of an object can have 253 characters, and the digest needs some of them.
 _MAX_NAME = 200
@@ -100,7 +100,8 @@ class Events:
             log,
             "events not emitted",
             "events can be emitted again",
-            # An object or a namespace that is being deleted fails alone, between others.
+            # An event about an object or a namespace that is being deleted fails, while others
+            # succeed.
             quiet=_REPEAT_SECONDS,
             clock=clock,
         )

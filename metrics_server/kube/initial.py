@@ -23,8 +23,8 @@ from metrics_server.kube.wire import (
 
 Item = TypeVar("Item")
 
-# All initial events come within this time, and with shorter pauses: an API server that does not
-# know them may send what exists without the mark of its end, and changes after that.
+# All initial events arrive within this time, and with shorter pauses: an API server that does not
+# know them may send what exists without marking its end, and then changes.
 _SECONDS = 60
 _PAUSE_SECONDS = 5
 

@@ -1,4 +1,4 @@
-"""Pods as small records: only what is needed to select and to measure them."""
+"""Pods as small records: only what is needed to select and measure them."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime

@@ -35,7 +35,7 @@ _BACKOFF_CAP_SECONDS = 30.0
 _QUIET_SECONDS = 600
 # After these the version is still valid: the next watch continues from it. None: no answer.
 _WATCH_AGAIN = frozenset({None, HTTPStatus.TOO_MANY_REQUESTS})
-# What an API server answers that does not know the parameters of a watch with initial events.
+# The answer of an API server that does not know the parameters of a watch with initial events.
 _NOT_OFFERED = frozenset({HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY})
 # A watch that lasted this long was a success, however it ended.
 _BRIEF_SECONDS = 1
@@ -163,7 +163,7 @@ class Reflector(Generic[Item]):
                     await self._list()
                 await self._follow()
             except KubernetesError as error:
-                # An API server that was away is asked for a stream again.
+                # After an outage, the API server is asked for a stream again.
                 is_away = error.code is None and not isinstance(error.__cause__, TimeoutError)
                 if self.resource_version or self._lists or is_away:
                     await self._back_off(error)
@@ -203,7 +203,7 @@ class Reflector(Generic[Item]):
     def _have_all(self, version: str, unreadable: list[str], heard_at: float) -> None:
         """Note that the store matches the cluster at a version, and log what was skipped."""
         found = len(unreadable), next(iter(unreadable), "")
-        if unreadable and found != self._unreadable:  # as many as in the last list is no news
+        if unreadable and found != self._unreadable:  # the same as in the last list is no news
             self._log.warning("malformed objects skipped", n=found[0], error=found[1])
         self._unreadable = found
         self.resource_version = version

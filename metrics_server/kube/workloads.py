@@ -19,7 +19,8 @@ _SECONDS = 5.0
 # Selectors hardly ever change: those of Deployments and their like cannot.
 _TTL_SECONDS = 10.0
 _MAX_BYTES = 4 * 1024 * 1024
-# Of the client's connections: reviews need some, whatever objects are asked for.
+# How many of the client's connections it may use: reviews need some, whatever objects are asked
+# for.
 _MAX_UNDER_WAY = 16
 
 

@@ -26,9 +26,9 @@ _MAX_VALUE = 1e15
 
 
 def _p95(values: Sequence[float]) -> float:
-    """The 95th percentile by nearest rank: the least value that 95 % are not above.
+    """The 95th percentile by nearest rank: the lowest value that 95 % do not exceed.
 
-    It is always one of the values; of fewer than 20, the greatest.
+    It is always one of the values; with fewer than 20, the highest.
     """
     rank = (95 * len(values) + 99) // 100
     return sorted(values)[rank - 1]
@@ -94,8 +94,8 @@ def aggregate(
 def answer_of(rule: MetricRule, measured: Measurement, form: Form = "labelled") -> Answer:
     """The answer for a measurement.
 
-    Of the form "pods", it has the value of each pod; of a mean over a window, each pod's equal
-    share of the work in it, which is also that of pods that are gone.
+    In the form "pods", it has the value of each pod; for a mean over a window, each pod has an
+    equal share of the work in it, including that of pods that are gone.
 
     While pods drain, the HPA multiplies a mean by more pods than will remain. The mean is then
     computed over the remaining pods, rounded as it will be once the others are gone, and spread

@@ -20,7 +20,7 @@ from metrics_server.measuring.spreading import Due
 from metrics_server.rules.model import MetricRule
 
 # How many questions of a namespace are prepared at once. One whose exporters hang keeps its place,
-# so namespaces do not share theirs; the scraper limits how many pages all of them read at once.
+# so namespaces do not share places; the scraper limits how many pages all of them read at once.
 _AT_ONCE = 8
 
 log = structlog.stdlib.get_logger(__name__)

@@ -18,11 +18,11 @@ from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Form, Question
 
 _REMINDER_SECONDS = 300.0
-# Of a question that is no longer asked, the incident is forgotten.
+# The incident of a question that is no longer asked is forgotten.
 _FORGOTTEN_AFTER = 600.0
 _MAX_OPEN = 10_000
-# How many begin in a namespace, and in all: a caller can ask with any number of selectors. More of
-# them are only counted, and begin later if they are still asked.
+# How many begin in a namespace, and in total: a caller can use any number of selectors. Further
+# ones are only counted, and begin later if their questions are still asked.
 _EACH, _TOTAL = Rate(per_second=1, burst=300), Rate(per_second=20, burst=3000)
 
 log = structlog.stdlib.get_logger(__name__)

@@ -42,7 +42,7 @@ from metrics_server.telemetry.metrics import Monitor
 _MAX_KNOWN_BYTES = 32 * 1024 * 1024
 _MAX_QUESTION_BYTES = 16 * 1024
 _POINTER_BYTES = 8
-# Of a pod's value in an answer, with its numbers; the name is the pod's own.
+# The bytes of a pod's value in an answer, with its numbers; the name is the pod's own.
 _VALUE_BYTES = 128
 
 

@@ -24,7 +24,7 @@ _LEAD = 1.0
 # A beat needs this many equal intervals in a row.
 _INTERVALS = 4
 _MAX_PERIOD = 180.0
-# The times that are searched for a new beat: of several HPAs with the same question.
+# How many times are searched for a new beat: several HPAs may ask the same question.
 _TIMES = 24
 _MAX_BEATS = 4
 # How many times a question must be on time for each time that it was prepared for nothing.
@@ -36,7 +36,7 @@ _DEVIATIONS = 2.0
 _MAX_DEVIATION = 0.2
 # The weight of the newest interval in a beat's period and deviation.
 _NEWEST = 0.25
-# What is due soon is planned this often. What begins within a step begins together.
+# Questions that are due soon are planned this often. Those that begin within a step begin together.
 IDLE = 0.25
 STEP = 0.01
 
@@ -44,7 +44,7 @@ STEP = 0.01
 _MAX_BYTES = 16 * 1024 * 1024
 _MAX_QUESTION_BYTES = 16 * 1024
 _RHYTHM_BYTES = 3 * 1024
-# Planning more at once would block the event loop; further ones are not prepared.
+# Planning more at once would block the event loop; the rest are not prepared.
 _MAX_SOON = 5_000
 
 
@@ -129,7 +129,7 @@ class Rhythms:
         return len(self._rhythms)
 
     def asked(self, question: Question, now: float, pods: int) -> None:
-        """Record that a question was asked, and answered by a measurement of so many pods."""
+        """Record that a question was asked, and answered by a measurement of this many pods."""
         self._now = now
         rhythm = self._rhythms.use(question.namespace, question)
         if rhythm is None:
@@ -203,7 +203,7 @@ class Rhythms:
         rhythm.seconds = ended - began
 
     def _plan(self, now: float) -> None:
-        """Decide when to begin with what is due soon, until the next plan."""
+        """Decide when to begin with the questions due soon, until the next plan."""
         soon = [(one.at, one.question) for one in self._soon]
         while self._due and self._due[0][0] <= now + self.lead + IDLE:
             at, _, question = heappop(self._due)

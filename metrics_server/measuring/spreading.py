@@ -1,4 +1,4 @@
-"""Spreads the preparations of what is due at once over the time before."""
+"""Spreads the preparation of questions that are due at once over the time before."""
 
 from collections.abc import Sequence
 
@@ -46,7 +46,7 @@ def spread(dues: Sequence[Due], lead: float, now: float) -> list[float]:
         first, latest = _latest(dues, place)
         end = dues[place - 1].begin
         earliest = [max(one.at - lead, now) for one in dues[first:place]]
-        # The part of the time they would take that is left.
+        # The share of the time they would take that is left.
         share = min(
             [
                 max(0.0, end - bound) / (end - start)

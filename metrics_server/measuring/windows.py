@@ -1,7 +1,7 @@
 """Means over a window of time, for rules that have one.
 
-An HPA asks every 15 seconds, so a mean of what it happens to see would average two or three values.
-A question about a rule with a window is therefore measured repeatedly in the background while it is
+An HPA asks every 15 seconds, so a mean of what it happens to see would average only a few values. A
+question about a rule with a window is therefore measured repeatedly in the background while it is
 in demand, and the measurements are kept for the length of the window.
 
 For a mean or a sum over pods, the work of all pods together is averaged. A mean over each pod's own
@@ -31,12 +31,13 @@ from metrics_server.rules.model import MetricRule
 
 # How many times a window is measured in the background; bounds a question's memory.
 _TIMES = 30
-# An HPA controller with a sync period of up to this, in seconds, finds its window measured.
+# A window stays measured for HPA controllers with a sync period of up to this, in seconds.
 _LINGER = 180
-# For all questions with a window: hundreds. Beyond that, the least recently asked starts over.
+# For all questions with a window: enough for hundreds. Beyond that, the least recently asked starts
+# over.
 _MAX_BYTES = 8 * 1024 * 1024
-# Of one namespace, whose callers can ask with any number of selectors: each takes time until nobody
-# asks any longer. Beyond that, its own least recently asked starts over.
+# For one namespace, whose callers can use any number of selectors: each question takes time until
+# nobody asks it any longer. Beyond that, the namespace's least recently asked starts over.
 _MAX_EACH = 64
 # What a window takes besides its question, including its task.
 _WINDOW_BYTES = 8 * 1024
@@ -51,7 +52,7 @@ class Windows:
 
     The window ends with the newest measurement, whose timestamp is the answer's, and begins
     `rule.window` seconds before it (k8s.io/metrics, ExternalMetricValue.WindowSeconds). Until it
-    has filled, the mean covers what is there: the first answer is the present value.
+    has filled, the mean covers what has been measured: the first answer is the current value.
 
     Args:
         period: the shortest time between two measurements of a question, in seconds. A window is
@@ -84,12 +85,12 @@ class Windows:
     def mean(
         self, question: Question, rule: MetricRule, now: Measurement, measure: Measure
     ) -> Measurement:
-        """The present measurement, with its value averaged over the rule's window.
+        """The current measurement, with its value averaged over the rule's window.
 
         Args:
             question: the question.
             rule: the metric's rule, which has a window.
-            now: the present measurement.
+            now: the current measurement.
             measure: measures the question again, while it is in demand.
         """
         window = self._in_demand(question, rule, measure)
@@ -196,7 +197,7 @@ class _Window:
         del times[:old], values[:old]
 
     def mean(self, now: Measurement) -> Measurement:
-        """The mean over the window, for the present pods."""
+        """The mean over the window, for the current pods."""
         value = fmean(self._values) / self._multiplier(now)
         limit = max(self.rule.maximum, now.value)
         return structs.replace(
@@ -206,5 +207,5 @@ class _Window:
         )
 
     def _multiplier(self, measured: Measurement) -> int:
-        """The factor from a mean over pods to their work; 1 for what is work already, or never."""
+        """The factor from a mean over pods to their work; 1 if the value is work, or never is."""
         return measured.selected if self.rule.over_pods == "avg" else 1

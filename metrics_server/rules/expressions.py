@@ -12,7 +12,7 @@ from msgspec import Struct
 from metrics_server.rules.tokens import END, MOST_SHOWN, Token, duration_of, tokens
 
 MAX_SELECTORS = 10
-"""Of an expression; more than one that a person writes has."""
+"""How many selectors an expression may have: more than anyone would write."""
 
 # How far Prometheus looks back for a sample at each step of a subquery.
 _LOOKBACK_SECONDS = 300
@@ -31,14 +31,14 @@ _OPERATORS = frozenset(
 )
 _SIGNS_OF_NUMBERS = ("+", "-")
 _NUMBERS = ("inf", "nan")
-# They return the last samples of a range, however old these are, as if they were of now.
+# They return the last samples of a range, however old these are, as if they were current.
 _OF_LAST_SAMPLES = frozenset(["last_over_time", "irate", "idelta"])
-# They, and all that begin with label_, can put a value under another pod's name.
+# These, and all that begin with label_, can put a value under another pod's name.
 _RENAMING = frozenset(["scalar", "count_values"])
 
 
 class Selector(Struct, frozen=True):
-    """What selects series.
+    """A selector of series.
 
     Attributes:
         text: the name, if any, and the matchers.

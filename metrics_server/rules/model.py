@@ -9,7 +9,7 @@ from metrics_server.rules.series import SeriesSelector
 Aggregation = Literal["avg", "max", "min", "sum", "p95"]
 TargetType = Literal["Value", "AverageValue"]
 Measured = Literal["gpus", "pods"]
-"""What a value is of: each GPU of a pod, or the pod itself."""
+"""What a value measures: each GPU of a pod, or the pod itself."""
 
 
 class Reading(Struct, frozen=True, cache_hash=True):
@@ -118,7 +118,7 @@ class MetricRule(Struct, frozen=True):
         decimals: how many decimal places the result has, from 0 to 3.
         window: over how many seconds a pod's scraped values are averaged, or a rate or a quantile
             is taken; 0 uses the current value, or what happened since the last scrape.
-        measures: what its values are of: a pod's GPUs, or the pod.
+        measures: what its values measure: a pod's GPUs, or the pod.
         sources: where it is read, in order of preference: each pod by the first that has a value;
             names as in the configuration (`SourceName`).
         query: the query of a rule that is written in PromQL, which has no readings.

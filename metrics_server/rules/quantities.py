@@ -32,7 +32,7 @@ class Quantity(Struct, frozen=True):
 
 
 def quantities(kinds: Iterable[Kind]) -> Mapping[str, Quantity]:
-    """Return every quantity by each of its names, as on a page."""
+    """Return every quantity under each of its names, as on a page."""
     return {one.family: one for kind in kinds for one in _of_kind(kind)}
 
 

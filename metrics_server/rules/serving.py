@@ -13,9 +13,9 @@ from metrics_server.rules.engines.engine import (
 from metrics_server.rules.engines.registry import ENGINES
 from metrics_server.rules.model import Aggregation, MetricRule, sum_of
 
-# So that a mean of few requests is not rounded to a whole one.
+# So that a mean of a few requests is not rounded to a whole number.
 _DECIMALS = 3
-# Of what is counted over time: several requests end within it, at any load worth scaling on.
+# For rates and quantiles: several requests end within it, at any load worth scaling on.
 _WINDOW = 60
 
 

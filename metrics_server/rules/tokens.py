@@ -5,7 +5,7 @@ import re
 from msgspec import Struct
 
 MOST_SHOWN = 60
-"""Characters of a part of an expression in a message."""
+"""How many characters of an expression a message shows."""
 
 _STRING = r"""(?:"(?:[^"\\\n]|\\.)*"|'(?:[^'\\\n]|\\.)*'|`[^`]*`)"""
 _DURATION = r"(?:[0-9]+(?:ms|[smhdwy]))+"

@@ -21,7 +21,7 @@ EXPORTER_NAMESPACE = "gpu-monitoring"
 EXPORTER_SERVICE = "dcgm-exporter"
 
 
-# Of the pods' ReplicaSet, by which they are known as the Deployment's.
+# The hash of the pods' ReplicaSet, which identifies them as the Deployment's.
 _HASH = "7d4b9"
 _ADDRESS: Object = {"podIP": "127.0.0.1", "podIPs": [{"ip": "127.0.0.1"}]}
 

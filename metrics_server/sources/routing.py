@@ -1,4 +1,4 @@
-"""Each rule has its sources."""
+"""Measures each rule by its own sources."""
 
 from collections.abc import Mapping, Sequence
 

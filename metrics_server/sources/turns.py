@@ -1,9 +1,9 @@
-"""Lets other tasks have their turn during long work on the event loop."""
+"""Lets other tasks run during long work on the event loop."""
 
 import asyncio
 import time
 
-# How long the work goes on at once.
+# How long the work runs without a break, in seconds.
 _TURN_SECONDS = 0.005
 # How many rows are counted before the clock is read.
 _TURN_ROWS = 200

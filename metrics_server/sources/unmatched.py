@@ -49,7 +49,7 @@ def gap_of_series(
 def _examined(
     selector: SeriesSelector, rows: Iterable[Mapping[str, str]]
 ) -> list[Mapping[str, str]]:
-    """Return as many of the rows as can be examined without keeping others waiting."""
+    """Return as many of the rows as can be examined without delaying others."""
     found: list[Mapping[str, str]] = []
     labels, compared = 0, _COMPARISON * len(selector.requirements)
     for row in islice(rows, _ROWS):

@@ -1,4 +1,4 @@
-"""The metrics that are read from what they are about when they are collected."""
+"""Metrics whose values are read when they are collected."""
 
 from collections.abc import Callable, Iterable, Mapping
 

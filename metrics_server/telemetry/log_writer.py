@@ -55,7 +55,7 @@ class LogWriter:
             self._changed.wait_for(lambda: not self._size, _FLUSH_SECONDS)
 
     def close(self) -> None:
-        """Write what there is, if that takes no more than a moment, and end the thread."""
+        """Write what is waiting, if that takes only a moment, and end the thread."""
         self.flush()
         with self._changed:
             self._closed = True

@@ -28,7 +28,7 @@ from metrics_server.tls.authority import Authority, KeyPair
 from metrics_server.tls.pairs import dns_names, is_signed_by, validity
 
 _AUTHORITY_NAME = "gpu-metrics-server-ca"
-# With the time of its creation.
+# The common name includes the time of creation.
 _OWN_NAME = re.compile(rf"{_AUTHORITY_NAME}-[0-9]{{14}}")
 
 
@@ -122,7 +122,7 @@ class Store(Struct, frozen=True):
 
 
 class Publish(Struct, frozen=True):
-    """Publish this bundle in each place with another, unless it has been changed meanwhile."""
+    """Publish this bundle in each place that has another one, unless it has changed meanwhile."""
 
     bundle: bytes
 
@@ -165,7 +165,7 @@ def next_step(state: State | None, places: Sequence[Place], now: datetime, polic
 
 
 def is_own(bundle: bytes) -> bool:
-    """Whether a bundle has only authorities of this server: of any replica, at any time."""
+    """Whether a bundle has only this server's authorities, from any replica and any time."""
     try:
         certificates = x509.load_pem_x509_certificates(bundle)
     except ValueError:
@@ -179,7 +179,7 @@ def _is_own(certificate: x509.Certificate) -> bool:
 
 
 def _relied_on(places: Sequence[Place]) -> list[bytes]:
-    """Return the bundles that clients have for as long as we leave them there."""
+    """Return the bundles that clients keep reading until we replace them."""
     return [place.bundle for place in places if place.bundle is not None and place.is_reliable]
 
 

@@ -10,7 +10,7 @@ from metrics_server.tls.bundle import is_own
 
 # An operator writes again within milliseconds, or when it next compares: within minutes.
 _CALM_SECONDS = 600.0
-# A manifest without the field that is applied once is no contest; one that is applied again is.
+# A manifest without the field, applied once, is no contest; applied again, it is.
 _DROPPED_SECONDS = 3600.0
 _BACKOFF_BASE_SECONDS = 30.0
 _BACKOFF_CAP_SECONDS = 300.0
@@ -20,10 +20,10 @@ _REMEMBERED = 8
 class Contest:
     """The contest with another writer over the bundle in one place.
 
-    It begins when a bundle of ours was replaced by one of somebody else, or was removed twice
-    within an hour. It ends when ours has stayed there for ten minutes. A bundle of another replica
-    is ours, too. The first time it is put right at once, later after growing pauses, so that two
-    writers do not answer each other without end.
+    It begins when another writer replaces our bundle, or removes it twice within an hour. It ends
+    when ours has stayed there for ten minutes. A bundle of another replica is ours, too. The first
+    time, ours is written back at once, and later after growing pauses, so that two writers do not
+    keep overwriting each other.
 
     Args:
         rand: returns a number in [0, 1).
@@ -43,7 +43,7 @@ class Contest:
         self._clock = clock
         self._backoff = Backoff(_BACKOFF_BASE_SECONDS, _BACKOFF_CAP_SECONDS, rand)
         self._write_at = 0.0
-        # Since when ours has been there; None if it is not.
+        # When ours was first found there; None if it is not.
         self._ours_since: float | None = None
         self._dropped_at: float | None = None
         # What ours was written over. No replica ever writes an older bundle over a newer one, so
@@ -81,7 +81,7 @@ class Contest:
         self._ours_since = self._clock()
 
     def left(self) -> None:
-        """Note that the place is gone, or is another one of the same name."""
+        """Note that the place is gone, or was replaced by another one of the same name."""
         self._ours_since = None
         self._replaced.clear()
         self._end()

@@ -23,8 +23,8 @@ from metrics_server.tls.peer import PeerCertificates
 # Only forward secrecy and authenticated encryption; TLS 1.3 has nothing else.
 _TLS_1_2_CIPHERS = b"ECDHE+AESGCM:ECDHE+CHACHA20"
 _PROTOCOL = b"http/1.1"
-# How long a chain OpenSSL follows to verify a client's certificate: the result is ignored, but the
-# signatures cost time.
+# The longest chain that OpenSSL follows to verify a client's certificate: the result is ignored,
+# but the signatures cost time.
 _MAX_DEPTH = 8
 # A TLS record: its content types, major version, size of the header, of the data, and in total.
 _KINDS = range(20, 24)

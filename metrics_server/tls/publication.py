@@ -1,4 +1,4 @@
-"""Publishing the CA bundle in one place, whatever happens in the others."""
+"""Publishes the CA bundle in one place, whatever happens in the others."""
 
 from collections.abc import Callable
 from http import HTTPStatus
@@ -19,7 +19,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Publication:
-    """The bundle in one place, and what keeps it from being there.
+    """The bundle in one place, and what keeps it from being published there.
 
     Args:
         where: the place.

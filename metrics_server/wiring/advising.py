@@ -24,7 +24,7 @@ _GROUP = "/apis/autoscaling/v2"
 
 
 class Advising(Struct, frozen=True):
-    """What warns about HPAs. The server works without it, so no health check depends on it.
+    """The parts that warn about HPAs. The server works without them, so no health check needs them.
 
     Attributes:
         watches: what keeps the HPAs in sync with the cluster.
@@ -36,7 +36,7 @@ class Advising(Struct, frozen=True):
 
 
 def setup_of(config: Config, rules: Rules) -> Setup:
-    """Return what the server is configured to do, as the checks of HPAs need it.
+    """Return the parts of the configuration that the checks of HPAs need.
 
     Args:
         config: the configuration file.
@@ -67,7 +67,7 @@ def advising(
     incidents: Incidents,
     monitor: Monitor,
 ) -> Advising:
-    """Return what warns about HPAs.
+    """Return the parts that warn about HPAs.
 
     Args:
         client: of the Kubernetes API.

@@ -90,7 +90,7 @@ async def providing(
 
 
 def _size(name: str, sizes: Iterable[Mapping[str, Callable[[], int]]]) -> int:
-    """How many entries of a name all parts have."""
+    """How many entries of one kind all parts have in total."""
     return sum(of_part[name]() for of_part in sizes if name in of_part)
 
 
@@ -123,11 +123,11 @@ def check_exporters(
 def _pods(
     client: KubernetesClient, config: PodsConfig
 ) -> tuple[WatchedPods | PodStores, Mapping[str, Watch]]:
-    """The pods that can be selected, and what keeps them in sync with the cluster."""
+    """The pods that can be selected, and the watches that keep them in sync."""
     decode = pod_decoder(config.gpu_resources, endpoints=True)
 
     def watched(path: str) -> tuple[WatchedPods, Reflector[Pod]]:
-        # In pages: from its cache an API server sends all pods at once, which is gigabytes of a
+        # In pages: from its cache an API server sends all pods at once, which is gigabytes in a
         # large cluster.
         store = PodStore()
         reflector = Reflector(client, path, decode, store, first_version="")

@@ -73,7 +73,7 @@ async def certificates(
         raise ConfigurationError(
             "--self-managed-certs and certificate files are mutually exclusive"
         )
-    # A placeholder until the first real pair; never used to serve where one is to come.
+    # A placeholder until the first real pair; never used to serve if one is expected.
     authority = Authority("gpu-metrics-server")
     local = dict.fromkeys(["localhost", "127.0.0.1", "::1", options.bind_address])
     tls = await asyncio.to_thread(ListeningContext, authority.issue(list(local)))
@@ -128,7 +128,7 @@ _REQUEST_HEADER_CA = "--requestheader-client-ca-file"
 async def trust(
     options: ServeOptions, client: KubernetesClient, tls: ListeningContext, monitor: Monitor
 ) -> Trust:
-    """Whom to trust, by the flags and by the cluster, which are both followed.
+    """Whom to trust, according to the flags and the cluster; changes of either apply.
 
     Raises:
         ConfigurationError: the cluster does not publish it, or a file cannot be used.

@@ -1,4 +1,4 @@
-"""What the API answers now, to the question that the HPA controller asks."""
+"""What the API answers now to the HPA controller's question."""
 
 from collections.abc import Sequence
 

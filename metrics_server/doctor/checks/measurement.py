@@ -1,4 +1,4 @@
-"""From the selected pods over their nodes' exporters to a value, step by step."""
+"""From the selected pods, through their nodes' exporters, to a value, step by step."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""What may explain that an HPA does not scale: limits, tolerance and policies."""
+"""What may keep an HPA from scaling: limits, tolerance and policies."""
 
 from collections.abc import Iterator, Sequence
 
@@ -82,7 +82,7 @@ def _tolerated(hpa: Hpa) -> Iterator[str]:
 
 
 def ratio_of(hpa: Hpa, metric: Metric) -> float | None:
-    """Return the present value over the target; None where one of them is not known."""
+    """Return the current value divided by the target; None if either is not known."""
     target = metric.source and metric.source.target
     shown: Sequence[Metric] = (hpa.status and hpa.status.current_metrics) or ()
     same = next((one for one in shown if one.named == metric.named), None)

@@ -1,4 +1,4 @@
-"""What whoever runs this may not do, and which checks cannot run for it."""
+"""Rights that the user of the command lacks, and the checks that cannot run without them."""
 
 from collections.abc import Sequence
 

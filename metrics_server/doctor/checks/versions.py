@@ -1,4 +1,4 @@
-"""Whether the versions of Kubernetes, of the server and of this command go together."""
+"""Whether the versions of Kubernetes, of the server and of this command are compatible."""
 
 import re
 

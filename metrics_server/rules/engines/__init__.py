@@ -1,1 +1,1 @@
-"""What is known of inference engines and gateways: one file for each."""
+"""What is known about inference engines and gateways: one file for each."""

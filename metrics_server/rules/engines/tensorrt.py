@@ -1,7 +1,7 @@
 """TensorRT-LLM: the backend of Triton, trtllm-serve, and NIM for LLMs.
 
 Triton's own nv_inference_pending_request_count is not read: an ensemble and its parts have a row
-each, and only the user knows which of them is meant. So it is with Triton's histograms of the time
+each, and only the user knows which one matters. The same goes for Triton's histograms of the time
 to the first response, which are off by default. The backend counts no tokens.
 
 trtllm-serve (tensorrt_llm/metrics/collector.py) counts a request's tokens when it ends; older
@@ -12,7 +12,7 @@ from metrics_server.rules.engines.engine import Engine, fraction, p95, per_secon
 
 _BACKEND = "nv_trt_llm_request_metrics"
 _KV_CACHE = "nv_trt_llm_kv_cache_block_metrics"
-# Most of NIM's names have no prefix and may be anybody's. This one identifies its page.
+# Most of NIM's names have no prefix and could come from any server. This one identifies its page.
 _OF_NIM = ("num_request_max",)
 
 TENSORRT = Engine(

@@ -24,7 +24,7 @@ VLLM = Engine(
             requests("vllm:num_requests_running", copies=_COPIES),
             requests(_RAY),
         ),
-        # A fraction, whatever the name says. The second name is that of releases up to 0.8.
+        # A fraction, whatever the name says. The second name is used by releases up to 0.8.
         "llm_kv_cache_utilization": (
             fraction("vllm:kv_cache_usage_perc", copies=_COPIES),
             fraction("vllm:gpu_cache_usage_perc", copies=_COPIES),

@@ -1,1 +1,1 @@
-"""What is known of each vendor's exporters: a file for each, and the registry of all."""
+"""What is known about each vendor's exporters: a file for each, and the registry of all."""

@@ -42,7 +42,7 @@ _DIALECT = Dialect(
     ),
 )
 
-# If no range is known, a huge value is still garbage.
+# Even if no range is known, a huge value is garbage.
 _ANY = 1e14
 
 _KINDS = (

@@ -51,7 +51,7 @@ def _replicas(metric: ExternalMetric, scale: Scale, usage: int) -> tuple[int, st
         replicas = ceil(usage / metric.target)
         sum_ = f"{shown} / {wanted}"
     if not unchanged:
-        # There is nothing to compare with, and so no tolerance.
+        # There is nothing to compare with, so no tolerance applies.
         counted = f"{shown} / {wanted}, rounded up, is {replicas}"
         return replicas, f"{measured} with no replicas: {counted}"
     if tolerated(ratio):

@@ -1,4 +1,4 @@
-"""What a HorizontalPodAutoscaler's decision is made from, and what it is."""
+"""A HorizontalPodAutoscaler's inputs and its decision, as values."""
 
 from typing import ClassVar, Literal
 
@@ -164,7 +164,8 @@ class History(Struct, frozen=True):
         recommendations: (time, replicas) as computed from the metric, before any limit.
         scalings: (time, replicas added; negative if removed).
         scaled_to_zero: whether the last change of replicas was the HPA's own to zero: the
-            condition ScaledToZero in its status. It does not wake what others put to sleep.
+            condition ScaledToZero in its status. It does not wake a workload that others scaled to
+            zero.
     """
 
     recommendations: tuple[tuple[float, int], ...] = ()

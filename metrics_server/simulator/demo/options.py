@@ -56,7 +56,7 @@ class DemoOptions(Struct, frozen=True):
 
     @property
     def one_exporter(self) -> bool:
-        """Whether the fault is that of one exporter among others."""
+        """Whether only one of the exporters has the fault."""
         return self.fault == "one-exporter-down" and self.nodes > 1
 
 

@@ -39,7 +39,7 @@ _RUNNING = ExternalMetric(
     "AverageValue",
     TARGET_IN_FLIGHT * 1000,
 )
-# Of the requests that all GPUs together could answer.
+# The share of the requests that all GPUs together could answer.
 _PEAK = 0.35
 
 
@@ -129,7 +129,7 @@ class QueueScene(Scene):
         return LoadRange("requests/s", _most(self.cluster.capacity, self.tempo), 0.5)
 
     def hold_load(self, amount: float | None) -> None:
-        """Let this many requests come per second, or with None let that vary again."""
+        """Let this many requests arrive per second, or with None let the load vary again."""
         changing = _changing_arrivals(self.cluster.capacity, self.tempo)
         self._fleet.traffic.arrivals = changing if amount is None else Steady(amount)
 

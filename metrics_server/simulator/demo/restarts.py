@@ -51,7 +51,7 @@ class _Container(Struct, forbid_unknown_fields=True):
     env: tuple[_Variable]
 
 
-class _PodSpec(Struct):  # with keys of kubectl's for the order of lists
+class _PodSpec(Struct):  # with kubectl's own keys for the order of lists
     containers: tuple[_Container]
 
 

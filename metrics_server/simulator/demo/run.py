@@ -135,13 +135,13 @@ _TOO_SHORT = "\nThe demo ended before the HPA's first request."
 
 
 def _program() -> str:
-    """Return how this program was started, so that its other commands can be."""
+    """Return how this program was started, so that its other commands can be run."""
     started = Path(sys.argv[0])
     return str(started) if started.name == PROGRAM else PROGRAM
 
 
 def _anything(_: Caller, __: Access) -> Object:
-    """Let everybody do everything: the cluster is on loopback, and ends with the demo."""
+    """Allow everything to everybody: the cluster is on loopback, and ends with the demo."""
     return {"allowed": True}
 
 

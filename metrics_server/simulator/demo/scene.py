@@ -1,4 +1,4 @@
-"""What the demos of GPU utilization and of the queue have in common."""
+"""What the demos of GPU utilization and of the queue share."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence

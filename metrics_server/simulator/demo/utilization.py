@@ -44,7 +44,7 @@ _EFFECTS: dict[tuple[MetricType, bool], str] = {
         "adds replicas, and as exactly at the target before it removes any: it scales by less.\n"
     ),
 }
-"""What a fault leads to: by the metric's type, and whether one exporter has it among others."""
+"""What a fault leads to, by the metric's type and whether only one exporter has it."""
 
 
 @asynccontextmanager
@@ -158,7 +158,7 @@ the metric every {self.tempo.sync:g} s (a real one: 15 s), as a metric of type {
         return f"{when}, {which} has a fault: {options.fault}.\n{effect}"
 
     def summary(self, syncs: Sequence[Sync]) -> str:
-        """Return where the answers came from, and what the HPA made of them."""
+        """Return where the answers came from, and what the HPA did with them."""
         sources = Counter(sync.readings[0].source for sync in syncs)
         answers = ", ".join(_answers(*pair) for pair in sources.most_common())
         requested = f"The HPA requested the metric {times(len(syncs))}; answers: {answers}."

@@ -29,8 +29,8 @@ class _Page(PageServer):
 class Fleet:
     """Engines and their gateway; an asynchronous context manager, in which they listen.
 
-    There is an engine for each GPU, and it is that of the pod which has the GPU. It is the work of
-    a `Cluster` too: a GPU is busy all the time if its engine has a single request.
+    There is an engine for each GPU, in the pod that has the GPU. The fleet is also the load of a
+    `Cluster`: a GPU is busy all the time if its engine has a single request.
 
     Args:
         traffic: the requests.
@@ -65,7 +65,7 @@ class Fleet:
         return self._pages[pod.gpus[0]].port
 
     def advance(self, time: float, pods: Sequence[SimulatedPod]) -> None:
-        """Let requests come and be answered.
+        """Let requests arrive and be answered.
 
         Args:
             time: until when, in seconds.

@@ -1,4 +1,4 @@
-"""Requests to a model: when they come, where they wait, and how long they take.
+"""Requests to a model: when they arrive, where they wait, and how long they take.
 
 Everything here is simulated. The gateway sends each request at once to the pod that has the
 fewest, and holds it only while no pod is Ready. (A real endpoint picker also holds requests while
@@ -88,7 +88,7 @@ class Traffic:
     """The requests to one model.
 
     Args:
-        arrivals: when requests come; it may be replaced at any time.
+        arrivals: when requests arrive; it may be replaced at any time.
         service: how long an engine takes for a request, however many it works on, in seconds.
     """
 
@@ -98,7 +98,7 @@ class Traffic:
         self.held = 0
         """Requests that the gateway holds."""
         self.arrived = 0
-        """Requests that have come."""
+        """Requests that have arrived."""
         self.arrivals = arrivals
         self._service = service
         self._now = 0.0

@@ -143,8 +143,8 @@ def gpu_states(
 ) -> dict[str, GpuState]:
     """Return the state of GPUs at work.
 
-    A pod's share of the work is spread evenly over its GPUs. What is beyond the capacity of a GPU
-    is not done.
+    A pod's share of the work is spread evenly over its GPUs. Work beyond the capacity of a GPU is
+    not done.
 
     Args:
         work: what all these pods have to do.

@@ -68,7 +68,7 @@ class KubernetesAPI:
         faults: the faults.
         version: of Kubernetes.
         writable: the resources that can be written over HTTP.
-        control: makes the change that a write to an object of another resource asks for, as its
+        control: makes the change that a write to an object of another resource requests, as its
             controller would, and returns the answer; None if that write is not allowed.
         explain: returns the answer to a request that failed, from what kube-apiserver would answer.
     """

@@ -64,7 +64,7 @@ class PodProxy:
 
 
 def not_reached(error: aiohttp.ClientError) -> str:
-    """Return what kube-apiserver says of a connection that failed."""
+    """Return what kube-apiserver says about a connection that failed."""
     text = str(error)
     if type(error) is aiohttp.ClientConnectorError:
         why = os.strerror(error.os_error.errno or 0).lower()

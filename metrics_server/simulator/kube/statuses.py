@@ -74,7 +74,7 @@ class StatusError(Exception):
 
 
 def response_of(error: StatusError) -> web.Response:
-    """Return the answer that an error is."""
+    """Return an error as an answer."""
     status = error.status
     return web.Response(
         body=msgspec.json.encode(status), status=status.code, content_type="application/json"

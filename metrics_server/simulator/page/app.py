@@ -113,7 +113,7 @@ class _Pages:
         return response
 
     async def change(self, request: web.Request) -> web.Response:
-        """Make a change, and return the controls as they are then."""
+        """Make a change, and return the resulting controls."""
         if request.content_type != "application/json":
             return _rejected(415, Rejection("send application/json"))
         try:

@@ -13,14 +13,14 @@ from metrics_server.simulator.page.wire import End, Moment, Past, Point, Setup, 
 MOST_STREAMS = 16
 _POINTS = 240
 _VERDICTS = 50
-# Of one page that does not read: then it is dropped.
+# Events waiting for one page; one that does not read them is dropped.
 _MOST_UNREAD = 32
 
 EventName = Literal["setup", "past", "moment", "end"]
 
 
 class TooManyStreamsError(Exception):
-    """There are as many streams as there may be."""
+    """The maximum number of streams is open."""
 
 
 class Stream:

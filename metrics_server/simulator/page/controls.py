@@ -84,7 +84,7 @@ class Desk:
 
     @property
     def bounds(self) -> Bounds:
-        """What the controls accept."""
+        """The values that the controls accept."""
         load, queue = self._scene.load_range, isinstance(self._scene, QueueScene)
         return Bounds(
             load_unit=load.unit,
@@ -103,7 +103,7 @@ class Desk:
 
     @property
     def controls(self) -> Controls:
-        """What can be changed, as it is now."""
+        """The current state of what can be changed."""
         hpa = self._controller.hpa
         faulty = [e.fault.kind for e in self._scene.cluster.exporters if e.fault is not None]
         return Controls(

@@ -1,4 +1,4 @@
-"""Who may ask: pages of this server, and nobody else's.
+"""Which pages may send requests: only this server's own.
 
 The server listens on loopback only, but any web page that is open in a browser there can send
 requests to it. A page of another site is recognized by the headers that it cannot forge: Host (for
@@ -32,7 +32,7 @@ _Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 async def add_headers(_: web.Request, response: web.StreamResponse) -> None:
     """Add the headers of every answer: what the page may load, and who may embed it."""
     response.headers.update(_HEADERS)
-    # Which library answers is nobody's business.
+    # Do not reveal which library answers.
     response.headers["Server"] = "gpu-metrics-server demo"
 
 

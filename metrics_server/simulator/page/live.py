@@ -78,7 +78,7 @@ async def page(scene: Scene, controller: Controller, port: int | None) -> AsyncI
     desk = Desk(scene, controller)
     broadcast = Broadcast(views.setup(scene, desk.bounds, secrets.token_hex(8)))
     static = await asyncio.to_thread(static_files)
-    # Closing must not wait for long for a page that does not read.
+    # Closing must not wait long for a page that does not read.
     runner = web.AppRunner(
         application(static, broadcast, desk),
         access_log=None,

@@ -40,7 +40,7 @@ class Seen(Struct, frozen=True):
         moment: what the terminal shows.
         sync: the sync.
         pods: the milli-value of each pod that the server measures.
-        controls: what can be changed, as it is now.
+        controls: the current state of what can be changed.
         source_before: the source of the sync before; None at first.
     """
 

@@ -114,7 +114,7 @@ class NodeView(Struct, frozen=True, rename="camel"):
     Attributes:
         name: its name.
         fault: of its exporter; None without one.
-        scrapes: how often the exporter was asked and could answer.
+        scrapes: how many scrapes the exporter answered.
         pods: its pods; they take one GPU each.
     """
 
@@ -125,7 +125,7 @@ class NodeView(Struct, frozen=True, rename="camel"):
 
 
 class Controls(Struct, frozen=True, rename="camel"):
-    """What can be changed, as it is now.
+    """The current state of what can be changed.
 
     Attributes:
         load: a constant load; None while it varies by itself.

@@ -1,4 +1,4 @@
-"""What reads the GPU exporters, built from the configuration."""
+"""The source that reads the GPU exporters, built from the configuration."""
 
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
@@ -59,7 +59,7 @@ async def exporter_source(parts: Parts) -> AsyncIterator[Built]:
 def _targets(
     client: KubernetesClient, config: Config, urls: tuple[str, ...]
 ) -> tuple[DiscoveredTargets | StaticTargets, Mapping[str, SourceWatch]]:
-    """Where exporters are, and what keeps that in sync with the cluster."""
+    """Where exporters are, and the watches that keep that in sync with the cluster."""
     exporters = config.exporters
     keepers: dict[AccessFiles, AccessKeeper] = {}
 

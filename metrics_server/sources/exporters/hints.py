@@ -148,7 +148,7 @@ def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
             continue
         others = [namespace for namespace, name in named if name == pod.name]
         if others:
-            # Callers of this namespace may not be allowed to know of the other one.
+            # Callers in this namespace may not be allowed to know about the other one.
             log.info("pod named in another namespace", pod=pod.name, namespaces=_named(others))
             yield f"the page names a pod {pod.name}, but not in namespace {pod.namespace}"
         else:

@@ -94,11 +94,12 @@ class LabelOfGpus(Struct, frozen=True):
 
 
 def label_of_gpus(rows: Iterable[Known], label: str) -> LabelOfGpus:
-    """Return a label of each GPU by all rows of a page."""
+    """Return a label of each GPU, according to all rows of a page."""
     values: dict[Place, str | None] = {}
     is_known = False
     for one in rows:
-        # Most labels that a page does not have are nowhere in its text, which is faster to see.
+        # Most labels that a page does not have appear nowhere in its text, which is faster to
+        # check.
         value = one.labels.get(label, "") if label in one.text else ""
         is_known = is_known or value != "" or label in one.dialect.optional
         if one.subject.pod is not None:

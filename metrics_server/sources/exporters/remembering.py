@@ -9,16 +9,16 @@ from metrics_server.sources.exporters.inventory import KnownRows
 
 # Enough for 10,000 nodes with 8 GPUs each.
 _MOST_BYTES = 64 * 1024 * 1024
-# Of one exporter.
+# For one exporter.
 _MOST_PAGE = 256 * 1024
 # What a row takes beside its text.
 _ROW_BYTES = 500
 
 
 class RememberedRows:
-    """What the labels on the last page of each exporter mean; those scraped lately are kept.
+    """What the labels on the last page of each recently scraped exporter mean.
 
-    The same text always means the same, so no value depends on an earlier page.
+    The same text always has the same meaning, so no value depends on an earlier page.
     """
 
     def __init__(self) -> None:

@@ -27,8 +27,8 @@ from metrics_server.sources.pages.exposition import (
 )
 from metrics_server.sources.pages.text import Text
 
-# There are few longer pages. Of them, labels are kept: parsing those of thousands of rows once more
-# would block the event loop. Of the pages of a large cluster, they would take 70 MB.
+# There are few longer pages. Their labels are kept: parsing those of thousands of rows again would
+# block the event loop. For all pages of a large cluster, labels would take 70 MB.
 _LONG_BYTES = 256 * 1024
 
 _NONE: KnownRows = {}

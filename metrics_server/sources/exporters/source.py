@@ -24,7 +24,7 @@ from metrics_server.sources.pages.parsing import Parser
 from metrics_server.sources.pages.scraper import Scrapes
 from metrics_server.sources.turns import Turns
 
-# Where nothing better is known.
+# The clause if the reason is not known.
 _WHY_NONE = "is one Running there, and its Service listed under exporters.services?"
 
 
@@ -67,7 +67,7 @@ class ExporterSource:
         A terminating pod that has released its GPUs counts as drained: it has no sample, but its
         work is known.
 
-        Of a question with a series selector, only the GPUs that match count, and a pod without one
+        For a question with a series selector, only the GPUs that match count, and a pod without one
         is excluded.
 
         Raises:

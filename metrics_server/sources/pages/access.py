@@ -16,7 +16,7 @@ from metrics_server.http.client import TLS
 
 # As often as client-go rereads a projected token.
 _REFRESH_SECONDS = 60
-# The shortest time between two times that the files are reread because credentials were rejected.
+# The shortest time between two rereads of the files because credentials were rejected.
 _REFUSED_SECONDS = 5
 # A value is kept if it takes up to a sixteenth of this, which no token exceeds.
 _MAX_BYTES = 1024 * 1024
@@ -97,7 +97,7 @@ class AccessKeeper:
     def refused(self) -> None:
         """Reread the files at the next scrape, as a server rejected the credentials.
 
-        But not for each of those that reject them: all others connect again after that.
+        But not for every server that rejects them: all others have to connect again after that.
         """
         now = self._clock()
         if now >= self._refused + _REFUSED_SECONDS:
@@ -107,7 +107,7 @@ class AccessKeeper:
     def _read(self) -> Access:
         files = self._files
         try:
-            # Another context would have every exporter connected to again.
+            # A new context would mean connecting to every exporter again.
             state = _tls_state(files)
             if self._context is None or self._context[0] != state:
                 self._context = state, _context_of(files)

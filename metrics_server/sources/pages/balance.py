@@ -1,18 +1,18 @@
-"""Counts the scrapes that reading ahead adds, and stops it before they are many (pure).
+"""Counts the scrapes that reading ahead adds, and stops it before it adds many (pure).
 
-On demand, a page is scraped when a request needs it, unless it was scraped within `max_age`. Which
-scrapes there would be is therefore known, whatever is read ahead.
+On demand, a page is scraped when a request needs it, unless it was scraped within `max_age`. The
+scrapes that would happen are therefore known, whatever is read ahead.
 """
 
-# How many scrapes reading ahead may add: a few in all, and this part of those on demand.
+# How many scrapes reading ahead may add: a few in total, and this share of those on demand.
 _MOST = 100
 _PART = 0.02
-# The weight of the past is halved after so many scrapes.
+# The weight of the past is halved after this many scrapes.
 _MEMORY = 20_000
 
 
 class Balance:
-    """The scrapes as they are, and as they would be on demand.
+    """The actual scrapes, and those that would happen on demand.
 
     Args:
         max_age: how long a scrape is reused, in seconds.

@@ -23,7 +23,7 @@ _EQUALS = rf"{_BLANKS}={_BLANKS}"
 _TEXT = r'[^"\\\n]*+(?:\\["\\n][^"\\\n]*+)*'
 _LABEL = rf'{_NAME}{_EQUALS}"{_TEXT}"{_BLANKS}(?:,{_BLANKS}|(?=\}}))'
 _TIMESTAMP = r"[+-]?[0-9]{1,19}"
-# What OpenMetrics writes after the value of a counter or a bucket: an example of what it counts.
+# An OpenMetrics exemplar, after the value of a counter or a bucket.
 _EXEMPLAR = (
     rf"[ \t]++#{_BLANKS}\{{{_BLANKS}(?:{_LABEL})*\}}[ \t]++(?:{NUMBER})"
     r"(?:[ \t]++[0-9]{1,19}(?:\.[0-9]{1,9})?)?"
@@ -47,8 +47,8 @@ _LABELS = re.compile(rf"((?:{_LABEL})*+)\}}".encode())
 # How many characters of label names are remembered, and of how many exporters.
 _MOST_NAMES = 4096
 _MAX_NAMES = 256
-# Of a page that is searched backwards. Python does that in half the time, but may compare the whole
-# text at each place: a few milliseconds at this length, whatever the page contains.
+# The longest page that is searched backwards. Python does that in half the time, but may compare
+# the whole text at each position: a few milliseconds at this length, whatever the page contains.
 _SHORT_BYTES = 128 * 1024
 _PAIRS = re.compile(rf'({_NAME}){_EQUALS}"({_TEXT})"')
 _ESCAPES = re.compile(r"\\(.)")

@@ -21,7 +21,7 @@ _MOST_LINE_BYTES = 64 * 1024
 # A name, a blank, a digit and a line feed.
 _LEAST_LINE_BYTES = 4
 _MIB = 1024 * 1024
-# Of a header's value, so that the rest of the message is visible too.
+# Characters of a header's value, so that the rest of the message is visible too.
 _MOST_SHOWN = 60
 
 

@@ -5,7 +5,7 @@ from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-# The part of the places that is left to requests when something is read ahead.
+# The share of the places that reading ahead leaves to requests.
 _LEFT_PART = 1 / 2
 
 
@@ -13,7 +13,7 @@ class Lane:
     """A limited number of places, each for a limited time; a slower scrape goes on without one.
 
     Requests take turns: a request for a thousand exporters delays a request for a single exporter
-    by no more than one scrape. What is read ahead comes after all requests.
+    by no more than one scrape. Reading ahead yields to all requests.
 
     Args:
         width: how many places there are.

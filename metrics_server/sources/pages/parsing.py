@@ -2,7 +2,7 @@
 
 A page is usually parsed in a fraction of a millisecond, so that a thread would cost more than it
 saves. A page that takes longer, because its node has many GPUs or because it is something else
-altogether, must not keep the event loop from serving others.
+entirely, must not keep the event loop from serving others.
 """
 
 import asyncio

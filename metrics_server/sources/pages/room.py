@@ -1,7 +1,7 @@
 """Limits how many bytes the pages of all exporters take at a time."""
 
 _FREE_BYTES = 512 * 1024
-"""Far more than the page of a node with 8 GPUs: long pages never keep such a page out."""
+"""Far more than the page of a node with 8 GPUs: long pages never leave such a page without room."""
 
 
 class Room:
@@ -37,8 +37,8 @@ class PageRoom:
     def grow(self, size: int) -> bool:
         """Let the page grow to this size; if there is no room, release its bytes and return False.
 
-        Its scrape ends then. Releasing them only after that would let all pages fail that grow at
-        the same pace.
+        Its scrape ends then. If they were released only after that, all pages that grow at the same
+        pace would fail.
         """
         self.size = size
         more = max(0, size - _FREE_BYTES) - self._taken

@@ -22,7 +22,7 @@ from metrics_server.sources.pages.room import PageRoom, Room
 from metrics_server.telemetry.metrics import Monitor
 
 _MAX_HANGING_REMEMBERED = 10_000
-# The part of the timeout after which another exporter takes an exporter's place; and the part of
+# The share of the timeout after which another exporter takes an exporter's place; and the share of
 # the concurrency for exporters that did not answer the last time.
 _PATIENT_PART = 1 / 4
 _HANGING_PART = 1 / 4

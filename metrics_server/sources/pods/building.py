@@ -1,4 +1,4 @@
-"""What reads the pods' own pages, built from the configuration."""
+"""The source that reads the pods' own pages, built from the configuration."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -21,7 +21,7 @@ from metrics_server.sources.pods.ways import Entry, Ways
 async def pod_source(parts: Parts) -> AsyncIterator[Built]:
     """The source of rules with `source: pods`."""
     config = parts.config.pod_pages
-    # How often and how fast pages are read is the same for all of them.
+    # How often and how fast pages are read is the same as for exporters.
     scraping = parts.config.exporters
     scraper = Scraper(
         PodPage,

@@ -2,8 +2,8 @@
 
 Their memory is bounded. If it is used up, further pages are refused rather than others dropped:
 with more pages than fit, each would be dropped before its next scrape, and none would have a rate.
-Only where a namespace has more of the memory than another would have then, its newest pages make
-room, so that nobody's pages take it all.
+The exception: if a namespace has more of the memory than the one that needs room would then have,
+its newest pages are dropped, so that no namespace takes it all.
 """
 
 import time
@@ -20,7 +20,7 @@ MAX_BYTES = 64 * 1024 * 1024
 # without one, for an HPA controller with a sync period of up to 3 minutes.
 _LINGER = 60
 _LINGER_WITHOUT_WINDOW = 200
-# How often those that are older are searched for.
+# How often expired ones are searched for, in seconds.
 _EXPIRE_EVERY = 5
 
 _Key = tuple[str, Reading, int]
@@ -50,7 +50,7 @@ class _Share:
 
 
 class History:
-    """The scrapes that rates and quantiles look back to.
+    """The earlier scrapes that rates and quantiles need.
 
     Args:
         max_bytes: the most memory they take.
@@ -67,7 +67,7 @@ class History:
         self._expired = clock()
 
     def __len__(self) -> int:
-        """How many pages are looked back to, each counted once for a reading."""
+        """How many pages are remembered, each counted once per reading."""
         return sum(len(share.entries) for share in self._shares.values())
 
     def increase(  # noqa: PLR0917 - what identifies a track, and what is recorded
@@ -136,7 +136,7 @@ class History:
             del self._shares[namespace]
 
     def _make_room(self, namespace: str, more: int) -> bool:
-        """Return whether there is room for so many more bytes of a namespace's pages."""
+        """Return whether there is room for this many more bytes of a namespace's pages."""
         if self.bytes + more <= self._max_bytes:
             return True
         self.expire()

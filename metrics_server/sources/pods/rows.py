@@ -1,7 +1,7 @@
 """From the rows of a pod's own page to the series of a reading.
 
-Nothing here is guessed: if a row that belongs to a value cannot be believed, there is no value,
-because a sum or a mean without it would be another number.
+Nothing here is guessed: if a row that belongs to a value cannot be trusted, there is no value,
+because a sum or a mean without it would be a different number.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from metrics_server.rules.model import Reading
 from metrics_server.sources.pages.exposition import Row, parse_labels
 from metrics_server.sources.pods.track import Key, Series
 
-# Of a reading over time, whose earlier values are kept.
+# For a reading over time, whose earlier values are kept.
 _MAX_KEPT_VALUES = 5000
 # In place of a bucket's bound, where a series has one value.
 _NO_BOUND = 0.0
@@ -44,8 +44,8 @@ class Found(Struct, frozen=True):
     """The series of a reading on a page.
 
     Attributes:
-        series: those that can be believed.
-        doubts: why the others cannot, by key. Only of gauges: all counters of a page are recorded
+        series: those that can be trusted.
+        doubts: why the others cannot, by key. Only for gauges: all counters of a page are recorded
             together, or none.
     """
 
@@ -69,7 +69,7 @@ def read(reading: Reading, rows: Iterable[Row]) -> Found | NoValue:
 
 
 class _UnbelievableError(Exception):
-    """A row cannot be believed; the message is the `why` of a `NoValue`."""
+    """A row cannot be trusted; the message is the `why` of a `NoValue`."""
 
 
 def _by_labels(
@@ -80,7 +80,7 @@ def _by_labels(
     Args:
         reading: the reading.
         rows: its rows.
-        doubts: gets the reason for each series of a gauge that cannot be believed.
+        doubts: gets the reason for each series of a gauge that cannot be trusted.
     """
     values: dict[frozenset[tuple[str, str]], dict[float, float]] = {}
     seen: dict[str, float] = {}

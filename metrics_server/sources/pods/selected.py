@@ -1,4 +1,4 @@
-"""A pod's page as a question's series selector leaves it."""
+"""A pod's page, restricted by a question's series selector."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,8 +9,8 @@ from metrics_server.sources.pods.rows import Excluded, Found, NoValue, Unlabelle
 from metrics_server.sources.pods.series import Page
 from metrics_server.sources.pods.track import Key
 
-# Every question takes the time to search the series of a reading: so many, and so many of their
-# labels. A comparison takes as long as a dozen labels.
+# Every question takes time to search the series of a reading: at most this many, and this many of
+# their labels. A comparison takes as long as a dozen labels.
 _MAX_SEARCHED = 5000
 _MAX_LABELS = 200_000
 _COMPARISON = 12

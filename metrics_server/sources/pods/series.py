@@ -15,9 +15,9 @@ from metrics_server.sources.pods.quantiles import Buckets, added, quantile_of
 from metrics_server.sources.pods.rows import Excluded, Found, NoValue
 from metrics_server.sources.pods.track import Increase, Series
 
-# Of a value or a name on a page, in a message.
+# Characters of a value or a name on a page, in a message.
 _MAX_SHOWN = 60
-# Of pages of one pod that are read in different ways, if only the same can be added up.
+# For pages of one pod that are read in different ways and cannot be added up.
 _UNLIKE = "is from a different engine than the pod's other pages: they have no quantile in common"
 
 _AGGREGATIONS: Mapping[Aggregation, Callable[[Sequence[float]], float]] = {
@@ -40,7 +40,7 @@ class Page(Protocol):
         ...
 
     def series(self, reading: Reading) -> Found | NoValue | None:
-        """Return what `read` does of the reading's rows; None if they do not count."""
+        """Return what `read` returns for the reading's rows; None if they do not count."""
         ...
 
     @property

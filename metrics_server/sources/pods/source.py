@@ -33,7 +33,7 @@ class PodSource:
         scraper: reads the pages.
         ways: how they are reached; by default all by plain requests.
         parser: parses them; by default with the default patience.
-        history: what rates and quantiles look back to; by default with the default limit.
+        history: the earlier scrapes for rates and quantiles; by default with the default limit.
     """
 
     def __init__(
@@ -131,7 +131,7 @@ class PodSource:
                 causes.failed(pod, target, page)
                 is_missing = True
                 continue
-            # Also if another page is missing already: rates look back to each scrape.
+            # Even if another page is missing already: rates need every scrape.
             part = page.part(rule, pod.namespace, self._history, matcher)
             if isinstance(part, Part):
                 parts.append(part)
@@ -170,7 +170,7 @@ class _Causes:
 
     Attributes:
         unmatched: the pages of each pod without a row that the series selector matches.
-        excluded: those of these pods whose rows show that they are not meant.
+        excluded: those of these pods whose rows show that they are not selected.
     """
 
     def __init__(self) -> None:

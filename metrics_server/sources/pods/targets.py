@@ -1,8 +1,8 @@
 """The URL of a pod's own metrics page, or why there is none.
 
-The address is the one that the API server reports for the pod. Whoever may create pods chooses
-their ports and annotations, so these lead nowhere but to the pod itself: addresses that may be
-somebody else's are refused.
+The address is the one that the API server reports for the pod. Anyone who may create pods chooses
+their ports and annotations, so these lead only to the pod itself: addresses that may belong to
+something else are rejected.
 """
 
 import re
@@ -22,10 +22,10 @@ _MAX_PORT = 65535
 _MAX_SHOWN = 60
 _MAX_LISTED = 4
 _SAY = "set the annotation prometheus.io/port, call one port metrics, or set podPages.endpoints"
-# As in the configuration, but of an annotation: no query, no fragment, nothing to decode.
+# As in the configuration, but in an annotation: no query, no fragment, nothing to decode.
 _PATH = re.compile(r"/[A-Za-z0-9/._~!$&'()*+,;=:@%-]{0,255}")
 _DIGITS = re.compile(r"[0-9]{1,5}")
-# Of clouds' metadata services: IPv4's are link-local, and this is Amazon's for IPv6.
+# A cloud's metadata service: those for IPv4 are link-local, and this is Amazon's for IPv6.
 _METADATA = (IPv6Network("fd00:ec2::/32"),)
 
 
@@ -62,7 +62,7 @@ def url_of(
         pod: what the pod says.
         endpoint: what the rule says, which takes precedence.
         host_network: whether pods on their node's network may be scraped.
-        allowed: networks whose addresses are accepted, although they would be refused.
+        allowed: networks whose addresses are accepted, although they would otherwise be rejected.
 
     Raises:
         NoTargetError: the pod has no page that can be scraped.
@@ -134,7 +134,7 @@ def _by_convention(ports: Sequence[tuple[str, int]]) -> int:
     named = {number for name, number in ports if name in _METRICS_PORTS}
     http = {number for name, number in ports if name.startswith("http")}
     every = {number for _, number in ports}
-    # Two ports for metrics are a sidecar's and the engine's: either could be meant.
+    # Two ports for metrics are a sidecar's and the engine's: it could be either.
     for numbers in (named,) if named else (http, every):
         if len(numbers) == 1:
             return numbers.pop()

@@ -21,12 +21,12 @@ Key = tuple[frozenset[tuple[str, str]], tuple[float, ...]]
 Series = Mapping[Key, tuple[float, ...]]
 """The value of each series; of a histogram, the count of each bucket."""
 
-# Every scrape is taken into account, but only so many of a window are kept to look back to: a rate
-# is over at least 14 parts of 15 of its window, and over the time that it is divided by.
+# Every scrape counts, but only this many of a window are kept: a rate covers at least 14/15 of its
+# window, and is divided by the time that it covers.
 _ROWS = 15
 # Without a window.
 _LAST_TWO = 2
-# Series of a page, whose weight is worth remembering.
+# How many series a page may have for their weight to be worth remembering.
 _FEW = 16
 # What a track takes besides its contents, with its place in the history. An array may have an
 # eighth more than it needs.
@@ -78,7 +78,7 @@ class Track:
         return _TRACK_BYTES + of_keys + _VALUE_BYTES * (2 * width + rows * (1 + width))
 
     def record(self, at: float, series: Series) -> None:
-        """Take a scrape into account that is later than the newest."""
+        """Record a scrape that is later than the newest."""
         values = array("d", chain.from_iterable(series.values()))
         keys = tuple(series)
         if keys != self.keys:
@@ -101,7 +101,7 @@ class Track:
             del rows[:step]
 
     def increase(self) -> Increase | None:
-        """Return the growth from the oldest scrape within the window to the newest, if it is not.
+        """Return the growth from the oldest scrape within the window to the newest, if they differ.
 
         A series that has appeared since then has grown from its first value.
         """

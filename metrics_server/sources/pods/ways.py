@@ -1,6 +1,6 @@
 """How the pages of pods are reached: where they are, and with which access.
 
-Credentials are for the namespaces and metrics of their entry alone. The entry is part of what
+Credentials are only for the namespaces and metrics of their entry. The entry is part of what
 identifies a page, so that one that was read with credentials never answers a question without.
 """
 
@@ -14,7 +14,7 @@ from metrics_server.rules.model import Endpoint
 from metrics_server.sources.pages.access import AccessFiles, AccessKeeper
 
 _SETTING = "podPages.endpoints"
-# Of pairs of a namespace and a metric, which are known to be those of pods and of rules.
+# For pairs of a namespace and a metric, which are known to be those of pods and of rules.
 _MAX_REMEMBERED = 4096
 
 
@@ -33,7 +33,7 @@ class Way(Struct, frozen=True):
 
 
 class Entry(Struct, frozen=True):
-    """Which pages are reached in a way of their own.
+    """Pages that are reached in their own way.
 
     Attributes:
         namespaces: those of the pods; empty for all.

@@ -1,4 +1,4 @@
-"""What queries Prometheus, built from the configuration."""
+"""The source that queries Prometheus, built from the configuration."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager

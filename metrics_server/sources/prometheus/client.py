@@ -23,7 +23,7 @@ from metrics_server.sources.prometheus.vector import Series, Vector, decode, joi
 __all__ = ["DEFAULT_PARAMETERS", "PrometheusClient", "PrometheusSettings", "Series", "Vector"]
 
 DEFAULT_PARAMETERS: Mapping[str, str] = {
-    # Of Thanos, and of VictoriaMetrics: a part of the data would pass for all of it.
+    # For Thanos and VictoriaMetrics: partial data would look complete.
     "partial_response": "false",
     "deny_partial_response": "1",
 }
@@ -37,11 +37,11 @@ _KEEPALIVE_SECONDS = 30
 # With some 40 labels of 30 characters.
 _BYTES_PER_SERIES = 1600
 _LEAST_BYTES = 1024 * 1024
-# Of an error: its words are in the beginning.
+# Bytes of an error: its message is at the beginning.
 _MOST_ERROR_BYTES = 16 * 1024
 # How many of the largest answers fit at a time, in addition to any number of ordinary ones.
 _LARGEST_ANSWERS = 2
-# Of a header's value, so that the rest of the message is visible too.
+# Characters of a header's value, so that the rest of the message is visible too.
 _MOST_SHOWN = 60
 
 
@@ -75,7 +75,7 @@ class PrometheusSettings(Struct, frozen=True):
 class PrometheusClient:
     """Sends instant queries. Create it in the event loop that uses it, and close it.
 
-    A query that failed is not sent again: the HPA controller asks again by itself.
+    A query that failed is not sent again: the HPA controller asks again anyway.
 
     Args:
         settings: how Prometheus is queried.
@@ -164,7 +164,7 @@ class PrometheusClient:
         parts: list[Vector] = []
         for part in decode(body, self._settings.max_series):
             parts.append(part)
-            # Others have their turn between the parts of a long answer.
+            # Other tasks run between the parts of a long answer.
             await asyncio.sleep(0)
         return joined(parts)
 

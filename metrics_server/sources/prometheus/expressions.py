@@ -14,7 +14,7 @@ SELECTOR = "gpu_metrics_server_selector"
 def query_of_times(expression: Expression, label: str | None) -> str:
     """Return a query for the times of the samples that each selector finds.
 
-    Of present samples it is the time of the oldest. Of a range it is that of the newest, or 0 if
+    For current samples it is the time of the oldest. For a range it is that of the newest, or 0 if
     its series have ended, whose times Prometheus does not return.
 
     Args:

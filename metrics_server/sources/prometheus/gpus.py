@@ -38,7 +38,7 @@ from metrics_server.sources.prometheus.selectors import (
 )
 from metrics_server.sources.turns import Turns
 
-# Of the exporters in a query: with 8 GPUs each and a dozen families, some thousands of series.
+# Exporters in a query: with 8 GPUs each and a dozen families, some thousands of series.
 _MAX_TARGETS = 32
 # The family of rows that have no value, but name a GPU.
 _INVENTORY = "gpu_metrics_server_inventory"

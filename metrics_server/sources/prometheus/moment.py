@@ -76,7 +76,7 @@ class Moment:
 
     @property
     def is_partial(self) -> bool:
-        """Whether a warning says, or may say, that a part of the data is missing."""
+        """Whether a warning says, or may say, that some of the data is missing."""
         return any(not one.startswith(_REMARKS) for one in self.warnings)
 
     def age(self, timestamp: float) -> float:
@@ -84,12 +84,12 @@ class Moment:
         return 0.0 if self.time is None else max(0.0, self.time - timestamp)
 
     def monotonic(self, timestamp: float) -> float:
-        """Return the time of a sample by the monotonic clock; rather too early than too late."""
+        """Return the time of a sample by the monotonic clock; if in doubt, too early."""
         return self.began - self.age(timestamp)
 
 
 async def together(queries: Iterable[Awaitable[T]]) -> list[T]:
-    """Return the results of all of them; none is still under way if one fails.
+    """Return the results of all of them, once all have ended, even if one fails.
 
     Raises:
         Exception: the first of their errors.
@@ -106,7 +106,7 @@ async def together(queries: Iterable[Awaitable[T]]) -> list[T]:
 def drained(items: list[T]) -> Iterator[T]:
     """Return the items of a list, which is emptied.
 
-    To free tens of thousands of series at once takes as long as to decode them.
+    Freeing tens of thousands of series at once takes as long as decoding them.
     """
     items.reverse()
     while items:

@@ -61,9 +61,9 @@ async def pages_of_pods(
     required: Mapping[str, str],
     max_age: float,
 ) -> Mapping[str, PagesOfPod]:
-    """Return the page of each of some pods, all of one namespace, that Prometheus has rows of.
+    """Return the pages of those of some pods, all of one namespace, that Prometheus has rows of.
 
-    First it is looked up which pods have rows, and how they are labelled; then the rows of just the
+    The first query finds which pods have rows, and how they are labelled; then the rows of just the
     present pods are queried, with the times of the samples.
 
     Args:
@@ -206,9 +206,9 @@ class _Rows:
 def _chosen(
     pod: Pod, groups: Mapping[Group, _Rows], endpoint: Endpoint
 ) -> Sequence[_Rows] | NoValue:
-    """Return the pages of a pod that are meant, out of all that were scraped.
+    """Return the pages of a pod that count, out of all that were scraped.
 
-    Of the same page several times, by another job or another replica of Prometheus, the newest.
+    If another job or another replica of Prometheus scraped the same page, the newest counts.
     """
     # Without those of an earlier pod of the same name.
     groups = {of: rows for of, rows in groups.items() if rows.newest >= pod.created} or groups

@@ -1,7 +1,7 @@
 """Splits a long answer of the query API into short ones, which together say the same.
 
-The decoder holds the interpreter until it is done, 100 ms for an answer of 30 MB. A short one takes
-a few milliseconds, and other work can be done between two of them.
+The decoder blocks the interpreter until it is done, 100 ms for an answer of 30 MB. A short one
+takes a few milliseconds, and other work can be done between two of them.
 """
 
 import re
@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from metrics_server.errors import QueryError
 
 PIECE_BYTES = 128 * 1024
-"""Up to this length, an answer is one piece, and others are split where a series begins next."""
+"""An answer of up to this length is one piece; others are split where the next series begins."""
 
 MOST_SERIES_BYTES = 256 * 1024
-"""Of one series, which is not split: whoever is scraped chooses its labels."""
+"""Bytes of one series, which is not split: the scraped target chooses its labels."""
 
 _BEGINNING = re.compile(rb'"result"\s*:\s*\[')
 # Between two series. Within a string it would be written with backslashes before the quotes, and a

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 
 _LABEL_NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 _METRIC_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*")
-# What stands for itself in a quoted string; all else is escaped by its number. Prometheus
+# Characters that need no escape in a quoted string; all others are escaped by number. Prometheus
 # rejects, for example, U+FFFD as it is.
 _PLAIN = re.compile(r"[ !#-\[\]-~]*")
 _SPECIAL = re.compile(r"([\\.+*?()|\[\]{}^$])")

@@ -18,7 +18,7 @@ from metrics_server.sources.prometheus.promql import alternatives, equal, one_of
 from metrics_server.sources.prometheus.selectors import EXPORTED, PODS, portions
 from metrics_server.sources.turns import Turns
 
-# Of the names of pods, in a query that cannot be split.
+# Bytes of the names of pods in a query that cannot be split.
 _MAX_NAMES_BYTES = 128 * 1024
 _MAX_SHOWN = 60
 # The label with the namespace that goes with the label of a pod.
@@ -137,7 +137,7 @@ def _fresh(moment: Moment, value: float, times: Times, name: str, max_age: float
 
 
 def rendered(query: Query, namespace: str, pods: Sequence[str]) -> str:
-    """Return a query with the values of its placeholders; whatever these are, it means the same."""
+    """Return a query with the values of its placeholders, which cannot change its meaning."""
     label = query.pod_label or "pod"
     of = _NAMESPACE_LABELS.get(label, "namespace")
     values = {

@@ -100,7 +100,7 @@ def _failure(body: bytes) -> _Failure | None:
 def _meaning(status: int, kind: str) -> _Meaning:
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
         return _REDIRECT
-    # Without a kind, it is not Prometheus that rejected it.
+    # Without a kind, it was not Prometheus that rejected it.
     if kind and status in (HTTPStatus.BAD_REQUEST, HTTPStatus.UNPROCESSABLE_ENTITY):
         return _BAD_QUERY
     if kind == "timeout" and status == HTTPStatus.SERVICE_UNAVAILABLE:

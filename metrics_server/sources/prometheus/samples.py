@@ -263,7 +263,7 @@ def _sample_of_pages(
         elif isinstance(part, Excluded):
             left_out = left_out or part
         elif isinstance(part, Unlabelled):
-            # Nothing shows that the pod is not meant.
+            # Nothing shows that the pod is not selected.
             left_out = part
         else:
             return part

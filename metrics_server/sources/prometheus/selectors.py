@@ -13,7 +13,7 @@ from metrics_server.sources.prometheus.promql import (
     quoted,
 )
 
-# Of the names of pods or nodes in a query, which repeats them for each way to label them.
+# Bytes of the names of pods or nodes in a query, which repeats them for each way to label them.
 _MAX_NAMES_BYTES = 8 * 1024
 
 FAMILY = "gpu_metrics_server_family"
@@ -124,7 +124,7 @@ def select(*matchers: str) -> str:
 
 
 def any_of(expressions: Iterable[str]) -> str:
-    """Return an expression for all series of some, which have no series of the same labels."""
+    """Return an expression for the series of several, no two of which have the same labels."""
     return " or ".join(expressions)
 
 

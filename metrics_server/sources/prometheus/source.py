@@ -28,7 +28,7 @@ from metrics_server.sources.prometheus.samples import Found, collection_of
 from metrics_server.sources.turns import Turns
 from metrics_server.telemetry.metrics import Monitor
 
-# Of the rows of all rules and namespaces in demand.
+# For the rows of all rules and namespaces in demand.
 _MAX_BYTES = 128 * 1024 * 1024
 # Beyond this, a question's own pods are queried, and not those of its whole namespace.
 _MAX_SHARED_PODS = 2000
@@ -198,7 +198,7 @@ class PrometheusSource:
             targets=targets,
             labels=_labels(rule),
         )
-        # Those that take too long to read are left out: no other caller may wait for them.
+        # Those that take too long to read are left out, so that no other caller waits for them.
         read = await self._parser.read(
             {str(number): one.page for number, one in enumerate(pages)}, readings
         )
@@ -264,9 +264,9 @@ def _can_be_measured(rule: MetricRule, pod: Pod) -> bool:
 
 
 def _refuse_parts(moment: Moment) -> None:
-    """Refuse an answer of which parts may be missing, where that would be another number.
+    """Reject an answer that may be partial, where missing parts would change the number.
 
-    Of GPUs, each pod says how many it has.
+        For GPUs they would not, because each pod says how many it has.
 
     Raises:
         QueryError: it may be partial.

@@ -10,22 +10,22 @@ from metrics_server.common.text import printable
 from metrics_server.errors import QueryError
 from metrics_server.sources.prometheus.pieces import MOST_SERIES_BYTES, split, too_long
 
-# Prometheus's words are shown in events, which are short.
+# Prometheus's messages are shown in events, which are short.
 _MOST_WORDS = 200
 _MOST_WARNINGS = 8
 _MOST_WARNING_BYTES = 64 * 1024
-# A series has two objects: itself and its labels. Braces in values come on top.
+# A series has two objects: itself and its labels. Braces in values add to that.
 _BRACES_PER_SERIES = 16
 # Four for each label, two for each of some other texts.
 _QUOTES_PER_SERIES = 256
 _SPARE = 1000
-# Of a number, which is converted in one step.
+# Digits of a number, which is converted in one step.
 _MOST_DIGITS = 400
 
 Labels = Mapping[str, str]
 
 
-# Not tracked by the garbage collector, for which 20,000 of them are much work.
+# Not tracked by the garbage collector, because 20,000 of them would be a lot of work for it.
 class Series(Struct, frozen=True, gc=False):
     """One element of an instant vector.
 
