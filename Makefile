@@ -12,7 +12,7 @@ PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 .PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench counts reliability docs lock release image image-test clean
 
-help: ## what can be made
+help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/:.*## /\t/' | expand -t 12
 
 INSTALL := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable
@@ -35,7 +35,7 @@ check: lint typecheck ## lint, types, and all but the slow tests
 test: lint typecheck ## everything that must pass
 	$(PYTEST) $(ARGS)
 
-coverage: $(VENV)/installed ## the tests, and that they reach 98 % of the branches
+coverage: $(VENV)/installed ## the tests, which must cover 98 % of the branches
 	$(PYTEST) --cov $(ARGS)
 
 pythons: ## the tests on each supported Python that is in the PATH
@@ -65,7 +65,7 @@ lint: $(VENV)/installed ## style, formatting, spelling, generated tables, and th
 typecheck: $(VENV)/installed ## strict types
 	$(BIN)/mypy
 
-format: $(VENV)/installed ## put the code into the one format
+format: $(VENV)/installed ## format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
@@ -75,7 +75,7 @@ bench: $(VENV)/installed ## measure what docs/performance.md has, and write benc
 counts: $(VENV)/installed ## count calls, instructions and memory of fixed pieces of work, against what is recorded; ARGS=--write records them
 	@$(BIN)/python -m tests.bench.counts $(ARGS)
 
-reliability: $(VENV)/installed ## write the table of docs/reliability.md, DURATION=60s a peer
+reliability: $(VENV)/installed ## write the table of docs/reliability.md, DURATION=60s per peer
 	$(BIN)/python -m tests.reliability $(or $(DURATION),60s)
 
 docs: $(VENV)/installed ## write the tables of docs/reference.md and the chart's schema from the code, check the documents, and build site/
@@ -99,5 +99,5 @@ image: $(VENV)/installed ## build the image, its bill of materials and its prove
 image-test: $(VENV)/installed ## build the image with buildah and test it, for arm64 too where it can be emulated; as root on Debian
 	IMAGE_TEST=1 $(BIN)/pytest tests/image -o faulthandler_timeout=1800 $(ARGS)
 
-clean: ## remove what was made
+clean: ## remove everything that was generated
 	rm -rf $(VENV) .venv-* build dist site .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -36,7 +36,7 @@ metadata:
   labels:
     {{- include "gms.labels" .root | nindent 4 }}
 rules:
-  # The caBundle that kube-apiserver verifies the server by, in this APIService and no other.
+  # The caBundle that kube-apiserver verifies the server with, in this APIService only.
   - apiGroups: [apiregistration.k8s.io]
     resources: [apiservices]
     resourceNames: [{{ .apiService }}]
