@@ -37,7 +37,7 @@ class GroupVersionForDiscovery(Struct, frozen=True, rename="camel"):
 
 
 class APIGroup(Struct, frozen=True, rename="camel", kw_only=True):
-    """A meta/v1 APIGroup; kind and apiVersion are set where it is a document by itself."""
+    """A meta/v1 APIGroup; kind and apiVersion are set if it is a document on its own."""
 
     kind: str | UnsetType = UNSET
     api_version: str | UnsetType = UNSET

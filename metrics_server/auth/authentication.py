@@ -106,7 +106,7 @@ class Authenticator:
 
         As in a union of Go's authenticators, when one fails the next is tried, and the request is
         rejected if none succeeds and at least one has failed. So a front proxy that is not allowed
-        is rejected, unless it sends a token of its own; its identity headers are ignored.
+        is rejected, unless it sends its own token; its identity headers are ignored.
 
         Args:
             peer: the certificates that the connection's peer presented; None without any.

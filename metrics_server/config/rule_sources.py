@@ -125,7 +125,7 @@ def check_query(
     if has_readings:
         raise ValueError("query and readings are mutually exclusive: set one of them")
     if tuple(sources) not in ((), ("prometheus",)):
-        raise ValueError("query is for source: prometheus alone")
+        raise ValueError("query is only for source: prometheus")
     used = placeholders(parse(query))
     if pod_label is not None and not used & {"Namespace", "LabelMatchers"}:
         raise ValueError(

@@ -128,11 +128,11 @@ class Api:
         raise KubernetesError(f"{path} lists more than {_MAX_PAGES * _PAGE} objects")
 
     async def may(self, access: Access, user: str = "", groups: Sequence[str] = ()) -> bool:
-        """Return whether somebody may do something.
+        """Return whether a user may do something.
 
         Args:
             access: what.
-            user: who; "" for whoever this runs as.
+            user: who; "" for the user that this runs as.
             groups: of that user.
 
         Raises:

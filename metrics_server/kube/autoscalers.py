@@ -38,7 +38,7 @@ class AutoscalerMetric(Struct, frozen=True):
         average_value: target.averageValue; likewise.
         described: the kind and name of an Object metric's object, such as "Service/web"; "" of
             another metric.
-        read: whether the HPA's status shows a current value of it: somebody answers.
+        read: whether the HPA's status shows a current value of it, so some server answers.
     """
 
     type: MetricType

@@ -3,8 +3,8 @@
 They are core/v1 Events, which every version of kubectl and every collector of events reads. An
 event's name is a digest of what identifies it, so of several replicas that emit the same one, the
 first creates it and the others find it there. One that happens again is counted rather than
-created, and about each object only so many are emitted, as client-go does
-(EventCorrelator in k8s.io/client-go/tools/record/events_cache.go).
+created, and the events about each object are limited, as in client-go (EventCorrelator in
+k8s.io/client-go/tools/record/events_cache.go).
 """
 
 import hashlib

@@ -99,7 +99,7 @@ class FallbackChain:
         """The first answer in the chain that the question's form allows.
 
         An answer that has no labels is never simulated, since nothing would mark it. For single
-        pods there is no fallback: the HPA controller allows for pods without a value by itself.
+        pods there is no fallback: the HPA controller itself allows for pods without a value.
 
         Args:
             question: the question.

@@ -39,7 +39,7 @@ _MAX_BYTES = 8 * 1024 * 1024
 # For one namespace, whose callers can use any number of selectors: each question takes time until
 # nobody asks it any longer. Beyond that, the namespace's least recently asked starts over.
 _MAX_EACH = 64
-# What a window takes besides its question, including its task.
+# The bytes of a window in addition to its question, including its task.
 _WINDOW_BYTES = 8 * 1024
 
 Measure = Callable[[], Awaitable[Measurement]]

@@ -21,7 +21,7 @@ class Dialect(Struct, frozen=True):
         units: the labels that number a pod's units of one GPU: each counts as one requested GPU.
         share: the one of them that marks the rows of a pod's share of a GPU.
         by_process: families in which a pod's row is the sum over its processes, and the device has
-            a row of its own, if the exporter writes rows of shares.
+            its own row, if the exporter writes rows of shares.
         counted: labels of `Reading.each` that count from 0, separately in each family.
         alike: labels with equal values on GPUs that have equally many parts in a family.
         begins: the prefix that the first label of `gpu` always has.

@@ -166,7 +166,7 @@ def exporter_pod_name(node: str) -> str:
 
 
 def exporter_daemon_set(nodes: int) -> Object:
-    """Return the DaemonSet of the exporters, with one Ready pod on each of so many nodes."""
+    """Return the DaemonSet of the exporters, with one Ready pod on each of this many nodes."""
     labels: dict[str, Json] = {"app.kubernetes.io/name": EXPORTER_SERVICE}
     return {
         "metadata": {

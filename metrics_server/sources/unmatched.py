@@ -83,7 +83,7 @@ def _why_one(one: SeriesRequirement, rows: list[Mapping[str, str]]) -> str:
 
 
 def _value(value: str) -> str:
-    """Return a value as a person reads it, and as a selector has it if that differs."""
+    """Return a value as it is on the page, and its selector form if that differs."""
     shown = f'"{printable(value, _MAX_SHOWN)}"'
     form = selector_form(value)
     return shown if form == value else f"{shown} (in a selector: {printable(form, _MAX_SHOWN)})"

@@ -1,4 +1,4 @@
-"""A ConfigMap with the CA bundle alone, for clients that do not go through kube-apiserver.
+"""A ConfigMap with only the CA bundle, for clients that do not go through kube-apiserver.
 
 The Secret is not for them, since it has the keys too.
 """

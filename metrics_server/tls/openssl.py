@@ -218,7 +218,7 @@ class ServerTls(ssl.SSLObject):
                     self._flush()
                     _translate(error)
                 break  # likewise
-            # Most records are read completely, which saves asking OpenSSL in vain for more.
+            # Most records are read completely, which saves asking OpenSSL for more in vain.
             self._is_fed = len(chunk) == most
             chunks.append(chunk)
             size -= len(chunk)

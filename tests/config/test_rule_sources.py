@@ -100,7 +100,7 @@ def test_sources_that_cannot_be(tmp_path: Path, text: str, message: str) -> None
         ("query: 'sum(up{} offset 5m)'", "rules.0.query: offset reads samples of another time"),
         ("query: vector(1)", "rules.0.query: reads no series"),
         ("query: 'sum(<<.LabelMatchers>>)'", "rules.0.query: namespace has no braces"),
-        ("query: 'up{}', source: pods", "query is for source: prometheus alone"),
+        ("query: 'up{}', source: pods", "query is only for source: prometheus"),
         ("query: 'up{}', podLabel: pod", "with podLabel, the query must select the namespace"),
         ("query: 'sum by (<<.GroupBy>>) (up{})'", "set podLabel to the label with its name"),
     ],

@@ -1,4 +1,4 @@
-"""Lines that say when exporters' faults begin and end, whoever sets them: a flag or the page."""
+"""Lines that say when exporters' faults begin and end, set by a flag or on the page."""
 
 from collections.abc import Sequence
 

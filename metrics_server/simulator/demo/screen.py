@@ -17,7 +17,7 @@ except ImportError:  # without the extra "demo", it prints plain lines
     Live = None  # type: ignore[assignment,misc]  # checked below
 
 _ROWS = 14
-# The table's lines besides its rows: the title, the header, and the HPA's reason below it.
+# The table's lines other than its rows: the title, the header, and the HPA's reason below it.
 _OTHER_LINES = 9
 
 

@@ -101,5 +101,5 @@ class Broadcast:
 
 
 def _event(name: EventName, data: Setup | Past | Moment | End) -> bytes:
-    # JSON has no line breaks of its own.
+    # JSON contains no line breaks.
     return f"event: {name}\ndata: ".encode() + msgspec.json.encode(data) + b"\n\n"

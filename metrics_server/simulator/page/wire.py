@@ -159,7 +159,7 @@ class Moment(Struct, frozen=True, rename="camel"):
         verdict: the HPA's decision.
         questions: the paths that the HPA requested.
         nodes: the nodes with their pods.
-        controls: what can be changed, as it is now.
+        controls: the current state of what can be changed.
     """
 
     point: Point
@@ -204,9 +204,9 @@ class Setup(Struct, frozen=True, rename="camel"):
         title: what it shows.
         metric: the name of the HPA's (first) metric.
         interval: the seconds between two syncs.
-        duration: after how many seconds it ends; None if it does not end by itself.
+        duration: after how many seconds it ends; None if it runs until interrupted.
         gpus_per_node: the GPUs of each node.
-        sources: what a source can be besides measurements, with the words for it.
+        sources: the sources other than measurements, with their descriptions.
         charts: the charts.
         tile_label: what a pod's value is.
         tile_unit: its unit.

@@ -81,7 +81,7 @@ class Reader:
         if reading.beside and not any(map(self._sheet.rows, reading.beside)):
             return {}
         pods = {
-            # Nearly always a GPU has either rows of pods or a row of its own.
+            # Nearly always a GPU has either rows of pods or its own row.
             gpu: self._settled(reading, gpu, by_pod)
             if None in by_pod or self._by_process
             else by_pod
@@ -184,8 +184,8 @@ class Reader:
     def _divisor(self, reading: Reading, family: str, place: Place, table: Measures) -> Measured:
         """Return what one family of `divided_by` adds for a pod.
 
-        If the device has a row of its own, a pod's row is the pod's share, which must not be
-        divided by another share: FB_USED is the pod's, but FB_FREE beside it is the device's.
+        If the device has its own row, a pod's row is the pod's share, which must not be divided by
+        another share: FB_USED is the pod's, but FB_FREE beside it is the device's.
         """
         by_pod = table.get(place[0], {})
         measured = by_pod.get(None)

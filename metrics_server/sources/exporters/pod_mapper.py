@@ -107,7 +107,7 @@ def attribute(  # noqa: C901 - one story in one loop
 
 
 def _with_company(values: Attribution, subjects: Sequence[Subject]) -> Attribution:
-    """Return the attribution completed with what the rows show besides their values."""
+    """Return the attribution, completed with what the rows show in addition to their values."""
     pods_of: dict[str, set[PodName]] = {}
     holders: dict[tuple[str, str], set[PodName]] = {}
     for one in subjects:

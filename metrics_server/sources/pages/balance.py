@@ -24,7 +24,7 @@ class Balance:
         self._on_demand = 0.0
         # Read ahead, and not needed yet.
         self._unneeded: set[str] = set()
-        # When each page would have been scraped: lately, and in the `max_age` before.
+        # When each page would have been scraped: recently, and in the `max_age` before.
         self._lately: dict[str, float] = {}
         self._before: dict[str, float] = {}
         self._since = float("-inf")

@@ -23,7 +23,7 @@ from metrics_server.sources.turns import Turns
 _SHORT_LINES = 400
 _SHORT_BYTES = 128 * 1024
 _VERY_SHORT_BYTES = 64 * 1024
-# Pages that took longer than this are parsed in a lane of their own.
+# Pages that took longer than this are parsed in a separate lane.
 _LONG_SECONDS = 0.1
 _MOST_LONG_REMEMBERED = 10_000
 # How long a thread may keep the interpreter from the event loop, which needs some dozens of turns

@@ -63,7 +63,7 @@ class Scraper(Generic[P]):
         max_age: how long a scrape is reused, counted from its start, in seconds.
         max_concurrency: how many pages are scraped at once. One that has not answered after a
             quarter of the timeout makes room for the next. Those that did not answer the last time
-            share a quarter as many places of their own, and so do not delay others.
+            share a quarter as many separate places, and so do not delay others.
         limits: the limits of a page.
         monitor: counts the scrapes and their outcomes.
         access: how to reach a page, by its URL; None sends no credentials.

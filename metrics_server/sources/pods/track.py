@@ -28,8 +28,8 @@ _ROWS = 15
 _LAST_TWO = 2
 # How many series a page may have for their weight to be worth remembering.
 _FEW = 16
-# What a track takes besides its contents, with its place in the history. An array may have an
-# eighth more than it needs.
+# The bytes of a track in addition to its contents, with its place in the history. An array may have
+# an eighth more than it needs.
 _TRACK_BYTES = 1024
 _VALUE_BYTES = 9
 

@@ -31,7 +31,7 @@ from metrics_server.sources.prometheus.queries import Result, samples_of
 from metrics_server.sources.turns import Turns
 from metrics_server.sources.unmatched import gap_of_series
 
-# What a page takes besides its text: its rows, read.
+# The bytes of a page in addition to its text: its parsed rows.
 _BYTES_PER_BYTE = 6
 # How many rows of a page are read in the time that a pod's GPUs take.
 _ROWS_OF_POD = 10
