@@ -46,7 +46,7 @@ class Finding(Struct, frozen=True):
 
 
 class Setup(Struct, frozen=True):
-    """What the server is configured to do.
+    """The server's configuration, as far as findings depend on it.
 
     Attributes:
         names: the metrics that it serves.

@@ -1,4 +1,4 @@
-"""What events about an HPA refer to."""
+"""The object that events about an HPA refer to."""
 
 from metrics_server.kube.autoscalers import Autoscaler
 from metrics_server.kube.events import Regarding

@@ -23,7 +23,7 @@ _NUMBERED = re.compile(r"-[0-9]{6,}$")
 
 
 class Selected(Struct, frozen=True):
-    """What a selector matches in a namespace.
+    """The result of matching a selector in a namespace.
 
     Attributes:
         any: whether it matches a pod, with a GPU or without.

@@ -59,7 +59,7 @@ _MAX_KEPT_BYTES = 32 * 1024 * 1024
 
 
 class _Target(Struct, frozen=True):
-    """What a path names.
+    """The target that a path names.
 
     Attributes:
         resource: such as "pods" or "deployments.apps".
@@ -77,7 +77,7 @@ class _Target(Struct, frozen=True):
 
 
 class _Selected(Struct, frozen=True):
-    """What a query selects.
+    """The selectors in a query.
 
     Attributes:
         pods: which pods.
@@ -118,7 +118,7 @@ class CustomMetrics:
 
     @property
     def group(self) -> ApiGroup:
-        """What discovery reports."""
+        """The group that discovery reports."""
         return self._group
 
     async def answer(self, request: MetricRequest) -> tuple[bytes, str]:
@@ -186,7 +186,7 @@ class CustomMetrics:
 
 
 def _selectors(query: str, target: _Target) -> _Selected:
-    """What both parameters of a query select."""
+    """The selectors in both parameters of a query."""
     parameters = parameters_of(query, f"{target.resource}/{target.metric}.{CUSTOM_GROUP}")
     if parameters.get("fieldSelector"):
         raise BadRequestError(

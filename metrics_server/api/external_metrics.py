@@ -50,7 +50,7 @@ class ExternalMetrics:
 
     @property
     def group(self) -> ApiGroup:
-        """What discovery reports."""
+        """The group that discovery reports."""
         return self._group
 
     async def answer(self, request: MetricRequest) -> tuple[bytes, str]:

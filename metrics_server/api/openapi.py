@@ -1,4 +1,4 @@
-"""What is served, as OpenAPI 2.0 and 3.0: one description, written out in both.
+"""The API as OpenAPI 2.0 and 3.0: one description, written out in both.
 
 The schemas are made from the types that answers are encoded from. kube-apiserver merges the
 version 2 documents of all API servers into one, in which a kind may occur only once: a second

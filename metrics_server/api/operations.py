@@ -1,4 +1,4 @@
-"""What is served, as data: the operations that the OpenAPI documents describe."""
+"""The operations that are served, as data for the OpenAPI documents."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, TypeAlias
@@ -37,7 +37,7 @@ ERRORS = {
     500: "The server failed, or could not authorize the caller.",
     503: "The metric cannot be measured at the moment.",
 }
-"""What the HTTP statuses of errors mean."""
+"""The meanings of errors' HTTP statuses."""
 
 
 class GroupVersionKind(Struct, frozen=True):

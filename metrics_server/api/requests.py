@@ -1,4 +1,4 @@
-"""What requests for metrics have in common, whichever API they come through."""
+"""The common parts of requests for metrics, whichever API they come through."""
 
 import asyncio
 import re
@@ -109,7 +109,7 @@ class MetricsApi(Protocol):
 
     @property
     def group(self) -> ApiGroup:
-        """What discovery reports."""
+        """The group that discovery reports."""
         ...
 
     async def answer(self, request: MetricRequest) -> tuple[bytes, str]:

@@ -46,7 +46,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class PeerIdentity(Struct, frozen=True):
-    """What the certificate of a connection's peer proves.
+    """The identities that the certificate of a connection's peer proves.
 
     Attributes:
         front_proxy: the certificate as verified under the CAs of front proxies; None if it fails.

@@ -29,7 +29,7 @@ _NAMESPACED = "/api/v1/namespaces"
 
 
 class Access(Struct, frozen=True, omit_defaults=True):
-    """What an access review asks: authorization.k8s.io/v1 ResourceAttributes."""
+    """The access that a review is about: authorization.k8s.io/v1 ResourceAttributes."""
 
     verb: str
     resource: str

@@ -59,7 +59,7 @@ class Asked(Struct, frozen=True):
 
     @property
     def named(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return f"{self.type} metric {printable(self.metric, 80)}"
 
     @property
@@ -108,7 +108,7 @@ class _List(Struct):
 
 
 class Answered(Struct, frozen=True):
-    """What the API answered.
+    """The API's answer.
 
     Attributes:
         items: the values; none after an error.

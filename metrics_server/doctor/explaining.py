@@ -1,4 +1,4 @@
-"""What an HPA would get, in words (pure)."""
+"""The answers that an HPA would get, in words (pure)."""
 
 import json
 from collections import defaultdict

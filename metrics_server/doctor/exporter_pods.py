@@ -23,7 +23,7 @@ _SECONDS = 5.0
 
 
 class DaemonSet(Struct, frozen=True, order=True):
-    """What starts exporters."""
+    """A DaemonSet that runs exporters."""
 
     namespace: str
     name: str

@@ -31,7 +31,7 @@ class Exporter(Struct, frozen=True):
 
     @property
     def named(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         name = f"pod {self.pod[0]}/{self.pod[1]}" if self.pod else self.url
         return f"{name} on node {self.endpoint.node}"
 

@@ -6,7 +6,7 @@ from metrics_server.doctor.objects import Condition, Meta
 
 
 class Reference(Struct, rename="camel"):
-    """What an HPA scales."""
+    """The scale target of an HPA."""
 
     kind: str = ""
     name: str = ""
@@ -53,7 +53,7 @@ class Metric(Struct, rename="camel"):
 
     @property
     def named(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         source = self.source
         name = source and (source.metric.name if source.metric else source.name)
         return f"{self.type or 'unknown'} metric {name or 'without a name'}"
@@ -115,7 +115,7 @@ class Hpa(Struct):
 
     @property
     def named(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return f"HPA {self.metadata.namespace}/{self.metadata.name}"
 
     @property

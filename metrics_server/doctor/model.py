@@ -1,4 +1,4 @@
-"""What a check is, and what it finds (pure).
+"""Checks and their findings, as values (pure).
 
 A check is a file in `doctor/checks/`: a thin reader, which gets values from the cluster, and a pure
 judgement, which turns them into a `Verdict`. The runner runs the reader; tests of a judgement need
@@ -60,7 +60,7 @@ def objects(kind: str, names: Iterable[str]) -> tuple[str, ...]:
 
 
 class Verdict(Struct, frozen=True):
-    """What a check found.
+    """The findings of a check.
 
     Attributes:
         summary: one line: what was examined, and how it is.

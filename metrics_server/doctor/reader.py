@@ -108,26 +108,26 @@ class Reader:
             await other.close()
 
     async def installation(self) -> Installation:
-        """What is installed."""
+        """The installed server."""
         subject = self.subject
         return await self._installation.get(
             None, lambda: read_installation(self.api, subject.server_namespace, subject.config)
         )
 
     async def config(self) -> Config:
-        """The configuration in force; the defaults, if the server may not be looked at."""
+        """The configuration in force; the defaults, if the server may not be read."""
         if self.subject.config is not None:
             return self.subject.config
         found = await self._installation_if_allowed()
         return Config() if found is None else found.config
 
     async def installer(self) -> Installer:
-        """How the server was installed; from files, if it may not be looked at."""
+        """How the server was installed; from files, if it may not be read."""
         found = await self._installation_if_allowed()
         return Installer() if found is None else found.installer
 
     async def _installation_if_allowed(self) -> Installation | None:
-        """What is installed; None if the server may not be looked at."""
+        """The installed server; None if it may not be read."""
         try:
             return await self.installation()
         except KubernetesError as error:

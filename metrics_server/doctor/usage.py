@@ -1,4 +1,4 @@
-"""What pods use of their GPUs, as rows (pure)."""
+"""Pods' use of their GPUs, as rows (pure)."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -36,7 +36,7 @@ _GPU_SHOWN = 12
 
 
 class Use(Struct, frozen=True):
-    """What a pod uses of one GPU, or of all of its GPUs.
+    """A pod's use of one GPU, or of all of its GPUs.
 
     Attributes:
         namespace: of the pod.

@@ -25,7 +25,7 @@ from metrics_server.sources.exporters.page import Page
 
 
 class Usage(Struct, frozen=True):
-    """What pods use.
+    """Pods' use of their GPUs.
 
     Attributes:
         uses: the rows.

@@ -44,7 +44,7 @@ _Peer = tuple[str, int, TLS | None]
 
 
 class _Target(Struct, frozen=True):
-    """What a URL says.
+    """The parts of a URL.
 
     Attributes:
         is_secure: whether its scheme is https.

@@ -1,4 +1,4 @@
-"""What all connections share: places, and a budget of bytes."""
+"""The state that all connections share: places, and a budget of bytes."""
 
 import asyncio
 from typing import Protocol
@@ -54,7 +54,7 @@ class Budget:
 
 
 class Commons:
-    """What the connections of a server share.
+    """The state that all connections of a server share.
 
     Args:
         limits: of each connection, and of all together.

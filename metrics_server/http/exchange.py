@@ -30,7 +30,7 @@ class TruncatedError(ExchangeError):
 
 
 class InvalidHTTPError(ExchangeError):
-    """What was received is not an HTTP response; the message says why, in a few words."""
+    """The response is not valid HTTP; the message says why, in a few words."""
 
 
 class Receiver(Protocol):

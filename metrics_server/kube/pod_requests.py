@@ -1,4 +1,4 @@
-"""What the containers of a pod request."""
+"""The resources that a pod's containers request."""
 
 from collections.abc import Iterable
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""What replaces a missing measurement: the last one, a simulated one, or the error.
+"""The replacement for a missing measurement: the last one, a simulated one, or the error.
 
 Either value represents work, not intensity. The HPA multiplies a mean by the number of Ready
 pods, so a repeated 90 % would grow the workload again with every pod it adds. Scaled by
@@ -36,7 +36,7 @@ class Simulated(Struct, frozen=True):
 
 
 class _Memory(Struct, frozen=True):
-    """What is remembered of a question, for when it has no measurement.
+    """The memory of a question, for when it has no measurement.
 
     Attributes:
         ready: how many Ready pods it had when it was last measured. If it never was, when it was

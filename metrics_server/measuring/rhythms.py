@@ -67,7 +67,7 @@ class _Beat:
 
 
 class _Rhythm:
-    """What is known of one question.
+    """The record of one question.
 
     Attributes:
         question: the question.

@@ -23,7 +23,7 @@ Form = Literal["labelled", "plain", "pods"]
 
 
 class Question(Struct, frozen=True, cache_hash=True):
-    """What an HPA asks.
+    """An HPA's question.
 
     Attributes:
         namespace: where its pods are.
@@ -80,7 +80,7 @@ class Gap(Struct, frozen=True):
 
 
 class Collection(Struct, frozen=True):
-    """What a source found for the selected pods.
+    """A source's findings for the selected pods.
 
     Attributes:
         selected: how many pods were selected, without those that are excluded.
@@ -146,7 +146,7 @@ class PodValue(Struct, frozen=True, gc=False):
 
 
 class Answer(Struct, frozen=True, cache_hash=True):
-    """What answers a question: one number, and the pods' own if the question asks for them.
+    """The answer to a question: one number, and the pods' own if the question asks for them.
 
     Attributes:
         value: in the rule's unit, finite, from 0 to the rule's maximum.

@@ -1,1 +1,1 @@
-"""What each metric means, as data."""
+"""The meaning of each metric, as data."""

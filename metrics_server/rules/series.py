@@ -51,7 +51,7 @@ class SeriesRequirement(Struct, frozen=True, order=True):
 
 
 class SeriesSelector(Struct, frozen=True, cache_hash=True):
-    """What is required of the labels of a row; without requirements, every row counts.
+    """The requirements on the labels of a row; without any, every row counts.
 
     Attributes:
         requirements: all must be met; sorted, without duplicates.

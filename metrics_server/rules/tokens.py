@@ -46,7 +46,7 @@ class Token(Struct, frozen=True):
 
 
 END = Token("end", "")
-"""What follows the last token."""
+"""The token after the last one."""
 
 
 def tokens(text: str) -> list[Token]:

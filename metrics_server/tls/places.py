@@ -1,4 +1,4 @@
-"""What the places for the CA bundle have in common: `api_service` and `config_map`."""
+"""The common parts of the places for the CA bundle, `api_service` and `config_map`."""
 
 from collections.abc import Mapping, Sequence
 from typing import Protocol

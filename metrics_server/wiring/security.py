@@ -42,7 +42,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 class Certificates(Struct, frozen=True):
-    """What connections are served with.
+    """The serving certificate, and how it is kept up to date.
 
     Attributes:
         tls: the listener's context.

@@ -76,7 +76,7 @@ class _Vllm:
 
 
 class Flow(Struct, frozen=True):
-    """What an endpoint picker reports of one model.
+    """An endpoint picker's figures for one model.
 
     Attributes:
         pool: the InferencePool of the model's pods.

@@ -72,7 +72,7 @@ class SimulatedNode(Struct, frozen=True):
 
 
 class Observation(Struct, frozen=True):
-    """What an exporter observes at a scrape.
+    """An exporter's observations at a scrape.
 
     Attributes:
         states: the state of each GPU of its node, by UUID.

@@ -71,7 +71,7 @@ class Load(Struct, frozen=True, kw_only=True):
 
 
 class Work(Protocol):
-    """What the pods of a Deployment have to do, such as a `Load`."""
+    """The work for the pods of a Deployment, such as a `Load`."""
 
     @property
     def seed(self) -> int:
@@ -113,7 +113,7 @@ H200 = GpuModel("NVIDIA H200", 143161, (77, 700), (28, 64), (345, 1980), 3201)
 
 
 class GpuState(Struct, frozen=True):
-    """What an exporter reports about a GPU, in DCGM's units.
+    """An exporter's figures for a GPU, in DCGM's units.
 
     Attributes:
         utilization: DCGM_FI_DEV_GPU_UTIL, in percent.

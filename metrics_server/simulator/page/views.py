@@ -34,7 +34,7 @@ _REPLICAS = (
 
 
 class Seen(Struct, frozen=True):
-    """What is known after a sync.
+    """The state after a sync.
 
     Attributes:
         moment: what the terminal shows.

@@ -1,4 +1,4 @@
-"""What the page receives, as JSON: values only."""
+"""The page's data, as JSON: values only."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -171,7 +171,7 @@ class Moment(Struct, frozen=True, rename="camel"):
 
 
 class Bounds(Struct, frozen=True, rename="camel"):
-    """What the controls accept.
+    """The values that the controls accept.
 
     Attributes:
         load_unit: the unit of the load.
@@ -197,7 +197,7 @@ class Bounds(Struct, frozen=True, rename="camel"):
 
 
 class Setup(Struct, frozen=True, rename="camel"):
-    """What stays the same while the demo runs.
+    """The data that stays the same while the demo runs.
 
     Attributes:
         run: a name for this run of the demo.

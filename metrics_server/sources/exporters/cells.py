@@ -24,7 +24,7 @@ _MOST_DIGITS = 5
 
 
 class Measured(Struct, frozen=True, gc=False):
-    """What a reading yields for one GPU and one pod, or for one GPU as a whole.
+    """The result of a reading for one GPU and one pod, or for one GPU as a whole.
 
     Attributes:
         value: None if it is missing.

@@ -11,7 +11,7 @@ from metrics_server.sources.exporters.inventory import KnownRows
 _MOST_BYTES = 64 * 1024 * 1024
 # For one exporter.
 _MOST_PAGE = 256 * 1024
-# What a row takes beside its text.
+# The bytes of a row in addition to its text.
 _ROW_BYTES = 500
 
 

@@ -26,7 +26,7 @@ _MAX_SHOWN = 63
 
 
 class Choice(Struct, frozen=True):
-    """What the selector means for a pod.
+    """The selector's effect on a pod.
 
     Attributes:
         left_out: the GPUs that do not match.

@@ -40,7 +40,7 @@ class _Entry:
 
 
 class _Share:
-    """What a namespace has of the memory; the newest last."""
+    """A namespace's share of the memory; the newest last."""
 
     __slots__ = ("bytes", "entries")
 

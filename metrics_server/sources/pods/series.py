@@ -54,7 +54,7 @@ Increases = Callable[[Reading, Series], Increase | Unknown]
 
 
 class Part(Struct, frozen=True):
-    """What a page contributes to the value of its pod.
+    """A page's contribution to the value of its pod.
 
     Attributes:
         values: a value for each series, in the rule's unit.

@@ -42,7 +42,7 @@ class Value(Struct, frozen=True):
 
 
 class Result(Struct, frozen=True):
-    """What the queries of a rule returned.
+    """The results of a rule's queries.
 
     Attributes:
         values: the value of each pod, by name; or why it has none.

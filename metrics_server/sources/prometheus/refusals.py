@@ -1,4 +1,4 @@
-"""What an HTTP status other than 200 means, in words."""
+"""The meaning of HTTP statuses other than 200, in words."""
 
 from collections.abc import Mapping
 from http import HTTPStatus

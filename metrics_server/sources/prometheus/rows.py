@@ -13,7 +13,7 @@ from metrics_server.sources.prometheus.selectors import EXPORTED, FAMILY, NODES,
 Labels = Mapping[str, str]
 
 Group = tuple[str, ...]
-"""What the series of one scraped page have in common: the values of `GROUP_LABELS`."""
+"""The values of `GROUP_LABELS`, which the series of one scraped page have in common."""
 
 GROUP_LABELS = (*TARGET, *NODES, *REPLICAS)
 

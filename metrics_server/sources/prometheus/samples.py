@@ -38,7 +38,7 @@ _ROWS_OF_POD = 10
 
 
 class Found(Struct, frozen=True):
-    """What the queries for a rule returned, for all pods of a namespace.
+    """The results of the queries for a rule, for all pods of a namespace.
 
     Attributes:
         fresh_until: how long it is used, by the monotonic clock.

@@ -20,7 +20,7 @@ FAMILY = "gpu_metrics_server_family"
 """The label with the name of the family, where a function removes it from the result."""
 
 EXPORTED = "exported_"
-"""What Prometheus puts before a page's label if the target has one of that name."""
+"""Prometheus's prefix for a page's label if the target has one of that name."""
 
 TARGET = ("instance", "job")
 """The labels that every series has from its target."""
