@@ -51,7 +51,7 @@ def test_a_mistake_is_refused_where_it_is(argument: str, expected: str) -> None:
         (["--set=namespace.create=true"], "cannot create the release's own namespace, default"),
         (["--set=apis.external=false,apis.custom=false"], "nothing would be served"),
         (["--set=exporters.preset=none"], "name your exporters in config.exporters.services"),
-        (["--set=exporters.namespace=some"], "exporters.namespace is an operator's"),
+        (["--set=exporters.namespace=some"], "exporters.namespace is only for an operator's"),
         (
             ["--set=certificates.caBundle=-----BEGIN CERTIFICATE-----"],
             "certificates.caBundle is for certificates.mode own",

@@ -113,6 +113,6 @@ subjects:
 {{- fail "exporters.preset is none: name your exporters in config.exporters.services or config.exporters.urls" -}}
 {{- end -}}
 {{- if and .Values.exporters.namespace (has .Values.exporters.preset (list "dcgm" "none")) -}}
-{{- fail (printf "exporters.namespace is an operator's; exporters.preset is %s" .Values.exporters.preset) -}}
+{{- fail (printf "exporters.namespace is only for an operator's exporters; exporters.preset is %s" .Values.exporters.preset) -}}
 {{- end -}}
 {{- end -}}

@@ -94,7 +94,7 @@ export class Chart {
     return lines;
   }
 
-  // Times without a measured value have a background of their own.
+  // Times without a measured value have a different background.
   #bands({ points, x, bottom }) {
     if (!this.#spec.series.some(({ mark }) => mark === "sourced")) return [];
     const bands = {};
@@ -234,12 +234,12 @@ const MARKS = {
   sourced(plot, name) {
     const { points, x, y } = plot;
     const sources = new Set(points.map(({ source }) => source));
-    // A line between values of different sources would show values that nobody gave.
+    // A line between values of different sources would show values that nobody reported.
     const lines = [...sources].flatMap((source) => {
       const same = (...ends) => ends.every((point) => point.source === source);
       return path(`mark-sourced source-${source}`, line(plot, name, same));
     });
-    // What is not measured is drawn as single values.
+    // Values that are not measured are drawn as single points.
     const dots = points
       .filter(({ source, values }) => !MEASURED.has(source) && values[name] != null)
       .map(({ seconds, source, values }) =>

@@ -1,4 +1,4 @@
-// The controls: they send changes, and show what is in force.
+// The controls: they send changes, and show the current settings.
 
 import { byId, html, setText, short } from "./dom.js";
 
@@ -91,7 +91,7 @@ const senders = {
   hpa: new Sender("hpa", "hpa-error", HPA_PAUSE),
 };
 
-/** Offer what this demo accepts. */
+/** Offer the values that this demo accepts. */
 export function setUp(setup, exporters) {
   ({ bounds, tileUnit: unit } = setup);
   load.max = bounds.loadMaximum;
@@ -127,7 +127,7 @@ function option(value, label) {
   return html("option", { value }, label);
 }
 
-/** Show what is in force, except where the user is about to change it. */
+/** Show the current settings, except where the user is about to change them. */
 export function show(controls, currentLoad) {
   if (!senders.load.pending && !dragging) {
     varies.checked = controls.load === null;
@@ -154,7 +154,7 @@ function editing() {
   return active?.type === "number" ? active : null;
 }
 
-/** Let nothing be changed while there is no demo. */
+/** Disable all changes while there is no demo. */
 export function enable(enabled) {
   for (const fieldset of document.querySelectorAll("fieldset")) fieldset.disabled = !enabled;
 }

@@ -1,4 +1,4 @@
-// What the page shows besides its charts: the loop, the pods, the decisions.
+// The page other than its charts: the loop, the pods, the decisions.
 
 import { MEASURED, byId, clock, html, setText, short } from "./dom.js";
 
