@@ -11,7 +11,7 @@ ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \
 # Dependencies first, as they seldom change. Only what the lock pins by hash is installed.
 COPY deployments/image/requirements.lock deployments/image/build.lock ./
 RUN python -m pip install --require-hashes --only-binary=:all: --no-compile --prefix=installed --requirement requirements.lock && \
-    python -m pip install --require-hashes --only-binary=:all: --requirement build.lock
+    python -m pip install --require-hashes --only-binary=:all: --no-compile --requirement build.lock
 
 COPY pyproject.toml README.md ./
 COPY metrics_server metrics_server

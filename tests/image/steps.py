@@ -5,7 +5,6 @@ A stage is a folder, and a virtual environment in place of the base image's Pyth
 `make image-test` does: the layers, the archive and the system that the image brings.
 """
 
-import atexit
 import json
 import os
 import re
@@ -13,7 +12,6 @@ import shlex
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatch
 from functools import cache, cached_property
@@ -21,6 +19,8 @@ from pathlib import Path
 from typing import TypedDict
 
 from msgspec import Struct
+
+from tests.support.once import once
 
 _PREFIX = "/usr/local"
 _NOBODY = (65534, 65534)
@@ -79,10 +79,7 @@ class Stage:
     @cached_property
     def python(self) -> Path:
         """What is in place of /usr/local."""
-        folder = self._folder / "python"
-        # A copy takes a tenth of what making one takes. Only pip's own scripts name the original.
-        shutil.copytree(environment(), folder, symlinks=True)
-        return folder
+        return new_environment(self._folder / "python")
 
     def path(self, text: str) -> Path:
         """Where a path of the image is here."""
@@ -226,14 +223,23 @@ def _as_user(user: int, group: int) -> AsUser:
     return {"user": user, "group": group, "extra_groups": []} if os.geteuid() == 0 else {}
 
 
-@cache
-def environment() -> Path:
-    """A new virtual environment, to be copied."""
-    folder = Path(tempfile.mkdtemp(prefix="steps-python-"))
-    atexit.register(shutil.rmtree, folder)
-    subprocess.run([_python(), "-m", "venv", folder], check=True)  # noqa: S603 - found here
-    folder.chmod(0o755)
+def new_environment(folder: Path) -> Path:
+    """Make a virtual environment with pip at a path, and return it.
+
+    It is a copy, of which only pip's own scripts name the original. As with stages, links do.
+    """
+    subprocess.run(["cp", "--archive", "--link", environment(), folder], check=True)  # noqa: S603, S607 - everywhere
     return folder
+
+
+def environment() -> Path:
+    """The virtual environment that is copied; it stays as it is."""
+
+    def make(folder: Path) -> None:
+        subprocess.run([_python(), "-m", "venv", folder], check=True)  # noqa: S603 - found here
+        folder.chmod(0o755)
+
+    return once("environment", make)
 
 
 @cache

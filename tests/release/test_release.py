@@ -1,61 +1,22 @@
 """A release is made in a clone, and changes the repository only if everything worked."""
 
-import subprocess
-import sys
 import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
-from packaging.utils import canonicalize_name
 
-from tests.deployments.manifests import ROOT
-from tests.image.test_recipe import LOCKS, locked
 from tests.release.__main__ import main, run
-from tests.support.wheels import only_from, wheels
-
-VERSION = "98.7.6"
-
-
-@pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A clone of this repository."""
-    clone = tmp_path / "repository"
-    run(tmp_path, "git", "clone", "--quiet", "--shared", ROOT, clone)
-    run(clone, "git", "checkout", "--quiet", "-B", "main")
-    run(clone, "git", "config", "user.name", "Somebody")
-    run(clone, "git", "config", "user.email", "somebody@example.com")
-    return clone
-
-
-def make(repository: Path, version: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    """How `make release` ends in a repository."""
-    command = (sys.executable, "-m", "tests.release", version, f"--repository={repository}")
-    return subprocess.run(  # noqa: S603 - the test's own
-        (*command, *arguments), cwd=ROOT, capture_output=True, text=True, check=False
-    )
-
-
-def constrained(names: set[str]) -> list[str]:
-    """The lines of constraints.txt for some distributions."""
-    lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    return [line for line in lines if canonicalize_name(line.partition("==")[0]) in names]
+from tests.release.made import BEFORE, VERSION, clone, released
 
 
 @pytest.mark.slow
-def test_a_release(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_release() -> None:
     """Commit, tag, source distribution, wheel and chart are of one version, and their sums hold."""
-    before = run(repository, "git", "rev-parse", "HEAD")
-    needed = tmp_path / "needed.txt"
-    needed.write_text("\n".join(constrained(set(locked("requirements")))))
-    python = Path(sys.executable)
-    for name, value in only_from(wheels(python, LOCKS["build"]), wheels(python, needed)).items():
-        monkeypatch.setenv(name, value)
-    made = make(repository, VERSION)
-    if "Helm is not in the PATH" in made.stderr:
-        pytest.skip(made.stderr)
-    assert made.returncode == 0, made.stdout + made.stderr
-    assert f"git push origin main v{VERSION}" in made.stdout
+    repository = released()
+    printed = (repository.parent / "printed").read_text(encoding="utf-8")
+    assert f"git push origin main v{VERSION}" in printed
+    before = run(repository, "git", "rev-parse", BEFORE)
     assert run(repository, "git", "rev-parse", "HEAD~") == before
     assert run(repository, "git", "rev-parse", f"v{VERSION}^{{}}", "HEAD").split()[0] in (
         run(repository, "git", "rev-parse", "HEAD")
@@ -82,9 +43,10 @@ def test_a_release(repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 @pytest.mark.slow
 def test_what_keeps_a_release_from_being_made(
-    repository: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Uncommitted changes, a tag that exists, a version of another form: nothing changes."""
+    repository = clone(tmp_path / "repository")
 
     def refusal(version: str) -> str:
         words = ("tests.release", version, f"--repository={repository}")
