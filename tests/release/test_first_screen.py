@@ -59,7 +59,7 @@ def test_the_wheel_runs_by_pipx(tmp_path: Path) -> None:
         "PIP_COMPILE": "0",
         "PIPX_HOME": str(tmp_path / "pipx"),
         "PIPX_DEFAULT_PYTHON": str(python),
-        # Of its pip; pipx would make it anew.
+        # It has pip already; pipx would build it again.
         "PIPX_SHARED_LIBS": str(shared),
     }
     done = subprocess.run(  # noqa: S603 - the README's own
