@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Folders, files and documents that are held to the table.
+# Folders and files that are held to the table.
 SWEPT = (
     "CHANGELOG.md",
     "README.md",
@@ -22,6 +22,8 @@ SWEPT = (
     "metrics_server",
     "tests",
 )
+
+KINDS = {".md", ".py", ".tpl", ".txt", ".yaml"}
 
 # A pattern, matched as whole words and in any case, and what to write in its place.
 INSTEAD = {
@@ -85,10 +87,10 @@ def complaints(path: Path) -> list[str]:
 
 
 def files(name: str) -> list[Path]:
-    """The modules and documents of a folder, or the one file; this one has the words themselves."""
+    """The texts in a folder, or the one file; this one has the words themselves."""
     path = ROOT / name
-    found = [path] if path.is_file() else [*path.rglob("*.py"), *path.rglob("*.md")]
-    return sorted(path for path in found if path != Path(__file__))
+    found = [path] if path.is_file() else path.rglob("*")
+    return sorted(one for one in found if one.suffix in KINDS and one != Path(__file__))
 
 
 @pytest.mark.parametrize("name", SWEPT)
