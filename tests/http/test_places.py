@@ -50,11 +50,11 @@ def test_probes_and_proxies_get_in_however_many_idle_there_are(
 
 
 @pytest.mark.slow
-async def test_thousands_of_idle_connections_shut_nobody_out() -> None:
-    """As many as one host can open, from several addresses; kube-apiserver and kubelet get in."""
+async def test_hundreds_of_idle_connections_shut_nobody_out() -> None:
+    """Far more than there are places, from several addresses; kube-apiserver and kubelet get in."""
     async with serving_hello(hello) as served, AsyncExitStack() as stack:
         loop = asyncio.get_running_loop()
-        for n in range(2000):
+        for n in range(600):
             idle = stack.enter_context(socket.socket())
             idle.setblocking(False)  # noqa: FBT003 - it is how sockets have it
             idle.bind((f"127.0.0.{2 + n % 4}", 0))
