@@ -1,5 +1,6 @@
 """A cluster in which everything works, and which a test then breaks."""
 
+import json
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -101,7 +102,7 @@ class Scene:
         """Set fields of an object, by their paths with "__" between the names."""
         obj = self.api.store.get(resource, namespace, name)
         assert obj is not None
-        changed = yaml.safe_load(yaml.safe_dump(obj))
+        changed = json.loads(json.dumps(obj))
         for path, value in fields.items():
             *parents, last = path.split("__")
             inner = changed
