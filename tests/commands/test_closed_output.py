@@ -1,28 +1,25 @@
 """What reads the output of a command may end before it, such as `head`."""
 
+import asyncio
 import os
-import subprocess
-import sys
 
 import pytest
+
+from tests.support.forking import PIPE, fork_program
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.mark.parametrize("command", [["rules"], ["demo", "--duration", "300ms"]])
-def test_a_reader_that_is_gone(command: list[str]) -> None:
+async def test_a_reader_that_is_gone(command: list[str]) -> None:
     """The command ends without a traceback, with the status of a closed pipe."""
     reader, writer = os.pipe()
     os.close(reader)
     try:
-        ended = subprocess.run(  # noqa: S603 - the command is the product's own
-            (sys.executable, "-m", "metrics_server", *command),
-            stdout=writer,
-            stderr=subprocess.PIPE,
-            timeout=60,
-            check=False,
-        )
+        process = await fork_program(*command, stdout=writer, stderr=PIPE)
+        async with asyncio.timeout(60):
+            _, err = await process.communicate()
     finally:
         os.close(writer)
-    assert b"Traceback" not in ended.stderr
-    assert ended.returncode == 141
+    assert b"Traceback" not in err
+    assert process.returncode == 141

@@ -14,7 +14,7 @@ from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.tls.authority import Authority
 from tests.support.commands import FLAGS, kubeconfig
-from tests.support.processes import METRIC, Client, logged, started
+from tests.support.processes import METRIC, Client, logged, started, started_from_nothing
 
 pytestmark = pytest.mark.slow
 
@@ -31,6 +31,10 @@ FLAGS_OF_TRUST = {
 }
 # More than a server has open that rests, and less than it has when it scrapes.
 LOW_LIMIT = 50
+SET_LOW_LIMIT = f"""
+from resource import RLIMIT_NOFILE, getrlimit, setrlimit
+setrlimit(RLIMIT_NOFILE, ({LOW_LIMIT}, getrlimit(RLIMIT_NOFILE)[1]))
+"""
 
 
 def assert_measured(text: str) -> None:
@@ -46,7 +50,8 @@ async def test_serve(
 ) -> None:
     """It becomes ready, answers over TLS by what it finds in the cluster, and stops on a signal."""
     config = kubeconfig(tmp_path, api.url)
-    async with started("serve", "--kubeconfig", str(config), "--secure-port", "0") as process:
+    flags = ("--kubeconfig", str(config), "--secure-port", "0")
+    async with started_from_nothing("serve", *flags) as process:
         line = await logged(process, "] serving kubernetes=")
         client = Client(line.rsplit("url=", 1)[1].split()[0], trust=False)
         assert "url=https://127.0.0.1:" in line
@@ -69,10 +74,9 @@ async def test_a_low_limit_of_open_files(
     (exporter,) = cluster.exporter_urls
     await cluster.set_fault(Fault("slow", 0.2))  # so that no connection is free for a second use
     exporters = [f"--exporter={exporter}?number={number}" for number in range(100)]
-    low = ("sh", "-c", f'ulimit -Sn {LOW_LIMIT} && exec "$@"', "sh")
     config = str(kubeconfig(tmp_path, api.url))
     serve = ("serve", "--kubeconfig", config, "--secure-port", "0", *exporters)
-    async with started(*serve, within=low) as process:
+    async with started(*serve, preamble=SET_LOW_LIMIT) as process:
         line = await logged(process, "] serving kubernetes=")
         client = Client(line.rsplit("url=", 1)[1].split()[0], trust=False)
         assert_measured(await client.until(METRIC, 200))

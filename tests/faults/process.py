@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from tests.support.clients import Answer, Client
 from tests.support.exporters import PageExporter, page
-from tests.support.forking import ForkedProcess, fork
+from tests.support.forking import ForkedProcess, fork_program
 from tests.support.harness import admin, kubernetes_api, write_kubeconfig
 from tests.support.objects import pod
 from tests.support.waiting import eventually
@@ -34,7 +33,6 @@ def set_back(*_):
 time.time = lambda: now() + shift
 signal.signal(signal.SIGUSR1, set_back)
 """
-_START = "\nfrom metrics_server.commands.main import main\nmain()\n"
 
 
 class Line(msgspec.Struct):
@@ -56,7 +54,7 @@ class ServerProcess:
         reads_log: while it is not set, nobody takes what it logs.
     """
 
-    process: asyncio.subprocess.Process | ForkedProcess
+    process: ForkedProcess
     log: list[Line] = field(default_factory=list)
     reads_log: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -150,19 +148,11 @@ async def server_process(
 
     Args:
         arguments: the flags of `serve`, besides those of the port and the log's form.
-        preamble: code that the process runs first, before it imports the program.
+        preamble: code that the process runs first.
         stderr: where its log goes; it is followed if that is a pipe of its own.
     """
     line = ("serve", "--secure-port", "0", "--log-format", "json", *map(str, arguments))
-    started: asyncio.subprocess.Process | ForkedProcess
-    if preamble:
-        started = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", preamble + _START, *line),
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=stderr,
-        )
-    else:
-        started = await fork("metrics_server.commands.main", *line, stderr=stderr)
+    started = await fork_program(*line, preamble=preamble, stderr=stderr)
     server = ServerProcess(started)
     server.reads_log.set()
     following = asyncio.create_task(server.read_log()) if started.stderr is not None else None

@@ -4,9 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import sys
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import get_args
@@ -20,6 +17,7 @@ from metrics_server.errors import ConfigurationError
 from metrics_server.simulator.demo.options import DemoOptions, FaultName, MetricType, Tempo
 from metrics_server.simulator.demo.run import demo
 from tests.support.demos import IMPATIENT, QUICK, kubeconfigs, shown
+from tests.support.processes import started
 
 pytestmark = pytest.mark.slow
 
@@ -202,28 +200,11 @@ async def test_the_port_is_the_one_that_was_asked_for(capsys: pytest.CaptureFixt
             await shown(capsys, DemoOptions(duration=0, port=port))
 
 
-@asynccontextmanager
-async def started(temporary: Path) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The demo as a command, whose temporary files go to a folder of the test's own."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "metrics_server", "demo"),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-        env={**os.environ, "TMPDIR": str(temporary)},
-    )
-    try:
-        async with asyncio.timeout(20):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-
-
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted_it_still_sums_up(temporary: Path, number: signal.Signals) -> None:
     """Ctrl-C ends it as its duration would: the summary, the status 0, nothing left behind."""
-    async with started(temporary) as process:
+    its_folder = f"import tempfile; tempfile.tempdir = {str(temporary)!r}"
+    async with started("demo", preamble=its_folder) as process:
         assert process.stdout is not None
         while b"source exporters" not in await process.stdout.readline():
             assert not process.stdout.at_eof()

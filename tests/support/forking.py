@@ -2,7 +2,7 @@
 
 A start of Python with all that the server imports takes a second of a processor, and a fork takes
 almost none of it. What a forked process runs is the same `main`, with the same arguments, in a
-process of its own; that the program starts from nothing is for tests/commands to test.
+process of its own; that the program starts from nothing is for tests/commands/test_serve.py.
 """
 
 import asyncio
@@ -27,7 +27,9 @@ PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 
 _PRELOADED = (
     "metrics_server.commands.main",
+    "metrics_server.commands.demo",
     "metrics_server.commands.serve",
+    "metrics_server.commands.top",
     "uvloop",
     "tests.reliability.peers",
 )
@@ -64,6 +66,11 @@ class ForkedProcess:
         """Return its exit status, once it has ended."""
         return await asyncio.shield(self._ended)
 
+    async def communicate(self) -> tuple[bytes, bytes]:
+        """Return the rest of what it prints to pipes, once it has ended."""
+        out, err, _ = await asyncio.gather(_rest(self.stdout), _rest(self.stderr), self.wait())
+        return out, err
+
     def send_signal(self, number: int) -> None:
         """Send it a signal; a ProcessLookupError if it has ended."""
         if self._ended.done():
@@ -77,6 +84,24 @@ class ForkedProcess:
     def kill(self) -> None:
         """Send it SIGKILL."""
         self.send_signal(signal.SIGKILL)
+
+
+async def fork_program(
+    *arguments: str, preamble: str = "", stdout: int = DEVNULL, stderr: int = DEVNULL
+) -> ForkedProcess:
+    """Run the program in a process of its own.
+
+    Args:
+        arguments: its command, and the flags.
+        preamble: code that the process runs first, when all is imported.
+        stdout: as for `fork`.
+        stderr: likewise.
+    """
+    if preamble:
+        line = ("tests.support.prepared", preamble, *arguments)
+    else:
+        line = ("metrics_server.commands.main", *arguments)
+    return await fork(*line, stdout=stdout, stderr=stderr)
 
 
 async def fork(
@@ -126,6 +151,10 @@ async def fork(
         readers.pop(0) if stdout == PIPE else None,
         readers.pop(0) if stderr == PIPE else None,
     )
+
+
+async def _rest(stream: asyncio.StreamReader | None) -> bytes:
+    return b"" if stream is None else await stream.read()
 
 
 async def _reader(descriptor: int) -> asyncio.StreamReader:
@@ -202,6 +231,8 @@ def _write(status: int, text: str) -> None:
 
 def main(descriptor: int) -> None:
     """Import what takes long, and fork for each request that comes from a socket."""
+    # Whatever runs the tests may ignore it, as a shell does for commands in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in _PRELOADED:
         import_module(name)
     gc.collect()

@@ -4,10 +4,12 @@ import asyncio
 import signal
 import ssl
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import aiohttp
+
+from tests.support.forking import PIPE, ForkedProcess, fork_program
 
 METRIC = (
     "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
@@ -16,17 +18,28 @@ METRIC = (
 
 
 @asynccontextmanager
-async def started(
-    *arguments: str, within: Sequence[str] = ()
-) -> AsyncIterator[asyncio.subprocess.Process]:
+async def started(*arguments: str, preamble: str = "") -> AsyncIterator[ForkedProcess]:
     """The command, in a process of its own, which is gone after the context.
 
     Args:
         arguments: its arguments.
-        within: the command that becomes it.
+        preamble: code that the process runs first.
     """
+    process = await fork_program(*arguments, preamble=preamble, stdout=PIPE, stderr=PIPE)
+    try:
+        async with asyncio.timeout(20):
+            yield process
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+
+
+@asynccontextmanager
+async def started_from_nothing(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
+    """The same, but in a process that begins as it does where there are no tests."""
     process = await asyncio.create_subprocess_exec(
-        *(*within, sys.executable, "-m", "metrics_server", *arguments),
+        *(sys.executable, "-m", "metrics_server", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
         # Whatever runs the tests may ignore it, as a shell does for commands in the background.
@@ -45,7 +58,7 @@ def _heed_interrupts() -> None:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-async def logged(process: asyncio.subprocess.Process, event: str) -> str:
+async def logged(process: asyncio.subprocess.Process | ForkedProcess, event: str) -> str:
     """The line of the log of an event."""
     assert process.stderr is not None
     while event not in (line := (await process.stderr.readline()).decode()):
