@@ -17,7 +17,7 @@ from tests.support.demos import shown
 pytestmark = pytest.mark.slow
 
 QUICK = Tempo(
-    sync=0.03,
+    sync=0.1,
     stabilization=0.3,
     loading=0.1,
     deleting=0.03,

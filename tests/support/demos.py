@@ -11,7 +11,7 @@ from metrics_server.simulator.demo.options import DemoOptions, Tempo
 from metrics_server.simulator.demo.run import demo
 
 QUICK = Tempo(
-    sync=0.03,
+    sync=0.1,
     stabilization=0.2,
     loading=0.06,
     deleting=0.03,
@@ -19,7 +19,7 @@ QUICK = Tempo(
     max_age=0.01,
     # Long, so that no exporter is too slow on a busy machine.
     timeout=5,
-    last_known=0.1,
+    last_known=0.3,
 )
 # Still long enough for an exporter without a fault on a busy machine.
 IMPATIENT = structs.replace(QUICK, timeout=1)
