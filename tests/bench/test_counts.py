@@ -193,7 +193,7 @@ def test_the_command_compares_and_records(
 ) -> None:
     """It fails where nothing is recorded, and where a count has changed."""
     counted = {"work": counts(1000, much=500)}
-    monkeypatch.setattr("tests.bench.counts.__main__.count_all", counted.items)
+    monkeypatch.setattr("tests.bench.counts.__main__.count_all", lambda _: counted.items())
     file = tmp_path / "recorded.json"
     command = ["--recorded", str(file)]
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from metrics_server.telemetry import logs
 from tests.bench.counts.comparing import RECORDED, markdown, read, report, write
+from tests.bench.counts.counting import Counts
 from tests.bench.counts.registry import count_all
 from tests.bench.document import write_table
 
@@ -23,19 +24,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--recorded", type=Path, default=RECORDED, help="the file of the counts")
     chosen = parser.parse_args(arguments)
+    version = ".".join(platform.python_version_tuple()[:2])
+    recorded = read(chosen.recorded).get(version)
     counted = {}
-    for name, counts in count_all():
+
+    def is_recorded(name: str, counts: Counts) -> bool:
+        return recorded is not None and not report(name, recorded.get(name), counts)
+
+    for name, counts in count_all(is_recorded):
         counted[name] = counts
         figures = ", ".join(f"{count:,} {what}" for what, count in counts.figures.items())
         sys.stdout.write(f"{name}: {figures}\n")
         sys.stdout.flush()
-    version = ".".join(platform.python_version_tuple()[:2])
     if chosen.write:
         write(counted, version, chosen.recorded)
         if chosen.recorded == RECORDED:
             write_table("counts", markdown(read()))
         return 0
-    recorded = read(chosen.recorded).get(version)
     if recorded is None:
         sys.stdout.write(f"nothing is recorded for Python {version}\n")
         return 3
