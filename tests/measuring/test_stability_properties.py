@@ -81,7 +81,7 @@ async def test_constant_work_settles(
         assert found == sorted(found)
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     replicas=st.integers(1, 20),
     utilization=st.tuples(st.floats(0, 100), st.floats(0, 100)),
@@ -167,7 +167,7 @@ async def test_replicas_of_the_server_agree_in_an_outage(
     assert len(changes(before, world.series)) <= 1
 
 
-@settings(deadline=None, max_examples=150)
+@settings(deadline=None, max_examples=100)
 @given(
     work=st.floats(100, 700),
     outages=st.lists(st.tuples(st.integers(1, 20), st.integers(1, 40)), max_size=4),
