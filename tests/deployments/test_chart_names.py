@@ -1,12 +1,12 @@
 """Names that YAML takes for something else: all digits, or true, null and the like."""
 
-import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import pytest
 
 from metrics_server.simulator.kube.objects import Json
 from tests.deployments.chart import CHART, refused, render, values
 from tests.deployments.manifests import SERVER, at, config_of, find, mapping, server_container
 from tests.deployments.test_manifests import CUSTOM, KUBERNETES
+from tests.support.schemas import validate
 
 pytestmark = pytest.mark.slow
 
@@ -66,7 +66,7 @@ def test_a_name_stays_a_name(trap: str) -> None:
             for text in strings_of(obj):
                 assert isinstance(text, str), (obj["kind"], text)
             if obj["apiVersion"] not in CUSTOM:
-                kubernetes_validate.validate(obj, KUBERNETES[-1], strict=True)
+                validate(obj, KUBERNETES[-1])
     objects = render(*operator, *everything)
     assert str(at(server_container(objects), "image")) == f"{SERVER}:{trap}"
     assert at(find(objects, "Certificate", SERVER), "spec", "secretName") == trap

@@ -103,7 +103,7 @@ def test_the_objects_are_those_of_kustomize(name: str, tmp_path: Path) -> None:
     """Object by object the chart makes what the base makes with these components."""
     same = SAME[name]
     ours = by_name(render(*WITH_NAMESPACE, *same.arguments), tmp_path)
-    theirs = by_name(combined(tmp_path, *same.components), tmp_path, same.config)
+    theirs = by_name(combined(*same.components), tmp_path, same.config)
     assert ours.keys() == theirs.keys()
     for key, obj in theirs.items():
         assert ours[key] == obj, key

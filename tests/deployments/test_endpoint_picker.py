@@ -1,7 +1,5 @@
 """The component that makes a token for the metrics pages of endpoint pickers."""
 
-from pathlib import Path
-
 from tests.deployments.manifests import (
     DEPLOYMENTS,
     NAMESPACE,
@@ -21,9 +19,9 @@ NAME = f"{SERVER}-endpoint-picker"
 FILE = "/etc/endpoint-picker/token"
 
 
-def test_the_token_is_where_the_guide_has_it(tmp_path: Path) -> None:
+def test_the_token_is_where_the_guide_has_it() -> None:
     """The file of the guide's configuration is the key that Kubernetes fills."""
-    objects = combined(tmp_path, "endpoint-picker")
+    objects = combined("endpoint-picker")
     secret = find(objects, "Secret", NAME)
     assert secret["type"] == "kubernetes.io/service-account-token"
     assert at(secret, "metadata", "annotations", "kubernetes.io/service-account.name") == NAME
@@ -39,7 +37,7 @@ def test_the_token_is_where_the_guide_has_it(tmp_path: Path) -> None:
     assert f"auth: {{bearerTokenFile: {FILE}}}" in (ROOT / "docs" / "llm.md").read_text("utf-8")
 
 
-def test_the_token_may_read_metrics_and_nothing_else(tmp_path: Path) -> None:
+def test_the_token_may_read_metrics_and_nothing_else() -> None:
     """A picker's namespace that is taken over gains no more; the server's account is another."""
     made = read(DEPLOYMENTS / "components" / "endpoint-picker" / "token.yaml")
     (binding,) = (one for one in made if one["kind"] == "ClusterRoleBinding")
@@ -47,7 +45,5 @@ def test_the_token_may_read_metrics_and_nothing_else(tmp_path: Path) -> None:
     assert items(binding, "subjects") == [account]
     role = find(made, "ClusterRole", str(at(binding, "roleRef", "name")))
     assert role["rules"] == [{"nonResourceURLs": ["/metrics"], "verbs": ["get"]}]
-    bound = [
-        one for one in combined(tmp_path, "endpoint-picker") if account in items(one, "subjects")
-    ]
+    bound = [one for one in combined("endpoint-picker") if account in items(one, "subjects")]
     assert len(bound) == 1

@@ -1,6 +1,8 @@
 """Which API groups manifests register, serve and give rights for, however they are combined."""
 
 import os
+import shlex
+import tempfile
 from collections import Counter
 from collections.abc import Sequence
 from functools import cache
@@ -24,10 +26,14 @@ from tests.deployments.manifests import (
     kinds,
     mapping,
     read,
+    run,
     server_container,
     texts,
 )
 from tests.deployments.rbac import grants
+from tests.support.carried import kubectl
+from tests.support.documents import load_all
+from tests.support.once import text_once
 
 ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
 EXTERNAL, CUSTOM = "external.metrics.k8s.io", "custom.metrics.k8s.io"
@@ -81,17 +87,22 @@ COMBINATIONS = [
 
 
 @cache
-def combined(folder: Path, *components: str) -> Sequence[Object]:
+def combined(*components: str) -> Sequence[Object]:
     """The base with some components, as a kustomization of one's own builds it."""
-    where = os.path.relpath(DEPLOYMENTS, folder)
-    document = {
-        "apiVersion": "kustomize.config.k8s.io/v1beta1",
-        "kind": "Kustomization",
-        "resources": [f"{where}/base"],
-        "components": [f"{where}/components/{name}" for name in components],
-    }
-    (folder / "kustomization.yaml").write_text(yaml.safe_dump(document))
-    return build(str(folder))
+
+    def make() -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            where = os.path.relpath(DEPLOYMENTS, folder)
+            document = {
+                "apiVersion": "kustomize.config.k8s.io/v1beta1",
+                "kind": "Kustomization",
+                "resources": [f"{where}/base"],
+                "components": [f"{where}/components/{name}" for name in components],
+            }
+            Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(document))
+            return run(kubectl(), "kustomize", folder)
+
+    return load_all(text_once(shlex.join(("components", *components)), make))
 
 
 def switched_off(objects: Sequence[Object]) -> set[str]:
@@ -160,16 +171,16 @@ def test_the_default_has_both_groups() -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("components", COMBINATIONS, ids=",".join)
-def test_components_combine_in_any_order(components: tuple[str, ...], tmp_path: Path) -> None:
+def test_components_combine_in_any_order(components: tuple[str, ...]) -> None:
     """Whichever are put together, groups, flags, rights and certificates fit one another."""
-    check(combined(tmp_path, *components), served_with(components))
+    check(combined(*components), served_with(components))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("switch", ["without-custom-metrics", "without-external-metrics"])
-def test_a_group_is_switched_off_without_a_word_on_the_rest(switch: str, tmp_path: Path) -> None:
+def test_a_group_is_switched_off_without_a_word_on_the_rest(switch: str) -> None:
     """The configuration that another component writes is as without the switch."""
-    objects = combined(tmp_path, "production", switch)
+    objects = combined("production", switch)
     written = at(find(objects, "ConfigMap", SERVER), "data", "config.yaml")
     assert written == at(
         find(build("overlays/production"), "ConfigMap", SERVER), "data", "config.yaml"

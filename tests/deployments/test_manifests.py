@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import pytest
 import yaml
 from kubernetes_validate.utils import all_versions  # type: ignore[import-untyped]
@@ -34,6 +33,7 @@ from tests.deployments.manifests import (
     texts,
 )
 from tests.support.overlays import FOLDERS, spread_by
+from tests.support.schemas import ValidationError, validate
 
 # The newest release, and two before it.
 KUBERNETES = all_versions()[-6::2]
@@ -61,7 +61,7 @@ def test_every_object_is_valid_for_this_kubernetes(version: str) -> None:
     checked = 0
     for obj in manifests():
         if obj["apiVersion"] not in CUSTOM:
-            kubernetes_validate.validate(obj, version, strict=True)
+            validate(obj, version)
             checked += 1
     assert checked > len(build("."))
 
@@ -70,8 +70,8 @@ def test_a_field_that_no_kind_has_is_found() -> None:
     """The check above can fail: a misspelt field is refused."""
     deployment = json.loads(json.dumps(find(build("."), "Deployment", SERVER)))
     deployment["spec"]["replica"] = 2
-    with pytest.raises(kubernetes_validate.ValidationError):
-        kubernetes_validate.validate(deployment, KUBERNETES[-1], strict=True)
+    with pytest.raises(ValidationError):
+        validate(deployment, KUBERNETES[-1])
 
 
 def test_every_file_is_in_the_default_as_it_is() -> None:

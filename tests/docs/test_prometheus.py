@@ -65,9 +65,9 @@ def test_the_queries_by_hand_are_valid(prometheus: Prometheus) -> None:
     asked.close()
 
 
-def test_the_network_policy_opens(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_network_policy_opens() -> None:
     """The component lets the server reach the namespace in the page's URL, and no other."""
-    objects = combined(tmp_path_factory.mktemp("component"), "prometheus")
+    objects = combined("prometheus")
     egress = items(find(objects, "NetworkPolicy", SERVER), "spec", "egress")
     (own,) = [one for one in map(mapping, egress) if "to" in one]
     labels = {"kubernetes.io/metadata.name": "monitoring"}
