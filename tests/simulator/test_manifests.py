@@ -1,6 +1,5 @@
 """The objects of the demo are those of a real cluster."""
 
-import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import pytest
 from msgspec import structs
 
@@ -18,6 +17,7 @@ from metrics_server.simulator.autoscaling.hpa import (
     ScaledPod,
 )
 from metrics_server.simulator.kube.objects import Json, Object
+from tests.support.schemas import validate
 
 PODS = HorizontalPodAutoscaler(
     namespace="default", metrics=(PodsMetric("gpu_utilization", 70_000),), max_replicas=4
@@ -47,7 +47,7 @@ def at(value: Json, *path: str | int) -> Json:
 def published(hpa: HorizontalPodAutoscaler, answer: Answer) -> Object:
     """The HPA after its first decision."""
     obj = manifests.horizontal_pod_autoscaler(hpa, 2, decide(hpa, SCALE, (answer,), History(), 0))
-    kubernetes_validate.validate(obj, "1.34", strict=True)
+    validate(obj, "1.34")
     return obj
 
 

@@ -1,6 +1,5 @@
 """The objects of the demo of the queue, and a controller with several metrics."""
 
-import kubernetes_validate  # type: ignore[import-untyped]  # it has no types
 import msgspec
 from aiohttp import web
 
@@ -24,6 +23,7 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.simulator.kube.objects import AUTOSCALERS, Json, Object
 from metrics_server.tls.authority import Authority
 from tests.deployments.manifests import at
+from tests.support.schemas import validate
 
 QUEUE = ExternalMetric("queue", "app=gateway,tier=llm", "AverageValue", 4000)
 LOAD = ExternalMetric("load", "app=inference", "Value", 50_000)
@@ -38,7 +38,7 @@ def test_an_hpa_with_several_metrics_is_valid() -> None:
     scale = Scale(1, 1, (ScaledPod("a"),))
     decision = decide(HPA, scale, ((Item(12_000),), MetricUnavailable("no")), History(), 0)
     obj = manifests.horizontal_pod_autoscaler(HPA, 1, decision)
-    kubernetes_validate.validate(obj, VERSION_CHECKED, strict=True)
+    validate(obj, VERSION_CHECKED)
     identifier: Object = {
         "name": "queue",
         "selector": {"matchLabels": {"app": "gateway", "tier": "llm"}},
