@@ -119,6 +119,7 @@ def answer_of(rule: MetricRule, measured: Measurement, form: Form = "labelled") 
         shared=measured.shared,
         window=rule.window,
         pods=_pod_values(rule, measured) if form == "pods" else (),
+        ceiling=ceiling(rule, measured.samples),
     )
 
 
@@ -151,6 +152,23 @@ def spread(mean: float, over: int, pods: int) -> float:
 def pod_value(rule: MetricRule, sample: PodSample) -> float:
     """The value of one pod under a rule."""
     return _AGGREGATIONS[rule.over_gpus](sample.gpus)
+
+
+def ceiling(rule: MetricRule, samples: Sequence[PodSample]) -> float:
+    """The highest value that any of these pods can have under a rule.
+
+    The work of many pods, as a mean over a few that are left, must not say more of them than that.
+    A sum over a pod's GPUs can be as many times the maximum of one as the pod has; of the rows on a
+    pod's page there may be any number, so their sum has no bound but what an HPA can read.
+    """
+    if rule.measures == "pods" and rule.query is None:
+        # A quantile is one, whatever rows it comes from.
+        if rule.over_series == "sum" and all(one.quantile is None for one in rule.readings):
+            return _MAX_VALUE
+        return max([reading.maximum * reading.scale for reading in rule.readings])
+    if rule.over_gpus == "sum":
+        return rule.maximum * max([len(sample.gpus) for sample in samples], default=1)
+    return rule.maximum
 
 
 def _missing(collection: Collection, min_coverage: float) -> MeasurementMissingError:

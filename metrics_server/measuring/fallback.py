@@ -135,8 +135,9 @@ class FallbackChain:
     def _repeat(self, memory: _Memory, rule: MetricRule, ready: int) -> Answer | None:
         """The last measurement, with the time of its samples; None if it is too old.
 
-        A sum already is work. A mean is scaled. An extreme or a percentile cannot be scaled, so it
-        is valid only as long as no pods are added that it would be multiplied by.
+        A sum already is work. A mean is scaled, up to what a pod can have. An extreme or a
+        percentile cannot be scaled, so it is valid only as long as no pods are added that it would
+        be multiplied by.
         """
         known = memory.measured
         if known is None or self._clock() - memory.measured_at > self._max_age:
@@ -147,7 +148,7 @@ class FallbackChain:
         if rule.over_pods != "avg":
             return last if ready < memory.ready else None
         value = rounded(known.value, known.decimals)
-        scaled = min(spread(value, memory.ready, ready), max(value, rule.maximum))
+        scaled = min(spread(value, memory.ready, ready), max(value, known.ceiling))
         return structs.replace(last, value=scaled, decimals=EXACT)
 
     def _simulate(

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from hashlib import sha256
+from math import inf
 from typing import Literal, Protocol
 
 import msgspec
@@ -149,7 +150,7 @@ class Answer(Struct, frozen=True, cache_hash=True):
     """The answer to a question: one number, and the pods' own if the question asks for them.
 
     Attributes:
-        value: in the rule's unit, finite, from 0 to the rule's maximum.
+        value: in the rule's unit, finite, from 0.
         decimals: how many decimal places are reported.
         timestamp: when its oldest sample was read, by `time.monotonic`.
         source: where it came from: as in a `Measurement`, or "last-known" or "simulated".
@@ -158,6 +159,7 @@ class Answer(Struct, frozen=True, cache_hash=True):
         shared: whether pods that were not selected use some of the GPUs too.
         window: the seconds before the timestamp that the value is a mean over; 0 if it is not one.
         pods: for the form "pods", one value for each pod that has a sample; never empty there.
+        ceiling: the highest value that any of its pods can have.
     """
 
     value: float
@@ -169,6 +171,7 @@ class Answer(Struct, frozen=True, cache_hash=True):
     shared: bool = False
     window: int = 0
     pods: tuple[PodValue, ...] = ()
+    ceiling: float = inf
 
 
 class MetricSource(Protocol):

@@ -26,6 +26,7 @@ from msgspec import structs
 
 from metrics_server.common.weight import weight
 from metrics_server.errors import RequestError
+from metrics_server.measuring.aggregation import ceiling
 from metrics_server.measuring.samples import Measurement, Question
 from metrics_server.rules.model import MetricRule
 
@@ -170,7 +171,7 @@ class _Window:
         size: its bytes, including the question's.
     """
 
-    __slots__ = ("_times", "_values", "rule", "size", "timestamp", "until")
+    __slots__ = ("_ceilings", "_times", "_values", "rule", "size", "timestamp", "until")
 
     def __init__(self, rule: MetricRule, size: int) -> None:
         self.rule = rule
@@ -180,6 +181,7 @@ class _Window:
         # In order of time, of equal length.
         self._times = array("d")
         self._values = array("d")
+        self._ceilings = array("d")
 
     def record(self, measured: Measurement, now: float, spacing: float) -> None:
         """Keep a measurement that comes at least half a step after the last.
@@ -187,24 +189,23 @@ class _Window:
         One scrape may be reported several times, and questions come in between: so each stretch
         of time counts about once.
         """
-        times, values = self._times, self._values
+        times, values, ceilings = self._times, self._values, self._ceilings
         if times and (now < times[-1] + spacing / 2 or measured.timestamp == self.timestamp):
             return
         self.timestamp = measured.timestamp
         times.append(now)
         values.append(measured.value * self._multiplier(measured))
+        ceilings.append(ceiling(self.rule, measured.samples))
         old = bisect_right(times, now - self.rule.window)
-        del times[:old], values[:old]
+        del times[:old], values[:old], ceilings[:old]
 
     def mean(self, now: Measurement) -> Measurement:
         """The mean over the window, for the current pods."""
         value = fmean(self._values) / self._multiplier(now)
-        limit = max(self.rule.maximum, now.value)
-        return structs.replace(
-            now,
-            value=value if self.rule.over_pods == "sum" else min(value, limit),
-            timestamp=self.timestamp,
-        )
+        if self.rule.over_pods == "avg":
+            # The work of pods that are gone must not say more of the others than a pod can have.
+            value = min(value, max(self._ceilings))
+        return structs.replace(now, value=value, timestamp=self.timestamp)
 
     def _multiplier(self, measured: Measurement) -> int:
         """The factor from a mean over pods to their work; 1 if the value is work, or never is."""

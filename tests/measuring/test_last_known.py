@@ -1,15 +1,22 @@
 """The last known value as a fallback."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import structs
 
 from metrics_server.errors import MeasurementMissingError
 from metrics_server.kube.labels import parse_selector
-from metrics_server.measuring.samples import Answer, Question
+from metrics_server.measuring.aggregation import aggregate, answer_of, rounded
+from metrics_server.measuring.samples import Answer, Collection, PodSample, Question
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.lookup import Rules
+from metrics_server.rules.serving import SERVING
 from tests.support.clock import Clock
 from tests.support.fallback import MISSING, QUESTION, REAL, UTILIZATION, chain, pods
+
+# A sum over the rows of each pod's page, which may be many times the maximum of one.
+pods_of_rows = st.lists(st.floats(0, 1e8), min_size=1, max_size=20)
 
 
 def test_last_known_comes_before_simulated() -> None:
@@ -19,7 +26,7 @@ def test_last_known_comes_before_simulated() -> None:
     fallback.remember(QUESTION, REAL, pods(2))
     clock.now = 61
     assert fallback.replace(QUESTION, UTILIZATION, pods(2), MISSING) == Answer(
-        83.0, 0, 1000.0, "last-known", 2, 2
+        83.0, 0, 1000.0, "last-known", 2, 2, ceiling=100
     )
 
 
@@ -68,12 +75,27 @@ def test_what_is_scaled_is_what_the_hpa_was_given() -> None:
 
 
 def test_a_mean_over_sums_may_be_above_one_gpus_maximum() -> None:
-    """The cap is no lower than what was measured: 8 GPUs at 90 % are 720."""
+    """8 GPUs at 50 % are 400 for each of four pods, and up to 800 for each of those left."""
     rule = structs.replace(UTILIZATION, over_gpus="sum")
+    samples = tuple(PodSample(f"pod-{n}", (50,) * 8, 1000) for n in range(4))
+    answer = answer_of(rule, aggregate(rule, Collection(4, samples), 0.5))
     fallback = chain(["last-known"], Clock(1))
-    fallback.remember(QUESTION, structs.replace(REAL, value=720), pods(2))
-    assert fallback.replace(QUESTION, rule, pods(3), MISSING).value == 480
-    assert fallback.replace(QUESTION, rule, pods(1), MISSING).value == 720
+    fallback.remember(QUESTION, answer, pods(4))
+    values = [fallback.replace(QUESTION, rule, pods(n), MISSING).value for n in (8, 4, 2, 1)]
+    assert values == [200, 400, 800, 800]
+
+
+@given(pods_of_rows, st.integers(1, 40))
+def test_what_pods_add_up_is_work_for_any_number_of_them(values: list[float], now: int) -> None:
+    """Rows of a page add up without a bound: the pods that are left stand for all of it."""
+    rule = next(rule for rule in SERVING if rule.name == "llm_requests_waiting")
+    samples = tuple(PodSample(f"pod-{n}", (value,), 1000) for n, value in enumerate(values))
+    answer = answer_of(rule, aggregate(rule, Collection(len(values), samples), 0.5))
+    told = rounded(answer.value, answer.decimals)
+    fallback = chain(["last-known"], Clock(1))
+    fallback.remember(QUESTION, answer, pods(len(values)))
+    repeated = fallback.replace(QUESTION, rule, pods(now), MISSING).value
+    assert repeated * now == pytest.approx(told * len(values), abs=now / 1000)
 
 
 def test_last_known_belongs_to_its_question() -> None:

@@ -118,7 +118,7 @@ async def test_the_mean_over_the_selected_pods(monitor: Monitor) -> None:
         {"a1": 40, "a2": 80, "b1": 0, "a3": 0},
     )
     answer = await provider(cluster, monitor).answer(question())
-    assert answer == Answer(60, 0, NOW - 1, "exporters", 2, 2)
+    assert answer == Answer(60, 0, NOW - 1, "exporters", 2, 2, ceiling=100)
 
 
 OTHERS = [
@@ -251,7 +251,7 @@ async def test_the_last_known_value_is_repeated_while_it_lasts(monitor: Monitor)
     asked = provider(cluster, monitor)
     await asked.answer(question())
     cluster.utilization.clear()
-    assert await asked.answer(question()) == Answer(33, 0, NOW - 1, "last-known", 1, 1)
+    assert await asked.answer(question()) == Answer(33, 0, NOW - 1, "last-known", 1, 1, ceiling=100)
 
 
 async def test_an_error_ends_the_chain(monitor: Monitor, registry: CollectorRegistry) -> None:

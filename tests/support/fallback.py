@@ -16,7 +16,7 @@ UTILIZATION = Rules(CATALOGUE).find("gpu_utilization")
 
 QUESTION = Question("default", "gpu_utilization", parse_selector("app=a"))
 MISSING = MeasurementMissingError("0 of 2 pods have a measurement", "exporters-failed")
-REAL = Answer(83.0, 0, 1000.0, "exporters", 2, 2)
+REAL = Answer(83.0, 0, 1000.0, "exporters", 2, 2, ceiling=100)
 
 
 def chain(kinds: Sequence[FallbackKind], clock: Clock) -> FallbackChain:
