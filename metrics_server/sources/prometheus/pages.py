@@ -9,14 +9,13 @@ from metrics_server.rules.model import Endpoint, Reading
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.rows import NoValue
 from metrics_server.sources.prometheus.client import Series
+from metrics_server.sources.prometheus.copies import Copies, copies_of
 from metrics_server.sources.prometheus.moment import Moment, drained, together, values_of
+from metrics_server.sources.prometheus.page_rows import PageRows
 from metrics_server.sources.prometheus.promql import equal, one_of
 from metrics_server.sources.prometheus.rows import (
     Group,
-    Identity,
     Labels,
-    group_of,
-    identity,
     renamed,
     row,
 )
@@ -104,15 +103,18 @@ async def pages_of_pods(
         for seconds, those in _by_window(moment, [by_name[name] for name in names], window)
         for some in portions(those)
     )
-    rows: dict[str, dict[Group, _Rows]] = {}
-    for seconds, values, times, increases in drained(parts):
+    rows: dict[str, dict[Group, PageRows]] = {}
+    for seconds, values, times, increases, copies in drained(parts):
         at, grown = await values_of(times, turns), await values_of(increases, turns)
         for one in drained(values):
             await turns.next()
             pair = _labels_of_pod(one.labels, namespace, by_name)
             if pair is not None:
                 of_pod = rows.setdefault(one.labels[pair[1]], {})
-                of_pod.setdefault(group_of(one.labels), _Rows(seconds)).add(one, at, grown)
+                group = copies.group_of(one.labels)
+                if (of_page := of_pod.get(group)) is None:
+                    of_page = of_pod[group] = PageRows(seconds, copies.undecided(one.labels))
+                of_page.add(one, at, grown)
     over_time = frozenset(one.rows for one in readings if one.is_over_time)
     pages: dict[str, PagesOfPod] = {}
     for name, groups in rows.items():
@@ -151,9 +153,10 @@ def _by_window(
 
 async def _part(
     moment: Moment, readings: tuple[Reading, ...], selection: str, window: int
-) -> tuple[int, list[Series], list[Series], list[Series]]:
-    """Return the rows of some pods, their times, and how much counters have grown."""
+) -> tuple[int, list[Series], list[Series], list[Series], Copies]:
+    """Return the rows of some pods, their times, how much counters have grown, and the copies."""
     values = await moment.query(select(named(families(readings)), selection))
+    copies = await copies_of(moment, values, selection)
     present = dict.fromkeys(one.labels.get("__name__", "") for one in values)
     counters = [one.rows for one in readings if one.is_over_time and one.rows in present]
     queries = []
@@ -162,57 +165,19 @@ async def _part(
     if counters:
         queries.append(applied("increase", dict.fromkeys(counters, (selection,)), f"{window}s"))
     times, increases, *_ = (*await together(map(moment.query, queries)), (), ())
-    return window, [*values], [*times], [*increases]
-
-
-class _Rows:
-    """The rows of one page, as they are found.
-
-    Attributes:
-        window: over how many seconds its counters have grown.
-        series: the rows, each with how much it has grown, if that is known.
-        names: of all labels.
-        families: the names of the rows.
-        grown: the names of those that have grown.
-        oldest: when the row was scraped that was not scraped since; 0 without any row.
-        newest: when its newest row was scraped.
-    """
-
-    def __init__(self, window: int) -> None:
-        self.window = window
-        self.series: list[tuple[Series, float | None]] = []
-        self.names: set[str] = set()
-        self.families: set[str] = set()
-        self.grown: set[str] = set()
-        self.oldest = self.newest = 0.0
-
-    def add(
-        self, one: Series, times: dict[Identity, float], increases: dict[Identity, float]
-    ) -> None:
-        """Add a row, if its time is known, which is removed from the times."""
-        key = identity(one.labels)
-        if (at := times.pop(key, None)) is None:
-            return
-        increase = increases.pop(key, None)
-        self.oldest = min(self.oldest, at) if self.series else at
-        self.newest = max(self.newest, at)
-        self.series.append((one, increase))
-        self.names.update(one.labels)
-        self.families.add(key[0])
-        if increase is not None:
-            self.grown.add(key[0])
+    return window, [*values], [*times], [*increases], copies
 
 
 def _chosen(
-    pod: Pod, groups: Mapping[Group, _Rows], endpoint: Endpoint
-) -> Sequence[_Rows] | NoValue:
+    pod: Pod, groups: Mapping[Group, PageRows], endpoint: Endpoint
+) -> Sequence[PageRows] | NoValue:
     """Return the pages of a pod that count, out of all that were scraped.
 
     If another job or another replica of Prometheus scraped the same page, the newest counts.
     """
     # Without those of an earlier pod of the same name.
     groups = {of: rows for of, rows in groups.items() if rows.newest >= pod.created} or groups
-    by_instance: dict[str, _Rows] = {}
+    by_instance: dict[str, PageRows] = {}
     for group in sorted(groups):
         known = by_instance.setdefault(group[0], groups[group])
         if groups[group].newest > known.newest:
@@ -226,7 +191,7 @@ def _chosen(
             f"is scraped by Prometheus at several addresses ({several}): set the rule's "
             "endpoint.port, or endpoint.ports for all of them"
         )
-    chosen: list[_Rows] = []
+    chosen: list[PageRows] = []
     for port in wanted:
         declared = pod.endpoint.ports if pod.endpoint else ()
         endings = [f":{number}" for name, number in declared if name == port] or [f":{port}"]
@@ -242,7 +207,7 @@ def _chosen(
 
 async def _pages(
     pod: Pod,
-    chosen: Sequence[_Rows] | NoValue,
+    chosen: Sequence[PageRows] | NoValue,
     moment: Moment,
     over_time: frozenset[str],
     max_age: float,
@@ -269,9 +234,14 @@ async def _pages(
 
 
 def _why_not(
-    pod: Pod, rows: _Rows, moment: Moment, over_time: frozenset[str], max_age: float
+    pod: Pod, rows: PageRows, moment: Moment, over_time: frozenset[str], max_age: float
 ) -> NoValue | None:
     """Return why a page has no value; None if it has one."""
+    if rows.undecided:
+        return NoValue(
+            f"has rows in Prometheus that differ in {rows.undecided}, and no series named up shows "
+            "whether that is a label of the page or of several Prometheus servers"
+        )
     # A row that is no longer written must not be left out of a sum.
     if (age := moment.age(rows.oldest)) > max_age:
         return NoValue(

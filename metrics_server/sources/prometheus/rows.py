@@ -13,7 +13,7 @@ from metrics_server.sources.prometheus.selectors import EXPORTED, FAMILY, NODES,
 Labels = Mapping[str, str]
 
 Group = tuple[str, ...]
-"""The values of `GROUP_LABELS`, which the series of one scraped page have in common."""
+"""What the series of one scraped page have in common, beginning with the values of `TARGET`."""
 
 GROUP_LABELS = (*TARGET, *NODES, *REPLICAS)
 
@@ -26,7 +26,7 @@ _NOT_OF_ROWS = ("__name__", FAMILY)
 
 
 def group_of(labels: Labels) -> Group:
-    """Return the page that a series is of."""
+    """Return the page that a series of an exporter is of."""
     return tuple([labels.get(name, "") for name in GROUP_LABELS])
 
 

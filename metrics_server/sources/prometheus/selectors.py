@@ -29,7 +29,10 @@ NODES = ("node", "kubernetes_node", "nodename")
 """Labels in which relabelling keeps the name of a target's node."""
 
 REPLICAS = ("cluster", "prometheus", "prometheus_replica", "replica")
-"""Labels that distinguish Prometheus servers which scrape the same target."""
+"""Labels that distinguish Prometheus servers which scrape the same target.
+
+Rows of a page may have labels of these names too.
+"""
 
 PODS = (
     ("namespace", "pod"),
