@@ -137,7 +137,9 @@ class RuleConfig(Section):
     )
     over_pods: Aggregation = Field(
         "avg",
-        description="How the pods are aggregated; `sum` is for `AverageValue` targets.",
+        description="How the pods are aggregated; `sum` is for `AverageValue` targets. With a "
+        "`query` without `podLabel`, `sum` says that its value is a total, of which each pod has "
+        "an equal share.",
     )
     source: Sources = Field(
         (),
@@ -229,10 +231,16 @@ class RuleConfig(Section):
             window=int(self.window),
             measures=self.measured(),
             sources=self.sources(),
-            query=None if self.query is None else Query(parse(self.query), self.pod_label),
+            query=self._query(),
             over_series=self.over_series,
             endpoint=self.endpoint.endpoint(),
         )
+
+    def _query(self) -> Query | None:
+        if self.query is None:
+            return None
+        is_total = self.pod_label is None and self.over_pods == "sum"
+        return Query(parse(self.query), self.pod_label, is_total)
 
 
 def _named_once(rules: tuple[RuleConfig, ...]) -> tuple[RuleConfig, ...]:

@@ -89,10 +89,14 @@ class Query(Struct, frozen=True):
         parts: the query as text and placeholders in turn, as in `rules.templates`.
         pod_label: the label that names the pod of each value; None if there is one value, of all
             selected pods together.
+        is_total: whether that one value is a total, of which each pod has an equal share; otherwise
+            each pod has the value. However the pods are aggregated for a question, this is the
+            same.
     """
 
     parts: tuple[str, ...]
     pod_label: str | None = None
+    is_total: bool = False
 
     @property
     def text(self) -> str:

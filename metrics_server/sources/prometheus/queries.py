@@ -154,9 +154,10 @@ def samples_of(
 ) -> Iterator[tuple[Pod, PodSample | str]]:
     """Return the sample of each pod, or why it has none.
 
-    The value of all pods together is spread over them, so that the rule's aggregation gives it
-    again: a sum in equal shares, anything else as it is.
+    The value of all pods together is spread over them: a total in equal shares, so that their sum
+    is the total and their mean that of each pod; anything else as it is.
     """
+    is_total = result.common is not None and rule.query is not None and rule.query.is_total
     for pod in pods:
         found = result.common
         if found is None:
@@ -164,8 +165,7 @@ def samples_of(
         if isinstance(found, str):
             yield pod, found
             continue
-        is_share = result.common is not None and rule.over_pods == "sum"
-        value = found.value / len(pods) if is_share else found.value
+        value = found.value / len(pods) if is_total else found.value
         yield pod, PodSample(pod.name, (value,), found.time)
 
 

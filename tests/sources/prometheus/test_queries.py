@@ -33,7 +33,8 @@ from tests.support.stored import Sample, of_gpu, open_metrics, pod, querying
 def rule(text: str, pod_label: str | None = None, **changes: object) -> MetricRule:
     """A rule with a query."""
     fields = {"maximum": 1000.0, "measures": "pods", "sources": ("prometheus",)}
-    query = Query(parse(text), pod_label)
+    is_total = pod_label is None and changes.get("over_pods") == "sum"
+    query = Query(parse(text), pod_label, is_total)
     return MetricRule("mine", "", "", (), query=query, **{**fields, **changes})  # type: ignore[arg-type]
 
 
