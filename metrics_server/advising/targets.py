@@ -100,7 +100,7 @@ def _mean_under_average_value(
     kind, short = _KINDS[rule.over_pods]
     by_field = "" if metric.target_type == "AverageValue" else " (by its field averageValue)"
     instead = [f'target: {{type: Value, value: "{amount}"}}']
-    if rule.over_pods == "avg":
+    if rule.has_sum:
         instead.append(f"the metric {printable(metric.name, 80)}_sum with this target")
     if "Pods" in setup.types:
         instead.append("a metric of type: Pods")

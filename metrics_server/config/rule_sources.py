@@ -7,9 +7,9 @@ from msgspec import structs
 from pydantic import AfterValidator, BeforeValidator, WithJsonSchema
 
 from metrics_server.config.readings import ReadingConfig
-from metrics_server.rules.expressions import check
+from metrics_server.rules.expressions import read
 from metrics_server.rules.model import Measured, MetricRule
-from metrics_server.rules.templates import parse, placeholders
+from metrics_server.rules.templates import marked, parse, placeholders
 
 SourceName = Literal["exporters", "pods", "prometheus"]
 """Where a metric is read: on the pages of the GPU exporters on the pods' nodes, on the pods' own
@@ -18,14 +18,6 @@ pages, or in Prometheus, which scrapes either of them. `sources.registry` builds
 PrometheusUse = Literal["named", "second", "only"]
 """Which rules are read from Prometheus: those that name it; also every other rule, for the pods
 that its own source has no value for; or every other rule, in place of its own source."""
-
-# A value of each placeholder: its form is the same for all pods.
-_SAMPLES: Mapping[str, str] = {
-    "Namespace": '"a"',
-    "Pods": '"a"',
-    "LabelMatchers": 'namespace="a",pod=~"a"',
-    "GroupBy": "pod",
-}
 
 _NAME: Mapping[str, object] = {"enum": list(get_args(SourceName))}
 
@@ -57,7 +49,7 @@ Sources = Annotated[
 
 
 def _template(query: str) -> str:
-    check(parse(query), _SAMPLES)
+    read(marked(parse(query), "pod"))
     return query
 
 

@@ -5,8 +5,6 @@ behind its value can be checked. What could be read in two ways is rejected: met
 braces, which newer servers may take for keywords, and whatever is not plain PromQL.
 """
 
-from collections.abc import Iterable, Mapping
-
 from msgspec import Struct
 
 from metrics_server.rules.tokens import END, MOST_SHOWN, Token, duration_of, tokens
@@ -67,6 +65,11 @@ class Expression(Struct, frozen=True):
     groupings: tuple[tuple[str, frozenset[str]], ...] = ()
     functions: frozenset[str] = frozenset()
 
+    @property
+    def has_quantiles(self) -> bool:
+        """Whether a function computes quantiles, anywhere in it: its values may be some."""
+        return any("quantile" in name for name in self.functions)
+
     def keeps_apart(self, label: str) -> bool:
         """Return whether a value depends only on samples with the same value of a label."""
         if self.aggregations != sum(kind in _GROUPINGS for kind, _ in self.groupings):
@@ -86,19 +89,6 @@ def read(text: str) -> Expression:
             samples of another time than the present.
     """
     return _Reader(text).expression()
-
-
-def check(parts: Iterable[str], samples: Mapping[str, str]) -> None:
-    """Check a query with placeholders, whose values are whole tokens.
-
-    Args:
-        parts: text and placeholders in turn.
-        samples: a value of each placeholder.
-
-    Raises:
-        ValueError: as for `read`.
-    """
-    read("".join(samples[part] if number % 2 else part for number, part in enumerate(parts)))
 
 
 class _Reader:

@@ -4,7 +4,9 @@ from typing import Literal
 
 from msgspec import Struct, structs
 
+from metrics_server.rules.expressions import Expression, read
 from metrics_server.rules.series import SeriesSelector
+from metrics_server.rules.templates import marked
 
 Aggregation = Literal["avg", "max", "min", "sum", "p95"]
 TargetType = Literal["Value", "AverageValue"]
@@ -105,6 +107,15 @@ class Query(Struct, frozen=True):
             f"<<.{part}>>" if number % 2 else part for number, part in enumerate(self.parts)
         )
 
+    @property
+    def expression(self) -> Expression:
+        """What it reads, with a mark in place of each value (`rules.templates.filled`).
+
+        Raises:
+            ValueError: as for `rules.expressions.read`, which the configuration rejects.
+        """
+        return read(marked(self.parts, self.pod_label or "pod"))
+
 
 class MetricRule(Struct, frozen=True):
     """A metric: where it is read from and how it is aggregated.
@@ -165,6 +176,8 @@ class MetricRule(Struct, frozen=True):
     @property
     def has_sum(self) -> bool:
         """Whether a sum over pods means something: not that of quantiles."""
+        if self.query is not None and self.query.expression.has_quantiles:
+            return False
         return self.over_pods == "avg" and all(one.quantile is None for one in self.readings)
 
 

@@ -12,6 +12,7 @@ an error, and whatever a value contains, it cannot change the meaning of the que
 """
 
 import re
+from collections.abc import Mapping
 from typing import Literal
 
 Placeholder = Literal["Namespace", "Pods", "LabelMatchers", "GroupBy"]
@@ -21,6 +22,15 @@ PLACEHOLDERS: tuple[Placeholder, ...] = ("Namespace", "Pods", "LabelMatchers", "
 MAX_LENGTH = 4000
 """Characters of a query, without the values of its placeholders."""
 
+# What stands for the value of a placeholder while a query is read: nothing else in it can be the
+# same, because no string of a query has "<<" in it.
+_MARKS: Mapping[str, str] = {
+    "Namespace": '"<<.Namespace>>"',
+    "Pods": '"<<.Pods>>"',
+    "LabelMatchers": 'namespace="<<.LabelMatchers>>"',
+}
+_MARKED = {mark: name for name, mark in _MARKS.items()}
+_MARK = re.compile("|".join(map(re.escape, _MARKED)))
 _INSTEAD = {
     "Series": "write the name of the series",
     "LabelValuesByName": "write <<.LabelMatchers>>",
@@ -69,6 +79,22 @@ def parse(text: str) -> tuple[str | Placeholder, ...]:
 def placeholders(parts: tuple[str | Placeholder, ...]) -> frozenset[str]:
     """Return the placeholders among the parts of a query."""
     return frozenset(parts[1::2])
+
+
+def marked(parts: tuple[str | Placeholder, ...], label: str) -> str:
+    """Return a query as plain PromQL, with a mark in place of the value of each placeholder.
+
+    Args:
+        parts: the parts of the query.
+        label: the value of `<<.GroupBy>>`, which is the same for all pods.
+    """
+    values = {**_MARKS, "GroupBy": label}
+    return "".join(values[part] if number % 2 else part for number, part in enumerate(parts))
+
+
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """Return a marked query, or a part of one, with the values of its placeholders."""
+    return _MARK.sub(lambda mark: values[_MARKED[mark[0]]], text)
 
 
 def _check(token: re.Match[str]) -> None:

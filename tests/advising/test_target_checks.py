@@ -24,6 +24,17 @@ from tests.support.simulation import Simulation
 
 
 @pytest.mark.parametrize(
+    ("name", "has_sum"), [("gpu_utilization", True), ("llm_time_to_first_token_p95", False)]
+)
+def test_only_a_sum_that_there_is_is_suggested(name: str, has_sum: bool) -> None:  # noqa: FBT001
+    """A quantile has none."""
+    metrics = external(name, target='target: {type: AverageValue, averageValue: "2"}')
+    (found,) = check(hpa(metrics), OWN, setup())
+    assert found.reason == "MeanUnderAverageValue"
+    assert (f"{name}_sum" in found.message) is has_sum
+
+
+@pytest.mark.parametrize(
     ("amount", "expected"),
     [
         ("40", "SimulationScalesUp"),

@@ -9,7 +9,8 @@ from metrics_server.errors import ConfigurationError, CounterAskedError, Unknown
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import COUNTERS, GAUGES
 from metrics_server.rules.lookup import Rules
-from metrics_server.rules.model import MetricRule
+from metrics_server.rules.model import MetricRule, Query
+from metrics_server.rules.templates import parse
 from tests.support.data import EXPORTERS
 
 RULES = Rules(CATALOGUE, GAUGES, COUNTERS)
@@ -92,6 +93,27 @@ def test_the_target_type_follows_from_the_aggregation() -> None:
     for_average_value = [rule.name for rule in CATALOGUE if rule.target == "AverageValue"]
     means = [rule.name for rule in CATALOGUE if rule.over_pods == "avg"]
     assert for_average_value == [f"{name}_sum" for name in means]
+
+
+@pytest.mark.parametrize(
+    ("query", "label", "has_sum"),
+    [
+        ("avg(a{<<.LabelMatchers>>})", None, True),
+        ("sum by (<<.GroupBy>>) (a{<<.LabelMatchers>>})", "pod", True),
+        ("histogram_quantile(0.9, sum by (le) (rate(a{<<.LabelMatchers>>}[5m])))", None, False),
+        ("1000 * quantile by (pod) (0.5, a{namespace=<<.Namespace>>})", "pod", False),
+        ("QUANTILE_over_time(0.5, a{pod=~<<.Pods>>}[5m])", None, False),
+    ],
+)
+def test_a_query_has_a_sum_unless_it_is_of_quantiles(
+    query: str,
+    label: str | None,
+    has_sum: bool,  # noqa: FBT001
+) -> None:
+    """Quantiles that are added up over pods are nobody's."""
+    rule = MetricRule("a", "", "", (), 1, query=Query(parse(query), label))
+    assert rule.has_sum is has_sum
+    assert ("a_sum" in Rules([rule]).known()) is has_sum
 
 
 def test_each_mean_has_its_greatest() -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metrics_server.rules.model import Query
-from metrics_server.rules.templates import PLACEHOLDERS, parse, placeholders
+from metrics_server.rules.templates import PLACEHOLDERS, filled, marked, parse, placeholders
 
 
 @pytest.mark.parametrize(
@@ -68,3 +68,22 @@ def test_a_placeholder_is_never_in_a_string(pieces: list[str]) -> None:
             f"x {part}".replace("(", " ").replace("{", " ").replace(")", " ").replace("}", " ")
         )
     assert Query(parts).text.count("<<.Pods>>") == len(parts) // 2
+
+
+VALUES = st.text() | st.sampled_from(['"<<.Pods>>"', 'namespace="<<.LabelMatchers>>"', "\\1"])
+
+
+@given(
+    st.lists(
+        st.sampled_from(
+            ["a", "namespace=", '"b"', "<<.Namespace>>", "<<.Pods>>", "<<.LabelMatchers>>"]
+        ),
+        min_size=1,
+    ),
+    st.fixed_dictionaries(dict.fromkeys(("Namespace", "Pods", "LabelMatchers"), VALUES)),
+)
+def test_each_placeholder_has_its_value(pieces: list[str], values: dict[str, str]) -> None:
+    """Whatever a value is, and whatever is around it: a mark is taken for nothing else."""
+    parts = parse("".join(pieces))
+    expected = "".join(values[part] if at % 2 else part for at, part in enumerate(parts))
+    assert filled(marked(parts, "pod"), values) == expected

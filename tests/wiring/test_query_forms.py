@@ -48,6 +48,13 @@ async def values(made: Cluster, path: str) -> list[str]:
     return [item["value"] for item in json.loads(answer.body)["items"]]
 
 
+async def test_the_sum_of_what_each_pod_has(server: Cluster) -> None:
+    """It is what an HPA with an AverageValue needs: four pods at 80 % are 320."""
+    assert await values(server, f"{EXTERNAL}/utilization_sum") == ["320"]
+    assert await values(server, f"{CUSTOM}/metrics/utilization_sum") == ["320"]
+    assert await values(server, f"{CUSTOM}/pods/*/utilization_sum") == ["80"] * PODS
+
+
 @pytest.mark.parametrize(
     ("metric", "one", "each"),
     [("messages", "102", "25500m"), ("utilization", "80", "80"), ("busiest", "80", "80")],
