@@ -1,12 +1,13 @@
 """A rule: which families a metric is read from, on whose pages, and how it is aggregated."""
 
+import re
 from typing import Literal
 
 from msgspec import Struct, structs
 
 from metrics_server.rules.expressions import Expression, read
 from metrics_server.rules.series import SeriesSelector
-from metrics_server.rules.templates import marked
+from metrics_server.rules.templates import marked, placeholders
 
 Aggregation = Literal["avg", "max", "min", "sum", "p95"]
 TargetType = Literal["Value", "AverageValue"]
@@ -115,6 +116,23 @@ class Query(Struct, frozen=True):
             ValueError: as for `rules.expressions.read`, which the configuration rejects.
         """
         return read(marked(self.parts, self.pod_label or "pod"))
+
+    @property
+    def names_pods(self) -> bool:
+        """Whether the names of pods are in it, and not only their namespace."""
+        return not placeholders(self.parts).isdisjoint({"Pods", "LabelMatchers"})
+
+    @property
+    def can_be_split(self) -> bool:
+        """Whether it names pods, and has the same values for some at a time as for all at once."""
+        label = self.pod_label
+        if label is None or not self.names_pods:
+            return False
+        names_others = any(
+            part == "Pods" and not re.search(rf"\b{label}\s*=~\s*$", before)
+            for before, part in zip(self.parts[::2], self.parts[1::2], strict=False)
+        )
+        return not names_others and self.expression.keeps_apart(label)
 
 
 class MetricRule(Struct, frozen=True):

@@ -74,9 +74,16 @@ async def result_of(
     """
     names = [pod.name for pod in pods]
     label = query.pod_label
-    if label is None:
-        if sum(map(len, names)) > _MAX_NAMES_BYTES:
+    is_split = query.can_be_split
+    if query.names_pods and not is_split and sum(map(len, names)) > _MAX_NAMES_BYTES:
+        if label is None:
             return Result({}, f"the names of {len(names)} pods are too long for one query")
+        return Result(
+            {},
+            f"the names of {len(names)} pods are too long for one query, and the value of one may "
+            "depend on the others",
+        )
+    if label is None:
         text = rendered(query, pods[0].namespace, names)
         found, times = await _queried(moment, text, None)
         value = _only(rule, found)
@@ -85,12 +92,15 @@ async def result_of(
         return Result({}, _fresh(moment, value, times, "", max_age))
     values: dict[str, Value | str] = {}
     turns = Turns()
-    for some in portions(names):
+    for some in portions(names) if is_split else [names]:
+        wanted = frozenset(some)
         text = rendered(query, pods[0].namespace, some)
         found, times = await _queried(moment, text, label)
         for one in found:
             await turns.next()
             name = one.labels.get(label, "")
+            if name not in wanted:
+                continue
             if name in values:
                 values[name] = (
                     f'the query has several values with {label}="{printable(name, _MAX_SHOWN)}": '

@@ -106,13 +106,14 @@ class PrometheusSource:
         """Return the pods to query together, and what identifies them.
 
         All that the rule could measure in the namespace, so that the questions of all HPAs share
-        the queries; unless these are too many, or one value is asked for of just these pods.
+        the queries; unless these are too many, or one value is asked for of just these pods. A
+        query whose values depend on which pods are queried together has them all, however many.
         """
-        namespace = pods[0].namespace
-        if rule.query is None or rule.query.pod_label is not None:
+        namespace, query = pods[0].namespace, rule.query
+        if query is None or query.pod_label is not None:
             every = {pod.name: pod for pod in self._pods(namespace) if _can_be_measured(rule, pod)}
             every |= {pod.name: pod for pod in pods}
-            if len(every) <= _MAX_SHARED_PODS:
+            if len(every) <= _MAX_SHARED_PODS or not (query is None or query.can_be_split):
                 return tuple(every.values()), (namespace,)
         return pods, (namespace, frozenset(pod.name for pod in pods))
 
