@@ -109,13 +109,21 @@ class Query(Struct, frozen=True):
         )
 
     @property
+    def marked(self) -> str:
+        """The query with a mark in place of each value that depends on the pods.
+
+        `rules.templates.filled` has the values.
+        """
+        return marked(self.parts, self.pod_label or "pod")
+
+    @property
     def expression(self) -> Expression:
-        """What it reads, with a mark in place of each value (`rules.templates.filled`).
+        """What it reads, with the same marks, so that long names of pods need not be read.
 
         Raises:
             ValueError: as for `rules.expressions.read`, which the configuration rejects.
         """
-        return read(marked(self.parts, self.pod_label or "pod"))
+        return read(self.marked)
 
     @property
     def names_pods(self) -> bool:

@@ -4,7 +4,6 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from http import HTTPStatus
-from urllib.parse import urlencode
 from weakref import WeakValueDictionary
 
 from msgspec import Struct
@@ -17,6 +16,7 @@ from metrics_server.http.exchange import DisconnectedError, InvalidHTTPError, Tr
 from metrics_server.http.sockets import why
 from metrics_server.sources.pages.access import Access, AccessFiles, AccessKeeper
 from metrics_server.sources.pages.room import PageRoom, Room
+from metrics_server.sources.prometheus.encoding import encoded
 from metrics_server.sources.prometheus.refusals import refusal
 from metrics_server.sources.prometheus.vector import Series, Vector, decode, joined
 
@@ -121,13 +121,14 @@ class PrometheusClient:
         form = {**self._form, "query": promql, "timeout": f"{timeout:g}"}
         if time is not None:
             form["time"] = f"{time:.3f}"
-        body = urlencode(form).encode("ascii")
         room = PageRoom(self._room)
         is_sent = False
         try:
-            async with asyncio.timeout(timeout), self._share(of), self._places:
-                is_sent = True
-                return await self._decoded(await self._post(body, room))
+            async with asyncio.timeout(timeout):
+                body = await encoded(form)
+                async with self._share(of), self._places:
+                    is_sent = True
+                    return await self._decoded(await self._post(body, room))
         except TimeoutError:
             if room.size:
                 message = (

@@ -57,6 +57,11 @@ class Times:
         self._of_selectors: Sequence[Mapping[str, float]] = [
             of_selectors.get(str(number), {}) for number in range(len(expression.selectors))
         ]
+        # What every pod's time may depend on is found once for all.
+        self._of_all = [
+            (min(of_pods.values(), default=0.0), max(of_pods.values(), default=0.0))
+            for of_pods in self._of_selectors
+        ]
 
     def oldest(self, pod: str = "") -> float | None:
         """Return the oldest time that the value of a pod depends on; None without any sample.
@@ -65,12 +70,14 @@ class Times:
         only if the pod has none of its own.
         """
         known: list[float] = []
-        for of_pods, is_present in zip(self._of_selectors, self._are_present, strict=True):
+        for of_pods, (first, last), is_present in zip(
+            self._of_selectors, self._of_all, self._are_present, strict=True
+        ):
             own = [of_pods[name] for name in (pod, "") if name in of_pods]
             if not self._is_apart and of_pods:
                 if is_present:
-                    own = list(of_pods.values())
+                    own = [first]
                 elif not own:
-                    own = [max(of_pods.values())]
+                    own = [last]
             known += own
         return min(known, default=None)

@@ -6,11 +6,10 @@ from math import isfinite
 from msgspec import Struct
 
 from metrics_server.common.text import printable
-from metrics_server.errors import QueryError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import PodSample
-from metrics_server.rules.expressions import read
 from metrics_server.rules.model import MetricRule, Query
+from metrics_server.rules.templates import filled, placeholders
 from metrics_server.sources.prometheus.client import Series
 from metrics_server.sources.prometheus.expressions import Times, query_of_times
 from metrics_server.sources.prometheus.moment import Moment
@@ -73,8 +72,7 @@ async def result_of(
         QueryError: a query failed.
     """
     names = [pod.name for pod in pods]
-    label = query.pod_label
-    is_split = query.can_be_split
+    label, is_split = query.pod_label, query.can_be_split
     if query.names_pods and not is_split and sum(map(len, names)) > _MAX_NAMES_BYTES:
         if label is None:
             return Result({}, f"the names of {len(names)} pods are too long for one query")
@@ -83,55 +81,57 @@ async def result_of(
             f"the names of {len(names)} pods are too long for one query, and the value of one may "
             "depend on the others",
         )
-    if label is None:
-        text = rendered(query, pods[0].namespace, names)
-        found, times = await _queried(moment, text, None)
-        value = _only(rule, found)
-        if isinstance(value, str):
-            return Result({}, value)
-        return Result({}, _fresh(moment, value, times, "", max_age))
     values: dict[str, Value | str] = {}
     turns = Turns()
     for some in portions(names) if is_split else [names]:
-        wanted = frozenset(some)
-        text = rendered(query, pods[0].namespace, some)
-        found, times = await _queried(moment, text, label)
-        for one in found:
+        found, times = await _queried(moment, query, placed(query, pods[0].namespace, some))
+        if label is None:
+            return Result({}, _fresh(moment, _only(rule, found), times, "", max_age))
+        for name, value in (await _by_pod(rule, label, found, frozenset(some))).items():
             await turns.next()
-            name = one.labels.get(label, "")
-            if name not in wanted:
-                continue
-            if name in values:
-                values[name] = (
-                    f'the query has several values with {label}="{printable(name, _MAX_SHOWN)}": '
-                    f"aggregate them, such as with sum by ({label}) (…)"
-                )
-                continue
-            value = _checked(rule, one.value)
-            if not isinstance(value, str):
-                values[name] = _fresh(moment, value, times, name, max_age)
-            else:
-                values[name] = value
+            values[name] = _fresh(moment, value, times, name, max_age)
     return Result(values)
 
 
-async def _queried(moment: Moment, text: str, label: str | None) -> tuple[Sequence[Series], Times]:
+async def _by_pod(
+    rule: MetricRule, label: str, found: Sequence[Series], names: frozenset[str]
+) -> Mapping[str, float | str]:
+    """Return the value of each of some pods; or why it does not count."""
+    values: dict[str, float | str] = {}
+    turns = Turns()
+    for one in found:
+        await turns.next()
+        name = one.labels.get(label, "")
+        if name in values:
+            values[name] = (
+                f'the query has several values with {label}="{printable(name, _MAX_SHOWN)}": '
+                f"aggregate them, such as with sum by ({label}) (…)"
+            )
+        elif name in names:
+            values[name] = _checked(rule, one.value)
+    return values
+
+
+async def _queried(
+    moment: Moment, query: Query, values: Mapping[str, str]
+) -> tuple[Sequence[Series], Times]:
     """Return the result of a query, and the times of the samples that it reads.
 
     The times are queried first: a sample that arrives in between is not taken for the older one
     that the result comes from.
     """
-    try:
-        expression = read(text)
-    except ValueError as error:
-        raise QueryError(f"Prometheus was not queried: the query {error}", "bad-query") from None
-    found = await moment.query(query_of_times(expression, label))
+    label, expression = query.pod_label, query.expression
+    found = await moment.query(filled(query_of_times(expression, label), values))
     times = Times(expression, label, found)
-    return (await moment.query(text) if found else ()), times
+    return (await moment.query(filled(query.marked, values)) if found else ()), times
 
 
-def _fresh(moment: Moment, value: float, times: Times, name: str, max_age: float) -> Value | str:
-    """Return a value with its time; or the reason why its samples do not count."""
+def _fresh(
+    moment: Moment, value: float | str, times: Times, name: str, max_age: float
+) -> Value | str:
+    """Return a value with its time; or the reason why it or its samples do not count."""
+    if isinstance(value, str):
+        return value
     oldest = times.oldest(name)
     if oldest is None:
         return "the query has a value, but none of its selectors finds a current sample for it"
@@ -146,17 +146,18 @@ def _fresh(moment: Moment, value: float, times: Times, name: str, max_age: float
     return Value(value, moment.monotonic(oldest))
 
 
-def rendered(query: Query, namespace: str, pods: Sequence[str]) -> str:
-    """Return a query with the values of its placeholders, which cannot change its meaning."""
+def placed(query: Query, namespace: str, pods: Sequence[str]) -> Mapping[str, str]:
+    """Return the values of a query's placeholders, which cannot change its meaning."""
     label = query.pod_label or "pod"
     of = _NAMESPACE_LABELS.get(label, "namespace")
-    values = {
-        "Namespace": quoted(namespace),
-        "Pods": quoted(alternatives(pods)),
-        "LabelMatchers": f"{equal(of, namespace)},{one_of(label, pods)}",
-        "GroupBy": label,
-    }
-    return "".join(values[part] if number % 2 else part for number, part in enumerate(query.parts))
+    used = placeholders(query.parts)
+    values = {"Namespace": quoted(namespace)}
+    # Those of thousands of pods take a while.
+    if "Pods" in used:
+        values["Pods"] = quoted(alternatives(pods))
+    if "LabelMatchers" in used:
+        values["LabelMatchers"] = f"{equal(of, namespace)},{one_of(label, pods)}"
+    return values
 
 
 def samples_of(

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from metrics_server.measuring.aggregation import aggregate
 from metrics_server.rules.model import MetricRule, Query
 from metrics_server.rules.presets import DIALECTS
-from metrics_server.rules.templates import parse
+from metrics_server.rules.templates import filled, parse
 from metrics_server.sources.prometheus.client import PrometheusSettings
-from metrics_server.sources.prometheus.queries import rendered
+from metrics_server.sources.prometheus.queries import placed
 from metrics_server.sources.prometheus.selectors import (
     any_of,
     applied,
@@ -176,8 +176,7 @@ async def test_no_value_changes_the_meaning_of_a_query(
         select(names, joined(of_targets([(f"x{one}", one), ("y", "z")]), own)),
         applied("timestamp", {"in_flight": [own]}),
         applied("increase", {"in_flight": [own], "queue": [own]}, "60s"),
-        rendered(by_pod, f"n{one}", several),
-        rendered(by_both, f"n{one}", several),
+        *(filled(query.marked, placed(query, f"n{one}", several)) for query in (by_pod, by_both)),
     ]
     async with client(PrometheusSettings(prometheus.url, timeout=30)) as queried:
         for query in queries:
