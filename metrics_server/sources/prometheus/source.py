@@ -95,8 +95,9 @@ class PrometheusSource:
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
         """Measure these pods, all of one namespace, now."""
         every, scope = self._together(rule, pods)
-        what = (rule.readings, rule.query, rule.maximum, rule.window, rule.endpoint)
-        key = (*what, _labels(rule), *scope)
+        # All of a rule that its look-up depends on, except its name, which is in the log.
+        read = (rule.readings, rule.query, rule.measures)
+        key = (*read, rule.maximum, rule.window, rule.endpoint, _labels(rule), *scope)
         found = await self._found.get(key, lambda: self._look_up(rule, every))
         return await collection_of(rule, found, pods, self._max_age)
 

@@ -9,6 +9,7 @@ from structlog.testing import capture_logs
 
 from metrics_server.config.rule_sources import used_with
 from metrics_server.rules.catalogue import CATALOGUE
+from metrics_server.rules.model import Measured, MetricRule, Reading
 from tests.support.prometheus import Prometheus, running
 from tests.support.stored import Sample, of_gpu, open_metrics, pod, querying
 
@@ -87,6 +88,20 @@ async def test_all_questions_of_a_namespace_share_the_queries(prometheus: Promet
         assert queried.count() == 4
         await queried.source.collect(RULES["gpu_temperature"], pods)
         assert queried.count() > 4
+
+
+@pytest.mark.parametrize("measured", [("gpus", "pods"), ("pods", "gpus")])
+async def test_rules_of_gpus_and_of_pods_do_not_share(
+    prometheus: Prometheus, measured: tuple[Measured, Measured]
+) -> None:
+    """With equal readings, they are read from different pages."""
+    pods = [pod("web-1")]
+    readings = (Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100),)
+    rules = [MetricRule("a", "", "", readings, 100, measures=one) for one in measured]
+    async with querying(prometheus.url, pods) as queried:
+        for rule in rules:
+            found = await queried.source.collect(rule, pods)
+            assert [one.gpus for one in found.samples] == [(70,)], rule.measures
 
 
 async def test_exporters_are_looked_up_once(prometheus: Prometheus) -> None:
