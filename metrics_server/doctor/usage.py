@@ -9,7 +9,10 @@ from msgspec import Struct
 
 from metrics_server.common.text import printable
 from metrics_server.kube.pods import Pod
+from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.lookup import Rules
+from metrics_server.rules.model import MetricRule
+from metrics_server.rules.serving import SERVING
 from metrics_server.sources.exporters.page import Page
 
 Sort = Literal["utilization", "memory", "power", "name"]
@@ -29,6 +32,7 @@ ENGINE_METRICS: Mapping[str, str] = {
 }
 """The metrics of a pod's inference engine, likewise."""
 
+_BUILT_IN = Rules((*CATALOGUE, *SERVING))
 _MIB = 1024 * 1024
 _HEADINGS = ("NAMESPACE", "POD", "GPU", "UTIL", "MEMORY", "OF", "POWER")
 _ENGINE_HEADINGS = ("WAITING", "RUNNING", "KV CACHE")
@@ -82,7 +86,7 @@ def uses_of_pages(
     for pod in pods:
         gpus: dict[str, dict[str, float]] = {}
         for field, metric in METRICS.items():
-            readings = rules.find(metric).readings
+            readings = _on_pages(metric, rules).readings
             for page in pages.get(pod.node, ()):
                 values = page.attribution(readings).by_pod.get((pod.namespace, pod.name), {})
                 for gpu, value in values.items():
@@ -94,6 +98,22 @@ def uses_of_pages(
         # Those of the engine are the pod's: once is enough.
         found += [_with(rows[0], own), *rows[1:]]
     return found
+
+
+def has_its_unit(metric: str, rules: Rules) -> bool:
+    """Whether a metric has the unit of its column: a rule of the same name may have another."""
+    return rules.find(metric).unit == _BUILT_IN.find(metric).unit
+
+
+def _on_pages(metric: str, rules: Rules) -> MetricRule:
+    """Return the rule by which a metric is read on exporters' pages.
+
+    That is the built-in one, unless the one in force is read there too, in the same unit.
+    """
+    rule = rules.find(metric)
+    if "exporters" in rule.sources and has_its_unit(metric, rules):
+        return rule
+    return _BUILT_IN.find(metric)
 
 
 def uses_of_values(namespace: str, values: Values) -> Sequence[Use]:

@@ -15,6 +15,7 @@ from metrics_server.doctor.usage import (
     METRICS,
     Use,
     Values,
+    has_its_unit,
     uses_of_pages,
     uses_of_values,
 )
@@ -100,7 +101,9 @@ async def _pages(reader: Reader, found: Found, nodes: set[str]) -> Mapping[str, 
 async def _values(
     reader: Reader, namespace: str, selector: Selector, metrics: Mapping[str, str]
 ) -> Values:
-    """Return the values that the custom metrics API has; the others are left out."""
+    """Return the values that the custom metrics API has, in the units of their columns."""
+    rules = await reader.rules()
+    metrics = {field: name for field, name in metrics.items() if has_its_unit(name, rules)}
     asked = [Asked("Pods", metric, namespace, selector) for metric in metrics.values()]
     answers = await asyncio.gather(*(ask(reader.api, one) for one in asked))
     return {

@@ -151,6 +151,25 @@ async def test_a_check_is_bounded_in_time(scene: Scene) -> None:
     ]
 
 
+async def test_a_check_with_a_defect(scene: Scene) -> None:
+    """It is a problem of that check, which says what to do; the others run all the same."""
+
+    async def fail(_: Reader) -> Verdict:
+        raise IndexError("tuple index out of range")
+
+    async def work(_: Reader) -> Verdict:
+        return Verdict("works")
+
+    checks = [Check(run.__name__, "", (), run) for run in (fail, work)]
+    async with connected(scene.kubeconfig) as client, Reader(Api(client), Subject()) as reader:
+        failed, worked = await run_checks(checks, reader)
+    assert (worked.status, worked.summary) == ("ok", "works")
+    (problem,) = failed.problems
+    assert (problem.name, problem.about) == ("check-failed", "check fail")
+    assert "IndexError: tuple index out of range (test_command.py, line " in problem.message
+    assert problem.fix.startswith("gpu-metrics-server doctor --output json ")
+
+
 async def test_an_exporter_that_hangs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its page is given up in time."""
     monkeypatch.setattr("metrics_server.doctor.pages._SECONDS", 0.2)

@@ -16,8 +16,10 @@ _METRIC = "gpu_utilization"
 
 
 async def _run(reader: Reader) -> Verdict:
-    found = await reader.found()
     rule = (await reader.rules()).find(_METRIC)
+    if "exporters" not in rule.sources:
+        return skipped(f"{_METRIC} is not read from exporters")
+    found = await reader.found()
     pages, _ = pages_in(await reader.pages())
     # The others are reported by their own checks.
     nodes = {
