@@ -126,6 +126,15 @@ class Reader:
         found = await self._installation_if_allowed()
         return Installer() if found is None else found.installer
 
+    async def why_nothing_to_discover(self) -> str:
+        """Why the server needs no Service to find exporters through; "" if it needs one."""
+        config, found = await self.config(), await self._installation_if_allowed()
+        if config.exporters.urls or (found is not None and "exporter" in found.flags):
+            return "exporters are listed by URL (exporters.urls, --exporter): nothing to discover"
+        if not any("exporters" in rule.sources for rule in await self.rules()):
+            return "no metric is read from exporters (prometheus.use: only)"
+        return ""
+
     async def _installation_if_allowed(self) -> Installation | None:
         """The installed server; None if it may not be read."""
         try:

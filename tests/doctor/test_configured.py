@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import pytest
 
 from metrics_server.doctor.model import Outcome
+from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, Json
 from tests.doctor.running import Run
-from tests.doctor.scene import CONFIG, Scene, problems_of
+from tests.doctor.scene import CONFIG, NODES, SERVER_NAMESPACE, Scene, problems_of
 
 PROMETHEUS = 'prometheus: {{url: "http://127.0.0.1:1", use: {use}}}\n'
 QUERY = PROMETHEUS.format(use="named") + (
@@ -40,6 +41,37 @@ async def test_a_metric_that_is_not_read_from_exporters(scene: Scene, rules: str
         "skipped",
         "gpu_utilization is not read from exporters",
     )
+
+
+@pytest.mark.parametrize(
+    ("rules", "is_found"),
+    [("", False), (MEBIBYTES, False), (MEBIBYTES.replace("unit: MiB", "source: exporters"), True)],
+    ids=["none", "of Prometheus", "of exporters"],
+)
+async def test_exporters_are_needed_by_rules_that_are_read_there(
+    scene: Scene, rules: str, *, is_found: bool
+) -> None:
+    """With `use: only`, these are rules that name them."""
+    for node in NODES:
+        scene.api.delete(ENDPOINT_SLICES, SERVER_NAMESPACE, f"dcgm-exporter-{node}")
+    scene.config_map(CONFIG + PROMETHEUS.format(use="only") + rules)
+    outcomes = await scene.doctor()
+    assert [*problems_of(outcomes)] == ["exporter-service"] * is_found
+    if not is_found:
+        summary = "no metric is read from exporters (prometheus.use: only)"
+        assert of("exporters", outcomes).summary == of("no-exporter", outcomes).summary == summary
+
+
+async def test_no_service_is_configured(scene: Scene) -> None:
+    """The problem is that, and not that it has no EndpointSlice; a flag is as good as a Service."""
+    scene.config_map(CONFIG + "exporters: {services: []}\n")
+    found = problems_of(await scene.doctor())["exporter-service"]
+    assert found.about == "exporters.services"
+    assert "it is empty" in found.message
+    arguments: list[Json] = ["serve", "--exporter=http://10.0.0.1:9400/metrics"]
+    scene.deployment(spec__template__spec__containers__0__args=arguments)
+    summary = of("exporters", await scene.doctor()).summary
+    assert summary.startswith("exporters are listed by URL (exporters.urls, --exporter)")
 
 
 @pytest.mark.parametrize("rules", [QUERY, PODS, MEBIBYTES], ids=["query", "pods", "MiB"])

@@ -8,14 +8,21 @@ import pytest
 from metrics_server.doctor.model import Outcome
 from tests.doctor.scene import CONFIG, Scene
 from tests.support.prometheus import Prometheus, running_beside
-from tests.support.stored import of_gpu, open_metrics
+from tests.support.stored import Sample, of_gpu, open_metrics
 
 pytestmark = pytest.mark.slow
 
+USED = "use: second"
+PROD = "where: {cluster: prod}"
+QUERY = """rules:
+  - {name: gpu_utilization, unit: percent, podLabel: pod, maximum: 100,
+     query: "avg by (pod) (x{<<.LabelMatchers>>})"}
+"""
 
-async def checked(scene: Scene, settings: str, *, direct: bool = True) -> Outcome:
-    """What the check finds, with these settings of the section."""
-    scene.config_map(f"{CONFIG}prometheus: {{{settings}}}\n")
+
+async def checked(scene: Scene, settings: str, rules: str = "", *, direct: bool = True) -> Outcome:
+    """What the check finds, with these settings of the section, and these rules."""
+    scene.config_map(f"{CONFIG}prometheus: {{{settings}}}\n{rules}")
     outcomes = await scene.doctor(direct=direct)
     return next(one for one in outcomes if one.check == "prometheus")
 
@@ -44,12 +51,13 @@ async def test_it_cannot_be_reached(scene: Scene) -> None:
 @pytest.mark.parametrize(
     ("ages", "settings", "name", "words"),
     [
-        ([], "", "prometheus-no-series", "it has no series of DCGM_FI_DEV_GPU_UTIL"),
-        ([(10, "")], "where: {cluster: prod}", "prometheus-no-series", "{'cluster': 'prod'}"),
-        ([(100, "")], "", "prometheus-old-samples", "and counts for 60 s (prometheus.maxAge)"),
-        ([(100, ""), (10, "")], "", "", "the newest sample is 1"),
-        ([(100, "")], "maxAge: 4m", "", "DCGM_FI_DEV_GPU_UTIL: the newest sample is 10"),
-        ([(10, "prod")], "where: {cluster: prod}", "", "the newest sample is 1"),
+        ([], USED, "prometheus-no-series", "it has no series of DCGM_FI_DEV_GPU_UTIL"),
+        ([(10, "")], f"{USED}, {PROD}", "prometheus-no-series", "{'cluster': 'prod'}"),
+        ([(100, "")], USED, "prometheus-old-samples", "and counts for 60 s (prometheus.maxAge)"),
+        ([(100, ""), (10, "")], USED, "", "the newest sample is 1"),
+        ([(100, "")], f"{USED}, maxAge: 4m", "", "DCGM_FI_DEV_GPU_UTIL: the newest sample is 10"),
+        ([], "use: named", "", "it can be queried; gpu_utilization is not read from its series"),
+        ([(10, "prod")], f"{USED}, {PROD}", "", "the newest sample is 1"),
     ],
 )
 async def test_its_series(
@@ -71,3 +79,22 @@ async def test_its_series(
     assert [one.name for one in found.problems] == ([name] if name else [])
     assert words in (found.problems[0].message if name else found.summary)
     assert found.status == ("problem" if name else "ok")
+
+
+async def test_a_query_is_not_read_from_series_of_exporters(scene: Scene, tmp_path: Path) -> None:
+    """It may read any series: what it returns is for the check answer to say."""
+    async with running_beside(Prometheus(tmp_path)) as prometheus:
+        found = await checked(scene, f"url: '{prometheus.url}', {USED}", QUERY)
+    assert found.status == "ok"
+
+
+async def test_names_with_a_prefix(scene: Scene, tmp_path: Path) -> None:
+    """The series of an exporter whose users choose a prefix count, and only those of the metric."""
+    labels = {"instance": "n1:5000", "job": "amd", "gpu_id": "0"}
+    samples = [
+        Sample(f"site_gpu_{name}", 40, time.time() - age, labels)
+        for name, age in (("gfx_activity", 30), ("package_power", 10))
+    ]
+    async with running_beside(Prometheus(tmp_path, samples=open_metrics(samples))) as prometheus:
+        found = await checked(scene, f"url: '{prometheus.url}', {USED}")
+    assert found.summary.startswith("site_gpu_gfx_activity: the newest sample is 3")

@@ -46,7 +46,7 @@ async def test_exporters_that_are_listed_by_url(scene: Scene) -> None:
     scene.config_map(f"{CONFIG}exporters: {{urls: ['http://10.0.0.1:9400/metrics']}}\n")
     outcomes = {one.check: one for one in await scene.doctor()}
     for name in ("exporters", "no-exporter", "exporters-failed"):
-        assert "lists exporters by URL" in outcomes[name].summary
+        assert "exporters are listed by URL" in outcomes[name].summary
 
 
 async def test_who_may_not_look_at_the_server_gets_the_defaults(scene: Scene) -> None:

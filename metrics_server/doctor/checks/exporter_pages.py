@@ -5,7 +5,6 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 
 from metrics_server.common.text import counted, listed, named, noun_is, printable
-from metrics_server.doctor.checks.exporter_services import STATIC
 from metrics_server.doctor.exporter_pods import ExporterPods, restarts, version_of
 from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
@@ -19,8 +18,8 @@ _SEE = "docs/troubleshooting.md#exporters-failed"
 
 
 async def _run(reader: Reader) -> Verdict:
-    if (await reader.config()).exporters.urls:
-        return skipped(STATIC)
+    if why_not := await reader.why_nothing_to_discover():
+        return skipped(why_not)
     found = await reader.found()
     pages, pods = await asyncio.gather(reader.pages(), reader.exporter_pods())
     return judge(found.exporters, pages, pods)

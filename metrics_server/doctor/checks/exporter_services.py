@@ -9,15 +9,15 @@ from metrics_server.doctor.installer import Installer
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.reader import Reader
 
+_LIST = "kubectl get endpointslices -A | grep -i -e dcgm -e exporter"
 _MOST_DESCRIBED = 3
 _SEE = "docs/troubleshooting.md#no-exporter"
-STATIC = "the configuration lists exporters by URL (exporters.urls): nothing to discover"
 
 
 async def _run(reader: Reader) -> Verdict:
+    if why_not := await reader.why_nothing_to_discover():
+        return skipped(why_not)
     config = await reader.config()
-    if config.exporters.urls:
-        return skipped(STATIC)
     services = [f"{one.namespace}/{one.name}" for one in config.exporters.services]
     by_address = config.exporters.match_nodes_by_address
     installer = await reader.installer()
@@ -35,14 +35,23 @@ def judge(
         installer: how the server was installed.
         by_address: whether endpoints without a node name are matched by address.
     """
+    if not services:
+        problem = Problem(
+            "exporter-service",
+            "exporters.services",
+            "it is empty, and neither exporters.urls nor --exporter names an exporter, so the "
+            "server does not start",
+            f"{_LIST}   # then name the exporters' Service in the server's configuration",
+            _SEE,
+        )
+        return Verdict("no Service of exporters is configured", (problem,))
     if not found.services:
         problem = Problem(
             "exporter-service",
             named("Service", services),
             "no EndpointSlice of a configured Service exists: no exporter is installed, or its "
             "Service has another name (exporters.services)",
-            "kubectl get endpointslices -A | grep -i -e dcgm -e exporter\n"
-            f"{installer.apply('deployments/dcgm-exporter.yaml', 'exporters.preset=dcgm')}"
+            f"{_LIST}\n{installer.apply('deployments/dcgm-exporter.yaml', 'exporters.preset=dcgm')}"
             "   # if there is no exporter",
             _SEE,
         )

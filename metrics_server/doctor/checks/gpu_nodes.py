@@ -4,7 +4,6 @@ from collections.abc import Collection, Sequence
 from fnmatch import fnmatchcase
 
 from metrics_server.common.text import counted, named
-from metrics_server.doctor.checks.exporter_services import STATIC
 from metrics_server.doctor.exporters import Found
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.objects import GpuNode
@@ -12,13 +11,13 @@ from metrics_server.doctor.reader import Reader
 
 
 async def _run(reader: Reader) -> Verdict:
-    config = await reader.config()
-    if config.exporters.urls:
-        return skipped(STATIC)
+    if why_not := await reader.why_nothing_to_discover():
+        return skipped(why_not)
     found = await reader.found()
     if not found.services:
         return skipped("no exporter is found at all")
-    return judge(await reader.nodes(), config.pods.gpu_resources, found)
+    gpu_resources = (await reader.config()).pods.gpu_resources
+    return judge(await reader.nodes(), gpu_resources, found)
 
 
 def judge(nodes: Sequence[GpuNode], gpu_resources: Collection[str], found: Found) -> Verdict:

@@ -2,13 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
+
+from msgspec import Struct
 
 from metrics_server.common.text import listed
 from metrics_server.doctor.exporter_pods import ExporterPods, main_daemon_set
 from metrics_server.doctor.exporters import Exporter
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
-from metrics_server.doctor.pages import PageReader, pages_in
+from metrics_server.doctor.pages import pages_in
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import ScrapeError
 from metrics_server.sources.exporters.dialects import subject
@@ -22,33 +25,54 @@ _MOST_EXPORTERS = 3
 _STEP_SECONDS = 1.0
 
 
+class Watched(Struct, frozen=True):
+    """How the values of a page changed.
+
+    Attributes:
+        times: when they changed, in seconds, up to the second time.
+        seconds: how long they were watched: shorter if the page could no longer be read, and 0 if
+            it was not read again.
+    """
+
+    times: tuple[float, ...]
+    seconds: float
+
+
 async def _run(reader: Reader) -> Verdict:
     watched = reader.subject.interval
     found = await reader.found()
     pages, _ = pages_in(await reader.pages())
     # Idle GPUs may report the same for hours.
     busy = [url for url, page in pages if page.inventory().by_pod][:_MOST_EXPORTERS]
-    page_reader = await reader.page_reader()
-    changes = await asyncio.gather(*(_changes(page_reader, url, watched) for url in busy))
+    read = (await reader.page_reader()).read
+    changes = await asyncio.gather(*(watch(partial(read, url), watched) for url in busy))
     pods = await reader.exporter_pods()
-    return judge(found.exporters, dict(zip(busy, changes, strict=True)), watched, pods)
+    return judge(found.exporters, dict(zip(busy, changes, strict=True)), pods)
 
 
-async def _changes(pages: PageReader, url: str, seconds: float) -> Sequence[float]:
-    """Return when the values of a page changed, up to the second time."""
+async def watch(read: Callable[[], Awaitable[Page | ScrapeError]], seconds: float) -> Watched:
+    """Watch the values of a page until they have changed twice.
+
+    Args:
+        read: reads the page.
+        seconds: how long it is watched at most.
+    """
     began = time.monotonic()
     times: list[float] = []
     before: frozenset[str] | None = None
+    known = 0.0
     while (elapsed := time.monotonic() - began) < seconds and len(times) < 2:  # noqa: PLR2004
-        page = await pages.read(url)
+        page = await read()
         if isinstance(page, ScrapeError):
-            break
+            return Watched(tuple(times), known)
         now = gpu_rows(page)
-        if before is not None and now != before:
-            times.append(elapsed)
+        if before is not None:
+            known = elapsed
+            if now != before:
+                times.append(elapsed)
         before = now
         await asyncio.sleep(_STEP_SECONDS)
-    return times
+    return Watched(tuple(times), seconds)
 
 
 def gpu_rows(page: Page) -> frozenset[str]:
@@ -70,32 +94,30 @@ def _is_of_gpu(line: str, page: Page) -> bool:
 
 def judge(
     exporters: Mapping[str, Exporter],
-    changes: Mapping[str, Sequence[float]],
-    watched: float,
+    changes: Mapping[str, Watched],
     pods: ExporterPods,
 ) -> Verdict:
     """Judge how often values change: the time between two changes.
 
     Args:
         exporters: the exporters, by URL.
-        changes: when the values of some of them changed, in seconds, up to the second time.
-        watched: how long they were watched.
+        changes: how the values of some of them changed.
         pods: the exporters' pods, as far as they could be read.
     """
+    changes = {url: one for url, one in changes.items() if one.seconds}
     if not changes:
-        return skipped("no page that names a pod was read")
+        return skipped("no page that names a pod was read twice")
     slow = {
-        url: interval
-        for url, times in changes.items()
-        if (interval := _interval(times, watched)) > MOST_SECONDS
+        url: interval for url, one in changes.items() if (interval := _interval(one)) > MOST_SECONDS
     }
-    known = [times[1] - times[0] for times in changes.values() if len(times) > 1]
+    known = [_interval(one) for one in changes.values() if len(one.times) > 1]
     if not slow:
         if len(known) == len(changes):
             return Verdict(f"values change about every {max(known):.2g} s")
+        shortest = min(one.seconds for one in changes.values() if len(one.times) <= 1)
         return Verdict(
-            f"values did not change twice within {watched:g} s: --measure-interval 40s shows how "
-            "often they change"
+            f"values did not change twice within {shortest:.2g} s: --measure-interval 40s shows "
+            "how often they change"
         )
     names = listed([f"exporter {exporters[url].named}" for url in slow])
     found = main_daemon_set(slow, pods)
@@ -110,14 +132,14 @@ def judge(
     return Verdict("values lag", (problem,))
 
 
-def _interval(times: Sequence[float], watched: float) -> float:
+def _interval(watched: Watched) -> float:
     """Return the time between two changes, or the least that it can be."""
-    match times:
+    match watched.times:
         case [first, second, *_]:
             return second - first
         case [first]:
-            return watched - first
-    return watched
+            return watched.seconds - first
+    return watched.seconds
 
 
 CHECK = Check(

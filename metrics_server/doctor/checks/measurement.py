@@ -6,7 +6,6 @@ from msgspec import Struct, structs
 
 from metrics_server.common.text import counted
 from metrics_server.doctor.asking import Asked
-from metrics_server.doctor.checks.exporter_services import STATIC
 from metrics_server.doctor.checks.selection import selected
 from metrics_server.doctor.model import Check, Problem, Verdict, objects, skipped
 from metrics_server.doctor.pages import unread_in
@@ -40,8 +39,8 @@ class Measured(Struct, frozen=True):
 
 async def _run(reader: Reader) -> Verdict:
     config, rules = await reader.config(), await reader.rules()
-    if config.exporters.urls:
-        return skipped(STATIC)
+    if why_not := await reader.why_nothing_to_discover():
+        return skipped(why_not)
     pods = await reader.pods(reader.subject.namespace)
     found = await reader.found()
     pages = await reader.page_reader()

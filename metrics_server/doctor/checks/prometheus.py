@@ -1,23 +1,33 @@
 """Whether Prometheus, if it is configured, has fresh series of GPU exporters."""
 
-import asyncio
 from collections.abc import Mapping, Sequence
 
 from metrics_server.common.text import listed
+from metrics_server.config.dialects import dialects_in_force
 from metrics_server.config.prometheus import PrometheusConfig
 from metrics_server.doctor.model import Check, Problem, Verdict, skipped
 from metrics_server.doctor.reader import Reader
 from metrics_server.errors import QueryError
+from metrics_server.rules.dialect import Dialect
+from metrics_server.rules.model import MetricRule
 from metrics_server.sources.prometheus.building import prometheus_settings
-from metrics_server.sources.prometheus.client import PrometheusClient, Vector
-from metrics_server.sources.prometheus.promql import equal
+from metrics_server.sources.prometheus.client import PrometheusClient
+from metrics_server.sources.prometheus.selectors import (
+    FAMILY,
+    applied,
+    counted,
+    named,
+    select,
+    where,
+)
 
 _METRIC = "gpu_utilization"
 _SEE = "docs/prometheus.md#what-prometheus-must-have"
 
 
 async def _run(reader: Reader) -> Verdict:
-    config = (await reader.config()).prometheus
+    whole = await reader.config()
+    config = whole.prometheus
     settings = prometheus_settings(config)
     if settings is None:
         return Verdict("not configured")
@@ -28,21 +38,45 @@ async def _run(reader: Reader) -> Verdict:
             "gpu-metrics-server doctor"
         )
     rule = (await reader.rules()).find(_METRIC)
-    families = list(dict.fromkeys(reading.family for reading in rule.readings))
-    matchers = ",".join(equal(label, value) for label, value in config.where.items())
+    families = _families(rule)
     client = PrometheusClient(settings)
     try:
-        vectors = await asyncio.gather(
-            *(
-                client.query(f"time() - max(timestamp({family}{{{matchers}}}))")
-                for family in families
-            )
-        )
+        if not families:
+            await client.query("vector(1)")
+            return Verdict(f"it can be queried; {_METRIC} is not read from its series of exporters")
+        dialects = dialects_in_force(whole.dialects)
+        ages = await _ages(client, families, dialects, where(config.where))
     except QueryError as error:
         return judge_failure(config, error)
     finally:
         await client.close()
-    return judge(config, families, vectors)
+    return judge(config, families, ages)
+
+
+def _families(rule: MetricRule) -> Sequence[str]:
+    """Return the families of exporters that a rule is read from in Prometheus (pure)."""
+    if "prometheus" not in rule.sources or rule.measures != "gpus":
+        return ()
+    return tuple(dict.fromkeys(reading.family for reading in rule.readings))
+
+
+async def _ages(
+    client: PrometheusClient, families: Sequence[str], dialects: Sequence[Dialect], matchers: str
+) -> Mapping[str, float]:
+    """Return the seconds since the newest sample of each family, under its names in Prometheus.
+
+    Raises:
+        QueryError: a query failed.
+    """
+    query = counted(("__name__",), select(named(families, dialects), matchers))
+    names = [one.labels.get("__name__", "") for one in (await client.query(query)).series]
+    # The others only show which prefix an exporter's names have.
+    ours = [name for name in names if name.endswith(tuple(families))]
+    if not ours:
+        return {}
+    times = applied("timestamp", dict.fromkeys(ours, (matchers,)))
+    query = f"time() - max by ({FAMILY}) ({times})"
+    return {one.labels[FAMILY]: one.value for one in (await client.query(query)).series}
 
 
 def judge_failure(config: PrometheusConfig, error: QueryError) -> Verdict:
@@ -62,26 +96,22 @@ def judge_failure(config: PrometheusConfig, error: QueryError) -> Verdict:
     return Verdict("it cannot be queried", (problem,))
 
 
-def judge(config: PrometheusConfig, families: Sequence[str], vectors: Sequence[Vector]) -> Verdict:
+def judge(config: PrometheusConfig, families: Sequence[str], ages: Mapping[str, float]) -> Verdict:
     """Judge which series of GPU exporters there are, and how old the newest sample is.
 
     Args:
         config: how Prometheus is queried.
         families: those that the metric is read from.
-        vectors: for each, the seconds since its newest sample; empty without a series.
+        ages: the seconds since the newest sample of each of them that has series, by their names
+            there.
     """
-    ages: Mapping[str, float] = {
-        family: vector.series[0].value
-        for family, vector in zip(families, vectors, strict=True)
-        if vector.series
-    }
     if not ages:
-        where = f" with {config.where}" if config.where else ""
+        labels = f" with {config.where}" if config.where else ""
         problem = Problem(
             "prometheus-no-series",
             str(config.url),
-            f"it has no series of {listed(families)}{where}: it does not scrape the GPU exporters, "
-            "or drops or renames their metrics",
+            f"it has no series of {listed(families)}{labels}: it does not scrape the GPU "
+            "exporters, or drops or renames their metrics",
             "kubectl get servicemonitors,podmonitors -A | grep -i dcgm",
             _SEE,
         )
