@@ -13,6 +13,7 @@ from metrics_server.common.text import noun_is, printable
 from metrics_server.errors import CounterAskedError
 from metrics_server.kube.autoscalers import Autoscaler, AutoscalerMetric
 from metrics_server.kube.pods import Pod
+from metrics_server.rules.model import MetricRule
 
 _POSITIVE = ("=", "in", "exists")
 _MAX_SELECTOR = 120
@@ -56,7 +57,7 @@ def _of_metric(
     if metric.type != "Pods":
         whose = relation(metric, matched, hpa.target)
         yield from target_findings(hpa, metric, rule, setup, whose)
-    yield from _of_selector(hpa, metric, matched, pods, setup)
+    yield from _of_selector(hpa, metric, matched, pods, setup, rule=rule)
 
 
 def _unknown(metric: AutoscalerMetric, near: Sequence[str]) -> Finding:
@@ -75,6 +76,8 @@ def _of_selector(
     matched: Selected,
     pods: Sequence[Pod],
     setup: Setup,
+    *,
+    rule: MetricRule,
 ) -> Iterator[Finding]:
     requirements = metric.selector.requirements
     if not matched.any:
@@ -91,8 +94,8 @@ def _of_selector(
                 "without a measurement, which holds back scaling in both directions. Remove "
                 "pods.metric.selector",
             )
-    elif metric.series:
-        # Which of these pods have such rows is not known here.
+    elif metric.series or not rule.is_of_pods:
+        # Which of these pods have such rows is not known here, or the value is of none of them.
         return
     elif metric.type == "External" and matched.own and (others := [*filter(None, matched.others)]):
         yield _of_other_workloads(hpa, metric, others, setup)

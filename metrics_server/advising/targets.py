@@ -44,13 +44,14 @@ def target_findings(
         metric: one of its metrics.
         rule: the metric's rule.
         setup: the configuration of the server.
-        relation: whose pods the metric is about. With those of others, either type may be meant.
+        relation: whose pods the metric is about. With those of others, or with a value that does
+            not depend on pods, either type may be meant.
     """
     used = _used(metric)
     if used is None:
         if metric.type == "Object":
             yield _mismatched(metric)
-    elif used != rule.target and relation != "others":
+    elif used != rule.target and relation != "others" and rule.is_of_pods:
         mistyped = _mean_under_average_value if rule.target == "Value" else _sum_under_value
         yield mistyped(metric, rule, setup, passing=relation == "none")
     elif (

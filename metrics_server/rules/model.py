@@ -142,6 +142,11 @@ class Query(Struct, frozen=True):
         )
         return not names_others and self.expression.keeps_apart(label)
 
+    @property
+    def is_of_pods(self) -> bool:
+        """Whether its value depends on which pods a question selects."""
+        return self.names_pods or self.pod_label is not None
+
 
 class MetricRule(Struct, frozen=True):
     """A metric: where it is read from and how it is aggregated.
@@ -198,6 +203,11 @@ class MetricRule(Struct, frozen=True):
     def is_over_time(self) -> bool:
         """Whether a pod's value is already over the window, and must not be averaged over it."""
         return any(reading.is_over_time for reading in self.readings)
+
+    @property
+    def is_of_pods(self) -> bool:
+        """Whether a value depends on which pods are selected: not that of every query."""
+        return self.query is None or self.query.is_of_pods
 
     @property
     def has_sum(self) -> bool:

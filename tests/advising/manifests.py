@@ -110,4 +110,10 @@ def rule(**fields: object) -> Rules:
     return rules_in_force([config], gauges=True)
 
 
+def query(text: str, **fields: object) -> Rules:
+    """The rules with `queue_length`, which is a query."""
+    config = RuleConfig.model_validate({"name": "queue_length", "query": text, **fields})
+    return rules_in_force([config], gauges=True)
+
+
 ROOT = Path(__file__).parents[2]

@@ -18,4 +18,5 @@ def _pod(app: str, gpus: int) -> Pod:
 
 
 INFERENCE = _pod("inference", 1)
+OTHER = _pod("other", 1)
 GATEWAY = _pod("gateway", 0)

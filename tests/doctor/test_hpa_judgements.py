@@ -1,12 +1,13 @@
 """The judgements about HPAs, over values: no cluster is needed."""
 
 import json
+from collections.abc import Sequence
 
 import msgspec
 import pytest
 
 from metrics_server.advising.names import MetricNames
-from metrics_server.config.rules import rules_in_force
+from metrics_server.config.rules import RuleConfig, rules_in_force
 from metrics_server.doctor.checks import (
     hpa_events,
     hpa_metrics,
@@ -16,11 +17,15 @@ from metrics_server.doctor.checks import (
 from metrics_server.doctor.hpa import Event, Hpa
 from metrics_server.doctor.reader import ReadHpa
 from metrics_server.kube.autoscalers import autoscaler_decoder
+from metrics_server.kube.pods import Pod
 from metrics_server.simulator.kube.objects import Json, Object
-from tests.doctor.judged import GATEWAY, INFERENCE
+from tests.doctor.judged import GATEWAY, INFERENCE, OTHER
 from tests.doctor.scene import PODS_METRIC, hpa
 
 RULES = rules_in_force((), gauges=True)
+QUEUE = RuleConfig.model_validate(
+    {"name": "work_queue_length", "query": 'sum(messages{queue="work"})', "overPods": "sum"}
+)
 
 
 def whole(metrics: str = PODS_METRIC, *, status: Object | None = None, **spec: Json) -> Hpa:
@@ -95,19 +100,36 @@ def test_an_hpa_s_own_tolerance(tolerance: str | float) -> None:
     ("metric", "selector", "comes_back"),
     [
         ("gpu_utilization", "app: inference", False),
+        ("gpu_utilization", "", True),
         ("queue_length", "queue: inference", True),
         ("llm_requests_waiting", "app: gateway", True),
         ("DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION", "app: inference", False),
+        ("work_queue_length", "", True),
+        ("work_queue_length", "app: gateway", True),
+        # A question that selects no pods has no answer.
+        ("work_queue_length", "app: inference", False),
     ],
 )
-def test_what_brings_a_workload_back(metric: str, selector: str, comes_back: bool) -> None:  # noqa: FBT001 - a parameter
-    """A metric of others, or about pods that remain."""
-    spec = f"{{metric: {{name: {metric}, selector: {{matchLabels: {{{selector}}}}}}}}}"
-    made = hpa(f"[{{type: External, external: {spec}}}]", minReplicas=0)
+@pytest.mark.parametrize("kind", ["External", "Object"])
+@pytest.mark.parametrize("own", [(INFERENCE,), ()], ids=["running", "at 0"])
+def test_what_brings_a_workload_back(
+    metric: str,
+    selector: str,
+    *,
+    comes_back: bool,
+    kind: str,
+    own: Sequence[Pod],
+) -> None:
+    """A metric of others, or about pods that remain; alike before and after it went to 0."""
+    spec = f"metric: {{name: {metric}, selector: {{matchLabels: {{{selector}}}}}}}"
+    if kind == "Object":
+        spec += ", describedObject: {apiVersion: v1, kind: Namespace, name: default}"
+    made = hpa(f"[{{type: {kind}, {kind.lower()}: {{{spec}}}}}]", minReplicas=0)
     read = ReadHpa(
         msgspec.convert(made, Hpa), autoscaler_decoder(lambda _: True)(json.dumps(made).encode())
     )
-    verdict = scale_to_zero.judge(read, [INFERENCE, GATEWAY], MetricNames(RULES))
+    names = MetricNames(rules_in_force([QUEUE], gauges=True))
+    verdict = scale_to_zero.judge(read, [*own, OTHER, GATEWAY], names)
     assert (verdict.problems == ()) is comes_back
 
 

@@ -48,20 +48,25 @@ def judge(hpa: ReadHpa, pods: Sequence[Pod], names: MetricNames) -> Verdict:
 def _remains(
     metric: AutoscalerMetric, hpa: ReadHpa, pods: Sequence[Pod], names: MetricNames
 ) -> bool:
-    """Whether a metric has a value at 0 replicas."""
+    """Whether a metric has a value at 0 replicas: of the pods of others that it matches."""
     if metric.type == "Pods":
         return False
     try:
-        is_ours = names.find(metric.name) is not None
+        rule = names.find(metric.name)
     except CounterAskedError:
         return False
-    if not is_ours:
+    if rule is None:
         return True
     target = hpa.checked.target
     found = selected(metric.selector, pods, target)
-    if found.any and not found.own and metric.type == "External":
-        return True
-    return relation(metric, found, target) == "others"
+    if metric.type == "Object" and not metric.described.startswith("Namespace/"):
+        return relation(metric, found, target) == "others"
+    # Whatever the value is of, there is none unless the selector matches a pod that is measured.
+    if found.others or not found.own:
+        return found.any
+    return rule.measures == "pods" and any(
+        not pod.gpus and metric.selector.matches(pod.labels) for pod in pods
+    )
 
 
 CHECK = Check(
