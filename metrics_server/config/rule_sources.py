@@ -99,10 +99,22 @@ def check_readings(
             raise ValueError(f"{where}: copies and zeroBeside are only for {only}")
         if measures == "gpus" and one.is_over_time():
             raise ValueError(f"{where}: rate and quantile are only for {only}")
-        if one.is_over_time() and "prometheus" in sources and not window:
+    check_window(readings, sources, window)
+
+
+def check_window(readings: Sequence[ReadingConfig], sources: Sequence[str], window: int) -> None:
+    """Check that readings over time have a window, if Prometheus is asked for them.
+
+    Raises:
+        ValueError: one has none; the message has its number.
+    """
+    if window or "prometheus" not in sources:
+        return
+    for number, one in enumerate(readings):
+        if one.is_over_time():
             raise ValueError(
-                f"{where}: from prometheus, a rate or a quantile needs a window, at least twice as "
-                "long as the interval of its scrapes, such as window: 60s"
+                f"readings.{number}: from prometheus, a rate or a quantile needs a window, at "
+                "least twice as long as the interval of its scrapes, such as window: 60s"
             )
 
 

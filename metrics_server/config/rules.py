@@ -236,6 +236,10 @@ class RuleConfig(Section):
             endpoint=self.endpoint.endpoint(),
         )
 
+    def rule_with(self, prometheus: PrometheusUse) -> MetricRule:
+        """Return the rule, which is read from Prometheus as well unless it names its sources."""
+        return self.rule() if self.source else used_with(self.rule(), prometheus)
+
     def _query(self) -> Query | None:
         if self.query is None:
             return None
@@ -276,7 +280,7 @@ def rules_in_force(
         prometheus: which rules are read from Prometheus.
     """
     rules = {rule.name: used_with(rule, prometheus) for rule in (*CATALOGUE, *SERVING)} | {
-        one.name: one.rule() if one.source else used_with(one.rule(), prometheus) for one in user
+        one.name: one.rule_with(prometheus) for one in user
     }
     if gauges:
         return Rules(rules.values(), [used_with(one, prometheus) for one in GAUGES], COUNTERS)

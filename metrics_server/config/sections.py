@@ -18,6 +18,7 @@ from metrics_server.config.forms import (
 )
 from metrics_server.config.pod_pages import PodPagesConfig
 from metrics_server.config.prometheus import PrometheusConfig
+from metrics_server.config.rule_sources import check_window
 from metrics_server.config.rules import RuleConfigs
 from metrics_server.config.values import PositiveDuration, Section
 from metrics_server.rules.presets import GPU_RESOURCES, SERVICES
@@ -250,6 +251,19 @@ class Config(Section):
                     f"rules.{number} ({rule.name}) is read from prometheus, but prometheus.url is "
                     "not set"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _rates_have_a_window(self) -> Self:
+        for number, rule in enumerate(self.rules):
+            used = rule.rule_with(self.prometheus.use)
+            try:
+                check_window(rule.readings, used.sources, used.window)
+            except ValueError as error:
+                raise ValueError(
+                    f"rules.{number} ({rule.name}), with prometheus.use: {self.prometheus.use}: "
+                    f"{error}"
+                ) from None
         return self
 
     @model_validator(mode="after")

@@ -131,3 +131,34 @@ def test_prometheus_must_be_somewhere(tmp_path: Path, text: str, message: str) -
     with pytest.raises(ConfigurationError) as raised:
         load(tmp_path, text)
     assert message in str(raised.value)
+
+
+@pytest.mark.parametrize("use", ["named", "second", "only"])
+@pytest.mark.parametrize("reading", [RATE, "readings: [{family: X, maximum: 1, quantile: 0.5}]"])
+@pytest.mark.parametrize("named", ["source: pods, ", ""])
+def test_a_rate_from_prometheus_has_a_window(
+    tmp_path: Path, use: str, reading: str, named: str
+) -> None:
+    """Also where Prometheus is used by a rule that does not name it: its queries need one."""
+    rule = f"name: a, measures: pods, {named}{reading}"
+    text = f"prometheus: {{url: 'http://prometheus:9090', use: {use}}}\nrules: [{{%s}}]"
+    assert load(tmp_path, text % f"{rule}, window: 60s").find("a").window == 60
+    if use == "named" or named:
+        assert load(tmp_path, text % rule).find("a").sources == ("pods",)
+        return
+    with pytest.raises(ConfigurationError) as raised:
+        load(tmp_path, text % rule)
+    assert str(raised.value).endswith(
+        f"rules.0 (a), with prometheus.use: {use}: readings.0: from prometheus, a rate or a "
+        "quantile needs a window, at least twice as long as the interval of its scrapes, such as "
+        "window: 60s"
+    )
+
+
+@pytest.mark.parametrize("use", ["second", "only"])
+def test_built_in_rates_have_a_window(tmp_path: Path, use: str) -> None:
+    """So that Prometheus can be asked for each of them."""
+    rules = load(tmp_path, f"prometheus: {{url: 'http://prometheus:9090', use: {use}}}")
+    rates = [rule for rule in rules if rule.is_over_time]
+    assert rates
+    assert all(rule.window for rule in rates)
