@@ -16,7 +16,7 @@ PODS_PATH = "/api/v1/pods"
 
 
 class Answer(msgspec.Struct):
-    """An HTTP answer, recorded or given."""
+    """An HTTP answer, recorded or received."""
 
     status: int
     body: dict[str, object]
@@ -46,7 +46,7 @@ def metadata(item: Mapping[str, object]) -> dict[str, object]:
 
 
 def as_object(value: object) -> Object:
-    """What was recorded, as an object to be stored."""
+    """A recorded value as an object that can be stored."""
     obj: Object = json.loads(json.dumps(value))
     return obj
 
@@ -55,25 +55,25 @@ Recordings = dict[str, dict[str, object]]
 
 
 def recorded(recordings: Recordings, name: str) -> Listed:
-    """The list of a recording."""
+    """The list in a recording."""
     answer = msgspec.convert(recordings[name]["response"], dict[str, object])
     return msgspec.convert(answer["body"], Listed)
 
 
 def recorded_status(recordings: Recordings, name: str) -> dict[str, object]:
-    """The Status of a recording."""
+    """The Status in a recording."""
     answer = msgspec.convert(recordings[name]["response"], dict[str, object])
     return msgspec.convert(answer["body"], dict[str, object])
 
 
 async def get(session: ClientSession, path: str, **query: str) -> Answer:
-    """What a GET is answered."""
+    """The answer to a GET."""
     async with session.get(path, params=query) as response:
         return Answer(response.status, await response.json())
 
 
 async def listed(session: ClientSession, path: str, **query: str) -> Listed:
-    """The list that a GET is answered."""
+    """The list in the answer to a GET."""
     answer = await get(session, path, **query)
     assert answer.status == 200, answer.body
     return msgspec.convert(answer.body, Listed)
@@ -97,7 +97,7 @@ class Watched:
             return [decode(line) async for line in self._lines]
 
     async def change(self) -> tuple[object, object]:
-        """The type and the name of the next event except bookmarks."""
+        """The type of the next event other than bookmarks, and its object's name."""
         while (event := await self.next())["type"] == "BOOKMARK":
             pass
         return event["type"], metadata(as_object(event["object"]))["name"]

@@ -1,4 +1,4 @@
-"""Paths and media types that Kubernetes asks for."""
+"""Paths and media types that Kubernetes requests."""
 
 from metrics_server.api.types import GROUP_VERSION
 

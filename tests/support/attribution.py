@@ -1,4 +1,4 @@
-"""Recorded pages, and the values that are attributed to their pods."""
+"""Recorded pages, and the values attributed to their pods."""
 
 import re
 
@@ -23,7 +23,7 @@ METRICS = (
 
 
 def flat(attribution: Attribution) -> dict[tuple[str, str, str], float]:
-    """(namespace, pod, GPU) to value, the GPU by the first block of its UUID."""
+    """(namespace, pod, GPU) to value; the GPU is the first block of its UUID."""
     return {
         (*pod, re.sub(r"^GPU-(\w{8})-[\w-]+", r"\1", gpu)): value
         for pod, gpus in attribution.by_pod.items()

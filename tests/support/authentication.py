@@ -21,7 +21,7 @@ PROXY = client(PROXIES)
 
 ADMIN = client(USERS, name("admin", "ops", "dev"))
 
-# What an attacker would like to be.
+# The identity that an attacker would want.
 ROOT: Lines = [
     ("X-Remote-User", "root"),
     ("X-Remote-Group", "system:masters"),
@@ -31,10 +31,10 @@ ALICE = User("alice", groups=("dev", "system:authenticated"))
 
 
 def bearer(token: str) -> Lines:
-    """The header that brings a token."""
+    """The header for a token."""
     return [("Authorization", f"Bearer {token}")]
 
 
 def shown(peer: Certified | None) -> PeerCertificates | None:
-    """What the connection of a peer has of its certificate."""
+    """What a peer's connection knows about its certificate."""
     return PeerCertificates((peer.der,)) if peer else None

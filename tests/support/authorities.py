@@ -1,4 +1,4 @@
-"""The certificate authorities of the system: no test needs one, except to fetch something.
+"""The system's certificate authorities: no test needs them, except to download something.
 
 Each TLS client parses all of them, more than a hundred, which takes longer than most tests.
 """
@@ -12,7 +12,7 @@ _KEPT = "GPU_METRICS_SERVER_TEST_SSL_CERT_FILE"
 
 
 def trust_none() -> None:
-    """Have this process, and those that it starts, trust none of them."""
+    """Make this process, and those that it starts, trust none of them."""
     if _KEPT not in os.environ:
         none = run_folder() / "no-authorities.pem"
         none.touch()
@@ -21,7 +21,7 @@ def trust_none() -> None:
 
 
 def trusting_system() -> dict[str, str]:
-    """Return the environment of a process that fetches something."""
+    """Return the environment for a process that downloads something."""
     environment = dict(os.environ)
     kept = environment.pop(_KEPT, None)
     if kept:

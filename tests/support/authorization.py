@@ -15,7 +15,7 @@ ALLOWED: Object = {"allowed": True}
 
 
 async def is_allowed(authorizer: Authorizer, user: User, attributes: Attributes) -> bool:
-    """Whether a user may do that; an error of the review is raised."""
+    """Whether a user may do that; an error in the review is raised."""
     try:
         await authorizer.authorize(user, attributes)
     except ForbiddenError:

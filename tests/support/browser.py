@@ -1,4 +1,4 @@
-"""A headless browser, and the demo as a process whose page it shows."""
+"""A headless browser, and a demo process whose page it shows."""
 
 import re
 import shutil
@@ -31,18 +31,18 @@ class Browser:
     """A page in a headless browser.
 
     Args:
-        driver: the browser's.
+        driver: controls the browser.
     """
 
     def __init__(self, driver: Chrome) -> None:
         self.driver = driver
 
     def find(self, css: str) -> WebElement:
-        """The first element that a selector matches."""
+        """The first element that matches a selector."""
         return self.driver.find_element(By.CSS_SELECTOR, css)
 
     def text(self, css: str) -> str:
-        """The text of an element, seen or unseen."""
+        """The text of an element, visible or not."""
         return self.find(css).get_attribute("textContent") or ""
 
     def run(self, script: str, *arguments: object) -> object:
@@ -51,12 +51,12 @@ class Browser:
         return result
 
     def until(self, holds: Callable[[], object], what: str) -> None:
-        """Wait until something is as it should be."""
+        """Wait until a condition holds."""
         wait = WebDriverWait(self.driver, _PATIENCE_SECONDS, poll_frequency=0.1)
         wait.until(lambda _: holds(), f"not within {_PATIENCE_SECONDS} s: {what}")
 
     def emulate(self, command: str, **parameters: object) -> None:
-        """Send a command of the browser's own protocol."""
+        """Send a command in the browser's own protocol."""
         self.driver.execute_cdp_cmd(f"Emulation.{command}", parameters)
 
     def errors(self) -> list[str]:
@@ -66,7 +66,7 @@ class Browser:
 
 @contextmanager
 def browser() -> Iterator[Browser]:
-    """A headless browser, which can reach nothing but this machine."""
+    """A headless browser that can reach only this machine."""
     assert CHROMIUM is not None
     assert DRIVER is not None
     options = ChromeOptions()
@@ -92,7 +92,7 @@ def browser() -> Iterator[Browser]:
 
 @contextmanager
 def demo_page(*arguments: str, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
-    """The URL of a demo's page, and its process, which is gone after the context."""
+    """The URL of a demo's page, and its process, which ends with the context."""
     command = [sys.executable, "-m", "metrics_server", "demo", "--page", "--page-port", str(port)]
     with subprocess.Popen(  # noqa: S603 - the product's own command
         [*command, *arguments], stdout=subprocess.PIPE, text=True
@@ -104,7 +104,7 @@ def demo_page(*arguments: str, port: int = 0) -> Iterator[tuple[str, subprocess.
                     break
             else:
                 raise AssertionError("the demo printed no URL")
-            # Nobody reads the rest, and a full pipe would stop it.
+            # Nobody reads the rest, and a full pipe would block it.
             threading.Thread(target=process.stdout.read, daemon=True).start()
             yield found[1], process
         finally:

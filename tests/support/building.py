@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def build(root: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    """How a strict build ends that reads mkdocs.yml in one folder and writes to another."""
+    """The result of a strict build that reads mkdocs.yml in one folder and writes to another."""
     return subprocess.run(  # noqa: S603 - the command is the tests' own
         (sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder),
         cwd=root,

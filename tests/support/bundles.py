@@ -1,4 +1,4 @@
-"""A server's certificates and its clients, as years pass."""
+"""A server's certificates and its clients over the years."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -26,7 +26,7 @@ def verifies(certificate: bytes, bundle: bytes, now: datetime) -> bool:
 
 @cache
 def _accepted(certificate: bytes, bundle: bytes) -> list[tuple[datetime, datetime]]:
-    """From when until when a client accepts it, verified at both ends, for each of its issuers."""
+    """For each issuer, when a client starts and stops accepting it, verified at both ends."""
     leaf = x509.load_pem_x509_certificate(certificate)
     found = []
     for issuer in x509.load_pem_x509_certificates(bundle):
@@ -47,16 +47,16 @@ def _accepts(issuer: x509.Certificate, leaf: x509.Certificate, now: datetime) ->
 
 
 class World:
-    """What is shared, what is published, and the time.
+    """The shared state, the published bundle, and the time.
 
     Args:
         replicas: how many servers there are.
         published: the bundle at first; None while there is no APIService.
-        others: other places, in which nothing is published.
+        others: other places, to which nothing is published.
 
     Attributes:
-        served: what each replica serves with.
-        steps: what was done.
+        served: the certificate that each replica serves.
+        steps: the steps taken.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class World:
             self.steps.append(step)
             match step:
                 case Store(state):
-                    # Through the Secret, as in life.
+                    # Through the Secret, as in production.
                     self.state = from_data(to_data(state))
                 case Publish(bundle):
                     assert self.published is not None
@@ -103,18 +103,18 @@ class World:
         self.now += time
 
     def rest(self, replica: int = 0) -> None:
-        """Settle, and let time pass until there is something to do."""
+        """Settle, and let time pass until something is due."""
         self.now = self.settle(replica)
 
     def check(self) -> None:
-        """Make sure that every replica verifies at every client."""
+        """Check that every client accepts every replica's certificate."""
         held = [bundle for until, bundle in self._replaced if until > self.now - CLIENTS_LAG]
         for bundle in (*held, self.published or b""):
             for certificate in self.served:
                 assert verifies(certificate, bundle, self.now)
 
     def shared(self) -> State:
-        """What is shared, of which there must be something."""
+        """The shared state, which must exist."""
         assert self.state is not None
         return self.state
 
@@ -131,5 +131,5 @@ class World:
 
 
 def stored(world: World) -> list[State]:
-    """The states that were stored, in order."""
+    """The stored states, in order."""
     return [step.state for step in world.steps if isinstance(step, Store)]

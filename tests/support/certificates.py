@@ -1,4 +1,4 @@
-"""Replicas that manage their own certificates, and what they leave in a Kubernetes API."""
+"""Replicas that manage their own certificates, and what they store in a Kubernetes API."""
 
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
@@ -33,7 +33,7 @@ NAME = f"{SERVICE}.{NAMESPACE}.svc"
 
 
 def api_service(name: str = EXTERNAL_METRICS, **spec: Json) -> Object:
-    """One of our APIServices, as a manifest has it."""
+    """One of the server's APIServices, as in the manifest."""
     version, group = name.split(".", 1)
     return {
         "metadata": {"name": name, "labels": {"app": SERVICE}},
@@ -47,18 +47,18 @@ def api_service(name: str = EXTERNAL_METRICS, **spec: Json) -> Object:
 
 
 def config_map(**data: Json) -> Object:
-    """The ConfigMap, as the manifest makes it."""
+    """The ConfigMap, as in the manifest."""
     return {"metadata": {"name": CONFIG_MAP, "namespace": NAMESPACE}, "data": {**data}}
 
 
 def published(api: KubernetesAPI, name: str = EXTERNAL_METRICS) -> bytes:
-    """The bundle that kube-apiserver verifies by; empty where it has none."""
+    """The bundle that kube-apiserver verifies with; empty if it has none."""
     spec = msgspec.convert(_stored(api, API_SERVICES, "", name)["spec"], dict[str, object])
     return msgspec.convert(spec.get("caBundle", ""), bytes)
 
 
 def in_config_map(api: KubernetesAPI) -> bytes:
-    """The bundle that other clients read; empty where there is none."""
+    """The bundle that other clients read; empty if there is none."""
     found = api.store.get(CONFIG_MAPS, NAMESPACE, CONFIG_MAP)
     if found is None:
         return b""
@@ -66,7 +66,7 @@ def in_config_map(api: KubernetesAPI) -> bytes:
 
 
 def data(api: KubernetesAPI) -> dict[str, bytes]:
-    """What the Secret holds."""
+    """The data of the Secret."""
     return msgspec.convert(_stored(api, SECRETS, NAMESPACE, SECRET)["data"], dict[str, bytes])
 
 
@@ -77,13 +77,13 @@ def _stored(api: KubernetesAPI, resource: Resource, namespace: str, name: str) -
 
 
 class Replica:
-    """One server's side: what it serves with.
+    """One server, and the pair that it serves.
 
     Args:
-        client: of the Kubernetes API.
-        clock: the time of day; all other time passes with it.
+        client: a client of the Kubernetes API.
+        clock: the time of day; monotonic time advances with it.
         api_services: those that it serves.
-        use: serves with a pair.
+        use: called with each pair to serve.
         events: emits events; through the same client if None.
     """
 
@@ -122,21 +122,21 @@ class Replica:
 
     @property
     def error(self) -> str:
-        """What is known to be wrong with publishing; empty if nothing is."""
+        """The known problem with publishing; empty if there is none."""
         return self.managed.bundle_error or ""
 
     @property
     def serving(self) -> KeyPair:
-        """What it serves with now."""
+        """The pair that it serves now."""
         return self.pairs[-1]
 
 
 class Refusing:
-    """A client of a Kubernetes API which refuses some requests.
+    """A client of a Kubernetes API that refuses some requests.
 
     Args:
-        client: the client of the API.
-        refused: by a part of the path, the HTTP status of the refusals; writes only, unless the
+        client: a client of the API.
+        refused: HTTP statuses by part of the path; for writes only, unless the
             part begins with "GET ".
     """
 

@@ -1,4 +1,4 @@
-"""Certificates as the tools in use make them."""
+"""Certificates as common tools make them."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -29,7 +29,7 @@ class Certified(Struct, frozen=True):
 
     @property
     def der(self) -> bytes:
-        """The certificate, as a connection has it."""
+        """The certificate, as a connection provides it."""
         return self.certificate.public_bytes(serialization.Encoding.DER)
 
 
@@ -39,7 +39,7 @@ def ec_key(_: int) -> ec.EllipticCurvePrivateKey:
 
 
 def name(common_name: str, *organizations: str) -> x509.Name:
-    """A subject as Go writes it."""
+    """A subject as Go encodes it."""
     told = [x509.NameAttribute(NameOID.ORGANIZATION_NAME, one) for one in organizations]
     if common_name:
         told.append(x509.NameAttribute(NameOID.COMMON_NAME, common_name))
@@ -53,7 +53,7 @@ def certify(
     issuer: Certified | None = None,
     validity: tuple[datetime, datetime] = (NOW - DAY, NOW + DAY),
 ) -> Certified:
-    """A certificate, signed by an issuer or by its own key."""
+    """A certificate, signed by an issuer or with its own key."""
     builder = (
         x509.CertificateBuilder()
         .subject_name(subject)
@@ -92,12 +92,12 @@ def basic(*, ca: bool, path_length: int | None = None) -> x509.BasicConstraints:
 
 
 def ski(key: Key) -> x509.SubjectKeyIdentifier:
-    """A key's identifier, as its own certificate has it."""
+    """A key's identifier, as in its own certificate."""
     return x509.SubjectKeyIdentifier.from_public_key(key.public_key())
 
 
 def aki(key: Key) -> x509.AuthorityKeyIdentifier:
-    """A key's identifier, as the certificates that it signed have it."""
+    """A key's identifier, as in the certificates that it signed."""
     return x509.AuthorityKeyIdentifier.from_issuer_public_key(key.public_key())
 
 
@@ -108,13 +108,13 @@ GO_LEAF = usage("digital_signature", "key_encipherment")
 
 
 def kubeadm_ca(key: Key) -> Extensions:
-    """What kubeadm gives an authority: its name is a DNS name, too."""
+    """The extensions of a kubeadm authority: its name is also a DNS name."""
     names = x509.SubjectAlternativeName([x509.DNSName("front-proxy-ca")])
     return [(GO_CA, True), (basic(ca=True), True), (ski(key), False), (names, False)]
 
 
 def kubeadm_client(_: Key, issuer: Key) -> Extensions:
-    """What kubeadm gives front-proxy-client and kubernetes-admin."""
+    """The extensions of kubeadm's front-proxy-client and kubernetes-admin."""
     return [(GO_LEAF, True), (CLIENT, False), (basic(ca=False), True), (aki(issuer), False)]
 
 

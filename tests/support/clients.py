@@ -21,7 +21,7 @@ Headers = Mapping[str, str] | Sequence[tuple[str, str]]
 
 
 class Answer(Struct, frozen=True):
-    """What a server answered."""
+    """A server's answer."""
 
     status: int
     headers: CIMultiDictProxy[str]
@@ -39,7 +39,7 @@ class Answer(Struct, frozen=True):
     def error(self) -> Status:
         """The Status of an error, in the form that every error must have."""
         assert self.headers[hdrs.CONTENT_TYPE] == "application/json"
-        # On a Retry-After the HPA's client sleeps and asks again, holding one of its workers.
+        # On a Retry-After the HPA's client sleeps and retries, blocking one of its workers.
         assert hdrs.RETRY_AFTER not in self.headers
         status = msgspec.json.decode(self.body, type=Status)
         assert (status.kind, status.api_version, status.status) == ("Status", "v1", "Failure")
@@ -49,7 +49,7 @@ class Answer(Struct, frozen=True):
         return status
 
     def item(self) -> ExternalMetricValue:
-        """The one item of a metric's answer: the HPA adds up all that there are."""
+        """The only item of a metric's answer: the HPA adds up all items."""
         assert self.status == web.HTTPOk.status_code, self.text
         assert self.headers[hdrs.CONTENT_TYPE] == "application/json"
         values = msgspec.json.decode(self.body, type=ExternalMetricValueList)
@@ -59,12 +59,12 @@ class Answer(Struct, frozen=True):
 
 
 class Client:
-    """Asks a server over TLS; an asynchronous context manager.
+    """Sends requests to a server over TLS; an asynchronous context manager.
 
     Args:
-        url: where it serves.
-        bundle: the authority that its certificate is verified by, PEM.
-        pair: the client's own certificate, and its key; None where it has none.
+        url: the server's URL.
+        bundle: the authority that verifies the server's certificate, PEM.
+        pair: the client's own certificate and key; None if it has none.
     """
 
     def __init__(self, url: str, bundle: bytes, pair: KeyPair | None = None) -> None:
@@ -87,9 +87,9 @@ class Client:
         """The answer to a request.
 
         Args:
-            target: the path and the query, sent as they are.
-            headers: all there are, but for Host; a name may be there more than once.
-            method: HTTP's.
+            target: the path and the query, sent unchanged.
+            headers: all headers except Host; names may repeat.
+            method: the HTTP method.
         """
         url = URL(f"{self.url.origin()}{target}", encoded=True)
         async with self._session.request(
@@ -98,7 +98,7 @@ class Client:
             return Answer(response.status, response.headers, await response.read())
 
     async def metric(self, namespace: str, metric: str, selector: str = "") -> Answer:
-        """The answer to the question that the HPA controller asks."""
+        """The answer to the HPA controller's request for a metric."""
         target = f"/apis/{GROUP_VERSION}/namespaces/{quote(namespace)}/{quote(metric)}"
         query = f"?{urlencode({'labelSelector': selector})}" if selector else ""
         return await self.ask(
@@ -106,7 +106,7 @@ class Client:
         )
 
     async def send(self, data: bytes) -> bytes:
-        """All that comes back on a connection on which just these bytes are sent."""
+        """Everything received on a connection on which exactly these bytes are sent."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             reader, writer = await asyncio.open_connection(
                 self.url.host, self.url.port, ssl=self._context

@@ -7,10 +7,10 @@ class Clock:
     """Seconds that pass only when a test says so.
 
     Args:
-        now: what it shows at first.
+        now: the time at first.
 
     Attributes:
-        now: what it shows.
+        now: the current time.
     """
 
     def __init__(self, now: float = 0) -> None:
@@ -21,7 +21,7 @@ class Clock:
         return self.now
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass."""
+        """Let this many seconds pass."""
         self.now += seconds
 
 
@@ -29,10 +29,10 @@ class WallClock:
     """The same, for the time of day.
 
     Args:
-        now: what it shows at first.
+        now: the time at first.
 
     Attributes:
-        now: what it shows.
+        now: the current time.
     """
 
     def __init__(self, now: datetime) -> None:
@@ -43,5 +43,5 @@ class WallClock:
         return self.now
 
     def advance(self, time: timedelta) -> None:
-        """Let so much time pass."""
+        """Let this much time pass."""
         self.now += time

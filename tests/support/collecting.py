@@ -28,14 +28,14 @@ def pod(name: str, node: str = "n1", namespace: str = "inference", gpus: int = 1
 
 
 def row(pod_name: str, value: float, gpu: str = "GPU-1", family: str = "GPU_UTIL") -> bytes:
-    """A row of a page, of a pod in the namespace inference."""
+    """A row of a page, for a pod in the namespace inference."""
     name = "DCGM_FI_PROF_GR_ENGINE_ACTIVE" if family == "GR_ENGINE" else f"DCGM_FI_DEV_{family}"
     labels = f'gpu="0",UUID="{gpu}",namespace="inference",pod="{pod_name}",container="c"'
     return f"{name}{{{labels}}} {value}\n".encode()
 
 
 class Nodes:
-    """The exporters of each node, as the test says, and which nodes were asked for."""
+    """Each node's exporters, as set by the test, and which nodes were asked for."""
 
     def __init__(self, urls: Mapping[str, tuple[str, ...]]) -> None:
         self.selected: set[str] = set()
@@ -49,7 +49,7 @@ class Nodes:
 
 
 def causes(collection: Collection) -> dict[str, list[str]]:
-    """Why pods have no sample: the texts of each reason, in order."""
+    """Why pods have no sample: the messages for each reason, in order."""
     found: dict[str, list[str]] = {}
     for gap in collection.gaps:
         found.setdefault(gap.reason, []).append(gap.text)
@@ -57,5 +57,5 @@ def causes(collection: Collection) -> dict[str, list[str]]:
 
 
 def values(collection: Collection) -> list[tuple[float, ...]]:
-    """The values of the GPUs of each pod that is covered."""
+    """The values of each covered pod's GPUs."""
     return [sample.gpus for sample in collection.samples]

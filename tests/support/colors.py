@@ -1,4 +1,4 @@
-"""The colors of a page, and whether a text in them can be read."""
+"""The colors of a page, and whether text in them is readable."""
 
 import re
 

@@ -14,7 +14,7 @@ COMMANDS: dict[str, type[Struct]] = {"serve": ServeOptions, "demo": DemoOptions}
 
 
 def flags(command: str) -> dict[str, str]:
-    """The flags of a command, by where each goes."""
+    """The flags of a command, by the names of their options' fields."""
     for action in build_parser()._actions:
         if isinstance(action, _SubParsersAction):
             actions = action.choices[command]._actions
@@ -26,5 +26,5 @@ FLAGS = {command: flags(command) for command in COMMANDS}
 
 
 def kubeconfig(folder: Path, url: str) -> Path:
-    """A kubeconfig of the API at a URL, in a folder."""
+    """A kubeconfig for the API at a URL, in a folder."""
     return write_kubeconfig(folder / "kubeconfig", url)

@@ -14,13 +14,13 @@ from metrics_server.telemetry.metrics import Monitor
 from tests.support.listening import context
 from tests.support.peers import HOST
 
-# More than the buffers of both kernels and of TLS take, and less than a test notices.
+# More than the buffers of both kernels and TLS hold, and too little for a test to notice.
 MUCH = 4 * 1024 * 1024
 BOUND = 1024 * 1024
 
 
 class Served:
-    """A server, and what it counted."""
+    """A server, and its counts."""
 
     def __init__(self, handler: Handler, limits: Limits) -> None:
         self.registry = CollectorRegistry()
@@ -43,7 +43,7 @@ class Served:
 
 @asynccontextmanager
 async def serving(handler: Handler, limits: Limits | None = None) -> AsyncIterator[Served]:
-    """A server for as long as the context."""
+    """A server that runs for as long as the context."""
     served = Served(handler, limits or Limits())
     async with listening(served.server, HOST, 0, context()) as (_, served.port):
         yield served

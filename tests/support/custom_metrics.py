@@ -46,7 +46,7 @@ def items(answer: Answer) -> tuple[MetricValue, ...]:
 
 
 def by_name(answer: Answer) -> dict[str, str]:
-    """The values of an answer by the names of the objects."""
+    """The values in an answer, by object name."""
     found = items(answer)
     assert len({one.described_object.name for one in found}) == len(found)
     return {one.described_object.name: one.value for one in found}
@@ -56,7 +56,7 @@ QUICK = {"exporters": {"maxAge": "50ms"}}
 
 
 async def failed(made: Cluster, path: str) -> Answer:
-    """The answer to a request once the exporter's failure is noticed."""
+    """The answer to a request once the exporter's failure has been noticed."""
     made.exporters["gpu-0"].status = 500
     return await eventually(
         lambda: ask(made.client, path), lambda answer: answer.status != HTTPStatus.OK

@@ -1,4 +1,4 @@
-"""Where recorded data is."""
+"""The location of recorded data."""
 
 from pathlib import Path
 

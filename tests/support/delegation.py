@@ -1,4 +1,4 @@
-"""The ConfigMap of delegated authentication, as recorded."""
+"""The recorded ConfigMap for delegated authentication."""
 
 import json
 
@@ -19,7 +19,7 @@ BUNDLES = ("client-ca-file", "requestheader-client-ca-file")
 
 
 def config_map(**data: str) -> Object:
-    """The recorded ConfigMap with some of its data replaced; a key's dashes are underscores."""
+    """The recorded ConfigMap with some data replaced; underscores replace dashes in keys."""
     replaced = {key.replace("_", "-"): value for key, value in data.items()}
     return {
         "metadata": {"name": NAME, "namespace": "kube-system"},

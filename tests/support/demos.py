@@ -1,4 +1,4 @@
-"""Demos that are over soon, and what they print."""
+"""Short demos, and their output."""
 
 import asyncio
 from pathlib import Path
@@ -21,14 +21,14 @@ QUICK = Tempo(
     timeout=5,
     last_known=0.3,
 )
-# Still long enough for an exporter without a fault on a busy machine.
+# Still long enough for a healthy exporter on a busy machine.
 IMPATIENT = structs.replace(QUICK, timeout=1)
 
 
 async def shown(
     capsys: pytest.CaptureFixture[str], options: DemoOptions, tempo: Tempo = QUICK
 ) -> str:
-    """What a demo prints."""
+    """The output of a demo."""
     with capture_logs():
         async with asyncio.timeout(20):
             await demo(options, tempo)
@@ -36,8 +36,8 @@ async def shown(
 
 
 def kubeconfigs(temporary: Path) -> list[Path]:
-    """The folders that the demo made, and did not remove.
+    """The folders that the demo created and did not remove.
 
-    (The official client removes its own copies of certificates at the process's end.)
+    (The official client removes its own copies of certificates when the process ends.)
     """
     return list(temporary.glob("gpu-metrics-demo-*"))

@@ -1,4 +1,4 @@
-"""Exporters whose pages a test writes."""
+"""Exporters whose pages are written by a test."""
 
 import asyncio
 import ssl
@@ -11,7 +11,7 @@ from aiohttp import web
 def page(
     gpus: Mapping[tuple[str, str], Sequence[float]], family: str = "DCGM_FI_DEV_GPU_UTIL"
 ) -> str:
-    """The page of an exporter: by (namespace, name) of a pod, a value for each of its GPUs."""
+    """An exporter's page, from the values of each pod's GPUs, by (namespace, name)."""
     rows = [(namespace, name, v) for (namespace, name), vs in gpus.items() for v in vs]
     return f"# TYPE {family} gauge\n" + "".join(
         f'{family}{{gpu="{i}",UUID="GPU-{i}",namespace="{namespace}",pod="{name}"}} {value}\n'
@@ -20,14 +20,14 @@ def page(
 
 
 class PageExporter:
-    """An exporter that serves a page as it is; an asynchronous context manager.
+    """An exporter that serves a given page; an asynchronous context manager.
 
     Attributes:
-        page: what it serves.
-        status: the HTTP status that it serves it with.
-        scrapes: how many times it was asked.
-        may_answer: while it is not set, no answer comes.
-        context: serves TLS, if it is set before the exporter starts.
+        page: the page.
+        status: the HTTP status of the answer.
+        scrapes: how many requests it received.
+        may_answer: while it is not set, nothing is answered.
+        context: for TLS, if set before the exporter starts.
     """
 
     def __init__(self, text: str, context: ssl.SSLContext | None = None) -> None:
@@ -54,7 +54,7 @@ class PageExporter:
 
     @property
     def url(self) -> str:
-        """Where its page is."""
+        """The URL of its page."""
         return f"http://127.0.0.1:{self.port}/metrics"
 
     async def _answer(self, _: web.Request) -> web.Response:

@@ -16,13 +16,13 @@ from tests.support.objects import pod
 PATH = f"/apis/{GROUP_VERSION}/namespaces/default"
 METRIC = f"{PATH}/gpu_utilization"
 
-# Powers of two: the mean of any of them identifies which these are.
+# Powers of two: the mean of any subset identifies it.
 UTILIZATION = {"a": 1, "b": 4, "c": 16}
 
 
 @contextmanager
 def nothing_bad_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    """No traceback is logged, nor anything that calls for a person."""
+    """No traceback is logged, nor anything that needs attention."""
     with caplog.at_level(logging.DEBUG), capture_logs() as events:
         yield
     for event in events:
@@ -34,7 +34,7 @@ def nothing_bad_in_the_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 
 
 def a_pod(namespace: str, app: str, name: str, resource: str = "nvidia.com/gpu") -> Object:
-    """A pod of the recorded pages, all of which are served on one node."""
+    """A pod on the recorded pages, all of which are served on one node."""
     return pod(name, namespace=namespace, labels={"app": app}, resource=resource)
 
 
@@ -76,7 +76,7 @@ async def asked(
 
 
 def told(answer: Answer) -> tuple[int, str]:
-    """The code and the message of an error, whose reason must go with the code."""
+    """The code and the message of an error; its reason must match the code."""
     status = answer.error()
     reasons = {404: "NotFound", 503: "ServiceUnavailable"}
     assert status.reason == reasons[status.code]

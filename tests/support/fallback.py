@@ -1,4 +1,4 @@
-"""A fallback chain, and pods to ask it about."""
+"""A fallback chain, and pods for it."""
 
 from collections.abc import Sequence
 
@@ -32,9 +32,9 @@ def chain(kinds: Sequence[FallbackKind], clock: Clock) -> FallbackChain:
 def pods(
     ready: int, replicas: int | None = None, *, added: int = 0, created: float = 1e9
 ) -> Selection:
-    """A question's pods, all of them Ready if nothing else is said.
+    """The pods of a question, all Ready by default.
 
-    The last so many were added a minute after the others were created.
+    The last `added` pods were created a minute after the others.
     """
     count = max(1, ready if replicas is None else replicas)
     staying = tuple(

@@ -1,8 +1,8 @@
-"""Processes that are forked from one which has imported the program, so that each starts at once.
+"""Processes forked from one that has imported the program, so that each starts at once.
 
-A start of Python with all that the server imports takes a second of a processor, and a fork takes
-almost none of it. What a forked process runs is the same `main`, with the same arguments, in a
-process of its own; that the program starts from nothing is for tests/commands/test_serve.py.
+Starting Python with all the server's imports takes a second of CPU time, and a fork takes
+almost none. A forked process runs the same `main`, with the same arguments, in its own
+process; tests/commands/test_serve.py tests that the program starts from scratch.
 """
 
 import asyncio
@@ -37,11 +37,11 @@ _MAX_REQUEST_BYTES = 64 * 1024
 
 
 class ForkedProcess:
-    """A process, with what the tests use of `asyncio.subprocess.Process`. Create it with `fork`.
+    """A process, with the parts of `asyncio.subprocess.Process` that tests use; see `fork`.
 
     Attributes:
-        pid: its number.
-        stdout: what it prints, if that is a pipe.
+        pid: its process ID.
+        stdout: its output, if that is a pipe.
         stderr: likewise.
     """
 
@@ -59,11 +59,11 @@ class ForkedProcess:
 
     @property
     def returncode(self) -> int | None:
-        """Its exit status, or the negative number of a signal; None while it runs."""
+        """Its exit status, or a signal's number, negated; None while it runs."""
         return self._ended.result() if self._ended.done() else None
 
     async def wait(self) -> int:
-        """Return its exit status, once it has ended."""
+        """Return its exit status once it has ended."""
         return await asyncio.shield(self._ended)
 
     async def communicate(self) -> tuple[bytes, bytes]:
@@ -72,7 +72,7 @@ class ForkedProcess:
         return out, err
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal; a ProcessLookupError if it has ended."""
+        """Send it a signal; raise ProcessLookupError if it has ended."""
         if self._ended.done():
             raise ProcessLookupError
         os.kill(self.pid, number)
@@ -107,11 +107,11 @@ async def fork_program(
 async def fork(
     module: str, *arguments: str, stdout: int = DEVNULL, stderr: int = DEVNULL
 ) -> ForkedProcess:
-    """Run `main` of a module in a process of its own.
+    """Run a module's `main` in a separate process.
 
     Args:
-        module: its name.
-        arguments: what `main` takes, as a list.
+        module: the module's name.
+        arguments: passed to `main` as a list.
         stdout: where it prints: PIPE, DEVNULL or a descriptor.
         stderr: likewise, or STDOUT.
     """
@@ -167,7 +167,7 @@ async def _reader(descriptor: int) -> asyncio.StreamReader:
 
 @cache
 def _preloaded() -> socket.socket:
-    """The process that forks, to be sent requests; it ends when this process does."""
+    """The process that forks on request; it ends with this process."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with theirs:
         process = subprocess.Popen(  # noqa: S603 - this module
@@ -186,7 +186,7 @@ def _preloaded() -> socket.socket:
 
 
 def _serve(channel: socket.socket) -> tuple[str, list[str]] | None:
-    """Fork for each request. Return the request in the process that is forked; None at the end."""
+    """Fork for each request. Return the request in the forked process, and None at the end."""
     statuses: dict[int, tuple[int, int]] = {}
     with selectors.DefaultSelector() as selector, channel:
         selector.register(channel, selectors.EVENT_READ)
@@ -224,14 +224,14 @@ def _serve(channel: socket.socket) -> tuple[str, list[str]] | None:
 
 
 def _write(status: int, text: str) -> None:
-    # Nobody may wait for it any more.
+    # Its parent may no longer be waiting.
     with suppress(BrokenPipeError):
         os.write(status, text.encode())
 
 
 def main(descriptor: int) -> None:
-    """Import what takes long, and fork for each request that comes from a socket."""
-    # Whatever runs the tests may ignore it, as a shell does for commands in the background.
+    """Import the slow modules, and fork for each request from a socket."""
+    # The parent may ignore it, as a shell does for commands in the background.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in _PRELOADED:
         import_module(name)

@@ -1,8 +1,8 @@
-"""Labels of the rows on long pages, by the number of the row."""
+"""Labels for the rows of long pages, by row number."""
 
 
 def gpu_of(i: int) -> str:
-    """A GPU for each row, and a pod for each."""
+    """A GPU and a pod for each row."""
     return f'gpu="{i}",UUID="GPU-{i}",namespace="default",pod="pod-{i}",container="c"'
 
 

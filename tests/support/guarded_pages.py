@@ -1,4 +1,4 @@
-"""Pods whose pages want credentials, in a whole server's cluster."""
+"""Pods whose pages require credentials, in the cluster of a whole server."""
 
 import ssl
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -18,12 +18,12 @@ QUEUE = "inference_queue_size"
 
 
 class GuardedPage(PageExporter):
-    """The page of an endpoint picker, for those who send its token.
+    """An endpoint picker's page, which requires a token.
 
     Attributes:
         wanted: the token.
         shown: the Authorization header of each request.
-        location: where it redirects to; "" if nowhere.
+        location: where it redirects to; "" for nowhere.
     """
 
     def __init__(self, context: ssl.SSLContext | None = None, text: str = EPP) -> None:
@@ -48,7 +48,7 @@ def serving(
     namespace: str = "gateway",
     annotations: Mapping[str, str] | None = None,
 ) -> Object:
-    """A pod on loopback that declares these ports, the first of which is called metrics."""
+    """A pod on loopback that declares these ports; the first is named metrics."""
     made = pod(name, namespace=namespace, labels={"app": "epp"}, gpus=0)
     assert isinstance(made["metadata"], dict)
     assert isinstance(made["spec"], dict)
@@ -74,10 +74,10 @@ async def serving_pages(
     """A server in a cluster of pods with these pages.
 
     Args:
-        pages: by "NAMESPACE/NAME" of the pod.
+        pages: by the pod's "NAMESPACE/NAME".
         endpoints: the entries of `podPages.endpoints`.
-        annotations: of each pod.
-        settings: of the server, besides.
+        annotations: for each pod.
+        settings: the server's other settings.
     """
     async with AsyncExitStack() as stack:
         pods: list[Object] = []

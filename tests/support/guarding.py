@@ -1,4 +1,4 @@
-"""A guarded server whose callers and measurements are recorded."""
+"""A guarded server that records its callers and measurements."""
 
 import ssl
 from collections.abc import AsyncIterator, Iterable, Sequence
@@ -28,18 +28,18 @@ ALICE = User("alice", groups=("dev", "system:authenticated"))
 
 @dataclass
 class Measured:
-    """A cluster in which every namespace has a pod, and what was measured of it last."""
+    """A cluster with a pod in every namespace, which records the last measurement."""
 
     namespace: str = ""
     metric: str = ""
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """The pod."""
+        """The namespace's pod."""
         self.namespace = namespace
         return (Pod(namespace, "a", {}, "gpu-0", "Running", ready=True, terminating=False, gpus=1),)
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """A sample of each pod that is no longer fresh at the next request."""
+        """A sample of each pod that is already stale at the next request."""
         self.metric = rule.name
         return Collection(
             selected=len(pods), samples=tuple(PodSample(pod.name, (50,), 0) for pod in pods)
@@ -48,27 +48,27 @@ class Measured:
 
 @dataclass
 class Callers:
-    """Returns the configured user, and records what it was called with."""
+    """Returns the configured user, and records the calls."""
 
     user: User | None = ALICE
     peers: list[PeerCertificates | None] = field(default_factory=list)
     headers: list[tuple[str, str]] = field(default_factory=list)
 
     def trust(self, delegated: DelegatedAuthentication) -> None:
-        """Nothing depends on it."""
+        """Do nothing: the user is fixed."""
 
     def identity(self, _headers: Iterable[tuple[str, str]]) -> Lines:
-        """Nobody is named in headers."""
+        """Headers never name a user."""
         return ()
 
     def is_named(self, _identity: Lines, _by: PeerCertificates, _seconds: float) -> bool:
-        """So every request is decided on by itself."""
+        """Never, so every request is decided separately."""
         return False
 
     async def authenticate(
         self, peer: PeerCertificates | None, headers: Iterable[tuple[str, str]], address: str = ""
     ) -> User:
-        """The user, where there is one."""
+        """The user, if there is one."""
         assert address == "127.0.0.1"
         self.peers.append(peer)
         self.headers = [*headers]
@@ -78,7 +78,7 @@ class Callers:
 
 
 class Answer(msgspec.Struct):
-    """What the server answered."""
+    """The server's answer."""
 
     status: int
     body: bytes
@@ -95,14 +95,14 @@ class Server:
     """A server behind a guard.
 
     Attributes:
-        url: where it serves.
-        api: the Kubernetes API that it asks.
-        reviews: what decides there.
-        callers: the callers' identities.
-        measured: what was asked for last.
-        trust: how a client without a certificate connects.
-        certified: how a client with one does.
-        certificate: that certificate, DER.
+        url: the server's URL.
+        api: the Kubernetes API that it uses.
+        reviews: makes the decisions there.
+        callers: identifies the callers.
+        measured: the last measurement.
+        trust: the TLS context of a client without a certificate.
+        certified: that of a client with one.
+        certificate: the client's certificate, DER.
     """
 
     url: str
@@ -116,20 +116,20 @@ class Server:
 
     @asynccontextmanager
     async def connected(self, context: ssl.SSLContext | None = None) -> AsyncIterator["Client"]:
-        """A client that asks everything on one connection."""
+        """A client that sends everything on one connection."""
         connector = TCPConnector(ssl=context or self.trust, limit=1)
         async with ClientSession(connector=connector) as session:
             yield Client(session, self.url)
 
     async def ask(self, target: str, method: str = "GET") -> Answer:
-        """The answer to one request on a connection of its own."""
+        """The answer to one request on its own connection."""
         async with self.connected() as client:
             return await client.ask(target, method)
 
 
 @dataclass
 class Client:
-    """Asks a server."""
+    """Sends requests to a server."""
 
     session: ClientSession
     url: str
@@ -137,7 +137,7 @@ class Client:
     async def ask(
         self, target: str, method: str = "GET", headers: Iterable[tuple[str, str]] = ()
     ) -> Answer:
-        """The answer to a request whose target is sent as it is."""
+        """The answer to a request whose target is sent unchanged."""
         url = URL(self.url + target, encoded=True)
         async with self.session.request(
             method, url, headers=[*headers], allow_redirects=False

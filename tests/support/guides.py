@@ -17,16 +17,16 @@ def prose(page: Path) -> str:
 
 
 def inline(page: Path) -> list[str]:
-    """What stands between backticks, in one line each."""
+    """The text between backticks, each on one line."""
     return [re.sub(r"\s+", " ", code) for code in re.findall(r"`([^`]+)`", prose(page))]
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that GitHub gives to the headings of a page."""
+    """The anchors that GitHub generates for a page's headings."""
     headings = re.findall(r"^#+ (.+)$", prose(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 def by_name(page: Path) -> str:
-    """The name of a page, as the name of a test."""
+    """The name of a page, as a test ID."""
     return str(page.relative_to(ROOT))

@@ -1,13 +1,13 @@
-"""A whole server in a simulated cluster: real sockets, real TLS, and nothing in it replaced.
+"""A whole server in a simulated cluster: real sockets, real TLS, and nothing replaced.
 
     async with cluster({"gpu-0": page({("default", "a"): [40, 60]})}, [pod("a")]) as simulated:
         answer = await simulated.client.metric("default", "gpu_utilization", "app=inference")
         assert answer.item().value == "50"
 
-What a server is asked over HTTP goes through a `Client`, which verifies its certificate, follows no
-redirect and sends no header that it was not given. That of a cluster is an administrator; another
-identity is a `client_of` with another certificate. Whatever takes time is waited for by
-`eventually`.
+Requests to the server go through a `Client`, which verifies its certificate, follows no
+redirects and adds no headers. The cluster's own client is an administrator; for another
+identity, use `client_of` with another certificate. Use `eventually` for anything that
+takes time.
 """
 
 import asyncio
@@ -37,22 +37,22 @@ from tests.support.waiting import PATIENCE_SECONDS
 
 
 def configuration(sections: Mapping[str, object] | None = None) -> Config:
-    """A configuration of these sections, as in a file; without a fallback, unless they have one."""
+    """A configuration with these sections, as in a file; without a fallback by default."""
     return Config.model_validate({"fallback": {"chain": ["error"]}, **(sections or {})})
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What `cluster` gives.
+    """A simulated cluster, with its server.
 
     Attributes:
-        api: the Kubernetes API; what is put into it, the server sees.
-        authority: by which the Kubernetes API is verified.
-        trust: whom the cluster trusts.
+        api: the Kubernetes API; the server sees whatever is stored in it.
+        authority: verifies the Kubernetes API.
+        trust: the certificates that the cluster trusts.
         options: the server's flags.
         exporters: by node.
         server: the server.
-        client: asks it.
+        client: sends requests to it, as an administrator.
     """
 
     api: KubernetesAPI
@@ -65,7 +65,7 @@ class Cluster:
 
     @property
     def kubeconfig(self) -> Path:
-        """The file that leads to the Kubernetes API."""
+        """The file for connecting to the Kubernetes API."""
         assert self.options.kubeconfig is not None
         return self.options.kubeconfig
 
@@ -80,15 +80,15 @@ async def cluster(
     *,
     forbidden: Sequence[str] = (),
 ) -> AsyncIterator[Cluster]:
-    """A server that knows all that there is in its cluster, for as long as the context.
+    """A server that has read its whole cluster, for as long as the context.
 
     Args:
-        pages: by node, what its exporter serves; an EndpointSlice leads to each.
-        pods: those that there are at first.
-        config: of the server; `configuration()` if None.
+        pages: each exporter's page, by node; each has an EndpointSlice.
+        pods: the initial pods.
+        config: the server's configuration; `configuration()` if None.
         exporters: the values of --exporter.
-        tokens: whom each bearer token stands for.
-        forbidden: parts of paths of the Kubernetes API that the server may not use.
+        tokens: the user of each bearer token.
+        forbidden: parts of Kubernetes API paths that the server may not use.
     """
     async with AsyncExitStack() as stack:
         api, authority = await stack.enter_async_context(kubernetes_api())
@@ -114,7 +114,7 @@ async def cluster(
 
 @asynccontextmanager
 async def serve_options(api: KubernetesAPI, authority: Authority) -> AsyncIterator[ServeOptions]:
-    """Flags that lead to a Kubernetes API, for as long as the context."""
+    """Flags for connecting to a Kubernetes API, for as long as the context."""
     with tempfile.TemporaryDirectory() as folder:
         kubeconfig = Path(folder, "kubeconfig")
         write_kubeconfig(kubeconfig, api.url, authority.bundle)
@@ -123,7 +123,7 @@ async def serve_options(api: KubernetesAPI, authority: Authority) -> AsyncIterat
 
 @asynccontextmanager
 async def kubernetes_api(port: int = 0) -> AsyncIterator[tuple[KubernetesAPI, Authority]]:
-    """A Kubernetes API that serves TLS, and the authority to verify it by."""
+    """A Kubernetes API over TLS, and the authority to verify it with."""
     authority = Authority("kubernetes")
     context = await asyncio.to_thread(context_from_pair, authority.issue(["127.0.0.1"]))
     async with KubernetesAPI(port=port, ssl_context=context) as api:
@@ -131,7 +131,7 @@ async def kubernetes_api(port: int = 0) -> AsyncIterator[tuple[KubernetesAPI, Au
 
 
 def client_of(server: RunningServer, pair: KeyPair | None = None) -> Client:
-    """A client of a server that has made its own certificate."""
+    """A client of a server that made its own certificate."""
     assert server.bundle is not None
     return Client(server.url, server.bundle, pair)
 
@@ -147,10 +147,10 @@ def write_kubeconfig(
     """Write a kubeconfig, and return its path.
 
     Args:
-        path: of the file.
-        url: of the Kubernetes API.
-        bundle: the authorities that it is verified by, PEM; not needed over plain HTTP.
-        user: the user's credentials; a token if there is nothing else.
+        path: the file's path.
+        url: the Kubernetes API's URL.
+        bundle: the authorities to verify it with, PEM; not needed over plain HTTP.
+        user: the user's credentials; a token by default.
     """
     cluster = {"server": url}
     if bundle:

@@ -1,4 +1,4 @@
-"""Metrics of HPAs, and the reasons of what is found in them."""
+"""Metrics of HPAs, and the reasons of their findings."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""Servers that send anything, and what receives it from them."""
+"""Servers that send anything, and a receiver for it."""
 
 import asyncio
 import ssl
@@ -13,7 +13,7 @@ PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 
 
 class Everything:
-    """Receives whatever there is, up to a size."""
+    """Receives anything, up to a size."""
 
     def __init__(self, most: int = 10_000_000) -> None:
         self.status = 0
@@ -34,7 +34,7 @@ Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 @asynccontextmanager
 async def server(talk: Talk, context: ssl.SSLContext | None = None) -> AsyncIterator[str]:
-    """The URL of a server that does this with each connection."""
+    """The URL of a server that handles each connection with `talk`."""
     connections: list[asyncio.StreamWriter] = []
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -60,7 +60,7 @@ async def get(client: HTTPClient, url: str, receiver: Everything | None = None) 
 
 
 def sending(*answers: bytes, close: bool = False) -> tuple[Talk, list[bytes]]:
-    """A server that gives these answers in turn, on whatever connection, and what it received."""
+    """A server that gives these answers in turn, on any connection, and what it received."""
     left = iter(answers)
     received: list[bytes] = []
 

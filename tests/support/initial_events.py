@@ -1,4 +1,4 @@
-"""A Kubernetes API that streams any text as a watch with initial events."""
+"""A Kubernetes API that streams arbitrary text as a watch with initial events."""
 
 import asyncio
 import json
@@ -41,9 +41,9 @@ async def streaming(
     """A client of an API that streams this text, and lists one pod.
 
     Args:
-        text: what is streamed; None sends not even headers.
+        text: the stream's text; None sends not even headers.
         folder: for the kubeconfig.
-        every: seconds between two lines, the last of which is repeated; 0 sends all at
+        every: seconds between two lines, the last of which repeats; 0 sends all at
             once.
     """
     listed = {"metadata": {"resourceVersion": "9"}, "items": [versioned("listed", 8)]}

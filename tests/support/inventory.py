@@ -16,13 +16,13 @@ def written(family: str, labels: dict[str, str], value: object) -> str:
 
 
 def dcgm(family: str, value: object, pod: str = "", **more: str) -> str:
-    """A row of GPU 0 of dcgm-exporter, of a pod in the namespace n if one is named."""
+    """A row for GPU 0 from dcgm-exporter, for a pod in the namespace n if one is named."""
     named = {"namespace": "n", "pod": pod} if pod else {}
     labels = {"gpu": "0", "UUID": "GPU-0", **named, **more}
     return written(family, labels, value)
 
 
 def values(page: str, *readings: Reading) -> dict[str, float]:
-    """The value of the first GPU of each pod."""
+    """The value of each pod's first GPU."""
     by_pod = attribute(Sheet(page.encode()), readings).by_pod
     return {pod: gpus[min(gpus)] for (_, pod), gpus in by_pod.items()}

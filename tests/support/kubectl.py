@@ -1,4 +1,4 @@
-"""kubectl, run as a person runs it."""
+"""kubectl, run as a user runs it."""
 
 import asyncio
 import os
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class Ran(Struct, frozen=True):
-    """How kubectl ended."""
+    """The result of a kubectl run."""
 
     status: int
     out: str
@@ -16,7 +16,7 @@ class Ran(Struct, frozen=True):
 
     @property
     def table(self) -> list[list[str]]:
-        """What it printed, as rows of cells."""
+        """Its output as rows of cells."""
         return [line.split() for line in self.out.splitlines()]
 
 
@@ -24,9 +24,9 @@ class Kubectl:
     """Runs kubectl.
 
     Args:
-        program: where it is.
+        program: the path of kubectl.
         kubeconfig: the cluster.
-        home: for what it caches.
+        home: where it caches.
     """
 
     def __init__(self, program: str, kubeconfig: Path, home: Path) -> None:
@@ -35,7 +35,7 @@ class Kubectl:
         self._environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
 
     async def __call__(self, *arguments: str | Path) -> Ran:
-        """Run it to its end."""
+        """Run it, and wait until it ends."""
         process = await asyncio.create_subprocess_exec(
             self._program,
             *self._arguments,

@@ -1,4 +1,4 @@
-"""Clients of a Kubernetes API, and servers that stand in for one."""
+"""Clients of a Kubernetes API, and servers that act as one."""
 
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -17,7 +17,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def serving(handler: Handler) -> AsyncIterator[str]:
-    """A server that answers everything by a handler."""
+    """A server that answers everything with a handler."""
     app = web.Application()
     app.router.add_get("/{path:.*}", handler)
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True)
@@ -42,7 +42,7 @@ async def connected(kubeconfig: Path | None) -> AsyncIterator[KubernetesClient]:
 
 @asynccontextmanager
 async def kubernetes(folder: Path) -> AsyncIterator[tuple[KubernetesAPI, KubernetesClient]]:
-    """A Kubernetes API behind TLS, and a client of it."""
+    """A Kubernetes API over TLS, and its client."""
     async with (
         kubernetes_api() as (api, authority),
         connected(write_kubeconfig(folder / "kubeconfig", api.url, authority.bundle)) as client,
@@ -52,11 +52,11 @@ async def kubernetes(folder: Path) -> AsyncIterator[tuple[KubernetesAPI, Kuberne
 
 @asynccontextmanager
 async def gone(api: KubernetesAPI) -> AsyncIterator[None]:
-    """End an API, whose port refuses connections: no server of another test can get it."""
+    """Stop an API; its port then refuses connections, as no other test's server can get it."""
     url = URL(api.url)
     await api.__aexit__()
     with socket.socket() as held:
-        # Its last connections may be closing still.
+        # Its last connections may still be closing.
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         held.bind((url.host, url.port))
         held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 0)

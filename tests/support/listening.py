@@ -25,14 +25,14 @@ REQUEST = b"GET / HTTP/1.1\r\nHost: server\r\n\r\n"
 
 
 def context() -> ListeningContext:
-    """A context to listen with, that asks for certificates."""
+    """A context for a listener, which requests certificates."""
     made = ListeningContext(AUTHORITY.issue([HOST]))
     made.use_verifier(vouching(CLIENTS.bundle))
     return made
 
 
 def verified() -> ssl.SSLContext:
-    """A client that has a certificate."""
+    """A client with a certificate."""
     return trusting(AUTHORITY.bundle, PAIR)
 
 
@@ -47,7 +47,7 @@ async def serving(limits: Limits) -> AsyncIterator[int]:
 async def connection(
     port: int, tls: ssl.SSLContext | None = None
 ) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
-    """A connection that is closed after use, however it ended."""
+    """A connection that is closed after use, whatever happens."""
     reader, writer = await asyncio.open_connection(HOST, port, ssl=tls)
     try:
         yield reader, writer
@@ -56,7 +56,7 @@ async def connection(
 
 
 async def ended(reader: asyncio.StreamReader) -> bytes:
-    """What comes until the server ends a connection."""
+    """Everything received until the server ends a connection."""
     async with asyncio.timeout(PATIENCE_SECONDS):
         try:
             return await reader.read()

@@ -1,4 +1,4 @@
-"""A metrics API whose answers a test chooses, for the simulated HPA controller."""
+"""A metrics API with answers set by a test, for the simulated HPA controller."""
 
 from collections.abc import Sequence
 
@@ -9,7 +9,7 @@ from metrics_server.simulator.kube.objects import Object
 
 
 class MetricsApi:
-    """Returns configured answers, and records its requests."""
+    """Returns configured answers, and records requests."""
 
     def __init__(self) -> None:
         self.asked: list[tuple[str, str | None]] = []
@@ -21,9 +21,9 @@ class MetricsApi:
         return web.Response(status=self.status, body=self.body)
 
     def answer(self, kind: str, items: Sequence[Object]) -> None:
-        """Answer a list from now on."""
+        """Answer with a list from now on."""
         self.status, self.body = 200, msgspec.json.encode({"kind": kind, "items": items})
 
     def fail(self, message: str) -> None:
-        """Answer an error from now on."""
+        """Answer with an error from now on."""
         self.status, self.body = 503, msgspec.json.encode({"kind": "Status", "message": message})

@@ -1,4 +1,4 @@
-"""Kubernetes objects as tests need them."""
+"""Kubernetes objects for tests."""
 
 from collections.abc import Mapping
 
@@ -17,7 +17,7 @@ def pod(
     ready: bool = True,
     deleted: bool = False,
 ) -> Object:
-    """A core/v1 Pod; its labels are `app: inference` where none are given."""
+    """A core/v1 Pod; its labels are `app: inference` by default."""
     metadata: Object = {
         "name": name,
         "namespace": namespace,

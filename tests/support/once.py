@@ -1,6 +1,6 @@
-"""What takes long to make, and is the same in all processes of a run of the tests.
+"""Things that take long to make, and are the same in all processes of a test run.
 
-It is in a folder that lives as long as the run, where the first process that needs it makes it.
+Each is in a folder that lasts as long as the run, made by the first process that needs it.
 """
 
 import atexit
@@ -13,12 +13,12 @@ from functools import cache
 from hashlib import sha256
 from pathlib import Path
 
-# The environment hands the folder on to the run's other processes.
+# The environment passes the folder to the run's other processes.
 _VARIABLE = "GPU_METRICS_SERVER_TEST_RUN"
 
 
 def once(name: str, make: Callable[[Path], object]) -> Path:
-    """The file or folder of a name, which `make` makes at a path that does not exist yet."""
+    """The file or folder with a name, which `make` creates at a given path."""
     path = run_folder() / sha256(name.encode()).hexdigest()
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -31,22 +31,22 @@ def once(name: str, make: Callable[[Path], object]) -> Path:
 
 
 def text_once(name: str, make: Callable[[], str]) -> str:
-    """The text of a name."""
+    """The text with a name."""
     return once(name, lambda path: path.write_text(make(), encoding="utf-8")).read_text("utf-8")
 
 
 @cache
 def run_folder() -> Path:
-    """The folder of the run, which ends with the process that asked first."""
+    """The folder of the run, which is removed with the process that created it."""
     if found := os.environ.get(_VARIABLE):
         return Path(found)
     folder = Path(tempfile.mkdtemp(prefix="tests-"))
-    folder.chmod(0o755)  # a test that runs something as another user needs it
+    folder.chmod(0o755)  # a test that runs something as another user needs to read it
     atexit.register(_remove, folder, os.getpid())
     os.environ[_VARIABLE] = str(folder)
     return folder
 
 
 def _remove(folder: Path, owner: int) -> None:
-    if os.getpid() == owner:  # and not one forked from it
+    if os.getpid() == owner:  # not in a forked process
         shutil.rmtree(folder, ignore_errors=True)

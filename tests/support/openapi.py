@@ -24,7 +24,7 @@ def as_object(value: Json) -> JsonObject:
 
 
 def load(document: discovery.Document) -> JsonObject:
-    """What a client reads."""
+    """Load a document as a client reads it."""
     return as_object(json.loads(document.body))
 
 
@@ -36,7 +36,7 @@ def at(document: Json, *path: str) -> JsonObject:
 
 
 def schemas(document: JsonObject) -> JsonObject:
-    """The schemas of a document of either version, by the name of their type."""
+    """The schemas in a document of either version, by type name."""
     named = (
         at(document, "definitions")
         if "definitions" in document

@@ -9,7 +9,7 @@ FOLDERS = [".", *(f"overlays/{overlay}" for overlay in OVERLAYS)]
 
 
 def spread_by(objects: Sequence[Object]) -> list[Json]:
-    """What keeps the server's replicas apart: nodes first, then zones."""
+    """The keys that spread the server's replicas: nodes first, then zones."""
     spec = pod_spec(find(objects, "Deployment", SERVER))
     preferred = "preferredDuringSchedulingIgnoredDuringExecution"
     terms = items(mapping(spec, "affinity", "podAntiAffinity"), preferred)

@@ -15,7 +15,7 @@ Key = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | dsa.DSAPrivateKey | ed255
 
 
 def self_signed(key: Key | None = None) -> KeyPair:
-    """A certificate for 127.0.0.1 that both ends may use, of this key or one on P-256."""
+    """A self-signed certificate for 127.0.0.1 for both ends, with this key or a new P-256 one."""
     key = key or ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
     now = datetime.now(UTC)

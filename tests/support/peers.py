@@ -1,4 +1,4 @@
-"""Clients with certificates, and what they see of a server."""
+"""Clients with certificates, and their view of a server."""
 
 import asyncio
 import socket
@@ -40,7 +40,7 @@ of_both_versions = pytest.mark.parametrize(
 
 
 def run(new_loop: LoopFactory, body: Coroutine[object, object, Result]) -> Result:
-    """Run a test's body on a loop of a kind."""
+    """Run a test's body on this kind of loop."""
     with asyncio.Runner(loop_factory=new_loop) as runner:
         return runner.run(asyncio.wait_for(body, 30))
 
@@ -52,7 +52,7 @@ def client_pair(
     ends: timedelta = timedelta(hours=1),
     usage: x509.ObjectIdentifier = ExtendedKeyUsageOID.CLIENT_AUTH,
 ) -> KeyPair:
-    """A certificate for a client; of its own making where there is no authority."""
+    """A client's certificate, from an authority or else self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
     now = datetime.now(UTC)
@@ -86,7 +86,7 @@ def client_pair(
 def trusting(
     bundle: bytes, pair: KeyPair | None = None, version: ssl.TLSVersion | None = None
 ) -> ssl.SSLContext:
-    """A client that trusts a bundle, shows a certificate if it has one, and verifies the name."""
+    """A client that trusts a bundle, may have a certificate, and verifies the name."""
     context = ssl.create_default_context(cadata=bundle.decode())
     if version is not None:
         context.minimum_version = context.maximum_version = version
@@ -99,13 +99,13 @@ def trusting(
 
 
 def vouching(bundle: bytes) -> Verifier:
-    """Verifies clients under the authorities of a bundle."""
+    """Verifies clients with a bundle's authorities."""
     authorities = ClientCAs(bundle)
     return lambda peer: authorities.verify(peer.chain, datetime.now(UTC)) is not None
 
 
 async def peer_name(request: web.BaseRequest) -> Reply:
-    """Return the common name of the client's certificate; "nobody" without one that verifies."""
+    """Return the common name of the client's certificate; "nobody" without a valid one."""
     assert request.transport is not None
     connection: ssl.SSLObject = request.transport.get_extra_info("ssl_object")
     shown = connection.getpeercert(binary_form=True)
@@ -116,16 +116,16 @@ async def peer_name(request: web.BaseRequest) -> Reply:
 
 
 class Seen(Struct, frozen=True):
-    """What a client saw of one connection.
+    """A client's view of one connection.
 
     Attributes:
         text: the answer.
-        session: to take up again.
+        session: can be resumed.
         resumed: whether one was.
-        version: of TLS.
-        cipher: in use.
-        protocol: agreed on by ALPN.
-        serial: of the server's certificate.
+        version: the TLS version.
+        cipher: the cipher in use.
+        protocol: the protocol agreed on by ALPN.
+        serial: the server certificate's serial number.
     """
 
     text: str
@@ -144,7 +144,7 @@ async def ask(
     session: ssl.SSLSession | None = None,
     name: str = HOST,
 ) -> Seen:
-    """Make one request on a connection of its own."""
+    """Make one request on its own connection."""
     return await asyncio.to_thread(_ask, port, context, session, name)
 
 

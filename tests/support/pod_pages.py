@@ -1,4 +1,4 @@
-"""The value of a pod by its pages."""
+"""The value of a pod according to its pages."""
 
 from metrics_server.rules.model import MetricRule
 from metrics_server.rules.series import SeriesMatcher

@@ -34,7 +34,7 @@ def items(**units: int) -> tuple[Item, ...]:
 
 
 def scale_of(*scaled: ScaledPod, replicas: int | None = None) -> Scale:
-    """A scale with these pods, and as many requested."""
+    """A scale with these pods, and the same number requested."""
     count = len(scaled) if replicas is None else replicas
     return Scale(count, len(scaled), scaled)
 

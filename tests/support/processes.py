@@ -19,10 +19,10 @@ METRIC = (
 
 @asynccontextmanager
 async def started(*arguments: str, preamble: str = "") -> AsyncIterator[ForkedProcess]:
-    """The command, in a process of its own, which is gone after the context.
+    """The command, in a separate process that ends with the context.
 
     Args:
-        arguments: its arguments.
+        arguments: the command's arguments.
         preamble: code that the process runs first.
     """
     process = await fork_program(*arguments, preamble=preamble, stdout=PIPE, stderr=PIPE)
@@ -37,12 +37,12 @@ async def started(*arguments: str, preamble: str = "") -> AsyncIterator[ForkedPr
 
 @asynccontextmanager
 async def started_from_nothing(*arguments: str) -> AsyncIterator[asyncio.subprocess.Process]:
-    """The same, but in a process that begins as it does where there are no tests."""
+    """The same, but in a new Python process, not a fork."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "metrics_server", *arguments),
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
-        # Whatever runs the tests may ignore it, as a shell does for commands in the background.
+        # The parent may ignore it, as a shell does for commands in the background.
         preexec_fn=_heed_interrupts,
     )
     try:
@@ -59,7 +59,7 @@ def _heed_interrupts() -> None:
 
 
 async def logged(process: asyncio.subprocess.Process | ForkedProcess, event: str) -> str:
-    """The line of the log of an event."""
+    """The log line of an event."""
     assert process.stderr is not None
     while event not in (line := (await process.stderr.readline()).decode()):
         assert line, f"it ended without telling {event!r}"
@@ -67,12 +67,12 @@ async def logged(process: asyncio.subprocess.Process | ForkedProcess, event: str
 
 
 class Client:
-    """Asks a server.
+    """Sends requests to a server.
 
     Args:
-        url: where it is.
-        trust: what its certificate is verified by; False trusts any.
-        known: whether it shows a token that is good.
+        url: the server's URL.
+        trust: verifies its certificate; False trusts any.
+        known: whether it sends a valid token.
     """
 
     def __init__(self, url: str, *, trust: ssl.SSLContext | bool, known: bool = True) -> None:
@@ -81,7 +81,7 @@ class Client:
         self._is_known = known
 
     async def get(self, path: str) -> tuple[int, str] | None:
-        """The status and the text of an answer; None where nobody listens."""
+        """The status and the text of an answer; None if the connection fails."""
         try:
             async with (
                 aiohttp.ClientSession() as session,

@@ -1,7 +1,7 @@
-"""A real Prometheus on loopback, as a process that is gone after its context.
+"""A real Prometheus on loopback, as a process that ends with its context.
 
-It is Debian's package `prometheus`, or the programs of a release, whose `prometheus` is named by
-$PROMETHEUS; `promtool` is beside it or in the PATH.
+It is Debian's package `prometheus`, or the programs of a release: $PROMETHEUS is the path
+of its `prometheus`; `promtool` is beside it or in the PATH.
 """
 
 import asyncio
@@ -21,7 +21,7 @@ import yaml
 from metrics_server.tls.authority import KeyPair
 from tests.support.peers import HOST
 
-# A start takes some 100 ms; on a busy machine, more.
+# It starts in some 100 ms; on a busy machine, in more.
 _PATIENCE_SECONDS = 60.0
 _LISTENING = re.compile(r'msg="Listening on".* address=\S+:(\d+)')
 _READY = "Server is ready to receive web requests"
@@ -30,7 +30,7 @@ Setting = object
 
 
 def program(name: str) -> str:
-    """The path of `prometheus` or `promtool`; the test is skipped without it, except in CI."""
+    """The path of `prometheus` or `promtool`; without it the test is skipped, except in CI."""
     named = os.environ.get("PROMETHEUS")
     beside = Path(named).with_name(name) if named else None
     found = str(beside) if beside is not None and beside.exists() else shutil.which(name)
@@ -45,19 +45,19 @@ def program(name: str) -> str:
 
 
 class Prometheus:
-    """A Prometheus, which can be stopped and started again.
+    """A Prometheus that can be stopped and restarted.
 
     Args:
         folder: an empty folder, for its configuration and data.
         scrape: the jobs under `scrape_configs`; an interval of a job may be as short as 100 ms.
-        samples: samples in the OpenMetrics format, with timestamps, that it has from the beginning.
+        samples: initial samples in the OpenMetrics format, with timestamps.
         prefix: the path of its URL, as behind a reverse proxy.
         web: the web configuration file: TLS, basic authentication.
         flags: more flags, such as "--query.timeout=1s".
-        settings: more top-level settings of its configuration, such as `global`.
+        settings: more top-level settings, such as `global`.
 
     Attributes:
-        url: where it is, with the prefix; after the first start.
+        url: its URL, with the prefix; after the first start.
     """
 
     def __init__(
@@ -89,17 +89,17 @@ class Prometheus:
 
     @property
     def url(self) -> str:
-        """Where it is."""
+        """Its URL."""
         assert self._port, "it was not started"
         return f"{self._scheme}://{HOST}:{self._port}{self._prefix}"
 
     @property
     def log(self) -> str:
-        """What it has logged."""
+        """Its log."""
         return "\n".join(self._lines)
 
     def start(self) -> None:
-        """Start it, at the same address as before, and return when it is ready."""
+        """Start it, at the same address each time, and return when it is ready."""
         ready = threading.Event()
         self._process = subprocess.Popen(  # noqa: S603 - the tests' own command
             [
@@ -121,7 +121,7 @@ class Prometheus:
             raise AssertionError(f"Prometheus did not start:\n{self.log}")
 
     def stop(self) -> None:
-        """Stop it; its data stays."""
+        """Stop it; its data is kept."""
         if self._process is not None:
             self._process.terminate()
             self._process.send_signal(signal.SIGCONT)
@@ -133,19 +133,19 @@ class Prometheus:
                 self._process = None
 
     def pause(self) -> None:
-        """Let it hang: it accepts connections, and answers nothing until it resumes."""
+        """Make it hang: it accepts connections, but answers nothing until it resumes."""
         assert self._process is not None
         self._process.send_signal(signal.SIGSTOP)
         # Only then have all of its threads stopped.
         os.waitid(os.P_PID, self._process.pid, os.WSTOPPED)
 
     def resume(self) -> None:
-        """Let it go on."""
+        """Let it continue."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it at once, as if its node had failed."""
+        """Kill it, as if its node had failed."""
         if self._process is not None:
             self._process.kill()
             self._process.wait()
@@ -179,7 +179,7 @@ def running(prometheus: Prometheus) -> Iterator[Prometheus]:
 
 @asynccontextmanager
 async def running_beside(prometheus: Prometheus) -> AsyncIterator[Prometheus]:
-    """The same without blocking the event loop, which may serve the pages that it scrapes."""
+    """The same without blocking the event loop, which may serve the pages it scrapes."""
     try:
         await asyncio.to_thread(prometheus.start)
         yield prometheus
@@ -193,7 +193,7 @@ def behind_tls(folder: Path, pair: KeyPair, client_ca: bytes | None = None) -> d
     Args:
         folder: for the files.
         pair: its certificate and key.
-        client_ca: the authority that must have signed its clients' certificates, if any.
+        client_ca: the authority that must have signed client certificates, if any.
     """
     files = {"web.crt": pair.certificate, "web.key": pair.key, "clients.crt": client_ca or b""}
     for name, content in files.items():
@@ -209,7 +209,7 @@ def behind_tls(folder: Path, pair: KeyPair, client_ca: bytes | None = None) -> d
 
 
 def _fill(folder: Path, samples: str) -> None:
-    """Write samples to its database."""
+    """Write samples into its database."""
     file = folder / "samples.txt"
     file.write_text(samples.removesuffix("# EOF\n") + "# EOF\n", encoding="utf-8")
     done = subprocess.run(  # noqa: S603 - the tests' own command

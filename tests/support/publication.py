@@ -6,5 +6,5 @@ Line = Mapping[str, object]
 
 
 def at_level(logs: Sequence[Line], level: str) -> list[Line]:
-    """The lines of a level."""
+    """The lines at a level."""
     return [one for one in logs if one["log_level"] == level]

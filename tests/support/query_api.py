@@ -33,7 +33,7 @@ def error_of(kind: str, words: str) -> str:
 
 @asynccontextmanager
 async def raw(answer: bytes) -> AsyncIterator[str]:
-    """The URL of a server that sends these bytes, whatever it is asked, and closes."""
+    """The URL of a server that sends these bytes to any request, and closes."""
 
     async def handle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -54,7 +54,7 @@ Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
 
 @asynccontextmanager
 async def serving(handler: Handler, pair_of: Authority | None = None) -> AsyncIterator[str]:
-    """The URL of a server, over TLS with a certificate of an authority if there is one."""
+    """The URL of a server, over TLS if there is an authority for its certificate."""
     context = None
     if pair_of is not None:
         context = await asyncio.to_thread(context_from_pair, pair_of.issue([HOST]))
@@ -78,7 +78,7 @@ async def client(settings: PrometheusSettings) -> AsyncIterator[PrometheusClient
 
 
 async def failure(settings: PrometheusSettings, query: str = "up") -> QueryError:
-    """How a query fails."""
+    """The error of a failing query."""
     async with client(settings) as one:
         with pytest.raises(QueryError) as raised:
             await one.query(query)

@@ -1,4 +1,4 @@
-"""A reflector whose waits take no time, and what it was asked."""
+"""A reflector that never really waits, and its requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -25,17 +25,17 @@ def pod(name: str, gpus: str = "1") -> Object:
 
 
 def names(store: PodStore) -> set[str]:
-    """The names of the pods of the default namespace."""
+    """The names of the pods in the default namespace."""
     return {found.name for found in store.in_namespace("default")}
 
 
 class Naps:
-    """Instead of sleep: notes how long, and lasts until it is let on.
+    """Replaces sleep: records the duration, and returns when allowed to.
 
     Attributes:
-        seconds: how long each was to last.
+        seconds: the duration of each.
         may_go_on: while it is not set, no nap ends.
-        last: the number of the nap that does not end by itself.
+        last: the number of the nap that clears it.
     """
 
     def __init__(self) -> None:
@@ -67,7 +67,7 @@ async def running(reflector: Reflector[Pod]) -> AsyncIterator[None]:
 
 
 def lists(api: KubernetesAPI) -> list[dict[str, str]]:
-    """The queries of the lists that were asked for."""
+    """The queries of the list requests."""
     return [dict(url.query) for url in api.requests if "watch" not in url.query]
 
 
@@ -77,7 +77,7 @@ def watches(api: KubernetesAPI) -> list[dict[str, str]]:
 
 
 def streams(api: KubernetesAPI) -> list[dict[str, str]]:
-    """The queries of the watches that were to begin with everything."""
+    """The queries of the watches with initial events."""
     return [query for query in _watches(api) if "sendInitialEvents" in query]
 
 

@@ -1,4 +1,4 @@
-"""The product's users and questions, as the simulated Kubernetes API sees them in reviews."""
+"""The product's users and questions, as in the simulated Kubernetes API's reviews."""
 
 from metrics_server.auth.identity import User
 from metrics_server.auth.request_info import Attributes
@@ -6,12 +6,12 @@ from metrics_server.simulator.kube.reviews import Access, Caller, Requirement
 
 
 def caller_of(user: User) -> Caller:
-    """The caller that a review of this user is about."""
+    """The caller in this user's review."""
     return Caller(user.name, user.uid, user.groups, dict(user.extra))
 
 
 def access_of(attributes: Attributes) -> Access:
-    """The access that a review of these attributes asks about."""
+    """The access in the review of these attributes."""
     return Access(
         attributes.verb,
         attributes.namespace,

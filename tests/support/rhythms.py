@@ -1,4 +1,4 @@
-"""Questions asked over time, of pages that are read ahead or not; all by a simulated clock."""
+"""Questions over time, about pages that are read ahead or not, by a simulated clock."""
 
 import random
 from bisect import bisect_left
@@ -11,24 +11,24 @@ from metrics_server.measuring.samples import Question
 
 PERIOD = 15.0
 MAX_AGE = 2.0
-# How long a preparation takes, in these tests.
+# The duration of a preparation in these tests.
 SECONDS = 0.02
 
 
 def seeded(seed: int) -> random.Random:
-    """Chance that repeats itself."""
+    """Repeatable randomness."""
     return random.Random(seed)  # noqa: S311 - not for secrets
 
 
 class Outcome:
-    """What became of questions that were asked at some times.
+    """The outcome of questions asked at some times.
 
     Attributes:
-        prepared: when each was prepared.
+        prepared: when questions were prepared.
         scraped: when a page was scraped, since the time of `after`.
         cold: how many questions had to wait for a scrape, since then.
         asked: how many there were, since then.
-        oldest: how old a page was at most when its question was asked, since then.
+        oldest: the highest age of a page when its question was asked, since then.
     """
 
     def __init__(self) -> None:
@@ -39,26 +39,26 @@ class Outcome:
 
     @property
     def scrapes(self) -> int:
-        """How often a page was scraped."""
+        """How many times a page was scraped."""
         return len(self.scraped)
 
     def most_scrapes_within(self, seconds: float) -> int:
-        """The most scrapes in so short a time."""
+        """The most scrapes in such a period."""
         times = self.scraped
         return max(bisect_left(times, one + seconds) - n for n, one in enumerate(times))
 
 
 class Player:
-    """Plays a server's part: what is asked and prepared reads pages, which stay fresh for MAX_AGE.
+    """Acts as a server: questions and preparations read pages, which stay fresh for MAX_AGE.
 
     Args:
         nodes: the pages of each question.
-        rhythms: what learns; None if nothing is read ahead.
-        after: from when the outcome is counted.
+        rhythms: learns from the questions; None if nothing is read ahead.
+        after: when the outcome begins to count.
         begins: when to look first.
 
     Attributes:
-        outcome: what became of it.
+        outcome: the outcome.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class Player:
         self._looks = begins
 
     def look(self, until: float) -> None:
-        """Prepare what is due until then."""
+        """Prepare what is due by then."""
         while self._rhythms is not None and self._looks <= until:
             dues, pause = self._rhythms.start(self._looks)
             for one in dues:
@@ -105,7 +105,7 @@ class Player:
             self._rhythms.asked(question, now, len(self._pages[question]))
 
     def _scrape(self, question: Question, now: float, until: float) -> int:
-        """Scrape those of a question's pages that are not fresh until then; return how many."""
+        """Scrape the question's pages that will not be fresh then; return how many."""
         old = [
             page
             for page in self._pages[question]
@@ -130,12 +130,12 @@ def play(
     """Ask questions at these times, in order.
 
     Args:
-        times: each with the number of the question.
+        times: each with a question's number.
         is_ahead: whether pages are read ahead.
         nodes: the pages of each question.
-        after: from when the outcome is counted.
-        until: until when to go on after the last question.
-        rhythms: what learns; by default new.
+        after: when the outcome begins to count.
+        until: how long to go on after the last question.
+        rhythms: learns from the questions; new by default.
     """
     rhythms = Rhythms(MAX_AGE) if rhythms is None else rhythms
     player = Player(nodes, rhythms if is_ahead else None, after, times[0][0])
@@ -149,14 +149,14 @@ def play(
 def regular(
     times: int, *, first: float = 0.0, number: int = 0, period: float = PERIOD
 ) -> list[tuple[float, int]]:
-    """A question that is asked so many times, with this period."""
+    """A question that is asked this many times, with this period."""
     return [(first + n * period, number) for n in range(times)]
 
 
 def hpas(
     starts: Sequence[float], until: float, seed: int = 0, jitter: float = 0.02
 ) -> list[tuple[float, int]]:
-    """When a controller asks for HPAs: 15 s after it was done with each, and a bit."""
+    """When a controller asks for HPAs: a little over 15 s after it last asked for each."""
     chance = seeded(seed)
     due = [(start, number) for number, start in enumerate(starts)]
     heapify(due)

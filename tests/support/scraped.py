@@ -1,4 +1,4 @@
-"""Pages that a real Prometheus scrapes: a server of them in a thread, and jobs for them."""
+"""Pages for a real Prometheus: a server for them in a thread, and jobs that scrape them."""
 
 import threading
 from collections import Counter
@@ -17,9 +17,9 @@ class Target(Struct, frozen=True):
     """A target of Prometheus.
 
     Attributes:
-        page: the path of its page.
-        job: the name of its job.
-        labels: those that the target has.
+        page: the page's path.
+        job: the job's name.
+        labels: the target's labels.
     """
 
     page: str
@@ -28,7 +28,7 @@ class Target(Struct, frozen=True):
 
 
 class Pages:
-    """A server of metrics pages, which may change.
+    """A server of metrics pages that can change.
 
     Attributes:
         address: where it listens.
@@ -50,13 +50,13 @@ class Pages:
                 self.wfile.write(body or b"")
 
             def log_message(self, *_: object) -> None:
-                """Say nothing."""
+                """Log nothing."""
 
         self._server = ThreadingHTTPServer((HOST, 0), Handler)
         self.address = f"{HOST}:{self._server.server_address[1]}"
 
     def serve(self, page: str) -> bytes | None:
-        """Return a page, and count that it was requested."""
+        """Return a page, and count the request."""
         with self._changed:
             self._served[page] += 1
             self._changed.notify_all()
@@ -71,9 +71,9 @@ class Pages:
                 self._pages[page] = body
 
     def wait_for_scrapes(self, *pages: str) -> None:
-        """Return when each of the pages has been scraped again, and Prometheus has stored it."""
+        """Return when each page has been scraped again, and Prometheus has stored it."""
         with self._changed:
-            # The second scrape begins when the first is stored.
+            # The second scrape begins after the first is stored.
             wanted = {page: self._served[page] + 2 for page in pages}
             done = self._changed.wait_for(
                 lambda: all(self._served[page] >= count for page, count in wanted.items()),
@@ -110,7 +110,7 @@ class Pages:
         ]
 
     def run(self) -> None:
-        """Serve until it is stopped."""
+        """Serve until stopped."""
         self._server.serve_forever(0.05)
 
     def stop(self) -> None:

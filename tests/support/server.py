@@ -1,4 +1,4 @@
-"""Questions to a whole server, and the files that it starts with."""
+"""Questions to a whole server, and the files it starts with."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +16,7 @@ async def ask(simulated: Cluster, namespace: str = "default") -> Answer:
 
 
 def has_value(value: str, pods: int) -> Callable[[Answer], bool]:
-    """A check that the answer is this one, measured on so many pods."""
+    """A check that the answer is this value, measured on this many pods."""
 
     def check(answer: Answer) -> bool:
         if answer.status != 200:

@@ -1,6 +1,6 @@
-"""A server that several tests share, in an event loop of its own: a start takes longer than a test.
+"""A server shared by several tests, in its own event loop: a start takes longer than a test.
 
-Only tests that leave the server as it was may share it.
+Only tests that leave the server unchanged may share it.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ MakeCluster = Callable[[], AbstractAsyncContextManager[Cluster]]
 
 
 class SharedClient(Client):
-    """A client whose requests are sent in another event loop, where its connections are closed.
+    """A client that sends requests in another event loop, and closes its connections there.
 
     Args:
         client: a client in that loop.
@@ -37,7 +37,7 @@ class SharedClient(Client):
         return await self._there(self._client.ask(target, headers, method))
 
     async def send(self, data: bytes) -> bytes:
-        """All that comes back on a connection on which just these bytes are sent."""
+        """Everything received on a connection on which exactly these bytes are sent."""
         return await self._there(self._client.send(data))
 
     async def _there(self, work: Coroutine[None, None, T]) -> T:
@@ -46,7 +46,7 @@ class SharedClient(Client):
 
 @contextmanager
 def shared_client(cluster: AbstractAsyncContextManager[Cluster]) -> Iterator[Client]:
-    """A client of a cluster's server, both in a thread of their own that leaves no task behind."""
+    """A client of a cluster's server, both in their own thread, which leaves no task behind."""
     made: Future[tuple[Client, asyncio.AbstractEventLoop, asyncio.Event]] = Future()
 
     async def hold() -> None:

@@ -1,7 +1,7 @@
 """A Deployment under constant work and an HPA that scales it, in simulated time.
 
-The provider is the real one, and so is the arithmetic of the HPA controller; pods, exporters and
-time are simulated.
+The provider and the HPA controller's arithmetic are the real ones; pods, exporters and time
+are simulated.
 """
 
 from collections.abc import Sequence
@@ -59,19 +59,19 @@ class Simulation:
 
     Args:
         rule: the metric that the HPA asks for.
-        target: its target, in the metric's unit.
-        replicas: how many there are at first, all Ready.
-        work: what all pods have to do together, in percent of one GPU.
+        target: the HPA's target, in the metric's unit.
+        replicas: the initial number, all Ready.
+        work: the total work of all pods, in percent of one GPU.
         chain: the fallbacks.
         loading: how long a new pod is not Ready, in seconds.
         draining: how long a deleted pod is terminating.
-        stagger: how much longer than the one before, of those that are deleted together.
-        holding: how long a deleted pod goes on doing its share of the work, before it moves to the
-            others and the pod gives its GPU back.
-        hot: how long a pod that has become Ready reports 100 %, whatever it has to do.
+        stagger: how much longer each pod takes than the one before, if deleted together.
+        holding: how long a deleted pod still does its share of the work, before this moves to the
+            others and the pod returns its GPU.
+        hot: how long a pod that has become Ready reports 100 %, whatever its work.
         stabilization: behavior.scaleDown.stabilizationWindowSeconds.
         most: maxReplicas.
-        routes: which replica of the server is asked, in order and again from the start.
+        routes: which replica of the server is asked, in order, repeatedly.
     """
 
     def __init__(
@@ -120,7 +120,7 @@ class Simulation:
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        # Its background measures in real time, and so never in simulated time.
+        # Its background task measures in real time, and so never in simulated time.
         windows = await self._stack.enter_async_context(
             Windows(period=1000, clock=lambda: self.now)
         )
@@ -162,12 +162,12 @@ class Simulation:
             self.now += SYNC
 
     async def measure(self) -> None:
-        """Ask, as the background of a window does."""
+        """Measure, as a window's background task does."""
         self._settle()
         await self._answer()
 
     async def sync(self) -> None:
-        """Ask, decide and scale, as the HPA controller does."""
+        """Ask, decide and scale, like the HPA controller."""
         self._settle()
         answer: tuple[Item, ...] | MetricUnavailable
         try:
@@ -191,7 +191,7 @@ class Simulation:
         return await self._providers[next(self._routes)].answer(self._question)
 
     def scale(self, replicas: int) -> None:
-        """Let the Deployment have this many replicas: the newest go first."""
+        """Give the Deployment this many replicas; the newest go first."""
         self.wanted = replicas
         alive = [one for one in self._replicas if not one.deleted]
         for number, one in enumerate(alive[replicas:]):
@@ -203,17 +203,17 @@ class Simulation:
         self._settle()
 
     def replace_pods(self) -> None:
-        """Delete every pod, and have as many new ones, as a Deployment with Recreate does."""
+        """Delete every pod, and create as many new ones, like a Deployment with Recreate."""
         replicas = self.wanted
         self.scale(0)
         self.scale(replicas)
 
     def in_namespace(self, _: str) -> tuple[Pod, ...]:
-        """The pods there are."""
+        """The pods that exist."""
         return self._listed
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """What the exporters report of these pods now."""
+        """The exporters' current values for these pods."""
         assert rule is self._rule
         if self.exporters_fail:
             gap = Gap("exporters-failed", "exporter http://10.0.0.1:9400 sent an empty page")
@@ -237,7 +237,7 @@ class Simulation:
         return min(100.0, self.work / at_work)
 
     def _settle(self) -> None:
-        """The pods as they are now."""
+        """The current pods."""
         self._replicas = [one for one in self._replicas if self.now < one.gone_at]
         listed = tuple(
             Pod(

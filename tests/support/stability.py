@@ -1,4 +1,4 @@
-"""Rules and series of the stability tests."""
+"""Rules and series for the stability tests."""
 
 from collections.abc import Sequence
 from itertools import pairwise
@@ -12,5 +12,5 @@ MAX = Rules(CATALOGUE).find("gpu_utilization_max")
 
 
 def changes(before: int, series: Sequence[int]) -> list[int]:
-    """The replicas at each change."""
+    """The number of replicas at each change."""
     return [now for was, now in pairwise([before, *series]) if was != now]

@@ -33,7 +33,7 @@ class Sample(Struct, frozen=True):
 def of_gpu(
     value: float, at: float, *, family: str = "DCGM_FI_DEV_GPU_UTIL", **labels: str
 ) -> Sample:
-    """A row of dcgm-exporter, of GPU 0 of node n1 unless the labels say otherwise."""
+    """A row from dcgm-exporter, for GPU 0 of node n1 by default."""
     node = labels.pop("node", "n1")
     gpu = labels.pop("gpu", "0")
     own = {"gpu": gpu, "UUID": f"GPU-{node}-{gpu}", "Hostname": node}
@@ -53,7 +53,7 @@ def open_metrics(samples: Sequence[Sample]) -> str:
 
 
 def pod(name: str, **changes: object) -> Pod:
-    """A Ready pod of the namespace ml on node n1, with one GPU."""
+    """A Ready pod in the namespace ml on node n1, with one GPU."""
     fields = {
         "namespace": "ml",
         "labels": {"app": "web"},
@@ -67,18 +67,18 @@ def pod(name: str, **changes: object) -> Pod:
 
 
 class Queried(Struct, frozen=True):
-    """A source, and what it has queried.
+    """A source, and its queries.
 
     Attributes:
         source: the source.
-        registry: of its monitor.
+        registry: its monitor's registry.
     """
 
     source: PrometheusSource
     registry: CollectorRegistry
 
     def count(self, outcome: str = "ok") -> int:
-        """How many queries ended so."""
+        """How many queries ended this way."""
         return int(self.registry.get_sample_value(DURATION, {"outcome": outcome}) or 0)
 
 
@@ -90,7 +90,7 @@ async def querying(
     reuse: float = 60,
     required: Mapping[str, str] | None = None,
 ) -> AsyncIterator[Queried]:
-    """A source that queries the Prometheus at a URL about these pods, all there are."""
+    """A source that queries the Prometheus at a URL about these pods, the only ones."""
     registry = CollectorRegistry()
     client = PrometheusClient(PrometheusSettings(url=url, timeout=30))
     try:

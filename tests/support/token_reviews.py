@@ -17,12 +17,12 @@ ALICE = User("alice", uid="1", groups=("dev", "system:authenticated"), extra=(("
 
 
 class Door:
-    """Stands before a handler of reviews.
+    """Wraps a handler of reviews.
 
     Attributes:
-        bodies: what was asked.
+        bodies: the requests.
         open: while it is not set, nothing is answered.
-        answer: what answers.
+        answer: the handler.
     """
 
     def __init__(self, answer: Handler) -> None:
@@ -32,18 +32,18 @@ class Door:
         self.answer = answer
 
     async def __call__(self, request: web.Request) -> web.StreamResponse:
-        """The answer, once it may go out."""
+        """The answer, once it may be sent."""
         assert (request.method, request.path) == ("POST", TOKEN_REVIEWS)
         self.bodies.append(await request.json())
         await self.open.wait()
         return await self.answer(request)
 
     async def asked(self, times: int) -> None:
-        """Return once so many reviews were asked for."""
+        """Return once there have been this many requests."""
         await until(lambda: len(self.bodies) >= times)
 
     def always(self, body: object, status: int = 201) -> None:
-        """Answer everything by this."""
+        """Answer everything with this."""
 
         async def answer(_: web.Request) -> web.Response:
             return web.json_response(body, status=status)

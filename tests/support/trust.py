@@ -1,4 +1,4 @@
-"""A cluster whose trust a test publishes, and requests to it."""
+"""A cluster whose trust is published by a test, and requests to it."""
 
 from collections.abc import Mapping
 
@@ -11,7 +11,7 @@ METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilizati
 
 
 def publish(simulated: Cluster, **changed: str | None) -> None:
-    """Publish another trust in the ConfigMap; a key that is None is left out."""
+    """Publish other trust in the ConfigMap; a key that is None is left out."""
     held = simulated.api.store.get(CONFIG_MAPS, "kube-system", "extension-apiserver-authentication")
     assert held is not None
     data = held["data"]
@@ -25,7 +25,7 @@ def publish(simulated: Cluster, **changed: str | None) -> None:
 async def status(
     simulated: Cluster, shown: KeyPair | None, headers: Mapping[str, str], path: str = METRIC
 ) -> int:
-    """The code of the answer on a connection of its own."""
+    """The status code of the answer on a new connection."""
     assert simulated.server.bundle is not None
     async with Client(simulated.server.url, simulated.server.bundle, shown) as client:
         return (await client.ask(path, headers)).status

@@ -1,4 +1,4 @@
-"""Waiting for what sets no event."""
+"""Waiting for things that set no event."""
 
 import asyncio
 import time
@@ -8,18 +8,18 @@ from typing import TypeVar
 T = TypeVar("T")
 
 _CALIBRATION_SECONDS = 0.1
-# Far longer than anything here takes, so that a test that fails does not hang.
+# Far longer than anything here takes, so that a failing test does not hang.
 PATIENCE_SECONDS = 15
 
 
 async def eventually(
     ask: Callable[[], Awaitable[T]], holds: Callable[[T], bool], patience: float = PATIENCE_SECONDS
 ) -> T:
-    """Ask again and again until the answer is as it should be, and return it.
+    """Ask repeatedly until the answer is right, and return it.
 
     Args:
         ask: what to ask.
-        holds: whether the answer is as it should be.
+        holds: whether the answer is right.
         patience: after how many seconds the test fails.
     """
     answer: T | None = None
@@ -30,7 +30,7 @@ async def eventually(
                 answer = await ask()
                 if holds(answer):
                     return answer
-                # What is waited for needs the processor more than the question does.
+                # Whatever it waits for needs the CPU more than the question does.
                 used = time.thread_time() - used
                 await asyncio.sleep(min(max(0.005, 3 * used), 0.2))
     except TimeoutError:
@@ -38,10 +38,10 @@ async def eventually(
 
 
 async def until(holds: Callable[[], object], patience: float = PATIENCE_SECONDS) -> None:
-    """Return once a condition holds; a TimeoutError if it does not come to hold.
+    """Return once a condition holds; raise TimeoutError if it does not in time.
 
     Args:
-        holds: the condition, which is evaluated again and again.
+        holds: the condition, which is evaluated repeatedly.
         patience: for how many seconds.
     """
     async with asyncio.timeout(patience):
@@ -50,22 +50,22 @@ async def until(holds: Callable[[], object], patience: float = PATIENCE_SECONDS)
 
 
 class Deadline:
-    """A second for what does not have to wait for anything, on a machine that is free.
+    """A deadline of a second, on an idle machine, for code that does not have to wait.
 
-    On one that is busy with other work nothing comes in time: the second is as many times as long
-    as a computation takes there, before what is timed or after it.
+    On a busy machine nothing is on time: the second is multiplied by how much longer a
+    computation takes there, before or after the timed code.
     """
 
     def __init__(self) -> None:
         self._before = _slowdown()
 
     def seconds(self) -> float:
-        """Return the deadline; to be asked for once all is over."""
+        """Return the deadline; call it afterwards."""
         return max(self._before, _slowdown())
 
 
 def _slowdown() -> float:
-    """How many times as long as a processor needs for it something takes now."""
+    """How many times longer than its CPU time a computation takes now."""
     began, used = time.monotonic(), time.thread_time()
     while (spent := time.thread_time() - used) < _CALIBRATION_SECONDS:
         pass

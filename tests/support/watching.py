@@ -1,4 +1,4 @@
-"""HPAs that are watched, and what is reported of them."""
+"""HPAs that are watched, and the reports about them."""
 
 from msgspec import structs
 
@@ -22,7 +22,7 @@ KEY = ("default", "inference")
 
 
 class Recorder:
-    """Records events, and says whether they were emitted."""
+    """Records events, and returns whether they were emitted."""
 
     def __init__(self) -> None:
         self.reasons: list[str] = []
@@ -41,8 +41,8 @@ class Stage:
     """A watcher, and what it depends on.
 
     Attributes:
-        listed: the pods of the namespace; None if they are not known.
-        events: what was emitted.
+        listed: the pods of the namespace; None if unknown.
+        events: the emitted events.
         clock: the watcher's.
     """
 
@@ -54,21 +54,21 @@ class Stage:
         self.store = self.watcher.store()
 
     def in_namespace(self, _: str) -> tuple[Pod, ...]:
-        """The pods of a namespace."""
+        """The pods in a namespace."""
         if self.listed is None:
             raise PodsUnknownError("not known yet")
         return self.listed
 
     async def look(self, after: float = 0) -> list[str]:
-        """Look at the HPA some seconds later, and return the reasons of all events up to then."""
+        """Look at the HPA this many seconds later, and return the reasons of all events so far."""
         self.clock.advance(after)
         await self.watcher.look(KEY)
         return self.events.reasons
 
     def apply(self, metrics: str, **fields: str) -> None:
-        """Let the HPA have these metrics."""
+        """Give the HPA these metrics."""
         self.store.apply("MODIFIED", structs.replace(hpa(metrics), **fields))
 
     def counts(self) -> dict[str, int]:
-        """The findings there are, except those of which there are none."""
+        """The nonzero counts of findings."""
         return {reason: count for reason, count in self.watcher.counts().items() if count}

@@ -1,6 +1,6 @@
-"""The wheels that a lock names, fetched once and kept in the user's cache.
+"""The wheels in a lock, downloaded once and kept in the user's cache.
 
-From an index, pip takes several seconds of a processor to choose what the lock names anyway.
+With an index, pip takes several seconds of CPU time to choose what the lock names anyway.
 """
 
 import fcntl
@@ -14,25 +14,25 @@ from tests.support.carried import cache_folder
 
 
 class WheelsUnavailableError(Exception):
-    """The wheels cannot be fetched; the message is what pip printed."""
+    """The wheels cannot be downloaded; the message is pip's output."""
 
 
 def wheels(python: Path, *locks: Path, options: tuple[str, ...] = ()) -> Path:
-    """The folder of the wheels of some locks; where one has hashes, all must have them.
+    """The wheels of some locks, in a folder; if one has hashes, all must.
 
     Args:
-        python: whose pip fetches them, for itself unless the options say otherwise.
-        locks: files of requirements.
+        python: whose pip downloads them, for itself unless the options say otherwise.
+        locks: requirements files.
         options: of `pip download`.
 
     Raises:
-        WheelsUnavailableError: one cannot be fetched.
+        WheelsUnavailableError: one cannot be downloaded.
     """
     asked = [python.resolve(), *options, *(lock.read_text(encoding="utf-8") for lock in locks)]
     folder = cache_folder()
     folder.mkdir(parents=True, exist_ok=True)
     kept = folder / f"wheels-{sha256(repr(asked).encode()).hexdigest()[:16]}"
-    # Tests run in several processes, one of which fetches them.
+    # Tests run in several processes; one of them downloads.
     with (folder / "wheels-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not kept.exists():
@@ -44,7 +44,7 @@ def wheels(python: Path, *locks: Path, options: tuple[str, ...] = ()) -> Path:
 
 
 def only_from(*folders: Path) -> dict[str, str]:
-    """The environment in which pip installs from these folders, and from nowhere else."""
+    """An environment in which pip installs only from these folders."""
     return {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": " ".join(map(str, folders))}
 
 
