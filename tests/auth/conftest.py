@@ -1,4 +1,4 @@
-"""A cluster that delegates authentication by a ConfigMap."""
+"""A cluster with a ConfigMap for delegated authentication."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path

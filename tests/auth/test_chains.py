@@ -30,13 +30,13 @@ from tests.support.client_certificates import (
 def intermediate(
     issuer: Certified, extensions: Callable[[Key], Extensions] = kubeadm_ca, called: str = "between"
 ) -> Certified:
-    """An authority that another has signed."""
+    """An authority signed by another."""
     key = ec_key(0)
     return certify(name(called), key, extensions(key), issuer)
 
 
 def test_an_intermediate_that_is_sent_leads_to_the_root() -> None:
-    """A chain verifies as far as it was sent, in any order, also beside what is not part of it."""
+    """A chain verifies if it is complete, in any order, even with unrelated certificates."""
     root = authority("root")
     first = intermediate(root, called="first")
     second = intermediate(first, called="second")
@@ -101,7 +101,7 @@ def test_what_is_sent_is_not_trusted() -> None:
 def test_an_intermediate_that_may_not_vouch(
     root: Callable[[Key], Extensions], between: Callable[[Key], Extensions]
 ) -> None:
-    """Each rule counts for every certificate of the chain."""
+    """Each rule applies to every certificate in the chain."""
     key = ec_key(0)
     top = certify(name("root"), key, root(key))
     middle = intermediate(top, between)
@@ -111,7 +111,7 @@ def test_an_intermediate_that_may_not_vouch(
 
 
 def test_validity_ends_with_the_first_of_the_chain() -> None:
-    """A chain is good until the first of its certificates expires."""
+    """A chain is valid until the first of its certificates expires."""
     root, key = authority("root"), ec_key(0)
     hour = timedelta(hours=1)
     middle = certify(name("between"), key, kubeadm_ca(key), root, (NOW - DAY, NOW + hour))
@@ -127,7 +127,7 @@ def test_validity_ends_with_the_first_of_the_chain() -> None:
 
 @pytest.mark.parametrize("make_key", [rsa_key, ec_key])
 def test_authorities_of_one_name_without_key_identifiers(make_key: Callable[[int], Key]) -> None:
-    """In a rotation both are trusted, in either order: they have the same name."""
+    """In a rotation both are trusted, in either order, although they have the same name."""
     old, new = (
         certify(name("front-proxy-ca"), key, [(basic(ca=True), True)])
         for key in (make_key(0), make_key(1))

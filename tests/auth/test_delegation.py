@@ -1,4 +1,4 @@
-"""The ConfigMap by which a cluster delegates authentication."""
+"""The ConfigMap for a cluster's delegated authentication."""
 
 import pytest
 
@@ -33,7 +33,7 @@ LISTS = (
 
 
 def test_a_recorded_config_map_is_understood() -> None:
-    """What kube-apiserver publishes is taken over whole."""
+    """A real kube-apiserver's ConfigMap is read completely."""
     found = delegated_authentication(DATA)
 
     assert found == DelegatedAuthentication(
@@ -48,7 +48,7 @@ def test_a_recorded_config_map_is_understood() -> None:
 
 
 def test_lists_are_json_in_strings() -> None:
-    """Each list is an array of JSON, which Go writes as null where it is empty."""
+    """Each list is a JSON array, which Go writes as null if it is empty."""
     data = {
         **DATA,
         "requestheader-username-headers": '["A", "B"]',
@@ -88,13 +88,13 @@ def test_what_is_missing_is_not_there() -> None:
     ],
 )
 def test_what_is_malformed_is_named(key: str, value: str) -> None:
-    """A value that cannot be used is an error that names its key."""
+    """An invalid value is an error that names its key."""
     with pytest.raises(ValueError, match=f"^{key} "):
         delegated_authentication({**DATA, key: value})
 
 
 async def test_reading_it(cluster: tuple[KubernetesAPI, KubernetesClient]) -> None:
-    """At the start it is read by its name."""
+    """At startup the ConfigMap is read by name."""
     api, client = cluster
     api.apply(CONFIG_MAPS, RECORDED)
 
@@ -142,7 +142,7 @@ async def test_it_does_not_exist(cluster: tuple[KubernetesAPI, KubernetesClient]
 async def test_it_is_malformed_at_the_start(
     cluster: tuple[KubernetesAPI, KubernetesClient],
 ) -> None:
-    """What cannot be used ends the start with the key's name."""
+    """An invalid value at startup is an error that names the key."""
     api, client = cluster
     api.apply(CONFIG_MAPS, config_map(requestheader_group_headers="X-Remote-Group"))
 

@@ -1,4 +1,4 @@
-"""Changes of the ConfigMap by which a cluster delegates authentication."""
+"""Changes to the ConfigMap for a cluster's delegated authentication."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -29,7 +29,7 @@ from tests.support.waiting import until
 
 
 def item(obj: Object) -> ConfigMap:
-    """An object as a reflector hands it over."""
+    """An object as a reflector passes it on."""
     return decode_config_map(msgspec.json.encode(obj))
 
 
@@ -72,7 +72,7 @@ async def test_a_change_is_taken_over(cluster: tuple[KubernetesAPI, KubernetesCl
 async def test_the_last_good_value_is_kept(
     cluster: tuple[KubernetesAPI, KubernetesClient],
 ) -> None:
-    """What is malformed, or deleted, changes nothing but `last_error`; what is good again does."""
+    """A malformed or deleted ConfigMap changes only `last_error`; a valid one is used again."""
     api, client = cluster
     api.apply(CONFIG_MAPS, RECORDED)
     good = await read_delegation(client)
@@ -114,7 +114,7 @@ async def test_it_is_gone_when_it_is_listed_again(
 
 @pytest.mark.parametrize("key", BUNDLES)
 def test_a_ca_bundle_that_disappears_is_kept(key: str) -> None:
-    """A ConfigMap that lost an authority is an accident; one that never had it is not."""
+    """A CA bundle that disappears is an error; one that was never there is not."""
     store = DelegationStore(delegated_authentication(DATA))
 
     store.apply("MODIFIED", item(config_map(**{key: ""})))
@@ -129,7 +129,7 @@ def test_a_ca_bundle_that_disappears_is_kept(key: str) -> None:
 
 
 def test_other_config_maps_are_passed_over() -> None:
-    """What has another name is not read, whatever happens to it."""
+    """ConfigMaps with other names are ignored, whatever happens to them."""
     store = DelegationStore(delegated_authentication(DATA))
     other = item({"metadata": {"name": "other"}, "data": {"client-ca-file": "nonsense"}})
 
@@ -141,7 +141,7 @@ def test_other_config_maps_are_passed_over() -> None:
 
 
 def test_what_is_wrong_is_logged_once() -> None:
-    """A ConfigMap that stays malformed is not logged again; its recovery is."""
+    """A ConfigMap that stays malformed is logged once; so is its recovery."""
     store = DelegationStore(delegated_authentication(DATA))
 
     with capture_logs() as logs:

@@ -1,4 +1,4 @@
-"""A front proxy's repeated request is admitted without a review, for as long as that is safe."""
+"""A front proxy's repeated request is admitted without a review, as long as that is safe."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable
@@ -37,7 +37,7 @@ ALICE = (("X-Remote-User", "alice"), ("X-Remote-Group", "dev"))
 
 
 class Tls:
-    """What a connection has of its peer."""
+    """The peer of a connection."""
 
     def __init__(self, peer: Certified) -> None:
         self.peer = PeerCertificates((peer.der,))
@@ -56,7 +56,7 @@ class Transport:
 
 @dataclass
 class Guarded:
-    """A guard, what it stands on, and its clocks."""
+    """A guard, its reviews, and its clocks."""
 
     guard: Guard
     reviews: Reviews
@@ -71,20 +71,20 @@ class Guarded:
         headers: Iterable[tuple[str, str]] = ALICE,
         peer: Certified = PROXY,
     ) -> None:
-        """Have a request decided on."""
+        """Send a request to the guard."""
         await self.guard(
             make_mocked_request(method, target, CIMultiDict(headers), transport=Transport(peer))
         )
 
     @property
     def reviewed(self) -> int:
-        """How many access reviews there were."""
+        """The number of access reviews."""
         return len(self.reviews.access_reviews)
 
 
 @pytest.fixture
 async def guarded(monitor: Monitor, tmp_path: Path) -> AsyncIterator[Guarded]:
-    """A guard whose Kubernetes API allows everything."""
+    """A guard with a Kubernetes API that allows everything."""
     reviews = Reviews({"of-alice": caller_of(User("alice"))})
     reviews.decide = lambda _user, _attributes: {"allowed": True}
     clock, wall = Clock(100), WallClock(NOW)
@@ -100,7 +100,7 @@ async def guarded(monitor: Monitor, tmp_path: Path) -> AsyncIterator[Guarded]:
 def counted(
     registry: CollectorRegistry, monitor: Monitor, metric: str, **labels: str
 ) -> float | None:
-    """The value of a counter, after all updates were applied."""
+    """The value of a counter, after all pending updates."""
     monitor.exposition()
     return registry.get_sample_value(f"gpu_metrics_server_{metric}_total", labels)
 
@@ -108,7 +108,7 @@ def counted(
 async def test_a_repeat_is_admitted_and_counted(
     guarded: Guarded, registry: CollectorRegistry, monitor: Monitor
 ) -> None:
-    """One review for three requests, which /metrics counts all the same."""
+    """Three requests make one review, and /metrics counts all three."""
     for _ in range(3):
         await guarded.request()
 
@@ -130,7 +130,7 @@ async def test_a_repeat_is_admitted_and_counted(
 async def test_any_difference_is_reviewed(
     guarded: Guarded, target: str, method: str, headers: list[tuple[str, str]]
 ) -> None:
-    """What was allowed for one request says nothing about another."""
+    """A request that differs from an allowed one is reviewed."""
     await guarded.request()
     guarded.reviews.decide = lambda _user, _attributes: {"allowed": False}
 
@@ -139,7 +139,7 @@ async def test_any_difference_is_reviewed(
 
 
 async def test_who_may_read_all_may_read_some(guarded: Guarded) -> None:
-    """All selectors share the review without any, even where they come first."""
+    """All selectors share the review without selectors, even if they come first."""
     for query in ("?labelSelector=app%3Da", "?labelSelector=app%3Db", "?fieldSelector=a%3Db", ""):
         await guarded.request(PATH + query)
 
@@ -147,7 +147,7 @@ async def test_who_may_read_all_may_read_some(guarded: Guarded) -> None:
 
 
 async def test_who_may_read_some_may_not_read_others(guarded: Guarded) -> None:
-    """Where only one selector is allowed, each is reviewed, and all together stay denied."""
+    """If only one selector is allowed, each is reviewed, and all others stay denied."""
 
     def decide(_user: Caller, access: Access) -> dict[str, Json]:
         return {"allowed": [*chain(*(one.values for one in access.labels))] == ["a"]}
@@ -162,7 +162,7 @@ async def test_who_may_read_some_may_not_read_others(guarded: Guarded) -> None:
 
 
 async def test_a_decision_expires(guarded: Guarded) -> None:
-    """A permission that was withdrawn ends with the decision, after 10 s, however often used."""
+    """A withdrawn permission ends with the decision, after 10 s, however often it is used."""
     await guarded.request()
     guarded.reviews.decide = lambda _user, _attributes: {"allowed": False}
     for _ in range(9):
@@ -193,7 +193,7 @@ async def test_a_decision_expires(guarded: Guarded) -> None:
 async def test_a_proxy_no_longer_trusted_is_refused(
     guarded: Guarded, trust: DelegatedAuthentication
 ) -> None:
-    """From the change on, whatever was decided before."""
+    """The request is rejected from the change on, even if it was allowed before."""
     await guarded.request()
     guarded.guard.trust(trust)
 
@@ -202,7 +202,7 @@ async def test_a_proxy_no_longer_trusted_is_refused(
 
 
 async def test_header_names_that_change_during_a_review(guarded: Guarded) -> None:
-    """The same header lines then name another user, who has to be reviewed."""
+    """The same header lines then name another user, who must be reviewed."""
     headers = [*ALICE, ("X-Remote-Extra-User", "bob")]
     swapped = RequestHeaderConfig(("X-Remote-Extra-User", "X-Remote-User", "X-Remote-Group"))
     bobs: list[asyncio.Task[None]] = []
@@ -223,7 +223,7 @@ async def test_header_names_that_change_during_a_review(guarded: Guarded) -> Non
 
 
 async def test_an_expired_certificate_is_refused(guarded: Guarded) -> None:
-    """A proxy's requests end with its certificate, not with the last decision."""
+    """A proxy's requests end when its certificate expires, not with the last decision."""
     short = client(PROXIES, name("aggregator"), (NOW, NOW + timedelta(seconds=5)))
     await guarded.request(peer=short)
     guarded.wall.advance(timedelta(seconds=6))
@@ -233,7 +233,7 @@ async def test_an_expired_certificate_is_refused(guarded: Guarded) -> None:
 
 
 async def test_only_named_users_are_admitted(guarded: Guarded) -> None:
-    """A token that a front proxy passes on is checked each time, and needed each time."""
+    """A token that a front proxy passes on does not admit requests without it."""
     token = [("Authorization", "Bearer of-alice")]
     await guarded.request(headers=token)
 
@@ -244,7 +244,7 @@ async def test_only_named_users_are_admitted(guarded: Guarded) -> None:
 async def test_the_headers_of_others_are_ignored(
     guarded: Guarded, registry: CollectorRegistry, monitor: Monitor
 ) -> None:
-    """A client that repeats a proxy's request stays who its certificate says."""
+    """A client that repeats a proxy's request is still identified by its own certificate."""
     await guarded.request()
     for _ in range(2):
         await guarded.request(peer=ADMIN)

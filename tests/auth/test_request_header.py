@@ -24,13 +24,13 @@ CONFIG = RequestHeaderConfig(
     allowed_names=("front-proxy-client",),
 )
 RECORDED = RECORDINGS / "aggregator.jsonl"
-# What a header's name may have unescaped, but for the percent sign.
+# The characters that a header's name may have unescaped, without the percent sign.
 TOKEN = "!#$&'*+-.^_`|~"  # noqa: S105 - a rule of HTTP
 
-# What a header's value can be: no control character, no white space around it.
+# Valid header values: no control characters, no white space around them.
 values = st.text(st.characters(exclude_categories=["Cs", "Cc"])).map(lambda text: text.strip(" \t"))
 filled = values.filter(bool)
-# Keys are written in lower case, as client-go demands it.
+# Keys are lower case, as client-go requires.
 keys = st.text(st.characters(exclude_categories=["Cs"]), min_size=1).map(
     lambda text: "".join(c.lower() if c.isascii() else c for c in text)
 )
@@ -48,7 +48,7 @@ users = st.builds(
 def user_from_headers(
     config: RequestHeaderConfig, headers: Iterable[tuple[str, str]]
 ) -> User | None:
-    """The user that all of a request's headers name."""
+    """The user named by all of a request's headers."""
     return user_from_lines(config, identity_lines(config, headers))
 
 
@@ -68,7 +68,7 @@ def told(user: User) -> Lines:
 
 @given(users, users)
 def test_no_two_users_are_taken_for_one(one: User, other: User) -> None:
-    """Users that differ in anything, be it one group or one character of a key, stay different."""
+    """Users that differ in anything, even one group or one character of a key, stay different."""
     first, second = user_from_headers(CONFIG, told(one)), user_from_headers(CONFIG, told(other))
 
     assert first == one
@@ -84,7 +84,7 @@ def test_no_two_users_are_taken_for_one(one: User, other: User) -> None:
 def test_case_and_other_headers_do_not_matter(
     user: User, case: Callable[[str], str], others: Lines
 ) -> None:
-    """Header names are read in any case; other headers change nothing."""
+    """Header names are case-insensitive; other headers change nothing."""
     lines = [(case(name), value) for name, value in told(user)]
 
     assert user_from_headers(CONFIG, [*others, *lines, *others]) == user
@@ -92,7 +92,7 @@ def test_case_and_other_headers_do_not_matter(
 
 @given(st.lists(filled), st.lists(filled))
 def test_a_list_in_one_line_is_one_group(one: list[str], other: list[str]) -> None:
-    """Groups are lines: a comma never makes two of one."""
+    """Each line is one group, even with a comma in it."""
     lines = [("X-Remote-User", "a"), *(("X-Remote-Group", g) for g in [*one, *other])]
     joined = [("X-Remote-User", "a"), ("X-Remote-Group", ",".join(["x", *one]))]
 
@@ -120,7 +120,7 @@ def test_a_list_in_one_line_is_one_group(one: list[str], other: list[str]) -> No
     ],
 )
 def test_the_first_username_counts(lines: Lines, expected: str | None) -> None:
-    """Headers are tried in the order of the configuration; without a user name there is no user."""
+    """Headers are tried in the configured order; without a user name there is no user."""
     config = RequestHeaderConfig(username_headers=("X-Remote-User", "X-Other-User"))
 
     user = user_from_headers(config, lines)
@@ -129,7 +129,7 @@ def test_the_first_username_counts(lines: Lines, expected: str | None) -> None:
 
 
 def test_every_group_header_counts() -> None:
-    """Groups come header by header, then line by line; blank ones are none."""
+    """Groups are ordered by header, then by line; blank ones are left out."""
     config = RequestHeaderConfig(("X-Remote-User",), ("X-Remote-Group", "X-More"))
     lines = [
         ("X-More", "c"),
@@ -161,14 +161,14 @@ def test_every_group_header_counts() -> None:
     ],
 )
 def test_keys_of_the_extra_are_decoded(suffix: str, key: str) -> None:
-    """A key is in lower case, its escapes decoded: all of them, or none if one is malformed."""
+    """A key is lower case with its escapes decoded: all of them, or none if one is malformed."""
     lines = [("X-Remote-User", "u"), (f"X-Remote-Extra-{suffix}", "v")]
 
     assert user_from_headers(CONFIG, lines) == User("u", extra=((key, ("v",)),))
 
 
 def test_values_of_one_key_come_together() -> None:
-    """A key's values are in order: prefix by prefix, then line by line; an empty one is a value."""
+    """A key's values are ordered by prefix, then by line; an empty one is a value."""
     config = RequestHeaderConfig(("X-Remote-User",), extra_headers_prefixes=("X-A-", "X-B-"))
     lines = [
         ("X-B-Key", "4"),
@@ -182,7 +182,7 @@ def test_values_of_one_key_come_together() -> None:
 
 
 def test_what_is_not_configured_is_not_read() -> None:
-    """Without header names of their own, groups, uid and extra are empty."""
+    """Without configured header names, groups, uid and extra are empty."""
     user = User("u", uid="1", groups=("g",), extra=(("k", ("v",)),))
 
     assert user_from_headers(RequestHeaderConfig(("X-Remote-User",)), told(user)) == User("u")
@@ -190,7 +190,7 @@ def test_what_is_not_configured_is_not_read() -> None:
 
 
 def test_recorded_requests_give_their_users() -> None:
-    """What a real aggregator sent is understood; every request of a front proxy has a user."""
+    """Every recorded request of a real front proxy has a user."""
     requests = [json.loads(line) for line in RECORDED.read_text().splitlines()]
     proxied = [r["headers"] for r in requests if "front-proxy-client" in r["client_cert"]]
 
@@ -222,5 +222,5 @@ def test_recorded_requests_give_their_users() -> None:
     [((), "anyone", True), (("a", "b"), "b", True), (("a",), "A", False), (("a",), "", False)],
 )
 def test_allowed_names(names: Sequence[str], name: str, allowed: bool) -> None:  # noqa: FBT001 - a table's column
-    """An empty list allows any name; another one just its own, in their case."""
+    """An empty list allows any name; others allow only their own names, with the same case."""
     assert RequestHeaderConfig(allowed_names=tuple(names)).allows(name) is allowed

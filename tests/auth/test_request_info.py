@@ -1,4 +1,4 @@
-"""What a request asks for: verbs, resources and paths, and that no spelling is another request."""
+"""The verbs, resources and paths of requests, in any spelling."""
 
 from urllib.parse import quote
 
@@ -15,7 +15,7 @@ METRIC = f"{PREFIX}/default/gpu_utilization"
 
 
 def metric(verb: str = "list", namespace: str = "default", name: str = "gpu_utilization") -> object:
-    """What a request for a metric asks for."""
+    """The attributes of a request for a metric."""
     return Attributes(verb, namespace, GROUP, "v1beta1", name)
 
 
@@ -32,7 +32,7 @@ def metric(verb: str = "list", namespace: str = "default", name: str = "gpu_util
     ],
 )
 def test_verbs_of_a_metric(method: str, verb: str) -> None:
-    """They are those of RBAC, for a request without a name: a GET is a list."""
+    """The verbs are those of RBAC for a request without a name: a GET is a list."""
     assert attributes_of(method, METRIC, "") == metric(verb)
 
 
@@ -57,7 +57,7 @@ def test_verbs_of_a_metric(method: str, verb: str) -> None:
     ],
 )
 def test_watches_are_distinguished_from_lists(query: str, verb: str) -> None:
-    """The first `watch` counts, as in Go, and is true for all but false and 0."""
+    """The first `watch` counts, as in Go, and is true unless it is false or 0."""
     assert attributes_of("GET", METRIC, query).verb == verb
     assert attributes_of("POST", METRIC, query) == metric("create")
 
@@ -74,7 +74,7 @@ def test_watches_are_distinguished_from_lists(query: str, verb: str) -> None:
     ],
 )
 def test_spellings_of_a_metric_are_one(path: str) -> None:
-    """What is served alike is authorized alike."""
+    """Spellings that are served alike are authorized alike."""
     assert attributes_of("GET", path, "") == metric()
 
 
@@ -94,7 +94,7 @@ def test_spellings_of_a_metric_are_one(path: str) -> None:
         PREFIX,
         f"{PREFIX}/default",
         f"/apis/{GROUP}/v1beta1/nodes/default/gpu_utilization",
-        # Nothing of this is served, and nothing of it is what it looks like.
+        # None of these is served, and none is what it looks like.
         f"/{METRIC}",
         f"{PREFIX}//gpu_utilization",
         f"{PREFIX}/default//gpu_utilization",
@@ -117,7 +117,7 @@ def test_spellings_of_a_metric_are_one(path: str) -> None:
     ],
 )
 def test_all_else_is_a_path(path: str) -> None:
-    """It is authorized as it was sent, because nothing is served under another spelling."""
+    """Other paths are authorized as they were sent: no other spelling is served."""
     assert attributes_of("GET", path, "") == Attributes("get", path=path)
     assert attributes_of("POST", path, "watch=true") == Attributes("post", path=path)
 
@@ -138,7 +138,7 @@ CUSTOM_PREFIX = f"/apis/{CUSTOM}/v1beta2/namespaces"
     ],
 )
 def test_custom_metrics(below: str, resource: str, name: str, subresource: str) -> None:
-    """A path with a name is a get, and the metric is a subresource, as sent (RequestInfo)."""
+    """A path with a name is a get, with the metric as the subresource, as sent (RequestInfo)."""
     asked = Attributes(
         "get", "default", CUSTOM, "v1beta2", resource, name=name, subresource=subresource
     )
@@ -153,7 +153,7 @@ def test_custom_metrics(below: str, resource: str, name: str, subresource: str) 
     [("POST", "create"), ("PUT", "update"), ("PATCH", "patch"), ("DELETE", "delete")],
 )
 def test_verbs_of_a_name(method: str, verb: str) -> None:
-    """A DELETE of something with a name is not that of a collection."""
+    """A DELETE with a name is not a deletecollection."""
     path = f"{CUSTOM_PREFIX}/default/pods/web-1/gpu_utilization"
     assert attributes_of(method, path, "").verb == verb
 
@@ -171,7 +171,7 @@ def test_verbs_of_a_name(method: str, verb: str) -> None:
     ],
 )
 def test_a_slash_at_the_end_makes_no_difference(spelled: str, path: str) -> None:
-    """Each path is served with and without it."""
+    """A path is the same with a slash at the end."""
     assert attributes_of("GET", spelled, "") == Attributes("get", path=path)
 
 
@@ -180,7 +180,7 @@ def test_a_slash_at_the_end_makes_no_difference(spelled: str, path: str) -> None
     [f"{PREFIX}/default/%FF", f"{PREFIX}/%C3%28/gpu_utilization", "/caf\u00e9", "/\udcff"],
 )
 def test_a_path_that_is_not_utf8_is_rejected(path: str) -> None:
-    """Bytes that a review could not contain are rejected without a review."""
+    """Bytes that a review cannot contain are rejected without a review."""
     with pytest.raises(BadRequestError, match="UTF-8"):
         attributes_of("GET", path, "")
 
@@ -191,14 +191,14 @@ texts = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=1
 
 @given(namespace=texts, name=texts)
 def test_any_name_can_be_asked_for(namespace: str, name: str) -> None:
-    """Names are decoded once, and what was encoded never takes a path apart."""
+    """Names are decoded once, and encoded characters never split a path."""
     path = f"{PREFIX}/{quote(namespace, safe='')}/{quote(name, safe='')}"
     assert attributes_of("GET", path, "") == metric("list", namespace, name.lower())
 
 
 @given(path=st.text(st.sampled_from("/%2Ffaé.~*?"), max_size=20), method=st.sampled_from(["GET"]))
 def test_it_is_a_metric_or_a_path(path: str, method: str) -> None:
-    """Every request has exactly one of the two, or is rejected."""
+    """Every request has a resource or a path, never both, or is rejected."""
     for spelled in (f"/{path}", f"{PREFIX}/{path}"):
         try:
             told = attributes_of(method, spelled, "")

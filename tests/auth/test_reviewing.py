@@ -1,4 +1,4 @@
-"""Reviews are asked for again, on a real socket, by what the Kubernetes API answers."""
+"""Reviews are retried, on a real socket, depending on the Kubernetes API's answer."""
 
 import asyncio
 import json
@@ -32,14 +32,14 @@ def refusal(code: int, retry_after: str | None = None) -> Answer:
 
 
 class Reviewer:
-    """Answers reviews by what it is given, and then well; counts how often it was asked."""
+    """Answers reviews with the given answers, then with success; counts requests."""
 
     def __init__(self, *answers: Answer | None) -> None:
         self._answers = [*answers]
         self.asked = 0
 
     async def __call__(self, request: web.Request) -> web.Response:
-        """The next answer; None breaks the connection off."""
+        """The next answer; None closes the connection."""
         self.asked += 1
         kind = json.loads(await request.read())["kind"]
         if self._answers:
@@ -54,7 +54,7 @@ class Reviewer:
 
 @asynccontextmanager
 async def reviewed(folder: Path, reviewer: Reviewer) -> AsyncIterator[KubernetesClient]:
-    """A client of an API whose reviews are made so."""
+    """A client of an API with this reviewer."""
     async with kubernetes(folder) as (api, client):
         api.aggregate("authentication.k8s.io", "v1", reviewer)
         api.aggregate("authorization.k8s.io", "v1", reviewer)
@@ -76,7 +76,7 @@ async def reviewed(folder: Path, reviewer: Reviewer) -> AsyncIterator[Kubernetes
 async def test_one_failed_review_costs_nobody_an_answer(
     tmp_path: Path, answer: Answer | None
 ) -> None:
-    """It is asked for again, and the second is the answer, for tokens and for permissions."""
+    """Failed reviews are retried, for tokens and for permissions."""
     reviewer = Reviewer(answer)
     async with reviewed(tmp_path, reviewer) as client:
         assert await TokenReviews(client).user("of-alice") == ALICE
@@ -106,19 +106,19 @@ async def test_retries_end(tmp_path: Path) -> None:
 
 
 class Pauses:
-    """Remembers how long was waited, and does not wait."""
+    """Records the pauses, and does not wait."""
 
     def __init__(self) -> None:
         self.seconds: list[float] = []
 
     async def __call__(self, seconds: float) -> None:
-        """Wait no longer than others need to go on."""
+        """Wait only as long as others need to proceed."""
         self.seconds.append(seconds)
         await asyncio.sleep(0)
 
 
 async def test_retry_after_is_heeded_up_to_the_deadline(tmp_path: Path) -> None:
-    """A pause that the deadline allows is made; one beyond it is not even begun."""
+    """A pause within the deadline is made; one beyond it is not even begun."""
     pauses = Pauses()
     reviewer = Reviewer(refusal(429, "7"), refusal(503, "3"), refusal(503), refusal(429, "31"))
     async with reviewed(tmp_path, reviewer) as client:
@@ -137,7 +137,7 @@ async def test_retry_after_is_heeded_up_to_the_deadline(tmp_path: Path) -> None:
 
 
 async def test_a_pause_takes_no_place(tmp_path: Path) -> None:
-    """While one review waits to be asked for again, others are asked for."""
+    """While one review waits for its retry, others are sent."""
     waiting, go_on = asyncio.Event(), asyncio.Event()
 
     async def wait(_: float) -> None:

@@ -1,4 +1,4 @@
-"""Selectors as reviews have them: only what surely narrows the question."""
+"""Selectors in reviews: only those that surely narrow the question."""
 
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -37,7 +37,7 @@ METRIC = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilizati
     ],
 )
 def test_label_selectors(selector: str, requirements: list[Requirement]) -> None:
-    """What a review cannot say is left out, and so is all of a selector that cannot be read."""
+    """Requirements that a review cannot express are left out, as are unreadable selectors."""
     assert label_requirements(selector) == tuple(requirements)
 
 
@@ -64,7 +64,7 @@ def test_label_selectors(selector: str, requirements: list[Requirement]) -> None
     ],
 )
 def test_field_selectors(selector: str, requirements: list[Requirement]) -> None:
-    """They are read as k8s.io/apimachinery/pkg/fields reads them."""
+    """Field selectors are parsed as in k8s.io/apimachinery/pkg/fields."""
     assert field_requirements(selector) == tuple(requirements)
 
 
@@ -82,7 +82,7 @@ def test_field_selectors(selector: str, requirements: list[Requirement]) -> None
     ],
 )
 def test_the_name_that_fields_select(selector: str, name: str) -> None:
-    """One object selected by name is reported by name; an invalid name is not."""
+    """An object selected by name gives the request its name, if that is valid."""
     assert name_of(field_requirements(selector)) == name
 
 
@@ -104,7 +104,7 @@ def asked(method: str, **parameters: str) -> tuple[object, ...]:
 
 
 def test_which_requests_select() -> None:
-    """Lists, watches and deletions of many do; only what is read has a name, as in Go."""
+    """Lists, watches and deletecollections do; only reads have a name, as in Go."""
     labels = (Requirement("app", "In", ("web",)),)
     fields = (Requirement("metadata.name", "In", ("a",)),)
     assert asked("GET", **BOTH) == ("a", fields, labels)
@@ -116,13 +116,13 @@ def test_which_requests_select() -> None:
 
 
 def test_the_first_of_a_parameters_values_counts() -> None:
-    """As it is the one that is answered."""
+    """The first value counts, because that one is answered."""
     told = attributes_of("GET", METRIC, "labelSelector=app%3Da&labelSelector=app%3Db&x")
     assert told.labels == (Requirement("app", "In", ("a",)),)
 
 
 def test_all_characters_count() -> None:
-    """What is too long to be kept is found by all of its parts."""
+    """All parts count toward the length above which nothing is cached."""
     short = attributes_of("GET", METRIC, "")
     long = attributes_of("GET", METRIC, f"labelSelector=app+in+({','.join('ab')})")
     assert long.characters == short.characters + len("appab")

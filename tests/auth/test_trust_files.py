@@ -14,7 +14,7 @@ FLAG, OTHER = "--client-ca-file", "--requestheader-client-ca-file"
 
 
 class Turns:
-    """Files that are followed, read at each turn of the test's own."""
+    """Files that are followed, and read when the test says so."""
 
     def __init__(self, **paths: Path) -> None:
         self._turn = asyncio.Semaphore(0)
@@ -33,7 +33,7 @@ class Turns:
         self.changes += 1
 
     async def read(self) -> None:
-        """Let them be read once more."""
+        """Read them once more."""
         async with asyncio.timeout(10):
             await self._idle.wait()
             self._idle.clear()
@@ -56,7 +56,7 @@ async def followed(**paths: Path) -> AsyncIterator[Turns]:
 
 
 async def test_a_change_is_taken_over_once(tmp_path: Path) -> None:
-    """Content counts, not the time of a change."""
+    """Changed content counts, not a changed time."""
     path, old, new = tmp_path / "ca.crt", Authority("a").bundle, Authority("b").bundle
     path.write_bytes(old)
     async with followed(client_ca_file=path) as turns:
@@ -72,7 +72,7 @@ async def test_a_change_is_taken_over_once(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"no certificate", None])
 async def test_an_unusable_file_is_logged_once(tmp_path: Path, content: bytes | None) -> None:
-    """What was trusted stays so, the other file is followed still, and a good file is taken."""
+    """The last good content and the other file are still used, and a good file is reloaded."""
     path, other = tmp_path / "ca.crt", tmp_path / "other.crt"
     before, after = Authority("a").bundle, Authority("b").bundle
     path.write_bytes(before)
@@ -101,6 +101,6 @@ async def test_an_unusable_file_is_logged_once(tmp_path: Path, content: bytes | 
 
 
 async def test_the_first_time_all_must_be_good(tmp_path: Path) -> None:
-    """The sentence names the flag and the file."""
+    """The error names the flag and the file."""
     with pytest.raises(ConfigurationError, match=rf"^{FLAG} \S+ca\.crt cannot be used: "):
         await TrustFiles({FLAG: tmp_path / "ca.crt"}).load()

@@ -42,7 +42,7 @@ def version_1(
     issuer: Certified | None = None,
     validity: tuple[datetime, datetime] = VALID,
 ) -> Certified:
-    """A certificate of X.509 version 1, as old scripts make authorities; no library makes one."""
+    """An X.509 version 1 certificate, as old scripts make for authorities; no library makes one."""
     modern = certify(subject, key, [], issuer, validity).certificate
     body = modern.tbs_certificate_bytes
     content = body[_header(body) :].removeprefix(_VERSION_3)
@@ -69,7 +69,7 @@ def _element(tag: int, content: bytes) -> bytes:
 
 
 def test_kinds_that_go_takes() -> None:
-    """Ed25519, version 1 and anyExtendedKeyUsage are good, each on either side."""
+    """Ed25519, version 1 and anyExtendedKeyUsage are valid, wherever they are used."""
     modern, old = authority(), version_1(name("old"), ec_key(0))
     key = ed25519_key(0)
     edwards = certify(name("edwards"), key, kubeadm_ca(key))
@@ -89,7 +89,7 @@ def test_kinds_that_go_takes() -> None:
 
 
 def test_version_1_makes_no_intermediate() -> None:
-    """Whatever has no extensions cannot say that it is an authority; only a bundle says so."""
+    """Without extensions a certificate is an authority only if it is in the bundle."""
     root = authority("root")
     middle = version_1(name("between"), ec_key(0), root)
     made = client(middle)
@@ -98,7 +98,7 @@ def test_version_1_makes_no_intermediate() -> None:
 
 
 def test_a_client_of_version_1_is_not_a_ca_outside_the_bundle() -> None:
-    """A user's certificate of version 1 cannot sign others."""
+    """A user's version 1 certificate cannot sign others."""
     root = version_1(name("root"), ec_key(0))
     user = version_1(name("user"), ec_key(0), root)
     made = certify(name("admin", "system:masters"), ec_key(0), [(CLIENT, False)], user)
@@ -109,12 +109,12 @@ def test_a_client_of_version_1_is_not_a_ca_outside_the_bundle() -> None:
 def _signed_with_sha1() -> tuple[Certified, Certified]:
     issuer = authority()
     made = client(issuer)
-    # The algorithm's object identifier, inside and outside, says which digest it is.
+    # The algorithm's object identifier, inside and outside, determines the digest.
     body = made.certificate.tbs_certificate_bytes.replace(
         bytes.fromhex("06082a8648ce3d040302"), bytes.fromhex("06072a8648ce3d0401")
     )
     content = body[_header(body) :]
-    # Two algorithm identifiers have become shorter: theirs is the only length that changes.
+    # Two algorithm identifiers have become shorter: only their own length changes.
     content = content.replace(bytes.fromhex("300a06072a"), bytes.fromhex("300906072a"))
     signed = _element(0x30, content)
     assert isinstance(issuer.key, ec.EllipticCurvePrivateKey)
@@ -140,7 +140,7 @@ def _on_a_weak_curve() -> tuple[Certified, Certified]:
 
 @pytest.mark.parametrize("make", [_signed_with_sha1, _with_a_weak_key, _on_a_weak_curve])
 def test_weak_cryptography_is_refused(make: Callable[[], tuple[Certified, Certified]]) -> None:
-    """A digest or a key that can be broken proves nothing."""
+    """A breakable digest or key proves nothing."""
     issuer, made = make()
 
     assert ClientCAs(issuer.pem).verify([made.der], NOW) is None
@@ -150,7 +150,7 @@ def test_a_long_chain_costs_little() -> None:
     """Hundreds of certificates that sign each other are not followed."""
     root = authority("root")
     keys = [ec_key(0) for _ in range(2)]
-    # Every one could have signed every other: the number of paths grows as their number does twice.
+    # Each could have signed every other: the number of paths grows exponentially with theirs.
     sent = [
         certify(name("x"), keys[n % 2], kubeadm_ca(keys[n % 2]), Certified(one, keys[(n + 1) % 2]))
         for n, one in enumerate(
@@ -164,14 +164,14 @@ def test_a_long_chain_costs_little() -> None:
 
 
 def test_chains_are_distinguished() -> None:
-    """Results are kept by a digest of all that was shown, in its order."""
+    """Results are cached by a digest of all certificates, in order."""
     a, b = PeerCertificates((b"a", b"b")), PeerCertificates((b"ab",))
     assert len({a.digest, b.digest, PeerCertificates((b"b", b"a")).digest}) == 3
     assert PeerCertificates((b"a", b"b")).digest == a.digest
 
 
 def test_a_client_in_the_bundle_does_not_vouch_for_itself() -> None:
-    """A bundle lists authorities: a self-signed client that got into it is not one."""
+    """A bundle lists authorities: a self-signed client in it is not one."""
     key = ec_key(0)
     made = certify(name("a"), key, [(CLIENT, False)])
 

@@ -1,4 +1,4 @@
-"""An authenticator, and the token reviews that it asks for."""
+"""An authenticator, and the token reviews that it requests."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -23,13 +23,13 @@ BOB = User("bob", uid="7", groups=("dev",), extra=(("k", ("v",)),))
 
 @pytest.fixture
 def reviews() -> Reviews:
-    """The reviews of two users' tokens."""
+    """Reviews of two users' tokens."""
     return Reviews({"of-alice": caller_of(ALICE), "of-bob": caller_of(BOB)})
 
 
 @pytest.fixture
 async def tokens(reviews: Reviews, tmp_path: Path) -> AsyncIterator[TokenReviews]:
-    """What asks for these reviews."""
+    """A requester of these reviews."""
     async with kubernetes(tmp_path) as (api, made):
         api.aggregate("authentication.k8s.io", "v1", reviews.token_review)
         yield TokenReviews(made)
@@ -37,7 +37,7 @@ async def tokens(reviews: Reviews, tmp_path: Path) -> AsyncIterator[TokenReviews
 
 @pytest.fixture
 def outcomes() -> list[Outcome]:
-    """What was counted."""
+    """The counted outcomes."""
     return []
 
 
@@ -49,7 +49,7 @@ def clock() -> WallClock:
 
 @pytest.fixture
 def authenticator(tokens: TokenReviews, outcomes: list[Outcome], clock: WallClock) -> Authenticator:
-    """What is tested; it trusts the two authorities."""
+    """The authenticator under test, which trusts the two authorities."""
     made = Authenticator(tokens, outcomes.append, clock=clock)
     made.trust(TRUST)
     return made

@@ -1,4 +1,4 @@
-"""Who a caller is, by certificate, front proxy or token."""
+"""How callers are identified: by certificate, front proxy or token."""
 
 from pathlib import Path
 
@@ -151,7 +151,7 @@ async def test_callers_are_identified(
     user: User,
     outcome: Outcome,
 ) -> None:
-    """The first valid credentials identify the user; headers that a peer may not send do not."""
+    """The first valid credentials identify the user; headers from other peers are ignored."""
     assert await authenticator.authenticate(shown(peer), headers) == user
     assert outcomes == [outcome]
 
@@ -183,7 +183,7 @@ async def test_who_is_refused(
     peer: Certified | None,
     headers: Lines,
 ) -> None:
-    """A request without any valid credentials gets a 401, and never counts as anonymous."""
+    """A request with only invalid credentials gets a 401, and never counts as anonymous."""
     with capture_logs() as logs, pytest.raises(UnauthorizedError) as raised:
         await authenticator.authenticate(shown(peer), headers)
 
@@ -193,7 +193,7 @@ async def test_who_is_refused(
 
 
 async def test_only_the_front_proxies_authority_may_assert(authenticator: Authenticator) -> None:
-    """A user whose certificate bears a front proxy's name is that user, and speaks for no other."""
+    """A user whose certificate has a front proxy's name is that user, and cannot name others."""
     pretender = client(USERS, name("front-proxy-client"))
 
     user = await authenticator.authenticate(shown(pretender), ROOT)
@@ -202,7 +202,7 @@ async def test_only_the_front_proxies_authority_may_assert(authenticator: Authen
 
 
 async def test_without_allowed_names_any_front_proxy_may(authenticator: Authenticator) -> None:
-    """An empty list of names allows all that the front proxies' authority has signed."""
+    """An empty list of names allows any certificate signed by the front proxies' authority."""
     authenticator.trust(
         DelegatedAuthentication(USERS.pem, PROXIES.pem, RequestHeaderConfig(("X-Remote-User",)))
     )
@@ -213,7 +213,7 @@ async def test_without_allowed_names_any_front_proxy_may(authenticator: Authenti
 
 
 async def test_other_headers_name_other_users(authenticator: Authenticator) -> None:
-    """A user who is remembered is forgotten when the cluster names other headers."""
+    """A remembered user is forgotten when the cluster names other headers."""
     headers = [*ROOT, ("X-Other-User", "jo")]
     assert (await authenticator.authenticate(shown(PROXY), headers)).name == "root"
 
@@ -238,7 +238,7 @@ async def test_why_is_logged(authenticator: Authenticator) -> None:
 
 @pytest.mark.slow
 async def test_a_failed_review_is_unauthorized(outcomes: list[Outcome], tmp_path: Path) -> None:
-    """While tokens cannot be reviewed their bearers are refused; that is counted apart."""
+    """While tokens cannot be reviewed, their bearers are rejected; this is counted separately."""
     async with kubernetes(tmp_path) as (api, made):
         api.faults.refuse_next(500, "etcd is away", times=10)
         authenticator = Authenticator(TokenReviews(made), outcomes.append)

@@ -1,4 +1,4 @@
-"""Trust that changes, and certificates that expire."""
+"""Changes of trust, and certificates that expire."""
 
 from datetime import timedelta
 
@@ -39,7 +39,7 @@ async def test_at_first_nobody_is_trusted(tokens: TokenReviews, outcomes: list[O
 
 
 async def test_a_rotation_counts_at_once(authenticator: Authenticator) -> None:
-    """New CAs are trusted at once, and old ones no longer, even on open connections."""
+    """New CAs are trusted at once, and removed ones no longer."""
     new = authority("front-proxy-ca")
     renewed = client(new)
 
@@ -67,7 +67,7 @@ async def test_a_bundle_that_cannot_be_read_changes_nothing(authenticator: Authe
 
 
 def test_a_peer_is_verified_once(authenticator: Authenticator, clock: WallClock) -> None:
-    """What a certificate is worth is known from its connection's first request on."""
+    """A certificate is verified only at the first request."""
     first = authenticator.peer(PeerCertificates((PROXY.der,)))
 
     assert first.front_proxy is not None
@@ -81,7 +81,7 @@ def test_a_peer_is_verified_once(authenticator: Authenticator, clock: WallClock)
 async def test_a_connection_outlives_no_certificate(
     authenticator: Authenticator, clock: WallClock, peer: Certified
 ) -> None:
-    """A certificate that expires while its connection is open is refused from then on."""
+    """A certificate that expires during its connection is rejected from then on."""
     await authenticator.authenticate(shown(peer), ROOT)
     clock.now = NOW + DAY
     await authenticator.authenticate(shown(peer), ROOT)
@@ -93,7 +93,7 @@ async def test_a_connection_outlives_no_certificate(
 
 
 async def test_a_certificate_becomes_valid(authenticator: Authenticator, clock: WallClock) -> None:
-    """A rejection expires: the clocks of two machines may differ a little."""
+    """A rejection expires: two machines' clocks may differ a little."""
     early = client(PROXIES, validity=(NOW + timedelta(seconds=5), NOW + DAY))
     with pytest.raises(UnauthorizedError):
         await authenticator.authenticate(shown(early), ROOT)
@@ -104,7 +104,7 @@ async def test_a_certificate_becomes_valid(authenticator: Authenticator, clock: 
 
 
 async def test_certificates_cost_no_review(authenticator: Authenticator, reviews: Reviews) -> None:
-    """The Kubernetes API is asked of tokens alone."""
+    """Only tokens are reviewed by the Kubernetes API."""
     await authenticator.authenticate(shown(PROXY), [*ROOT, *bearer("of-alice")])
     await authenticator.authenticate(shown(ADMIN), bearer("of-alice"))
     await authenticator.authenticate(None, [])

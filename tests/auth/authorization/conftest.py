@@ -1,4 +1,4 @@
-"""An authorizer, and the simulated Kubernetes API that it asks."""
+"""An authorizer, and the simulated Kubernetes API that it uses."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +16,7 @@ from tests.support.kubernetes import connected
 
 @pytest.fixture
 def reviews() -> Reviews:
-    """What decides; at first it denies everything."""
+    """Makes the decisions; at first it denies everything."""
     return Reviews({})
 
 
@@ -37,11 +37,11 @@ async def client(api: KubernetesAPI, tmp_path: Path) -> AsyncIterator[Kubernetes
 
 @pytest.fixture
 def clock() -> Clock:
-    """A time that stands at 0."""
+    """A clock at 0."""
     return Clock()
 
 
 @pytest.fixture
 def authorizer(client: KubernetesClient, clock: Clock) -> Authorizer:
-    """What is tested."""
+    """The authorizer under test."""
     return Authorizer(client, clock=clock)

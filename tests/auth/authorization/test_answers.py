@@ -19,7 +19,7 @@ SELECTED = attributes_of("GET", f"/apis/{GROUP}/v1beta1/namespaces/default/x", "
 
 
 async def test_a_star_elsewhere_is_a_mistake(client: KubernetesClient) -> None:
-    """It would not mean what whoever wrote it thinks."""
+    """A * anywhere but at the end of a path is a configuration error."""
     with pytest.raises(ConfigurationError, match="--authorization-always-allow-paths /a/\\*/b"):
         Authorizer(client, always_allow_paths=["/healthz", "/a/*/b"])
 
@@ -38,7 +38,7 @@ UNDECIDED: dict[str, Object] = {
 async def test_anything_but_a_decision_does_not_allow(
     authorizer: Authorizer, reviews: Reviews, status: Object
 ) -> None:
-    """It is an error, and is not kept: the next one to ask gets the API's next answer."""
+    """An answer without a decision is an error, which is not cached."""
     reviews.decide = lambda _user, _attributes: status
     for _ in range(2):
         with pytest.raises(ReviewError) as failed:
@@ -56,7 +56,7 @@ async def test_anything_but_a_decision_does_not_allow(
 async def test_a_decision_in_spite_of_an_error_counts(
     *, authorizer: Authorizer, reviews: Reviews, decision: Object, allowed: bool
 ) -> None:
-    """RBAC can miss one role and yet allow by another."""
+    """A decision counts even with an error: RBAC can miss one role and yet allow by another."""
     reviews.decide = lambda _user, _attributes: {**decision, "evaluationError": "half"}
     assert await is_allowed(authorizer, ALICE, METRIC) == allowed
 
@@ -74,7 +74,7 @@ async def test_a_decision_in_spite_of_an_error_counts(
 async def test_what_is_not_allowed_without_selectors_is_decided_with_them(
     authorizer: Authorizer, reviews: Reviews, *, of_all: Object, of_some: Object, allowed: bool
 ) -> None:
-    """Some authorizers allow a caller only what it selects, or can decide only about that."""
+    """Some authorizers allow only what the caller selects, or can decide only about that."""
     reviews.decide = lambda _user, access: of_some if access.labels else of_all
     with capture_logs() as logs:
         assert await is_allowed(authorizer, ALICE, SELECTED) == allowed
@@ -86,7 +86,7 @@ async def test_what_is_not_allowed_without_selectors_is_decided_with_them(
 async def test_no_decision_with_selectors_is_an_error(
     authorizer: Authorizer, reviews: Reviews, status: Object
 ) -> None:
-    """Whatever was decided without them, unless that allows it."""
+    """Without a decision on the selectors, a denial without them is an error."""
     denied: Object = {"allowed": False}
     reviews.decide = lambda _user, access: status if access.labels else denied
     with pytest.raises(ReviewError):
@@ -100,7 +100,7 @@ async def test_a_failed_review_does_not_allow(
     reviews: Reviews,
     fault: FaultKind,
 ) -> None:
-    """It is an error within the time limit, is not kept, and is logged when it turns."""
+    """A failed review is an error in time, is not cached, and is logged once, as is recovery."""
     authorizer = Authorizer(client, timeout=0.1 if fault == "hang" else 10)
     reviews.set_fault(Fault(fault))
     with capture_logs() as logs:
@@ -134,7 +134,7 @@ async def test_a_failed_review_does_not_allow(
 async def test_a_malformed_review_does_not_allow(
     api: KubernetesAPI, authorizer: Authorizer, body: bytes
 ) -> None:
-    """Whatever a 201 brings, only a SubjectAccessReview decides."""
+    """Only a SubjectAccessReview decides, whatever a 201 contains."""
 
     async def answer(_: web.Request) -> web.Response:
         return web.Response(status=201, body=body, content_type="application/json")
@@ -146,7 +146,7 @@ async def test_a_malformed_review_does_not_allow(
 
 @pytest.mark.slow
 async def test_a_lost_connection_does_not_allow(api: KubernetesAPI, authorizer: Authorizer) -> None:
-    """Nobody is let in because the API is gone."""
+    """Nobody is allowed while the API is down."""
     async with gone(api):
         with pytest.raises(ReviewError, match="cannot be reached"):
             await authorizer.authorize(ALICE, METRIC)
@@ -155,7 +155,7 @@ async def test_a_lost_connection_does_not_allow(api: KubernetesAPI, authorizer: 
 async def test_a_server_that_may_not_ask_tells_what_to_do(
     api: KubernetesAPI, authorizer: Authorizer
 ) -> None:
-    """The message names the role that is missing."""
+    """The message names the missing role."""
     api.faults.refuse_next(
         403, 'subjectaccessreviews is forbidden: User "x" cannot create resource'
     )

@@ -32,7 +32,7 @@ DENIED: Object = {"allowed": False}
 async def test_a_change_of_rbac_is_seen_after_10_s(
     authorizer: Authorizer, reviews: Reviews, clock: Clock, before: Object
 ) -> None:
-    """A decision holds for 10 s, be it a yes or a no, and no longer."""
+    """Both allowed and denied decisions hold for 10 s, and no longer."""
     after = DENIED if before is ALLOWED else ALLOWED
     reviews.decide = lambda _user, _attributes: before
     assert await is_allowed(authorizer, ALICE, METRIC) == before["allowed"]
@@ -48,7 +48,7 @@ async def test_a_change_of_rbac_is_seen_after_10_s(
 async def test_identical_concurrent_requests_share_a_review(
     client: KubernetesClient, reviews: Reviews
 ) -> None:
-    """A storm of one question is one review, also where it fails."""
+    """Many identical requests at once make one review, even if it fails."""
     authorizer = Authorizer(client, timeout=0.1)
     reviews.set_fault(Fault("hang"))
     asked = (authorizer.authorize(ALICE, METRIC) for _ in range(50))
@@ -60,7 +60,7 @@ async def test_identical_concurrent_requests_share_a_review(
 async def test_reviews_leave_connections_for_others(
     client: KubernetesClient, reviews: Reviews
 ) -> None:
-    """However many different questions are asked, the API is not asked too many at once."""
+    """However many different requests there are, the number of reviews at once is limited."""
     authorizer = Authorizer(client, timeout=30)
     reviews.set_fault(Fault("hang"))
     tasks = [
@@ -93,12 +93,12 @@ async def test_reviews_are_bounded(authorizer: Authorizer) -> None:
     assert await ask(User("eve"), 1100) == 1000
     assert await ask(User("hpa"), 100) == 100
     assert [await ask(ANONYMOUS, 50, address) for address in "abcdef"] == [40, 40, 40, 40, 40, 0]
-    # A hundred of these are decided already.
+    # A hundred of these have already been decided.
     assert await ask(User("hpa"), 1100) == 100 + 900
 
 
 async def test_what_is_far_too_long_is_not_kept(authorizer: Authorizer, reviews: Reviews) -> None:
-    """Requests for nonsense fill no memory, and are decided all the same."""
+    """Decisions about excessively long requests are made, but not cached."""
     for attributes in (
         Attributes("get", path="/" + "a" * 2000),
         Attributes("list", "n", "g" * 2000, "v", "r"),
@@ -120,7 +120,7 @@ users = st.builds(
     groups=values,
     extra=extras,
 )
-# Most of all those that are alike except for one part, or for the order within it.
+# Mostly pairs that differ only in one part, or in the order within it.
 alike = users.flatmap(
     lambda user: st.tuples(
         st.just(user),
@@ -141,7 +141,7 @@ requests = st.one_of(
 )
 
 
-# The API behind it is the same for all examples; each has an authorizer, and a cache, of its own.
+# All examples share the API; each has its own authorizer and cache.
 @pytest.mark.slow
 @settings(
     max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -156,7 +156,7 @@ async def test_no_two_identities_share_a_decision(
     identities: tuple[User, User],
     requests: tuple[Attributes, Attributes],
 ) -> None:
-    """Whatever part of an identity or a request differs, each has a review of its own."""
+    """Identities or requests that differ in any part have separate reviews."""
     first, second = identities
     assume((first, requests[0]) != (second, requests[1]))
     authorizer = Authorizer(client)

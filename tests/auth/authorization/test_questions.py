@@ -1,4 +1,4 @@
-"""What the server asks in a SubjectAccessReview."""
+"""The server's SubjectAccessReviews."""
 
 import json
 from datetime import datetime
@@ -39,7 +39,7 @@ RECORDED = {
 
 
 class Exchange(msgspec.Struct):
-    """A request of a recording, or its answer."""
+    """A recorded request, or its answer."""
 
     body: dict[str, object]
     method: str = ""
@@ -49,7 +49,7 @@ class Exchange(msgspec.Struct):
 
 
 class Recording(msgspec.Struct):
-    """What a real API server was asked, and what it answered."""
+    """A real API server's question and answer."""
 
     request: Exchange
     response: Exchange
@@ -62,7 +62,7 @@ class Recording(msgspec.Struct):
 
 
 def recording(name: str) -> Recording:
-    """A recording, by its name."""
+    """A recording, by name."""
     return msgspec.json.decode((KUBE_API / f"{name}.json").read_bytes(), type=Recording)
 
 
@@ -70,7 +70,7 @@ def recording(name: str) -> Recording:
 async def test_the_question_is_the_recorded_one(
     api: KubernetesAPI, authorizer: Authorizer, reviews: Reviews, name: str
 ) -> None:
-    """A review has the fields that a real API server was asked with, and no other."""
+    """A review has exactly the fields of the recorded one."""
     recorded = recording(name)
     user, attributes = RECORDED[name]
     reviews.decide = lambda _user, _attributes: recorded.told
@@ -80,7 +80,7 @@ async def test_the_question_is_the_recorded_one(
 
 
 def timeless(review: dict[str, object]) -> dict[str, object]:
-    """A review without the time at which it was made."""
+    """A review without its creation time."""
     metadata = msgspec.convert(review["metadata"], dict[str, list[dict[str, object]]])
     (managed,) = metadata["managedFields"]
     assert datetime.fromisoformat(str(managed["time"])).tzinfo
@@ -91,7 +91,7 @@ def timeless(review: dict[str, object]) -> dict[str, object]:
 async def test_the_simulated_answer_is_the_recorded_one(
     api: KubernetesAPI, reviews: Reviews, name: str
 ) -> None:
-    """The simulated API server answers as a real one did, except for the time."""
+    """The simulated API server answers like a real one, except for the time."""
     recorded = recording(name)
     asking, attributes = RECORDED[name]
     asked = caller_of(asking), access_of(attributes)
@@ -160,7 +160,7 @@ async def test_a_refusal_is_in_the_words_of_the_api(
     reason: str,
     message: str,
 ) -> None:
-    """The error is worded as every API server does, with the review's reason."""
+    """The error has the wording of every API server, with the review's reason."""
     reviews.decide = lambda _user, _attributes: {"allowed": False, "reason": reason}
     with pytest.raises(ForbiddenError) as refused:
         await authorizer.authorize(user, attributes)
@@ -171,7 +171,7 @@ async def test_a_refusal_is_in_the_words_of_the_api(
 
 @pytest.mark.slow
 async def test_masters_may_do_everything(authorizer: Authorizer, reviews: Reviews) -> None:
-    """The aggregator's probe is one of them: it must pass even where no review can be had."""
+    """Masters need no review: the aggregator's probe must pass even if reviews fail."""
     reviews.set_fault(Fault("error"))
     for attributes in (METRIC, PATH):
         assert await is_allowed(authorizer, User("u", groups=("a", MASTERS)), attributes)
@@ -219,7 +219,7 @@ async def test_paths_that_are_always_allowed(
     path: str,
     allowed: bool,
 ) -> None:
-    """They are just those configured, whole or by a * at the end, and never a resource."""
+    """Only configured paths need no review, whole or with a * at the end, and never a resource."""
     authorizer = (
         Authorizer(client)
         if configured is None

@@ -34,17 +34,17 @@ from tests.support.client_certificates import (
 
 @cache
 def rsa_key(_: int) -> rsa.RSAPrivateKey:
-    """One of some keys: they take long to make."""
+    """A key from a small set: they take long to make."""
     return rsa.generate_private_key(65537, 2048)
 
 
 def openssl_ca(key: Key) -> Extensions:
-    """What `openssl req -x509` gives: no key usage."""
+    """The extensions from `openssl req -x509`: no key usage."""
     return [(ski(key), False), (aki(key), False), (basic(ca=True), True)]
 
 
 def openssl_client(key: Key, issuer: Key) -> Extensions:
-    """What the usr_cert section of openssl.cnf gives."""
+    """The extensions from the usr_cert section of openssl.cnf."""
     return [
         (basic(ca=False), False),
         (usage("digital_signature", "content_commitment", "key_encipherment"), True),
@@ -55,7 +55,7 @@ def openssl_client(key: Key, issuer: Key) -> Extensions:
 
 
 def easyrsa_ca(key: Key) -> Extensions:
-    """What easyrsa gives: nothing is critical, and the key identifier names the issuer, too."""
+    """The extensions from easyrsa: none critical, and the key identifier also names the issuer."""
     issuer = x509.AuthorityKeyIdentifier(
         ski(key).digest, [x509.DirectoryName(name("front-proxy-ca"))], 1
     )
@@ -64,12 +64,12 @@ def easyrsa_ca(key: Key) -> Extensions:
 
 
 def cert_manager_ca(key: Key) -> Extensions:
-    """What cert-manager gives a Certificate with isCA."""
+    """The extensions that cert-manager gives a Certificate with isCA."""
     return [(GO_CA, True), (basic(ca=True), True), (ski(key), False)]
 
 
 def cert_manager_client(_: Key, issuer: Key) -> Extensions:
-    """What cert-manager gives a Certificate for clients, with a DNS name."""
+    """The extensions that cert-manager gives a client's Certificate, with a DNS name."""
     names = x509.SubjectAlternativeName([x509.DNSName("client.example")])
     return [
         (GO_LEAF, True),
@@ -81,12 +81,12 @@ def cert_manager_client(_: Key, issuer: Key) -> Extensions:
 
 
 def bare_ca(_: Key) -> Extensions:
-    """The least that makes an authority."""
+    """The minimum for an authority."""
     return [(basic(ca=True), True)]
 
 
 def bare_client(_: Key, __: Key) -> Extensions:
-    """The least that makes a client."""
+    """The minimum for a client."""
     return [(CLIENT, False)]
 
 
@@ -106,7 +106,7 @@ def test_what_is_in_use_verifies(
     ca: Callable[[Key], Extensions],
     leaf: Callable[[Key, Key], Extensions],
 ) -> None:
-    """Certificates as the usual tools make them are good, with RSA keys and with ECDSA keys."""
+    """Certificates from the usual tools are valid, with RSA keys and with ECDSA keys."""
     ca_key, key = make_key(0), make_key(1)
     issuer = certify(name("front-proxy-ca"), ca_key, ca(ca_key))
     made = certify(name("kubernetes-admin", "kubeadm:admins"), key, leaf(key, ca_key), issuer)
@@ -134,7 +134,7 @@ def test_the_subject_is_read_as_go_reads_it() -> None:
 
 
 def test_validity_has_two_ends() -> None:
-    """A certificate is good from its first moment to its last, and at no other time."""
+    """A certificate is valid from its first moment to its last, and at no other time."""
     issuer = authority()
     cas, der = ClientCAs(issuer.pem), client(issuer).der
     second = timedelta(seconds=1)
@@ -158,7 +158,7 @@ def test_validity_ends_with_the_authority() -> None:
 
 
 def test_the_time_has_a_zone() -> None:
-    """A time of another zone is the moment that it is, not what its clock shows."""
+    """Times are compared across time zones."""
     issuer = authority()
     der = client(issuer, validity=(NOW, NOW + timedelta(hours=1))).der
 
@@ -179,7 +179,7 @@ def test_a_bundle_of_several() -> None:
 
 
 def test_a_renewed_authority_vouches_for_what_the_old_one_signed() -> None:
-    """An authority that is renewed with its key takes over, whichever comes first in the bundle."""
+    """An authority renewed with the same key replaces the expired one, in any order."""
     expired = authority(validity=(NOW - 2 * DAY, NOW - timedelta(hours=1)))
     renewed, made = authority(key=expired.key), client(expired)
 
@@ -188,7 +188,7 @@ def test_a_renewed_authority_vouches_for_what_the_old_one_signed() -> None:
 
 
 def test_an_intermediate_in_the_bundle_vouches() -> None:
-    """What stands in the bundle is trusted, be it signed by itself or by another, as in Go."""
+    """Anything in the bundle is trusted, self-signed or not, as in Go."""
     root, key = authority("root"), ec_key(0)
     intermediate = certify(name("intermediate"), key, kubeadm_ca(key), root)
 

@@ -42,7 +42,7 @@ def _under(extensions: Extensions) -> Callable[[], tuple[Certified, Certified]]:
 
 
 def _by(extensions: Callable[[Key], Extensions]) -> Callable[[], tuple[Certified, Certified]]:
-    """A client of an authority with these extensions, and that authority."""
+    """A client, and its authority, which has these extensions."""
 
     def make() -> tuple[Certified, Certified]:
         key = ec_key(0)
@@ -99,14 +99,14 @@ def _an_authority() -> tuple[Certified, Certified]:
     ],
 )
 def test_what_is_refused(make: Callable[[], tuple[Certified, Certified]]) -> None:
-    """Nobody is a client by a certificate that is for something else, or from somebody else."""
+    """A certificate for another purpose, or from another issuer, identifies no client."""
     issuer, made = make()
 
     assert ClientCAs(issuer.pem).verify([made.der], NOW) is None
 
 
 def test_without_an_extended_key_usage_any_use_is_allowed() -> None:
-    """As in Go: a certificate that does not say what it is for is for anything."""
+    """As in Go, a certificate without an extended key usage is valid for any use."""
     issuer = authority()
     made = certify(name("a"), ec_key(0), [(aki(issuer.key), False)], issuer)
 
@@ -123,9 +123,9 @@ DER = client(ISSUER).der
 @given(st.integers(0, len(DER) - 1), st.integers(1, 255))
 @example(len(DER) - len(x509.load_der_x509_certificate(DER).signature) - 1, 1)
 def test_no_altered_certificate_gives_another_identity(place: int, change: int) -> None:
-    """It is refused, and nothing is raised; or the change is to what nobody reads.
+    """An altered certificate is rejected without an exception, unless an unread byte changed.
 
-    Such as the count of unused bits that begins the signature: the signature itself is the same.
+    That byte is the count of unused bits before the signature: the signature is unchanged.
     """
     altered = bytearray(DER)
     altered[place] ^= change
@@ -136,14 +136,14 @@ def test_no_altered_certificate_gives_another_identity(place: int, change: int) 
 
 
 def is_unread(place: int) -> bool:
-    """Whether a byte of the certificate is the first of a signature: its count of unused bits."""
+    """Whether a byte of the certificate is the first of its signature: the count of unused bits."""
     signature = x509.load_der_x509_certificate(DER).signature
     return place == len(DER) - len(signature) - 1
 
 
 @given(st.binary())
 def test_a_malformed_certificate_is_rejected(der: bytes) -> None:
-    """Any bytes are answered."""
+    """Arbitrary bytes are rejected without an exception."""
     assert CAS.verify([der], NOW) is None
 
 
@@ -151,6 +151,6 @@ def test_a_malformed_certificate_is_rejected(der: bytes) -> None:
     "pem", [b"", b"nonsense", ISSUER.pem[:-40], ISSUER.pem.replace(b"M", b"N")]
 )
 def test_a_bundle_that_cannot_be_read(pem: bytes) -> None:
-    """A bundle without a certificate, or with a broken one, is an error at once."""
+    """A bundle with no certificate, or a broken one, is an error at once."""
     with pytest.raises(ValueError, match=r"."):
         ClientCAs(pem)

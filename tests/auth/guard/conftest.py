@@ -34,14 +34,14 @@ from tests.support.pairs import self_signed, write_pair
 
 @pytest.fixture(scope="session")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, bytes]:
-    """A pair for both ends that is its own authority: a PEM file, and the certificate as DER."""
+    """A self-signed pair for both ends: a PEM file, and the certificate as DER."""
     made = self_signed()
     path = write_pair(tmp_path_factory.mktemp("pair") / "pair.pem", made)
     return path, ssl.PEM_cert_to_DER_cert(made.certificate.decode())
 
 
 def app_before(guard: Guard, measured: Measured, monitor: Monitor) -> App:
-    """The whole API, with a guard before it."""
+    """The whole API, behind a guard."""
     rules = Rules(CATALOGUE)
     provider = MetricsProvider(
         rules=rules,
@@ -73,7 +73,7 @@ def app_before(guard: Guard, measured: Measured, monitor: Monitor) -> App:
 async def server(
     monitor: Monitor, pair: tuple[Path, bytes], tmp_path: Path
 ) -> AsyncIterator[Server]:
-    """A server that asks a Kubernetes API whether alice may, which at first says no."""
+    """A server that asks a Kubernetes API about alice, which at first denies everything."""
     path, certificate = pair
     context = ListeningContext(KeyPair(path.read_bytes(), path.read_bytes()))
     context.use_verifier(bool)

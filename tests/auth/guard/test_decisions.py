@@ -1,4 +1,4 @@
-"""Who is let in, over real TLS, and who is not."""
+"""Which requests are allowed, over real TLS, and which are not."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.support.guarding import ALICE, METRIC, PROBES, SERVED, Answer, Measur
 from tests.support.kubernetes import gone
 from tests.support.reviews import access_of, caller_of
 
-# Beyond those: what is not served, or not in that way.
+# And some that are not served, or not with this method.
 ASKED = [
     *((path, "GET") for path in (*SERVED, "/", "/nowhere", f"{METRIC}x")),
     *((path, "POST") for path in (METRIC, "/metrics")),
@@ -31,7 +31,7 @@ async def test_who_may_is_answered(server: Server, path: str) -> None:
 
 @pytest.mark.parametrize(("path", "method"), ASKED)
 async def test_who_may_not_is_refused(server: Server, path: str, method: str) -> None:
-    """A 403 worded as the API does, which does not reveal whether the path exists."""
+    """A denial is a 403 in the API's wording, which does not reveal whether the path exists."""
     answer = await server.ask(path, method)
     status = answer.error()
     assert (status.code, status.reason) == (403, "Forbidden")
@@ -42,7 +42,7 @@ async def test_who_may_not_is_refused(server: Server, path: str, method: str) ->
 
 @pytest.mark.parametrize(("path", "method"), [*ASKED, *((path, "GET") for path in PROBES)])
 async def test_who_is_unknown_is_asked_to_say(server: Server, path: str, method: str) -> None:
-    """Credentials that are not good are a 401 everywhere, and nobody reviews for them."""
+    """Invalid credentials get a 401 everywhere, without a review."""
     server.callers.user = None
     server.reviews.decide = lambda _user, _attributes: {"allowed": True}
     status = (await server.ask(path, method)).error()
@@ -56,7 +56,7 @@ async def test_who_is_unknown_is_asked_to_say(server: Server, path: str, method:
 async def test_a_review_that_fails_lets_nobody_in(
     server: Server, fault: FaultKind, path: str
 ) -> None:
-    """It is a 500 with a Status, each time; when reviews work again, so does the answer."""
+    """A failed review is a 500 with a Status each time, until reviews work again."""
     server.reviews.set_fault(Fault(fault))
     for _ in range(2):
         status = (await server.ask(path)).error()
@@ -68,7 +68,7 @@ async def test_a_review_that_fails_lets_nobody_in(
 
 
 async def test_no_kubernetes_api_lets_nobody_in(server: Server) -> None:
-    """But probes are answered, or the kubelet would restart the server for another's outage."""
+    """Without the API only probes are answered, so that the kubelet does not restart the server."""
     async with gone(server.api):
         assert (await server.ask(METRIC)).error().code == 500
         server.callers.user = ANONYMOUS
@@ -78,7 +78,7 @@ async def test_no_kubernetes_api_lets_nobody_in(server: Server) -> None:
 
 
 async def test_a_certificate_is_shown_once_a_connection(server: Server) -> None:
-    """Each request is authenticated by the peer's own certificate."""
+    """Each request has its peer's certificate, which is read once per connection."""
     async with server.connected(server.certified) as client:
         for _ in range(3):
             await client.ask("/healthz")
@@ -88,7 +88,7 @@ async def test_a_certificate_is_shown_once_a_connection(server: Server) -> None:
 
 
 async def test_a_certificate_is_that_of_its_connection(server: Server) -> None:
-    """What one connection has shown counts on no other, also while both are open."""
+    """A connection's certificate counts on no other, even while both are open."""
     async with server.connected(server.certified) as certified, server.connected() as plain:
         for client in (certified, plain, certified, plain):
             await client.ask("/healthz")
@@ -99,7 +99,7 @@ async def test_a_certificate_is_that_of_its_connection(server: Server) -> None:
 
 
 async def test_all_header_lines_are_passed_on(server: Server) -> None:
-    """In their order, and a header that is there twice as two: groups come so."""
+    """Header lines keep their order, and repeated ones stay separate, as for groups."""
     lines = [("X-Remote-Group", "b"), ("X-Remote-User", "u"), ("X-Remote-Group", "a, c")]
     async with server.connected() as client:
         await client.ask("/healthz", headers=lines)
@@ -108,7 +108,7 @@ async def test_all_header_lines_are_passed_on(server: Server) -> None:
 
 
 async def test_a_path_that_is_not_utf8_is_malformed(server: Server) -> None:
-    """It is refused before anybody is asked about something else."""
+    """A path that is not UTF-8 is rejected without a review."""
     status = (await server.ask(f"/apis/{GROUP_VERSION}/namespaces/default/%FF")).error()
     assert (status.code, status.reason) == (400, "BadRequest")
     assert not server.reviews.access_reviews

@@ -1,4 +1,4 @@
-"""However a path is spelled, what is served is what was authorized."""
+"""However a path is spelled, the server serves exactly what was authorized."""
 
 from collections.abc import Iterator
 
@@ -10,7 +10,7 @@ from tests.support.guarding import METRIC, PROBES, SERVED, Server
 
 
 def spellings(path: str) -> Iterator[str]:
-    """What might be taken for a path, and is or is not."""
+    """Variants of a path, some of them equivalent."""
     for index, letter in enumerate(path):
         # Without its first slash it is not a target.
         if index:
@@ -27,11 +27,11 @@ def spellings(path: str) -> Iterator[str]:
 
 @pytest.mark.slow
 async def test_what_is_served_is_what_was_authorized(server: Server) -> None:
-    """However a path is spelled, it is either the same for both or not served at all."""
+    """Any spelling of a path is served only as it was authorized, or not at all."""
     server.reviews.decide = lambda _user, _attributes: {"allowed": True}
     reviewed: set[Attributes] = set()
     async with server.connected(server.certified) as client:
-        # The answers of these two differ from time to time.
+        # The answers of these two vary over time.
         canonical = [path for path in (*SERVED, *PROBES) if path not in (METRIC, "/metrics")]
         known = {(await client.ask(path)).body: path for path in canonical[:-3]}
         for path in [*canonical, METRIC]:
@@ -54,5 +54,5 @@ async def test_what_is_served_is_what_was_authorized(server: Server) -> None:
                     assert asked == Attributes("get", path=known[answer.body])
                 else:
                     assert asked == Attributes("get", path=path)
-    # Each was served under some other spelling, too.
+    # Each was also served under some other spelling.
     assert {one.path for one in reviewed if one.path} == set(canonical)

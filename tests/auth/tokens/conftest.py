@@ -1,4 +1,4 @@
-"""What reviews tokens, and the Kubernetes API that it asks."""
+"""A reviewer of tokens, and the Kubernetes API that it uses."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -27,17 +27,17 @@ async def client(door: Door, tmp_path: Path) -> AsyncIterator[KubernetesClient]:
 
 @pytest.fixture
 def door() -> Door:
-    """What stands before reviews that know two tokens."""
+    """A wrapper of reviews that know two tokens."""
     return Door(Reviews({"of-alice": caller_of(ALICE), "of-bob": caller_of(BOB)}).token_review)
 
 
 @pytest.fixture
 def clock() -> Clock:
-    """What the tokens' answers age by."""
+    """The clock for the age of cached answers."""
     return Clock(1000)
 
 
 @pytest.fixture
 def tokens(client: KubernetesClient, clock: Clock) -> TokenReviews:
-    """What is tested."""
+    """The token reviews under test."""
     return TokenReviews(client, clock=clock)

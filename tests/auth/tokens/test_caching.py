@@ -13,7 +13,7 @@ from tests.support.token_reviews import ALICE, Door
 
 
 async def test_the_order_of_an_object_is_nothing(door: Door, tokens: TokenReviews) -> None:
-    """An extra is one by its keys, in whatever order a server writes them."""
+    """Extras are equal whatever the order of their keys."""
     found = set()
     for token, keys in (("t", ("a", "b")), ("u", ("b", "a"))):
         extra = {key: [key] for key in keys}
@@ -36,7 +36,7 @@ async def test_the_order_of_an_object_is_nothing(door: Door, tokens: TokenReview
 async def test_an_answer_is_kept_for_ten_seconds(
     door: Door, tokens: TokenReviews, clock: Clock, status: Object, user: User | None
 ) -> None:
-    """A yes and a no both serve for 10 s, and no longer; another token is another question."""
+    """An accepted or rejected token is cached for 10 s, and no longer; others are reviewed."""
     door.always({"kind": "TokenReview", "status": status})
 
     for elapsed, reviews in ((0.0, 1), (9.9, 1), (10.0, 2), (19.9, 2)):
@@ -48,7 +48,7 @@ async def test_an_answer_is_kept_for_ten_seconds(
 
 
 async def test_reviews_of_one_token_are_shared(door: Door, tokens: TokenReviews) -> None:
-    """Requests that come with one token at once cost one review, and one may give up."""
+    """Simultaneous requests with one token share a review, even if one is cancelled."""
     door.open.clear()
     asking = [asyncio.create_task(tokens.user("of-alice")) for _ in range(20)]
     await door.asked(1)
@@ -62,7 +62,7 @@ async def test_reviews_of_one_token_are_shared(door: Door, tokens: TokenReviews)
 
 @pytest.mark.slow
 async def test_a_failure_is_shared_and_not_kept(door: Door, tokens: TokenReviews) -> None:
-    """A failure reaches all who wait; the next caller gets a new review."""
+    """A failure reaches everyone who is waiting; the next caller gets a new review."""
     door.open.clear()
     asking = [asyncio.create_task(tokens.user("of-alice")) for _ in range(5)]
     await door.asked(1)

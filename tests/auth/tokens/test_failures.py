@@ -1,4 +1,4 @@
-"""Reviews of tokens that fail, and tokens that nobody may see."""
+"""Failing reviews of tokens, and the secrecy of tokens."""
 
 import asyncio
 from pathlib import Path
@@ -31,7 +31,7 @@ from tests.support.token_reviews import ALICE, Door
 async def test_a_malformed_token_review_is_an_error(
     door: Door, tokens: TokenReviews, body: object
 ) -> None:
-    """An answer that cannot be read makes nobody a user, and is not kept."""
+    """An unreadable answer identifies nobody, and is not cached."""
     door.always(body)
 
     for _ in range(2):
@@ -56,7 +56,7 @@ async def test_a_review_has_a_time_limit(door: Door, client: KubernetesClient) -
 async def test_reviews_leave_room_for_other_calls(
     door: Door, client: KubernetesClient, tokens: TokenReviews
 ) -> None:
-    """However many tokens come at once, what else the API is asked is answered meanwhile."""
+    """However many tokens arrive at once, other calls to the API are still answered."""
     door.open.clear()
     asking = [asyncio.create_task(tokens.user(f"t{n}", f"10.0.0.{n}")) for n in range(200)]
     await door.asked(32)
@@ -71,7 +71,7 @@ async def test_reviews_leave_room_for_other_calls(
 
 @pytest.mark.slow
 async def test_an_api_that_is_away_is_an_error(tmp_path: Path) -> None:
-    """A token is not good, and not bad either, while nobody can be asked."""
+    """While no review is possible, a token is neither valid nor invalid."""
     async with kubernetes(tmp_path) as (api, client):
         tokens = TokenReviews(client)
         api.faults.refuse_next(503, "the server is shutting down", times=10)
@@ -91,7 +91,7 @@ async def test_an_api_that_is_away_is_an_error(tmp_path: Path) -> None:
 async def test_a_token_is_never_logged(
     door: Door, tokens: TokenReviews, body: object, status: int
 ) -> None:
-    """Not even what a server repeats of a token comes into a log, an error or what is kept."""
+    """A token is in no log and no error, even if a server repeats it."""
     door.always(body, status)
 
     with capture_logs() as logs, pytest.raises((KubernetesError, UnauthorizedError)) as raised:
@@ -102,7 +102,7 @@ async def test_a_token_is_never_logged(
 
 
 async def test_a_token_is_not_kept(client: KubernetesClient, tokens: TokenReviews) -> None:
-    """What is kept of a token is a hash that another process makes otherwise."""
+    """The cache holds only a hash of a token, which differs in every process."""
     await tokens.user("of-alice")
     other = TokenReviews(client)
     await other.user("of-alice")
@@ -115,7 +115,7 @@ async def test_a_token_is_not_kept(client: KubernetesClient, tokens: TokenReview
 
 @given(st.binary().map(lambda raw: raw.decode("utf-8", "surrogateescape")))
 def test_only_a_bearer_token_is_one(value: str) -> None:
-    """Any header can be read, and what does not begin by the scheme holds no token."""
+    """Any header can be read, and only a value that begins with the scheme has a token."""
     token = bearer_token([("Authorization", value)])
 
     assert token is None or value.strip().lower().startswith("bearer ")

@@ -17,13 +17,13 @@ from tests.support.token_reviews import Door
 
 
 def recorded(recording: str) -> tuple[Object, Object]:
-    """The body of a recorded request, and that of its answer."""
+    """The body of a recorded request, and of its answer."""
     found = json.loads((KUBE_API / f"tokenreview-{recording}.json").read_bytes())
     return found["request"]["body"], found["response"]["body"]
 
 
 async def test_a_recorded_review_gives_its_user(door: Door, tokens: TokenReviews) -> None:
-    """A real API server's question and answer are ours."""
+    """The question is a real API server's, and its answer is understood."""
     question, answer = recorded("authenticated")
     door.always(answer)
 
@@ -48,7 +48,7 @@ async def test_a_recorded_review_gives_its_user(door: Door, tokens: TokenReviews
 
 
 async def test_a_recorded_refusal_is_one(door: Door, tokens: TokenReviews) -> None:
-    """A token that a real API server does not know is not good; it is asked each time."""
+    """A token unknown to a real API server is invalid, and is reviewed each time."""
     question, answer = recorded("rejected")
     door.always(answer)
 
@@ -64,7 +64,7 @@ async def test_a_recorded_refusal_is_one(door: Door, tokens: TokenReviews) -> No
     [("authenticated", "(a service account token)"), ("rejected", "not-a-token")],
 )
 async def test_reviews_of_the_demo_are_as_recorded(recording: str, token: str) -> None:
-    """The API of the demo answers a review as a real one does, but for the time."""
+    """The demo's API answers a review like a real one, except for the time."""
     question, answer = recorded(recording)
     user = User(
         "system:serviceaccount:default:default",
