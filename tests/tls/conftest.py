@@ -1,4 +1,4 @@
-"""A Kubernetes API with what the manifests bring, and a client of it."""
+"""A Kubernetes API with the objects from the manifests, and a client of it."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ from tests.support.kubernetes import connected
 
 @pytest.fixture
 async def api() -> AsyncIterator[KubernetesAPI]:
-    """A Kubernetes API with the APIService of external metrics, and the ConfigMap."""
+    """A Kubernetes API with the external metrics APIService, and the ConfigMap."""
     async with KubernetesAPI() as running:
         running.apply(API_SERVICES, api_service())
         running.apply(CONFIG_MAPS, config_map())
@@ -33,5 +33,5 @@ async def client(api: KubernetesAPI, tmp_path: Path) -> AsyncIterator[Kubernetes
 
 @pytest.fixture
 def wall() -> WallClock:
-    """The time of day, which a test sets."""
+    """The time of day, set by a test."""
     return WallClock(datetime.now(UTC))

@@ -1,4 +1,4 @@
-"""A CA and its bundle through the years."""
+"""A CA and its bundle over the years."""
 
 import itertools
 from datetime import timedelta
@@ -27,10 +27,10 @@ turns = st.tuples(st.integers(0, 2), st.integers(1, 10), st.integers(1, 90))
 @settings(max_examples=12, deadline=None)
 @given(st.lists(turns, min_size=20, max_size=60))
 def test_what_is_served_verifies_through_the_years(drawn: list[tuple[int, int, int]]) -> None:
-    """At every moment every replica's pair verifies under the bundle that clients have.
+    """At all times, every replica's pair verifies with the clients' bundle.
 
-    Three replicas look after it, each in its own time and up to a month late, and serve with what
-    they took up last; clients have a bundle that may be half an hour old.
+    Each of three replicas checks at its own times, up to a month late, and serves its last pair;
+    a client's bundle may be half an hour old.
     """
     world = World(replicas=3)
     for replica in range(3):
@@ -39,7 +39,7 @@ def test_what_is_served_verifies_through_the_years(drawn: list[tuple[int, int, i
     for chosen, days, minutes in itertools.cycle(drawn):
         if world.now > START + 2 * YEAR:
             break
-        # During a change of the authority every hour counts.
+        # While the authority changes, every hour counts.
         changing = world.shared().next is not None
         world.advance(timedelta(minutes=minutes) if changing else timedelta(days=days))
         world.check()
@@ -52,7 +52,7 @@ def test_what_is_served_verifies_through_the_years(drawn: list[tuple[int, int, i
 
 
 def test_a_change_of_the_authority_has_four_steps() -> None:
-    """Two thirds on, another is made; published; signs after the grace period; the first leaves."""
+    """At 2/3 of its life a next one is made and published; it signs after the grace period."""
     world = World()
     world.settle()
     first = world.shared()
@@ -86,7 +86,7 @@ def test_a_change_of_the_authority_has_four_steps() -> None:
 
 
 def test_a_pair_is_renewed_at_two_thirds_of_its_life() -> None:
-    """Not before, and by the same authority."""
+    """No earlier, and by the same authority."""
     world = World()
     world.settle()
     first = world.shared()
@@ -103,7 +103,7 @@ def test_a_pair_is_renewed_at_two_thirds_of_its_life() -> None:
 
 
 def test_the_grace_period_begins_again_when_the_bundle_was_removed() -> None:
-    """Whoever applies a manifest with an old bundle does not make the next authority sign early."""
+    """Applying a manifest with an old bundle does not make the next authority sign early."""
     world = World()
     world.settle()
     world.until_next_authority()
@@ -123,14 +123,14 @@ def test_the_grace_period_begins_again_when_the_bundle_was_removed() -> None:
 
 @pytest.mark.parametrize("published", [b"", b"somebody else's", b"-----BEGIN CERTIFICATE-----"])
 def test_another_bundle_is_replaced(published: bytes) -> None:
-    """Whatever was there, clients are given ours."""
+    """Any other bundle is replaced by the server's."""
     world = World(published=published)
     world.settle()
     assert world.published == world.shared().bundle
 
 
 def test_without_any_place_the_authority_still_changes_in_time() -> None:
-    """Clients that copy both from the Secret have as long as all others."""
+    """Clients that copy both from the Secret have as much time as others."""
     world = World(published=None)
     world.settle()
     first = world.shared()
@@ -148,7 +148,7 @@ def test_without_any_place_the_authority_still_changes_in_time() -> None:
 
 @pytest.mark.parametrize("other", [Place(None), Place(None, is_reliable=False)])
 def test_a_place_that_lags_delays_the_change_but_not_for_ever(other: Place) -> None:
-    """Its clients can use the old bundle nearly until its end; the others never notice."""
+    """The place's clients can use the old bundle nearly until it ends; others notice nothing."""
     world = World(others=[other])
     world.settle()
     first = world.shared()
@@ -165,7 +165,7 @@ def test_a_place_that_lags_delays_the_change_but_not_for_ever(other: Place) -> N
 
 
 def test_a_contested_place_is_written_and_does_not_begin_the_grace_period_again() -> None:
-    """Otherwise the other writer would keep the next authority from ever signing."""
+    """Otherwise the other writer could stop the next authority from ever signing."""
     world = World()
     world.settle()
     world.until_next_authority()
@@ -177,7 +177,7 @@ def test_a_contested_place_is_written_and_does_not_begin_the_grace_period_again(
 
 
 def test_a_place_that_stops_lagging_gets_its_grace_period() -> None:
-    """Its clients do not have the next authority yet, however long the others have had it."""
+    """Its clients lack the next authority, however long others have had it."""
     world = World(others=[Place(None)])
     world.settle()
     world.until_next_authority()

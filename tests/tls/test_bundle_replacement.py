@@ -1,4 +1,4 @@
-"""Pairs and authorities that are replaced, and the Secret that holds them."""
+"""Pairs and authorities that are replaced, and the Secret with them."""
 
 from datetime import timedelta
 
@@ -14,7 +14,7 @@ from tests.support.bundles import CLIENTS_LAG, POLICY, YEAR, World, stored, veri
 
 
 def test_a_late_replica_does_not_skip_the_grace_period() -> None:
-    """Even if the time has come in which the next authority would sign in any case."""
+    """The grace period counts even when the next authority would sign anyway."""
     world = World(others=[Place(None)])
     world.settle()
     first = world.shared()
@@ -27,7 +27,7 @@ def test_a_late_replica_does_not_skip_the_grace_period() -> None:
 
 
 def test_own_bundles_are_recognized() -> None:
-    """Those of another replica, or of another time, are no strangers'."""
+    """A bundle is the server's own if all of its authorities are, current or not."""
     world = World()
     world.settle()
     world.until_next_authority()
@@ -42,7 +42,7 @@ def test_own_bundles_are_recognized() -> None:
 
 
 def test_after_years_of_rest_everything_is_created_again() -> None:
-    """Replicas that come back after everything has expired begin as on the first day."""
+    """After everything has expired, replicas create it all again, as on the first day."""
     world = World()
     world.settle()
     first = world.shared()
@@ -55,7 +55,7 @@ def test_after_years_of_rest_everything_is_created_again() -> None:
 
 
 def test_a_next_authority_is_used_when_the_present_one_has_expired() -> None:
-    """What clients may know already is better than what they cannot."""
+    """An authority that clients may know is better than one they cannot."""
     world = World()
     world.settle()
     world.until_next_authority()
@@ -69,7 +69,7 @@ def test_a_next_authority_is_used_when_the_present_one_has_expired() -> None:
 
 
 def test_a_pair_for_other_names_is_replaced() -> None:
-    """A Service that was renamed gets a pair of its new name, from the same authority."""
+    """A renamed Service gets a pair for its new name, from the same authority."""
     world = World()
     world.settle()
     state = world.shared()
@@ -82,7 +82,7 @@ def test_a_pair_for_other_names_is_replaced() -> None:
 
 
 def test_a_pair_of_another_authority_is_replaced() -> None:
-    """What no client would verify is not served with for long."""
+    """A pair that no client would accept is soon replaced."""
     world = World()
     world.settle()
     state = replace(world.shared(), serving=Authority("stranger").issue(POLICY.names))
@@ -92,7 +92,7 @@ def test_a_pair_of_another_authority_is_replaced() -> None:
 
 
 def test_a_secret_holds_every_state() -> None:
-    """What is read is what was written, at each stage of a change, to the second."""
+    """Every state in a change is read as it was written, to the second."""
     world = World()
     world.settle()
     world.until_next_authority()
@@ -107,7 +107,7 @@ def test_a_secret_holds_every_state() -> None:
 
 @pytest.mark.parametrize("missing", ["ca.crt", "ca.key", "tls.crt", "tls.key"])
 def test_a_secret_with_a_part_missing_is_reported(missing: str) -> None:
-    """What was begun by somebody else is not taken for nothing."""
+    """An incomplete Secret may be someone else's: it is an error that names the missing part."""
     world = World()
     world.settle()
     data = to_data(world.shared())
@@ -117,7 +117,7 @@ def test_a_secret_with_a_part_missing_is_reported(missing: str) -> None:
 
 
 def test_a_secret_whose_parts_do_not_match_is_reported() -> None:
-    """A key of another certificate is found before anybody is served with it."""
+    """A key that does not match its certificate is an error, before anything is served with it."""
     world = World()
     world.settle()
     other = Authority("other")
@@ -132,7 +132,7 @@ def test_a_secret_whose_parts_do_not_match_is_reported() -> None:
 
 
 def test_an_empty_secret_holds_nothing() -> None:
-    """A Secret that was made beforehand, so that no right to create is needed, is filled."""
+    """A Secret without any of the keys, such as an empty one made beforehand, has no state."""
     assert from_data({}) is None
     assert from_data({"tls.crt": b"", "tls.key": b""}) is None
     assert from_data({"note": b"of somebody"}) is None

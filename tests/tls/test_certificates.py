@@ -32,7 +32,7 @@ async def handshake(server_context: ssl.SSLContext, client_context: ssl.SSLConte
 
 
 async def serving(authority: Authority, *names: str) -> ssl.SSLContext:
-    """A server's context with a pair for these names."""
+    """A server's context, with a pair for these names."""
     return await asyncio.to_thread(context_from_pair, authority.issue(names))
 
 
@@ -51,14 +51,14 @@ async def test_a_pair_of_ours_verifies_strictly() -> None:
 
 
 async def test_another_authority_is_not_trusted() -> None:
-    """The same names under an authority that the client does not know are refused."""
+    """The same names from an authority unknown to the client are rejected."""
     server = await serving(Authority("test-ca"), "127.0.0.1")
     with pytest.raises(ssl.SSLCertVerificationError):
         await handshake(server, trusting(Authority("test-ca")))
 
 
 async def test_another_name_is_refused() -> None:
-    """A pair is valid for the names that it was made for, and for no other."""
+    """A pair is valid only for the names that it was made for."""
     authority = Authority("test-ca")
     server = await serving(authority, "localhost")
     with pytest.raises(ssl.SSLCertVerificationError, match="IP address mismatch"):
@@ -66,10 +66,10 @@ async def test_another_name_is_refused() -> None:
 
 
 class Swapped(PosixPath):
-    """A file that is replaced, together with its key, just after it was read first."""
+    """A file that is replaced, with its key, right after its first read."""
 
     def read_bytes(self) -> bytes:
-        """The content, before the replacement."""
+        """The content before the replacement."""
         before = super().read_bytes()
         for old in self.parent.iterdir():
             if (new := old.with_name(f"{old.name}.new")).exists():
@@ -78,7 +78,7 @@ class Swapped(PosixPath):
 
 
 def test_files_that_change_while_they_are_read(tmp_path: Path) -> None:
-    """A certificate and a key of two pairs are read again, and not refused."""
+    """A certificate and key from different pairs are read again, not rejected."""
     authority = Authority("test-ca")
     pairs = authority.issue(["localhost"]), authority.issue(["localhost"])
     for pair, end in zip(pairs, ("", ".new"), strict=True):
@@ -88,7 +88,7 @@ def test_files_that_change_while_they_are_read(tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_match_are_refused(tmp_path: Path) -> None:
-    """A key of another certificate is an error that names both flags."""
+    """A key for another certificate is an error that names both flags."""
     authority = Authority("test-ca")
     certificate, key = tmp_path / "tls.crt", tmp_path / "tls.key"
     certificate.write_bytes(authority.issue(["a"]).certificate)
@@ -121,13 +121,13 @@ def test_an_encrypted_key_is_refused_without_a_prompt(tmp_path: Path) -> None:
 
 
 def test_a_key_is_not_shown() -> None:
-    """A pair that ends up in a log shows nothing of its key."""
+    """A logged pair does not reveal its key."""
     pair = Authority("test-ca").issue(["a"])
     assert "PRIVATE" not in f"{pair!r} {pair}"
 
 
 def test_the_names_are_in_the_certificate() -> None:
-    """DNS names and addresses are alternative names of their own kind."""
+    """DNS names and addresses are different kinds of alternative names."""
     pair = Authority("test-ca").issue(["svc.ns.svc", "127.0.0.1", "::1"])
     names = (
         x509.load_pem_x509_certificate(pair.certificate)

@@ -1,4 +1,4 @@
-"""The CA bundle is published in a ConfigMap."""
+"""Publishing the CA bundle in a ConfigMap."""
 
 from collections.abc import Mapping
 
@@ -30,7 +30,7 @@ from tests.support.publication import at_level
 async def test_other_keys_and_labels_of_the_config_map_are_kept(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock
 ) -> None:
-    """Whatever somebody else keeps in it."""
+    """Everything else in it is kept, whoever wrote it."""
     theirs = config_map(note="theirs", **{"ca.crt": "old"})
     metadata(theirs)["labels"] = {"app": "x"}
     api.apply(CONFIG_MAPS, {**theirs, "binaryData": {"b": "eA=="}})
@@ -45,7 +45,7 @@ async def test_other_keys_and_labels_of_the_config_map_are_kept(
 async def test_a_config_map_without_data_is_filled(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock
 ) -> None:
-    """The manifests create it empty: kube-apiserver then leaves `data` out."""
+    """The manifests create it empty, so kube-apiserver omits `data`."""
     empty = config_map()
     del empty["data"]
     api.apply(CONFIG_MAPS, empty)
@@ -56,7 +56,7 @@ async def test_a_config_map_without_data_is_filled(
 async def test_a_config_map_that_is_missing_is_created(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock
 ) -> None:
-    """By whoever may do that; nothing of the keys is in it."""
+    """A missing ConfigMap is created where that is allowed, without any keys."""
     api.delete(CONFIG_MAPS, NAMESPACE, CONFIG_MAP)
     await Replica(client, wall, ()).settle()
     obj = api.store.get(CONFIG_MAPS, NAMESPACE, CONFIG_MAP)
@@ -67,7 +67,7 @@ async def test_a_config_map_that_is_missing_is_created(
 async def test_a_config_map_that_may_not_be_created_is_a_warning(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock
 ) -> None:
-    """Once; the certificate is served, and all else published."""
+    """There is one warning; the certificate is served, and the rest published."""
     api.delete(CONFIG_MAPS, NAMESPACE, CONFIG_MAP)
     replica = Replica(Refusing(client, {"/configmaps": 403}), wall)
     with capture_logs() as logs:
@@ -88,7 +88,7 @@ async def test_a_config_map_that_may_not_be_created_is_a_warning(
 async def test_a_config_map_that_is_refused(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, request_of: str
 ) -> None:
-    """What to do is in the message."""
+    """The message says what to do."""
     replica = Replica(Refusing(client, {f"{request_of}/configmaps": 403}), wall)
     await replica.settle()
     assert published(api) == data(api)["ca.crt"]
@@ -101,7 +101,7 @@ async def test_a_config_map_that_is_refused(
 async def test_a_malformed_answer_is_an_error(
     client: KubernetesClient, broken: dict[str, object]
 ) -> None:
-    """It says of what."""
+    """The error says which object is malformed."""
 
     class Answering:
         send = client.send

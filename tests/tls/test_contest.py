@@ -1,4 +1,4 @@
-"""Another writer of a caBundle: it is noticed, named, reported, and not answered without end."""
+"""Another writer of a caBundle is noticed, named and reported, and not overwritten endlessly."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import timedelta
@@ -49,7 +49,7 @@ async def event_api() -> AsyncIterator[EventApi]:
 
 @pytest.fixture
 async def events(event_api: EventApi, tmp_path: Path) -> AsyncIterator[Events]:
-    """They are sent there."""
+    """Events that are sent there."""
     async with connected(write_kubeconfig(tmp_path / "events", event_api.url)) as client:
         yield Events(client)
 
@@ -62,7 +62,7 @@ def overwrite(
     changed = api_service(name, **spec)
     field: Object = {"f:spec": {"f:caBundle": {}}}
     metadata(changed)["managedFields"] = [
-        # Both own a field that both have set to the same value.
+        # Both own a field that both set to the same value.
         *([_managed("zz-before", "2026-01-01T00:00:00Z", field)] if manager else []),
         _managed("kubectl", "2026-01-01T00:00:00Z", {"f:spec": {"f:service": {}}}),
         _managed("gpu-metrics-server", "2026-01-02T00:00:00Z", {"f:metadata": {}}),
@@ -76,7 +76,7 @@ def _managed(manager: str, time: str, fields: Object) -> Object:
 
 
 def warnings(logs: Sequence[Mapping[str, object]]) -> list[Mapping[str, object]]:
-    """What was logged at level warning."""
+    """The logged warnings."""
     return [one for one in logs if one["log_level"] == "warning"]
 
 
@@ -87,7 +87,7 @@ async def test_another_writer_is_named_in_the_log_in_health_and_in_an_event(
     events: Events,
     event_api: EventApi,
 ) -> None:
-    """Once each, with what to do; the bundle is put right, and the certificate stays valid."""
+    """Once in each, with advice; the bundle is restored, and the certificate stays valid."""
     replica = Replica(client, wall, events=events)
     await replica.settle()
     overwrite(api)
@@ -139,7 +139,7 @@ async def test_the_advice_fits_the_writer(  # noqa: PLR0917
     manager: str,
     advice: str,
 ) -> None:
-    """Whoever it is, and whichever API it is about."""
+    """The advice depends on the writer and the API."""
     api.apply(API_SERVICES, api_service(name))
     replica = Replica(client, wall, [name], events=events)
     await replica.settle()
@@ -153,7 +153,7 @@ async def test_the_advice_fits_the_writer(  # noqa: PLR0917
 async def test_two_writers_do_not_answer_each_other_without_end(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:
-    """The other one writes again within a moment; within an hour we write a few times."""
+    """The other one overwrites at once; the server writes only a few times an hour."""
     replica = Replica(client, wall, events=events)
     await replica.settle()
     with capture_logs() as logs:
@@ -169,7 +169,7 @@ async def test_two_writers_do_not_answer_each_other_without_end(
 async def test_a_contest_ends_when_ours_has_stayed(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:
-    """For ten minutes; the next one is a new one."""
+    """A contest ends after ten minutes; another one can begin."""
     replica = Replica(client, wall, events=events)
     await replica.settle()
     for _ in range(4):
@@ -200,7 +200,7 @@ async def test_a_contest_ends_when_ours_has_stayed(
 async def test_a_bundle_that_was_there_before_ours_is_no_contest(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:
-    """Whoever had the API before us; nor is an APIService that was deleted and made again."""
+    """A bundle from before is no contest, nor an APIService that was deleted and created again."""
     overwrite(api)
     replica = Replica(client, wall, events=events)
     with capture_logs() as logs:
@@ -216,7 +216,7 @@ async def test_a_bundle_that_was_there_before_ours_is_no_contest(
 async def test_a_manifest_that_drops_the_bundle_once_is_no_contest(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:
-    """Twice within an hour it is: somebody applies it again and again."""
+    """Dropping it twice within an hour is one: someone applies it repeatedly."""
     replica = Replica(client, wall, events=events)
     await replica.settle()
     for _ in range(2):
@@ -235,7 +235,7 @@ async def test_a_manifest_that_drops_the_bundle_once_is_no_contest(
 async def test_the_bundle_of_another_replica_is_no_contest(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:
-    """Not even if it begins with another authority, as after the Secret was emptied."""
+    """A replica's bundle is not one, even with another authority, as after an emptied Secret."""
     replicas = [Replica(client, wall, events=events) for _ in range(2)]
     await replicas[0].settle()
     with capture_logs() as logs:
@@ -252,7 +252,7 @@ async def test_the_bundle_of_another_replica_is_no_contest(
 async def test_an_apiservice_that_is_given_away_ends_the_contest(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:
-    """Then it is the other server's, and only that is reported."""
+    """It then belongs to the other server, and only that is reported."""
     replica = Replica(client, wall, events=events)
     await replica.settle()
     overwrite(api)
@@ -272,7 +272,7 @@ async def test_another_writer_of_the_config_map_is_named(
     events: Events,
     event_api: EventApi,
 ) -> None:
-    """By the key that it writes, not by others."""
+    """The writer of this key is named, not of others."""
     replica = Replica(client, wall, events=events)
     await replica.settle()
     changed = config_map(**{"ca.crt": THEIRS.decode()})

@@ -39,7 +39,7 @@ def pair_of(authority: Authority) -> KeyPair:
 def test_an_authority_that_is_gone_is_trusted_no_more(
     new_loop: LoopFactory, version: ssl.TLSVersion
 ) -> None:
-    """After a rotation the old authority's peer is nobody, whether or not it had a session."""
+    """After a rotation the old authority's client is nobody, with or without an old session."""
 
     async def body() -> None:
         ours, old, new = Authority("server"), Authority("old"), Authority("new")
@@ -64,7 +64,7 @@ def test_an_authority_that_is_gone_is_trusted_no_more(
 @on_both_loops
 @of_both_versions
 def test_no_session_is_taken_up_again(new_loop: LoopFactory, version: ssl.TLSVersion) -> None:
-    """Every connection verifies its peer again, even if nothing has changed."""
+    """Every connection verifies its client again, even if nothing has changed."""
 
     async def body() -> None:
         ours, clients = Authority("server"), Authority("clients")
@@ -84,7 +84,7 @@ def test_no_session_is_taken_up_again(new_loop: LoopFactory, version: ssl.TLSVer
 def test_certificates_that_do_not_verify_are_those_of_nobody(
     new_loop: LoopFactory, version: ssl.TLSVersion
 ) -> None:
-    """Whoever shows one is connected, as there may be a token, but has no certificate here."""
+    """The client is connected, as it may have a token, but counts as having no certificate."""
 
     async def body() -> None:
         ours, clients = Authority("server"), Authority("clients")
@@ -107,7 +107,7 @@ def test_certificates_that_do_not_verify_are_those_of_nobody(
 def test_a_new_pair_is_served_on_new_connections(
     new_loop: LoopFactory, version: ssl.TLSVersion
 ) -> None:
-    """A pair of another authority is served at once, with and without a name in the handshake."""
+    """A pair from another authority is served at once, with and without a server name."""
 
     async def body() -> None:
         old, new = Authority("old"), Authority("new")
@@ -127,7 +127,7 @@ def test_a_new_pair_is_served_on_new_connections(
 @on_both_loops
 @of_both_versions
 def test_large_bodies_pass_both_ways(new_loop: LoopFactory, version: ssl.TLSVersion) -> None:
-    """What takes many TLS records arrives whole, in whatever pieces it comes."""
+    """Bodies of many TLS records arrive complete, in whatever pieces they come."""
 
     async def repeat(request: web.BaseRequest) -> web.Response:
         return web.Response(body=await request.read() * int(request.query["times"]))
@@ -136,7 +136,7 @@ def test_large_bodies_pass_both_ways(new_loop: LoopFactory, version: ssl.TLSVers
         ours = Authority("server")
         context = trusting(ours.bundle, version=version)
         asked = bytes(range(256)) * 160
-        # A server that reads bodies, as ours does not.
+        # This server reads bodies; the product's does not.
         runner = web.ServerRunner(web.Server(repeat))
         await runner.setup()
         tls = ListeningContext(pair_of(ours))
@@ -153,7 +153,7 @@ def test_large_bodies_pass_both_ways(new_loop: LoopFactory, version: ssl.TLSVers
 
 
 async def test_what_cannot_be_used_changes_nothing() -> None:
-    """A broken pair is refused, and the one before stays in use."""
+    """A broken pair is rejected, and the previous one stays in use."""
     ours, clients = Authority("server"), Authority("clients")
     context = ListeningContext(pair_of(ours))
     context.use_verifier(vouching(clients.bundle))
@@ -167,7 +167,7 @@ async def test_what_cannot_be_used_changes_nothing() -> None:
 
 
 async def test_only_sound_tls_is_spoken() -> None:
-    """TLS 1.2 comes with forward secrecy and authenticated encryption, and ALPN with http/1.1."""
+    """TLS 1.2 has forward secrecy and authenticated encryption, and ALPN chooses http/1.1."""
     ours = Authority("server")
     context = ListeningContext(pair_of(ours))
     async with listening(server(), HOST, 0, context) as (_, port):
@@ -188,7 +188,7 @@ async def test_only_sound_tls_is_spoken() -> None:
     "sent", [b"GET / HTTP/1.1\r\n\r\n", b"\x16\x03\x01\xff\xff" + bytes(9), b"\x16\x02\x01\0\x20x"]
 )
 async def test_what_is_not_tls_is_refused_at_once(sent: bytes) -> None:
-    """Bytes that look like the length of a record are not waited for."""
+    """Bytes that look like a record's length do not make the server wait for the rest."""
     context = ListeningContext(pair_of(Authority("server")))
     async with listening(server(), HOST, 0, context) as (_, port):
         reader, writer = await asyncio.open_connection(HOST, port)
@@ -201,7 +201,7 @@ async def test_what_is_not_tls_is_refused_at_once(sent: bytes) -> None:
 
 
 async def test_tls_1_1_is_refused() -> None:
-    """A client that speaks nothing newer than TLS 1.1 is refused for that."""
+    """A client with TLS 1.1 at most is rejected for that."""
     ours = Authority("server")
     client = trusting(ours.bundle)
     client.set_ciphers("ALL:@SECLEVEL=0")

@@ -21,7 +21,7 @@ EXPIRY = "gpu_metrics_server_certificate_expiration_timestamp_seconds"
 
 
 class Mount:
-    """A folder as a kubelet mounts a Secret: what it holds is swapped by one symbolic link."""
+    """A folder as a kubelet mounts a Secret: one symbolic link swaps its contents."""
 
     def __init__(self, path: Path) -> None:
         self.certificate, self.key = path / "tls.crt", path / "tls.key"
@@ -42,12 +42,12 @@ class Mount:
         link.rename(self._path / "..data")
 
     def empty(self) -> None:
-        """Take the files away."""
+        """Remove the files."""
         (self._path / "..data").unlink()
 
 
 class Follower:
-    """Files that are followed, read at each turn of the test's own."""
+    """Files that are followed, and read when the test says so."""
 
     def __init__(self, mount: Mount, monitor: Monitor, use: Callable[[KeyPair], None]) -> None:
         self._turn = asyncio.Semaphore(0)
@@ -61,7 +61,7 @@ class Follower:
         await self._turn.acquire()
 
     async def read(self) -> None:
-        """Let them be read once more."""
+        """Read them once more."""
         async with asyncio.timeout(PATIENCE_SECONDS):
             await self._idle.wait()
             self._idle.clear()
@@ -93,14 +93,14 @@ def mount(tmp_path: Path) -> Mount:
 
 @pytest.fixture
 def authority() -> Authority:
-    """The authority of every good pair."""
+    """The authority of every valid pair."""
     return Authority("test")
 
 
 async def test_a_swapped_pair_is_served(
     mount: Mount, authority: Authority, monitor: Monitor, registry: CollectorRegistry
 ) -> None:
-    """The kubelet's swap reaches new connections, and the metric has the new expiry."""
+    """After the kubelet's swap, new connections get the new pair, and the metric its expiry."""
     first = authority.issue([HOST], timedelta(days=5))
     second = authority.issue([HOST], timedelta(days=50))
     mount.put(first)
@@ -164,7 +164,7 @@ async def test_a_pair_that_cannot_be_used_is_refused_once(
     broken: Callable[[Authority], KeyPair] | None,
     why: str,
 ) -> None:
-    """The current pair stays in use, which is logged once, and the next good pair is loaded."""
+    """The current pair stays in use, which is logged once, and the next valid pair is loaded."""
     used: list[KeyPair] = []
     good, better = authority.issue([HOST]), authority.issue([HOST])
     mount.put(good)
@@ -196,7 +196,7 @@ async def test_a_pair_that_cannot_be_used_is_refused_once(
 async def test_the_same_content_is_nothing_new(
     mount: Mount, authority: Authority, monitor: Monitor
 ) -> None:
-    """A kubelet swaps the link also when only another key of the Secret has changed."""
+    """A kubelet also swaps the link when only another key of the Secret has changed."""
     used: list[KeyPair] = []
     pair = authority.issue([HOST])
     mount.put(pair)
@@ -207,7 +207,7 @@ async def test_the_same_content_is_nothing_new(
 
 
 async def test_at_the_start_a_broken_pair_is_an_error(mount: Mount, monitor: Monitor) -> None:
-    """A server that has no pair yet does not begin with one that cannot be used."""
+    """Without an earlier pair, an unusable one is an error."""
     mount.put(_expired(Authority("any")))
     files = CertificateFiles(mount.certificate, mount.key, use=lambda _: None, monitor=monitor)
     with pytest.raises(ConfigurationError, match="expired"):

@@ -1,4 +1,4 @@
-"""A writer that pins a CA bundle of ours, which is outdated by the next rotation."""
+"""A writer that pins a CA bundle of the server's, which the next rotation makes obsolete."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -20,14 +20,14 @@ HOUR = 120
 
 
 def overwritten(logs: Sequence[object]) -> bool:
-    """Whether the log says that a bundle was overwritten."""
+    """Whether the log reports an overwritten bundle."""
     return any("CA bundle overwritten" in str(line) for line in logs)
 
 
 async def test_an_outdated_bundle_of_ours_is_another_writers(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:
-    """It is reported, and not answered without end."""
+    """The writer is reported, and not overwritten endlessly."""
     old = Authority("gpu-metrics-server-ca-20250101000000").bundle
     overwrite(api, old, "argocd-controller")
     replica = Replica(client, wall, events=events)
@@ -48,7 +48,7 @@ async def test_an_outdated_bundle_of_ours_is_another_writers(
 async def test_a_pinned_bundle_does_not_stop_the_rotation(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:
-    """The next authority takes over within the reserve, and the other writer is named."""
+    """The next authority still takes over, and the other writer is named."""
     overwrite(api, b"", "kubectl")
     replica = Replica(client, wall, events=events)
     await replica.settle()
@@ -62,6 +62,6 @@ async def test_a_pinned_bundle_does_not_stop_the_rotation(
                 wall.advance(POLL)
     assert overwritten(logs)
     assert "argocd-controller" in (replica.error or "")
-    # Near its end, though that place's clients may not know the next one.
+    # Near its end, though clients of that place may not know the next one.
     assert data(api)["ca.crt"] != pinned
     assert replica.managed.check() is None

@@ -1,4 +1,4 @@
-"""The CA bundle is published in APIServices."""
+"""Publishing the CA bundle in APIServices."""
 
 from datetime import timedelta
 from functools import partial
@@ -36,7 +36,7 @@ KEDAS: Json = {"namespace": "keda", "name": "keda-operator-metrics-apiserver"}
 async def test_each_apiservice_that_is_served_gets_the_bundle(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, served: tuple[str, ...]
 ) -> None:
-    """None, one, the other, or both; the ConfigMap has it in any case."""
+    """The bundle is published in neither, one or both of them, and always in the ConfigMap."""
     api.apply(API_SERVICES, api_service(CUSTOM_METRICS))
     replica = Replica(client, wall, served)
     with capture_logs() as logs:
@@ -54,7 +54,7 @@ async def test_each_apiservice_that_is_served_gets_the_bundle(
 async def test_an_apiservice_that_does_not_exist_is_no_problem(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock
 ) -> None:
-    """It is mentioned once; it gets the bundle as soon as it exists, and may be deleted again."""
+    """A missing APIService is logged once; it gets the bundle once it exists, and may go again."""
     replica = Replica(client, wall, BOTH)
     with capture_logs() as logs:
         for _ in range(3):
@@ -82,7 +82,7 @@ async def test_an_apiservice_that_does_not_exist_is_no_problem(
 async def test_the_apiservice_of_another_server_is_not_touched(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, name: str, setting: str
 ) -> None:
-    """It may be KEDA's, or prometheus-adapter's; the other one is kept up."""
+    """An APIService of KEDA or prometheus-adapter is left alone; the other one gets the bundle."""
     for each in BOTH:
         theirs = {"service": KEDAS, "caBundle": "eA=="} if each == name else {}
         api.apply(API_SERVICES, api_service(each, **theirs))
@@ -111,7 +111,7 @@ async def test_an_apiservice_that_is_refused_does_not_stop_the_other(  # noqa: P
     request_of: str,
     code: int,
 ) -> None:
-    """The message says which, and what to do; it is repeated only if it changes."""
+    """The message says which one, and what to do; it is logged again only if it changes."""
     api.apply(API_SERVICES, api_service(CUSTOM_METRICS))
     refusing = Refusing(client, {f"{request_of}{name}": code})
     replica = Replica(refusing, wall, BOTH)
@@ -139,7 +139,7 @@ async def test_an_apiservice_that_is_refused_does_not_stop_the_other(  # noqa: P
 async def test_an_api_that_fails_to_publish_is_an_error(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock
 ) -> None:
-    """It is tried again, as nobody has to change anything; the other places do not wait for it."""
+    """The write is retried, as nobody has to change anything; other places do not wait for it."""
     api.apply(API_SERVICES, api_service(CUSTOM_METRICS))
     refusing = Refusing(client, {EXTERNAL_METRICS: 500})
     replica = Replica(refusing, wall, BOTH)
@@ -169,7 +169,7 @@ async def test_a_pair_is_renewed_though_the_bundle_cannot_be_written(
 async def test_no_bundle_is_written_over_a_newer_one(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
-    """A replica that was slow does not take away what another has published meanwhile."""
+    """A slow replica does not overwrite what another has published since."""
     api_service_bundle = ApiServiceBundle(client, EXTERNAL_METRICS, NAMESPACE, SERVICE)
     config_map_bundle = ConfigMapBundle(client, NAMESPACE, CONFIG_MAP)
     writes = [
@@ -188,7 +188,7 @@ async def test_no_bundle_is_written_over_a_newer_one(
 async def test_verification_is_not_skipped(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock
 ) -> None:
-    """An APIService that says not to verify is put right, and the rest of it is left as it is."""
+    """An APIService that disables verification is corrected, and the rest of it is kept."""
     api.apply(API_SERVICES, api_service(insecureSkipTLSVerify=True))
     await Replica(client, wall).settle()
     obj = api.store.get(API_SERVICES, "", EXTERNAL_METRICS)

@@ -1,4 +1,4 @@
-"""A pair that loads is not enough: some client must be able to connect with it."""
+"""It is not enough that a pair loads: some client must be able to connect with it."""
 
 import ssl
 from collections.abc import Callable
@@ -19,7 +19,7 @@ AUTHORITY = Authority("server")
 
 
 def too_long() -> KeyPair:
-    """A pair whose chain is longer than clients read."""
+    """A pair with a longer chain than clients read."""
     pair = AUTHORITY.issue([HOST])
     return KeyPair(pair.certificate + AUTHORITY.bundle * 300, pair.key)
 
@@ -46,7 +46,7 @@ def too_long() -> KeyPair:
 async def test_a_pair_that_nobody_can_connect_with_is_refused(
     make: Callable[[], KeyPair], why: str
 ) -> None:
-    """The pair before stays in use, and the message says why."""
+    """The previous pair stays in use, and the message says why."""
     context = ListeningContext(AUTHORITY.issue([HOST]))
     async with listening(server(), HOST, 0, context) as (_, port):
         before = await ask(port, trusting(AUTHORITY.bundle))
@@ -65,12 +65,12 @@ async def test_a_pair_that_nobody_can_connect_with_is_refused(
     ],
 )
 def test_what_clients_accept_is_taken_up(key: Key) -> None:
-    """Each kind of key that a Go client knows is good."""
+    """Each kind of key that a Go client supports is valid."""
     ListeningContext(self_signed(key))
 
 
 def test_a_context_without_a_certificate_is_no_success() -> None:
-    """Whatever ends a handshake is an error of the pair, with OpenSSL's words."""
+    """A failed handshake is an error of the pair, with OpenSSL's message."""
     context = server_context(AUTHORITY.issue([HOST]))
     context.set_cipher_list(b"ECDHE-RSA-AES128-GCM-SHA256")
     context.set_max_proto_version(ssl.TLSVersion.TLSv1_2)

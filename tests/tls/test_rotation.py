@@ -1,4 +1,4 @@
-"""Years of certificates, by a clock that a test sets: no client that reads the bundle fails."""
+"""Years of certificates, on a test's clock: no client that reads the bundle fails."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
@@ -29,27 +29,27 @@ from tests.support.clock import WallClock
 
 pytestmark = pytest.mark.slow
 
-# In the first the first authority is replaced, in the second one that has replaced another.
+# The first authority is replaced in the first year, its successor in the second.
 YEARS = 2
 # Less than the grace period; the kubelet takes a minute or two.
 RELOAD = timedelta(minutes=45)
 RESOURCES = {one.name: one for one in (API_SERVICES, CONFIG_MAPS, SECRETS)}
 THEIRS = "dGhlaXJz"
-# How long a replica rests where nothing is due, and after a failure.
+# How long a replica rests with nothing due, and after a failure.
 REST, RETRY = timedelta(days=15), timedelta(days=3)
 
 
 class Case(Struct, frozen=True):
-    """What there is in a cluster.
+    """The objects in a cluster, and what goes wrong.
 
     Attributes:
         exist: the APIServices that are installed.
-        kept: the places in which the bundle has to be right throughout.
-        refused: what may not be written.
-        code: with which status.
+        kept: the places where the bundle must always be right.
+        refused: parts of paths that may not be written.
+        code: the status of the refusals.
         has_config_map: whether the ConfigMap exists.
-        overwritten: whether another writer replaces the caBundle of external metrics every time.
-        days: how long the first authority signs, and any other at most.
+        overwritten: whether another writer replaces the caBundle of external metrics each time.
+        days: how long the first authority signs, and the longest that any other does.
     """
 
     exist: Sequence[str] = ()
@@ -78,7 +78,7 @@ CASES = {
 
 
 class Near(Refusing):
-    """A client that reads what is stored, as years of reads by HTTP take long; it writes by HTTP.
+    """A client that writes by HTTP but reads the store, as reading years by HTTP takes long.
 
     Args:
         api: where it reads.
@@ -93,7 +93,7 @@ class Near(Refusing):
         self._api = api
 
     async def get(self, path: str, query: Mapping[str, str], *, timeout: float) -> bytes:  # noqa: ASYNC109 - as in the client
-        """The stored object of a path."""
+        """The stored object at a path."""
         del query, timeout
         *_, collection, name = path.split("/")
         resource = RESOURCES[collection]
@@ -119,7 +119,7 @@ class Readers:
         self._replaced: list[tuple[datetime, bytes]] = []
 
     def check(self, certificates: Sequence[bytes], now: datetime) -> None:
-        """Make sure that each of them can verify all of these certificates."""
+        """Check that each of them can verify all of these certificates."""
         place = self._place
         current = in_config_map(self._api) if place == CONFIG_MAP else published(self._api, place)
         if self._current not in (b"", current):
@@ -142,7 +142,7 @@ async def _settle(replica: Replica, now: datetime) -> datetime:
 async def test_every_certificate_verifies_through_the_years(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, case: Case
 ) -> None:
-    """Under each bundle that is kept up, read now or 45 minutes ago, for two replicas."""
+    """Two replicas' certificates verify with each bundle that is kept up, new or 45 minutes old."""
     api.delete(API_SERVICES, "", EXTERNAL_METRICS)
     if not case.has_config_map:
         api.delete(CONFIG_MAPS, NAMESPACE, CONFIG_MAP)

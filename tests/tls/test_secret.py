@@ -1,4 +1,4 @@
-"""What a Secret may hold, whoever wrote it: a state, or a sentence that says what is wrong."""
+"""Anything that a Secret may hold is a state, or an error that says what is wrong."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -32,7 +32,7 @@ DATA = to_data(STATE)
 
 
 def test_all_keys_are_tried() -> None:
-    """The state above has something of everything."""
+    """The state above has every key."""
     assert DATA.keys() == KEYS
 
 
@@ -48,14 +48,14 @@ def test_all_keys_are_tried() -> None:
     ],
 )
 def test_times_that_cannot_be_meant(key: str, time: str, why: str) -> None:
-    """A time that could not be compared, or moved by an hour, is refused by name."""
+    """A time that cannot be compared, or moved by an hour, is an error that says why."""
     with pytest.raises(ValueError, match=why):
         from_data({**DATA, key: time.encode()})
 
 
 @pytest.mark.parametrize("key", ["ca.key", "tls.key", "next-ca.key"])
 def test_encrypted_keys_are_refused(key: str) -> None:
-    """The error names the malformed key, whichever it is."""
+    """An encrypted key is rejected, whichever it is."""
     encrypted = ec.generate_private_key(ec.SECP256R1()).private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -77,7 +77,7 @@ _TIMES = st.datetimes(timezones=st.none() | st.just(UTC)).map(
     )
 )
 def test_whatever_the_secret_holds(changed: dict[str, bytes]) -> None:
-    """It is refused by a sentence, or is a state that all goes on with."""
+    """Anything is either rejected with a message, or a state that works."""
     try:
         state = from_data({**DATA, **changed})
     except ValueError:

@@ -38,7 +38,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_many_replicas_at_once_agree(client: KubernetesClient, api: KubernetesAPI) -> None:
-    """Five that start at the same moment end with one authority and one pair, and publish it."""
+    """Five that start at once end up with one authority and one pair, and publish it."""
     clock = WallClock(datetime.now(UTC))
     replicas = [Replica(client, clock) for _ in range(5)]
     await asyncio.gather(*(one.managed.settle() for one in replicas))
@@ -53,7 +53,7 @@ async def test_many_replicas_at_once_agree(client: KubernetesClient, api: Kubern
 async def test_many_replicas_agree_through_a_change_of_the_authority(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
-    """Whatever is due, one of them does it and all of them take it up."""
+    """When something is due, one of them does it, and all reload it."""
     clock = WallClock(datetime.now(UTC))
     replicas = [Replica(client, clock) for _ in range(5)]
     until = max(await asyncio.gather(*(one.managed.settle() for one in replicas)))
@@ -70,7 +70,7 @@ async def test_many_replicas_agree_through_a_change_of_the_authority(
 async def test_a_failing_api_is_asked_again(
     client: KubernetesClient, api: KubernetesAPI, failing: int
 ) -> None:
-    """Errors are logged once and retried, and do not end it."""
+    """Errors are logged once and retried, and do not end the task."""
     clock = WallClock(datetime.now(UTC))
     replica = Replica(client, clock)
     slept: list[float] = []
@@ -118,7 +118,7 @@ async def test_a_failing_api_is_asked_again(
 async def test_nothing_is_written_while_nothing_changes(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
-    """Replicas that look again leave no trace."""
+    """Replicas that check again write nothing."""
     replica = Replica(client, WallClock(datetime.now(UTC)))
     await replica.managed.settle()
     version = api.store.version
@@ -130,7 +130,7 @@ async def test_nothing_is_written_while_nothing_changes(
 async def test_a_secret_made_beforehand_is_filled(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
-    """Its labels, its type and what else is in it stay."""
+    """The Secret's labels, type and other keys are kept."""
     api.apply(
         SECRETS,
         {
@@ -150,7 +150,7 @@ async def test_a_secret_made_beforehand_is_filled(
 async def test_a_secret_of_somebody_else_is_not_overwritten(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
-    """The error says what it is about and what to do, and shows nothing of the keys."""
+    """The error says which Secret it is and what to do, and does not reveal keys."""
     pair = Authority("theirs").issue([NAME])
     secret: Object = {
         "metadata": {"name": SECRET, "namespace": NAMESPACE},
@@ -167,7 +167,7 @@ async def test_a_secret_of_somebody_else_is_not_overwritten(
 
 
 async def test_an_expiry_without_renewal_is_reported(client: KubernetesClient) -> None:
-    """When the Kubernetes API is away for so long, readiness says what is going to happen."""
+    """Readiness reports a certificate that was not renewed in time, until it is renewed."""
     clock = WallClock(datetime.now(UTC))
     replica = Replica(client, clock)
     await replica.managed.settle()
@@ -184,10 +184,10 @@ async def test_an_expiry_without_renewal_is_reported(client: KubernetesClient) -
 async def test_no_request_fails_through_all_changes(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
-    """While pairs and authorities change, on connections from before a change, and on new ones.
+    """No request fails while pairs and authorities change, on old connections or new ones.
 
-    Two replicas listen; their clients trust the published bundle, as the aggregator does. A
-    simulated year and a half passes meanwhile, with the times of the certificates as they are.
+    Two replicas listen; their clients trust the published bundle, as the aggregator does. The
+    test simulates a year and a half, with the real lifetimes of certificates.
     """
     clock = WallClock(datetime.now(UTC))
     end = clock.now + timedelta(days=550)
@@ -216,11 +216,11 @@ async def test_no_request_fails_through_all_changes(
 
 def _trusting(bundle: bytes) -> ClientSession:
     context = trusting(bundle)
-    # X509_V_FLAG_NO_CHECK_TIME: the certificates are of a time that is not waited for here.
+    # X509_V_FLAG_NO_CHECK_TIME: the certificates are for a simulated time.
     context.verify_flags |= ssl.VerifyFlags(0x200000)
     return ClientSession(
         connector=TCPConnector(ssl=context),
-        # The connections of callers that nobody knows are not kept.
+        # Connections of unknown callers are not kept alive.
         headers={"Authorization": "Bearer token"},
     )
 
