@@ -1,4 +1,4 @@
-"""A Kubernetes API on loopback, a client of it, and what a real one answered."""
+"""A Kubernetes API on loopback, its client, and a real API's recorded answers."""
 
 import json
 from collections.abc import AsyncIterator, Callable
@@ -20,7 +20,7 @@ Recording = Callable[[str], Object]
 
 @pytest.fixture(scope="session")
 def recording() -> Recording:
-    """What a real API server answered, by the name of the recording."""
+    """A real API server's answer, by the recording's name."""
     recordings = {path.stem: json.loads(path.read_bytes()) for path in KUBE_API.glob("*.json")}
     return lambda name: recordings[name]
 
@@ -47,5 +47,5 @@ def store() -> PodStore:
 
 @pytest.fixture
 def naps() -> Naps:
-    """What the reflector sleeps with."""
+    """The reflector's sleep."""
     return Naps()

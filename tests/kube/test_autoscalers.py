@@ -77,7 +77,7 @@ def manifest(**spec: Json) -> Object:
 
 
 def decoded(obj: object) -> Autoscaler:
-    """An object, as a list has it and as an event has it."""
+    """An object, decoded as in a list and as in an event."""
     text = json.dumps(obj).encode()
     (raw,) = msgspec.json.decode(b"[" + text + b"]", type=list[msgspec.Raw])
     assert decode(raw) == decode(text)
@@ -85,7 +85,7 @@ def decoded(obj: object) -> Autoscaler:
 
 
 def test_an_hpa_is_read() -> None:
-    """What it scales, how far, and on which External, Pods and Object metrics."""
+    """An HPA has its target, its limits, and its External, Pods and Object metrics."""
     found = decoded(manifest(minReplicas=0))
     selector = parse_selector("app=web,tier in (a,b),tier notin (c),x,!y")
     assert found == Autoscaler(
@@ -121,7 +121,7 @@ def test_an_hpa_is_read() -> None:
 
 
 def test_a_recorded_hpa_is_read(recording: Recording) -> None:
-    """One of a real API server, with its status and managed fields."""
+    """An HPA from a real API server, with status and managed fields, is read."""
     found = decoded(msgspec.to_builtins(recording("hpa-inference"))["response"]["body"])
     selector = parse_selector("app=inference,!canary,tier in (accel,gpu),x notin (a,b)")
     assert (found.namespace, found.target) == ("default", "Deployment/inference")
@@ -132,7 +132,7 @@ def test_a_recorded_hpa_is_read(recording: Recording) -> None:
 
 
 def test_only_the_metrics_that_are_wanted_are_kept() -> None:
-    """The HPAs of a cluster have many others."""
+    """A cluster's HPAs have many others."""
     wanted = autoscaler_decoder(lambda name: name == "queue")
     found = wanted(json.dumps(manifest()).encode())
     assert [metric.name for metric in found.metrics] == ["queue"]
@@ -148,12 +148,12 @@ IDENTITY = Autoscaler("team", "web", "u-1")
         {"metrics": [{"type": "External", "external": {"metric": "gpu"}}]},
         {"maxReplicas": "many"},
         {"scaleTargetRef": None},
-        # Too much of it: more than the API server would let a caller ask for.
+        # Too many: more than the API server would let a caller request.
         {"metrics": [METRICS[1]] * 200},
     ],
 )
 def test_an_odd_hpa_has_no_metrics(spec: Object) -> None:
-    """It is known, so that a watch goes on, and is not checked."""
+    """An invalid HPA is known, so that the watch continues, but not checked."""
     assert decoded(manifest(**spec)) == IDENTITY
 
 
@@ -165,19 +165,19 @@ def test_an_odd_hpa_has_no_metrics(spec: Object) -> None:
     ],
 )
 def test_an_odd_selector_is_not_checked(selector: Json) -> None:
-    """Nothing can be said of which pods it matches."""
+    """The pods that such a selector matches are unknown."""
     source: Object = {"metric": {"name": "gpu_utilization", "selector": selector}, "target": {}}
     assert decoded(manifest(metrics=[{"type": "External", "external": source}])) == IDENTITY
 
 
 def test_a_type_without_its_source_is_left_out() -> None:
-    """The others are checked all the same."""
+    """The others are still checked."""
     found = decoded(manifest(metrics=[{"type": "External"}, {"type": "New"}, METRICS[2]]))
     assert [metric.type for metric in found.metrics] == ["Pods"]
 
 
 def test_the_memory_of_an_hpa_is_bounded() -> None:
-    """So many metrics, and so many bytes."""
+    """Both the number of metrics and the bytes are limited."""
     small: Json = {"type": "Pods", "pods": {"metric": {"name": "gpu"}, "target": {}}}
     found = decoded(manifest(metrics=[small] * 100))
     assert len(found.metrics) == 16
@@ -188,7 +188,7 @@ def test_the_memory_of_an_hpa_is_bounded() -> None:
 
 @pytest.mark.parametrize("text", ["{}", "[]", "3", '{"metadata": {"name": "a"}}', '"', "\udcff"])
 def test_what_has_no_name_is_rejected(text: str) -> None:
-    """It is no object of the API; the reflector reports it."""
+    """An object without a name is an error."""
     with pytest.raises((msgspec.DecodeError, ValueError)):
         decode(text.encode(errors="surrogateescape"))
 
@@ -220,14 +220,14 @@ META: Object = {"name": "web", "namespace": "team", "uid": "u-1", "resourceVersi
 
 @given(spec=ODD, status=ODD)
 def test_no_object_breaks_a_watch(spec: object, status: object) -> None:
-    """Whatever is in it, an object with a name is decoded."""
+    """Any object with a name is decoded, whatever it contains."""
     found = decoded({"metadata": META, "spec": spec, "status": status})
     assert (found.namespace, found.name, found.uid) == ("team", "web", "u-1")
 
 
 @given(metric=st.dictionaries(KEYS, ODD, max_size=2), source=st.dictionaries(KEYS, ODD, max_size=2))
 def test_no_metric_breaks_a_watch(metric: dict[str, object], source: dict[str, object]) -> None:
-    """Nor does an HPA that is odd in its depth only."""
+    """The same applies to faults deep inside an HPA."""
     one = {"type": "External", "external": {"metric": {"name": "gpu"}, **source}, **metric}
     found = decoded({**manifest(), "spec": {**SPEC, "metrics": [METRICS[2], one]}})
     assert found.name == "web"

@@ -15,28 +15,28 @@ from tests.support.kubernetes import connected, serving
 
 
 async def test_get_gives_the_body(client: KubernetesClient) -> None:
-    """A 2xx is answered by its body, byte by byte."""
+    """The body of a 2xx is returned unchanged."""
     assert json.loads(await client.get("/version", {}, timeout=5))["minor"] == "36"
 
 
 async def test_a_query_arrives_as_it_was_given(
     client: KubernetesClient, api: KubernetesAPI
 ) -> None:
-    """Whatever stands in a parameter is encoded on the way out and decoded on the way in."""
+    """Any characters in a parameter are encoded on the way out and decoded on the way in."""
     query = {"labelSelector": "a in (b, c),!d", "fieldSelector": "metadata.name=x&y+z%"}
     await client.get("/api/v1/pods", query, timeout=5)
     assert dict(api.requests[-1].query) == query
 
 
 async def test_a_refusal_has_the_words_of_the_status(client: KubernetesClient) -> None:
-    """What the API says of an error is what a person reads, with the code beside it."""
+    """The error has the API's message, with the status code beside it."""
     with pytest.raises(KubernetesError, match=r'^pods "x" not found$') as caught:
         await client.get("/api/v1/namespaces/default/pods/x", {}, timeout=5)
     assert caught.value.code == 404
 
 
 async def test_a_refusal_without_a_status_names_the_server(tmp_path: Path) -> None:
-    """A proxy's page of HTML is not repeated; who answered, and with what, is."""
+    """The error names the server and its status, without a proxy's HTML page."""
 
     async def proxy_page(_: web.Request) -> web.Response:
         return web.Response(status=502, text="<html>")
@@ -60,7 +60,7 @@ async def test_no_answer_has_no_code(tmp_path: Path, unused_tcp_port: int) -> No
 
 
 async def test_an_answer_that_does_not_come_ends_in_time(tmp_path: Path) -> None:
-    """The time-out bounds the whole answer."""
+    """The timeout covers the whole answer."""
 
     async def never(_: web.Request) -> web.Response:
         await asyncio.Event().wait()
@@ -73,7 +73,7 @@ async def test_an_answer_that_does_not_come_ends_in_time(tmp_path: Path) -> None
 
 
 async def test_a_connection_closed_as_idle_is_replaced(tmp_path: Path) -> None:
-    """A kept connection that the API closes instead of answering costs no request its answer."""
+    """If the API closes a kept connection instead of answering, the request still succeeds."""
     connections = 0
 
     async def answer_once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,4 +1,4 @@
-"""Credentials of a Kubernetes client, and where they come from."""
+"""A Kubernetes client's credentials, and where they come from."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from tests.support.kubernetes import connected, serving
 
 
 async def tell_authorization(request: web.Request) -> web.Response:
-    """Answer by the credential that came."""
+    """Answer with the credential that was sent."""
     return web.Response(text=request.headers.get("Authorization", "none"))
 
 
@@ -42,7 +42,7 @@ async def test_a_credential_is_sent_and_never_logged(
 
 
 async def test_a_rotated_token_is_reloaded(tmp_path: Path) -> None:
-    """A token that is refused is read from its file again for the next call."""
+    """A rejected token is read from its file again for the next call."""
     token = tmp_path / "token"
     token.write_text("old")
 
@@ -63,7 +63,7 @@ async def test_a_rotated_token_is_reloaded(tmp_path: Path) -> None:
 
 
 async def test_a_credential_plugin_is_run(tmp_path: Path) -> None:
-    """A kubeconfig may name a program that prints the token, as the clouds' do."""
+    """A kubeconfig may name a program that prints the token, as clouds' kubeconfigs do."""
     plugin = tmp_path / "plugin"
     credential = {
         "apiVersion": "client.authentication.k8s.io/v1",
@@ -82,7 +82,7 @@ async def test_a_credential_plugin_is_run(tmp_path: Path) -> None:
 async def test_the_environment_names_the_kubeconfig(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a file named, $KUBECONFIG is used, of which some files may be missing."""
+    """Without a named file, $KUBECONFIG is used, and some of its files may be missing."""
     user = {"username": "u", "password": "p"}
     async with serving(tell_authorization) as url:
         kubeconfig = write_kubeconfig(tmp_path / "k", url, user=user)
@@ -108,7 +108,7 @@ async def test_the_home_directory_has_a_kubeconfig(
 async def test_a_missing_configuration_is_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Where there is no configuration, the error says what was tried and what to set."""
+    """Without any configuration, the error says what was tried and what to set."""
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "missing"))
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(ConfigurationError) as caught:
@@ -149,7 +149,7 @@ async def test_a_broken_kubeconfig_keeps_its_secret(tmp_path: Path) -> None:
 
 
 async def test_credentials_that_cannot_be_reloaded_are_kept(tmp_path: Path) -> None:
-    """While its kubeconfig is being replaced the client keeps what it has, and says so once."""
+    """While its token file is missing, the client keeps its credentials, and logs this once."""
     answers = iter([401, 401, 200])
 
     async def refuse_at_first(_: web.Request) -> web.Response:
@@ -173,6 +173,6 @@ async def test_credentials_that_cannot_be_reloaded_are_kept(tmp_path: Path) -> N
 
 
 async def test_a_missing_kubeconfig_is_reported(tmp_path: Path) -> None:
-    """A file that was named but is not there is not passed over for another."""
+    """If the named file is missing, no other is used instead."""
     with pytest.raises(ConfigurationError, match="missing does not exist"):
         await connect(tmp_path / "missing")

@@ -1,4 +1,4 @@
-"""The environment's proxy, on the way to the Kubernetes API."""
+"""The proxy from the environment, on the way to the Kubernetes API."""
 
 from pathlib import Path
 
@@ -12,14 +12,14 @@ API = "http://kubernetes.invalid:6443"
 
 
 async def _echo(request: web.Request) -> web.Response:
-    """What a proxy is sent: a URL with its host; and the credentials."""
+    """The request that a proxy gets: a URL with its host, and the credentials."""
     return web.json_response([str(request.url), request.headers.get(hdrs.AUTHORIZATION)])
 
 
 async def test_the_proxy_of_the_environment_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """For an API server that only the proxy reaches."""
+    """The API server is reachable only through the proxy."""
     async with serving(_echo) as proxy:
         monkeypatch.setenv("http_proxy", proxy)
         monkeypatch.delenv("no_proxy", raising=False)

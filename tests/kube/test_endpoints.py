@@ -20,7 +20,7 @@ METRICS: Object = {"name": "metrics", "protocol": "TCP", "port": 9400}
 
 
 def endpoint(address: str, node: str | None = "n1", **fields: Json) -> Object:
-    """An endpoint of a slice."""
+    """An endpoint in a slice."""
     made: Object = {"addresses": [address], "conditions": {"ready": True}, **fields}
     return made if node is None else {**made, "nodeName": node}
 
@@ -50,7 +50,7 @@ def slice_of(
 
 
 def store_of(*slices: EndpointSlice, services: Sequence[ServiceRef] = (DCGM,)) -> EndpointStore:
-    """A store that holds these slices."""
+    """A store with these slices."""
     store = EndpointStore(services)
     store.replace(slices)
     return store
@@ -62,7 +62,7 @@ def hosts(store: EndpointStore, node: str = "n1") -> list[str]:
 
 
 def test_recorded_slices_are_read(recording: Recording) -> None:
-    """The slices of a real DaemonSet's Service give one exporter for each node."""
+    """The slices of a real DaemonSet's Service give one exporter per node."""
     body = msgspec.to_builtins(recording("endpointslices-dcgm-exporter"))["response"]["body"]
     store = store_of(*(decode_endpoint_slice(json.dumps(s).encode()) for s in body["items"]))
     found = store.by_node()
@@ -88,12 +88,12 @@ def test_only_what_is_ready_is_found(conditions: Json, found: bool) -> None:  # 
 
 
 def test_an_endpoint_without_a_node_is_left_out() -> None:
-    """What is on no known node cannot measure a node's pods."""
+    """Without a known node it cannot measure a node's pods."""
     assert len(store_of(slice_of(endpoint("10.0.0.1", node=None)))) == 0
 
 
 def test_both_families_are_found_and_names_are_not() -> None:
-    """IPv6 addresses stand as they are; names are not resolved."""
+    """IPv6 addresses are used unchanged; names are not resolved."""
     store = store_of(
         slice_of(endpoint("fd00::1"), name="6", kind="IPv6"),
         slice_of(endpoint("10.0.0.1"), name="4"),
@@ -103,7 +103,7 @@ def test_both_families_are_found_and_names_are_not() -> None:
 
 
 def test_a_pod_counts_once() -> None:
-    """A pod with two addresses, or behind two Services, is scraped once, by IPv4 if it can be."""
+    """A pod with two addresses, or behind two Services, is scraped once, by IPv4 if possible."""
     other = ServiceRef("gpu-monitoring", "other")
     target: Json = {"kind": "Pod", "namespace": "gpu-monitoring", "name": "dcgm-exporter-x"}
     store = store_of(
@@ -116,7 +116,7 @@ def test_a_pod_counts_once() -> None:
 
 
 def test_an_address_counts_once() -> None:
-    """While an endpoint moves from one slice to another it may stand in both."""
+    """While an endpoint moves between slices it may be in both."""
     store = store_of(
         slice_of(endpoint("10.0.0.1"), endpoint("10.0.0.2"), name="a"),
         slice_of(endpoint("10.0.0.1"), name="b"),
@@ -125,7 +125,7 @@ def test_an_address_counts_once() -> None:
 
 
 def test_two_exporters_can_share_a_host() -> None:
-    """With hostNetwork the exporters of two vendors differ by their ports alone."""
+    """With hostNetwork the exporters of two vendors differ only by port."""
     amd = ServiceRef("kube-amd-gpu", "metrics-exporter")
     store = store_of(
         slice_of(endpoint("10.0.0.1")),
@@ -156,7 +156,7 @@ def test_two_exporters_can_share_a_host() -> None:
 def test_the_port_of_the_metrics_is_found(
     wanted: str | None, ports: list[Object], port: int | None
 ) -> None:
-    """The port is the one that is configured, or else the likeliest."""
+    """The port is the configured one, or else the most likely."""
     service = ServiceRef("gpu-monitoring", "dcgm-exporter", wanted)
     store = store_of(slice_of(endpoint("10.0.0.1"), ports=ports), services=[service])
     assert next((found.port for found in store.by_node().get("n1", ())), None) == port
@@ -182,7 +182,7 @@ def test_slices_come_and_go() -> None:
 
 
 def test_a_slice_can_leave_its_service() -> None:
-    """A slice whose label changes is not that Service's any more."""
+    """A slice whose label changes no longer belongs to the Service."""
     store = store_of(slice_of(endpoint("10.0.0.1")))
     other = ServiceRef(DCGM.namespace, "other")
     store.apply("MODIFIED", slice_of(endpoint("10.0.0.1"), service=other))

@@ -22,7 +22,7 @@ from tests.support.kubernetes import connected
 
 HPA = Regarding("autoscaling/v2", "HorizontalPodAutoscaler", "inference", "team", "u-1")
 API_SERVICE = Regarding("apiregistration.k8s.io/v1", "APIService", "v1beta1.external.metrics")
-# RFC 1123, as kube-apiserver checks names of objects.
+# RFC 1123, as kube-apiserver checks object names.
 SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*")
 MOST_CHARACTERS = 253
 
@@ -31,9 +31,9 @@ class EventApi:
     """Stores events by namespace and name; an asynchronous context manager.
 
     Attributes:
-        requests: how many requests there were.
-        events: what was created, oldest first.
-        failing: the status of every answer, and the message in it; None to create.
+        requests: the number of requests.
+        events: the created events, oldest first.
+        failing: the status of every answer, and its message; None to create.
     """
 
     def __init__(self) -> None:
@@ -82,7 +82,7 @@ async def api() -> AsyncIterator[EventApi]:
 
 @pytest.fixture
 async def client(api: EventApi, tmp_path: Path) -> AsyncIterator[KubernetesClient]:
-    """A client of it."""
+    """A client of the API."""
     async with connected(write_kubeconfig(tmp_path / "kubeconfig", api.url)) as made:
         yield made
 
@@ -90,7 +90,7 @@ async def client(api: EventApi, tmp_path: Path) -> AsyncIterator[KubernetesClien
 async def test_an_event_has_what_kubectl_shows(
     client: KubernetesClient, api: EventApi, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who reports what about which object, when, and how often."""
+    """An event has its reporter, message, object, time and count."""
     monkeypatch.setenv("HOSTNAME", "gpu-metrics-server-0")
     await Events(client).warn(HPA, "MeanUnderAverageValue", "use type: Value")
     (event,) = api.events
@@ -134,7 +134,7 @@ async def test_an_event_about_a_cluster_scoped_object_is_in_default(
 
 
 async def test_the_same_event_is_sent_once_an_hour(client: KubernetesClient, api: EventApi) -> None:
-    """Another reason, message or object is another event; all at once is once, too."""
+    """Another reason, message or object is another event; simultaneous ones are one, too."""
     clock = Clock()
     events = Events(client, clock=clock)
     await asyncio.gather(*(events.warn(HPA, "A", "x") for _ in range(3)))
@@ -151,7 +151,7 @@ async def test_the_same_event_is_sent_once_an_hour(client: KubernetesClient, api
 
 
 async def test_replicas_emit_an_event_once(client: KubernetesClient, api: EventApi) -> None:
-    """The second finds the first one's event, is content, and does not ask again."""
+    """The second finds the first one's event, accepts it, and does not ask again."""
     first, second = Events(client), Events(client)
     with capture_logs() as logs:
         for replica in (first, second, second):
@@ -164,7 +164,7 @@ async def test_replicas_emit_an_event_once(client: KubernetesClient, api: EventA
 async def test_a_failure_is_logged_once_and_the_event_sent_later(
     client: KubernetesClient, api: EventApi
 ) -> None:
-    """Nothing is raised, whatever the API answers; a 403 comes with what to do."""
+    """Nothing is raised, and a 403 is logged with advice."""
     events = Events(client)
     api.failing = 403, "events is forbidden"
     with capture_logs() as logs:
@@ -218,7 +218,7 @@ class Recorder:
     "name", ["a", "a" * 253, "a" * 199 + "-" + "b" * 53, f"{'a' * 198}-.{'b' * 53}"]
 )
 async def test_names_are_within_the_limits_of_the_api(name: str) -> None:
-    """Whatever the object's name is; the last is not one, but shows that all is cut off."""
+    """Any object's name is cut to fit; the last is invalid, but shows that all is cut off."""
     recorder = Recorder()
     await Events(recorder).warn(Regarding("v1", "X", name), "A", "x")
     made = meta(recorder.bodies[0])["name"]
@@ -228,7 +228,7 @@ async def test_names_are_within_the_limits_of_the_api(name: str) -> None:
 
 @given(st.sampled_from("xé€𝄞"), st.integers(0, 3), st.integers(0, 3000))
 async def test_messages_are_cut_between_characters(kind: str, before: int, times: int) -> None:
-    """Whole if they fit, else as much as fits."""
+    """Messages are whole if they fit, or else as long as fits."""
     message = "x" * before + kind * times
     recorder = Recorder()
     await Events(recorder).warn(HPA, "A", message)

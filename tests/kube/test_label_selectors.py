@@ -1,4 +1,4 @@
-"""Selectors in objects mean the same as the text that a request sends."""
+"""Selectors in objects mean the same as those in requests."""
 
 import msgspec
 import pytest
@@ -37,7 +37,7 @@ SELECTORS = st.sets(requirements(), max_size=4).map(lambda found: Selector(tuple
 
 @given(selector=SELECTORS, labels=LABELS)
 def test_both_forms_match_the_same_pods(selector: Selector, labels: dict[str, str]) -> None:
-    """There and back, over JSON: what an HPA or a Deployment has is what is matched."""
+    """Encoded to an object's form and back, over JSON, a selector matches the same."""
     text = msgspec.json.encode(label_selector_of(selector))
     again = msgspec.json.decode(text, type=LabelSelector).parsed()
     assert again.matches(labels) == selector.matches(labels)
@@ -47,7 +47,7 @@ def test_both_forms_match_the_same_pods(selector: Selector, labels: dict[str, st
 def test_joined_selectors_match_what_each_of_them_matches(
     one: Selector, other: Selector, labels: dict[str, str]
 ) -> None:
-    """And nothing else, in either order."""
+    """Joined selectors match nothing else, and their order does not matter."""
     both = one.matches(labels) and other.matches(labels)
     assert joined(one, other).matches(labels) == both
     assert joined(one, other) == joined(other, one, Selector())
@@ -55,12 +55,12 @@ def test_joined_selectors_match_what_each_of_them_matches(
 
 @given(selector=SELECTORS, labels=LABELS)
 def test_the_simulator_reads_the_text_alike(selector: Selector, labels: dict[str, str]) -> None:
-    """Its own reading of selectors agrees, so that no misreading cancels out."""
+    """The simulator has its own parser, so that no misreading cancels out."""
     assert label_selectors.LabelSelector(str(selector)).matches(labels) == selector.matches(labels)
 
 
 def test_an_empty_selector_matches_everything() -> None:
-    """As metav1.LabelSelector documents."""
+    """An empty selector matches everything, as documented for metav1.LabelSelector."""
     for text in ("{}", '{"matchLabels":null,"matchExpressions":[]}'):
         assert msgspec.json.decode(text, type=LabelSelector).parsed() == Selector()
     assert joined() == Selector()
@@ -75,19 +75,19 @@ def test_an_empty_selector_matches_everything() -> None:
     ],
 )
 def test_what_is_not_a_selector_is_an_error(text: str) -> None:
-    """It never matches everything instead."""
+    """An invalid selector never matches everything instead."""
     with pytest.raises(msgspec.ValidationError):
         msgspec.json.decode(text, type=LabelSelector)
 
 
 def test_numbers_are_not_compared() -> None:
-    """The selector of an object has no operators for it."""
+    """An object's selector has no operators for it."""
     with pytest.raises(BadRequestError, match=r"rank>1 is not allowed"):
         label_selector_of(parse_selector("rank>1"))
 
 
 def test_the_requirements_are_limited_together() -> None:
-    """Each is checked for every pod."""
+    """The limit is on all of them, as each is checked for every pod."""
     many = [Selector((Requirement(f"a{n}", "exists"),)) for n in range(MAX_REQUIREMENTS + 1)]
     assert len(joined(*many[1:]).requirements) == MAX_REQUIREMENTS
     with pytest.raises(BadRequestError, match="more than 64 requirements together"):

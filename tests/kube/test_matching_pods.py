@@ -28,7 +28,7 @@ def test_those_that_match(templates: list[dict[str, str]], order: list[int], tex
 
 
 def test_each_template_is_compared_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a question costs does not grow by a comparison for each pod of the namespace."""
+    """A question does not compare labels for each pod of the namespace."""
     compared: list[Mapping[str, str]] = []
     matches = Selector.matches
 

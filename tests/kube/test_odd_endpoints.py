@@ -1,4 +1,4 @@
-"""EndpointSlices as no controller makes them: by hand, or by a tool with a fault."""
+"""EndpointSlices as no controller makes them: by hand, or by a faulty tool."""
 
 import json
 from collections.abc import Sequence
@@ -62,7 +62,7 @@ def found(store: EndpointStore) -> dict[str, list[str]]:
     ],
 )
 def test_an_odd_endpoint_costs_no_other(odd: Json) -> None:
-    """An endpoint that has no address to ask is passed over, and the others are found."""
+    """An endpoint without a usable address is skipped, and the others are found."""
     store = EndpointStore([SERVICE])
     store.replace([slice_of(odd, HEALTHY)])
     assert found(store) == {"n1": ["10.0.0.1"]}
@@ -71,7 +71,7 @@ def test_an_odd_endpoint_costs_no_other(odd: Json) -> None:
 
 @pytest.mark.parametrize("reference", [{}, {"kind": "Pod", "namespace": None, "name": None}])
 def test_an_empty_reference_is_not_a_pod(reference: Json) -> None:
-    """Two endpoints that name no pod behind them are two exporters, not one."""
+    """Two endpoints without a named pod are two exporters, not one."""
     store = EndpointStore([SERVICE])
     store.replace(
         [
@@ -86,7 +86,7 @@ def test_an_empty_reference_is_not_a_pod(reference: Json) -> None:
 
 @pytest.mark.parametrize("port", [0, -1, 65536, None])
 def test_an_impossible_port_is_none(port: int | None) -> None:
-    """A port that cannot be connected to is passed over."""
+    """An unusable port is skipped."""
     store = EndpointStore([SERVICE])
     store.replace([slice_of(HEALTHY, ports=[{"name": "metrics", "port": port}, None])])
     assert found(store) == {}
@@ -153,7 +153,7 @@ _SLICES = st.fixed_dictionaries(
 
 @given(st.lists(_SLICES, max_size=4), st.lists(_SLICES, max_size=4))
 def test_no_slice_raises(listed: list[Json], changed: list[Json]) -> None:
-    """Whatever slices there are, the exporters can be asked for; all of them have an address."""
+    """Whatever the slices, exporters can be listed, and all have addresses."""
     nodes = NodeStore()
     nodes.replace([Node("n1", ("10.0.0.1",))])
     for store in (EndpointStore([SERVICE]), EndpointStore([SERVICE], nodes)):
@@ -168,7 +168,7 @@ def test_no_slice_raises(listed: list[Json], changed: list[Json]) -> None:
 
 
 def _decoded(one: Json) -> EndpointSlice | None:
-    """The slice; None where it is refused as a whole, as a port beyond 64 bits is."""
+    """The slice; None if it is rejected as a whole, as for a port beyond 64 bits."""
     try:
         return decode_endpoint_slice(json.dumps(one).encode())
     except ValueError:
@@ -188,7 +188,7 @@ def node(name: str, *addresses: tuple[str, str]) -> Node:
 
 
 def test_an_endpoint_without_a_node_is_placed_by_its_address() -> None:
-    """An exporter on a host is that of the node that has its address, in whatever form."""
+    """An exporter on a host is assigned to the node with its address, in any notation."""
     nodes = NodeStore()
     store = EndpointStore([SERVICE], nodes)
     store.replace([slice_of({"addresses": ["10.0.0.7"]}, {"addresses": ["fd00:0::7"]}, HEALTHY)])
@@ -204,7 +204,7 @@ def test_an_endpoint_without_a_node_is_placed_by_its_address() -> None:
 
 
 def test_an_address_of_two_nodes_is_nobodys() -> None:
-    """It is not guessed which of two nodes an exporter is on."""
+    """The server does not guess which of two nodes an exporter is on."""
     nodes = NodeStore()
     nodes.replace([node("a", ("InternalIP", "10.0.0.7")), node("b", ("ExternalIP", "10.0.0.7"))])
     store = EndpointStore([SERVICE], nodes)
@@ -215,7 +215,7 @@ def test_an_address_of_two_nodes_is_nobodys() -> None:
 
 
 def test_a_kubelets_report_of_nothing_new_changes_nothing() -> None:
-    """Nodes change each few minutes; the exporters are not sorted again for that."""
+    """Nodes change every few minutes; the exporters are not sorted again for that."""
     nodes = NodeStore()
     nodes.replace([node("n7", ("InternalIP", "10.0.0.7"))])
     store = EndpointStore([SERVICE], nodes)
@@ -233,7 +233,7 @@ def test_a_node_without_addresses(status: Json) -> None:
 
 
 def test_each_namespace_is_listed_by_itself() -> None:
-    """A list of one namespace's slices leaves those of another alone."""
+    """A list of one namespace's slices does not affect another's."""
     other = ServiceRef("other", "exporters")
     store = EndpointStore([SERVICE, other])
     elsewhere = slice_of({"addresses": ["10.0.0.2"], "nodeName": "n2"})

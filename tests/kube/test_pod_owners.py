@@ -52,12 +52,12 @@ def workload(
     ],
 )
 def test_a_pod_knows_its_workload(owners: Json, labels: Object | None, expected: str) -> None:
-    """It is what controls the pod; the Deployment or Rollout, where a hash leads to it."""
+    """The workload is the pod's controller, or the Deployment or Rollout that a hash leads to."""
     assert workload(owners, labels) == expected
 
 
 def test_a_pod_without_a_gpu_has_no_workload() -> None:
-    """It is never measured, and there may be many of them; unless pods' own pages are measured."""
+    """It is never measured, unless pods' own pages are, and there may be many such pods."""
     assert workload([owner("Job", "train")], gpus=0) == ""
     assert workload([owner("Job", "train")], gpus=0, endpoints=True) == "Job/train"
 

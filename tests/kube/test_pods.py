@@ -37,7 +37,7 @@ def pod_json(
 
 
 def container(gpus: str | int = 0, *, resource: str = GPU, restart: str | None = None) -> Object:
-    """A container that requests and is limited to some of a resource."""
+    """A container with requests and limits for a resource."""
     amounts: Object = {resource: gpus, "cpu": "100m"} if gpus else {"cpu": "1"}
     made: Object = {"name": "c", "resources": {"requests": amounts, "limits": amounts}}
     return made if restart is None else {**made, "restartPolicy": restart}
@@ -49,7 +49,7 @@ def sidecar(gpus: int) -> Object:
 
 
 def test_recorded_pods_are_read(recording: Recording) -> None:
-    """A Pod of a real API server gives every field of the record."""
+    """A real API server's Pod sets every field of the record."""
     page = msgspec.to_builtins(recording("pods-list-page1"))["response"]["body"]
     pods = [decode(json.dumps(item).encode()) for item in page["items"]]
     assert pods[0] == Pod(
@@ -68,7 +68,7 @@ def test_recorded_pods_are_read(recording: Recording) -> None:
 
 
 def test_recorded_events_are_read(recording: Recording) -> None:
-    """A pod is seen to be scheduled, to become Ready, and to be terminated."""
+    """The events show a pod being scheduled, becoming Ready, and being terminated."""
     events = msgspec.to_builtins(recording("pods-watch"))["events"]
     seen = [
         (pod.node != "", pod.phase, pod.ready, pod.terminating)
@@ -140,19 +140,19 @@ def test_a_condition_that_is_not_true_is_not_ready(status: str) -> None:
 def test_gpus_are_counted_as_the_scheduler_does(
     containers: list[Object], init_containers: list[Object], gpus: int
 ) -> None:
-    """A pod requests what its containers and sidecars do, or what it takes to start them."""
+    """A pod requests the total of its containers and sidecars, or what its start needs, if more."""
     assert decode(pod_json(containers, init_containers)).gpus == gpus
 
 
 def test_which_resources_are_gpus_is_configurable() -> None:
-    """A cluster may name its GPUs otherwise, such as time-sliced ones."""
+    """A cluster may use other names for its GPUs, such as time-sliced ones."""
     raw = pod_json([container(1, resource="nvidia.com/gpu.shared"), container(1)])
     assert pod_decoder(["nvidia.com/gpu.sh*"])(raw).gpus == 1
     assert pod_decoder([])(raw).gpus == 0
 
 
 def test_other_resources_are_known_of_pods_without_a_gpu() -> None:
-    """Only extended ones, sorted, a few at most; and pods alike share them."""
+    """A few extended resources are kept, sorted, and shared by similar pods."""
     names = [f"example.com/r{n}" for n in range(9)]
     containers = [container(1, resource=name) for name in (*names, "hugepages-2Mi")]
     one, other = decode(pod_json(containers)), decode(pod_json(containers))
@@ -160,13 +160,13 @@ def test_other_resources_are_known_of_pods_without_a_gpu() -> None:
     assert one.other_resources is other.other_resources
     assert decode(pod_json([*containers, container(1)])).other_resources == ()
     assert decode(pod_json([container()])).other_resources == ()
-    # It would be no news.
+    # A request for no GPU changes nothing.
     none: Object = {"resources": {"limits": {GPU: "0", "habana.ai/gaudi": 1}}}
     assert decode(pod_json([none])).other_resources == ("habana.ai/gaudi",)
 
 
 def test_the_default_resources_are_those_of_the_configuration() -> None:
-    """What is a GPU is the same with a configuration file and without one."""
+    """The same resources are GPUs with or without a configuration file."""
     assert Config().pods.gpu_resources == GPU_RESOURCES
 
 
@@ -189,7 +189,7 @@ Timeline = list[tuple[Literal["init", "sidecar"], int]]
 
 
 def most_at_once(init_containers: Timeline, containers: list[int]) -> int:
-    """What a pod holds at its busiest moment, by playing its life step by step."""
+    """The most that a pod holds at once, from playing its life step by step."""
     staying: list[int] = []
     held = [0]
     for kind, gpus in init_containers:
@@ -207,7 +207,7 @@ def most_at_once(init_containers: Timeline, containers: list[int]) -> int:
 def test_the_effective_request_is_the_most_at_once(
     init_containers: Timeline, containers: list[int]
 ) -> None:
-    """Whatever the order of init containers and sidecars, it is the peak over the pod's life."""
+    """The request is the peak over the pod's life, whatever the order of init containers."""
 
     def made(gpus: int, restart: str | None = None) -> Container:
         return Container(Resources(requests={GPU: str(gpus)}), restart)
@@ -220,12 +220,12 @@ def test_the_effective_request_is_the_most_at_once(
 
 
 def pod(namespace: str, name: str, node: str = "node") -> Pod:
-    """A pod with little to it."""
+    """A minimal pod."""
     return Pod(namespace, name, {}, node, "Running", ready=True, terminating=False, gpus=1)
 
 
 def test_the_store_finds_pods_by_namespace() -> None:
-    """Each namespace has its own pods, and one that is unknown has none."""
+    """Each namespace has its own pods, and an unknown one has none."""
     store = PodStore()
     store.replace([pod("a", "x"), pod("a", "y"), pod("b", "x")])
     assert {p.name for p in store.in_namespace("a")} == {"x", "y"}
@@ -238,7 +238,7 @@ def test_the_store_finds_pods_by_namespace() -> None:
 
 
 def test_the_store_takes_changes_over() -> None:
-    """Changes add, replace and remove; to remove what is not known changes nothing."""
+    """Changes add, replace and remove; removing an unknown pod changes nothing."""
     store = PodStore()
     store.apply("ADDED", pod("a", "x", node=""))
     store.apply("MODIFIED", pod("a", "x", node="n1"))
@@ -253,7 +253,7 @@ def test_the_store_takes_changes_over() -> None:
 
 
 def test_the_store_is_replaced_whole() -> None:
-    """After a replacement nothing of before is left."""
+    """After a replacement nothing old is left."""
     store = PodStore()
     store.replace([pod("a", "x"), pod("b", "x")])
     store.replace([pod("b", "y")])
@@ -262,7 +262,7 @@ def test_the_store_is_replaced_whole() -> None:
 
 
 def test_a_resource_claim_counts_as_a_gpu() -> None:
-    """A pod that has its GPU by dynamic resource allocation requests none of the resources."""
+    """A pod that has its GPU through dynamic resource allocation requests no such resource."""
     claimed = {
         "metadata": {"name": "a", "namespace": "default"},
         "spec": {
@@ -276,7 +276,7 @@ def test_a_resource_claim_counts_as_a_gpu() -> None:
 
 @pytest.mark.parametrize("annotation", ["gpu-fraction", "gpu-memory"])
 def test_a_fraction_of_a_gpu_is_known(annotation: str) -> None:
-    """Schedulers of fractional GPUs are asked by an annotation; the pod requests none."""
+    """Fractions are requested from schedulers by an annotation, without a resource."""
     raw = json.loads(pod_json([container()]))
     raw["metadata"]["annotations"] = {annotation: "0.5", "other": "x"}
     assert decode(json.dumps(raw).encode()).other_resources == ("gpu-fraction",)

@@ -32,12 +32,12 @@ def test_quantities_are_parsed(text: str, value: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "m", "1ni", "1mi", "1K", "ten", "1e999", "1 Gi", "0x1"])
 def test_others_are_rejected(text: str) -> None:
-    """So is an exponent that would take minutes to compute with."""
+    """An exponent that would take minutes to compute is rejected, too."""
     with pytest.raises(ValueError, match="is not a quantity"):
         parse_quantity(text)
 
 
 @given(st.integers(0, 10**9), st.sampled_from(["", "m", "k", "Ki", "M", "Mi", "e3", "E-2"]))
 def test_they_are_what_an_answer_would_be(number: int, suffix: str) -> None:
-    """The targets of HPAs are read as the answers to them are."""
+    """HPA targets are read like answers."""
     assert -(-parse_quantity(f"{number}{suffix}") * 1000 // 1) == milli_value(f"{number}{suffix}")

@@ -1,4 +1,4 @@
-"""Selectors as a real cluster's clients sent them."""
+"""Selectors from a real cluster's clients."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -27,7 +27,7 @@ def _recorded_pods(pattern: str) -> Iterator[tuple[str, Mapping[str, str]]]:
 
 
 def test_every_recorded_selector_parses() -> None:
-    """What real clients sent, the HPA controller's selector among it, is understood."""
+    """Selectors from real clients, including the HPA controller's, are understood."""
     selectors = {str(parse_selector(selector_of(query))) for query in _recorded_queries()}
     assert selectors == {
         "",
@@ -39,7 +39,7 @@ def test_every_recorded_selector_parses() -> None:
 
 
 def test_the_recorded_selector_selects_what_the_real_api_selected() -> None:
-    """Of all pods, those that the API returned for the selector are matched, and no other."""
+    """Exactly the pods that the API returned for the selector match."""
     path = KUBE_API / "pods-list-label-selector.json"
     request = json.loads(path.read_text())["request"]
     selector = parse_selector(selector_of(urlsplit(request["path"]).query))
@@ -52,7 +52,7 @@ def test_the_recorded_selector_selects_what_the_real_api_selected() -> None:
 
 
 def test_an_endpoint_slice_is_selected_by_its_service() -> None:
-    """The selector by which exporters are found matches the slice that the API returned for it."""
+    """The selector for exporters matches the slice that the API returned for it."""
     recording = json.loads((KUBE_API / "endpointslices-dcgm-exporter.json").read_text())
     selector = parse_selector(selector_of(urlsplit(recording["request"]["path"]).query))
     (endpoint_slice,) = recording["response"]["body"]["items"]

@@ -28,12 +28,12 @@ def expire(api: KubernetesAPI, event: Object) -> None:
 
 
 async def falls_back(events: Events, message: str, regarding: Regarding = HPA) -> bool:
-    """Emit that the metric falls back."""
+    """Emit an event that the metric falls back."""
     return await events.occurred("Warning", regarding, "SimulatedValue", METRIC, message)
 
 
 async def test_what_happens_again_is_counted(tmp_path: Path) -> None:
-    """The same reason and metric are one event, with the newest message."""
+    """Events with the same reason and metric are one, with the newest message."""
     async with kubernetes(tmp_path) as (api, client):
         events = Events(client)
         assert await falls_back(events, "one of two")
@@ -58,7 +58,7 @@ async def test_an_event_that_expired_is_created_again(tmp_path: Path) -> None:
 
 
 async def test_after_an_hour_it_is_a_new_one(tmp_path: Path) -> None:
-    """That of the last hour has expired, as kube-apiserver keeps events."""
+    """The one from the last hour has expired, as kube-apiserver deletes events."""
     clock = Clock()
     async with kubernetes(tmp_path) as (api, client):
         events = Events(client, clock=clock)
@@ -70,7 +70,7 @@ async def test_after_an_hour_it_is_a_new_one(tmp_path: Path) -> None:
 
 
 async def test_no_object_gets_more_than_client_go_would_emit(tmp_path: Path) -> None:
-    """25 at once and one more each five minutes; another object has its own."""
+    """25 at once and one more every five minutes; another object has its own limit."""
     clock = Clock()
     async with kubernetes(tmp_path) as (api, client):
         events = Events(client, clock=clock)
@@ -86,7 +86,7 @@ async def test_no_object_gets_more_than_client_go_would_emit(tmp_path: Path) -> 
 
 
 async def test_without_the_right_to_patch_nothing_is_raised(tmp_path: Path) -> None:
-    """An older ClusterRole allows only to create them."""
+    """An older ClusterRole only allows creating them."""
     async with kubernetes(tmp_path) as (api, client):
         events = Events(client)
         await falls_back(events, "first")

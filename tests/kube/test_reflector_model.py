@@ -1,4 +1,4 @@
-"""A reflector against a plain dict: whatever the API sends, in the end they are the same."""
+"""A reflector against a plain dict: whatever the API sends, they end up equal."""
 
 import asyncio
 import json
@@ -56,14 +56,14 @@ async def _no_sleep(_: float) -> None:
 
 
 class Follows(RuleBasedStateMachine):
-    """Changes pods, and breaks what can break between them and the store."""
+    """Changes pods, and breaks everything between them and the store."""
 
     def __init__(self) -> None:
         super().__init__()
         self.loop = asyncio.new_event_loop()
         self.stack = AsyncExitStack()
         self.model: dict[tuple[str, str], Pod] = {}
-        # Everything that a pod ever was: the store may be late, but it makes nothing up.
+        # Every state that a pod ever had: the store may be late, but it invents nothing.
         self.ever: set[tuple[str, str, str, int]] = set()
         self.history: list[Object] = []
 
@@ -73,7 +73,7 @@ class Follows(RuleBasedStateMachine):
 
     @initialize(pods=st.integers(0, 3), first=st.sampled_from(["", "0"]), streams=st.booleans())
     def begin(self, pods: int, first: str, streams: bool) -> None:  # noqa: FBT001 - drawn
-        """A cluster of some pods, and a reflector at work."""
+        """A cluster with some pods, and a running reflector."""
         self.store = PodStore()
         self.do(self._begin(pods, first, streams=streams))
 
@@ -105,28 +105,28 @@ class Follows(RuleBasedStateMachine):
 
     @rule(namespace=NAMESPACES, name=NAMES, phase=PHASES, gpus=st.integers(0, 2))
     def apply(self, namespace: str, name: str, phase: str, gpus: int) -> None:
-        """A pod comes, or changes."""
+        """A pod is created or changed."""
         self.put(namespace, name, phase, gpus)
 
     @rule(namespace=NAMESPACES, name=NAMES)
     def delete(self, namespace: str, name: str) -> None:
-        """A pod goes."""
+        """A pod is deleted."""
         if self.model.pop((namespace, name), None):
             self.api.delete(PODS, namespace, name)
 
     @rule()
     def change_something_else(self) -> None:
-        """The version moves on without a pod."""
+        """The version advances without a change of pods."""
         self.api.apply(NODES, {"metadata": {"name": "n"}})
 
     @rule()
     def drop(self) -> None:
-        """The connection of the watch breaks."""
+        """The watch's connection breaks."""
         self.api.faults.drop_watches()
 
     @rule()
     def compact(self) -> None:
-        """The history is lost, and with it the place of whoever is not at its end."""
+        """The history is lost, so a watch that is behind cannot continue."""
         self.api.faults.expire_versions()
         self.api.faults.drop_watches()
 
@@ -137,7 +137,7 @@ class Follows(RuleBasedStateMachine):
 
     @rule(events=st.integers(0, 4))
     def break_streams(self, events: int) -> None:
-        """The next list that is streamed breaks in the middle."""
+        """The next streamed list breaks in the middle."""
         self.api.faults.cut_next_stream(events)
 
     @rule(code=CODES)
@@ -166,13 +166,13 @@ class Follows(RuleBasedStateMachine):
         )
     )
     def send_garbage(self, garbage: bytes) -> None:
-        """A line comes that is none, or only half of one, or of long ago."""
+        """A line is garbage, incomplete, or old."""
         self.api.faults.send_to_watches(garbage + b"\n")
 
     @precondition(lambda self: self.history)
     @rule(data=st.data(), kind=st.sampled_from(["ADDED", "MODIFIED"]), times=st.integers(1, 2))
     def repeat(self, data: st.DataObject, kind: str, times: int) -> None:
-        """An event comes again, maybe long after it was true."""
+        """An event is repeated, maybe long after it was true."""
         self.settle()
         self.do(until(lambda: self.api.open_watches == 1))
         line = json.dumps({"type": kind, "object": data.draw(st.sampled_from(self.history))})
@@ -187,17 +187,17 @@ class Follows(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        """Nothing else happens: the store becomes what the cluster is."""
+        """Nothing else happens: the store ends up like the cluster."""
         self.do(until(lambda: self.reflector.synced.is_set() and self.held() == self.model))
 
     @invariant()
     def nothing_is_made_up(self) -> None:
-        """What the store holds, a pod was once."""
+        """Every pod in the store once existed like that."""
         for held in self.held().values():
             assert (held.namespace, held.name, held.phase, held.gpus) in self.ever
 
     def held(self) -> dict[tuple[str, str], Pod]:
-        """What the store holds."""
+        """The contents of the store."""
         if not hasattr(self, "store"):
             return {}
         pods = [pod for namespace in ("one", "two") for pod in self.store.in_namespace(namespace)]
@@ -207,7 +207,7 @@ class Follows(RuleBasedStateMachine):
         return {(pod.namespace, pod.name): pod for pod in pods}
 
     def teardown(self) -> None:
-        """In the end they are the same, and the reflector is still at work."""
+        """In the end they are equal, and the reflector is still running."""
         try:
             if hasattr(self, "reflector"):
                 self.settle()
@@ -220,14 +220,14 @@ class Follows(RuleBasedStateMachine):
 
 
 def test_a_store_becomes_what_the_cluster_is() -> None:
-    """Whatever happens on the way, and in whatever order."""
+    """After any sequence of events the store ends up like the cluster."""
     run_state_machine_as_test(
         Follows,
         settings=settings(
             max_examples=60,
             stateful_step_count=25,
             deadline=None,
-            # A store that stays wrong is waited for, which would take a shrinker minutes.
+            # Waiting for a store that stays wrong would take a shrinker minutes.
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
         ),
     )

@@ -49,7 +49,7 @@ from metrics_server.kube.labels import Requirement, Selector, parse_selector
     ],
 )
 def test_matching(text: str, labels: Mapping[str, str], *, matches: bool) -> None:
-    """Absent, empty and non-integer labels match as the API has them match."""
+    """Absent, empty and non-integer labels match as in the API."""
     assert parse_selector(text).matches(labels) is matches
 
 
@@ -69,13 +69,13 @@ LABELS = st.dictionaries(KEYS, WORDS | st.integers(-(2**65), 2**65).map(str), ma
 
 
 def _written(key: str, operator: str, values: list[str], space: str) -> str:
-    """A condition as a person may write it."""
+    """A condition as a user may write it."""
     if operator == "exists":
         return key
     if operator == "!":
         return f"!{space}{key}"
     if operator in ("in", "notin"):
-        # An empty value is put first: at the end it could make a run of commas that is refused.
+        # An empty value goes first: at the end it could make an invalid run of commas.
         texts = [value for value in values if value]
         texts = ["", *texts] if "" in values else texts
         return f"{key} {operator}{space}({space}{f'{space},{space}'.join(texts)}{space})"
@@ -83,7 +83,7 @@ def _written(key: str, operator: str, values: list[str], space: str) -> str:
 
 
 def _holds(key: str, operator: str, values: list[str], labels: Mapping[str, str]) -> bool:
-    """A condition evaluated as its definition reads."""
+    """A condition, evaluated by its definition."""
     if key not in labels:
         return operator in ("!=", "notin", "!")
     value = labels[key]
@@ -123,7 +123,7 @@ def test_the_canonical_form_parses_back(conditions: list[Condition], space: str)
 
 @given(st.text() | st.text(alphabet="ain!=<>(), \t\x00é/-_.1", max_size=20))
 def test_any_text_parses_or_is_refused(text: str) -> None:
-    """No text makes the parser fail in another way, and what it accepts it can write."""
+    """Any text is rejected or parsed, never an exception, and parsed selectors can be written."""
     try:
         selector = parse_selector(text)
     except BadRequestError:
@@ -132,7 +132,7 @@ def test_any_text_parses_or_is_refused(text: str) -> None:
 
 
 def test_a_selector_is_a_value() -> None:
-    """Selectors can be made by hand, compared and used as keys, also after they have matched."""
+    """Selectors can be built directly, compared and used as keys, also after matching."""
     by_hand = Selector((Requirement("a", "=", ("b",)),))
     assert by_hand.matches({"a": "b"})
     assert by_hand == parse_selector("a = b")

@@ -1,4 +1,4 @@
-"""The grammar of label selectors, in the words of the API server."""
+"""The grammar of label selectors, with the API server's messages."""
 
 import json
 from urllib.parse import urlsplit
@@ -68,7 +68,7 @@ NOT_AN_INTEGER = "for 'Gt', 'Lt' operators, the value must be an integer"
     ],
 )
 def test_the_grammar(text: str, requirements: list[tuple[str, ...]]) -> None:
-    """Every form that apimachinery accepts is read as apimachinery reads it."""
+    """Every form that apimachinery accepts is read in the same way."""
     parsed = parse_selector(text).requirements
     assert [(r.key, r.operator, *r.values) for r in parsed] == requirements
 
@@ -109,7 +109,7 @@ def test_the_grammar(text: str, requirements: list[tuple[str, ...]]) -> None:
     ],
 )
 def test_what_is_malformed_is_refused_in_the_words_of_the_api(text: str, message: str) -> None:
-    """For each of these kubectl 1.32, which has apimachinery's own parser, says the same."""
+    """For each of these kubectl 1.32, which has apimachinery's own parser, has the same message."""
     with pytest.raises(BadRequestError) as raised:
         parse_selector(text)
     assert str(raised.value) == message
@@ -144,7 +144,7 @@ def test_what_is_malformed_is_refused_in_the_words_of_the_api(text: str, message
 def test_a_key_or_value_that_no_label_can_have_is_refused(
     text: str, field: str, value: str, problem: str
 ) -> None:
-    """Keys and values are held to the syntax of labels, again in apimachinery's words."""
+    """Keys and values must have the syntax of labels, again with apimachinery's messages."""
     with pytest.raises(BadRequestError) as raised:
         parse_selector(text)
     quoted = json.dumps(value, ensure_ascii=False)
@@ -153,7 +153,7 @@ def test_a_key_or_value_that_no_label_can_have_is_refused(
 
 
 def test_the_real_api_refuses_in_the_same_words() -> None:
-    """What a live API server said to a bad selector is what is said here."""
+    """The message for a bad selector is that of a live API server."""
     recording = json.loads((KUBE_API / "pods-list-bad-selector.json").read_text())
     with pytest.raises(BadRequestError) as raised:
         parse_selector(selector_of(urlsplit(recording["request"]["path"]).query))

@@ -1,4 +1,4 @@
-"""A metric's selector splits into what it requires of pods and of rows."""
+"""A metric's selector is split into requirements on pods and on rows."""
 
 import pytest
 from hypothesis import given
@@ -23,7 +23,7 @@ REQUIREMENTS = st.one_of(
 
 @given(st.lists(REQUIREMENTS, max_size=6))
 def test_split(requirements: list[str]) -> None:
-    """Each requirement is in one of the two; the texts of both parse to the same again."""
+    """Each requirement is in one of the two; both texts parse to the same again."""
     whole = parse_selector(",".join(requirements))
     pods, series = split(whole)
     assert not any(one.key.startswith("series/") for one in pods.requirements)
@@ -32,7 +32,7 @@ def test_split(requirements: list[str]) -> None:
 
 
 def test_without_series() -> None:
-    """A selector of pods alone is not copied."""
+    """A selector with only requirements on pods is not copied."""
     whole = parse_selector("app=x,series=y")
     pods, series = split(whole)
     assert pods is whole

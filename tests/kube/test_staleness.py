@@ -1,4 +1,4 @@
-"""How long a reflector believes a watch that says nothing, and what follows when it may not."""
+"""How long a reflector trusts a silent watch, and what happens after that."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
@@ -28,13 +28,13 @@ decode = pod_decoder()
 
 @pytest.fixture
 def clock() -> Clock:
-    """What the reflector goes by."""
+    """The reflector's clock."""
     return Clock(1000)
 
 
 @pytest.fixture
 async def quiet() -> AsyncIterator[KubernetesAPI]:
-    """A Kubernetes API that sends no bookmark."""
+    """A Kubernetes API without bookmarks."""
     async with KubernetesAPI(bookmark_seconds=1000) as api:
         api.faults.streams_lists = False
         yield api
@@ -51,18 +51,18 @@ async def client(quiet: KubernetesAPI, tmp_path: Path) -> AsyncIterator[Kubernet
 def reflector(
     client: KubernetesClient, store: PodStore, naps: Naps, clock: Clock
 ) -> Reflector[Pod]:
-    """A reflector of the pods that goes by the clock of the test."""
+    """A reflector of the pods with the test's clock."""
     return Reflector(client, PATH, decode, store, sleep=naps, rand=lambda: 1.0, clock=clock)
 
 
 async def cut_watch(api: KubernetesAPI, asked: int) -> None:
-    """Cut the watch, once it is the one of that number."""
+    """Cut the watch, once this many have been opened."""
     await until(lambda: len(watches(api)) == asked and api.open_watches == 1)
     api.faults.drop_watches()
 
 
 async def test_silence_is_bound_by_bookmarks(client: KubernetesClient, store: PodStore) -> None:
-    """However long a watch may last, it is dropped a minute after a bookmark should have come."""
+    """However long a watch may last, it is dropped a minute after a bookmark was due."""
     silences: list[float] = []
 
     class Watching(KubernetesClient):
@@ -88,7 +88,7 @@ async def test_a_watch_that_lived_is_a_success(  # noqa: PLR0917 - fixtures
     clock: Clock,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A proxy that cuts silent connections each minute makes the wait no longer."""
+    """A proxy that cuts silent connections every minute does not lengthen the wait."""
     opened: list[str] = []
     watch = client.watch
 
@@ -108,7 +108,7 @@ async def test_a_watch_that_lived_is_a_success(  # noqa: PLR0917 - fixtures
             quiet.faults.drop_watches()
             await until(lambda: len(naps.seconds) == number)  # noqa: B023 - it is waited for here
     assert naps.seconds == [0.5] * 5
-    # Contact is not lost by that.
+    # This does not count as lost contact.
     assert reflector.last_error is None
     # After two minutes of silence it lists, as nothing else would show a change.
     assert len(lists(quiet)) == 3
@@ -117,7 +117,7 @@ async def test_a_watch_that_lived_is_a_success(  # noqa: PLR0917 - fixtures
 async def test_a_version_that_goes_back_costs_a_list(
     quiet: KubernetesAPI, reflector: Reflector[Pod], store: PodStore
 ) -> None:
-    """What comes with it may be long past: it is not taken over."""
+    """The event's object may be outdated, so it is ignored."""
     quiet.apply(PODS, pod("a"))
     async with running(reflector):
         await until(lambda: quiet.open_watches == 1)
@@ -136,7 +136,7 @@ async def test_a_version_that_goes_back_costs_a_list(
 async def test_a_repeated_event_changes_nothing(
     quiet: KubernetesAPI, reflector: Reflector[Pod], store: PodStore
 ) -> None:
-    """An ADDED of a known pod does not add a second one, and causes no list."""
+    """An ADDED for a known pod does not add another one, and causes no list."""
     async with running(reflector):
         await until(lambda: quiet.open_watches == 1)
         added = (
@@ -172,7 +172,7 @@ async def test_pods_are_refused_before_they_are_listed(
 async def test_pods_are_refused_once_they_are_too_old(
     quiet: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, clock: Clock
 ) -> None:
-    """Three minutes after the last sign of life they may be others; any sign of life is enough."""
+    """Three minutes after the last sign of life they are too old; any sign of life is enough."""
     pods = WatchedPods(store, reflector)
     quiet.apply(PODS, pod("a"))
     async with running(reflector):
@@ -193,7 +193,7 @@ async def test_pods_are_refused_once_they_are_too_old(
 async def test_opening_a_watch_is_not_a_sign_of_life(
     quiet: KubernetesAPI, reflector: Reflector[Pod], naps: Naps, clock: Clock
 ) -> None:
-    """It may be as silent as the one before."""
+    """The new watch may be as silent as the one before."""
     async with running(reflector):
         await until(lambda: quiet.open_watches == 1)
         clock.now += 50
@@ -208,7 +208,7 @@ async def test_opening_a_watch_is_not_a_sign_of_life(
 async def test_a_watch_that_is_not_answered_is_given_up(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """What happens in the cluster is waited for, but not that the API takes the watch."""
+    """Changes in the cluster may take any time, but not the API's answer to the watch request."""
     monkeypatch.setattr(metrics_server.kube.client, "_OPEN_SECONDS", 0.05)
 
     async def never(_: web.Request) -> web.Response:
@@ -227,7 +227,7 @@ async def test_a_watch_that_is_not_answered_is_given_up(
 async def test_watches_leave_connections_to_others(
     quiet: KubernetesAPI, client: KubernetesClient
 ) -> None:
-    """However many namespaces are watched, a review gets its connection."""
+    """However many namespaces are watched, another request gets its connection."""
     async with asyncio.timeout(10), AsyncExitStack() as stack:
         for _ in range(101):
             await stack.enter_async_context(

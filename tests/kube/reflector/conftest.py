@@ -14,7 +14,7 @@ from tests.support.reflecting import PATH, Naps, decode
 
 @pytest.fixture
 async def api() -> AsyncIterator[KubernetesAPI]:
-    """A Kubernetes API that sends bookmarks often, and lists in pages only."""
+    """A Kubernetes API that sends bookmarks often, and only lists in pages."""
     async with KubernetesAPI(bookmark_seconds=0.05) as running:
         running.faults.streams_lists = False
         yield running
@@ -22,5 +22,5 @@ async def api() -> AsyncIterator[KubernetesAPI]:
 
 @pytest.fixture
 def reflector(client: KubernetesClient, store: PodStore, naps: Naps) -> Reflector[Pod]:
-    """A reflector of the pods that backs off by naps as long as they can be."""
+    """A reflector of the pods whose naps have the full length of each pause."""
     return Reflector(client, PATH, decode, store, sleep=naps, rand=lambda: 1.0)

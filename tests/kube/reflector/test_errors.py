@@ -1,4 +1,4 @@
-"""A reflector backs off after errors, and lists again where it must."""
+"""A reflector backs off after errors, and lists again when it must."""
 
 import pytest
 from msgspec import Raw
@@ -16,7 +16,7 @@ from tests.support.waiting import until
 async def test_too_many_requests_is_waited_out(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, naps: Naps
 ) -> None:
-    """A busy API server is asked for the watch again, not for a list, which costs it more."""
+    """A busy API server gets another watch request, not a list, which costs it more."""
     async with running(reflector):
         await until(lambda: api.open_watches == 1)
         api.apply(PODS, pod("before"))
@@ -36,7 +36,7 @@ async def test_an_expired_version_causes_a_new_list(
     naps: Naps,
     inside: bool,  # noqa: FBT001 - the case
 ) -> None:
-    """Where the history is lost, everything is listed again, from etcd: it cannot lead back."""
+    """If the history is lost, everything is listed again, from etcd, as that is never older."""
     async with running(reflector):
         await until(lambda: api.open_watches == 1)
         api.apply(PODS, pod("old"))
@@ -59,7 +59,7 @@ async def test_an_expired_version_causes_a_new_list(
 async def test_an_expired_page_starts_the_list_again(
     client: KubernetesClient, api: KubernetesAPI, store: PodStore, naps: Naps
 ) -> None:
-    """A list that outlasts the history starts again, and nothing is missing."""
+    """A list that outlasts the history starts again, and is complete."""
     for number in range(600):
         api.apply(PODS, pod(f"pod-{number:03}"))
     compactions = iter([True])
@@ -99,7 +99,7 @@ async def test_errors_are_waited_out_ever_longer(
 async def test_success_resets_the_wait(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, naps: Naps
 ) -> None:
-    """After an event the next failure is the first again."""
+    """After an event the wait starts small again."""
     api.faults.refuse_next(500, "no", times=3)
     async with running(reflector):
         await until(lambda: api.open_watches == 1)
@@ -113,7 +113,7 @@ async def test_success_resets_the_wait(
 async def test_the_wait_is_random(
     client: KubernetesClient, api: KubernetesAPI, store: PodStore, naps: Naps
 ) -> None:
-    """The wait is anything from nothing to its greatest: replicas do not come all at once."""
+    """The wait is random between zero and its maximum: replicas do not all come back at once."""
     # The watch draws its duration first.
     numbers = iter([1, 0.0, 0.25, 0.5])
     reflector = Reflector(client, PATH, decode, store, sleep=naps, rand=lambda: next(numbers, 1))
@@ -137,7 +137,7 @@ async def test_the_wait_is_random(
 async def test_a_bad_event_costs_a_list(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, line: bytes
 ) -> None:
-    """A malformed event may have been a change: everything is listed again, and it is logged."""
+    """A malformed event may have been a change, so everything is listed again."""
     async with running(reflector):
         await until(lambda: api.open_watches == 1)
         api.apply(PODS, pod("x"))

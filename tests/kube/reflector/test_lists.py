@@ -19,7 +19,7 @@ from tests.support.waiting import until
 async def test_recorded_pods_and_events_give_the_store(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, recording: Recording
 ) -> None:
-    """A real cluster's list and watch, replayed, leave the pods that it had at the end."""
+    """Replaying a real cluster's list and watch ends with the cluster's last pods."""
     pages = [msgspec.to_builtins(recording(f"pods-list-page{n}"))["response"]["body"] for n in "12"]
     events = [entry["event"] for entry in msgspec.to_builtins(recording("pods-watch"))["events"]]
     last: dict[str, Pod] = {}
@@ -47,7 +47,7 @@ async def test_recorded_pods_and_events_give_the_store(
 async def test_recorded_lines_are_taken_as_they_are(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, recording: Recording
 ) -> None:
-    """The very events of a real API server, bookmarks too, are read; their version is kept."""
+    """A real API server's events, bookmarks included, are read unchanged."""
     entries = msgspec.to_builtins(recording("pods-watch"))["events"]
     async with running(reflector):
         await until(lambda: api.open_watches == 1)
@@ -63,7 +63,7 @@ async def test_recorded_lines_are_taken_as_they_are(
 async def test_a_list_comes_in_pages(
     client: KubernetesClient, api: KubernetesAPI, store: PodStore
 ) -> None:
-    """Each page is asked for with the token of the one before, and no version beside it."""
+    """Each page is requested with the previous one's token, without a version."""
     for number in range(1201):
         api.apply(PODS, pod(f"pod-{number}"))
     reflector = Reflector(client, PATH, decode, store, first_version="")
@@ -78,7 +78,7 @@ async def test_a_list_comes_in_pages(
 async def test_the_first_list_may_come_in_one_piece(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore
 ) -> None:
-    """At version 0 an API server heeds no limit, and that is as good."""
+    """For version 0 an API server ignores the limit, which is just as good."""
     for number in range(1201):
         api.apply(PODS, pod(f"pod-{number}"))
     async with running(reflector):
@@ -90,7 +90,7 @@ async def test_the_first_list_may_come_in_one_piece(
 async def test_a_watch_asks_for_bookmarks_and_an_end(
     client: KubernetesClient, api: KubernetesAPI, store: PodStore
 ) -> None:
-    """A watch goes on from the list, lasts five to ten minutes, and has the list's query."""
+    """A watch continues from the list, lasts five to ten minutes, and has the list's query."""
     query = {"labelSelector": "app=a"}
     reflector = Reflector(client, PATH, decode, store, query=query)
     api.apply(PODS, pod("x"))
@@ -111,7 +111,7 @@ async def test_a_watch_asks_for_bookmarks_and_an_end(
 async def test_a_dropped_watch_goes_on(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, naps: Naps
 ) -> None:
-    """What happens while the connection is broken is seen after it, without a list."""
+    """Changes while the connection is broken are seen later, without a list."""
     async with running(reflector):
         await until(lambda: api.open_watches == 1)
         api.apply(PODS, pod("before"))

@@ -1,4 +1,4 @@
-"""A reflector's watch begins with everything, where the API server offers that."""
+"""A reflector's watch begins with everything, if the API server offers that."""
 
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
@@ -31,7 +31,7 @@ from tests.support.waiting import until
 
 @pytest.fixture
 async def api() -> AsyncIterator[KubernetesAPI]:
-    """A Kubernetes API that sends bookmarks often, and initial events where asked."""
+    """A Kubernetes API that sends bookmarks often, and initial events on request."""
     async with KubernetesAPI(bookmark_seconds=0.05) as made:
         yield made
 
@@ -64,7 +64,7 @@ async def test_one_stream_brings_all_and_every_change(
 async def test_nothing_is_known_before_the_end_of_the_initial_events(
     api: KubernetesAPI, store: PodStore, client: KubernetesClient
 ) -> None:
-    """A part of the pods would be reported as all of them."""
+    """Otherwise some of the pods would be reported as all of them."""
     seen: list[tuple[int, bool, str]] = []
 
     def decode_and_look(raw: Raw) -> Pod:
@@ -83,7 +83,7 @@ async def test_nothing_is_known_before_the_end_of_the_initial_events(
 async def test_a_stream_that_breaks_is_followed_by_a_list(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, naps: Naps, events: int
 ) -> None:
-    """What it brought is thrown away: a pod may be deleted before everything is read again."""
+    """The stream's events are discarded: a pod may be deleted before everything is read again."""
     for name in "abc":
         api.apply(PODS, pod(name))
     api.faults.cut_next_stream(events)
@@ -103,7 +103,7 @@ async def test_a_stream_that_breaks_is_followed_by_a_list(
 async def test_a_stream_that_breaks_leaves_what_was_known(
     api: KubernetesAPI, store: PodStore, client: KubernetesClient, naps: Naps
 ) -> None:
-    """When all is read again after the history was lost, pods that are gone leave at its end."""
+    """After lost history, pods that are gone are removed only when all has been read again."""
     replaced: list[int] = []
 
     class NotingStore(PodStore):
@@ -132,7 +132,7 @@ async def test_a_stream_that_breaks_leaves_what_was_known(
 async def test_where_streams_are_refused_pages_are_listed_at_once(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore, naps: Naps
 ) -> None:
-    """That is not an outage; and when everything is read again, streams may be offered."""
+    """This is not an outage, and streams may be offered the next time everything is read."""
     api.faults.streams_lists = False
     api.apply(PODS, pod("a"))
     async with running(reflector):
@@ -149,7 +149,7 @@ async def test_where_streams_are_refused_pages_are_listed_at_once(
 async def test_after_any_other_refusal_pages_are_listed(
     api: KubernetesAPI, reflector: Reflector[Pod], naps: Naps, code: int
 ) -> None:
-    """It is waited out; then the pods become known even where no watch is admitted."""
+    """The wait is kept; then the pods become known even if no watch is allowed."""
     api.faults.refuse_next(code, "not now", times=2)
     async with running(reflector):
         await until(reflector.synced.is_set)
@@ -188,7 +188,7 @@ async def test_an_api_that_was_away_is_asked_for_a_stream_again(
 async def test_changes_may_come_before_the_end(
     store: PodStore, tmp_path: Path, events: list[tuple[str, str, int]], expected: set[str]
 ) -> None:
-    """Versions are in no order until then; and one strange object affects no other."""
+    """Versions are unordered until then; and one strange object affects no other."""
     text = "".join(line(kind, versioned(name, version)) for kind, name, version in events)
     async with streaming(text + END, tmp_path) as client:
         reflector = Reflector(client, PATH, decode, store)
@@ -203,7 +203,7 @@ async def test_changes_may_come_before_the_end(
         "garbage\n",
         line("ADDED", versioned("a", 5)) + '{"type":"UPSIDE-DOWN","object":{}}\n',
         line("ERROR", {"code": 500, "message": "storage is (re)initializing"}),
-        # Before Kubernetes knew initial events, existing objects came without a mark of their end.
+        # Before Kubernetes had initial events, existing objects came without marking their end.
         line("ADDED", versioned("a", 5)) + line("BOOKMARK", {"metadata": {"resourceVersion": "9"}}),
         line("BOOKMARK", {"metadata": {"resourceVersion": "9", "annotations": {}}}),
         END.replace("true", "false"),
@@ -213,7 +213,7 @@ async def test_changes_may_come_before_the_end(
 async def test_a_stream_that_makes_no_sense_is_followed_by_a_list(
     store: PodStore, naps: Naps, tmp_path: Path, text: str
 ) -> None:
-    """Whatever answers, the pods are known in the end."""
+    """Whatever the API answers, the pods become known."""
     async with streaming(text, tmp_path) as client:
         reflector = Reflector(client, PATH, decode, store, sleep=naps)
         async with running(reflector):

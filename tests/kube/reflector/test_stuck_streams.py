@@ -1,4 +1,4 @@
-"""A stream that does not bring everything that exists is followed by a list."""
+"""A stream that does not deliver everything that exists is followed by a list."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from tests.support.waiting import until
 async def test_a_stream_that_is_silent_is_given_up(
     store: PodStore, naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A proxy may keep back what is streamed; the pods do not become stale by that."""
+    """A proxy may hold back a stream; the pods do not become stale."""
     monkeypatch.setattr(metrics_server.kube.initial, "_PAUSE_SECONDS", 0.1)
     async with streaming("", tmp_path) as client:
         reflector = Reflector(client, PATH, decode, store, sleep=naps)
@@ -34,7 +34,7 @@ async def test_a_stream_that_never_ends_what_exists_is_given_up(  # noqa: PLR091
     limit: str,
     kind: str,
 ) -> None:
-    """Where existing objects come without a mark of their end, changes follow without end."""
+    """If existing objects come without marking their end, changes follow endlessly."""
     monkeypatch.setattr(metrics_server.kube.initial, limit, 0.2)
     async with streaming(line(kind, versioned("a", 5)), tmp_path, every=0.01) as client:
         reflector = Reflector(client, PATH, decode, store, sleep=naps)
@@ -47,7 +47,7 @@ async def test_a_stream_that_never_ends_what_exists_is_given_up(  # noqa: PLR091
 async def test_a_stream_with_pauses_is_read_to_its_end(
     store: PodStore, naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """All that matters is that it goes on: of a large cluster, there is much to send."""
+    """A stream only has to keep going: a large cluster has much to send."""
     monkeypatch.setattr(metrics_server.kube.initial, "_PAUSE_SECONDS", 2)
     text = "".join(line("ADDED", versioned(f"pod-{number}", 5)) for number in range(5)) + END
     async with streaming(text, tmp_path, every=0.6) as client:
@@ -60,7 +60,7 @@ async def test_a_stream_with_pauses_is_read_to_its_end(
 async def test_pods_are_listed_where_a_proxy_holds_streams_back(
     store: PodStore, naps: Naps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With its headers: it sends none before it has the whole answer."""
+    """A proxy may send not even headers before it has the whole answer."""
     monkeypatch.setattr(metrics_server.kube.reflector, "_OPENING_SECONDS", 0.1)
     async with streaming(None, tmp_path) as client:
         reflector = Reflector(client, PATH, decode, store, sleep=naps)

@@ -1,4 +1,4 @@
-"""A reflector's watches: bookmarks, ends, and connections that fall silent."""
+"""A reflector's watches: bookmarks, ends, and silent connections."""
 
 import asyncio
 from collections.abc import Iterable
@@ -23,7 +23,7 @@ from tests.support.waiting import until
 
 
 async def test_a_list_never_empties_the_store(client: KubernetesClient, api: KubernetesAPI) -> None:
-    """While everything is listed again, the pods known before are there to be asked about."""
+    """While everything is listed again, the earlier pods remain available."""
     sizes: list[int] = []
     replacements: list[int] = []
 
@@ -54,7 +54,7 @@ async def test_a_list_never_empties_the_store(client: KubernetesClient, api: Kub
 async def test_a_bookmark_moves_the_version(
     api: KubernetesAPI, reflector: Reflector[Pod], naps: Naps
 ) -> None:
-    """Where other resources change and this one does not, its version does not expire."""
+    """While only other resources change, this one's version does not expire."""
     async with running(reflector):
         await until(lambda: api.open_watches == 1)
         node = api.apply(NODES, {"metadata": {"name": "n"}})
@@ -77,7 +77,7 @@ async def test_a_watch_that_ends_is_opened_again(
     client: KubernetesClient, api: KubernetesAPI, store: PodStore, naps: Naps
 ) -> None:
     """The end of a watch is not an error: the next one starts at once, from the last version."""
-    # By this clock, each watch has lasted, however late a busy machine notices that it is open.
+    # By this clock, each watch has lasted, however late a busy machine notices it.
     reflector = Reflector(
         client, PATH, decode, store, watch_seconds=(1, 1), sleep=naps, clock=count().__next__
     )
@@ -91,7 +91,7 @@ async def test_a_watch_that_ends_is_opened_again(
 
 @pytest.mark.slow
 async def test_a_silent_connection_is_noticed(store: PodStore, naps: Naps, tmp_path: Path) -> None:
-    """A peer that is gone without a word is waited for so long; then everything is listed."""
+    """A silent peer is given up after a while; then everything is listed."""
     async with (
         KubernetesAPI(bookmark_seconds=1000) as silent,
         connected(write_kubeconfig(tmp_path / "silent", silent.url)) as client,
@@ -110,7 +110,7 @@ async def test_a_silent_connection_is_noticed(store: PodStore, naps: Naps, tmp_p
 async def test_an_object_that_cannot_be_read_costs_no_other(
     api: KubernetesAPI, reflector: Reflector[Pod], store: PodStore
 ) -> None:
-    """One strange pod in a list is left out; the rest is as good as ever."""
+    """One strange pod in a list is left out; the rest is not affected."""
     api.apply(PODS, pod("good"))
     api.apply(PODS, pod("strange", gpus="many"))
     async with running(reflector):
@@ -133,7 +133,7 @@ async def test_a_refusal_is_reported_and_not_synced(
 async def test_a_proxy_in_between_causes_no_busy_loop(
     store: PodStore, naps: Naps, tmp_path: Path
 ) -> None:
-    """Broken lists, and watches that end as soon as they begin, are waited out like errors."""
+    """Broken lists, and watches that end at once, cause waits like errors."""
     bodies = iter(["<html>", '{"metadata": {"resourceVersion": "7"}, "items": null}'])
 
     async def answer(request: web.Request) -> web.Response:
@@ -152,7 +152,7 @@ async def test_a_proxy_in_between_causes_no_busy_loop(
 
 
 async def test_cancelling_ends_it(api: KubernetesAPI, reflector: Reflector[Pod]) -> None:
-    """A cancelled reflector stops at once and lets its connection go."""
+    """A cancelled reflector stops at once and releases its connection."""
     task = asyncio.create_task(reflector.run())
     await until(lambda: len(watches(api)) == 1)
     task.cancel()
