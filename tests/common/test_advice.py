@@ -1,4 +1,4 @@
-"""What errors advise: near and foreign names, labels of series; always short, on one line."""
+"""Advice in errors on near and foreign names and on series' labels: always short, on one line."""
 
 import time
 from http import HTTPStatus
@@ -30,14 +30,14 @@ LIMIT = 700
 
 
 def refusal(name: str) -> str:
-    """Why a metric is not found."""
+    """The error for an unknown metric."""
     with pytest.raises(RequestError) as raised:
         RULES.find(name)
     return str(raised.value)
 
 
 def assert_fit(message: str) -> None:
-    """The message is short enough for an HPA's event, and does nothing to a terminal."""
+    """Check that the message is short enough for an HPA's event, and safe for a terminal."""
     assert len(message) < LIMIT
     assert message.isprintable()
 
@@ -55,7 +55,7 @@ def assert_fit(message: str) -> None:
     ],
 )
 def test_near_names_come_first(name: str, near: str) -> None:
-    """A slip in a name is answered by the name that was meant, before the list of all."""
+    """A misspelled name is answered with the intended name, before the list of all names."""
     message = refusal(name)
     assert message.startswith(f'there is no metric "{name}"; the nearest names are ')
     nearest = message.split("are ", 1)[1].split(".", 1)[0].split(", ")
@@ -66,7 +66,7 @@ def test_near_names_come_first(name: str, near: str) -> None:
 
 
 def test_a_name_like_none_is_answered_by_those_there_are() -> None:
-    """Each mean is named, and how its sum and its greatest are called."""
+    """Every mean is listed, with the naming of its sum and maximum."""
     message = refusal("zzz")
     for rule in CATALOGUE:
         assert (f"{rule.name}," in message or f"{rule.name};" in message) == (
@@ -98,7 +98,7 @@ def test_a_name_like_none_is_answered_by_those_there_are() -> None:
     ],
 )
 def test_a_name_of_another_server_is_recognized(name: str, says: tuple[str, ...]) -> None:
-    """It is said whose it is, and what is asked for here."""
+    """The message names the other server's convention, and the name to use here."""
     message = refusal(name)
     assert message.startswith(f'there is no metric "{name}": ')
     for part in says:
@@ -109,12 +109,12 @@ def test_a_name_of_another_server_is_recognized(name: str, says: tuple[str, ...]
 @settings(deadline=None)
 @given(ANY_TEXT)
 def test_any_name_gets_a_message_that_fits(name: str) -> None:
-    """However long it is, and whatever is in it."""
+    """Any name gets a message that fits."""
     assert_fit(refusal(f"{name}\x00"))
 
 
 def test_many_long_names_do_not_take_long() -> None:
-    """The nearest name is found within what the event loop may be held."""
+    """Finding the nearest name does not hold the event loop for long."""
     names = tuple(f"{'gpu_memory_utilization_of_a_long_name' * 6}_{n}" for n in range(5000))
     start = time.process_time()
     message = unknown_metric("gpu_memory_utilization_of_a_long_nome" * 200, names, ())
@@ -124,7 +124,7 @@ def test_many_long_names_do_not_take_long() -> None:
 
 @given(ANY_TEXT)
 def test_no_error_says_more_than_an_event_holds(text: str) -> None:
-    """The root of all errors of requests sees to it."""
+    """The base class of all request errors limits the message."""
     for error in (
         RequestError(text),
         BadRequestError(text),
@@ -152,7 +152,7 @@ def test_no_error_says_more_than_an_event_holds(text: str) -> None:
     ],
 )
 def test_labels_of_series_are_recognized(keys: list[str], expected: str) -> None:
-    """The keys are named, two at most, and it is said whose labels are meant here."""
+    """At most two keys are named, and the message says which labels to use."""
     advice = series_labels(keys)
     assert advice.startswith(f". {expected}: probably labels of series")
     assert "the labels of pods" in advice
@@ -160,13 +160,13 @@ def test_labels_of_series_are_recognized(keys: list[str], expected: str) -> None
 
 @pytest.mark.parametrize("keys", [[], ["app"], ["app.kubernetes.io/name", "tier", "pods"]])
 def test_labels_of_pods_need_no_advice(keys: list[str]) -> None:
-    """A selector that merely matches nothing is not suspected."""
+    """A selector that simply matches nothing gets no advice."""
     assert series_labels(keys) == ""
 
 
 @given(st.lists(ANY_TEXT), ANY_TEXT)
 def test_advice_on_selectors_and_resources_fits(texts: list[str], text: str) -> None:
-    """With the longest of sentences before it, it still is within the limit."""
+    """Advice is short enough to fit after the longest message."""
     keys = [f"exported_{one}" for one in (*texts, text)]
     for advice in (series_labels(keys), other_resources(keys)):
         assert len(advice) < 350
@@ -174,7 +174,7 @@ def test_advice_on_selectors_and_resources_fits(texts: list[str], text: str) -> 
 
 
 async def test_a_selector_of_series_labels_through_a_server() -> None:
-    """What `kubectl describe hpa` shows to somebody who comes from Prometheus."""
+    """This is what `kubectl describe hpa` shows to a user of Prometheus's labels."""
     async with cluster({"gpu-0": page({("default", "a"): [50]})}, [pod("a")]) as simulated:
         answer = await simulated.client.metric(
             "default", "gpu_utilization", "exported_pod=a,Hostname=gpu-0"
@@ -192,7 +192,7 @@ async def test_a_selector_of_series_labels_through_a_server() -> None:
 
 
 async def test_a_pod_is_measured_whatever_its_labels_are_called() -> None:
-    """The words are for selectors that match no pod, and for these alone."""
+    """The advice appears only for selectors that match no pod."""
     labelled = pod("a", labels={"gpu": "a100", "container": "x"})
     async with cluster({"gpu-0": page({("default", "a"): [50]})}, [labelled]) as simulated:
         answer = await simulated.client.metric("default", "gpu_utilization", "gpu=a100")
@@ -200,7 +200,7 @@ async def test_a_pod_is_measured_whatever_its_labels_are_called() -> None:
 
 
 async def test_what_pods_without_a_gpu_request_is_named() -> None:
-    """Whoever has another vendor's accelerator sees its resource, and where to add it."""
+    """For another vendor's accelerator, the message names the resource and where to add it."""
     pods = [
         pod("a", resource="habana.ai/gaudi"),
         pod("b", resource="habana.ai/gaudi"),
@@ -225,12 +225,12 @@ async def test_what_pods_without_a_gpu_request_is_named() -> None:
     ["nvidia.com/gpu.shared", "nvidia.com/mig-1g.10gb.shared", "amd.com/gpu", "amd.com/cpx_nps4"],
 )
 async def test_the_vendors_own_names_are_gpus(resource: str) -> None:
-    """Nothing is configured for time-sliced, partitioned and AMD's GPUs."""
+    """Time-sliced, partitioned and AMD GPUs need no configuration."""
     text = page({("default", "a"): [50]})
     async with cluster({"gpu-0": text}, [pod("a", resource=resource)]) as simulated:
         assert (await simulated.client.metric("default", "gpu_utilization")).item().value == "50"
 
 
 def test_fractions_of_gpus_are_explained() -> None:
-    """Nothing can be added to pods.gpuResources for them."""
+    """Fractions of GPUs cannot be added to pods.gpuResources."""
     assert "fractional-GPU" in other_resources(["gpu-fraction"])

@@ -1,4 +1,4 @@
-"""Lists of names in sentences, of one and of several."""
+"""Lists of one or more names in sentences."""
 
 import pytest
 
@@ -16,11 +16,11 @@ from metrics_server.common.text import each_of, named, noun_is
 def test_names_with_their_noun(
     names: list[str], expected_named: str, expected_subject: str
 ) -> None:
-    """A verb that follows is in the singular, so several names are each its subject."""
+    """The following verb is singular, so several names become "each of" them."""
     assert named("pod", names) == expected_named
     assert each_of("pod", names) == expected_subject
 
 
 def test_a_noun_before_a_list() -> None:
-    """With its verb."""
+    """The verb agrees with the number."""
     assert [noun_is("name", number) for number in (1, 2)] == ["name is", "names are"]

@@ -1,4 +1,4 @@
-"""Look-ups: how long a value is kept, how many, and who shares one."""
+"""Look-ups: how long values are kept, how many, and how they are shared."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ TTL = 10.0
 
 
 class Source:
-    """Where values come from: the number of the look-up, as soon as it may answer."""
+    """A source of values: the number of the look-up, once it may answer."""
 
     def __init__(self) -> None:
         self.asked = 0
@@ -43,7 +43,7 @@ Lookups = SharedLookups[str, int]
 
 @pytest.fixture
 def clock() -> Clock:
-    """A time that stands at 0."""
+    """A clock at 0."""
     return Clock()
 
 
@@ -55,12 +55,12 @@ def lookups(clock: Clock) -> Lookups:
 
 @pytest.fixture
 def source() -> Source:
-    """Where values come from."""
+    """The source of values."""
     return Source()
 
 
 async def begun(source: Source, *waiting: Awaitable[int]) -> list[asyncio.Task[int]]:
-    """These, as tasks that all wait for a look-up that is under way."""
+    """Start these as tasks that all wait for a look-up in progress."""
     asked = source.asked
     source.may_answer.clear()
     tasks = [asyncio.ensure_future(one) for one in waiting]
@@ -69,7 +69,7 @@ async def begun(source: Source, *waiting: Awaitable[int]) -> list[asyncio.Task[i
 
 
 async def test_a_value_is_kept_for_its_time(lookups: Lookups, source: Source, clock: Clock) -> None:
-    """Until then nobody is asked again, and at that moment somebody is."""
+    """Until its time is over there is no new look-up, and at that moment there is."""
     assert await lookups.get("a", source) == 1
     clock.now = TTL - 0.001
     assert await lookups.get("a", source) == 1
@@ -80,7 +80,7 @@ async def test_a_value_is_kept_for_its_time(lookups: Lookups, source: Source, cl
 async def test_the_time_counts_from_the_question(
     lookups: Lookups, source: Source, clock: Clock
 ) -> None:
-    """An answer that was long in coming is no younger for it."""
+    """A slow answer expires no later."""
     (task,) = await begun(source, lookups.get("a", source))
     clock.now = TTL - 1
     source.may_answer.set()
@@ -90,7 +90,7 @@ async def test_the_time_counts_from_the_question(
 
 
 async def test_keys_do_not_share(lookups: Lookups, source: Source) -> None:
-    """Each key has its own value, be it kept or under way."""
+    """Each key has its own value, whether kept or in progress."""
     tasks = await begun(source, lookups.get("a", source), lookups.get("b", source))
     source.may_answer.set()
     assert await asyncio.gather(*tasks) == [1, 2]
@@ -98,7 +98,7 @@ async def test_keys_do_not_share(lookups: Lookups, source: Source) -> None:
 
 
 async def test_callers_meanwhile_share(lookups: Lookups, source: Source) -> None:
-    """However many ask for a key at once, one look-up answers them."""
+    """Simultaneous callers for a key share one look-up."""
     tasks = await begun(source, *(lookups.get("a", source) for _ in range(100)))
     source.may_answer.set()
     assert set(await asyncio.gather(*tasks)) == {1}
@@ -106,7 +106,7 @@ async def test_callers_meanwhile_share(lookups: Lookups, source: Source) -> None
 
 
 async def test_an_error_is_shared_but_not_kept(lookups: Lookups, source: Source) -> None:
-    """It is raised to all callers that waited; a later one looks up again."""
+    """All waiting callers get the error; a later one looks up again."""
     source.error = ValueError("no")
     tasks = await begun(source, *(lookups.get("a", source) for _ in range(3)))
     source.may_answer.set()
@@ -120,11 +120,11 @@ async def test_an_error_is_shared_but_not_kept(lookups: Lookups, source: Source)
 async def test_a_caller_at_the_moment_of_an_error_looks_up_again(
     lookups: Lookups, source: Source
 ) -> None:
-    """Or an error would be handed on for as long as somebody keeps coming."""
+    """Otherwise an error could be passed on as long as callers keep coming."""
     late: list[asyncio.Task[int]] = []
 
     async def load() -> int:
-        # It runs when this has failed, and before its callers are notified.
+        # Runs after this has failed, and before its callers are notified.
         asyncio.get_running_loop().call_soon(
             lambda: late.append(asyncio.ensure_future(lookups.get("a", source)))
         )
@@ -136,11 +136,11 @@ async def test_a_caller_at_the_moment_of_an_error_looks_up_again(
 
 
 class Key:
-    """Something whose end can be noticed."""
+    """An object whose deletion can be observed."""
 
 
 async def test_an_error_leaves_nothing_behind() -> None:
-    """However many look-ups fail, no memory is held for them."""
+    """Failed look-ups hold no memory."""
     lookups: SharedLookups[Key, int] = SharedLookups(ttl=TTL, max_bytes=16 * 700)
     source = Source()
     source.error = ValueError("no")
@@ -149,14 +149,14 @@ async def test_an_error_leaves_nothing_behind() -> None:
     with pytest.raises(ValueError, match="no"):
         await lookups.get(key, source)
     del key, source
-    # The event loop's own last turn refers to it still.
+    # The event loop's last iteration still refers to it.
     await asyncio.sleep(0)
     gc.collect()
     assert gone() is None
 
 
 async def test_values_are_bounded(lookups: Lookups, source: Source) -> None:
-    """The one that was used the longest ago makes room."""
+    """The least recently used value is evicted."""
     for key in range(30):
         await lookups.get(str(key), source)
         assert await lookups.get("0", source) == 1
@@ -167,12 +167,12 @@ async def test_values_are_bounded(lookups: Lookups, source: Source) -> None:
 async def test_a_value_of_a_long_key_is_returned_and_not_kept(
     lookups: Lookups, source: Source
 ) -> None:
-    """It would push out many others."""
+    """A long key would evict many others."""
     assert [await lookups.get("x" * 700, source) for _ in range(2)] == [1, 2]
 
 
 async def test_one_that_gives_up_leaves_the_others(lookups: Lookups, source: Source) -> None:
-    """A client that goes away takes the answer from nobody."""
+    """A caller that gives up does not affect the others."""
     first, second = await begun(source, lookups.get("a", source), lookups.get("a", source))
     first.cancel()
     await asyncio.wait([first])
@@ -184,7 +184,7 @@ async def test_one_that_gives_up_leaves_the_others(lookups: Lookups, source: Sou
 
 
 async def test_the_last_that_gives_up_ends_it(lookups: Lookups, source: Source) -> None:
-    """A look-up that nobody waits for is cancelled, and who comes next does not wait for it."""
+    """A look-up without callers is cancelled, and the next caller does not wait for it."""
     tasks = await begun(source, lookups.get("a", source), lookups.get("a", source))
     for task in tasks:
         task.cancel()
@@ -197,7 +197,7 @@ async def test_the_last_that_gives_up_ends_it(lookups: Lookups, source: Source) 
 async def test_a_value_that_came_as_all_gave_up_is_no_surprise(
     lookups: Lookups, source: Source
 ) -> None:
-    """It is kept, or looked up again; nothing is raised to the next."""
+    """The value is kept, or looked up again; the next caller gets no error."""
     (task,) = await begun(source, lookups.get("a", source))
     source.may_answer.set()
     task.cancel()
@@ -206,7 +206,7 @@ async def test_a_value_that_came_as_all_gave_up_is_no_surprise(
 
 
 async def test_what_is_forgotten_is_looked_up_again(lookups: Lookups, source: Source) -> None:
-    """And a look-up that had begun before is not kept, though who waits for it has its value."""
+    """A look-up that had already begun is not kept either, though its callers get the value."""
     assert await lookups.get("a", source) == 1
     assert await lookups.get("b", source) == 2
     lookups.forget("a")

@@ -1,4 +1,4 @@
-"""Numbers in text from peers: in the forms of the formats, and no others that Python accepts."""
+"""Numbers in text from peers: only in the formats' own forms, not all that Python accepts."""
 
 import math
 import re
@@ -28,7 +28,7 @@ texts = st.text(st.sampled_from("0123456789_+-.eEinfatyNIFxX \t\u0661"), max_siz
 
 
 def parsed(text: str) -> float | None:
-    """The number that a text is; None if it is not one."""
+    """The number in a text; None if there is none."""
     try:
         return parse_float(text)
     except ValueError:
@@ -36,7 +36,7 @@ def parsed(text: str) -> float | None:
 
 
 def same(one: float | None, other: float | None) -> bool:
-    """Whether two numbers are the same, NaN too."""
+    """Whether two numbers are equal, NaN included."""
     if one is None or other is None:
         return one is other
     return one == other or (math.isnan(one) and math.isnan(other))
@@ -46,18 +46,18 @@ def same(one: float | None, other: float | None) -> bool:
 @example("1_000")
 @example("1e400")
 def test_numbers_are_those_of_the_grammar(text: str) -> None:
-    """No more, no fewer, and with Python's value; a page's values are the same."""
+    """Exactly these are numbers, with Python's value, as are the values on a page."""
     expected = float(text) if GRAMMAR.fullmatch(text) else None
     assert same(parsed(text), expected)
     if not text.isspace() and text == text.strip():
         found = rows(f"up {text}\n".encode(), "up")
-        # A page has a timestamp after a blank.
+        # On a page, a timestamp follows a blank.
         assert " " in text or "\t" in text or same(found[0].value if found else None, expected)
 
 
 @pytest.mark.parametrize("text", PYTHON_ONLY)
 def test_what_only_python_accepts_is_not_a_number(text: str) -> None:
-    """Neither in general, nor in an answer of the query API."""
+    """Such text is rejected both in general and in an answer of the query API."""
     assert parsed(text) is None
     result = f'[{{"metric":{{}},"value":[1,"{text}"]}}]'.replace("\n", "\\n")
     body = f'{{"status":"success","data":{{"resultType":"vector","result":{result}}}}}'.encode()
@@ -67,7 +67,7 @@ def test_what_only_python_accepts_is_not_a_number(text: str) -> None:
 
 @given(st.one_of(texts, st.from_regex(r"[0-9]{1,20}", fullmatch=True)))
 def test_digits(text: str) -> None:
-    """Only 0 to 9, and only as many as fit into 64 bits."""
+    """Only 0 to 9 are digits, and only numbers that surely fit into 64 bits are read."""
     assert is_digits(text) == bool(re.fullmatch("[0-9]+", text))
     fits = re.fullmatch("[0-9]{1,18}", text)
     assert parse_digits(text) == (int(text) if fits else None)
@@ -75,7 +75,7 @@ def test_digits(text: str) -> None:
 
 @pytest.mark.parametrize("text", ["1_0", " 1", "\u0661", ""])
 def test_a_resource_is_counted_only_if_it_is_a_quantity(text: str) -> None:
-    """As kube-apiserver writes it."""
+    """A quantity is in kube-apiserver's format."""
     container = Container(resources=Resources(limits={"nvidia.com/gpu": text}))
     with pytest.raises(ValueError, match="is not a quantity"):
         container.request("nvidia.com/gpu")

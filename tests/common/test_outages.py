@@ -1,4 +1,4 @@
-"""What is logged when something begins to fail, keeps failing, and recovers."""
+"""Logging when something starts to fail, keeps failing, and recovers."""
 
 from typing import cast
 
@@ -12,7 +12,7 @@ log = structlog.stdlib.get_logger(__name__)
 
 
 def test_an_outage_is_logged_when_it_begins_and_when_it_ends() -> None:
-    """Once each, however often it is tried, and whatever the error is meanwhile."""
+    """Beginning and end are logged once, however often it is tried, and whatever the error."""
     outage = Outage(log, "it fails", "it works again")
     with capture_logs() as logs:
         outage.recovered()
@@ -33,7 +33,7 @@ def test_an_outage_is_logged_when_it_begins_and_when_it_ends() -> None:
 
 
 def test_another_error_is_logged_where_that_is_wanted() -> None:
-    """The same one is not, until it has worked in between."""
+    """The same error is not logged again until after a success."""
     outage = Outage(log, "it fails", "it works again", each_error=True)
     with capture_logs() as logs:
         for why in ("a", "a", "b", "a"):
@@ -44,7 +44,7 @@ def test_another_error_is_logged_where_that_is_wanted() -> None:
 
 
 def test_one_that_comes_back_soon_is_no_warning() -> None:
-    """What fails and recovers all the time is a warning once in the quiet time."""
+    """Something that keeps failing and recovering is one warning per quiet time."""
     clock = Clock()
     outage = Outage(log, "it fails", "it works again", quiet=600, clock=clock)
     levels = []
@@ -58,7 +58,7 @@ def test_one_that_comes_back_soon_is_no_warning() -> None:
 
 
 def test_things_fail_and_recover_each_for_itself() -> None:
-    """Each line has the name of what it is about, under the key that was chosen."""
+    """Each line has its own name, under the chosen key."""
     outages = Outages(log, "it fails", "it works again", key="target")
     with capture_logs() as logs:
         for name in ("a", "b", "a"):
@@ -75,7 +75,7 @@ def test_things_fail_and_recover_each_for_itself() -> None:
 
 
 def test_not_all_that_fail_are_remembered() -> None:
-    """A cluster may have ever new ones: those that failed the longest ago are forgotten."""
+    """A cluster may always have new names: those that failed longest ago are forgotten."""
     outages = Outages(log, "it fails", "it works again", key="target", most=2)
     with capture_logs() as logs:
         for name in ("a", "b", "a", "c"):

@@ -17,7 +17,7 @@ from metrics_server.telemetry.sparing import SparingLog
 def test_no_more_than_the_rate_and_the_burst(
     steps: list[tuple[float, str]], per_second: float, burst: float
 ) -> None:
-    """Whatever the pattern of calls, no stretch of time has more, for each and in total."""
+    """Whatever the pattern of calls, no period has more, for each and in total."""
     now = 0.0
     each = Rate(per_second / 2, burst / 2 + 1)
     total = Rate(per_second, burst)
@@ -38,14 +38,14 @@ def test_no_more_than_the_rate_and_the_burst(
 
 
 def test_a_quiet_peer_is_allowed_while_a_loud_one_is_not() -> None:
-    """What one peer is refused, it does not take from the others."""
+    """Calls refused to one peer do not count against the others."""
     rates = Rates(each=Rate(1, 2), total=Rate(1, 4), clock=lambda: 0)
     assert [rates.allow("loud") for _ in range(100)] == [True, True] + [False] * 98
     assert rates.allow("quiet")
 
 
 def test_what_is_left_out_of_a_log_is_counted() -> None:
-    """A flood is a few lines, and the next one says how many there were."""
+    """A flood is logged in a few lines, and the next one says how many were left out."""
     now = 0.0
     log = SparingLog(get_logger(), clock=lambda: now)
     with capture_logs() as lines:
@@ -63,7 +63,7 @@ def test_what_is_left_out_of_a_log_is_counted() -> None:
 
 
 def test_a_spared_log_line_is_one_printable_line() -> None:
-    """What a caller sent is escaped and cut before it is logged."""
+    """Text from a caller is escaped and cut before it is logged."""
     with capture_logs() as logs:
         SparingLog(get_logger()).info("seen", peer="a", text="\x1b[2J\n" * 1000)
     assert logs[0]["text"].isprintable()

@@ -1,4 +1,4 @@
-"""A cache that owners share: nobody's values take the room of others."""
+"""A cache shared by owners: none can take the others' room."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,12 +7,12 @@ from metrics_server.common.shares import SharedCache
 
 
 def cache(max_bytes: int, over: set[int] | None = None) -> SharedCache[int, int]:
-    """A cache of numbers; those of `over` are no longer of use."""
+    """A cache of numbers; those in `over` are obsolete."""
     return SharedCache(max_bytes, (over or set[int]()).__contains__)
 
 
 def test_an_owner_cannot_take_the_room_of_others() -> None:
-    """However many values it has."""
+    """However many values it puts in, the others keep theirs."""
     values = cache(100)
     for number in range(5):
         assert values.put("b", number, number, 10)
@@ -22,7 +22,7 @@ def test_an_owner_cannot_take_the_room_of_others() -> None:
 
 
 def test_an_owner_with_more_than_others_makes_room_for_them() -> None:
-    """Of its least recently used."""
+    """Its own least recently used value is evicted."""
     values = cache(100)
     assert all(values.put("a", number, number, 10) for number in range(10))
     assert values.use("a", 0) == 0
@@ -32,7 +32,7 @@ def test_an_owner_with_more_than_others_makes_room_for_them() -> None:
 
 
 def test_what_is_no_longer_of_use_makes_room_first() -> None:
-    """Whoever has it."""
+    """Obsolete values are evicted first, whoever owns them."""
     over = {0, 1}
     values = cache(20, over)
     assert values.put("b", 0, 0, 10)
@@ -44,7 +44,7 @@ def test_what_is_no_longer_of_use_makes_room_first() -> None:
 
 
 def test_what_is_too_large_evicts_nothing() -> None:
-    """It would not fit beside nothing, either."""
+    """Nothing is evicted for a value that would not fit even in an empty cache."""
     values = cache(20)
     assert values.put("a", 0, 0, 20)
     assert not values.put("b", 0, 0, 30)
@@ -53,7 +53,7 @@ def test_what_is_too_large_evicts_nothing() -> None:
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 40)), max_size=60))
 def test_the_bytes_are_bounded(puts: list[tuple[str, int]]) -> None:
-    """And an owner that has less than a third keeps all that it has."""
+    """An owner with less than a third also keeps everything."""
     values = cache(100)
     kept = dict[tuple[str, int], int]()
     for number, (owner, size) in enumerate(puts):

@@ -6,7 +6,7 @@ from metrics_server.common.tasks import background
 
 
 async def test_a_task_that_ends_says_why() -> None:
-    """An error, and an end without one, are logged with the name of the task."""
+    """A task that fails or ends is logged by name."""
 
     async def fails() -> None:
         raise RuntimeError("the reason")
@@ -24,7 +24,7 @@ async def test_a_task_that_ends_says_why() -> None:
 
 
 async def test_a_task_that_is_ended_says_nothing() -> None:
-    """At the end of its context a task is cancelled, as it should be."""
+    """A task that is cancelled at the end of its context is not logged."""
 
     async def runs() -> None:
         await asyncio.Event().wait()

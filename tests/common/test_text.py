@@ -1,4 +1,4 @@
-"""Text from elsewhere, in messages and lines of the log."""
+"""Foreign text in messages and log lines."""
 
 import pytest
 from hypothesis import given
@@ -22,18 +22,18 @@ from metrics_server.common.text import counted, printable
     ],
 )
 def test_shown(text: str, shown: str) -> None:
-    """It stands on one line, says nothing to a terminal, and is not long."""
+    """Text is shown on one line, safe for a terminal, and short."""
     assert printable(text, 40) == shown
 
 
 @given(st.text(st.characters(codec=None), max_size=50), st.integers(1, 30))
 def test_always_printable_and_bounded(text: str, most: int) -> None:
-    """Whatever the text, a person can read what is shown of it."""
+    """Any text is shown in printable characters, and within the limit."""
     shown = printable(text, most)
     assert shown.isprintable()
     assert len(shown) <= most
 
 
 def test_a_number_with_its_noun() -> None:
-    """In the singular and in the plural."""
+    """The noun is singular or plural, depending on the number."""
     assert [counted(number, "pod") for number in (0, 1, 2)] == ["0 pods", "1 pod", "2 pods"]

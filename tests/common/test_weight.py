@@ -1,4 +1,4 @@
-"""Caches that are bounded by bytes: what they count is no less than what is allocated."""
+"""Caches bounded by bytes: they count no less than is allocated."""
 
 import tracemalloc
 from collections.abc import Callable
@@ -12,14 +12,14 @@ from metrics_server.measuring.samples import Question
 
 
 def question(n: int, length: int) -> Question:
-    """A question of many values, no two alike, as it is after it was answered."""
+    """A question with many different values, in its state after an answer."""
     selector = parse_selector(f"app in ({','.join(f'v{n}x{i}' for i in range(length))})")
     selector.matches({"app": "x"})
     return Question("default", "gpu_utilization", selector)
 
 
 def user(n: int, length: int) -> User:
-    """A user of many groups."""
+    """A user with many groups."""
     return User(f"u{n}", groups=tuple(f"group-{n}-{i}" for i in range(length)))
 
 
@@ -27,7 +27,7 @@ def user(n: int, length: int) -> User:
 @pytest.mark.parametrize("length", [1, 20])
 @pytest.mark.parametrize("make", [question, user])
 def test_what_is_kept_is_counted(make: Callable[[int, int], Question | User], length: int) -> None:
-    """However much is put in, the memory that it takes stays within the bytes."""
+    """However much is put in, memory stays within the bound."""
     most = 256 * 1024
     kept: BytesLRU[Question | User, int] = BytesLRU(most)
 
@@ -50,7 +50,7 @@ def test_what_is_kept_is_counted(make: Callable[[int, int], Question | User], le
 
 
 def test_the_longest_unused_goes_first() -> None:
-    """And what is used stays."""
+    """Entries in use stay."""
     kept: BytesLRU[int, str] = BytesLRU(16 * 1000)
     for n in range(100):
         kept.put(n, "x", 50)
@@ -61,7 +61,7 @@ def test_the_longest_unused_goes_first() -> None:
 
 
 def test_what_is_too_long_is_not_kept() -> None:
-    """It would push out many others; nor is what was kept in its place."""
+    """A long value would evict many others; the old value of its key is removed, too."""
     kept: BytesLRU[str, str] = BytesLRU(16 * 1000)
     kept.put("a", "old", 10)
     kept.put("a", "new", 601)

@@ -1,4 +1,4 @@
-"""Exporters that a user describes: from the configuration file to the number."""
+"""Exporters described by a user: from the configuration file to the value."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ RULE = {"name": "load", "unit": "percent", "readings": [{"family": "acme_load", 
 
 
 def test_a_configured_dialect_is_tried_before_the_built_in_ones() -> None:
-    """It has all that is written, and the defaults of what is not."""
+    """A dialect has the settings from the file, and defaults for the rest."""
     config = Config.model_validate({"dialects": [ACME, {"name": "bare", "gpu": ["id"]}]})
     acme, bare, *others = dialects_in_force(config.dialects)
     assert acme == Dialect(
@@ -43,7 +43,7 @@ def test_a_configured_dialect_is_tried_before_the_built_in_ones() -> None:
 
 
 def test_a_built_in_dialect_is_replaced_by_name() -> None:
-    """A preset that does not fit an exporter's release is set right in the file."""
+    """A file can correct a preset that does not fit an exporter's release."""
     config = Config.model_validate({"dialects": [{"name": "hami", "gpu": ["uuid2"]}]})
     names = [one.name for one in dialects_in_force(config.dialects)]
     assert sorted(names) == sorted(one.name for one in DIALECTS)
@@ -80,7 +80,7 @@ def row(family: str, value: object, **labels: str) -> str:
 
 
 async def load(page: str, gpus: int = 1) -> str:
-    """The answer for the pod `a` that a whole server gives by that page."""
+    """A whole server's answer for the pod `a` with that page."""
     config = harness.configuration({"dialects": [ACME], "rules": [RULE]})
     async with harness.cluster({"gpu-0": page}, [objects.pod("a", gpus=gpus)], config) as simulated:
         answer = await simulated.client.metric("default", "load", "app=inference")
@@ -88,17 +88,17 @@ async def load(page: str, gpus: int = 1) -> str:
 
 
 async def test_an_exporter_that_only_the_file_knows() -> None:
-    """GPU, pod and node by the labels of its own, behind a prefix, and with timestamps."""
+    """GPU, pod and node come from its own labels, with a prefix and timestamps."""
     labels = {"serial": "s", "owner": "a", "owner_namespace": "default", "machine": "gpu-0"}
     page = row("my_acme_load", "40 1790000000000", card="0", tile="0", **labels)
     page += row("my_acme_load", 60, card="0", tile="1", **labels)
-    # The GPUs of DCGM's labels are read beside, and a row that lacks a mark is not of a GPU.
+    # GPUs with DCGM's labels are also read, and a row without all marks is not a GPU's.
     page += row("my_acme_load", 99, card="7", owner="a", owner_namespace="default")
     assert await load(page, gpus=2) == "50"
 
 
 async def test_the_files_dialect_is_preferred() -> None:
-    """A row with the labels of two dialects is read as the file says."""
+    """A row with the labels of two dialects is read with the one in the file."""
     both = {"gpu": "0", "UUID": "GPU-1", "namespace": "default", "pod": "exporter"}
     page = row("acme_load", 30, card="0", serial="s", owner="a", owner_namespace="default", **both)
     assert await load(page) == "30"
@@ -106,7 +106,7 @@ async def test_the_files_dialect_is_preferred() -> None:
 
 @pytest.mark.parametrize("missing", ["a row", "a value", "a whole GPU"])
 async def test_a_gpu_that_is_left_out_is_missed(missing: str) -> None:
-    """The set of a pod's GPUs comes from the whole page and the request, in any dialect."""
+    """A pod's set of GPUs comes from the whole page and its request, in any dialect."""
     labels = {"serial": "s", "owner": "a", "owner_namespace": "default"}
     page = row("acme_load", 40, card="0", **labels)
     if missing == "a value":

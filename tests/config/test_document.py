@@ -1,4 +1,4 @@
-"""The configuration file, whatever is in it: refused in words, soon, and without much memory."""
+"""Any content of the configuration file is rejected with a message, soon, and in little memory."""
 
 import json
 import time
@@ -62,14 +62,14 @@ HOSTILE = {
 
 
 def write(folder: Path, content: bytes) -> Path:
-    """A configuration file with this in it."""
+    """A configuration file with this content."""
     path = folder / "config.yaml"
     path.write_bytes(content)
     return path
 
 
 def refusal(path: Path) -> str:
-    """The words with which a file is refused."""
+    """The message for a rejected file."""
     with pytest.raises(ConfigurationError) as raised:
         load_config(path)
     return str(raised.value)
@@ -77,7 +77,7 @@ def refusal(path: Path) -> str:
 
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE.keys())
 def test_no_content_is_too_much(tmp_path: Path, text: str) -> None:
-    """It is refused within seconds and megabytes, by a message of a page at most."""
+    """A hostile file is rejected within seconds and megabytes, with a page of text at most."""
     path = write(tmp_path, text.encode())
     tracemalloc.start()
     began = time.perf_counter()
@@ -94,7 +94,7 @@ def test_no_content_is_too_much(tmp_path: Path, text: str) -> None:
 
 
 def test_50_mb_are_not_read(tmp_path: Path) -> None:
-    """The size is enough to refuse it."""
+    """A large file is rejected for its size alone."""
     path = tmp_path / "config.yaml"
     with path.open("wb") as file:
         file.truncate(50 * 1024 * 1024)
@@ -103,12 +103,12 @@ def test_50_mb_are_not_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"\xff\xfea\x00", b"gauges: \xff", b"\x80"])
 def test_what_is_not_utf_8(tmp_path: Path, content: bytes) -> None:
-    """It says where."""
+    """The message says where."""
     assert " is not UTF-8: invalid start byte at byte " in refusal(write(tmp_path, content))
 
 
 def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
-    """YAML takes the last one: a fallback chain could be lost by that, and nobody would know."""
+    """YAML takes the last one, so a fallback chain could be lost without notice."""
     path = write(
         tmp_path,
         b"fallback:\n  chain: [error]\npods: {measure: ready}\nfallback:\n  minCoverage: 1\n"
@@ -123,7 +123,7 @@ def test_a_key_given_twice_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_anchor_may_be_used(tmp_path: Path) -> None:
-    """What is written once and used twice is fine, and so is a mapping that is merged."""
+    """A value may be written once and used twice, or merged into a mapping."""
     path = write(
         tmp_path,
         b"exporters:\n  scheme: https\n  services:\n"
@@ -173,7 +173,7 @@ def _refused_or_read(path: Path) -> None:
 def test_anything_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, content: bytes
 ) -> None:
-    """No content ends in anything but a configuration or a refusal that names the file."""
+    """Any content is either a configuration, or rejected with a message that names the file."""
     _refused_or_read(write(tmp_path_factory.getbasetemp(), content))
 
 
@@ -197,7 +197,7 @@ _SECTIONS = st.fixed_dictionaries(
 def test_any_value_of_a_section_is_read_or_refused(
     tmp_path_factory: pytest.TempPathFactory, document: dict[str, object]
 ) -> None:
-    """JSON is YAML: whatever stands in a section, it is a setting or it is refused."""
+    """JSON is YAML: any value in a section is either a setting or rejected."""
     _refused_or_read(
         write(tmp_path_factory.getbasetemp(), json.dumps(document).encode("utf-8", "replace"))
     )
@@ -216,12 +216,12 @@ def test_any_value_of_a_section_is_read_or_refused(
 def test_a_good_document_is_read_as_it_is(
     tmp_path_factory: pytest.TempPathFactory, document: object
 ) -> None:
-    """The walk before it refuses nothing that is well."""
+    """The check before reading rejects nothing valid."""
     path = write(tmp_path_factory.getbasetemp(), json.dumps(document).encode())
     assert read_document(path) == document
 
 
 def test_a_folder_is_not_read(tmp_path: Path) -> None:
-    """The error of the system is reported."""
+    """The system's error is reported."""
     with pytest.raises(DocumentError, match=r"cannot be read: .*directory"):
         read_document(tmp_path)

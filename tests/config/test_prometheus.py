@@ -1,4 +1,4 @@
-"""The section about Prometheus."""
+"""The prometheus section."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ SECRET = "s3cr3t"  # noqa: S105 - to look for where it must not be
 
 
 def load(folder: Path, text: str) -> PrometheusConfig:
-    """The section in a file with this text under it."""
+    """The section in a file with this text in it."""
     path = folder / "config.yaml"
     path.write_text(f"prometheus: {text}\n", encoding="utf-8")
     return load_config(path).prometheus
@@ -27,7 +27,7 @@ def test_there_is_none_by_default(tmp_path: Path) -> None:
 
 
 def test_the_defaults(tmp_path: Path) -> None:
-    """A URL is enough; the client's own defaults are the settings'."""
+    """A URL is enough; the defaults are those of the client."""
     config = load(tmp_path, "{url: 'http://prometheus.monitoring:9090'}")
     assert prometheus_settings(config) == PrometheusSettings("http://prometheus.monitoring:9090")
     assert config.max_age == 60
@@ -83,7 +83,7 @@ def test_a_whole_section(tmp_path: Path) -> None:
     ],
 )
 def test_urls(tmp_path: Path, url: str) -> None:
-    """With any path."""
+    """URLs may have any path."""
     assert load(tmp_path, f"{{url: '{url}'}}").url == url
 
 
@@ -137,7 +137,7 @@ def test_urls(tmp_path: Path, url: str) -> None:
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None:
-    """By the path of the setting, and without a secret."""
+    """The path of the setting is named, and no secret."""
     with pytest.raises(ConfigurationError) as raised:
         load(tmp_path, text)
     assert message in str(raised.value)
@@ -145,7 +145,7 @@ def test_what_is_wrong_is_named(tmp_path: Path, text: str, message: str) -> None
 
 
 def test_credentials_over_http_with_consent(tmp_path: Path) -> None:
-    """Inside a mesh that encrypts, for example."""
+    """Credentials over HTTP can be allowed, for example inside a mesh that encrypts."""
     config = load(tmp_path, "{url: 'http://a', auth: {bearerTokenFile: /token}, allowHttp: true}")
     settings = prometheus_settings(config)
     assert settings is not None

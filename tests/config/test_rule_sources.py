@@ -1,4 +1,4 @@
-"""Where rules are read: sources, Prometheus, and queries."""
+"""The sources of rules: exporters, Prometheus, and queries."""
 
 from pathlib import Path
 
@@ -38,7 +38,7 @@ def load(folder: Path, text: str) -> Rules:
     ],
 )
 def test_sources(tmp_path: Path, rule: str, measures: str, sources: tuple[str, ...]) -> None:
-    """What values are of follows from where they are read, as far as it can."""
+    """Where possible, a rule's source determines what it measures."""
     found = load(tmp_path, f"{PROMETHEUS}\nrules: [{{name: a, {rule}}}]").find("a")
     assert (found.measures, found.sources) == (measures, sources)
 
@@ -54,7 +54,7 @@ def test_sources(tmp_path: Path, rule: str, measures: str, sources: tuple[str, .
 def test_use(
     tmp_path: Path, use: str, by_default: tuple[str, ...], serving: tuple[str, ...]
 ) -> None:
-    """It is for every rule that names no source: built-in ones, gauges and a user's."""
+    """The setting applies to every rule without a source: built-in ones, gauges and a user's."""
     own = f"rules: [{{name: a, {READING}}}, {{name: b, source: exporters, {READING}}}]"
     rules = load(tmp_path, f"prometheus: {{url: 'http://prometheus:9090', use: {use}}}\n{own}")
     for name in ("gpu_utilization", "dcgm_fi_dev_gpu_temp", "a", "gpu_utilization_sum"):
@@ -127,7 +127,7 @@ def test_rules_that_cannot_be(tmp_path: Path, text: str, message: str) -> None:
     ],
 )
 def test_prometheus_must_be_somewhere(tmp_path: Path, text: str, message: str) -> None:
-    """A rule that could never have a value is an error at the start."""
+    """A rule that could never have a value is an error at startup."""
     with pytest.raises(ConfigurationError) as raised:
         load(tmp_path, text)
     assert message in str(raised.value)

@@ -1,4 +1,4 @@
-"""Rules of the user's own, and the rules that come into force."""
+"""A user's own rules, and the rules in effect."""
 
 from pathlib import Path
 
@@ -15,19 +15,19 @@ from metrics_server.rules.serving import SERVING
 
 
 def load(folder: Path, text: str) -> Config:
-    """The configuration of a file of that text."""
+    """The configuration in a file with this text."""
     path = folder / "config.yaml"
     path.write_text(text, encoding="utf-8")
     return load_config(path)
 
 
 def rules_of(config: Config) -> Rules:
-    """The rules that a configuration brings into force."""
+    """The rules in effect with a configuration."""
     return rules_in_force(config.rules, gauges=config.gauges)
 
 
 def test_a_whole_rule(tmp_path: Path) -> None:
-    """Every setting of a rule and of a reading comes into the rule."""
+    """Every setting of a rule and of a reading reaches the rule."""
     config = load(
         tmp_path,
         """
@@ -76,7 +76,7 @@ rules:
 
 
 def test_a_rule_needs_little(tmp_path: Path) -> None:
-    """A name and a reading: a mean of now, in whole numbers, up to what the readings can give."""
+    """A name and readings are enough: a mean of now, in whole numbers, up to what they can give."""
     config = load(
         tmp_path,
         "rules: [{name: a, readings: [{family: X, maximum: 50, scale: 2}, "
@@ -104,7 +104,7 @@ def test_one_setting_turns_the_gauges_off(tmp_path: Path) -> None:
 
 
 def test_every_problem_is_reported_at_once_by_path(tmp_path: Path) -> None:
-    """Each line names a setting by its path, and what would be right."""
+    """Each line has a setting's path, and what would be valid."""
     with pytest.raises(ConfigurationError) as raised:
         load(
             tmp_path,
@@ -239,7 +239,7 @@ gauges: some
     ],
 )
 def test_a_wrong_rule_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    """What cannot be meant is refused, with its path."""
+    """An invalid setting is rejected, with its path."""
     with pytest.raises(ConfigurationError) as raised:
         load(tmp_path, f"rules: [{text}]")
     assert message in str(raised.value)

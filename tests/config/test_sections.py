@@ -13,7 +13,7 @@ from metrics_server.errors import ConfigurationError
 
 
 def write(folder: Path, text: str) -> Path:
-    """A configuration file of that text."""
+    """A configuration file with this text."""
     path = folder / "config.yaml"
     path.write_text(text, encoding="utf-8")
     return path
@@ -25,7 +25,7 @@ def test_an_empty_file_is_all_defaults(tmp_path: Path) -> None:
 
 
 def test_flags_override_the_file(tmp_path: Path) -> None:
-    """A setting that a flag sets has the flag's value, whatever a file says."""
+    """A flag overrides the file."""
     file = write(tmp_path, "gauges: true\npods: {measure: running}\n")
     overridden = load_config(file, {"gauges": False})
     assert (overridden.gauges, overridden.pods.measure) == (False, "running")
@@ -86,7 +86,7 @@ fallback:
 
 
 def test_every_problem_is_reported_at_once_by_path(tmp_path: Path) -> None:
-    """One run shows a person everything that is wrong, and where."""
+    """One run shows everything that is wrong, and where."""
     path = write(
         tmp_path,
         """
@@ -209,14 +209,14 @@ fallback:
     ],
 )
 def test_a_wrong_setting_is_refused(tmp_path: Path, text: str, message: str) -> None:
-    """What cannot be meant is refused, with its path and what would be right."""
+    """An invalid setting is rejected, with its path and what would be valid."""
     with pytest.raises(ConfigurationError) as raised:
         load_config(write(tmp_path, text))
     assert message in str(raised.value)
 
 
 def test_a_service_may_be_shown_nothing(tmp_path: Path) -> None:
-    """An empty auth of its own stands for none, so that it can be asked over plain HTTP."""
+    """A Service's own empty auth means no credentials, so plain HTTP is allowed."""
     config = load_config(
         write(
             tmp_path,
@@ -237,7 +237,7 @@ exporters:
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
-    """The file that cannot be read is named."""
+    """The message names the unreadable file."""
     with pytest.raises(ConfigurationError, match=r"nowhere\.yaml cannot be read"):
         load_config(tmp_path / "nowhere.yaml")
 
@@ -252,6 +252,6 @@ def test_durations(hours: int, minutes: int, seconds: int, milliseconds: int) ->
 
 @pytest.mark.parametrize("text", ["", "2", "s", "2 s", "-2s", "2sec", "1e3s", 2, None, "٣s"])
 def test_what_is_not_a_duration(text: object) -> None:
-    """A number without a unit, and what only looks like a duration, is refused."""
+    """A number without a unit, or something that only looks like a duration, is rejected."""
     with pytest.raises(ValueError, match="is not a duration"):
         parse_duration(text)
