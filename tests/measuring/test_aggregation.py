@@ -1,4 +1,4 @@
-"""From a collection to the one number."""
+"""From a collection to a single value."""
 
 import math
 from typing import get_args
@@ -18,7 +18,7 @@ UTILIZATION = CATALOGUE[0]
 
 
 def collection(*pods: tuple[float, ...], selected: int | None = None) -> Collection:
-    """A collection of pods, each given by the values of its GPUs."""
+    """A collection of pods, from the values of their GPUs."""
     samples = tuple(
         PodSample(f"pod-{index}", gpus, 100.0 + index) for index, gpus in enumerate(pods)
     )
@@ -32,7 +32,7 @@ def test_a_pod_counts_once_however_many_gpus_it_has() -> None:
 
 
 def test_the_timestamp_is_that_of_the_oldest_sample() -> None:
-    """An answer never claims to be fresher than its oldest part."""
+    """An answer is only as fresh as its oldest part."""
     assert aggregate(UTILIZATION, collection((1,), (2,), (3,)), 0.5).timestamp == 100.0
 
 
@@ -43,7 +43,7 @@ def test_coverage_is_reported() -> None:
 
 
 def rule(over_gpus: Aggregation, over_pods: Aggregation, window: int = 0) -> MetricRule:
-    """A percentage that is aggregated so."""
+    """A percentage with these aggregations."""
     return MetricRule(
         name="x",
         help="",
@@ -77,7 +77,7 @@ def test_aggregations(over_gpus: Aggregation, over_pods: Aggregation, value: flo
     ("count", "p95"), [(1, 1), (2, 2), (19, 19), (20, 19), (21, 20), (40, 38), (100, 95)]
 )
 def test_the_95th_percentile_is_by_nearest_rank(count: int, p95: float) -> None:
-    """It is the least of the values 1 to n that 95 % of them are not above, in any order."""
+    """The percentile is the lowest of the values 1 to n that 95 % do not exceed, in any order."""
     pods = [(float(value),) for value in range(count, 0, -1)]
     assert aggregate(rule("avg", "p95"), collection(*pods), 0.5).value == p95
 
@@ -118,7 +118,7 @@ def test_no_answer_is_above_what_its_pods_can_have(
     pods: list[tuple[float, ...]],
     missing: int,
 ) -> None:
-    """Each is finite, never negative, and never above the maximum times what was summed up."""
+    """Answers are finite, never negative, and at most the maximum times the number of summands."""
     selected = len(pods) + missing
     answer = aggregate(rule(over_gpus, over_pods), collection(*pods, selected=selected), 0)
     most = 100.0 * (max(map(len, pods)) if over_gpus == "sum" else 1)
@@ -132,20 +132,20 @@ def test_no_answer_is_above_what_its_pods_can_have(
     )
 )
 def test_a_mean_lies_between_its_extremes(pods: list[tuple[float, ...]]) -> None:
-    """No mean is outside the range of what it is taken of, so none is out of the rule's range."""
+    """No mean is outside the range of its values, so none is outside the rule's range."""
     value = aggregate(UTILIZATION, collection(*pods), 0.5).value
     flat = [gpu for pod in pods for gpu in pod]
     assert min(flat) <= value <= max(flat) or math.isclose(value, min(flat))
 
 
 def test_no_sample_is_an_error_whatever_the_coverage_asked_for() -> None:
-    """Nothing measured is never a zero."""
+    """Without any measurement the answer is never zero."""
     with pytest.raises(MeasurementMissingError):
         aggregate(UTILIZATION, Collection(selected=3, samples=()), 0)
 
 
 def test_too_few_samples_are_an_error_that_says_all() -> None:
-    """The message has the share, the share required, and each gap; the first is the reason."""
+    """The message has the share, the required share, and each gap; the first gap is the reason."""
     gaps = Collection(
         selected=8,
         samples=(PodSample("pod-0", (50.0,), 1.0),),
@@ -165,7 +165,7 @@ def test_too_few_samples_are_an_error_that_says_all() -> None:
 
 
 def test_enough_samples_are_an_answer() -> None:
-    """Just the share that is asked for is enough."""
+    """Exactly the required share is enough."""
     assert aggregate(UTILIZATION, collection((50,), selected=2), 0.5).value == 50
 
 

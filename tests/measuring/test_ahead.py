@@ -1,4 +1,4 @@
-"""Reading pages before their questions come: real exporters, with time that the test sets."""
+"""Reading pages before questions about them: real exporters, with time set by the test."""
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -41,18 +41,18 @@ PERIOD = 15.0
 QUEUE = MetricRule(
     "queue", "", "", (Reading("m", 0, 100),), 100, sources=("pods",), measures="pods"
 )
-# As nothing passes but what the test lets pass, a look may come late by as much as this.
+# Time passes only when the test says so, so a look may be this late.
 JUST_BEFORE = 0.02
 
 
 class Scene:
-    """A provider that reads ahead, and what it reads; an asynchronous context manager.
+    """A provider that reads ahead, and its sources; an asynchronous context manager.
 
     Attributes:
         clock: the time.
-        exporters: by node, each with a pod of the node's name.
-        rhythms: what is expected.
-        provider: answers.
+        exporters: by node, each with a pod of the same name.
+        rhythms: the expected questions.
+        provider: the provider.
         monitored: the server's own metrics.
     """
 
@@ -117,25 +117,25 @@ class Scene:
         return self._pods if namespace == "default" else ()
 
     def lose_pods(self) -> None:
-        """Let there be no pods."""
+        """Remove all pods."""
         self._pods = ()
 
     @property
     def scrapes(self) -> int:
-        """How often the exporters were scraped together."""
+        """The total number of scrapes."""
         return sum(one.scrapes for one in self.exporters.values())
 
     def has_scraped(self, node: str, times: int) -> bool:
-        """Whether an exporter was scraped so many times."""
+        """Whether an exporter has been scraped this many times."""
         return self.exporters[node].scrapes == times
 
     def learn(self, question: Question) -> None:
-        """Let a question have been asked regularly, and be due in a period."""
+        """Record a question as asked regularly, and due in a period."""
         for times in range(5, -1, -1):
             self.rhythms.asked(question, self.clock() - times * PERIOD, 1)
 
     async def ask(self, question: Question) -> Answer:
-        """The answer of now."""
+        """The current answer."""
         return await self.provider.answer(question)
 
     def counted(self, name: str, labels: Mapping[str, str] | None = None) -> float:
@@ -158,7 +158,7 @@ async def scene() -> AsyncIterator[Scene]:
 
 @pytest.mark.parametrize("metric", ["gpu_utilization", "queue"])
 async def test_an_answer_at_the_expected_time_needs_no_scrape(scene: Scene, metric: str) -> None:
-    """Its page was read just before, and is read once each period, as without."""
+    """The page was read just before, and is still read only once per period."""
     scene.learn(question(metric=metric))
     for times in range(1, 4):
         scene.clock.advance(PERIOD - JUST_BEFORE)
@@ -173,7 +173,7 @@ async def test_an_answer_at_the_expected_time_needs_no_scrape(scene: Scene, metr
 
 
 async def test_all_pages_of_a_question_are_read(scene: Scene) -> None:
-    """And those that another question has read already are not read again."""
+    """Pages that another question has already read are not read again."""
     both, one = question("all=yes"), question("app=b")
     scene.learn(both)
     scene.learn(one)
@@ -187,7 +187,7 @@ async def test_all_pages_of_a_question_are_read(scene: Scene) -> None:
 
 @pytest.mark.slow
 async def test_nothing_is_read_for_a_question_that_stops(scene: Scene) -> None:
-    """It is read once more, when it should have come; while another question goes on."""
+    """The page is read once more, when expected, while another question continues."""
     stops, other = question("app=a"), question("app=b")
     scene.learn(stops)
     scene.learn(other)
@@ -200,7 +200,7 @@ async def test_nothing_is_read_for_a_question_that_stops(scene: Scene) -> None:
 
 
 async def test_reading_ahead_is_not_counted_as_a_question(scene: Scene) -> None:
-    """Only its scrapes are counted, as any others."""
+    """Only its scrapes are counted, like any others."""
     scene.learn(question())
     scene.clock.advance(PERIOD - JUST_BEFORE)
     await until(lambda: scene.rhythms.pages == 1)
@@ -211,7 +211,7 @@ async def test_reading_ahead_is_not_counted_as_a_question(scene: Scene) -> None:
 
 
 async def test_a_question_that_failed_is_not_expected(scene: Scene) -> None:
-    """What was never answered is not read ahead, and what fails is not read more often."""
+    """A question without an answer is not expected, and a failing page is read no more often."""
     scene.exporters["a"].status = 500
     with pytest.raises(MeasurementMissingError):
         await scene.ask(question())
@@ -228,7 +228,7 @@ async def test_a_question_that_failed_is_not_expected(scene: Scene) -> None:
 
 
 async def test_pods_that_are_gone_are_no_fault(scene: Scene) -> None:
-    """The caller gets the error; other questions are read ahead as before."""
+    """Nothing is logged as an error; other questions are read ahead as before."""
     scene.learn(Question("elsewhere", "gpu_utilization", parse_selector("app=a")))
     scene.learn(question())
     with capture_logs() as logs:
@@ -239,7 +239,7 @@ async def test_pods_that_are_gone_are_no_fault(scene: Scene) -> None:
 
 
 async def test_it_goes_on_after_a_failure_of_its_own() -> None:
-    """Which is logged: nothing else would show it."""
+    """The failure is logged: nothing else would show it."""
     rhythms, clock, calls = Rhythms(2), Clock(1000), list[Question]()
 
     def select(one: Question) -> tuple[MetricRule, Sequence[Pod]]:

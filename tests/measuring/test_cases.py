@@ -1,4 +1,4 @@
-"""Pages as exporters really write them, through a whole server: `data/cases.yaml` is the table."""
+"""Pages from real exporters, through a whole server: `data/cases.yaml` is the table."""
 
 from contextlib import AsyncExitStack
 from typing import TypeAlias
@@ -23,7 +23,7 @@ Number: TypeAlias = float | int
 
 
 class CasePod(Struct, frozen=True, forbid_unknown_fields=True):
-    """A pod of a case."""
+    """A pod in a case."""
 
     pod: str
     app: str
@@ -32,7 +32,7 @@ class CasePod(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class CaseRow(Struct, frozen=True, forbid_unknown_fields=True):
-    """A question, and its answer or the reason of its error."""
+    """A question, and its answer or its error's reason."""
 
     ask: str
     metric: str
@@ -55,7 +55,7 @@ CASES = convert(load((DATA / "cases.yaml").read_text("utf-8")), list[Case])
 
 
 def test_every_page_has_a_case() -> None:
-    """A page without a question would be one that proves nothing."""
+    """A page without a question would prove nothing."""
     used = {page for case in CASES for pages in case.nodes.values() for page in pages}
     unused = {path.name for path in (DATA / "pages").iterdir()} - used
     assert unused == {"b-gaudi.prom", "b-neuron.prom", "b-nvidia-smi.prom"}, "these name no pods"
@@ -64,7 +64,7 @@ def test_every_page_has_a_case() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[case.case for case in CASES])
 async def test_case(case: Case) -> None:
-    """What a page says comes out, and what it does not say is an error with its reason."""
+    """The answer is what the page says; if it says nothing, the error has the right reason."""
     pages = {node: pages[0] for node, pages in case.nodes.items()}
     pods = [
         objects.pod(
@@ -103,23 +103,23 @@ async def test_case(case: Case) -> None:
 
 
 async def ask(simulated: harness.Cluster, row: CaseRow) -> clients.Answer:
-    """What the server answers to a question of the table."""
+    """The server's answer to a question in the table."""
     namespace, app = row.ask.split()
     return await simulated.client.metric(namespace, row.metric, f"app={app}")
 
 
 async def known(simulated: harness.Cluster, exporter: exporters.PageExporter, row: CaseRow) -> None:
-    """Wait until the server asks an exporter that was added."""
+    """Wait until the server has scraped an added exporter."""
     await waiting.eventually(lambda: ask(simulated, row), lambda _: exporter.scrapes > 0)
 
 
 def read(page: str) -> str:
-    """A page of the table."""
+    """A page in the table."""
     return (DATA / "pages" / page).read_text("utf-8")
 
 
 def expected(row: CaseRow) -> str:
-    """The quantity that must be answered, or that there is none."""
+    """The expected quantity, or that there is none."""
     if isinstance(row.must, str):
         return row.must
     try:
@@ -130,7 +130,7 @@ def expected(row: CaseRow) -> str:
 
 
 def found(answer: clients.Answer) -> tuple[str, str]:
-    """The quantity that was answered, or the kind of the error; and its words."""
+    """The answered quantity, or the kind of the error; and its message."""
     if answer.status == 200:
         return answer.item().value, ""
     message = answer.error().message

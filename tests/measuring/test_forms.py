@@ -1,4 +1,4 @@
-"""The forms of an answer agree: the pods' own values, and the one value over all of them."""
+"""The forms of an answer agree: the pods' own values, and the one value for all of them."""
 
 import asyncio
 from collections.abc import Sequence
@@ -43,13 +43,13 @@ READY = Pod(
 
 
 class Cluster(Struct, frozen=True):
-    """Pods, and the values of the GPUs of those that have a sample, by namespace and name."""
+    """Pods, and the values of GPUs with a sample, by the pod's namespace and name."""
 
     pods: tuple[Pod, ...]
     gpus: dict[tuple[str, str], tuple[float, ...]]
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """The pods of a namespace."""
+        """The pods in a namespace."""
         return tuple(pod for pod in self.pods if pod.namespace == namespace)
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
@@ -98,7 +98,7 @@ ODD: Sequence[dict[str, object]] = (
 
 
 def pods(name: str) -> st.SearchStrategy[Pod]:
-    """A pod that is selected, or differs from one in something."""
+    """A pod that is selected, or differs from that in some way."""
     changes: st.SearchStrategy[dict[str, object]] = st.one_of(st.just({}), st.sampled_from(ODD))
     return changes.map(lambda changed: structs.replace(READY, name=name, **changed))
 
@@ -113,7 +113,7 @@ def clusters(draw: st.DrawFn) -> Cluster:
 
 
 def counted(cluster: Cluster, measure: Measure) -> list[Pod]:
-    """The pods of which a value may be reported, restated."""
+    """The pods that may have a value, by an independent definition."""
     return [
         pod
         for pod in cluster.pods
@@ -135,7 +135,7 @@ def counted(cluster: Cluster, measure: Measure) -> list[Pod]:
 def test_a_value_for_each_pod_that_has_a_sample_and_no_other(
     cluster: Cluster, metric: str, measure: Measure, window: int
 ) -> None:
-    """Never one of a pod that is not selected or not measured, and never an empty list."""
+    """Pods that are not selected or not measured have none, and the list is never empty."""
     expected = {
         pod.name for pod in counted(cluster, measure) if (pod.namespace, pod.name) in cluster.gpus
     }
@@ -152,14 +152,14 @@ def test_a_value_for_each_pod_that_has_a_sample_and_no_other(
 
 
 def complete(cluster: Cluster) -> Cluster:
-    """A cluster in which each pod has a sample, and one is selected."""
+    """A cluster in which every pod has a sample, and one pod is selected."""
     pods = (*(pod for pod in cluster.pods if not pod.terminating), READY)
     return Cluster(pods, {(pod.namespace, pod.name): (50.0,) for pod in pods} | cluster.gpus)
 
 
 @given(cluster=clusters().map(complete), window=st.sampled_from((0, 60)))
 def test_the_mean_of_the_pods_is_the_one_value(cluster: Cluster, window: int) -> None:
-    """Whenever every pod has a sample, and none is terminating, which only the one counts."""
+    """They agree if all pods have a sample; only the one value counts terminating pods."""
 
     async def answers(metric: str) -> tuple[Answer, Answer, Answer]:
         each = await ask(cluster, metric, "pods", window=window)
@@ -177,7 +177,7 @@ def test_the_mean_of_the_pods_is_the_one_value(cluster: Cluster, window: int) ->
 
 
 async def test_with_a_window_each_pod_has_its_share_of_the_work() -> None:
-    """The work of pods that are gone is not lost, and no pod is above the others."""
+    """The work of deleted pods is not lost, and all pods have the same value."""
     both = (structs.replace(READY, name="a"), structs.replace(READY, name="b"))
     cluster = Cluster(both, {("default", "a"): (20.0,), ("default", "b"): (60.0,)})
     answer = await ask(cluster, "gpu_utilization", "pods", window=60)

@@ -1,6 +1,6 @@
-"""The golden table: what each page gives for a question, worked out by hand, comes out.
+"""The golden table: each page's answers to questions, worked out by hand.
 
-`data/golden.yaml` is the table, and says how it is read.
+`data/golden.yaml` is the table, and explains its format.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ from tests.support.data import DATA, EXPORTERS
 from tests.support.documents import load
 
 PAGES = {path.stem: path.read_bytes() for path in (EXPORTERS).glob("*.prom")}
-# As it is, the scraper takes it for a page that was cut short.
+# Without this, the scraper takes it for a page that was cut short.
 PAGES["dcgm-malformed-lines-ended"] = PAGES["dcgm-malformed-lines"] + b"\n"
 
 
 class GoldenPod(Struct, frozen=True, forbid_unknown_fields=True):
-    """A pod of a scenario."""
+    """A pod in a scenario."""
 
     pod: str
     app: str
@@ -87,7 +87,7 @@ class Scenario(Struct, frozen=True, forbid_unknown_fields=True):
         )
 
     def pages(self) -> dict[str, bytes]:
-        """The pages that its exporters serve, by name."""
+        """The pages of its exporters, by name."""
         used = {page for pages in self.nodes.values() for page in pages}
         return {name: PAGES[name] for name in sorted(used & PAGES.keys())}
 
@@ -98,7 +98,7 @@ IDS = [f"{scenario.scenario}: {row.ask} {row.metric}" for scenario, row in TABLE
 
 
 class Cluster:
-    """The pods of a scenario, and where its exporters are."""
+    """The pods in a scenario, and its exporters."""
 
     def __init__(self, scenario: Scenario, url: Callable[[str], str]) -> None:
         self._pods = scenario.cluster()
@@ -107,18 +107,18 @@ class Cluster:
         }
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """The pods of a namespace."""
+        """The pods in a namespace."""
         return tuple(pod for pod in self._pods if pod.namespace == namespace)
 
     def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-        """The URLs of the exporters of these nodes."""
+        """The URLs of these nodes' exporters."""
         return {node: self._urls[node] for node in nodes}
 
 
 async def ask(
     cluster: Cluster, scraper: Scraper[Page], row: GoldenRow, form: Form = "labelled"
 ) -> Answer:
-    """The answer of the whole way from question to number, with nothing to fall back to."""
+    """The answer of the whole path from question to value, without a fallback."""
     namespace, _, app = row.ask.partition(" ")
     provider = MetricsProvider(
         rules=Rules(CATALOGUE),
@@ -137,7 +137,7 @@ async def ask(
 
 
 async def check(cluster: Cluster, scraper: Scraper[Page], row: GoldenRow) -> None:
-    """A row of the table comes out."""
+    """Check a row of the table."""
     if row.answer is None:
         with pytest.raises(RequestError, match=re.escape(row.says)) as raised:
             await ask(cluster, scraper, row)
@@ -149,7 +149,7 @@ async def check(cluster: Cluster, scraper: Scraper[Page], row: GoldenRow) -> Non
 
 
 def test_the_table_has_every_page() -> None:
-    """No page is without a row, and each row is an answer or an error, with its reason."""
+    """Every page has a row, and each row is an answer, or an error with its reason."""
     used = {page for scenario in SCENARIOS for pages in scenario.nodes.values() for page in pages}
     assert PAGES.keys() == used - {"refused"}
     for _, row in TABLE:
@@ -159,14 +159,14 @@ def test_the_table_has_every_page() -> None:
 
 @pytest.fixture
 async def exporters(aiohttp_raw_server: AiohttpRawServer) -> Callable[[str], str]:
-    """A real exporter of every page: returns the URL of one."""
+    """A real exporter of every page: returns a page's URL."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         await asyncio.sleep(0)
         return web.Response(body=PAGES[request.path.strip("/")], content_type="text/plain")
 
     server = await aiohttp_raw_server(answer)
-    # Port 1 is of the system's own, and nothing listens there.
+    # Port 1 is reserved for the system, and nothing listens there.
     return lambda page: (
         "http://127.0.0.1:1/metrics" if page == "refused" else str(server.make_url(f"/{page}"))
     )
@@ -174,7 +174,7 @@ async def exporters(aiohttp_raw_server: AiohttpRawServer) -> Callable[[str], str
 
 @pytest.fixture
 async def scraper(monitor: Monitor) -> AsyncIterator[Scraper[Page]]:
-    """A scraper as the server has it."""
+    """A scraper like the server's."""
     async with Scraper(Page, timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as one:
         yield one
 
@@ -183,7 +183,7 @@ async def scraper(monitor: Monitor) -> AsyncIterator[Scraper[Page]]:
 async def test_golden(
     exporters: Callable[[str], str], scraper: Scraper[Page], scenario: Scenario, row: GoldenRow
 ) -> None:
-    """The answer, or the error, is that of the table, scraped from real exporters."""
+    """The answer or error, scraped from real exporters, is that of the table."""
     await check(Cluster(scenario, exporters), scraper, row)
 
 
@@ -192,7 +192,7 @@ async def test_golden(
 async def test_golden_pods(
     exporters: Callable[[str], str], scraper: Scraper[Page], scenario: Scenario, row: GoldenRow
 ) -> None:
-    """Each pod has its own value, as in the table; a single pod has that of the row."""
+    """Each pod has its own value, as in the table; a single pod has the row's value."""
     cluster = Cluster(scenario, exporters)
     expected = dict(row.each)
     if not expected and row.answer is not None:
@@ -211,7 +211,7 @@ async def test_golden_pods(
 
 
 class Shelf(Scraper[Page]):
-    """Pages that need no scraping: each URL is the name of one."""
+    """Pages without scraping: each URL is the name of one."""
 
     def __init__(self, pages: Mapping[str, bytes]) -> None:
         self._pages = pages
@@ -241,7 +241,7 @@ def run(scenario: Scenario, pages: Mapping[str, bytes], rows: Iterable[GoldenRow
 
 
 def shuffle_labels(line: bytes, random: Random) -> bytes:
-    """A row with its labels in another order; a line that is no row as it is."""
+    """A row with its labels in another order; other lines are unchanged."""
     row = re.fullmatch(rb'(\w+)\{((?:\w+="[^"]*",?)+)\} (\S+)', line)
     if row is None:
         return line
@@ -251,10 +251,10 @@ def shuffle_labels(line: bytes, random: Random) -> bytes:
 
 
 def shuffled(page: bytes, random: Random) -> bytes:
-    """A page with its lines, and so its families, and the labels of each row in another order."""
+    """A page with its lines, and so its families, and each row's labels in another order."""
     lines = [shuffle_labels(line, random) for line in page.splitlines()]
     random.shuffle(lines)
-    # A page whose last line has no end was cut short, in whatever order its lines are.
+    # A page without an end of its last line was cut short, whatever the order of its lines.
     return b"\n".join(lines) + b"\n" * page.endswith(b"\n")
 
 
@@ -262,13 +262,13 @@ def shuffled(page: bytes, random: Random) -> bytes:
 @pytest.mark.slow
 @given(st.sampled_from(SCENARIOS), st.integers(0, 2**32).map(Random))
 def test_the_order_of_a_page_does_not_matter(scenario: Scenario, random: Random) -> None:
-    """With lines, families and labels in any order, the table comes out the same."""
+    """With lines, families and labels in any order, the table's answers are the same."""
     pages = {name: shuffled(page, random) for name, page in scenario.pages().items()}
     rows = random.sample(scenario.rows, min(4, len(scenario.rows)))
     run(scenario, pages, rows)
 
 
-# Scenarios in which no two of the deployments share a GPU.
+# Scenarios in which no two deployments share a GPU.
 APART = [
     one
     for one in SCENARIOS
@@ -279,7 +279,7 @@ APART = [
 @pytest.mark.slow
 @given(st.data(), st.sampled_from(APART))
 def test_a_deployment_does_not_influence_another(data: st.DataObject, scenario: Scenario) -> None:
-    """Whatever the rows of other pods on a page say, or are broken, a pod's answer is its own."""
+    """Whatever other pods' rows say, broken or not, a pod's answer is the same."""
     row = data.draw(st.sampled_from([row for row in scenario.rows if row.answer is not None]))
     namespace, _, app = row.ask.partition(" ")
     own = {

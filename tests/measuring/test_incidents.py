@@ -1,4 +1,4 @@
-"""A lasting incident is a few log lines, and not one for each answer."""
+"""A lasting incident is a few log lines, not one per answer."""
 
 import pytest
 from msgspec import structs
@@ -17,7 +17,7 @@ DAY = 24 * 3600
 
 
 class Stage:
-    """Incidents, and what was reported of them."""
+    """Incidents, and the reports about them."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -31,11 +31,11 @@ class Stage:
         answered: str = "simulated",
         error: MeasurementMissingError = FAILED,
     ) -> None:
-        """Report that a question has no measurement."""
+        """Report a question without a measurement."""
         self.incidents.missing(question, (), answered, error)
 
     def measured(self, question: Question = QUESTION) -> None:
-        """Report that a question has one."""
+        """Report a question with one."""
         self.incidents.measured(question, (), "exporters")
 
 
@@ -46,7 +46,7 @@ def stage() -> Stage:
 
 
 def test_a_day_without_measurements_is_logged_every_five_minutes(stage: Stage) -> None:
-    """HPAs ask every 15 seconds; each line says since when, and how many answers that makes."""
+    """HPAs ask every 15 seconds; each line has the beginning, and the number of answers since."""
     with capture_logs() as logs:
         for _ in range(DAY // 15):
             stage.missing()
@@ -68,7 +68,7 @@ def test_a_day_without_measurements_is_logged_every_five_minutes(stage: Stage) -
 
 
 def test_its_end_is_logged_once(stage: Stage) -> None:
-    """With how long it lasted; the next one is another."""
+    """The line has the duration; the next incident is a new one."""
     with capture_logs() as logs:
         stage.missing()
         stage.clock.advance(90)
@@ -92,7 +92,7 @@ def test_its_end_is_logged_once(stage: Stage) -> None:
 
 
 def test_each_turn_is_logged_once(stage: Stage) -> None:
-    """Another reason, or another kind of answer; back and forth is not news again."""
+    """Another reason or kind of answer is logged, but not the same one again."""
     turns = [("last-known", FAILED), ("last-known", OTHER), ("simulated", OTHER), ("error", OTHER)]
     with capture_logs() as logs:
         for _ in range(5):
@@ -125,7 +125,7 @@ def test_each_question_has_its_own(stage: Stage) -> None:
 
 
 def test_a_question_that_is_no_longer_asked_is_forgotten(stage: Stage) -> None:
-    """Its HPA may be gone, and nobody knows how it went on."""
+    """Its HPA may be gone, and the outcome is unknown."""
     stage.missing()
     stage.clock.advance(601)
     with capture_logs() as logs:
@@ -134,7 +134,7 @@ def test_a_question_that_is_no_longer_asked_is_forgotten(stage: Stage) -> None:
 
 
 def test_any_number_of_questions(stage: Stage) -> None:
-    """A caller with ever new selectors does not fill the log, or hide other incidents."""
+    """A caller with ever new selectors neither fills the log nor hides other incidents."""
     asked = [
         structs.replace(QUESTION, selector=parse_selector(f"n={number}")) for number in range(1000)
     ]
@@ -145,7 +145,7 @@ def test_any_number_of_questions(stage: Stage) -> None:
         stage.missing(other)
     assert len(logs) == len(stage.changes) == 301
     assert stage.changes[-1].question == other
-    # What is still asked later begins later.
+    # A question that is still asked later begins its incident later.
     stage.clock.advance(15)
     stage.missing(asked[-1])
     assert stage.changes[-1].question == asked[-1]

@@ -20,7 +20,7 @@ pods_of_rows = st.lists(st.floats(0, 1e8), min_size=1, max_size=20)
 
 
 def test_last_known_comes_before_simulated() -> None:
-    """The last real value is repeated, with its own time and its origin named."""
+    """The last real value is repeated, with its own time, and marked as such."""
     clock = Clock(1)
     fallback = chain(["last-known", "simulated"], clock)
     fallback.remember(QUESTION, REAL, pods(2))
@@ -31,7 +31,7 @@ def test_last_known_comes_before_simulated() -> None:
 
 
 def test_last_known_is_given_up_with_age() -> None:
-    """After 60 s the chain goes on."""
+    """After 60 s the next fallback is used."""
     clock = Clock(1)
     fallback = chain(["last-known", "simulated"], clock)
     fallback.remember(QUESTION, REAL, pods(2))
@@ -91,15 +91,15 @@ def test_what_pods_add_up_is_work_for_any_number_of_them(values: list[float], no
     rule = next(rule for rule in SERVING if rule.name == "llm_requests_waiting")
     samples = tuple(PodSample(f"pod-{n}", (value,), 1000) for n, value in enumerate(values))
     answer = answer_of(rule, aggregate(rule, Collection(len(values), samples), 0.5))
-    told = rounded(answer.value, answer.decimals)
+    answered = rounded(answer.value, answer.decimals)
     fallback = chain(["last-known"], Clock(1))
     fallback.remember(QUESTION, answer, pods(len(values)))
     repeated = fallback.replace(QUESTION, rule, pods(now), MISSING).value
-    assert repeated * now == pytest.approx(told * len(values), abs=now / 1000)
+    assert repeated * now == pytest.approx(answered * len(values), abs=now / 1000)
 
 
 def test_last_known_belongs_to_its_question() -> None:
-    """Another selector, namespace or metric has a memory of its own."""
+    """Another selector, namespace or metric is remembered separately."""
     fallback = chain(["last-known"], Clock(1000))
     fallback.remember(QUESTION, REAL, pods(2))
     for other in (

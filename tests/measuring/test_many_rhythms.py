@@ -1,4 +1,4 @@
-"""What a namespace with very many questions takes from the others: nothing."""
+"""A namespace with very many questions takes nothing from the others."""
 
 import asyncio
 from collections.abc import Sequence
@@ -29,7 +29,7 @@ OURS = question(0, "ours")
 
 
 def prepared(rhythms: Rhythms, start: float, end: float) -> list[Question]:
-    """What is prepared in that time."""
+    """The questions prepared in that time."""
     begun, now = list[Question](), start
     while now < end:
         dues, pause = rhythms.start(now)
@@ -39,7 +39,7 @@ def prepared(rhythms: Rhythms, start: float, end: float) -> list[Question]:
 
 
 def test_a_flood_of_questions_does_not_make_the_rhythms_of_others_forgotten() -> None:
-    """Each with another selector, as any number of them selects the same pods."""
+    """Each has another selector, as any number of selectors can select the same pods."""
     rhythms = Rhythms(MAX_AGE, max_bytes=200_000)
     for times in range(6):
         rhythms.asked(OURS, times * PERIOD, 1)
@@ -49,7 +49,7 @@ def test_a_flood_of_questions_does_not_make_the_rhythms_of_others_forgotten() ->
 
 
 def test_of_more_questions_than_fit_some_are_prepared() -> None:
-    """Were the least recently asked forgotten, each would be, just before it is asked again."""
+    """If the least recently asked were forgotten, each would be, just before it is asked again."""
     rhythms = Rhythms(MAX_AGE, max_bytes=200_000)
     for times in range(6):
         for number in range(200):
@@ -58,7 +58,7 @@ def test_of_more_questions_than_fit_some_are_prepared() -> None:
 
 
 def test_questions_that_stopped_make_room_for_others() -> None:
-    """In the same namespace, too."""
+    """They make room within a namespace, too."""
     rhythms = Rhythms(MAX_AGE, max_bytes=200_000)
     for number in range(200):
         rhythms.asked(question(number), 0, 1)
@@ -68,7 +68,7 @@ def test_questions_that_stopped_make_room_for_others() -> None:
 
 
 def test_what_is_due_is_planned_a_few_times_a_second(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not each time that one of them begins: there may be thousands."""
+    """Questions are not planned each time that one of them begins: there may be thousands."""
     rhythms = Rhythms(MAX_AGE)
     for times in range(6):
         for number in range(1000):
@@ -86,7 +86,7 @@ def test_what_is_due_is_planned_a_few_times_a_second(monkeypatch: pytest.MonkeyP
 
 
 def test_one_read_in_vain_ends_all_beats_of_a_question() -> None:
-    """Also those that were due in the meantime."""
+    """This includes those that were due in the meantime."""
     rhythms = Rhythms(MAX_AGE)
     beats = [first + times * PERIOD for times in range(8) for first in (0, 3, 6)]
     for now in beats:
@@ -102,7 +102,7 @@ class Held:
         self.begun: list[str] = []
 
     async def prepare(self, _rule: MetricRule, pods: Sequence[Pod], _until: float, /) -> int:
-        """Read nothing; hang for the pods of the other namespace."""
+        """Read nothing; hang for pods in the other namespace."""
         self.begun.append(pods[0].namespace)
         if pods[0].namespace == "theirs":
             await asyncio.Event().wait()
@@ -110,19 +110,19 @@ class Held:
 
 
 def learn(rhythms: Rhythms, questions: Sequence[Question], now: float) -> None:
-    """Let these have been asked regularly, and be due in a period."""
+    """Record these as asked regularly, and due in a period."""
     for times in range(5, -1, -1):
         for one in questions:
             rhythms.asked(one, now - times * PERIOD, 1)
 
 
 def selected(one: Question) -> tuple[MetricRule, Sequence[Pod]]:
-    """A pod of the question's namespace."""
+    """A pod in the question's namespace."""
     return RULE, [Pod(one.namespace, "a", {}, "a", "Running", True, False, 1)]  # noqa: FBT003
 
 
 async def test_questions_whose_exporters_hang_do_not_hold_up_those_of_others() -> None:
-    """However many there are."""
+    """However many exporters hang, other namespaces' questions are prepared."""
     rhythms, clock, source = Rhythms(MAX_AGE), Clock(1000), Held()
     learn(rhythms, [*map(question, range(30)), OURS], clock())
     ahead = Ahead(rhythms, selected, {"exporters": source}, clock)
@@ -134,20 +134,20 @@ async def test_questions_whose_exporters_hang_do_not_hold_up_those_of_others() -
 
 
 class Recording(Rhythms):
-    """Records how long preparations took."""
+    """Records the durations of preparations."""
 
     def __init__(self, max_age: float) -> None:
         super().__init__(max_age)
         self.took: list[float] = []
 
     def prepared(self, due: Due, *, pages: int, began: float, ended: float) -> None:
-        """Record it, and go on."""
+        """Record the duration, and continue."""
         self.took.append(ended - began)
         super().prepared(due, pages=pages, began=began, ended=ended)
 
 
 async def test_how_long_it_took_is_known_of_a_preparation_that_took_too_long() -> None:
-    """It should begin earlier the next time."""
+    """The next one should begin earlier."""
     rhythms, clock, source = Recording(0.1), Clock(1000), Held()
     learn(rhythms, [question(1)], clock())
     ahead = Ahead(rhythms, selected, {"exporters": source}, clock)
@@ -168,7 +168,7 @@ class Broken:
 
 
 async def test_a_preparation_that_fails_says_nothing_about_the_next() -> None:
-    """It did not find out how many pages there are."""
+    """A failed preparation does not know the number of pages."""
     rhythms, clock = Recording(MAX_AGE), Clock(1000)
     learn(rhythms, [question(1)], clock())
     ahead = Ahead(rhythms, selected, {"exporters": Broken()}, clock)

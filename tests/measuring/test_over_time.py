@@ -1,4 +1,4 @@
-"""Rules whose values are over time already: rates and quantiles."""
+"""Rules whose values already cover a period: rates and quantiles."""
 
 from collections.abc import AsyncIterator, Sequence
 
@@ -40,7 +40,7 @@ PODS = tuple(
 
 
 class Source:
-    """Pods whose values a test sets; none until then."""
+    """Pods whose values are set by a test; none until then."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -103,7 +103,7 @@ def question(metric: str, form: Form = "labelled") -> Question:
 async def test_a_rate_is_not_averaged_over_its_window_again(
     provider: MetricsProvider, source: Source, clock: Clock
 ) -> None:
-    """Unlike a gauge, it is that of the window's end; and each pod has its own."""
+    """Unlike a gauge, it has the value at the window's end, and each pod has its own."""
     values: dict[str, list[float]] = {"rate": [], "mean": []}
     for value in (10, 40):
         source.values = {"a": value, "b": value * 2}
@@ -121,7 +121,7 @@ async def test_a_rate_is_not_averaged_over_its_window_again(
 async def test_it_is_measured_again_before_it_has_a_value(
     provider: MetricsProvider, source: Source
 ) -> None:
-    """The first scrape gives none; the background sees to the second."""
+    """The first scrape gives no value; the background makes the second."""
     with pytest.raises(MeasurementMissingError):
         await provider.answer(question("quick"))
     assert source.collected == 1
@@ -129,7 +129,7 @@ async def test_it_is_measured_again_before_it_has_a_value(
 
 
 def test_a_quantile_has_no_sum() -> None:
-    """Seconds that are added up over pods are nobody's."""
+    """A sum of seconds over pods has no meaning."""
     rules = Rules(SERVING)
     name = "llm_time_to_first_token_p95"
     assert rules.find(name).target == "Value"
@@ -142,7 +142,7 @@ def test_a_quantile_has_no_sum() -> None:
 async def test_selectors_of_series_share_their_scrapes(
     provider: MetricsProvider, source: Source, clock: Clock
 ) -> None:
-    """However many there are, the pods are measured in the background as for one question."""
+    """However many there are, the background measures the pods as for one question."""
     source.values = {"a": 1, "b": 1}
     for number in range(5):
         series = split(parse_selector(f"series/m={number}"))[1]

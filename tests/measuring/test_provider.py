@@ -1,4 +1,4 @@
-"""The provider: which pods are measured, and what is answered when none can be."""
+"""The provider: which pods are measured, and the answer if none can be."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -44,18 +44,18 @@ READY = Pod(
 
 @dataclass
 class Cluster:
-    """Pods that are there, and what a source would measure of each, by name."""
+    """Existing pods, and a source's values for them, by name."""
 
     pods: Sequence[Pod]
     utilization: dict[str, float] = field(default_factory=dict)
     measured: list[str] = field(default_factory=list)
 
     def in_namespace(self, namespace: str) -> tuple[Pod, ...]:
-        """The pods of a namespace."""
+        """The pods in a namespace."""
         return tuple(pod for pod in self.pods if pod.namespace == namespace)
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """A sample for each pod whose utilization is given; a failed exporter for the others."""
+        """A sample for each pod with a given utilization; a failed exporter for the others."""
         assert rule.readings
         self.measured = [pod.name for pod in pods]
         return Collection(
@@ -76,7 +76,7 @@ def provider(
     measure: Measure = "ready",
     chain: Sequence[FallbackKind] = ("last-known", "simulated"),
 ) -> MetricsProvider:
-    """A provider over a cluster, at a time that stands still."""
+    """A provider for a cluster, at a fixed time."""
     return MetricsProvider(
         rules=Rules(CATALOGUE),
         pods=cluster,
@@ -102,12 +102,12 @@ def question(selector: str = "app=a", metric: str = "gpu_utilization") -> Questi
 
 
 def pod(name: str, **changes: object) -> Pod:
-    """A pod like READY but for its name and these changes."""
+    """A pod like READY, with another name and these changes."""
     return structs.replace(READY, name=name, **changes)
 
 
 async def test_the_mean_over_the_selected_pods(monitor: Monitor) -> None:
-    """Pods of other labels or other namespaces never influence the number."""
+    """Pods with other labels or in other namespaces never influence the value."""
     cluster = Cluster(
         [
             pod("a1"),
@@ -137,7 +137,7 @@ OTHERS = [
 async def test_which_pods_are_measured(
     monitor: Monitor, measure: Measure, measured: list[str]
 ) -> None:
-    """Running and Ready pods with a GPU, terminating or not; `running` takes the not Ready too."""
+    """Running and Ready pods with a GPU, terminating or not; `running` includes those not Ready."""
     ended = pod("ended", ready=False, terminating=True)
     cluster = Cluster([READY, *OTHERS, ended], dict.fromkeys(measured, 50))
     await provider(cluster, monitor, measure=measure).answer(question())
@@ -145,7 +145,7 @@ async def test_which_pods_are_measured(
 
 
 async def test_pods_that_are_all_terminating_are_an_error(monitor: Monitor) -> None:
-    """A workload that is replaced as a whole has no work left, but is not to shrink for that."""
+    """A workload that is replaced as a whole has no work left, but must not shrink for that."""
     pods = [pod("a", terminating=True), pod("b", terminating=True), pod("new", ready=False)]
     with pytest.raises(NoPodMeasurableError, match="2 terminating, 1 Running but not Ready"):
         await provider(Cluster(pods, {"a": 0, "b": 0}), monitor).answer(question())
@@ -206,14 +206,14 @@ async def test_running_pods_without_a_ready_one_are_an_error(monitor: Monitor) -
 async def test_no_pod_to_measure(
     monitor: Monitor, pods: list[Pod], selector: str, error: type[RequestError], message: str
 ) -> None:
-    """Each way of having no pod is an error of its own, whatever the fallback chain."""
+    """Each case without pods has its own error, whatever the fallback chain."""
     with pytest.raises(error) as raised:
         await provider(Cluster(pods), monitor).answer(question(selector))
     assert str(raised.value) == message
 
 
 async def test_an_unknown_metric_does_not_fall_back(monitor: Monitor) -> None:
-    """A metric that is not there is an error, never a simulated value."""
+    """An unknown metric is an error, never a simulated value."""
     with pytest.raises(UnknownMetricError):
         await provider(Cluster([READY]), monitor).answer(question(metric="cpu"))
 
@@ -246,7 +246,7 @@ async def test_a_missing_measurement_falls_back(
 
 
 async def test_the_last_known_value_is_repeated_while_it_lasts(monitor: Monitor) -> None:
-    """A real value that was returned before takes precedence over a simulated one."""
+    """A real value from before takes precedence over a simulated one."""
     cluster = Cluster([READY], {"ready": 33})
     asked = provider(cluster, monitor)
     await asked.answer(question())
@@ -255,7 +255,7 @@ async def test_the_last_known_value_is_repeated_while_it_lasts(monitor: Monitor)
 
 
 async def test_an_error_ends_the_chain(monitor: Monitor, registry: CollectorRegistry) -> None:
-    """With `error` the HPA reads why there is no measurement; it is logged and counted, too."""
+    """With `error` the HPA gets the reason, which is also logged and counted."""
     with capture_logs() as logs, pytest.raises(MeasurementMissingError, match="HTTP 500"):
         await provider(Cluster([READY]), monitor, chain=["error"]).answer(question())
     assert [(log["event"], log["answered"]) for log in logs] == [

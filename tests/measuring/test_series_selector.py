@@ -1,4 +1,4 @@
-"""What a series selector means for an answer: which pods it is about, and what may replace it."""
+"""How a series selector affects an answer: which pods count, and what may replace it."""
 
 from collections.abc import Sequence
 
@@ -26,7 +26,7 @@ READY = Pod("default", "a", {}, "n", "Running", ready=True, terminating=False, g
 
 
 class Cluster:
-    """Pods, each with the value that a selector gives it; None for one without a row of it."""
+    """Pods, each with a value for each selector; None if no row of it matches."""
 
     def __init__(self, values: dict[str, dict[str, float | None]], leaving: str = "") -> None:
         self._values = values
@@ -40,7 +40,7 @@ class Cluster:
         return self._pods
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """A sample of each pod with a value; the others are excluded, or missing if not named."""
+        """A sample of each pod with a value; others are excluded, or missing if not named."""
         self.asked.append(str(rule.series))
         values = self._values[str(rule.series)]
         samples = [
@@ -55,7 +55,7 @@ class Cluster:
 async def ask(
     cluster: Cluster, metric: str, *selectors: str, form: Form = "labelled"
 ) -> list[Answer]:
-    """The answers to questions, one after the other, of one server."""
+    """One server's answers to questions, in order."""
     provider = MetricsProvider(
         rules=Rules(CATALOGUE),
         pods=cluster,
@@ -80,7 +80,7 @@ A, B = "series/m=a", "series/m=b"
 
 
 async def test_each_selector_has_its_own_answer() -> None:
-    """A known answer is that of the very same series."""
+    """An answer is remembered only for exactly the same series."""
     every: dict[str, float | None] = dict.fromkeys("abcd", 10.0)
     cluster = Cluster({"": every, A: every | {"a": 40.0}, B: every | {"a": 60.0}})
     answers = await ask(cluster, "gpu_utilization_sum", A, B, "", A, B, "")
@@ -93,7 +93,7 @@ async def test_each_selector_has_its_own_answer() -> None:
     [("gpu_utilization", 50), ("gpu_utilization_sum", 100), ("gpu_utilization_max", 60)],
 )
 async def test_pods_that_are_excluded_do_not_count(metric: str, value: float) -> None:
-    """Neither as pods to cover nor in a mean; a missing one counts as the mean of the others."""
+    """Excluded pods are neither covered nor in a mean; a missing one counts as the others' mean."""
     excluded: dict[str, float | None] = {"a": 40.0, "b": 60.0, "c": None, "d": None}
     (answer,) = await ask(Cluster({A: excluded}), metric, A)
     assert (answer.value, answer.covered, answer.selected) == (value, 2, 2)
@@ -115,14 +115,14 @@ async def test_pods_that_leave() -> None:
 
 
 async def test_single_pods() -> None:
-    """One that is excluded has no item."""
+    """An excluded pod has no item."""
     values: dict[str, float | None] = {"a": 40.0, "b": 60.0, "c": None, "d": None}
     (answer,) = await ask(Cluster({A: values}), "gpu_utilization", A, form="pods")
     assert [(one.pod, one.value) for one in answer.pods] == [("a", 40), ("b", 60)]
 
 
 def test_the_fallback() -> None:
-    """It repeats nothing of other series, and simulates nothing for some of the pods."""
+    """No value of other series is repeated, and none is simulated for some of the pods."""
     series = split(parse_selector(A))[1]
     question = structs.replace(QUESTION, series=series)
     assert question.digest != QUESTION.digest

@@ -24,7 +24,7 @@ MEMORY = Rules(CATALOGUE).find("gpu_memory_used")
 
 @given(st.text(max_size=20), st.text(min_size=1, max_size=20))
 def test_simulated_is_60_to_90_percent(namespace: str, metric: str) -> None:
-    """Base 60 plus 0 to 30, reported as simulated, covering no pod; the same in every replica."""
+    """60 plus 0 to 30, marked as simulated, covering no pod; the same in every replica."""
     question = Question(namespace, metric, parse_selector("app=a"))
     answer = chain(["simulated"], Clock(7)).replace(question, UTILIZATION, pods(4), MISSING)
     assert answer.value in range(60, 91)
@@ -34,7 +34,7 @@ def test_simulated_is_60_to_90_percent(namespace: str, metric: str) -> None:
 
 
 def test_simulated_values_are_spread_evenly() -> None:
-    """Of many questions, each whole number of the range gets its share."""
+    """Over many questions, each whole number in the range is equally likely."""
     fallback = chain(["simulated"], Clock(7))
     drawn = Counter(
         fallback.replace(
@@ -48,13 +48,13 @@ def test_simulated_values_are_spread_evenly() -> None:
 
 @given(st.integers(1, 50), st.lists(st.integers(1, 100)))
 def test_simulated_is_the_work_of_the_pods_there_were(first: int, later: list[int]) -> None:
-    """Whatever the pods become, it is the same work; where that is out of 60 to 90, the error."""
+    """The work stays the same for any number of pods; outside 60 to 90, the error is returned."""
     fallback = chain(["simulated"], Clock(7))
     work = fallback.replace(QUESTION, UTILIZATION, pods(first), MISSING).value * first
     for now in later:
         if 60 * now <= work <= 90 * now:
             answer = fallback.replace(QUESTION, UTILIZATION, pods(now), MISSING)
-            # Never more, which the HPA might round up, and less by no more than what it can read.
+            # Never more, which the HPA might round up, and less by at most what it can read.
             assert work - now / 1000 <= answer.value * now <= work + 1e-9
         else:
             with pytest.raises(MeasurementMissingError):
@@ -62,7 +62,7 @@ def test_simulated_is_the_work_of_the_pods_there_were(first: int, later: list[in
 
 
 def test_a_replica_that_was_not_asked_before_does_not_move_it_again() -> None:
-    """Another replica has simulated a value for 4 pods, and the HPA has added 3: it agrees."""
+    """Another replica simulated a value for 4 pods, and the HPA added 3: here it is an error."""
     first = chain(["simulated"], Clock(7)).replace(QUESTION, UTILIZATION, pods(4), MISSING)
     created = time_of_day(7) - 3600
     for now in (
@@ -76,14 +76,14 @@ def test_a_replica_that_was_not_asked_before_does_not_move_it_again() -> None:
 
 
 def test_pods_that_were_added_a_day_ago_have_settled() -> None:
-    """A workload grows over time, and is not without a simulated value for that."""
+    """A workload grows over time, and still gets a simulated value."""
     grown = pods(7, added=3, created=time_of_day(7) - 90_000)
     answer = chain(["simulated"], Clock(7)).replace(QUESTION, UTILIZATION, grown, MISSING)
     assert answer.source == "simulated"
 
 
 def test_a_measurement_ends_an_outage() -> None:
-    """The next outage is drawn for the pods of its own time."""
+    """The next outage is drawn for the pods at that time."""
     fallback = chain(["simulated"], Clock(7))
     first = fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING).value
     with pytest.raises(MeasurementMissingError):
@@ -93,7 +93,7 @@ def test_a_measurement_ends_an_outage() -> None:
 
 
 def test_a_workload_that_was_scaled_since_has_had_its_move() -> None:
-    """It moved after its last measurement, by whatever: nothing is simulated from then on."""
+    """The workload has moved since its last measurement, so nothing is simulated."""
     clock = Clock(1)
     fallback = chain(["last-known", "simulated"], clock)
     fallback.remember(QUESTION, REAL, pods(100))
@@ -107,7 +107,7 @@ def test_a_workload_that_was_scaled_since_has_had_its_move() -> None:
 
 
 def test_pods_that_are_not_ready_yet_have_been_asked_for() -> None:
-    """Where the HPA has doubled the pods by a simulated value, the next one is not another move."""
+    """If the HPA has doubled the pods because of a simulated value, it does not move them again."""
     fallback = chain(["simulated"], Clock(7))
     assert fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING).source == "simulated"
     with pytest.raises(MeasurementMissingError):
@@ -124,7 +124,7 @@ def test_pods_that_are_not_ready_yet_have_been_asked_for() -> None:
 def test_the_replicas_of_a_scaled_mean_are_the_same(
     told: int, then: int, later: int, target: int
 ) -> None:
-    """To the last replica, though the HPA reads thousandths and rounds up."""
+    """A scaled mean gives the same replicas, though the HPA reads thousandths and rounds up."""
     fallback = chain(["last-known"], Clock(1))
     fallback.remember(QUESTION, structs.replace(REAL, value=float(told)), pods(then))
     answer = fallback.replace(QUESTION, UTILIZATION, pods(later), MISSING)
@@ -136,7 +136,7 @@ def test_the_replicas_of_a_scaled_mean_are_the_same(
 
 
 def test_a_question_in_an_outage_is_not_forgotten() -> None:
-    """It is remembered for as long as it is asked, and forgotten after ten minutes."""
+    """A question is remembered while it is asked, and forgotten after ten minutes."""
     clock = Clock(0)
     fallback = chain(["simulated"], clock)
     fallback.replace(QUESTION, UTILIZATION, pods(4), MISSING)
@@ -149,14 +149,14 @@ def test_a_question_in_an_outage_is_not_forgotten() -> None:
 
 
 def test_only_percentages_are_simulated() -> None:
-    """60 to 90 bytes of memory would be no simulation of anything: the error stands."""
+    """60 to 90 bytes of memory would simulate nothing useful, so the error is returned."""
     with pytest.raises(MeasurementMissingError) as raised:
         chain(["simulated"], Clock(7)).replace(QUESTION, MEMORY, pods(4), MISSING)
     assert raised.value is MISSING
 
 
 def test_a_simulated_sum_stands_for_all_pods() -> None:
-    """60 % as the sum of four pods would take three of them away: it is that for each."""
+    """60 % as the sum of four pods would remove three of them, so each pod has that."""
     rule = Rules(CATALOGUE).find("gpu_utilization_sum")
     fallback = chain(["simulated"], Clock(7))
     value = fallback.replace(QUESTION, rule, pods(4), MISSING).value
@@ -166,7 +166,7 @@ def test_a_simulated_sum_stands_for_all_pods() -> None:
 
 
 def test_a_sum_over_gpus_is_not_simulated() -> None:
-    """How many GPUs a pod has is not known here: the error stands."""
+    """The number of a pod's GPUs is unknown here, so the error is returned."""
     rule = structs.replace(UTILIZATION, over_gpus="sum")
     with pytest.raises(MeasurementMissingError):
         chain(["simulated"], Clock(7)).replace(QUESTION, rule, pods(4), MISSING)

@@ -27,9 +27,9 @@ WINDOWED = structs.replace(MEAN, name="smooth", window=60)
 async def test_draining_pods_do_not_make_it_flap(
     rule: MetricRule, target: int, work: int, stagger: float, holding: float
 ) -> None:
-    """Work for four of eight pods, which drain for 28 s: it goes to four and stays there.
+    """With work for four of eight pods, which drain for 28 s, it goes to four and stays there.
 
-    So it does where the pods that drain are gone one by one, and where they still work for a while.
+    The same holds if draining pods end one by one, or still work for a while.
     """
     async with Simulation(
         rule,
@@ -52,9 +52,9 @@ TARGETS = [40, 50, 60, 70, 90, 95]
 async def test_a_simulation_moves_a_workload_once_at_most(
     target: int, routes: Sequence[int]
 ) -> None:
-    """From 4 replicas, 20 minutes without any measurement: one change, by 90 / target at most.
+    """In 20 minutes without measurements, 4 replicas change once, by 90 / target at most.
 
-    It does not matter how many replicas the server has, and which of them is asked.
+    The number of the server's replicas, and which of them is asked, do not matter.
     """
     async with Simulation(
         MEAN, target=target, replicas=4, work=0, loading=45, routes=routes
@@ -68,7 +68,7 @@ async def test_a_simulation_moves_a_workload_once_at_most(
 
 @pytest.mark.parametrize("drawn", [60, 75, 90])
 async def test_the_table_in_the_guide(drawn: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the guide says of simulated values is what comes of them."""
+    """The guide's table has the results of simulated values."""
     monkeypatch.setattr(fallback, "_draw", lambda _: (drawn - 60) / 31 + 0.01)
     ends = []
     for target in TARGETS:
@@ -81,7 +81,7 @@ async def test_the_table_in_the_guide(drawn: int, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.parametrize("rule", [MEAN, SUM], ids=["mean", "sum"])
 async def test_an_outage_keeps_the_replicas_of_the_last_measurement(rule: MetricRule) -> None:
-    """At 90 % with 4 pods the last measurement asks for 6: never for 8, never for 11."""
+    """With 4 pods at 90 % the last measurement asks for 6: never for 8, never for 11."""
     async with Simulation(rule, target=70, replicas=4, work=360) as world:
         await world.sync()
         world.exporters_fail = True
@@ -102,7 +102,7 @@ async def test_a_repeated_maximum_does_not_multiply() -> None:
 
 
 async def most_replicas(window: int, replicas: int, work: float) -> int:
-    """How far it grows where new pods report 100 % for 30 s, whatever they have to do."""
+    """How far it grows if new pods report 100 % for 30 s, whatever their work."""
     rule = structs.replace(MEAN, name="smooth", window=window)
     async with Simulation(
         rule, target=70, replicas=replicas, work=work, hot=30, loading=10
@@ -120,17 +120,17 @@ async def most_replicas(window: int, replicas: int, work: float) -> int:
 @pytest.mark.parametrize("window", [30, 60, 120])
 @pytest.mark.parametrize(("replicas", "work"), [(2, 350), (3, 350), (3, 420), (4, 420)])
 async def test_a_window_does_not_overshoot(window: int, replicas: int, work: float) -> None:
-    """New pods that start hot do not weigh a whole window: it grows to what the work needs."""
+    """Hot new pods do not weigh a whole window: it grows only to what the work needs."""
     assert await most_replicas(window, replicas, work) == ceil(work / 70)
 
 
 async def test_without_a_window_hot_pods_overshoot() -> None:
-    """As docs/metrics.md has it: to 8 replicas where 5 are needed."""
+    """As in docs/metrics.md: to 8 replicas if 5 are needed."""
     assert await most_replicas(0, 2, 350) == 8
 
 
 async def test_a_rollout_that_replaces_all_pods_keeps_the_replicas() -> None:
-    """With the strategy Recreate the last pods have no work left, and the new ones load."""
+    """With the Recreate strategy the last pods have no work left, and the new ones are loading."""
     async with Simulation(
         MEAN, target=70, replicas=4, work=240, stabilization=0, loading=120, holding=60
     ) as world:

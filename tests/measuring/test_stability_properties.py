@@ -15,9 +15,9 @@ pytestmark = pytest.mark.slow
 
 
 def moves(before: int, series: Sequence[int]) -> list[int]:
-    """The replicas it was moved to.
+    """The numbers of replicas that it was moved to.
 
-    A move up that the HPA's own policy takes in steps, to the double or by 4 pods at once, is one.
+    Steps of one move up under the HPA's own policy, to double or by 4 pods at once, are one.
     """
     found: list[int] = []
     limit = 0
@@ -55,8 +55,8 @@ async def test_constant_work_settles(
     holding: float,
     rule: MetricRule,
 ) -> None:
-    """Wherever it begins, it moves once, up or down, and stays."""
-    # Whole percents may add or take a replica where the work is next to a whole number of pods.
+    """Wherever it begins, it moves at most once, up or down, and stays there."""
+    # Whole percents may add or remove a replica if the work is close to a whole number of pods.
     rounding = 0.5 * max(replicas, work / target + 1) / target
     assume(abs(work / target - round(work / target)) > rounding)
     async with Simulation(
@@ -74,7 +74,7 @@ async def test_constant_work_settles(
     settled = world.series[-20:]
     assert len(set(settled)) == 1
     found = moves(replicas, world.series)
-    # Pods that are saturated do not show how much more there is to do.
+    # Saturated pods do not show how much more work there is.
     if work <= 100 * replicas:
         assert len(found) <= 1
     else:
@@ -105,8 +105,8 @@ async def test_an_outage_moves_a_workload_once_at_most(
     syncs: int,
     rule: MetricRule,
 ) -> None:
-    """However long the exporters are away, and whatever was measured, and changed, before."""
-    # A maximum is not work: what the HPA makes of it falls as pods that drain are gone.
+    """The workload moves once at most, whatever the outage, and whatever happened before."""
+    # A maximum is not work: the HPA asks for less as draining pods end.
     assume(rule is not MAX or stabilization)
     async with Simulation(
         rule,
@@ -147,9 +147,9 @@ async def test_replicas_of_the_server_agree_in_an_outage(
     routes: list[int],
     rule: MetricRule,
 ) -> None:
-    """Any of them is asked, and the workload moves at most once, if they have all measured it.
+    """Whichever is asked, the workload moves at most once, if all have measured it.
 
-    Some give up the last measurement before others, and the HPA's window spans that.
+    Some drop the last measurement before others, and the HPA's window spans that.
     """
     async with Simulation(
         rule,
@@ -183,7 +183,7 @@ async def test_it_settles_after_outages(
     loading: float,
     draining: float,
 ) -> None:
-    """Exporters that come and go leave the workload where its work has it."""
+    """Intermittent exporters leave the workload where its work puts it."""
     rounding = 0.5 * (work / target + 1) / target
     assume(abs(work / target - round(work / target)) > rounding)
     async with Simulation(

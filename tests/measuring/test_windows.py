@@ -1,4 +1,4 @@
-"""Means over a window: what is measured in the background, for how long, and what comes of it."""
+"""Means over a window: what the background measures, for how long, and the results."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ from tests.support import exporters, harness, objects
 from tests.support.clock import Clock
 from tests.support.waiting import until
 
-# Measured in the background each second, which no test takes that does not wait for it.
+# Measured in the background each second: tests that do not wait for this are faster.
 WINDOWED = structs.replace(CATALOGUE[0], name="smooth", window=30)
 SUM = structs.replace(WINDOWED, over_pods="sum")
 MAX = structs.replace(WINDOWED, over_pods="max")
@@ -37,18 +37,18 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def windows(clock: Clock) -> AsyncIterator[Windows]:
-    """Windows whose background measures each second at most."""
+    """Windows whose background measures once a second at most."""
     async with Windows(period=1, clock=clock) as one:
         yield one
 
 
 def measured(value: float, timestamp: float, pods: int = 1) -> Measurement:
-    """A measurement of now."""
+    """A current measurement."""
     return Measurement(value, timestamp, pods, pods)
 
 
 async def never() -> Measurement:
-    """No test takes so long that the background would measure again."""
+    """Not called: no test takes so long that the background would measure again."""
     raise MeasurementMissingError("not measured", "no-sample")
 
 
@@ -62,7 +62,7 @@ def ask(
     rule: MetricRule = WINDOWED,
     question: Question = QUESTION,
 ) -> float:
-    """The mean that is answered at a time when this is measured."""
+    """The answered mean, with this measurement at this time."""
     clock.now = now
     answer = windows.mean(question, rule, measured(value, 1000 + now, pods), never)
     assert answer.timestamp == 1000 + now
@@ -70,7 +70,7 @@ def ask(
 
 
 def background() -> list[str]:
-    """The names of the tasks that keep windows up."""
+    """The names of the tasks that measure for windows."""
     names = (task.get_name() for task in asyncio.all_tasks())
     return [name for name in names if name.startswith("window ")]
 
@@ -78,7 +78,7 @@ def background() -> list[str]:
 async def test_the_mean_is_of_what_was_measured_in_the_window(
     windows: Windows, clock: Clock
 ) -> None:
-    """The first answer is of now; then each measurement counts once, until it is 30 s old."""
+    """The first answer is the current value; then each measurement counts once, until 30 s old."""
     assert ask(windows, clock, 0, 90) == 90
     assert ask(windows, clock, 10, 30) == 60
     assert ask(windows, clock, 20, 0) == 40
@@ -88,7 +88,7 @@ async def test_the_mean_is_of_what_was_measured_in_the_window(
 
 
 async def test_a_scrape_that_is_reported_again_counts_once(windows: Windows, clock: Clock) -> None:
-    """Questions within maxAge share a scrape, and weigh no more than others for it."""
+    """Questions within maxAge share a scrape, and so weigh no more than others."""
     ask(windows, clock, 0, 10)
     clock.now = 1.5
     assert windows.mean(QUESTION, WINDOWED, measured(10, 1000), never).timestamp == 1000
@@ -96,7 +96,7 @@ async def test_a_scrape_that_is_reported_again_counts_once(windows: Windows, clo
 
 
 async def test_what_comes_soon_after_another_is_left_out(windows: Windows, clock: Clock) -> None:
-    """The background and the questions take turns; each stretch of time counts about once."""
+    """The background and questions alternate; each stretch of time counts about once."""
     ask(windows, clock, 0, 10)
     clock.now = 0.25
     answer = windows.mean(QUESTION, WINDOWED, measured(90, 1000.25), never)
@@ -104,24 +104,24 @@ async def test_what_comes_soon_after_another_is_left_out(windows: Windows, clock
 
 
 async def test_questions_do_not_mix(windows: Windows, clock: Clock) -> None:
-    """Each has a window of its own."""
+    """Each question has its own window."""
     assert ask(windows, clock, 0, 10) == 10
     assert ask(windows, clock, 1, 90, question=OTHER) == 90
     assert ask(windows, clock, 2, 30) == 20
 
 
 async def test_a_new_pod_does_not_weigh_a_whole_window(windows: Windows, clock: Clock) -> None:
-    """Four pods at 90 do 360; six do the same at 60: what was before is 60 for each of six."""
+    """Four pods at 90 do 360, as do six at 60: earlier values become 60 for each of six."""
     for second in range(20):
         ask(windows, clock, second, 90, pods=4)
     assert ask(windows, clock, 20, 60, pods=6) == pytest.approx(60)
-    # Two that start hot are seen for the one measurement that they were seen in.
+    # Two that start hot count in the one measurement they were in.
     hot = ask(windows, clock, 21, 100, pods=8)
     assert hot == pytest.approx((21 * 360 + 800) / 22 / 8)
 
 
 async def test_a_pod_that_is_gone_leaves_its_work(windows: Windows, clock: Clock) -> None:
-    """Eight pods at 40 did 320: of four that is 80 each, whatever these showed before."""
+    """Eight pods at 40 did 320: for four that is 80 each, whatever these showed before."""
     for second in range(20):
         ask(windows, clock, second, 40, pods=8)
     assert ask(windows, clock, 20, 80, pods=4) == pytest.approx(80)
@@ -129,7 +129,7 @@ async def test_a_pod_that_is_gone_leaves_its_work(windows: Windows, clock: Clock
 
 
 async def test_a_sum_and_a_maximum_are_averaged_as_they_are(windows: Windows, clock: Clock) -> None:
-    """A sum is work already; a maximum is that of any pod, however many there are."""
+    """A sum is already work; a maximum is that of any pod, however many there are."""
     assert ask(windows, clock, 0, 360, pods=4, rule=SUM) == 360
     assert ask(windows, clock, 10, 400, pods=8, rule=SUM) == 380
     assert ask(windows, clock, 10, 100, pods=4, rule=MAX, question=OTHER) == 100
@@ -137,7 +137,7 @@ async def test_a_sum_and_a_maximum_are_averaged_as_they_are(windows: Windows, cl
 
 
 async def test_a_question_is_measured_while_it_is_in_demand() -> None:
-    """Between questions the window fills; once none came for `linger`, nothing is measured."""
+    """The window fills between questions; without one for `linger`, nothing is measured."""
     clock, values = Clock(), [measured(10, 0)]
 
     async def measure() -> Measurement:
@@ -161,7 +161,7 @@ async def test_a_question_is_measured_while_it_is_in_demand() -> None:
 
 
 async def test_an_hpa_that_asks_every_three_minutes_finds_its_window_measured() -> None:
-    """Until then it is in demand, and no longer."""
+    """A question is in demand for three minutes, and no longer."""
     clock, count = Clock(), 0
 
     async def measure() -> Measurement:
@@ -193,7 +193,7 @@ async def test_a_long_window_is_not_measured_more_often_than_30_times() -> None:
 
 
 async def test_a_missing_measurement_is_a_gap() -> None:
-    """The window goes on: what is missing is the error of the next question."""
+    """The window continues: the next question gets the error for the missing measurement."""
     calls = 0
 
     async def measure() -> Measurement:
@@ -208,7 +208,7 @@ async def test_a_missing_measurement_is_a_gap() -> None:
 
 
 async def test_an_error_in_the_background_is_logged_and_the_next_question_starts_over() -> None:
-    """What goes wrong there is logged; the next question starts another window."""
+    """The error is logged; the next question starts another window."""
 
     async def fail() -> Measurement:
         raise RuntimeError("of a test")
@@ -225,7 +225,7 @@ async def test_an_error_in_the_background_is_logged_and_the_next_question_starts
     values=st.lists(st.tuples(st.floats(0, 100), st.floats(0.001, 100)), min_size=1, max_size=200)
 )
 def test_memory_is_bounded(values: list[tuple[float, float]]) -> None:
-    """However often it is asked, some 60 values are kept, and a mean is among its values."""
+    """However often it is asked, some 60 values are kept, and the mean is within their range."""
 
     async def run() -> None:
         clock = Clock()
@@ -236,14 +236,14 @@ def test_memory_is_bounded(values: list[tuple[float, float]]) -> None:
                 assert min(values)[0] - 1e-9 <= mean <= max(values)[0] + 1e-9
             window = windows._windows[QUESTION]
             assert 1 <= len(window._values) == len(window._times) <= 61
-            # As floats are rounded, the difference may be the window itself.
+            # With rounded floats, the difference may be the window itself.
             assert window._times[-1] - window._times[0] <= WINDOWED.window + 1e-9
 
     asyncio.run(run())
 
 
 async def test_the_number_of_windows_is_bounded() -> None:
-    """Whoever may ask can think of selectors without end: the oldest makes room, task and all."""
+    """Callers can invent endless selectors: the oldest window is dropped, with its task."""
     async with Windows(period=0.01) as windows:
         for n in range(1100):
             question = Question(f"team-{n}", "quick", parse_selector(f"app={n}"))
@@ -253,7 +253,7 @@ async def test_the_number_of_windows_is_bounded() -> None:
 
 
 async def test_a_namespace_takes_no_windows_from_others(windows: Windows, clock: Clock) -> None:
-    """Each window takes time until nobody asks, so a namespace has only so many: the latest."""
+    """Each window costs time until nobody asks, so a namespace has a limit: the latest are kept."""
     theirs = structs.replace(QUESTION, namespace="theirs")
     ask(windows, clock, 0, 10, question=theirs)
     for n in range(100):
@@ -269,7 +269,7 @@ async def test_a_namespace_takes_no_windows_from_others(windows: Windows, clock:
 
 
 async def test_a_server_answers_with_the_mean_of_the_window() -> None:
-    """The answer names its window, and the exporter is scraped without being asked for it."""
+    """The answer has its window, and the exporter is scraped between questions."""
     busy = {("default", "a"): [20.0]}
     config = harness.configuration(
         {
