@@ -1,9 +1,9 @@
-"""A vendor that does not exist, as a file of `rules/vendors/` would have it; and a server with it.
+"""A vendor that does not exist, as in a file of `rules/vendors/`; and a server with it.
 
     python -m tests.rules.acme FILE
 
 adds the vendor to the registry before anything is derived from it, runs a whole server in a
-simulated cluster, and writes what the server answers to the file, as JSON.
+simulated cluster, and writes the server's answers to the file, as JSON.
 """
 
 import asyncio
@@ -65,12 +65,12 @@ METRICS = (
 
 
 def rows(card: int, busy: float, owner: str = "") -> str:
-    """What the page of an exporter has of a card."""
+    """The rows of a card on an exporter's page."""
     labels = f'card="{card}",serial="s{card}",machine="gpu-0"'
     if owner:
         labels += f',owner_namespace="default",owner="{owner}"'
     return (
-        # A later release has another name for it.
+        # A later release uses another name.
         f"acme_busy{'_v2' if card else ''}{{{labels}}} {busy}\n"
         f"acme_memory_used{{{labels}}} 100\n"
         f"acme_memory_total{{{labels}}} 400\n"
@@ -81,8 +81,8 @@ def rows(card: int, busy: float, owner: str = "") -> str:
 
 
 async def serve() -> dict[str, str]:
-    """What a server answers of pods with such cards, without a word in its configuration."""
-    # Only now, when the registry has the vendor.
+    """A server's answers for pods with such cards, without any configuration."""
+    # Only now does the registry have the vendor.
     from metrics_server.simulator import manifests  # noqa: PLC0415
     from metrics_server.simulator.kube.objects import ENDPOINT_SLICES  # noqa: PLC0415
     from tests.support.exporters import PageExporter  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Families that only grow are refused; gauges are not."""
+"""Families that only grow are rejected; gauges are not."""
 
 import pytest
 from msgspec import structs
@@ -44,7 +44,7 @@ GAUGING = """
 
 @pytest.mark.parametrize("family", COUNTING.split())
 def test_what_only_grows_is_refused(family: str) -> None:
-    """By name, in any case, as a sum, and as a family of a rule."""
+    """A counter is rejected by name, in any case, as a sum, and as a family of a rule."""
     for asked in (family, family.lower(), f"{family}_sum"):
         with pytest.raises(CounterAskedError):
             RULES.find(asked)
@@ -54,14 +54,14 @@ def test_what_only_grows_is_refused(family: str) -> None:
 
 @pytest.mark.parametrize("family", GAUGING.split())
 def test_what_also_falls_is_not_refused(family: str) -> None:
-    """A name that ends with _TOTAL or _COUNT need not be a counter's."""
+    """A name that ends with _TOTAL or _COUNT need not be a counter."""
     assert RULES.find(family).target == "Value"
     assert RULES.find(f"{family}_sum").target == "AverageValue"
     Rules((), GAUGES, COUNTERS).refuse_counter(family)
 
 
 def test_no_gauge_is_a_counter_too() -> None:
-    """Each of the names has just one meaning, and each kind's base unit has a family."""
+    """Each name has only one meaning, and each kind's base unit has a family."""
     names = [name for kind in KINDS for name in kind.quantities.split()]
     assert len(names) == len(set(names)) == len(quantities(KINDS))
     for kind in KINDS:
@@ -82,13 +82,13 @@ def test_every_mean_has_its_sum(rule: MetricRule) -> None:
 
 @pytest.mark.parametrize("name", ["gpu_utilization_sum_sum", "gpu_utilization_max_sum", "x_sum"])
 def test_what_is_not_a_mean_has_no_sum(name: str) -> None:
-    """A sum of sums, or of extremes, would be no amount of anything."""
+    """A sum of sums or extremes would have no meaning."""
     with pytest.raises(UnknownMetricError):
         RULES.find(name)
 
 
 def test_a_rule_of_the_users_own_has_its_sum() -> None:
-    """A mean that a user adds is asked for with AverageValue, too, without a second rule."""
+    """A mean added by a user has its sum for AverageValue, too, without a second rule."""
     mine = structs.replace(CATALOGUE[0], name="mine")
     assert Rules([mine]).find("mine_sum").target == "AverageValue"
     taken = structs.replace(CATALOGUE[0], name="mine_sum", unit="seconds")

@@ -1,4 +1,4 @@
-"""Which series an expression in PromQL reads."""
+"""The series that a PromQL expression reads."""
 
 import pytest
 
@@ -48,7 +48,7 @@ def test_present_samples(text: str, selectors: list[str]) -> None:
     ],
 )
 def test_samples_of_the_past(text: str, selectors: dict[str, float]) -> None:
-    """Ranges and subqueries reach back; rather too far than too little."""
+    """Ranges and subqueries look back, too far rather than too little."""
     assert {one.text: one.reach for one in read(text).selectors} == selectors
 
 
@@ -93,7 +93,7 @@ def test_samples_of_the_past(text: str, selectors: dict[str, float]) -> None:
     ],
 )
 def test_expressions_that_are_rejected(text: str, message: str) -> None:
-    """Those whose samples cannot be found or may be old, and what is not plain PromQL."""
+    """An expression is rejected if samples may be unknown or old, or it is not plain PromQL."""
     with pytest.raises(ValueError, match=r".") as raised:
         read(text)
     assert message in str(raised.value)
@@ -118,5 +118,5 @@ def test_expressions_that_are_rejected(text: str, message: str) -> None:
     ],
 )
 def test_whether_pods_are_kept_apart(text: str, apart: bool) -> None:  # noqa: FBT001
-    """A pod's value depends only on its own samples if no other pod's can get there."""
+    """A pod's value depends only on its own samples if no other pod's can affect it."""
     assert read(text).keeps_apart("pod") is apart

@@ -17,7 +17,7 @@ from tests.support.objects import pod
 
 MIB = 1024 * 1024
 
-# One GPU under the names of different releases, doing the same.
+# One GPU in the same state, under the names of different releases.
 OLD = {
     "DCGM_FI_DEV_GPU_UTIL": 83,
     "DCGM_FI_DEV_MEM_COPY_UTIL": 27,
@@ -48,7 +48,7 @@ FIRST = {
     "dcgm_nvlink_bandwidth_total": 57,
     "dcgm_xid_errors": 48,
 }
-# A list of collectors with DCGM 4.6's canonical names, GPU_UTIL_RATIO being percents there.
+# A list of collectors with DCGM 4.6's canonical names, where GPU_UTIL_RATIO is a percentage.
 CANONICAL = {
     "DCGM_FI_DEV_GPU_UTIL_RATIO": 83,
     "DCGM_FI_DEV_MEM_COPY_UTIL": 27,
@@ -64,7 +64,7 @@ CANONICAL = {
     "DCGM_FI_DEV_NVLINK_THROUGHPUT_TOTAL": 57,
     "DCGM_FI_DEV_XID_ERROR": 48,
 }
-# What dcgm-exporter 4.9 collects by default, with DCGM 4.7: base units, and a ratio of 0 to 1.
+# The defaults of dcgm-exporter 4.9 with DCGM 4.7: base units, and a ratio of 0 to 1.
 BASE_UNITS = {
     **CANONICAL,
     "DCGM_FI_DEV_GPU_UTIL_RATIO": 0.83,
@@ -95,7 +95,7 @@ ANSWERS = {
     "gpu_tensor_utilization": "40",
     "gpu_tensor_utilization_sum": "80",
     "gpu_memory_bandwidth_utilization": "25",
-    # What public HPAs ask for by name, in the unit that the name stands for.
+    # Names from public HPAs, each in the unit that the name implies.
     "dcgm_gpu_utilization": "83",
     "dcgm_gpu_utilization_sum": "166",
     "dcgm_mem_copy_utilization": "27",
@@ -139,7 +139,7 @@ def text_of(families: Mapping[str, float]) -> str:
 
 
 async def answers(client: Client, metrics: Mapping[str, str]) -> dict[str, str]:
-    """What the server says of each metric: its value, or its error."""
+    """The server's answer for each metric: its value, or its error."""
     answers: dict[str, str] = {}
     for metric in metrics:
         answer = await client.metric("default", metric)
@@ -151,7 +151,7 @@ async def answers(client: Client, metrics: Mapping[str, str]) -> dict[str, str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("release", RELEASES)
 async def test_every_name_finds_the_quantity_on_the_pages_of_all_releases(release: str) -> None:
-    """An HPA's metric name, old or new, needs no change when the exporter is another release."""
+    """An HPA's metric name, old or new, works with any release of the exporter."""
     async with cluster({"gpu-0": text_of(RELEASES[release])}, map(pod, PODS)) as simulated:
         assert await answers(simulated.client, ANSWERS) == ANSWERS
 
@@ -163,7 +163,7 @@ async def test_every_name_finds_the_quantity_on_the_pages_of_all_releases(releas
         (0.005, 0.5, 0.5),
         (0.83, 83, 83),
         (0.99, 99, 99),
-        # 1 % in DCGM 4.6, and a GPU that is wholly busy in 4.7: without a sign, it is neither.
+        # 1 % in DCGM 4.6, and a fully busy GPU in 4.7: without a sign of either, it is neither.
         (1, None, 100),
         (1.0002, None, 100),
         (2, 2, 2),
@@ -176,7 +176,7 @@ async def test_every_name_finds_the_quantity_on_the_pages_of_all_releases(releas
 def test_the_ratio_that_is_percents_in_dcgm_4_6(
     value: float, percent: float | None, with_4_7: float | None
 ) -> None:
-    """GPU_UTIL_RATIO is 0 to 100 in DCGM 4.6, and 0 to 1 from 4.7 on, not taken for each other."""
+    """GPU_UTIL_RATIO is 0 to 100 in DCGM 4.6, and 0 to 1 from 4.7 on; these are not confused."""
     readings = RULES.find("gpu_utilization").readings
     text = page({("n", "p"): [value]}, "DCGM_FI_DEV_GPU_UTIL_RATIO")
     sign = page({("n", "p"): [1]}, "DCGM_FI_DEV_FB_USED_BYTES")
@@ -188,7 +188,7 @@ def test_the_ratio_that_is_percents_in_dcgm_4_6(
 
 
 def test_the_engine_replaces_a_ratio_that_is_ambiguous() -> None:
-    """Where GPU_UTIL_RATIO is just 1, the profiling field of the same page is the value."""
+    """If GPU_UTIL_RATIO is exactly 1, the profiling field on the same page is the value."""
     text = text_of({"DCGM_FI_DEV_GPU_UTIL_RATIO": 1, "DCGM_FI_PROF_GR_ENGINE_UTIL_RATIO": 0.97})
     found = attribute(Sheet(text.encode()), RULES.find("gpu_utilization").readings).by_pod
     assert list(found["default", "a"].values()) == [pytest.approx(97)]
@@ -213,7 +213,7 @@ AMD = (
     [("spx", "NA"), ("none", "NA"), ("na", "NA"), ("spx", "4294967295"), ("", "4294967295")],
 )
 async def test_an_amd_gpu_that_cannot_be_partitioned_is_whole(kind: str, partition: str) -> None:
-    """Its memory's activity is read, as its own activity is, whatever its partition is called."""
+    """Activity of the GPU and its memory is read, whatever its partition is called."""
     labels = AMD.format(type=kind or "unknown", id=partition)
     text = "".join(
         f"{family}{{{labels}}} {value}\n"
@@ -250,7 +250,7 @@ async def test_events_within_a_window_are_a_gauge() -> None:
 
 
 async def test_sums_are_found_but_only_those_of_the_catalogue_are_listed() -> None:
-    """Discovery names no gauge, and no sum of one."""
+    """Discovery lists no gauge, and no sum of one."""
     async with cluster({"gpu-0": text_of(OLD)}, map(pod, PODS)) as simulated:
         body = (await simulated.client.ask("/apis/external.metrics.k8s.io/v1beta1")).text
         answer = await simulated.client.metric("default", "dcgm_fi_dev_gpu_temp_sum")

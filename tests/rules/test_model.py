@@ -1,4 +1,4 @@
-"""The catalogue of metrics, and how a rule is found."""
+"""The catalogue of metrics, and look-up of rules."""
 
 import re
 
@@ -15,18 +15,18 @@ from tests.support.data import EXPORTERS
 
 RULES = Rules(CATALOGUE, GAUGES, COUNTERS)
 
-# Typed as gauges by AMD's exporter, except what a pod's GPU cannot report: they are of the
-# node, of links or processes, reported many times for one GPU, or not amounts.
+# Typed as gauges by AMD's exporter, but not values of a pod's GPU: they belong to the node,
+# links or processes, are reported many times for one GPU, or are not amounts.
 _NOT_ASKED = re.compile(
     r"gpu_nodes_total|gpu_health|gpu_process_cu_occupancy|gpu_(vcn|jpeg)_busy_instantaneous"
     r"|gpu_(|min_|max_)clock|gpu_vram_max_bandwidth|pcie_(max_)?speed|promhttp_.*"
-    # Counters of dcgm-exporter 1.x whose names are those of later gauges, but in lower case.
+    # Counters of dcgm-exporter 1.x with the names of later gauges, but in lower case.
     r"|dcgm_fi_prof_pcie_[rt]x_bytes"
 )
 
 
 def test_the_guides_fields_are_served() -> None:
-    """Each of the eight DCGM fields of the exporter's setup guide is behind a metric."""
+    """A metric reads each of the eight DCGM fields in the exporter's setup guide."""
     families = {reading.family for rule in CATALOGUE for reading in rule.readings}
     fields = "GPU_UTIL MEM_COPY_UTIL FB_USED FB_FREE POWER_USAGE GPU_TEMP SM_CLOCK MEM_CLOCK"
     assert {f"DCGM_FI_DEV_{field}" for field in fields.split()} <= families
@@ -39,7 +39,7 @@ def test_names_are_found_without_regard_to_case(name: str) -> None:
 
 
 def test_an_unknown_metric_is_reported_with_the_known_ones() -> None:
-    """Who mistypes a name reads the right one in the error."""
+    """The error for a mistyped name has the right one."""
     with pytest.raises(UnknownMetricError) as raised:
         RULES.find("gpu_utilisation")
     assert str(raised.value).startswith(
@@ -50,7 +50,7 @@ def test_an_unknown_metric_is_reported_with_the_known_ones() -> None:
 
 
 def test_two_rules_of_one_name_are_refused() -> None:
-    """Names that differ by case only could not be distinguished."""
+    """Names that differ only in case could not be distinguished."""
     rule = CATALOGUE[0]
     other = type(rule)(
         name="GPU_Utilization", help="", unit="percent", readings=rule.readings, maximum=100
@@ -61,7 +61,7 @@ def test_two_rules_of_one_name_are_refused() -> None:
 
 @pytest.mark.parametrize("rule", [*CATALOGUE, *GAUGES], ids=lambda rule: rule.name)
 def test_every_rule_is_whole(rule: MetricRule) -> None:
-    """Each has a family, a unit, and a range from 0 up that an HPA can read of 1,000 pods."""
+    """Rules have a family, a unit, and a range from 0 up that an HPA can read for 1,000 pods."""
     assert rule.name == rule.name.lower()
     assert rule.readings
     assert rule.unit
@@ -72,7 +72,7 @@ def test_every_rule_is_whole(rule: MetricRule) -> None:
         assert reading.scale > 0
     greatest = [r.scale if r.divided_by else r.maximum * r.scale for r in rule.readings]
     assert max(greatest) <= rule.maximum * 1.02
-    # Of a family there may be readings of parts of its range.
+    # Some readings of a family may cover only parts of its range.
     assert all(
         max(g for r, g in zip(rule.readings, greatest, strict=True) if r.family == family)
         >= rule.maximum * (1 - 1e-12)
@@ -117,7 +117,7 @@ def test_a_query_has_a_sum_unless_it_is_of_quantiles(
 
 
 def test_each_mean_has_its_greatest() -> None:
-    """NAME_max has the readings of NAME, and is the greatest over GPUs and over pods."""
+    """NAME_max has the readings of NAME, and is the maximum over GPUs and over pods."""
     for rule in CATALOGUE:
         if (rule.over_gpus, rule.over_pods) == ("avg", "avg"):
             greatest = RULES.find(f"{rule.name}_max")
@@ -127,7 +127,7 @@ def test_each_mean_has_its_greatest() -> None:
 
 @pytest.mark.parametrize("name", ["DCGM_FI_PROF_SM_ACTIVE", "dcgm_fi_prof_sm_active"])
 def test_a_gauge_is_found_by_its_own_name(name: str) -> None:
-    """A family of an exporter is averaged, unscaled, and checked for its range."""
+    """An exporter's family is averaged, unscaled, and its range is checked."""
     rule = RULES.find(name)
     reading = rule.readings[0]
     assert (reading.family, reading.scale) == ("DCGM_FI_PROF_SM_ACTIVE", 1)
@@ -137,13 +137,13 @@ def test_a_gauge_is_found_by_its_own_name(name: str) -> None:
 
 
 def test_gauges_are_not_listed() -> None:
-    """Discovery lists the rules; a hundred gauges that may not be there would bury them."""
+    """Discovery lists the rules; a hundred gauges that may not exist would hide them."""
     assert RULES.names() == sorted(rule.name for rule in CATALOGUE)
     assert "DCGM_FI_PROF_SM_ACTIVE" in RULES.gauges()
 
 
 def test_a_rule_comes_before_a_gauge_of_its_name() -> None:
-    """AMD has a family gpu_power_usage: asked for by that name, the metric is meant."""
+    """AMD also has a family gpu_power_usage: that name means the metric."""
     assert RULES.find("gpu_power_usage") is Rules(CATALOGUE).find("gpu_power_usage")
     assert "gpu_power_usage" not in RULES.gauges()
 
@@ -159,7 +159,7 @@ def test_a_rule_comes_before_a_gauge_of_its_name() -> None:
     ],
 )
 def test_a_counter_is_refused_with_a_reason(name: str, instead: str) -> None:
-    """It only ever grows; the error says so, and what to ask for."""
+    """A counter only ever grows; the error says so, and what to use instead."""
     with pytest.raises(CounterAskedError, match=f'"{name}" is a counter.*ask for {instead}') as it:
         RULES.find(name)
     assert (it.value.code, it.value.reason) == (400, "counter-asked")
@@ -167,7 +167,7 @@ def test_a_counter_is_refused_with_a_reason(name: str, instead: str) -> None:
 
 @pytest.mark.parametrize("name", ["DCGM_FI_PROF_SM_ACTIVE", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"])
 def test_without_gauges_a_family_is_unknown(name: str) -> None:
-    """Where they are turned off, only rules are found."""
+    """If they are turned off, only rules are found."""
     with pytest.raises(UnknownMetricError):
         Rules(CATALOGUE).find(name)
 
@@ -184,7 +184,7 @@ def test_without_gauges_a_family_is_unknown(name: str) -> None:
     ],
 )
 def test_every_family_of_a_page_is_a_gauge_or_a_counter(page: str) -> None:
-    """What the exporters serve by default can be asked for, or is refused with a reason."""
+    """The exporters' default families can be used, or are rejected with a reason."""
     text = (EXPORTERS / f"{page}.prom").read_text()
     types = re.findall(r"^# TYPE (\S+) (gauge|counter)$", text, re.MULTILINE)
     assert types
@@ -194,9 +194,9 @@ def test_every_family_of_a_page_is_a_gauge_or_a_counter(page: str) -> None:
         try:
             rule = RULES.find(family)
         except CounterAskedError:
-            # AMD's exporter gives every family the type of a gauge.
+            # AMD's exporter types every family as a gauge.
             assert kind == "counter" or not family.startswith("DCGM")
         else:
-            # Up to 4.8.2 the exporter calls this rate a counter.
+            # Up to 4.8.2 the exporter types this rate as a counter.
             assert kind == "gauge" or family.upper().endswith("NVLINK_BANDWIDTH_TOTAL")
             assert family in [reading.family for reading in rule.readings]

@@ -1,4 +1,4 @@
-"""Series selectors: which rows match, and the form that a label's value has in a selector."""
+"""Series selectors: the matching rows, and a label value's form in a selector."""
 
 import re
 
@@ -40,7 +40,7 @@ def test_operators(
     of_empty: bool,  # noqa: FBT001
     of_none: bool,  # noqa: FBT001
 ) -> None:
-    """As those of Kubernetes; a label that is absent is the same as an empty one."""
+    """Operators are like those of Kubernetes; an absent label is the same as an empty one."""
     assert matches(selector, m="a") is of_a
     assert matches(selector, m="b") is of_b
     assert matches(selector, m="") is of_empty
@@ -63,7 +63,7 @@ def test_operators(
     ],
 )
 def test_the_form_of_a_value(value: str, form: str) -> None:
-    """Names of models and GPUs as an HPA can have them."""
+    """Names of models and GPUs have a form that an HPA can use."""
     assert selector_form(value) == form
     if not value_problems(form):
         assert matches(f"series/m={form}", m=value)
@@ -71,7 +71,7 @@ def test_the_form_of_a_value(value: str, form: str) -> None:
 
 @given(st.text(max_size=300))
 def test_every_form_is_valid(value: str) -> None:
-    """Kubernetes accepts it, it is its own form; and only a value without letters has none."""
+    """Kubernetes accepts it, it is its own form, and only a value without letters has none."""
     form = selector_form(value)
     if re.search("[A-Za-z0-9]", value):
         assert not value_problems(form)
@@ -82,7 +82,7 @@ def test_every_form_is_valid(value: str) -> None:
 
 
 def test_a_form_of_two_values() -> None:
-    """Their rows are not mixed, whatever the operator. Other values may share a form."""
+    """Their rows are not mixed, whatever the operator. Values not selected may share a form."""
     for selector in ("series/m=a_b", "series/m!=a_b", "series/m in (a_b,c)"):
         matcher = SeriesMatcher(split(parse_selector(selector))[1])
         matcher.matches({"m": "a/b"})
@@ -105,7 +105,7 @@ def test_a_form_of_two_values() -> None:
     ],
 )
 def test_the_text_of_a_selector(selector: str) -> None:
-    """It reads as in a request."""
+    """The text is the same as in a request."""
     pods, series = split(parse_selector(f"app=x,{selector}"))
     assert str(pods) == "app=x"
     assert str(series) == selector

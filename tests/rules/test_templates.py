@@ -1,4 +1,4 @@
-"""Queries in PromQL with placeholders."""
+"""PromQL queries with placeholders."""
 
 import pytest
 from hypothesis import given
@@ -24,7 +24,7 @@ from metrics_server.rules.templates import PLACEHOLDERS, filled, marked, parse, 
     ],
 )
 def test_a_query_is_read(text: str, parts: tuple[str, ...]) -> None:
-    """Strings and brackets are kept as they are; a comment, which could hide the rest, is not."""
+    """Strings and brackets are kept; a comment, which could hide the rest, is removed."""
     assert parse(text) == parts
     assert placeholders(parts) <= set(PLACEHOLDERS)
 
@@ -58,7 +58,7 @@ def test_a_query_that_cannot_be_one(text: str, message: str) -> None:
     )
 )
 def test_a_placeholder_is_never_in_a_string(pieces: list[str]) -> None:
-    """Whatever is around it, each part of a query has whole strings, or the query is rejected."""
+    """In any context, each part of a query has complete strings, or the query is rejected."""
     try:
         parts = parse("".join(pieces))
     except ValueError:

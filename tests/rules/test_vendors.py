@@ -1,4 +1,4 @@
-"""A vendor is one file and one line of the registry: everything else is derived."""
+"""A vendor is one file and one line in the registry: everything else is derived."""
 
 import json
 import subprocess
@@ -25,7 +25,7 @@ ALL = (*VENDORS, ACME)
 
 @pytest.fixture(scope="module")
 def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """What a server with the vendor in its registry answers."""
+    """The answers of a server with the vendor in its registry."""
     file = tmp_path_factory.mktemp("acme") / "answers.json"
     command = [sys.executable, "-m", "tests.rules.acme", str(file)]
     subprocess.run(command, cwd=ROOT, check=True, timeout=60)  # noqa: S603 - a module of the tests
@@ -37,7 +37,7 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 @pytest.mark.parametrize(
     ("metric", "value"),
     [
-        # Found by its resource and its default Service; ratios of two releases, as percent.
+        # Found by its resource and its default Service; ratios from two releases, as percentages.
         ("gpu_utilization", "50"),
         ("gpu_utilization_sum", "50"),
         ("gpu_utilization_max", "60"),
@@ -53,27 +53,27 @@ def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
 def test_one_line_of_the_registry_is_a_whole_vendor(
     answers: Mapping[str, str], metric: str, value: str
 ) -> None:
-    """A server measures its pods with no other change, and nothing in its configuration."""
+    """A server measures its pods without any other change or configuration."""
     assert answers[metric] == value
 
 
 @pytest.mark.slow
 def test_its_counters_are_refused(answers: Mapping[str, str]) -> None:
-    """With what to ask for instead."""
+    """The error says what to use instead."""
     assert "acme_jobs_total" in answers["acme_jobs_total"]
     assert "acme_busy" in answers["acme_jobs_total"]
 
 
 @pytest.mark.slow
 def test_its_hints_are_of_its_own_exporter(answers: Mapping[str, str]) -> None:
-    """A page of its exporter is explained by its settings, and not by another vendor's."""
+    """Hints about its exporter's page name its settings, not another vendor's."""
     # The pod requests a share, by the suffix of its resource.
     wanted = "the exporter needs pods: true in acme.yaml, and claims: true for ResourceClaims"
     assert wanted in answers["without names"]
 
 
 def test_it_changes_nothing_for_the_others() -> None:
-    """What is derived has the built-in part as it was, then the vendor's."""
+    """The result is the built-in part unchanged, then the vendor's."""
     rules = zip(catalogue(ALL), CATALOGUE, catalogue([ACME]), strict=True)
     for rule, builtin, own in rules:
         assert rule.readings == (*builtin.readings, *own.readings)
@@ -86,7 +86,7 @@ def test_it_changes_nothing_for_the_others() -> None:
 
 
 def test_a_server_of_that_vendor_alone() -> None:
-    """Nothing that is derived needs another vendor."""
+    """Nothing derived needs another vendor."""
     rules = Rules(catalogue([ACME]), gauges([ACME]), counters([ACME]))
     assert rules.find("gpu_utilization").readings == (
         Reading("acme_busy", 0, 1, scale=100),
@@ -108,7 +108,7 @@ def test_a_server_of_that_vendor_alone() -> None:
 
 @pytest.mark.parametrize("vendor", VENDORS, ids=lambda vendor: vendor.name)
 def test_what_a_vendor_names_it_has(vendor: Vendor) -> None:
-    """Metrics are those of the catalogue; families that are used are of the vendor's own kinds."""
+    """Its metrics are in the catalogue, and its families are in its own kinds."""
     known = quantities(vendor.kinds)
     assert vendor.metrics.keys() <= {rule.name for rule in CATALOGUE}
     for use in (one for uses in vendor.metrics.values() for one in uses):
@@ -125,7 +125,7 @@ def test_what_a_vendor_names_it_has(vendor: Vendor) -> None:
 
 
 def test_no_two_vendors_claim_the_same() -> None:
-    """A family, a dialect's name, a resource and a Service have one owner each."""
+    """A family, a dialect's name, a resource and a Service each have one owner."""
     for claims in (
         [name for vendor in VENDORS for name in quantities(vendor.kinds)],
         [dialect.name for dialect in presets.DIALECTS],
@@ -137,9 +137,9 @@ def test_no_two_vendors_claim_the_same() -> None:
 
 
 def test_each_vendor_has_the_file_of_its_name() -> None:
-    """The registry has every file, and every file is in the registry.
+    """The registry has every file, and every vendor in it has a file.
 
-    A vendor whose file would be too long has its families in `NAME_families`.
+    If a vendor's file would be too long, its families are in `NAME_families`.
     """
     folder = ROOT / "metrics_server" / "rules" / "vendors"
     files = {path.stem.removesuffix("_families") for path in folder.glob("*.py")}
