@@ -1,4 +1,4 @@
-"""A source of measurements whose exporters a test chooses."""
+"""A source of measurements with a test's exporters."""
 
 from collections.abc import AsyncIterator, Iterable
 
@@ -18,7 +18,7 @@ from tests.support.collecting import RULE, Collect, Serve
 
 @pytest.fixture
 def scraped() -> list[str]:
-    """The ports that were scraped, in order."""
+    """The scraped ports, in order."""
     return []
 
 
@@ -39,7 +39,7 @@ async def serve(aiohttp_raw_server: AiohttpRawServer, scraped: list[str]) -> Ser
 
 @pytest.fixture
 async def collect(monitor: Monitor) -> AsyncIterator[Collect]:
-    """Measures pods by the rule for gpu_utilization."""
+    """Measures pods with the rule for gpu_utilization."""
     async with Scraper(Page, timeout=5, max_age=60, max_concurrency=8, monitor=monitor) as scraper:
 
         async def measure(targets: Targets, pods: Iterable[Pod]) -> Collection:

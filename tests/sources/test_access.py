@@ -26,14 +26,14 @@ SECRET = "s3cr3t-t0k3n"  # noqa: S105 - a secret to look for where it must not b
 
 
 class Exporter:
-    """An exporter that wants an Authorization header, and remembers what it was shown."""
+    """An exporter that requires an Authorization header, and records those it receives."""
 
     def __init__(self, wanted: str) -> None:
         self.wanted = wanted
         self.shown: list[str | None] = []
 
     async def __call__(self, request: web.BaseRequest) -> web.Response:
-        """The page, or 401, or a redirect where the path asks for one."""
+        """The page, or 401, or a redirect if the path asks for one."""
         self.shown.append(request.headers.get("Authorization"))
         if request.path == "/away":
             return web.Response(status=302, headers={"Location": "/metrics"})
@@ -70,7 +70,7 @@ def authority() -> Authority:
 
 @pytest.fixture
 def ca_file(tmp_path: Path, authority: Authority) -> Path:
-    """Its certificate in a file."""
+    """Its certificate, in a file."""
     path = tmp_path / "ca.crt"
     path.write_bytes(authority.bundle)
     return path
@@ -84,7 +84,7 @@ async def tls(authority: Authority, *names: str) -> ssl.SSLContext:
 async def test_a_bearer_token_over_tls(
     monitor: Monitor, tmp_path: Path, authority: Authority, ca_file: Path
 ) -> None:
-    """As kube-rbac-proxy asks it: a token from a file, and a certificate that is verified."""
+    """Like kube-rbac-proxy, it requires a token, from a file; its certificate is verified."""
     token = tmp_path / "token"
     token.write_text(f"{SECRET}\n")
     keeper = AccessKeeper(AccessFiles(ca_file=ca_file, bearer_token_file=token))
@@ -95,7 +95,7 @@ async def test_a_bearer_token_over_tls(
 async def test_a_client_certificate(
     monitor: Monitor, tmp_path: Path, authority: Authority, ca_file: Path
 ) -> None:
-    """As exporter-toolkit asks for it: without one, there is no page."""
+    """An exporter may require a certificate, as with exporter-toolkit: without one, no page."""
     clients = Authority("clients")
     pair = client_pair(clients, "gpu-metrics-server")
     (tmp_path / "tls.crt").write_bytes(pair.certificate)
@@ -117,7 +117,7 @@ async def test_a_client_certificate(
 async def test_basic_authentication(
     monitor: Monitor, tmp_path: Path, authority: Authority, ca_file: Path
 ) -> None:
-    """A password from a file, as dcgm-exporter's web configuration asks for it."""
+    """The password is in a file, as for dcgm-exporter's web configuration."""
     password = tmp_path / "password"
     password.write_text("pässwörd:with colon\n")
     wanted = base64.b64encode("scraper:pässwörd:with colon".encode()).decode()
@@ -127,7 +127,7 @@ async def test_basic_authentication(
 
 
 async def test_a_name_of_its_own(monitor: Monitor, authority: Authority, ca_file: Path) -> None:
-    """Exporters are reached by address; serverName says what their certificates are for."""
+    """Exporters are reached by address; serverName is the name in their certificates."""
     async with listening(Exporter(""), await tls(authority, "dcgm.example")) as url:
         named = AccessKeeper(AccessFiles(ca_file=ca_file, server_name="dcgm.example"))
         refused = await scrape(monitor, f"{url}/metrics", named)
@@ -143,7 +143,7 @@ async def test_a_name_of_its_own(monitor: Monitor, authority: Authority, ca_file
 async def test_an_authority_that_is_not_trusted_sees_no_credential(
     monitor: Monitor, tmp_path: Path, authority: Authority, ca_file: Path
 ) -> None:
-    """A certificate of another authority ends the connection before anything is shown."""
+    """Another authority's certificate ends the connection before anything is sent."""
     token = tmp_path / "token"
     token.write_text(SECRET)
     exporter = Exporter("")
@@ -156,7 +156,7 @@ async def test_an_authority_that_is_not_trusted_sees_no_credential(
 
 
 async def test_a_credential_is_never_sent_in_the_clear(monitor: Monitor, tmp_path: Path) -> None:
-    """Whatever URL leads there: over plain HTTP an exporter is not asked at all."""
+    """Over plain HTTP an exporter with credentials is not scraped, in whatever form the URL is."""
     token = tmp_path / "token"
     token.write_text(SECRET)
     exporter = Exporter(f"Bearer {SECRET}")
@@ -171,7 +171,7 @@ async def test_a_credential_is_never_sent_in_the_clear(monitor: Monitor, tmp_pat
 async def test_a_redirect_is_not_followed(
     monitor: Monitor, tmp_path: Path, authority: Authority, ca_file: Path
 ) -> None:
-    """A credential goes to the exporter that it is for, and nowhere else."""
+    """A credential goes only to its own exporter."""
     token = tmp_path / "token"
     token.write_text(SECRET)
     exporter = Exporter(f"Bearer {SECRET}")
@@ -204,7 +204,7 @@ async def test_a_token_that_rotates(
 
 
 async def test_a_server_that_always_rejects_a_token_has_it_reread_now_and_then() -> None:
-    """Not at each scrape: the others with the same access keep their connections meanwhile."""
+    """A token is not reread at each scrape: exporters with the same access keep connections."""
     clock = Clock()
     keeper = AccessKeeper(clock=clock)
     read: list[Access] = []
@@ -215,7 +215,7 @@ async def test_a_server_that_always_rejects_a_token_has_it_reread_now_and_then()
 
 
 async def test_a_missing_file_is_reported_without_content(monitor: Monitor, tmp_path: Path) -> None:
-    """The scrape fails with a reason; neither the error nor the log holds a secret."""
+    """The scrape fails with a reason; neither the error nor the log has a secret."""
     broken = tmp_path / "ca.crt"
     broken.write_text(SECRET)
     with capture_logs() as logs:

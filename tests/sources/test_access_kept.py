@@ -1,4 +1,4 @@
-"""Files are reread every minute; connections last for as long as nothing in them changes."""
+"""Files are reread every minute; connections last as long as their contents do."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ _LATER_SECONDS = 61
 
 
 class Exporter:
-    """An exporter that remembers the connection of each scrape."""
+    """An exporter that records the connection of each scrape."""
 
     def __init__(self) -> None:
         self.connections: list[object] = []
@@ -36,7 +36,7 @@ async def test_a_connection_lasts_until_the_files_of_tls_change(
     tmp_path: Path,
     changes: bool,  # noqa: FBT001 - the case
 ) -> None:
-    """Otherwise a cluster of thousands of nodes would be connected to again every minute."""
+    """Otherwise a cluster with thousands of nodes would be reconnected every minute."""
     authority, exporter, clock = Authority("exporters"), Exporter(), Clock()
     ca_file = tmp_path / "ca.crt"
     ca_file.write_bytes(authority.bundle)
@@ -69,7 +69,7 @@ async def test_a_connection_lasts_until_the_files_of_tls_change(
 
 
 async def test_the_systems_authorities_are_not_loaded_again() -> None:
-    """Without files of its own, too."""
+    """Access without files keeps its TLS context, too."""
     clock = Clock()
     keeper = AccessKeeper(clock=clock)
     first = await keeper.current()

@@ -1,4 +1,4 @@
-"""Values of recorded pages, each with its pod and GPU, as a person reads them."""
+"""Values on recorded pages with their pods and GPUs, determined by hand."""
 
 from collections.abc import Mapping
 
@@ -14,12 +14,12 @@ Values = tuple[float | None, ...]
 
 
 class Page(Struct, frozen=True):
-    """What a person reads from a page.
+    """The values on a page, determined by hand.
 
     Attributes:
         gpus: (namespace, pod, the first block of the UUID and the GPU_I_ID) to the value of each
-            metric, None where it is missing.
-        unattributed, rejected, conflicting: what Attribution counts, for each metric.
+            metric, None if it is missing.
+        unattributed, rejected, conflicting: Attribution's counts, for each metric.
     """
 
     gpus: Mapping[tuple[str, str, str], Values]
@@ -44,7 +44,7 @@ TINY_C = ("serving", "tiny-c-6f5d8c7b4-m4q9t")
 PRETRAIN = ("training", "pretrain-0")
 
 BY_HAND = {
-    # Every value stands on the page as it is here. Four GPUs are idle: pod="".
+    # Every value is on the page exactly like this. Four GPUs are idle: pod="".
     "dcgm-2.x": Page(
         {
             (*BERT_1, "6b0404f2"): (97, 46, 29584, 2926, 278.934, 62, 1530, 877),
@@ -54,7 +54,7 @@ BY_HAND = {
         },
         unattributed=(4,) * 8,
     ),
-    # Every value stands on the page. Two pods have two GPUs each; so has the notebook, in two
+    # Every value is on the page. Two pods have two GPUs each, as has the notebook, in two
     # containers, one at 0, which is a value. GPU 7 is idle: no pod label.
     "dcgm-3.x-8gpu-multi-pod": Page(
         {
@@ -68,7 +68,7 @@ BY_HAND = {
         },
         unattributed=(1,) * 8,
     ),
-    # As above, in Go's number format, in another order, and with labels of the pods themselves,
+    # As above, in Go's number format, in another order, and with the pods' own labels,
     # among them statefulset_kubernetes_io_pod_name and pod_label_namespace="team-search".
     "dcgm-4.x-8gpu": Page(
         {
@@ -82,7 +82,7 @@ BY_HAND = {
         },
         unattributed=(1,) * 8,
     ),
-    # The exporter does not ask the kubelet: no pod has any value.
+    # The exporter does not ask the kubelet: no pod has a value.
     "dcgm-no-kubernetes": Page({}, unattributed=(4,) * 8),
     # No pod has a GPU; older exporters write pod="".
     "dcgm-idle-unallocated": Page({}, unattributed=(8,) * 8),
@@ -105,17 +105,17 @@ BY_HAND = {
         },
         rejected=(9, 1, 1, 0, 1, 0, 1, 1),
     ),
-    # Utilization: rows with 61, 61 and 58, and one more that has two values for "gpu". One row
-    # more of FB_USED has a quote unescaped, of SM_CLOCK no value, of MEM_CLOCK no pod; of
-    # POWER_USAGE it is cut. The good row of each is there, and so names the GPU's pod.
+    # Utilization: rows with 61, 61 and 58, and another with two values for "gpu". Another row
+    # of FB_USED has an unescaped quote, of SM_CLOCK no value, of MEM_CLOCK no pod; that of
+    # POWER_USAGE is cut. The good row of each is there, and so names the GPU's pod.
     "dcgm-malformed-lines": Page(
         {(*VLLM_1, "604ac76c"): (None, 13, 40525, 40526, 265.56, 52, 1410, 1593)},
         conflicting=(1, 0, 0, 0, 0, 0, 0, 0),
     ),
-    # Instances have no *_UTIL: their utilization is GR_ENGINE_ACTIVE x 100, while that of the
+    # Instances have no *_UTIL: their utilization is GR_ENGINE_ACTIVE x 100, while that of
     # whole GPUs is GPU_UTIL (GR_ENGINE_ACTIVE would give 92.5618 and so on). Temperature, power
-    # and clocks are those of the parent. Four instances and two GPUs are idle; the instances have
-    # no row in MEM_COPY_UTIL. A memory clock of 2619 is right, though it is garbage elsewhere.
+    # and clocks are the parent's. Four instances and two GPUs are idle; instances have
+    # no row in MEM_COPY_UTIL. A memory clock of 2619 is right here, though garbage elsewhere.
     "dcgm-mig": Page(
         {
             (*LLM_A, "32833106/1"): (81.2345, None, 25089, 15359, 280.211, 40, 1980, 2619),
@@ -138,7 +138,7 @@ BY_HAND = {
 @pytest.mark.parametrize("metric", METRICS)
 @pytest.mark.parametrize("name", BY_HAND)
 def test_a_page_gives_what_a_person_reads_from_it(name: str, metric: str) -> None:
-    """Each pod has each of its GPUs, with the value that the table above says and why."""
+    """Each pod has each of its GPUs, with the value in the table above."""
     column, page = METRICS.index(metric), BY_HAND[name]
     unit = MIB if metric in {"gpu_memory_used", "gpu_memory_free"} else 1
     expected = {

@@ -1,4 +1,4 @@
-"""Whatever happens to a page, no wrong value comes of it."""
+"""No damage to a page leads to a wrong value."""
 
 import re
 from random import Random
@@ -12,7 +12,7 @@ from tests.support.attribution import METRICS, PAGES, READINGS, UTILIZATION, fla
 
 
 def shuffle_labels(line: str, random: Random) -> str:
-    """A row with its labels in another order; a line that is not a row unchanged."""
+    """A row with its labels in another order; other lines are unchanged."""
     row = re.fullmatch(r'(\w+)\{((?:\w+="[^"]*",?)+)\} (\S+)', line)
     if row is None:
         return line
@@ -40,9 +40,9 @@ def test_order_does_not_matter(name: str, metric: str, random: Random) -> None:
 @settings(deadline=None)
 @given(st.data(), st.sampled_from(sorted(PAGES)), st.sampled_from(METRICS))
 def test_damage_never_makes_a_value(data: st.DataObject, name: str, metric: str) -> None:
-    """Bits flipped, bytes put in and the end cut off: nothing raises, and values stay in range.
+    """With flipped bits, inserted bytes and a cut, nothing raises, and values stay in range.
 
-    What a flipped digit says cannot be known to be wrong; what is out of range can.
+    A flipped digit cannot be detected; a value out of range can.
     """
     families = tuple(reading.family.encode() for reading in READINGS[metric])
     lines = PAGES[name].splitlines(keepends=True)
@@ -63,13 +63,13 @@ def test_damage_never_makes_a_value(data: st.DataObject, name: str, metric: str)
 @settings(deadline=None)
 @given(st.binary())
 def test_no_page_raises(page: bytes) -> None:
-    """What is not a page has no pods."""
+    """Anything that is not a page has no pods."""
     assert attribute(Sheet(page), UTILIZATION).by_pod == {}
 
 
 @settings(deadline=None)
 @given(
-    # What a page says of a GPU as a whole, or of each of its parts, is known only at its end.
+    # Only at a page's end is it known what it says about a whole GPU, or each of its parts.
     st.sampled_from(
         sorted(
             name
@@ -77,14 +77,14 @@ def test_no_page_raises(page: bytes) -> None:
             if "time-slicing" not in name and "amd" not in name
         )
     ),
-    # A cut may leave of a GPU the second reading alone.
+    # A cut may leave only the second reading of a GPU.
     st.sampled_from([metric for metric in METRICS if metric != "gpu_utilization"]),
     st.data(),
 )
 def test_a_page_cut_short_tells_less_and_nothing_else(
     name: str, metric: str, data: st.DataObject
 ) -> None:
-    """Of a page that is cut anywhere, each value that is returned is one of the whole page."""
+    """Each value on a page that is cut anywhere is also on the whole page."""
     page = PAGES[name]
     cut = data.draw(st.integers(0, len(page)))
     whole = flat(attribute(Sheet(page), READINGS[metric]))

@@ -27,7 +27,7 @@ BUSY = '{gpu="0",UUID="GPU-0",namespace="n",pod="p"}'
         (f"A{BUSY} -1\nB{BUSY} 1.02\n", None, 2, 0),
         (f"A{BUSY} +Inf\n", None, 1, 0),
         (f"A{BUSY} text\nB{BUSY} 0.9\n", 90, 0, 0),
-        (f"A{BUSY} 50\nB{BUSY} NaN\n", 50, 0, 0),  # of no interest any more
+        (f"A{BUSY} 50\nB{BUSY} NaN\n", 50, 0, 0),  # not read after the first
         (f"A{BUSY} 50\nA{BUSY} 50.0\n", 50, 0, 0),
         (f"A{BUSY} 50\nA{BUSY} 2619\n", 50, 1, 0),
         (f"A{BUSY} 2619\nA{BUSY} 50\n", 50, 1, 0),
@@ -40,7 +40,7 @@ BUSY = '{gpu="0",UUID="GPU-0",namespace="n",pod="p"}'
 def test_a_value_is_accepted_or_missing(
     page: str, value: float | None, rejected: int, conflicting: int
 ) -> None:
-    """A rejected value is missing: it is not a zero, a limit or a guess."""
+    """A rejected value is missing: it is not zero, a limit or a guess."""
     expected = {} if value is None else {("n", "p"): {"GPU-0": value}}
     assert attribute(Sheet(page.encode()), (FIRST, SECOND)) == Attribution(
         expected,
@@ -51,7 +51,7 @@ def test_a_value_is_accepted_or_missing(
 
 
 def test_a_conflict_of_one_pod_does_not_affect_others() -> None:
-    """Pods that share a GPU have their values of it each for itself."""
+    """Pods that share a GPU have separate values for it."""
     other = BUSY.replace('pod="p"', 'pod="q"')
     attribution = attribute(Sheet(f"A{BUSY} 50\nA{BUSY} 51\nA{other} 52\n".encode()), (FIRST,))
     assert attribution.by_pod == {("n", "q"): {"GPU-0": 52}}
@@ -68,7 +68,7 @@ TOLD = st.sampled_from([0, 0.5, 1.01, 50, 100, 2619, float("nan"), 2147483632])
 def test_every_gpu_of_a_pod_is_attributed_for_itself(
     samples: list[tuple[tuple[str, str, str], float]], random: Random
 ) -> None:
-    """Whatever rows of pods a page has, a GPU of a pod has the value that its own rows give it."""
+    """Whatever other rows a page has, a pod's GPU has the value from its own rows."""
 
     def write(rows: Sequence[tuple[tuple[str, str, str], float]]) -> Sheet:
         page = "".join(

@@ -1,4 +1,4 @@
-"""Reading ahead adds hardly any scrapes, whenever questions come."""
+"""Reading ahead adds hardly any scrapes, whatever the times of questions."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -15,9 +15,9 @@ Step = tuple[Literal["need", "ahead"], str, float]
 
 
 def scraped(steps: Iterable[Step], limit: Balance) -> tuple[int, int]:
-    """How many scrapes these steps take: with what is read ahead, and without.
+    """The number of scrapes for these steps, with reading ahead and without.
 
-    A page that is read ahead is scraped even if it is kept, as long as the balance allows it.
+    A page is read ahead even if it is kept, as long as the balance allows it.
     """
     kept: dict[str, float] = {}
     on_demand: dict[str, float] = {}
@@ -58,19 +58,19 @@ STEPS = st.lists(
 
 @given(STEPS, st.integers(0, 5))
 def test_the_scrapes_that_are_added_have_a_limit(steps: list[Step], most: int) -> None:
-    """Whatever is read ahead: but for pages that are needed next, and were read just now."""
+    """The limit holds whatever is read ahead; pages not yet needed may come on top."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "_MOST", most)
         limit = Balance(MAX_AGE)
         total, on_demand = scraped(steps, limit)
         still_unneeded = len(limit._unneeded)
         assert limit.added == total - still_unneeded - on_demand
-        # Those under way as it stopped may be added, too: one for each page.
+        # Those in progress when it stopped may be added, too: one for each page.
         assert limit.added <= most + 0.02 * on_demand + 1 + len("abcd")
 
 
 def in_turn(periods: int, ahead: float, targets: str = "abcdefgh") -> list[Step]:
-    """Pages that are needed every 15 s, and read so long before."""
+    """Pages that are needed every 15 s, and are read this long before."""
     steps: list[Step] = []
     for _ in range(periods):
         for target in targets:
@@ -81,25 +81,25 @@ def in_turn(periods: int, ahead: float, targets: str = "abcdefgh") -> list[Step]
 
 @pytest.mark.parametrize(("ahead", "added"), [(0.1, 0), (0.9, 0)])
 def test_what_is_needed_after_it_was_read_adds_nothing(ahead: float, added: int) -> None:
-    """However often."""
+    """Pages that are needed after being read add no scrapes."""
     limit = Balance(MAX_AGE)
     total, on_demand = scraped(in_turn(100, ahead), limit)
     assert (total - on_demand, limit.added, limit.allows_more()) == (added, added, True)
 
 
 def test_what_is_read_for_nothing_ends() -> None:
-    """After the hundred that it may add."""
+    """Reading for nothing ends after the hundred scrapes that it may add."""
     limit = Balance(MAX_AGE)
     steps: list[Step] = [("ahead", f"page-{number}", 0.1) for number in range(500)]
     steps.append(("need", "z", 10))
     total, on_demand = scraped(steps, limit)
-    # Those that are kept may still be needed.
+    # The kept ones may still be needed.
     assert 100 < total - on_demand <= 101 + MAX_AGE / 0.1
     assert not limit.allows_more()
 
 
 def test_the_past_counts_less_and_less() -> None:
-    """A hundred thousand scrapes of last week excuse no more than their part of some."""
+    """Last week's hundred thousand scrapes allow no more than recent ones."""
     limit = Balance(MAX_AGE)
     for number in range(100_000):
         limit.need(f"page-{number}", number)

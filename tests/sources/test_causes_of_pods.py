@@ -19,7 +19,7 @@ FAILED = ScrapeError("answered HTTP 500", "http-status")
 
 
 class Scraped(Scraper[PodPage]):
-    """A scraper all of whose pages have the same outcome."""
+    """A scraper whose pages all have the same outcome."""
 
     def __init__(self, outcome: PodPage | ScrapeError) -> None:
         self._outcome = outcome
@@ -31,7 +31,7 @@ class Scraped(Scraper[PodPage]):
 
 
 def pods(names: str) -> Sequence[Pod]:
-    """Pods of these names."""
+    """Pods with these names."""
     return [
         Pod("default", name, {}, "node", "Running", ready=True, terminating=False, gpus=0)
         for name in names
@@ -39,7 +39,7 @@ def pods(names: str) -> Sequence[Pod]:
 
 
 def somewhere(_: PodEndpoint | None, __: Endpoint) -> Sequence[str]:
-    """Where each of them has its page."""
+    """A page for each of them."""
     return [URL]
 
 

@@ -1,4 +1,4 @@
-"""Reading the GPU and the pod of a row from its labels."""
+"""Reading a row's GPU and pod from its labels."""
 
 from collections.abc import Mapping
 
@@ -25,13 +25,13 @@ OLD = {"gpu": "0", "uuid": "GPU-1", "pod_namespace": "n", "pod_name": "p"}
             {"gpu": "0", "uuid": "GPU-1", "pod_namespace": "n", "pod_name": "p"},
             Subject("GPU-1", ("n", "p")),
         ),
-        # Labels of the pod itself that are called as the old ones of the exporter are.
+        # The pod's own labels, with the names of the exporter's old ones.
         (
             {**GPU, **POD, "uuid": "x", "pod_namespace": "y", "pod_name": "z"},
             Subject("GPU-1", ("n", "p")),
         ),
         ({**GPU, "pod_namespace": "y", "pod_name": "z"}, Subject("GPU-1", None)),
-        # And the other way round: labels of the pod that are called as the new ones are.
+        # And the reverse: the pod's own labels, with the names of the new ones.
         ({**OLD, "UUID": "x1"}, Subject("GPU-1", ("n", "p"))),
         ({**OLD, "UUID": "x1", "namespace": "y", "pod": "z"}, Subject("GPU-1", ("n", "p"))),
         ({**OLD, "UUID": "GPU-x"}, Subject("GPU-1", ("n", "p"))),
@@ -55,9 +55,9 @@ OLD = {"gpu": "0", "uuid": "GPU-1", "pod_namespace": "n", "pod_name": "p"}
         ({**GPU, "namespace": "", "pod": ""}, Subject("GPU-1", None)),
         ({**GPU, "pod": "p"}, Subject("GPU-1", None)),
         ({**GPU, "namespace": "n"}, Subject("GPU-1", None)),
-        # Prometheus relabels; an exporter does not.
+        # Only Prometheus renames labels; an exporter does not.
         ({**GPU, "exported_namespace": "n", "exported_pod": "p"}, Subject("GPU-1", None)),
-        # A label of the pod that is called as one of the exporter's is.
+        # A label of the pod with the same name as one of the exporter's.
         ({**GPU, **POD, "pod": None}, None),
         ({**GPU, **POD, "namespace": None}, None),
         ({**GPU, **POD, "gpu": None}, None),
@@ -94,12 +94,12 @@ AMD = {"gpu_id": "3", "gpu_partition_id": "1", "gpu_compute_partition_type": "cp
         ),
         ({**AMD, "gpu_partition_id": None, **POD}, None),
         ({"gpu_id": "3", **POD}, None),
-        # Another exporter's rows that have labels of that name.
+        # Another exporter's rows with labels of the same name.
         ({**GPU, **AMD, **POD}, Subject("GPU-1", ("n", "p"))),
     ],
 )
 def test_amds_rows(labels: Mapping[str, str | None], measured: Subject | None) -> None:
-    """A GPU is known by its place on the node: serial numbers can be missing."""
+    """A GPU is identified by its place on the node: serial numbers can be missing."""
     assert subject(labels) == measured
 
 
@@ -108,7 +108,7 @@ def test_amds_rows(labels: Mapping[str, str | None], measured: Subject | None) -
     [
         ({"Hostname": "a"}, "a"),
         ({"hostname": "a"}, "a"),
-        # A label of the pod itself that is called as the other's is.
+        # The pod's own label, with the other one's name.
         ({"Hostname": "a", "hostname": "b"}, "a"),
         ({"Hostname": "", "hostname": "b"}, "b"),
         ({"Hostname": None}, ""),
@@ -116,7 +116,7 @@ def test_amds_rows(labels: Mapping[str, str | None], measured: Subject | None) -
     ],
 )
 def test_the_node_that_a_row_names(labels: Mapping[str, str | None], host: str) -> None:
-    """A node is named by either label; a row without is a row all the same."""
+    """Either label names the node; a row without one is still read."""
     assert subject({**GPU, **POD, **labels}) == Subject("GPU-1", ("n", "p"), host)
 
 
@@ -145,12 +145,12 @@ def test_the_node_that_a_row_names(labels: Mapping[str, str | None], host: str) 
     ],
 )
 def test_other_exporters(labels: Mapping[str, str | None], measured: Subject | None) -> None:
-    """HAMi's monitor, GKE's device plugins and Huawei's npu-exporter are known by their labels."""
+    """The labels identify HAMi's monitor, GKE's device plugins and Huawei's npu-exporter."""
     assert subject(labels) == measured
 
 
 def test_another_exporter_is_more_data() -> None:
-    """An exporter that names a GPU by its place on the node needs a dialect, and no code."""
+    """An exporter that identifies a GPU by its place on the node needs only a dialect, no code."""
     other = Dialect(name="other", marks=("slot",), gpu=("slot", "tile"))
     row = {"slot": "3", "tile": "0", **POD}
     assert subject(row) is None

@@ -1,4 +1,4 @@
-"""A terminating pod counts for as long as the HPA counts it."""
+"""A terminating pod counts as long as it does for the HPA."""
 
 import asyncio
 
@@ -34,7 +34,7 @@ GARBAGE = 'DCGM_FI_DEV_GPU_UTIL{gpu="1",UUID="B",namespace="default",pod="drains
 async def collect(
     serve: AiohttpRawServer, monitor: Monitor, page: str, status: int = 200
 ) -> Collection:
-    """What a node with this page gives for both pods."""
+    """The values of both pods from a node with this page."""
 
     async def answer(_: web.BaseRequest) -> web.Response:
         await asyncio.sleep(0)
@@ -66,7 +66,7 @@ async def test_a_page_that_no_longer_names_it(
     gpus: dict[str, tuple[float, ...]],
     drained: int,
 ) -> None:
-    """It has given its GPU back; garbage is not nothing. The pod that stays is never drained."""
+    """The pod has returned its GPU; garbage does not prove that. The other pod is never drained."""
     found = await collect(aiohttp_raw_server, monitor, page)
     assert {sample.pod: sample.gpus for sample in found.samples} == gpus
     assert (found.selected, len(found.drained)) == (2, drained)
@@ -76,6 +76,6 @@ async def test_a_page_that_no_longer_names_it(
 async def test_an_exporter_that_fails_does_not(
     aiohttp_raw_server: AiohttpRawServer, monitor: Monitor
 ) -> None:
-    """What was not read says nothing: the pod is missing."""
+    """Without a page nothing is known: the pod is missing."""
     found = await collect(aiohttp_raw_server, monitor, BUSY, status=500)
     assert (found.samples, found.selected, found.drained) == ((), 2, ())

@@ -1,4 +1,4 @@
-"""The golden table of engines: what each page gives, worked out by hand, comes out."""
+"""The golden table of engines: each page's values, worked out by hand."""
 
 import random
 from math import inf
@@ -26,7 +26,7 @@ RULES = {rule.name: rule for rule in SERVING}
 
 
 class Row(Struct, frozen=True, forbid_unknown_fields=True):
-    """A value, or words of the reason why there is none."""
+    """A value, or text from the reason why there is none."""
 
     why: str
     value: float | None = None
@@ -34,7 +34,7 @@ class Row(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class GoldenPage(Struct, frozen=True, forbid_unknown_fields=True):
-    """A page, and what it gives for each metric."""
+    """A page, and its value for each metric."""
 
     page: str
     values: dict[str, Row]
@@ -45,7 +45,7 @@ ROWS = [(page.page, metric, row) for page in TABLE for metric, row in page.value
 
 
 def check(body: bytes, metric: str, row: Row) -> None:
-    """A row of the table comes out."""
+    """Check a row of the table."""
     name, _, selector = metric.partition(" ")
     matcher = SeriesMatcher(split(parse_selector(selector))[1]) if selector else None
     page = PodPage("http://10.0.0.1:8000/metrics", body, 0)
@@ -60,7 +60,7 @@ def check(body: bytes, metric: str, row: Row) -> None:
 
 
 def test_the_table_has_every_page() -> None:
-    """And more than forty rows, each with its derivation."""
+    """It has more than forty rows, each with its derivation."""
     assert {page.page for page in TABLE} == PAGES.keys()
     assert len(ROWS) > 40
     assert all(bool(row.none) == (row.value is None) and row.why for _, _, row in ROWS)
@@ -76,7 +76,7 @@ def test_golden(page: str, metric: str, row: Row) -> None:
 def test_the_order_of_the_rows_does_not_matter(
     golden: tuple[str, str, Row], order: random.Random
 ) -> None:
-    """The lines of a page in any order give the same."""
+    """A page's lines in any order have the same values."""
     page, metric, row = golden
     lines = PAGES[page].splitlines(keepends=True)
     order.shuffle(lines)
@@ -85,7 +85,7 @@ def test_the_order_of_the_rows_does_not_matter(
 
 @given(st.data())
 def test_a_page_that_ends_early_gives_no_other_number(data: st.DataObject) -> None:
-    """Of a sum, it has no value or fewer rows, never a misread one."""
+    """A sum has no value or fewer rows, never a misread one."""
     sums = [
         one
         for one in ROWS
@@ -100,7 +100,7 @@ def test_a_page_that_ends_early_gives_no_other_number(data: st.DataObject) -> No
 
 @given(st.binary(max_size=400), st.sampled_from(sorted(PAGES)), st.integers(0, 4000))
 def test_any_bytes_are_a_value_or_a_reason(noise: bytes, page: str, at: int) -> None:
-    """Whatever is in a page, it costs its own rows only, and raises nothing."""
+    """Noise in a page affects only its own rows, and raises nothing."""
     body = PAGES[page][:at] + noise + PAGES[page][at:]
     for rule in SERVING:
         found = value_by(PodPage("u", body, 0), rule)

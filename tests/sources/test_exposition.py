@@ -34,14 +34,14 @@ from tests.support.exposition import FAMILY
         (b"DCGM_FI_DEV_GPU_UTIL nan", {}, math.nan),
         (b"DCGM_FI_DEV_GPU_UTIL +Inf", {}, math.inf),
         (b"DCGM_FI_DEV_GPU_UTIL -infinity", {}, -math.inf),
-        # Exemplars, as of OpenMetrics.
+        # Exemplars, as in OpenMetrics.
         (b'DCGM_FI_DEV_GPU_UTIL{a="1"} 97 # {trace_id="a",b="}"} 0.5', {"a": "1"}, 97),
         (b"DCGM_FI_DEV_GPU_UTIL 97 # {} 1 1789012300.25", {}, 97),
         (b"DCGM_FI_DEV_GPU_UTIL 97 1395066363000 # {} 1e-3 1789012300", {}, 97),
     ],
 )
 def test_a_row_is_read(line: bytes, labels: dict[str, str | None], value: float) -> None:
-    """Labels and value are exactly those that the format says are written."""
+    """Labels and value are exactly those defined by the format."""
     (row,) = rows(line + b"\n", FAMILY)
     assert parse_labels(row.labels) == labels
     assert repr(row.value) == repr(float(value))
@@ -78,13 +78,13 @@ def test_a_row_is_read(line: bytes, labels: dict[str, str | None], value: float)
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97 # {trace_id="a"}',
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97# {trace_id="a"} 1',
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97 DCGM_FI_DEV_GPU_UTIL{gpu="1"} 98',
-        b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 1_000',  # Python alone reads these six
+        b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 1_000',  # only Python reads these six
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} +nan',
         'DCGM_FI_DEV_GPU_UTIL{gpu="0"} ٩٧'.encode(),
         'DCGM_FI_DEV_GPU_UTIL{gpu="0"}\u00a097'.encode(),
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} \x0c97',
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97\x0b',
-        b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 0x1p-2',  # Go alone reads these two
+        b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 0x1p-2',  # only Go reads these two
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 0x61',
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 1e',
         b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} .',
@@ -106,14 +106,14 @@ def test_a_row_is_read(line: bytes, labels: dict[str, str | None], value: float)
     ],
 )
 def test_what_cannot_be_read_exactly_costs_itself_alone(line: bytes) -> None:
-    """A bad row is lost and none is made of it; the rows before and after it are read."""
+    """A bad row is lost, and never becomes another; the rows before and after it are read."""
     before, after = b'DCGM_FI_DEV_GPU_UTIL{gpu="6"} 1\n', b'DCGM_FI_DEV_GPU_UTIL{gpu="7"} 2\n'
     assert rows(line + b"\n", FAMILY) == []
     assert [row.value for row in rows(before + line + b"\n" + after, FAMILY)] == [1, 2]
 
 
 def test_a_family_may_be_anywhere() -> None:
-    """A family is found at the start of the page, in pieces, and with its comments repeated."""
+    """A family is found at the start of a page, in several parts, and with repeated comments."""
     page = (
         b"DCGM_FI_DEV_GPU_UTIL 1\nother 2\n\n# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n"
         b"DCGM_FI_DEV_GPU_UTIL 3\n# HELP DCGM_FI_DEV_GPU_UTIL again\n"
@@ -124,7 +124,7 @@ def test_a_family_may_be_anywhere() -> None:
 
 @pytest.mark.parametrize("size", [0, 131_072, 200_000])
 def test_a_page_of_any_length(size: int) -> None:
-    """Long pages are searched in another way."""
+    """Long pages are searched differently."""
     more = b"other 1\n" * (size // 8)
     page = more + b"DCGM_FI_DEV_GPU_UTIL 1\n" + more + b"DCGM_FI_DEV_GPU_UTIL 2\n" + more
     assert [row.value for row in rows(page, FAMILY)] == [1, 2]
@@ -134,7 +134,7 @@ def test_a_page_of_any_length(size: int) -> None:
 
 
 def test_a_line_without_its_end_is_lost() -> None:
-    """A page cut anywhere gives the rows that are whole, and never the 9 of a 97."""
+    """A page cut anywhere has only its whole rows, and never the 9 of a 97."""
     page = b'DCGM_FI_DEV_GPU_UTIL{gpu="0"} 97\r\nDCGM_FI_DEV_GPU_UTIL 42 1395066363000\n'
     whole = rows(page, FAMILY)
     assert [row.value for row in whole] == [97, 42]

@@ -1,4 +1,4 @@
-"""Pages are read as prometheus_client reads them."""
+"""Pages are read like prometheus_client reads them."""
 
 from collections import defaultdict
 from pathlib import Path
@@ -12,7 +12,7 @@ from metrics_server.sources.pages.exposition import parse_labels, rows
 from tests.support.data import EXPORTERS
 from tests.support.exposition import FAMILY
 
-# prometheus_client raises for these pages as a whole.
+# prometheus_client raises an exception for the whole of these pages.
 UNREADABLE = {"dcgm-malformed-lines", "dcgm-odd-values", "dcgm-4.x-duplicate-labels"}
 WELL_FORMED = sorted(
     path for path in EXPORTERS.glob("*.prom") if path.stem not in UNREADABLE | {"dcgm-empty"}
@@ -22,7 +22,7 @@ Labels = tuple[tuple[str, str | None], ...]
 
 
 def read(page: bytes, family: str = FAMILY) -> list[tuple[Labels, str]]:
-    """The rows of a page in a form that compares: NaN equals NaN, and -0 is 0."""
+    """A page's rows in a form that compares: NaN equals NaN, and -0 is 0."""
     return [
         (tuple(sorted(parse_labels(row.labels).items())), repr(row.value + 0))
         for row in rows(page, family)
@@ -30,7 +30,7 @@ def read(page: bytes, family: str = FAMILY) -> list[tuple[Labels, str]]:
 
 
 def read_by_oracle(page: bytes) -> dict[str, list[tuple[Labels, str]]]:
-    """The same rows of every family, as prometheus_client's parser reads them."""
+    """The same rows of every family, from prometheus_client's parser."""
     read: defaultdict[str, list[tuple[Labels, str]]] = defaultdict(list)
     for metric in text_string_to_metric_families(page.decode()):
         for sample in metric.samples:
@@ -41,7 +41,7 @@ def read_by_oracle(page: bytes) -> dict[str, list[tuple[Labels, str]]]:
 
 @pytest.mark.parametrize("path", WELL_FORMED, ids=lambda path: path.stem)
 def test_every_family_of_every_page_is_read_as_the_oracle_reads_it(path: Path) -> None:
-    """What prometheus_client reads from the exporters' pages is what is read here."""
+    """The rows of the exporters' pages are those that prometheus_client reads."""
     page = path.read_bytes()
     families = {line.split(b"{")[0].decode() for line in page.splitlines() if line[:1] != b"#"}
     expected = read_by_oracle(page)
@@ -53,12 +53,12 @@ def test_every_family_of_every_page_is_read_as_the_oracle_reads_it(path: Path) -
 
 
 def counters(page: bytes) -> set[str]:
-    """The families of a page that are counters."""
+    """The families on a page that are counters."""
     words = [line.split() for line in page.decode().splitlines() if line.startswith("# TYPE")]
     return {name for _, _, name, kind in words if kind == "counter"}
 
 
-# Names that begin with two underscores are reserved, and prometheus_client refuses them.
+# Names that begin with two underscores are reserved, and prometheus_client rejects them.
 NAMES = st.from_regex(r"(?!__)[a-zA-Z_][a-zA-Z0-9_]{0,9}", fullmatch=True)
 BLANKS = st.text(" \t", max_size=2)
 SOME_BLANKS = st.text(" \t", min_size=1, max_size=2)
@@ -68,7 +68,7 @@ VALUES = st.one_of(
     st.floats(-1e9, 1e9).map("{:g}".format),
     st.integers(-(2**64), 2**64).map(str),
 )
-# Characters that the format or a parser gives a meaning are more likely.
+# Characters with a meaning in the format or in a parser are more likely.
 TEXTS = st.text(
     st.one_of(st.sampled_from('\\"\n{}=,# \t\rn'), st.characters(exclude_categories=["Cs"])),
     max_size=12,
@@ -78,7 +78,7 @@ PREFIX = FAMILY.removesuffix("_UTIL")
 
 @st.composite
 def samples(draw: st.DrawFn) -> str:
-    """A row that prometheus_client accepts, of the family or of one whose name is alike."""
+    """A row that prometheus_client accepts, of the family or one with a similar name."""
     name = draw(st.sampled_from([FAMILY, FAMILY, FAMILY, PREFIX, f"{FAMILY}_X", f"X_{FAMILY}"]))
     row = draw(BLANKS) + name
     if draw(st.booleans()):
@@ -109,7 +109,7 @@ LINES = st.one_of(
 @settings(deadline=None)
 @given(st.lists(st.tuples(LINES, st.sampled_from(["\n", "\r\n"])), max_size=12))
 def test_a_page_is_read_as_the_oracle_reads_it(lines: list[tuple[str, str]]) -> None:
-    """Whatever page prometheus_client accepts, both read the same rows from it, in order."""
+    """From any page that prometheus_client accepts, both read the same rows, in order."""
     page = "".join(line + end for line, end in lines).encode()
     assert read(page) == read_by_oracle(page)[FAMILY]
 
@@ -123,7 +123,7 @@ def test_a_page_is_read_as_the_oracle_reads_it(lines: list[tuple[str, str]]) -> 
 def test_likely_labels_change_nothing(
     lines: list[tuple[str, str]], others: list[str], skipped: int
 ) -> None:
-    """Whatever the labels of another family are: they only make it faster."""
+    """Another family's labels only make reading faster."""
     page = "".join(line + end for line, end in lines).encode()
     found = rows(page, FAMILY)
     for likely in ([row.labels for row in found], [row.labels for row in found[skipped:]], others):
@@ -143,6 +143,6 @@ def test_likely_labels_change_nothing(
     )
 )
 def test_no_page_raises(parts: list[bytes]) -> None:
-    """Whatever bytes come, rows come of them or none, and each row's labels can be parsed."""
+    """Any bytes give rows or none, and each row's labels can be parsed."""
     for row in rows(b"".join(parts), FAMILY):
         parse_labels(row.labels)

@@ -1,4 +1,4 @@
-"""A page is read in a time linear in its size."""
+"""The time to read a page is linear in its size."""
 
 import time
 
@@ -34,9 +34,9 @@ from tests.support.exposition import FAMILY
 )
 @pytest.mark.parametrize("end", [b"", b"\n"], ids=["cut", "whole"])
 def test_time_is_linear_in_the_page(line: bytes, end: bytes) -> None:
-    """A megabyte that is made to be slow takes no more than a megabyte does.
+    """A megabyte designed to be slow takes no longer than any other.
 
-    It takes a few hundredths of a second; were time quadratic, it would be many minutes.
+    It takes a few hundredths of a second; with quadratic time, it would be many minutes.
     """
     began = time.process_time()
     assert rows(line + end, FAMILY) == []
@@ -44,7 +44,7 @@ def test_time_is_linear_in_the_page(line: bytes, end: bytes) -> None:
 
 
 def test_a_line_is_looked_at_once_however_often_it_has_the_name() -> None:
-    """The shorter a family's name, the more often a long line can have it."""
+    """The shorter a family's name, the more often it can occur in a long line."""
     began = time.process_time()
     assert rows(b"x" + b" A" * 500_000 + b"\nA 1\n", "A") == [Row("", 1)]
     assert time.process_time() - began < 2
@@ -66,14 +66,14 @@ def test_a_line_is_looked_at_once_however_often_it_has_the_name() -> None:
     ],
 )
 def test_a_family_behind_a_prefix(line: bytes, prefix: str | None) -> None:
-    """A name may stand before the family's, and nothing else."""
+    """Only the start of a name may precede the family's."""
     page = line + b"\n" + b"p_gpu_clock 2\n"
     found = [] if prefix is None else [(prefix, 1.0)]
     assert [(p, row.value) for p, row in prefixed_rows(page, "gpu_clock")] == [*found, ("p_", 2)]
 
 
 def test_prefixes_are_found_in_linear_time() -> None:
-    """A page made to be slow takes no longer."""
+    """A page designed to be slow takes no longer."""
     began = time.process_time()
     for part in (b"a", b"gpu_clock", b" gpu_clock", b"gpu_clock ", b"a_gpu_clock\n"):
         assert prefixed_rows(part * (1_000_000 // len(part)), "gpu_clock") == []
@@ -81,7 +81,7 @@ def test_prefixes_are_found_in_linear_time() -> None:
 
 
 def test_many_labels_and_digits_are_read_in_linear_time() -> None:
-    """The same holds where a long line is well formed."""
+    """The same holds for a long line that is well formed."""
     labels = b",".join(b'l%d="\\\\%d"' % (index, index) for index in range(60_000))
     page = b"DCGM_FI_DEV_GPU_UTIL{" + labels + b"} " + b"1" * 500_000 + b"e-499999\n"
     began = time.process_time()

@@ -1,4 +1,4 @@
-"""What answers at an exporter's address may be anything: bytes on real sockets."""
+"""Anything may answer at an exporter's address: bytes on real sockets."""
 
 import asyncio
 import gzip
@@ -22,7 +22,7 @@ LIMITS = PageLimits(bytes=200_000, lines=1000)
 
 @asynccontextmanager
 async def raw_exporter(response: bytes, requests: list[bytes] | None = None) -> AsyncIterator[str]:
-    """An exporter that sends these bytes, whatever it is asked, and closes."""
+    """An exporter that sends these bytes to any request, and closes."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         asked = await reader.readuntil(b"\r\n\r\n")
@@ -52,25 +52,25 @@ async def scraped(monitor: Monitor, response: bytes) -> Page | ScrapeError:
 
 
 async def failure(monitor: Monitor, response: bytes) -> ScrapeError:
-    """How that scrape fails."""
+    """The error of that scrape."""
     outcome = await scraped(monitor, response)
     assert isinstance(outcome, ScrapeError)
     return outcome
 
 
 def with_length(body: bytes, head: bytes = OK) -> bytes:
-    """A whole response."""
+    """A complete response."""
     return head + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
 def chunked(body: bytes) -> bytes:
-    """The same in a chunk."""
+    """The same in one chunk."""
     return OK + b"Transfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
 
 
 @pytest.mark.parametrize("response", [with_length(PAGE), chunked(PAGE)], ids=["length", "chunked"])
 async def test_whole(monitor: Monitor, response: bytes) -> None:
-    """A page is whole by its length, or by its chunks."""
+    """A page is complete according to its length or its chunks."""
     outcome = await scraped(monitor, response)
     assert isinstance(outcome, Page)
     assert (outcome.body, outcome.lines) == (PAGE, 1)
@@ -89,12 +89,12 @@ async def test_whole(monitor: Monitor, response: bytes) -> None:
     ids=["length", "chunks", "last line", "until closed", "HTTP/1.0", "chunks at a line's end"],
 )
 async def test_cut_short(monitor: Monitor, response: bytes) -> None:
-    """A page that is a part, or that may be one, is a failure: what is missing may be the pod's."""
+    """A page that may be incomplete is a failure: the missing part may be the pod's."""
     assert (await failure(monitor, response)).reason == "cut-short"
 
 
 async def test_compressed(monitor: Monitor) -> None:
-    """No page is asked for in a compressed form, in which it could be cut, or be a bomb."""
+    """Compressed pages are not requested: they could be cut, or be a bomb."""
     requests: list[bytes] = []
     packed = gzip.compress(PAGE * 2)
     response = with_length(packed, OK + b"Content-Encoding: gzip\r\n")
@@ -117,7 +117,7 @@ async def test_compressed(monitor: Monitor) -> None:
     ],
 )
 async def test_too_large(monitor: Monitor, body: bytes, message: str) -> None:
-    """What a page may be has bounds, in bytes, lines and bytes of a line."""
+    """A page is limited in bytes, lines, and bytes per line."""
     error = await failure(monitor, with_length(body))
     assert (error.reason, str(error)) == ("too-large", message)
 
@@ -133,7 +133,7 @@ async def test_too_large(monitor: Monitor, body: bytes, message: str) -> None:
     ids=["bytes", "lines", "line", "among others"],
 )
 async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
-    """The bounds are where they are said to be."""
+    """The limits are exact."""
     outcome = await scraped(monitor, with_length(body))
     assert isinstance(outcome, Page)
     assert outcome.body == body
@@ -183,7 +183,7 @@ async def test_just_not_too_large(monitor: Monitor, body: bytes) -> None:
 async def test_what_answers_is_described_briefly(
     monitor: Monitor, response: bytes, reason: str, message: str
 ) -> None:
-    """Whatever it is: one printable line says what happened, and no status that was not sent."""
+    """One printable line describes any answer, without a status that was not sent."""
     with capture_logs() as logs:
         error = await failure(monitor, response)
     assert str(error).startswith(message)
@@ -201,7 +201,7 @@ async def test_a_few_interim_responses_are_passed_over(monitor: Monitor) -> None
 
 
 async def test_a_kept_connection_has_the_same_bounds(monitor: Monitor) -> None:
-    """Interim responses without end are as much of one at the second request as at the first."""
+    """Endless interim responses have the same limit at the second request as at the first."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -232,7 +232,7 @@ async def test_a_kept_connection_has_the_same_bounds(monitor: Monitor) -> None:
     ids=["before the head", "in the head", "in the body"],
 )
 async def test_the_deadline_is_hard(monitor: Monitor, part: bytes) -> None:
-    """Whatever has come so far, a scrape ends when its time is over."""
+    """Whatever has been received, a scrape ends at its timeout."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")

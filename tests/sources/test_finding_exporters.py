@@ -1,4 +1,4 @@
-"""Exporters are found as the cluster has them: a whole server, and what it asks the API for."""
+"""Finding exporters in the cluster: a whole server, and its requests to the API."""
 
 import asyncio
 import ssl
@@ -27,19 +27,19 @@ async def ask(simulated: Cluster) -> Answer:
 
 
 def paths(simulated: Cluster, resource: str) -> set[str]:
-    """The paths of a resource that the API was asked for."""
+    """The requested paths for a resource."""
     return {one.path for one in simulated.api.requests if one.path.endswith(f"/{resource}")}
 
 
 def by_hand(port: int, *endpoints: Object) -> Object:
-    """A slice as a person writes it, for exporters on hosts."""
+    """A slice written by hand, for exporters on hosts."""
     made = manifests.endpoint_slice("by-hand", port)
     made["endpoints"] = list(endpoints)
     return made
 
 
 async def test_with_namespaces_the_services_namespaces_are_listed() -> None:
-    """Roles in the namespaces of the pods and of the exporters' Services are all that it takes."""
+    """Roles in the namespaces of the pods and of the exporters' Services are enough."""
     services = [
         {"namespace": "gpu-monitoring", "name": "dcgm-exporter"},
         {"namespace": "gpu-monitoring", "name": "other"},
@@ -70,7 +70,7 @@ async def test_with_namespaces_the_services_namespaces_are_listed() -> None:
 
 
 async def test_an_endpoint_without_an_address_costs_nothing() -> None:
-    """Neither the answers about others, nor the server's own metrics."""
+    """The endpoint affects neither other answers, nor the server's own metrics."""
     async with cluster({"gpu-0": PAGE}, [pod("a")]) as simulated:
         assert (await ask(simulated)).item().value == "40"
         simulated.api.apply(
@@ -88,7 +88,7 @@ async def test_an_endpoint_without_an_address_costs_nothing() -> None:
 
 
 async def test_a_slice_without_a_node_is_reported() -> None:
-    """The message says which Service, and what to do; nodes are not asked for."""
+    """The message says which Service, and what to do; nodes are not requested."""
     async with (
         PageExporter(PAGE) as exporter,
         cluster({}, [pod("a")]) as simulated,
@@ -104,7 +104,7 @@ async def test_a_slice_without_a_node_is_reported() -> None:
 
 
 async def test_a_slice_without_a_node_is_matched_by_address() -> None:
-    """With exporters.matchNodesByAddress the node is that which has the endpoint's address."""
+    """With exporters.matchNodesByAddress the node is the one with the endpoint's address."""
     config = configuration({"exporters": {"matchNodesByAddress": True}})
     async with (
         PageExporter(PAGE) as exporter,
@@ -122,7 +122,7 @@ async def test_a_slice_without_a_node_is_matched_by_address() -> None:
 
 @asynccontextmanager
 async def guarded(shown: list[str | None], context: ssl.SSLContext) -> AsyncIterator[int]:
-    """The port of an exporter behind TLS, and what it was shown."""
+    """The port of an exporter behind TLS, which records the credentials it receives."""
 
     async def answer(request: web.BaseRequest) -> web.Response:
         shown.append(request.headers.get("Authorization"))
@@ -139,7 +139,7 @@ async def guarded(shown: list[str | None], context: ssl.SSLContext) -> AsyncIter
 
 
 async def test_each_service_is_scraped_in_its_own_way(tmp_path: Path) -> None:
-    """A token goes to the exporters of the Service that it is for, over TLS, and to no others."""
+    """A token goes only to the exporters of its Service, over TLS."""
     authority = Authority("exporters")
     (tmp_path / "ca.crt").write_bytes(authority.bundle)
     (tmp_path / "token").write_text("s3cret")

@@ -1,4 +1,4 @@
-"""The words for pages that answered without a value for a pod."""
+"""Hints about pages that have no value for a pod."""
 
 import pytest
 from hypothesis import given
@@ -22,7 +22,7 @@ MINE = 'DCGM_FI_DEV_GPU_UTIL{gpu="3",UUID="GPU-3",namespace="ml",pod="mine"} 5\n
 
 
 def said(page: str, *, rule: MetricRule = RULE, gpus: int = 1, shareable: int = 0) -> str:
-    """All that is said of a page without a value for the pod."""
+    """All hints about a page without a value for the pod."""
     pod = Pod(
         "ml",
         "mine",
@@ -59,7 +59,7 @@ def said(page: str, *, rule: MetricRule = RULE, gpus: int = 1, shareable: int = 
     ],
 )
 def test_a_page_is_explained(page: str, words: str) -> None:
-    """Each way of having no value has words of its own."""
+    """Each way of having no value has its own hint."""
     assert words in said(page)
 
 
@@ -75,14 +75,14 @@ def test_more_gpus_are_requested_than_there_are_values_for() -> None:
 
 
 def test_rows_that_where_leaves_out_are_named() -> None:
-    """The label and its value are what to look for."""
+    """The hint has the label and value to look for."""
     reading = Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100, where=(("kind", "whole"),))
     rule = MetricRule("gpu_utilization", "of the test", "percent", (reading,), 100)
     assert said(MINE, rule=rule) == 'no row of DCGM_FI_DEV_GPU_UTIL has kind="whole"'
 
 
 def test_the_first_reading_that_where_leaves_out_is_named() -> None:
-    """Whichever page it is on: a rule prefers its first readings."""
+    """The first reading is named, whichever page it is on, as a rule prefers it."""
     readings = tuple(
         Reading(f"DCGM_FI_DEV_{name}", 0, 100, where=(("kind", "whole"),))
         for name in ("GPU_UTIL", "GPU_TEMP", "FB_USED")
@@ -98,7 +98,7 @@ def test_the_first_reading_that_where_leaves_out_is_named() -> None:
 
 @pytest.mark.parametrize("rows", [MINE, "DCGM_FI_DEV_GPU_TEMP 1\n"], ids=["where", "silent"])
 def test_a_page_is_decompressed_once(rows: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not for each reading: that would block the event loop, if the page is long."""
+    """Decompressing it for each reading would block the event loop, if the page is long."""
     readings = tuple(
         Reading(f"DCGM_FI_DEV_{name}", 0, 100, where=(("kind", "whole"),))
         for name in ("GPU_UTIL_RATIO", "MEM_COPY_UTIL", "GPU_UTIL")
@@ -119,7 +119,7 @@ def test_a_page_is_decompressed_once(rows: str, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_readings_that_contradict_or_lack_parts_are_counted() -> None:
-    """A GPU that is idle and busy, and one of whose dies some are missing."""
+    """The page has a GPU that is idle and busy, and one with some dies missing."""
     dies = Reading("gpu_gfx_busy_instantaneous", 1, 100, each=("xcc_index",))
     activity = Reading("gpu_gfx_activity", 0, 100, unless=dies)
     rule = MetricRule("gpu_utilization", "of the test", "percent", (activity, dies), 100)
@@ -144,7 +144,7 @@ def test_what_a_page_says_is_on_one_printable_line(text: str) -> None:
     st.lists(st.text(max_size=300), min_size=1, max_size=9),
 )
 def test_a_message_fits_into_an_event(clauses: list[str], failures: list[str]) -> None:
-    """However much there is to say."""
+    """A message fits however much there is to report."""
     collection = Collection(
         9,
         (),

@@ -1,4 +1,4 @@
-"""Earlier scrapes: how much counters grew, and how many scrapes are kept for how long."""
+"""Earlier scrapes: the growth of counters, and how many scrapes are kept, and for how long."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -30,7 +30,7 @@ HISTOGRAMS = st.dictionaries(
 
 
 def restated(scrapes: Sequence[tuple[float, Series]], window: int) -> Increase | Literal["once"]:
-    """How much the counters grew, from all scrapes, each series by itself and backwards."""
+    """The growth of the counters, from all scrapes, separately for each series, and backwards."""
     kept = [scrapes[0][0]]
     for at, _ in scrapes:
         if at >= kept[-1] + window / 15:
@@ -65,7 +65,7 @@ def restated(scrapes: Sequence[tuple[float, Series]], window: int) -> Increase |
 def test_increases_are_those_of_every_scrape_in_the_window(
     steps: Sequence[tuple[float, Series]], window: int
 ) -> None:
-    """Whatever is reset, appears and goes away: as restated from all scrapes."""
+    """With any resets, new series and ended series, it is as restated from all scrapes."""
     history = History(clock=lambda: 0)
     scrapes: list[tuple[float, Series]] = []
     at = 1000.0
@@ -80,7 +80,7 @@ def test_increases_are_those_of_every_scrape_in_the_window(
 
 
 def test_each_page_reading_and_window_has_its_own() -> None:
-    """None is mistaken for another."""
+    """Pages, readings and windows are not mixed up."""
     history = History(clock=lambda: 0)
     series = {key("a"): (1.0,)}
     for target, reading, window in (
@@ -106,7 +106,7 @@ def test_without_a_window_it_is_kept_for_a_long_sync_period() -> None:
 
 
 def test_it_is_dropped_a_minute_after_its_window() -> None:
-    """Unless it is used until then."""
+    """A page is kept longer if it is used before that."""
     clock = Clock(1000)
     history = History(clock=clock)
     series = {key("a"): (1.0,)}
@@ -130,7 +130,7 @@ def test_it_is_dropped_a_minute_after_its_window() -> None:
 
 
 def test_a_series_that_goes_away_is_not_remembered() -> None:
-    """A page whose labels are new each time does not grow."""
+    """A page with new labels each time does not grow."""
     history = History(clock=lambda: 0)
     sizes = []
     for at in range(200):

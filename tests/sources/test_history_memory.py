@@ -1,4 +1,4 @@
-"""The memory of earlier scrapes: bounded, shared fairly, and never so that no page has a rate."""
+"""The memory for earlier scrapes: bounded, shared fairly, and useful even when full."""
 
 import gc
 import time
@@ -39,12 +39,12 @@ def scrape(
 
 
 def names(namespace: str, count: int) -> list[str]:
-    """The targets of so many pods."""
+    """The targets of this many pods."""
     return [f"http://10.0.0.{number}/metrics#{namespace}" for number in range(count)]
 
 
 def test_it_takes_no_more_than_it_counts() -> None:
-    """Although some of what it counts is shared."""
+    """The count is an upper bound, although some of what it counts is shared."""
     clock = Clock(1000)
     history = History(clock=clock)
     scrape(history, clock, ["warm"])
@@ -64,7 +64,7 @@ def test_it_takes_no_more_than_it_counts() -> None:
 
 
 def test_when_it_is_full_the_pages_it_has_keep_their_rates() -> None:
-    """The others get an error, scrape after scrape; once those are gone, there is room."""
+    """The others get an error at every scrape; once those pages are gone, there is room."""
     clock = Clock(1000)
     history = History(MIB, clock)
     pods = names("ns", 200)
@@ -86,7 +86,7 @@ def test_when_it_is_full_the_pages_it_has_keep_their_rates() -> None:
 
 
 def test_a_namespace_cannot_take_it_all() -> None:
-    """One that has more than another makes room for it, once, and keeps the rest."""
+    """A namespace with more than another makes room for it, once, and keeps the rest."""
     clock = Clock(1000)
     history = History(MIB, clock)
     large, small = names("large", 200), names("small", 10)
@@ -109,7 +109,7 @@ def test_a_namespace_cannot_take_it_all() -> None:
 
 
 def test_room_is_made_quickly() -> None:
-    """Among thousands of namespaces, for a page that takes the room of thousands."""
+    """Room is made quickly among thousands of namespaces, even for a page as large as thousands."""
     clock = Clock(1000)
     history = History(clock=clock)
     small: Series = {(frozenset({("m", "a")}), ()): (1.0,)}
@@ -126,7 +126,7 @@ def test_room_is_made_quickly() -> None:
 
 
 def test_a_page_that_grows_beyond_the_room_is_dropped() -> None:
-    """It has no rate from then on, and the others keep theirs."""
+    """Such a page has no rate from then on, and the others keep theirs."""
     clock = Clock(1000)
     history = History(256 * KIB, clock)
     series: dict[Key, tuple[float, ...]] = {**histograms("0")}
@@ -156,7 +156,7 @@ STEPS = st.lists(
 def test_whatever_is_scraped_the_bytes_add_up(
     steps: Sequence[tuple[str, str, int, set[str], float]],
 ) -> None:
-    """They stay within the limit, and nothing is left in the end."""
+    """The bytes stay within the limit, and nothing is left at the end."""
     clock = Clock(1000)
     history = History(64 * KIB, clock)
     for namespace, target, window, engines, pause in steps:

@@ -1,7 +1,7 @@
-"""Exporters that hurt, against a whole server: nobody else may notice them.
+"""Harmful exporters and a whole server: they must not affect anything else.
 
-Each is a program of its own kind on a real socket, at the other end of the server's own scrapes.
-The server must go on to answer for healthy nodes, and the kubelet's probe, within a second.
+Each is a different program on a real socket, scraped by the server itself.
+The server must still answer for healthy nodes, and the kubelet's probe, within a second.
 """
 
 import asyncio
@@ -34,7 +34,7 @@ Behave = Callable[[socket.socket], None]
 
 @contextmanager
 def hostile(behave: Behave) -> Iterator[int]:
-    """The port of an exporter that does this on each connection, in a thread of its own."""
+    """The port of an exporter that does this on each connection, in its own thread."""
     with socket.create_server(("127.0.0.1", 0), backlog=1024) as listener:
         connections: list[socket.socket] = []
 
@@ -62,31 +62,31 @@ def hostile(behave: Behave) -> Iterator[int]:
 
 
 def sends(body: bytes) -> Behave:
-    """An exporter with a page."""
+    """An exporter with this page."""
     whole = _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
     return lambda connection: connection.sendall(whole)
 
 
 def rows(count: int, labels: Callable[[int], str]) -> bytes:
-    """A page of so many rows."""
+    """A page with this many rows."""
     return "".join(f"{_FIELD}{{{labels(i)}}} {i % 100}\n" for i in range(count)).encode()
 
 
 def endless_interim(connection: socket.socket) -> None:
-    """100 Continue, without end, as fast as the connection takes them."""
+    """Send 100 Continue endlessly, as fast as the connection allows."""
     flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000
     while True:
         connection.sendall(flood)
 
 
 def hang(connection: socket.socket) -> None:
-    """Never an answer."""
+    """Never answer."""
     connection.recv(65536)
 
 
 @asynccontextmanager
 async def beside(count: int, behave: Behave) -> AsyncIterator[Cluster]:
-    """A cluster with a healthy node, and so many whose exporters are hostile, each with a pod."""
+    """A cluster with a healthy node, and this many with hostile exporters, each with a pod."""
     with contextlib.ExitStack() as stack:
         ports = [stack.enter_context(hostile(behave)) for _ in range(count)]
         pods = [
@@ -103,12 +103,12 @@ async def beside(count: int, behave: Behave) -> AsyncIterator[Cluster]:
 
 
 async def sick(simulated: Cluster) -> Answer:
-    """The answer about the pods on the nodes of hostile exporters."""
+    """The answer for the pods on nodes with hostile exporters."""
     return await simulated.client.metric("default", "gpu_utilization", "app=sick")
 
 
 async def round_of(simulated: Cluster) -> Mapping[str, float]:
-    """How many seconds the probe took, and the answer about healthy nodes."""
+    """The seconds that the probe took, and the answer for healthy nodes."""
     loop = asyncio.get_running_loop()
     took: dict[str, float] = {}
     for target in ("/livez", "healthy"):
@@ -135,7 +135,7 @@ async def round_of(simulated: Cluster) -> Mapping[str, float]:
     ids=["bytes", "lines", "rows", "sharers", "interim", "hung"],
 )
 async def test_nobody_else_notices(count: int, behave: Behave, message: str | None) -> None:
-    """The probe, and answers about healthy nodes, come at once, round after round."""
+    """The probe, and answers for healthy nodes, arrive promptly every time."""
     deadline = Deadline()
     async with beside(count, behave) as simulated:
 
@@ -159,7 +159,7 @@ async def test_nobody_else_notices(count: int, behave: Behave, message: str | No
 
 
 async def test_what_a_page_says_is_reported_on_one_printable_line() -> None:
-    """A label may have anything in it: the message has the start of it, escaped."""
+    """A label may contain anything: the message has its beginning, escaped."""
     namespace = "\x1b[31m\\n" + "x" * 60_000
     row = f'{_FIELD}{{gpu="0",UUID="GPU-0",namespace="{namespace}",pod="pod-0"}} 5\n'
     async with beside(1, sends(row.encode())) as simulated:

@@ -1,4 +1,4 @@
-"""GPUs and their parts, from the rows of any family."""
+"""GPUs and their parts, found in the rows of any family."""
 
 import pytest
 
@@ -20,7 +20,7 @@ from tests.support.inventory import RATIO, UTIL, P, Q, dcgm, values
     ],
 )
 def test_a_row_of_any_family_names_a_gpu(row: str) -> None:
-    """With a value, with a text for one, or with none."""
+    """The row may have a value, text instead, or nothing."""
     inventory = Sheet(row.encode()).inventory
     assert inventory.by_pod == {P: Holding({"GPU-0": 1}, shared=False)}
     assert inventory.pods == {"GPU-0": frozenset({P})}
@@ -38,7 +38,7 @@ def test_what_is_not_a_gpu_row_names_no_gpu(row: str) -> None:
 
 
 def test_what_a_pod_has() -> None:
-    """Units count as a request does; sharing and GPUs without a pod are known."""
+    """Units are counted as in a request; sharing and GPUs without a pod are known."""
     mig = {"GPU_I_ID": "1", "GPU_I_PROFILE": "3g.40gb"}
     page = dcgm("A", 1) + dcgm("A", 1, "p", vgpu="0") + dcgm("B", 1, "p", vgpu="1")
     page += dcgm("A", 1, "q", vgpu="2")
@@ -52,7 +52,7 @@ def test_what_a_pod_has() -> None:
     assert inventory.by_pod == {
         P: Holding({"GPU-0": 2}, shared=True),
         Q: Holding({"GPU-0": 1}, shared=True),
-        # What is said of the whole GPU makes it no second one.
+        # A row of the whole GPU does not make it a second one.
         ("n", "r"): Holding({"GPU-1/1": 2}, shared=False),
         # Two compute instances of one instance are not shared.
         ("n", "s"): Holding({"GPU-2/1": 1}, shared=False),
@@ -72,17 +72,17 @@ INSTANCE = {**CI0, "GPU_CI_ID": ""}
     [
         (dcgm(RATIO.family, 0.9, "p", **CI0) + dcgm(RATIO.family, 0.3, "p", **CI1), 60),
         (dcgm(RATIO.family, 0.9, "p", **CI0) + dcgm(RATIO.family, 0.3, "q", **CI1), 90),
-        # A part that another family names has no value, or none that is believed.
+        # A part named by another family has no value, or an invalid one.
         (dcgm(RATIO.family, 0.9, "p", **CI0) + dcgm("ANY", 1, "p", **CI1), None),
         (dcgm(RATIO.family, 0.9, "p", **CI0) + dcgm(RATIO.family, "text", "p", **CI1), None),
         (dcgm(RATIO.family, 0.9, "p", **CI0) + dcgm(RATIO.family, 5, "p", **CI1), None),
-        # What is said of the instance holds for its parts, unless they say it themselves.
+        # The instance's value is also its parts', unless they have their own.
         (dcgm(RATIO.family, 0.4, "p", **INSTANCE) + dcgm("ANY", 1, "p", **CI1), 40),
         (dcgm(RATIO.family, 0.4, "p", **INSTANCE) + dcgm(RATIO.family, 0.9, "p", **CI0), 90),
     ],
 )
 def test_compute_instances(page: str, value: float | None) -> None:
-    """A pod's value is of all compute instances that it has."""
+    """A pod's value covers all of its compute instances."""
     found = values(page, RATIO)
     assert found.get("p") == (None if value is None else pytest.approx(value))
 
@@ -90,7 +90,7 @@ def test_compute_instances(page: str, value: float | None) -> None:
 @pytest.mark.parametrize(
     ("page", "value"),
     [
-        # Above 1 is real on an instance, as far as it has been seen, and nowhere else.
+        # Above 1 is real on an instance, up to what has been observed, and nowhere else.
         (dcgm(RATIO.family, 1.294, "p", **INSTANCE), 100),
         (dcgm(RATIO.family, 2.1, "p", **INSTANCE), None),
         (dcgm(RATIO.family, 1.294, "p"), None),
@@ -99,5 +99,5 @@ def test_compute_instances(page: str, value: float | None) -> None:
     ],
 )
 def test_ratios_of_instances(page: str, value: float | None) -> None:
-    """They are capped at 1."""
+    """Ratios of instances are capped at 1."""
     assert values(page, UTIL, RATIO).get("p") == value

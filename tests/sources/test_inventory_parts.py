@@ -1,4 +1,4 @@
-"""Processes and dies of a GPU, and an inventory's cost."""
+"""Processes and dies of a GPU, and the cost of an inventory."""
 
 import time
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ CLOCK = Reading("gpu_clock", 1, 9000, where=(("clock_type", "system"),), each=("
 
 
 def amd(family: str, value: object, gpu: str = "0", **more: str) -> str:
-    """A row of AMD's exporter, of the pod p."""
+    """A row from AMD's exporter, for the pod p."""
     labels = {
         "card_model": "c",
         "gpu_id": gpu,
@@ -46,7 +46,7 @@ DEVICE = dcgm(UTIL.family, 91)
 @pytest.mark.parametrize(
     ("page", "value"),
     [
-        # Capped at the device, where no other reading has a value.
+        # Capped at the device's value, if no other reading has one.
         (DEVICE + dcgm(UTIL.family, 137, "p", vgpu="0"), 91),
         (DEVICE + dcgm(UTIL.family, 1601, "p", vgpu="0"), None),
         (dcgm(UTIL.family, 137, "p", vgpu="0"), None),
@@ -55,14 +55,14 @@ DEVICE = dcgm(UTIL.family, 91)
             DEVICE + dcgm(UTIL.family, 137, "p", vgpu="0") + dcgm(RATIO.family, 0.9, "p", vgpu="0"),
             90,
         ),
-        # It shows that the zeros of others are real.
+        # This shows that the others' zeros are real.
         (DEVICE + dcgm(UTIL.family, 0, "p", vgpu="0") + dcgm(UTIL.family, 137, "q", vgpu="1"), 0),
-        # Only the families that are by process have such sums.
+        # Only the per-process families have such sums.
         (dcgm("OTHER", 91) + dcgm("OTHER", 137, "p", vgpu="0"), None),
     ],
 )
 def test_sums_over_processes(page: str, value: float | None) -> None:
-    """What is above the device is as much as the device."""
+    """A value above the device's is capped at it."""
     assert values(page, UTIL, RATIO, Reading("OTHER", 0, 100)).get("p") == value
 
 
@@ -76,20 +76,20 @@ BY_PROCESS = (
 
 
 def test_a_device_that_lost_its_row() -> None:
-    """Its pods' own figures are neither its figure nor its share."""
+    """The pods' own values are neither the device's value nor its share."""
     assert values(BY_PROCESS, SHARE) == {"p": 12.5}
     assert values(BY_PROCESS, UTIL) == {"p": 91}
     less = BY_PROCESS.replace(dcgm("DCGM_FI_DEV_FB_USED", 60), "")
     assert values(less, SHARE) == {}
     less = BY_PROCESS.replace(dcgm(UTIL.family, 91), "")
     assert values(less, UTIL) == {}
-    # Without any row of the device it is an exporter that gives each pod the device's figures.
+    # Without any row of the device it is an exporter that gives each pod the device's values.
     less = less.replace(dcgm("DCGM_FI_DEV_FB_USED", 60), "")
     assert values(less, UTIL) == {"p": 0}
 
 
 def dies(*busy: float) -> str:
-    """Rows of the dies of GPU 0."""
+    """Rows for the dies of GPU 0."""
     return "".join(amd(DIES.family, value, xcc_index=str(i)) for i, value in enumerate(busy))
 
 
@@ -101,7 +101,7 @@ def dies(*busy: float) -> str:
         (amd(ACTIVITY.family, 0) + dies(0, 0), 0),
         (amd(ACTIVITY.family, 0), 0),
         (amd(ACTIVITY.family, 7) + dies(100, 60), 7),
-        # Another GPU of its kind shows that a die is missing: it may be the idle one.
+        # Another GPU of this kind shows that a die is missing: it may be the idle one.
         (
             amd(ACTIVITY.family, 0)
             + dies(100)
@@ -113,7 +113,7 @@ def dies(*busy: float) -> str:
     ],
 )
 def test_activity_that_the_dies_contradict(page: str, value: float | None) -> None:
-    """A 0 is not idleness while every die is busy: what the dies say stands in."""
+    """A 0 is not idleness if every die is busy: their values replace it."""
     found = attribute(Sheet(page.encode()), (ACTIVITY, DIES))
     assert found.by_pod.get(P, {}).get("0/0") == value
 
@@ -122,7 +122,7 @@ def test_activity_that_the_dies_contradict(page: str, value: float | None) -> No
     ("page", "value"),
     [
         (amd("gpu_clock", 2000, clock_type="system", clock_index="0"), 2000),
-        # Another family numbers one more.
+        # Another family has one more number.
         (
             amd("gpu_clock", 2000, clock_type="system", clock_index="0")
             + amd("gpu_max_clock", 2100, clock_type="system", clock_index="1"),
@@ -142,7 +142,7 @@ def test_parts_that_other_rows_number(page: str, value: float | None) -> None:
 
 @pytest.mark.parametrize("family", ["gpu_free_vram", "gpu_memory_temperature", "pcie_bandwidth"])
 def test_a_prefix_without_markers(family: str) -> None:
-    """The family that is read shows the prefix itself."""
+    """The family itself shows the prefix."""
     assert values(amd(f"amd_{family}", 5), Reading(family, 0, 10)) == {"p": 5}
     two = amd(f"amd_{family}", 5) + amd(f"other_{family}", 6)
     assert values(two, Reading(family, 0, 10)) == {}
@@ -163,7 +163,7 @@ def test_a_prefix_without_markers(family: str) -> None:
     ids=["labels", "braces", "quotes", "lines", "escapes", "parts", "shares"],
 )
 def test_an_inventory_is_linear_in_the_page(page: str) -> None:
-    """Whatever is on it, and however many of each thing."""
+    """Time is linear for any content, and any number of parts."""
     began = time.thread_time()
     sheet = Sheet(page.encode())
     assert sheet.inventory.wholes is not None
@@ -184,13 +184,13 @@ LINES = st.lists(
 @settings(deadline=None)
 @given(LINES)
 def test_every_row_that_can_be_read_is_in_the_inventory(lines: list[str]) -> None:
-    """What has a value is known to be there."""
+    """Every row with a value is known."""
     page = "".join(lines).encode()
     assert {row.labels for row in rows(page, "A")} - {""} <= label_texts(page)
 
 
 def test_a_label_that_a_page_lacks_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is asked for with each pod of an HPA; a page of 25,000 rows takes long to parse."""
+    """A label is looked up for each pod of an HPA; a page of 25,000 rows takes long to parse."""
     parsed: list[str] = []
 
     def counted(text: str) -> Mapping[str, str | None]:
@@ -203,7 +203,7 @@ def test_a_label_that_a_page_lacks_is_looked_for_once(monkeypatch: pytest.Monkey
     monkeypatch.setattr(inventory, "parse_labels", counted)
     assert not sheet.label("absent").is_known
     assert parsed == []
-    # A part of the name of another label.
+    # Part of another label's name.
     assert not sheet.label("UUI").is_known
     assert not sheet.label("UUI").is_known
     assert len(parsed) == 9

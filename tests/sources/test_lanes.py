@@ -1,4 +1,4 @@
-"""Exporters that hang hold up no others."""
+"""Hanging exporters do not delay others."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,10 +17,10 @@ _RESPONSE = b"HTTP/1.1 200 OK\r\n" + _HEADERS + b"\r\n#\n"
 
 
 class Exporter:
-    """An exporter that answers while it is well, and closes each connection.
+    """An exporter that answers while it is healthy, and closes each connection.
 
     Attributes:
-        well: while it is not set, no answer comes.
+        well: while it is not set, nothing is answered.
     """
 
     def __init__(self) -> None:
@@ -52,20 +52,20 @@ class Exporter:
 
 @asynccontextmanager
 async def fleet(count: int) -> AsyncIterator[dict[str, Exporter]]:
-    """So many exporters, by URL."""
+    """This many exporters, by URL."""
     async with AsyncExitStack() as stack:
         exporters = [Exporter() for _ in range(count)]
         yield {await stack.enter_async_context(one.listening()): one for one in exporters}
 
 
 def scraper_of(monitor: Monitor, timeout: float) -> Scraper[Page]:
-    """A scraper with four places, that asks each time."""
+    """A scraper with four places, which scrapes each time."""
     return Scraper(Page, timeout=timeout, max_age=1e-9, max_concurrency=4, monitor=monitor)
 
 
 @pytest.mark.slow
 async def test_hung_exporters_leave_their_places(monitor: Monitor) -> None:
-    """The first time: more exporters hang than there are places, and the healthy ones answer."""
+    """At first, more exporters hang than there are places, and the healthy ones still answer."""
     async with fleet(14) as exporters, scraper_of(monitor, 2) as scraper:
         hung, healthy = list(exporters)[:6], list(exporters)[6:]
         for url in hung:
@@ -75,13 +75,13 @@ async def test_hung_exporters_leave_their_places(monitor: Monitor) -> None:
         began = asyncio.get_running_loop().time()
         outcomes = (await scraper.scrape(healthy)).outcomes
         assert all(isinstance(one, Page) for one in outcomes.values())
-        # After half a second, and not only when those that hang have been given up.
+        # After half a second, and not only after the hanging ones time out.
         assert asyncio.get_running_loop().time() - began < 1.5
         assert all(isinstance(one, ScrapeError) for one in (await first).outcomes.values())
 
 
 async def test_hung_exporters_have_places_of_their_own(monitor: Monitor) -> None:
-    """From then on they wait for one another, and the healthy ones for none of them."""
+    """From then on they wait only for each other, and the healthy ones for none of them."""
     async with fleet(16) as exporters, scraper_of(monitor, 0.4) as scraper:
         hung, healthy = list(exporters)[:8], list(exporters)[8:]
         for url in hung:
@@ -101,18 +101,18 @@ async def test_hung_exporters_have_places_of_their_own(monitor: Monitor) -> None
 
 @pytest.mark.slow
 async def test_an_exporter_that_was_not_scraped_is_first_the_next_time(monitor: Monitor) -> None:
-    """Each of those that hang is asked in the end, so that one that recovers is found."""
+    """Every hanging exporter is scraped eventually, so one that recovers is noticed."""
     async with fleet(12) as exporters, scraper_of(monitor, 0.2) as scraper:
         for one in exporters.values():
             one.well.clear()
-        # Four places of a quarter of the timeout each: all of them hang from then on.
+        # Four places with a quarter of the timeout each: all of them hang from then on.
         await scraper.scrape(exporters)
         recovered = list(exporters)[7]
         exporters[recovered].well.set()
         async with asyncio.timeout(10):
             while isinstance((await scraper.scrape(exporters)).outcomes[recovered], ScrapeError):
                 pass
-        # It is one of the others again, and answers each time.
+        # It counts as healthy again, and answers each time.
         for _ in range(3):
             outcomes = (await scraper.scrape(exporters)).outcomes
             assert isinstance(outcomes[recovered], Page)
@@ -120,7 +120,7 @@ async def test_an_exporter_that_was_not_scraped_is_first_the_next_time(monitor: 
 
 @pytest.mark.parametrize("shared", [False, True])
 async def test_questions_take_turns(monitor: Monitor, *, shared: bool) -> None:
-    """One about a single exporter does not wait until one about many has all its answers."""
+    """A question about one exporter does not wait for all the answers of one about many."""
     async with fleet(40) as exporters, scraper_of(monitor, 10) as scraper:
         *many, one = exporters
         for url in many:
@@ -129,7 +129,7 @@ async def test_questions_take_turns(monitor: Monitor, *, shared: bool) -> None:
         await asyncio.sleep(0)
         small = asyncio.create_task(scraper.scrape([one]))
         await asyncio.sleep(0)
-        # Two of the four that are asked answer: the next turn may be the large one's, and the
+        # Two of the four requested ones answer: the next turn may be the large question's, and the
         # one after that is the small one's.
         for url in many[:2]:
             exporters[url].well.set()
@@ -142,7 +142,7 @@ async def test_questions_take_turns(monitor: Monitor, *, shared: bool) -> None:
 
 
 async def test_a_turn_that_is_given_up_is_passed_on() -> None:
-    """Whether it is given up while it waits, or at the moment when it is there."""
+    """A turn may be given up while waiting, or at the moment when it is granted."""
     lane = Lane(1, patience=60)
     loop = asyncio.get_running_loop()
 
@@ -185,7 +185,7 @@ async def test_a_place_is_free_again_once() -> None:
         assert not late.done()
         late.cancel()
         await asyncio.wait([late])
-        # The place that it had made room for is not given back twice.
+        # The place that it gave up earlier is not returned twice.
         held = asyncio.create_task(stay(2, never))
         await asyncio.sleep(0)
         next_one = asyncio.create_task(stay(3, now))
@@ -198,7 +198,7 @@ async def test_a_place_is_free_again_once() -> None:
 
 
 async def test_what_is_read_ahead_comes_after_all_requests() -> None:
-    """It gets a place only while half of them are free after that."""
+    """Reading ahead gets a place only if half of them are free after that."""
     lane = Lane(4, patience=10)
     loop = asyncio.get_running_loop()
     turns = [loop.create_future() for _ in range(8)]
@@ -229,7 +229,7 @@ async def test_what_is_read_ahead_comes_after_all_requests() -> None:
 
 
 async def test_a_request_need_not_wait_for_what_is_read_ahead() -> None:
-    """If its page is in the queue already, it has the place of a request."""
+    """If its page is already in the queue, it moves to a request's position."""
     lane = Lane(2, patience=10)
     loop = asyncio.get_running_loop()
     first, second = loop.create_future(), loop.create_future()

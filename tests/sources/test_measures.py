@@ -1,4 +1,4 @@
-"""The values of pages with shared, partitioned and prefixed GPUs, and what is rejected."""
+"""Values on pages with shared, partitioned and prefixed GPUs, and rejected values."""
 
 import time
 from random import Random
@@ -18,7 +18,7 @@ P, Q = (f'{{gpu="0",UUID="G",namespace="n",pod="{pod}"}}' for pod in "pq")
 
 
 def values(page: str, *readings: Reading) -> dict[str, float]:
-    """The value of the one GPU of each pod."""
+    """The value of each pod's only GPU."""
     by_pod = attribute(Sheet(page.encode()), readings).by_pod
     return {pod: value for (_, pod), gpus in by_pod.items() for value in gpus.values()}
 
@@ -26,34 +26,34 @@ def values(page: str, *readings: Reading) -> dict[str, float]:
 @pytest.mark.parametrize(
     ("page", "expected"),
     [
-        # Pod rows that are all 0 beside a busy device say nothing.
+        # Pod rows that are all 0 beside a busy device mean nothing.
         (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} 0\n", {"p": 80, "q": 80}),
         (f"USED{DEVICE} 80\nUSED{P} 0\n", {"p": 80}),
         (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} -0.0\n", {"p": 80, "q": 80}),
-        # One that is not shows that the others are real.
+        # One that is not 0 shows that the others are real.
         (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} 1\n", {"p": 0, "q": 1}),
         (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} 1\nUSED{Q} 2\n", {"p": 0}),
         # The device is idle, or has no row.
         (f"USED{DEVICE} 0\nUSED{P} 0\nUSED{Q} 0\n", {"p": 0, "q": 0}),
         (f"USED{P} 0\nUSED{Q} 0\n", {"p": 0, "q": 0}),
-        # What the device does is not known, so neither is whether the zeros are real.
+        # The device's value is unknown, so it is unknown whether the zeros are real.
         (f"USED{DEVICE} NaN\nUSED{P} 0\nUSED{Q} 0\n", {}),
         (f"USED{DEVICE} 80\nUSED{DEVICE} 70\nUSED{P} 0\n", {}),
-        # Nor is it where a pod's own row is not believed, or is missing from this family alone: it
+        # The same holds if a pod's own row is invalid, or is missing only from this family: it
         # may be the one that is busy.
         (f"USED{DEVICE} 80\nUSED{P} 0\nUSED{Q} 2619\n", {}),
         (f"USED{DEVICE} 80\nUSED{P} 0\nFREE{Q} 1\n", {}),
-        # The device's row alone is nobody's.
+        # The device's row belongs to no pod.
         (f"USED{DEVICE} 80\n", {}),
     ],
 )
 def test_a_device_beside_its_pods(page: str, expected: dict[str, float]) -> None:
-    """The device's value is a pod's only where the pods' rows are blind."""
+    """The device's value is a pod's only if the pods' rows are blind."""
     assert values(page, USED) == expected
 
 
 def test_zeros_that_are_unknown_leave_it_to_the_next_reading() -> None:
-    """Where the device's row is a sentinel, a later family may know."""
+    """If the device's row is a sentinel, a later family may have the value."""
     page = f"USED{DEVICE} 2619\nUSED{P} 0\nB{P} 0.9\n"
     assert values(page, USED, Reading("B", 0, 1.01, scale=100)) == {"p": 90}
 
@@ -74,19 +74,19 @@ def test_zeros_that_are_unknown_leave_it_to_the_next_reading() -> None:
         (f"USED{DEVICE} 60\nUSED{P} 20\nUSED{Q} 40\nFREE{DEVICE} 20\n", {"p": 25, "q": 50}),
         # Blind zeros: the device's share.
         (f"USED{DEVICE} 60\nUSED{P} 0\nUSED{Q} 0\nFREE{P} 20\nFREE{Q} 20\n", {"p": 75, "q": 75}),
-        # A pod that has more than there is.
+        # A pod with more than there is.
         (f"USED{DEVICE} 5\nUSED{P} 40\nFREE{DEVICE} 20\n", {}),
-        # What the device has in use is not known, and so is no pod's share of it.
+        # The device's use is unknown, and so is any pod's share of it.
         (f"USED{DEVICE} 2619\nUSED{P} 20\nFREE{P} 20\n", {}),
     ],
 )
 def test_a_share(page: str, expected: dict[str, float]) -> None:
-    """A value over a sum needs every part of the sum, and takes no share of a share."""
+    """A ratio to a sum needs every part of the sum, and takes no share of a share."""
     assert values(page, SHARE) == expected
 
 
 def amd(more: str = "", pod: str = "p", gpu: int = 0, partition: int = 0) -> str:
-    """The labels of a row of AMD's exporter."""
+    """The labels of a row from AMD's exporter."""
     where = f'gpu_compute_partition_type="cpx",gpu_id="{gpu}",gpu_partition_id="{partition}"'
     return f'{{{where},namespace="n",pod="{pod}"{more}}}'
 
@@ -106,7 +106,7 @@ WHOLE = Reading("gpu_gfx_activity", 0, 100, where=(("gpu_partition_id", "0"),))
         ((BUSY,), [(BUSY, amd(',xcc_index="0"'), 10), (BUSY, amd(',xcc_index="0"'), 10)], 10),
         ((BUSY,), [(BUSY, amd(), 30)], 30),
         ((BUSY,), [(BUSY, amd(',xcc_index="0",xcc_index="1"'), 30)], None),
-        # Just the rows that are meant.
+        # Only the selected rows.
         (
             (CLOCK,),
             [
@@ -118,7 +118,7 @@ WHOLE = Reading("gpu_gfx_activity", 0, 100, where=(("gpu_partition_id", "0"),))
             ],
             1500,
         ),
-        # On a partition that does not have it, 0 is what is written where nothing is known.
+        # On a partition that does not report it, 0 is written for unknown.
         ((WHOLE,), [(WHOLE, amd(partition=1), 0)], None),
         (
             (WHOLE, BUSY),
@@ -131,7 +131,7 @@ WHOLE = Reading("gpu_gfx_activity", 0, 100, where=(("gpu_partition_id", "0"),))
 def test_parts_and_conditions(
     readings: tuple[Reading, ...], rows: list[tuple[Reading, str, float]], value: float | None
 ) -> None:
-    """A GPU's value is of all of its parts, and of the rows that the reading is for."""
+    """A GPU's value covers all of its parts, and only the reading's rows."""
     page = "".join(f"{reading.family}{labels} {number}\n" for reading, labels, number in rows)
     assert values(page, *readings) == ({} if value is None else {"p": value})
 
@@ -142,33 +142,33 @@ def test_parts_and_conditions(
         (f"gpu_gfx_activity{amd()} 5\n", 5),
         (f"amd_gpu_gfx_activity{amd()} 5\n", 5),
         (f"a:b_gpu_gfx_activity{amd()} 5\n", 5),
-        # No prefix goes before any.
+        # No prefix takes precedence over one.
         (f"x_gpu_gfx_activity{amd()} 6\ngpu_gfx_activity{amd()} 5\n", 5),
-        # Of two, none.
+        # With two, neither counts.
         (f"x_gpu_gfx_activity{amd()} 6\ny_gpu_gfx_activity{amd()} 5\n", None),
-        # Rows that are not of a GPU do not show a prefix.
+        # Rows without a GPU do not show a prefix.
         (f'x_gpu_gfx_activity{{gpu_id="0"}} 6\ny_gpu_gfx_activity{amd()} 5\n', 5),
         (f"x_gpu_gfx_activity 6\ny_gpu_gfx_activity{amd()} 5\n", 5),
-        # Another marker shows the prefix of the page, which all its families have.
+        # Another marker shows the page's prefix, which all its families have.
         (f"y_gpu_used_vram{amd()} 6\nx_gpu_gfx_activity 5\n", None),
         (f"gpu_used_vram{amd()} 6\nx_gpu_clock{amd()} 5\n", None),
         (f"# TYPE x_gpu_gfx_activity gauge\ny_gpu_gfx_activity{amd()} 5\n", 5),
     ],
 )
 def test_a_prefix_of_all_families(page: str, value: float | None) -> None:
-    """The prefix is what stands before a family that is known, on rows of a GPU."""
+    """The prefix is the text before a known family, on rows of a GPU."""
     for text in (page, "".join(sorted(page.splitlines(keepends=True), reverse=True))):
         assert values(text, WHOLE) == ({} if value is None else {"p": value})
 
 
 def test_a_prefix_of_dcgms_families_is_none() -> None:
-    """Only AMD's exporter lets its user choose one."""
+    """Only AMD's exporter lets its user choose a prefix."""
     page = f"x_DCGM_FI_DEV_GPU_UTIL{P} 5\n"
     assert values(page, Reading("DCGM_FI_DEV_GPU_UTIL", 0, 100)) == {}
 
 
 def test_company() -> None:
-    """Who shares a GPU with whom, on which node, and what is left without a value."""
+    """Attribution has the pods that share a GPU, the nodes, and the values left out."""
     other = '{gpu="1",UUID="H",namespace="n",pod="q",Hostname="h"}'
     twice = '{gpu="2",UUID="I",namespace="n",pod="r",pod="s"}'
     page = f"USED{P} 5\nUSED{Q} 101\nUSED{other} 7\nUSED{twice} 9\n"
@@ -196,7 +196,7 @@ def test_company() -> None:
 )
 @pytest.mark.parametrize("value", ["5", "NaN"])
 def test_time_is_linear_in_the_rows(labels: str, value: str) -> None:
-    """A GPU with so many pods and a pod with so many GPUs take no longer than so many rows do."""
+    """A GPU with many pods, or a pod with many GPUs, takes no longer than that many rows."""
     rows = [f"USED{{{labels.replace('{}', str(i))}}} {value}\n" for i in range(10_000)]
 
     def seconds(count: int) -> float:
@@ -218,7 +218,7 @@ ROWS = st.tuples(
 @settings(deadline=None)
 @given(st.lists(ROWS, max_size=12), st.randoms(use_true_random=False))
 def test_whatever_rows_there_are(samples: list[tuple[str, str, float]], random: Random) -> None:
-    """In whatever order, with or without a device's row: one value, and it is in range."""
+    """In any order, with or without a device's row, there is one value, and it is in range."""
     lines = [f"{family}{labels} {value}\n" for family, labels, value in samples]
     for reading in (USED, SHARE):
         whole = attribute(Sheet("".join(lines).encode()), (reading, B))

@@ -1,4 +1,4 @@
-"""Long pages are parsed where they hold nobody up."""
+"""Long pages are parsed where they delay nothing else."""
 
 import asyncio
 import threading
@@ -22,7 +22,7 @@ LONG = LINE * 401
 
 
 class FakePage(Page):
-    """A page that remembers in which threads it was parsed, and takes as long as it should."""
+    """A page that records the threads in which it was parsed, and takes a set time."""
 
     __slots__ = ("threads", "work")
 
@@ -32,7 +32,7 @@ class FakePage(Page):
         self.threads: list[str] = []
 
     def attribution(self, readings: tuple[Reading, ...]) -> Attribution:
-        """Parse it, unless it is known."""
+        """Parse it, unless this was already done."""
         if not self.is_parsed(readings):
             self.threads.append(threading.current_thread().name)
             self.work()
@@ -40,7 +40,7 @@ class FakePage(Page):
 
 
 def busy(seconds: float) -> None:
-    """Use the processor for so long, as it is counted for this thread."""
+    """Use this much of the thread's CPU time."""
     until = time.thread_time() + seconds
     while time.thread_time() < until:
         pass
@@ -73,7 +73,7 @@ async def read(
     ],
 )
 async def test_where_a_page_is_parsed(body: bytes, thread: str) -> None:
-    """A short page is parsed at once, a long one elsewhere; in any case once."""
+    """A short page is parsed at once, a long one in a thread, each only once."""
     parser: Parser[Page] = Parser()
     page = FakePage("a", body)
     for _ in range(2):
@@ -85,7 +85,7 @@ async def test_where_a_page_is_parsed(body: bytes, thread: str) -> None:
 
 
 async def test_a_long_page_has_its_inventory_first() -> None:
-    """Once it is taken to be parsed, nothing is left to be done in the event loop."""
+    """The thread does everything, so nothing is left for the event loop."""
     taken: list[tuple[str, bool]] = []
 
     class Observed(FakePage):
@@ -98,14 +98,14 @@ async def test_a_long_page_has_its_inventory_first() -> None:
 
 
 async def test_failures_stay_failures() -> None:
-    """What has no page is passed through."""
+    """Failed scrapes are passed through."""
     error = ScrapeError("did not answer", "timeout")
     outcomes: dict[str, FakePage | ScrapeError] = {"a": error, "b": FakePage("b", SHORT)}
     assert await Parser[FakePage]().read(outcomes, READINGS) == outcomes
 
 
 async def test_all_callers_share_the_work() -> None:
-    """A long page is parsed once, and one who gives up leaves it to the others."""
+    """A long page is parsed once, and a caller that gives up does not affect the others."""
     go_on = threading.Event()
     parser: Parser[Page] = Parser(patience=10)
     page = FakePage("a", LONG, go_on.wait)
@@ -119,7 +119,7 @@ async def test_all_callers_share_the_work() -> None:
 
 
 async def test_parsing_that_takes_too_long_is_a_failure() -> None:
-    """It is reported, and delays no other page; what nobody is waiting for is not started."""
+    """It is reported, and delays no other page; pages without a waiting caller are not started."""
     go_on = threading.Event()
     parser: Parser[Page] = Parser(patience=0.05)
     slow, queued, short = (
@@ -145,7 +145,7 @@ async def test_parsing_that_takes_too_long_is_a_failure() -> None:
 
 @pytest.mark.slow
 async def test_exporters_whose_pages_take_long_wait_for_one_another() -> None:
-    """From its second page on, such an exporter holds up no others; until one is short again."""
+    """From its second page on, such an exporter delays no others, until a page is short again."""
     parser: Parser[Page] = Parser(patience=10)
     heavy = [FakePage("heavy", LONG, lambda: busy(0.15)) for _ in range(3)]
     for page in heavy:
@@ -182,7 +182,7 @@ async def test_others_get_their_turn_between_short_pages() -> None:
 
 
 async def test_an_error_in_the_thread_is_raised() -> None:
-    """A fault of our own is not hidden as one of the page's."""
+    """A bug in the server is not hidden as an error of the page."""
 
     def fault() -> None:
         raise LookupError("ours")

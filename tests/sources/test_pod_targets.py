@@ -1,4 +1,4 @@
-"""Where a pod's own page is, and which addresses are refused."""
+"""The address of a pod's own page, and rejected addresses."""
 
 from ipaddress import ip_network
 
@@ -29,12 +29,12 @@ IP = "10.0.0.7"
     ],
 )
 def test_the_port(ports: tuple[tuple[str, int], ...], endpoint: Endpoint, port: int) -> None:
-    """The rule's, the one for metrics, the only one for HTTP, the only one: in this order."""
+    """In this order: the rule's port, the one named metrics, the only HTTP port, the only port."""
     assert url_of(PodEndpoint(IP, ports=ports), endpoint) == f"http://{IP}:{port}/metrics"
 
 
 def test_annotations_come_after_the_rule_and_before_the_ports() -> None:
-    """As Prometheus reads them by convention."""
+    """Annotations are read as Prometheus does by convention."""
     pod = PodEndpoint(IP, ports=(("metrics", 1),), port="9400", path="/m", scheme="https")
     assert url_of(pod, Endpoint()) == f"https://{IP}:9400/m"
     assert url_of(pod, Endpoint(1234, "/v1/metrics", "http")) == f"http://{IP}:1234/v1/metrics"
@@ -103,13 +103,13 @@ REFUSED = (
 
 @pytest.mark.parametrize("address", REFUSED)
 def test_addresses_that_may_be_somebody_elses(address: str) -> None:
-    """Loopback, link-local, unspecified, multicast, mapped and metadata addresses are refused."""
+    """Loopback, link-local, unspecified, multicast, mapped and metadata addresses are rejected."""
     with pytest.raises(NoTargetError, match="cannot be a pod's own"):
         url_of(PodEndpoint(address, port="80"), Endpoint())
 
 
 def test_a_network_can_be_allowed() -> None:
-    """For clusters whose pods have such addresses, and for tests on loopback."""
+    """A network can be allowed for clusters whose pods have such addresses, and for tests."""
     pod = PodEndpoint("127.0.0.1", port="80")
     assert url_of(pod, Endpoint(), allowed=[ip_network("127.0.0.0/8")]).startswith("http://127.")
     with pytest.raises(NoTargetError):
@@ -127,7 +127,7 @@ def test_a_network_can_be_allowed() -> None:
 def test_whatever_a_pod_says_the_request_goes_to_the_pod(
     port: str, path: str, scheme: str, ip: str
 ) -> None:
-    """Annotations are text of whoever may create pods: they choose port and path, nothing else."""
+    """Anyone who may create pods writes annotations: they set only port, path and scheme."""
     try:
         url = URL(url_of(PodEndpoint(ip, port=port, path=path, scheme=scheme), Endpoint(port=None)))
     except NoTargetError:

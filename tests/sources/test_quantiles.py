@@ -1,4 +1,4 @@
-"""Quantiles of histograms: those of Prometheus, and near those of the observations."""
+"""Quantiles of histograms: equal to Prometheus's, and close to those of the observations."""
 
 from collections.abc import Sequence
 from fractions import Fraction
@@ -14,9 +14,9 @@ BOUNDS = st.lists(st.integers(-5, 50), unique=True, min_size=1, max_size=8).map(
 def prometheus_quantile(
     quantile: float, bounds: Sequence[float], counts: Sequence[int]
 ) -> Fraction | None:
-    """The definition of histogram_quantile; the last count is of +Inf.
+    """The definition of histogram_quantile; the last count is for +Inf.
 
-    All but the rank is exact: if it is that of a bucket's last observation, rounding decides.
+    Everything but the rank is exact: at a bucket's last observation, rounding decides.
     """
     total = max(counts)
     if total == 0:
@@ -37,7 +37,7 @@ def prometheus_quantile(
 def test_a_quantile_is_that_of_prometheus(
     bounds: list[int], data: st.DataObject, percent: int
 ) -> None:
-    """Of any buckets, even some that are out of order."""
+    """Quantiles are equal for any buckets, even unordered ones."""
     size = len(bounds) + 1
     counts = data.draw(st.lists(st.integers(0, 30), min_size=size, max_size=size))
     upper = (*map(float, bounds), float("inf"))
@@ -58,7 +58,7 @@ def test_a_quantile_is_that_of_prometheus(
 def test_a_quantile_is_near_that_of_the_observations(
     bounds: list[int], observed: list[list[float]], percent: int
 ) -> None:
-    """It is in the bucket of the observation of its rank, or the highest finite bound."""
+    """A quantile is in the bucket of the observation with its rank, or the highest finite bound."""
     upper = (*map(float, bounds), float("inf"))
     histogram = added(
         (upper, tuple(float(sum(one <= bound for one in engine)) for bound in upper))
@@ -80,6 +80,6 @@ def test_a_quantile_is_near_that_of_the_observations(
 
 
 def test_the_least_that_can_be_observed() -> None:
-    """A page may have any number, also one of which a part rounds to 0."""
+    """A page may have any number, even one whose fraction rounds to 0."""
     assert quantile_of(0.5, ((1.0, 2.0), (0.0, 5e-324))) == 1
     assert quantile_of(0.9, ((1.0, 2.0), (0.0, 1e-300))) == 1

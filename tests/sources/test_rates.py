@@ -1,4 +1,4 @@
-"""The golden table of rates and quantiles: what scrapes of a page give, worked out by hand."""
+"""The golden table of rates and quantiles: the values of scrapes, worked out by hand."""
 
 import random
 import re
@@ -24,7 +24,7 @@ OVER_TIME = [rule for rule in SERVING if rule.is_over_time]
 
 
 class Value(Struct, frozen=True, forbid_unknown_fields=True):
-    """A value, or words of the reason why there is none."""
+    """A value, or text from the reason why there is none."""
 
     why: str
     value: float | None = None
@@ -32,7 +32,7 @@ class Value(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Case(Struct, frozen=True, forbid_unknown_fields=True):
-    """Scrapes of a page, and what the last of them gives for each metric."""
+    """Scrapes of a page, and the last one's value for each metric."""
 
     why: str
     page: str
@@ -59,7 +59,7 @@ ROWS = [(case, metric) for case in CASES for metric in case.values]
 
 
 def ask(case: Case, metric: str, pages: Sequence[bytes]) -> float | NoValue | Excluded:
-    """What the last scrape gives."""
+    """The value from the last scrape."""
     history = History(clock=lambda: 0)
     found: float | NoValue | Excluded = NoValue("")
     for number, (at, page) in enumerate(zip(case.at, pages, strict=True)):
@@ -70,7 +70,7 @@ def ask(case: Case, metric: str, pages: Sequence[bytes]) -> float | NoValue | Ex
 
 
 def check(found: float | NoValue | Excluded, expected: Value) -> None:
-    """A value of the table comes out."""
+    """Check a value of the table."""
     if expected.value is None:
         assert isinstance(found, NoValue)
         assert expected.none in found.why
@@ -79,7 +79,7 @@ def check(found: float | NoValue | Excluded, expected: Value) -> None:
 
 
 def test_each_value_has_its_derivation() -> None:
-    """And each is either a value or the reason why there is none."""
+    """Each is either a value or the reason why there is none."""
     values = [value for case in CASES for value in case.values.values()]
     assert all(bool(one.none) == (one.value is None) and one.why for one in values)
     assert {metric for _, metric in ROWS} <= {rule.name for rule in OVER_TIME}
@@ -95,7 +95,7 @@ def test_golden(case: Case, metric: str) -> None:
 def test_the_order_of_the_rows_does_not_matter(
     golden: tuple[Case, str], order: random.Random
 ) -> None:
-    """The lines of each page in any order give the same."""
+    """Each page's lines in any order have the same values."""
     case, metric = golden
     pages = []
     for page in case.pages():
@@ -107,7 +107,7 @@ def test_the_order_of_the_rows_does_not_matter(
 
 @given(st.binary(max_size=400), st.sampled_from(CASES), st.integers(0, 4000), st.integers(0, 3))
 def test_any_bytes_are_a_value_or_a_reason(noise: bytes, case: Case, at: int, number: int) -> None:
-    """Whatever is in one of the pages, nothing is raised."""
+    """Whatever a page contains, nothing is raised."""
     pages = case.pages()
     page = pages[number % len(pages)]
     pages[number % len(pages)] = page[:at] + noise + page[at:]
@@ -117,7 +117,7 @@ def test_any_bytes_are_a_value_or_a_reason(noise: bytes, case: Case, at: int, nu
 
 
 def test_too_many_rows_are_not_remembered() -> None:
-    """They would take megabytes of each pod; the message says what to change."""
+    """Many rows would take megabytes for each pod; the message says what to change."""
     page = b"".join(b'vllm:generation_tokens_total{m="%d"} 1\n' % one for one in range(5001))
     found = value_by(PodPage("u", page, 0), RULES["llm_tokens_per_second"])
     assert isinstance(found, NoValue)
@@ -127,7 +127,7 @@ def test_too_many_rows_are_not_remembered() -> None:
 
 
 def test_a_page_that_there_is_no_room_for_has_no_rate() -> None:
-    """However often it is scraped; the message names the setting."""
+    """The page has no rate however often it is scraped; the message names the setting."""
     history = History(max_bytes=1024, clock=lambda: 0)
     page = CASES[0].pages()[0]
     for at in (0, 2, 4):

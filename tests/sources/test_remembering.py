@@ -1,4 +1,4 @@
-"""What is remembered of an exporter's earlier pages changes nothing: it only saves time."""
+"""Remembering an exporter's earlier pages changes nothing: it only saves time."""
 
 import re
 import threading
@@ -33,7 +33,7 @@ def page(body: bytes, remembered: RememberedRows | None = None) -> Page:
     )
 )
 def test_it_changes_nothing(history: list[tuple[str, str, bool]]) -> None:
-    """Whatever pages the exporter sent before, and whatever was read from them."""
+    """Values are the same, whatever pages were sent before, and whatever was read from them."""
     remembered = RememberedRows()
     for name, metric, is_backwards in history:
         lines = PAGES[name].splitlines(keepends=True)
@@ -45,7 +45,7 @@ def test_it_changes_nothing(history: list[tuple[str, str, bool]]) -> None:
 
 
 def test_labels_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Until they change: then those that changed are read."""
+    """When some change, only those are read again."""
     read: list[str] = []
 
     def parse(text: str) -> Mapping[str, str | None]:
@@ -63,7 +63,7 @@ def test_labels_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_takes_limited_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The exporters scraped longest ago are forgotten, and long pages are not remembered."""
+    """The least recently scraped exporters are forgotten, and long pages are not remembered."""
     remembered = RememberedRows()
     known = {f'a="{number}"': None for number in range(10)}
     monkeypatch.setattr(remembering, "_MOST_BYTES", 100_000)
@@ -91,7 +91,7 @@ def test_exporters_without_rows_take_no_memory() -> None:
 
 
 def test_memory_is_not_a_number_of_characters() -> None:
-    """Of a text with an emoji, each takes four bytes."""
+    """In a text with an emoji, each character takes four bytes."""
     remembered = RememberedRows()
     remembered.keep(URL, {f'a="{"x" * 80_000}"': None})
     assert remembered.of(URL)
@@ -100,7 +100,7 @@ def test_memory_is_not_a_number_of_characters() -> None:
 
 
 def test_long_pages_are_not_remembered() -> None:
-    """They keep all labels of their rows, which may take ten times the text."""
+    """Long pages keep all labels of their rows, which may take ten times as much as the text."""
     line = b"# %s\n" % (b"x" * 1000)
     for lines, are_remembered in ((200, True), (300, False)):
         remembered = RememberedRows()
@@ -109,7 +109,7 @@ def test_long_pages_are_not_remembered() -> None:
 
 
 class Growing(dict[str, None]):
-    """Rows that grow once somebody has begun to count them, as another thread may let them."""
+    """Rows that grow once counting has begun, as may happen because of another thread."""
 
     def __iter__(self) -> Iterator[str]:
         begun = super().__iter__()
@@ -118,14 +118,14 @@ class Growing(dict[str, None]):
 
 
 def test_a_page_that_another_thread_reads_is_remembered() -> None:
-    """Although its rows become more meanwhile."""
+    """Its rows may grow at the same time."""
     remembered = RememberedRows()
     remembered.keep(URL, Growing(first=None))
     assert "first" in remembered.of(URL)
 
 
 def test_a_page_that_another_thread_reads_is_explained() -> None:
-    """By the dialects of the rows that were read before."""
+    """The explanation uses the dialects of the rows that were read before."""
     one = page(EIGHT)
     one.parse(UTILIZATION)
     seen = one.dialects_seen()
@@ -135,7 +135,7 @@ def test_a_page_that_another_thread_reads_is_explained() -> None:
 
 
 def test_pages_are_parsed_in_threads_too() -> None:
-    """At the same time as others in the event loop."""
+    """Several threads at once read the same values."""
     remembered = RememberedRows()
     right = page(EIGHT).attribution(UTILIZATION)
     wrong: list[object] = []

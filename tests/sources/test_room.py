@@ -1,4 +1,4 @@
-"""Long pages of many exporters at once: their memory has a bound, and ordinary pages are read."""
+"""Many exporters' long pages at once: their memory is bounded, and ordinary pages are read."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -19,13 +19,13 @@ from tests.support.waiting import eventually
 
 ROW = b'DCGM_FI_DEV_GPU_UTIL{gpu="0",UUID="GPU-1",namespace="n",pod="p"} 42\n'
 LARGEST = 1024 * 1024
-# Of the largest pages, which are all beyond the half MiB that each page has in any case.
+# For the largest pages, beyond the half MiB that each page has in any case.
 ROOM_FOR = 16
 
 
 @pytest.fixture
 async def url(aiohttp_raw_server: AiohttpRawServer) -> str:
-    """Exporters, one at each path: those under /long have the largest page that is read."""
+    """Exporters, one per path: those under /long have the largest page that is read."""
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
         body = b"# " + b"x" * 100 + b"\n" + ROW
@@ -57,7 +57,7 @@ async def scraper(monitor: Monitor) -> AsyncIterator[Scraper[Page]]:
 
 
 async def outcomes(scraper: Scraper[Page], *urls: str) -> Counter[str]:
-    """How many pages were read, and how many failed for each reason."""
+    """The number of pages read, and of failures by reason."""
     scraped = await scraper.scrape(urls)
     return Counter(
         one.reason if isinstance(one, ScrapeError) else "ok" for one in scraped.outcomes.values()
@@ -65,7 +65,7 @@ async def outcomes(scraper: Scraper[Page], *urls: str) -> Counter[str]:
 
 
 async def test_long_pages_have_a_bound_together(scraper: Scraper[Page], url: str) -> None:
-    """Those beyond it fail and say why; an ordinary page is read all the same."""
+    """Long pages beyond it fail and say why; an ordinary page is still read."""
     long = [f"{url}long/{n}" for n in range(2 * ROOM_FOR)]
     scraped = (await scraper.scrape([*long, f"{url}ordinary"])).outcomes
     assert isinstance(scraped[f"{url}ordinary"], Page)
@@ -77,7 +77,7 @@ async def test_long_pages_have_a_bound_together(scraper: Scraper[Page], url: str
 
 
 def test_pages_that_grow_at_the_same_pace_do_not_all_fail() -> None:
-    """Each that fails makes room for the others, until these fit."""
+    """Each failure makes room for the others, until these fit."""
     room = Room(2 * (LARGEST - LARGEST // 2))
     growing = [PageRoom(room) for _ in range(32)]
     for size in range(0, LARGEST + 1, 1024):
@@ -88,7 +88,7 @@ def test_pages_that_grow_at_the_same_pace_do_not_all_fail() -> None:
 
 @pytest.mark.slow
 async def test_the_room_of_pages_that_are_gone_is_free(scraper: Scraper[Page], url: str) -> None:
-    """Whether they were read or have failed."""
+    """Room is free again whether pages were read or failed."""
     for round_ in range(3):
         cut = [f"{url}long/cut/{round_}/{n}" for n in range(ROOM_FOR - 4)]
         assert await outcomes(scraper, *cut) == {"cut-short": len(cut)}
@@ -103,7 +103,7 @@ async def test_the_room_of_pages_that_are_gone_is_free(scraper: Scraper[Page], u
 
 @pytest.mark.parametrize("path", ["long/cut", "long/broken", "long/above-the-limit"])
 async def test_a_failure_keeps_nothing_of_the_page(monitor: Monitor, url: str, path: str) -> None:
-    """It is kept for as long as a page would be, and an exception can hold all that was read."""
+    """A failure is kept as long as a page, and an exception could hold everything read."""
     size = LARGEST // 2 if "above" in path else LARGEST
     limits = PageLimits(bytes=size, lines=LARGEST)
     async with Scraper(
@@ -117,7 +117,7 @@ async def test_a_failure_keeps_nothing_of_the_page(monitor: Monitor, url: str, p
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3 * LARGEST)), max_size=30))
 def test_room_is_never_more_than_there_is(sizes: list[tuple[int, int]]) -> None:
-    """Whatever pages grow to; and all of it is free at the end."""
+    """Room is bounded for pages of any size, and all of it is free at the end."""
     room = Room(2 * LARGEST)
     pages = [PageRoom(room) for _ in range(6)]
     now = [0] * 6

@@ -1,4 +1,4 @@
-"""A rule with several sources: the second is asked about the pods that the first cannot measure."""
+"""A rule with several sources: the second gets the pods that the first cannot measure."""
 
 from collections.abc import Mapping, Sequence
 
@@ -30,7 +30,7 @@ class Fixed:
         self._drained = drained
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """What it has."""
+        """Its values."""
         assert rule.name == RULE.name
         self.asked.append([pod.name for pod in pods])
         names = {pod.name for pod in pods}
@@ -61,7 +61,7 @@ async def test_the_second_source(
     second: Mapping[str, float],
     expected: tuple[list[list[str]], str, int],
 ) -> None:
-    """It is asked about just these pods, and the answer says whose samples it has."""
+    """The second source gets only these pods, and the answer says which sources it used."""
     asked, source, gaps = expected
     exporters, prometheus = Fixed("exporters", first, drained), Fixed("prometheus", second)
     routed = SourcesOfEachRule({"exporters": exporters, "prometheus": prometheus})
@@ -91,12 +91,12 @@ class Unmatched:
     """A source whose rows do not match the question's series selector."""
 
     async def collect(self, rule: MetricRule, pods: Sequence[Pod]) -> Collection:
-        """All pods are excluded."""
+        """Exclude all pods."""
         raise NoSeriesMatchesError(f"{rule.name}: none of {len(pods)} pods")
 
 
 async def test_what_the_second_source_excludes() -> None:
-    """These pods are not part of the answer; if there are no others, that is the error."""
+    """Excluded pods are not part of the answer; if there are no others, it is an error."""
     exporters = Fixed("exporters", {"a": 1})
     routed = SourcesOfEachRule({"exporters": exporters, "prometheus": Unmatched()})
     found = await routed.collect(RULE, PODS)
@@ -107,7 +107,7 @@ async def test_what_the_second_source_excludes() -> None:
 
 
 def test_how_prometheus_is_used() -> None:
-    """A rule that names Prometheus is not changed; others are as the setting says."""
+    """A rule that names Prometheus is not changed; others follow the setting."""
     rule = CATALOGUE[0]
     assert used_with(rule, "named") is rule
     assert used_with(rule, "second").sources == ("exporters", "prometheus")

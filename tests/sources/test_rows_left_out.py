@@ -1,4 +1,4 @@
-"""Exporters leave rows out: no row's absence turns a pod's value into another number."""
+"""Exporters omit rows: no missing row changes a pod's value to another."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -22,11 +22,11 @@ from tests.support.documents import load
 
 pytestmark = pytest.mark.slow
 
-# Of a larger page some rows are left out, of all others each.
+# From a larger page only some rows are left out, from others each in turn.
 LARGE_BYTES = 70_000
 MOST_ROWS = 40
-# Rows of parts that no other row of the page numbers too: there is nothing to miss them by. And the
-# last code of an error at another scope, which is a reading of its own.
+# Rows of parts that no other row of the page numbers: nothing shows that they are missing. And
+# the last code of an error at another scope, which is a separate reading.
 UNKNOWABLE = {
     ("amd-prefixed", "gpu_sm_clock"),
     ("amd-prefixed", "gpu_gfx_busy_instantaneous"),
@@ -49,7 +49,7 @@ POD = Pod("", "", {}, "", "Running", ready=True, terminating=False, gpus=1)
 
 
 class NodePod(Struct, frozen=True):
-    """A pod of a scenario."""
+    """A pod in a scenario."""
 
     pod: str
     node: str = "n1"
@@ -67,9 +67,9 @@ class Node(Struct, frozen=True):
     """A node with one exporter.
 
     Attributes:
-        name: of the page.
+        name: the page's name.
         body: the page.
-        pods: that run there.
+        pods: those that run there.
     """
 
     name: str
@@ -78,7 +78,7 @@ class Node(Struct, frozen=True):
 
 
 def nodes(table: str, folder: str) -> Iterator[Node]:
-    """The nodes of a table of scenarios."""
+    """The nodes in a table of scenarios."""
     text = (DATA / table).read_text("utf-8")
     for scenario in convert(load(text), list[Scenario]):
         for node, (page, *more) in (
@@ -102,7 +102,7 @@ class Shelf(Scraper[Page]):
     """One page that needs no scraping, and is parsed once.
 
     Args:
-        body: of the page.
+        body: the page.
     """
 
     def __init__(self, body: bytes) -> None:
@@ -114,14 +114,14 @@ class Shelf(Scraper[Page]):
 
 
 def source(body: bytes) -> ExporterSource:
-    """What measures by a page."""
+    """A source with only this page."""
     return ExporterSource(StaticTargets(["page"]), Shelf(body))
 
 
 async def measure(
     source: ExporterSource, rule: MetricRule, pods: Iterable[Pod]
 ) -> Mapping[tuple[str, str], tuple[float, ...]]:
-    """The values of the GPUs of each pod that has them."""
+    """The values of each measured pod's GPUs."""
     measured: dict[tuple[str, str], tuple[float, ...]] = {}
     for namespace, some in groupby(sorted(pods, key=namespace_of), namespace_of):
         found = await source.collect(rule, tuple(some))
@@ -135,13 +135,13 @@ def namespace_of(pod: Pod) -> str:
 
 
 def subject_of(line: bytes) -> Subject | None:
-    """What a line of a page measures."""
+    """The subject of a line on a page."""
     row = re.match(rb"[a-zA-Z_:][\w:]*\{(.*)\} ", line)
     return subject(parse_labels(row[1].decode())) if row else None
 
 
 def is_read(line: bytes, rule: MetricRule) -> bool:
-    """Whether a line is of a family that the rule reads."""
+    """Whether the rule reads a line's family."""
     family = line.partition(b"{")[0].decode()
     readings = [*rule.readings, *(one.unless for one in rule.readings if one.unless)]
     read = {name for one in readings for name in (one.family, *one.divided_by)}
@@ -150,7 +150,7 @@ def is_read(line: bytes, rule: MetricRule) -> bool:
 
 @pytest.mark.parametrize("node", NODES, ids=lambda node: node.name)
 async def test_no_row_that_is_left_out_makes_another_number(node: Node) -> None:
-    """A pod's value is what it was, or missing, or what another reading of the rule has."""
+    """A pod's value is unchanged, missing, or that of another reading of the rule."""
     lines = node.body.splitlines(keepends=True)
     measured = [subject_of(line) for line in lines]
     whole = source(node.body)
@@ -172,7 +172,7 @@ async def test_no_row_that_is_left_out_makes_another_number(node: Node) -> None:
         for rule in rules:
             for pod, values in (await measure(less, rule, node.pods)).items():
                 if pod not in allowed[rule.name][0]:
-                    continue  # what makes a pod's value missing may be what was left out
+                    continue  # the row left out may have made this pod's value missing
                 right = [one[pod] for one in allowed[rule.name] if pod in one]
                 if not are_of(values, right):
                     wrong.append(f"{rule.name} of {pod}: {values} and not {right} {lines[i]!r}")
@@ -180,7 +180,7 @@ async def test_no_row_that_is_left_out_makes_another_number(node: Node) -> None:
 
 
 def are_of(values: tuple[float, ...], allowed: list[tuple[float, ...]]) -> bool:
-    """Whether each GPU has a value that some reading gives it."""
+    """Whether each GPU's value is that of some reading."""
     same = [one for one in allowed if len(one) == len(values)]
     return bool(same) and all(
         any(one[i] == value for one in same) for i, value in enumerate(values)

@@ -21,7 +21,7 @@ Serve = Callable[[Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]], A
 
 @pytest.fixture
 async def serve(aiohttp_raw_server: AiohttpRawServer) -> Serve:
-    """Starts an exporter of the test's own and returns its URL."""
+    """Starts this test's exporter and returns its URL."""
 
     async def start(handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]) -> str:
         server = await aiohttp_raw_server(handler)
@@ -38,19 +38,19 @@ async def scraper(monitor: Monitor) -> AsyncIterator[Scraper[Page]]:
 
 
 async def page(_: web.BaseRequest) -> web.Response:
-    """The answer of a healthy exporter."""
+    """A healthy exporter's answer."""
     return web.Response(body=PAGE, content_type="text/plain", charset="utf-8")
 
 
 async def failure(scraper: Scraper[Page], url: str) -> ScrapeError:
-    """How the scrape of a URL fails."""
+    """The error of scraping a URL."""
     outcome = (await scraper.scrape([url])).outcomes[url]
     assert isinstance(outcome, ScrapeError)
     return outcome
 
 
 async def test_a_page(scraper: Scraper[Page], serve: Serve) -> None:
-    """A healthy exporter's page is read, and its samples are at hand."""
+    """A healthy exporter's page is read, and its samples are available."""
     url = await serve(page)
     outcome = (await scraper.scrape([url])).outcomes[url]
     assert isinstance(outcome, Page)
@@ -58,7 +58,7 @@ async def test_a_page(scraper: Scraper[Page], serve: Serve) -> None:
 
 
 async def test_questions_share_a_scrape(scraper: Scraper[Page], serve: Serve) -> None:
-    """However many ask, at once or within maxAge, an exporter is asked once."""
+    """However many questions there are, at once or within maxAge, an exporter is scraped once."""
     asked = 0
 
     async def count(request: web.BaseRequest) -> web.Response:
@@ -73,7 +73,7 @@ async def test_questions_share_a_scrape(scraper: Scraper[Page], serve: Serve) ->
 
 
 async def test_a_scrape_is_repeated_after_max_age(monitor: Monitor, serve: Serve) -> None:
-    """A page serves for maxAge from its start, and no longer."""
+    """A page is scraped again after maxAge."""
     asked = 0
 
     async def count(request: web.BaseRequest) -> web.Response:
@@ -95,7 +95,7 @@ async def test_a_scrape_is_repeated_after_max_age(monitor: Monitor, serve: Serve
 async def test_a_question_given_up_leaves_the_scrape_to_the_others(
     scraper: Scraper[Page], serve: Serve
 ) -> None:
-    """Cancelling one of two questions that share a scrape does not harm the other."""
+    """Cancelling one of two questions that share a scrape does not affect the other."""
     arrived, go_on = asyncio.Event(), asyncio.Event()
 
     async def wait(request: web.BaseRequest) -> web.Response:
@@ -114,7 +114,7 @@ async def test_a_question_given_up_leaves_the_scrape_to_the_others(
 
 
 async def test_a_failure_costs_no_other_target(scraper: Scraper[Page], serve: Serve) -> None:
-    """Each target has an outcome of its own."""
+    """Each target has its own outcome."""
     good, bad = await serve(page), "http://127.0.0.1:1/metrics"
     outcomes = (await scraper.scrape([good, bad])).outcomes
     assert isinstance(outcomes[good], Page)
@@ -159,7 +159,7 @@ async def test_any_status_but_200(scraper: Scraper[Page], serve: Serve, status: 
 
 
 async def test_not_text_by_its_type(scraper: Scraper[Page], serve: Serve) -> None:
-    """A page that says it is HTML is not a metrics page."""
+    """A page typed as HTML is not a metrics page."""
 
     async def html(_: web.BaseRequest) -> web.Response:
         return web.Response(text="<html>", content_type="text/html")
@@ -169,7 +169,7 @@ async def test_not_text_by_its_type(scraper: Scraper[Page], serve: Serve) -> Non
 
 
 async def test_not_text_by_its_bytes(scraper: Scraper[Page], serve: Serve) -> None:
-    """Bytes that no text has are not a metrics page, whatever its type says."""
+    """Bytes that are not text are not a metrics page, whatever the type."""
 
     async def binary(_: web.BaseRequest) -> web.Response:
         return web.Response(body=b"\0\1\2\n", content_type="text/plain")
@@ -178,7 +178,7 @@ async def test_not_text_by_its_bytes(scraper: Scraper[Page], serve: Serve) -> No
 
 
 async def test_an_empty_page_is_a_page(scraper: Scraper[Page], serve: Serve) -> None:
-    """An exporter that has just started answers 200 with nothing: it did answer."""
+    """An exporter that has just started answers 200 with nothing, which is a page."""
 
     async def empty(_: web.BaseRequest) -> web.Response:
         return web.Response(body=b"", content_type="text/plain")
@@ -188,7 +188,7 @@ async def test_an_empty_page_is_a_page(scraper: Scraper[Page], serve: Serve) -> 
 
 
 async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serve: Serve) -> None:
-    """One line when it begins to fail, one when it has recovered, however many scrapes between."""
+    """The first failure and the recovery are logged, but not the failures in between."""
     failing = True
 
     async def sick(request: web.BaseRequest) -> web.Response:
@@ -216,7 +216,7 @@ async def test_a_failing_exporter_is_logged_when_it_turns(monitor: Monitor, serv
 async def test_outcomes_are_counted(
     scraper: Scraper[Page], serve: Serve, registry: CollectorRegistry
 ) -> None:
-    """Each scrape is counted under its outcome."""
+    """Each scrape is counted by its outcome."""
     await scraper.scrape([await serve(page), "http://127.0.0.1:1/metrics"])
     for outcome in ("ok", "unreachable"):
         count = registry.get_sample_value(

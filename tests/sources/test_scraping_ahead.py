@@ -1,4 +1,4 @@
-"""Scrapes of pages that will be needed soon, on real sockets."""
+"""Scrapes of pages that will soon be needed, on real sockets."""
 
 import asyncio
 import time
@@ -27,7 +27,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def scraper(monitor: Monitor, clock: Clock) -> AsyncIterator[Scraper[Page]]:
-    """A scraper by that clock, which waits longer than any machine is busy."""
+    """A scraper with that clock, which waits longer than any machine is busy."""
     async with Scraper(
         Page, timeout=60, max_age=MAX_AGE, max_concurrency=64, monitor=monitor, clock=clock
     ) as one:
@@ -36,14 +36,14 @@ async def scraper(monitor: Monitor, clock: Clock) -> AsyncIterator[Scraper[Page]
 
 @pytest.fixture
 async def hurried(monitor: Monitor) -> AsyncIterator[Scraper[Page]]:
-    """One that passes over an exporter after a quarter of a second, and remembers nothing."""
+    """A scraper that gives up its place after a quarter of a second, and remembers nothing."""
     async with Scraper(Page, timeout=1, max_age=0.001, max_concurrency=64, monitor=monitor) as one:
         yield one
 
 
 @pytest.fixture
 async def exporters() -> AsyncIterator[list[PageExporter]]:
-    """More than are scraped at once."""
+    """More exporters than are scraped at once."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(PageExporter(PAGE)) for _ in range(20)]
 
@@ -68,7 +68,7 @@ async def test_only_a_page_that_would_expire_is_scraped_again(
 async def test_a_scrape_under_way_is_shared(
     scraper: Scraper[Page], exporters: list[PageExporter]
 ) -> None:
-    """A question that comes meanwhile waits for it, and starts no other."""
+    """A question in the meantime waits for it, and starts no other."""
     one = exporters[0]
     one.may_answer.clear()
     ahead = asyncio.create_task(scraper.scrape_ahead([one.url], 2000))
@@ -83,7 +83,7 @@ async def test_a_scrape_under_way_is_shared(
 
 
 async def test_each_page_expires_by_its_own_time(monitor: Monitor) -> None:
-    """One that was scraped ahead is not dropped with the page whose place it took."""
+    """A page scraped ahead is not dropped with the one it replaced."""
     faults: list[object] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
     async with (
@@ -100,7 +100,7 @@ async def test_each_page_expires_by_its_own_time(monitor: Monitor) -> None:
 
 
 async def test_a_few_at_a_time(scraper: Scraper[Page], exporters: list[PageExporter]) -> None:
-    """So that many pages are no burst."""
+    """Many pages do not cause a burst."""
     for one in exporters:
         one.may_answer.clear()
     ahead = asyncio.create_task(scraper.scrape_ahead([one.url for one in exporters], 2000))
@@ -117,7 +117,7 @@ async def test_a_few_at_a_time(scraper: Scraper[Page], exporters: list[PageExpor
 async def test_one_that_hangs_holds_up_no_other(
     hurried: Scraper[Page], exporters: list[PageExporter]
 ) -> None:
-    """It is left to the question; and from then on, comes after all others."""
+    """A hanging exporter is left to the question, and comes after all others from then on."""
     exporters[0].may_answer.clear()
     urls = [one.url for one in exporters]
     scrapes = await hurried.scrape_ahead(urls, time.monotonic())

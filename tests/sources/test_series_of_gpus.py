@@ -23,7 +23,7 @@ from tests.support.collecting import RULE, Nodes, causes, pod, values
 
 
 class Shelf(Scraper[Page]):
-    """Pages that need no scraping."""
+    """Pages without scraping."""
 
     def __init__(self, pages: Mapping[str, str | None]) -> None:
         self._pages = pages
@@ -45,7 +45,7 @@ class Shelf(Scraper[Page]):
 async def collect(
     pages: str | Mapping[str, str | None], pods: Sequence[Pod], selector: str = ""
 ) -> Collection:
-    """Measure pods by the pages of their nodes; a single page is that of n1."""
+    """Measure pods with their nodes' pages; a single page is that of n1."""
     by_node = {"n1": pages} if isinstance(pages, str) else pages
     nodes = Nodes({node: (node,) for node in by_node})
     rule = structs.replace(RULE, series=split(parse_selector(selector))[1])
@@ -53,7 +53,7 @@ async def collect(
 
 
 class Gpu(Struct, frozen=True):
-    """A GPU with its labels and what families say of it; no value for one without a row."""
+    """A GPU with its labels and its values in two families; None means no row."""
 
     number: int
     pod: str
@@ -72,7 +72,7 @@ class Gpu(Struct, frozen=True):
 
 
 def page(*gpus: Gpu) -> str:
-    """The page of these GPUs."""
+    """The page with these GPUs."""
     return "".join(gpu.rows() for gpu in gpus)
 
 
@@ -81,7 +81,7 @@ OF_A100 = "series/modelName=NVIDIA_A100"
 
 
 async def test_a_pod_with_gpus_of_two_models() -> None:
-    """Only those that match count, and a pod without one is not part of the answer."""
+    """Only matching GPUs count, and a pod without one is excluded."""
     gpus = (
         Gpu(0, "a", A100, 10),
         Gpu(1, "a", H100, 90),
@@ -101,10 +101,10 @@ async def test_a_pod_with_gpus_of_two_models() -> None:
 @pytest.mark.parametrize(
     "gpus",
     [
-        # A GPU that matches has no row in the family, or a value that is rejected.
+        # A matching GPU has no row in the family, or a rejected value.
         (Gpu(0, "a", A100, 10), Gpu(1, "a", A100, None)),
         (Gpu(0, "a", A100, 10), Gpu(1, "a", A100, 101)),
-        # A GPU that has no row at all may match.
+        # A GPU without any row may match.
         (Gpu(0, "a", A100, 10),),
         (Gpu(0, "a", H100, 10),),
         # Two rows of a GPU with different values.
@@ -112,7 +112,7 @@ async def test_a_pod_with_gpus_of_two_models() -> None:
     ],
 )
 async def test_a_pod_without_a_value_for_each_gpu_that_matches(gpus: tuple[Gpu, ...]) -> None:
-    """It is missing: neither excluded nor measured by the others."""
+    """The pod is missing: neither excluded nor measured by its other GPUs."""
     found = await collect(page(*gpus), [pod("a", gpus=2)], OF_A100)
     assert (found.samples, found.excluded, found.selected) == ((), frozenset(), 1)
     assert causes(found)["no-sample"]
@@ -122,13 +122,13 @@ async def test_a_pod_without_a_value_for_each_gpu_that_matches(gpus: tuple[Gpu, 
     ("other", "value"), [(Gpu(1, "a", H100, None), 10), (Gpu(1, "a", H100, 101), 10)]
 )
 async def test_a_gpu_that_does_not_match_needs_no_value(other: Gpu, value: int) -> None:
-    """Nothing is asked about it."""
+    """Such a GPU's value may be missing or invalid."""
     found = await collect(page(Gpu(0, "a", A100, 10), other), [pod("a", gpus=2)], OF_A100)
     assert values(found) == [(value,)]
 
 
 async def test_a_label_that_is_not_the_gpus() -> None:
-    """If rows of one GPU differ in it, it cannot select: the message says so."""
+    """If one GPU's rows differ in it, it cannot select: the message says so."""
     gpus = (Gpu(0, "a", {"err": "1"}, 10, None), Gpu(0, "a", {"err": "2"}, None, 5))
     found = await collect(page(*gpus), [pod("a")], "series/err=1")
     assert found.samples == ()
@@ -138,7 +138,7 @@ async def test_a_label_that_is_not_the_gpus() -> None:
 
 
 async def test_a_page_without_the_label() -> None:
-    """Its pods are missing; if it is so for all pods, the labels that there are are named."""
+    """Its pods are missing; if all pages lack it, the error lists the existing labels."""
     pages = {"n1": page(Gpu(0, "a", A100, 10)), "n2": page(Gpu(0, "b", {}, 20))}
     pods = [pod("a"), pod("b", "n2")]
     found = await collect(pages, pods, OF_A100)
@@ -150,7 +150,7 @@ async def test_a_page_without_the_label() -> None:
 
 
 async def test_instances() -> None:
-    """A whole GPU has no profile, even where no GPU of its node is partitioned."""
+    """A whole GPU has no profile, even if no GPU on its node is partitioned."""
     instance = {"GPU_I_ID": "1", "GPU_I_PROFILE": "1g.10gb"}
     pages = {"n1": page(Gpu(0, "a", instance, 10)), "n2": page(Gpu(0, "b", {}, 20))}
     pods = [pod("a"), pod("b", "n2")]
@@ -161,7 +161,7 @@ async def test_instances() -> None:
 
 
 async def test_an_instance_and_its_gpu() -> None:
-    """A GPU that does not match does not stand for an instance that does."""
+    """A GPU that does not match cannot replace an instance that does."""
     instance = {"GPU_I_ID": "1", "GPU_I_PROFILE": "1g.10gb"}
     gpus = (Gpu(0, "a", {}, 50), Gpu(0, "a", instance, None))
     assert values(await collect(page(*gpus), [pod("a")])) == [(50,)]
@@ -170,7 +170,7 @@ async def test_an_instance_and_its_gpu() -> None:
 
 
 async def test_shared_gpus() -> None:
-    """An answer is shared if a GPU that counts is."""
+    """An answer is shared if a matching GPU is."""
     gpus = (Gpu(0, "a", A100, 10), Gpu(0, "other", A100, 10), Gpu(1, "a", H100, 20))
     pods = [pod("a", gpus=2)]
     (of_both,) = (await collect(page(*gpus), pods)).samples
@@ -180,7 +180,7 @@ async def test_shared_gpus() -> None:
 
 
 async def test_a_drained_pod() -> None:
-    """It has no GPU left, whatever was selected: its work is 0."""
+    """A drained pod has no GPU left, whatever the selector, so its work is 0."""
     pods = [structs.replace(pod("a"), terminating=True), pod("b"), pod("c")]
     gpus = (Gpu(0, "", A100, 0), Gpu(1, "b", A100, 40), Gpu(2, "c", H100, 40))
     found = await collect(page(*gpus), pods, OF_A100)
@@ -188,7 +188,7 @@ async def test_a_drained_pod() -> None:
 
 
 async def test_two_models_of_one_form() -> None:
-    """Also if they are on different nodes; those of pods that were not selected do not matter."""
+    """Models are ambiguous even on different nodes; pods that are not selected do not matter."""
     pages = {
         "n1": page(Gpu(0, "a", {"m": "x y"}, 1)),
         "n2": page(Gpu(0, "b", {"m": "x/y"}, 2)),
@@ -199,7 +199,7 @@ async def test_two_models_of_one_form() -> None:
 
 
 async def test_an_exporter_that_fails() -> None:
-    """Its pods might match: what the others have is in the message, which is not an error yet."""
+    """Its pods might match: the message has the others' values, and is not an error yet."""
     pages = {"n1": page(Gpu(0, "a", {"m": "a/1"}, 10)), "n2": None}
     found = await collect(pages, [pod("a"), pod("b", "n2")], "series/m=b")
     says = 'no GPU of other pods matches series/m=b: the value of m is "a/1" (in a selector: a_1)'
@@ -226,9 +226,9 @@ SELECTORS = st.sampled_from(
 def test_as_if_the_others_were_not_there(
     gpus: list[Gpu], selector: str, unseen: dict[str, int], order: random.Random
 ) -> None:
-    """Each pod has the value of the page without the GPUs that do not match.
+    """Each pod has the value from the page without the GPUs that do not match.
 
-    Its request is then smaller by those, but not by any that the page does not show.
+    Its request is smaller by these, but not by any that the page does not show.
     """
 
     def named(pods: Iterable[str], shown: list[Gpu]) -> list[Pod]:
@@ -238,7 +238,7 @@ def test_as_if_the_others_were_not_there(
     matcher = SeriesMatcher(split(parse_selector(selector))[1])
     visible = [gpu for gpu in gpus if (gpu.util, gpu.clock) != (None, None)]
     kept = [gpu for gpu in visible if matcher.matches(gpu.labels)]
-    # Without a GPU, all that is known of a pod is that the page does not name it.
+    # Without a GPU, all that is known about a pod is that the page does not name it.
     names = sorted({gpu.pod for gpu in kept} - {""})
     lines = page(*gpus).splitlines(keepends=True)
     order.shuffle(lines)

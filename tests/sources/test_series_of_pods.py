@@ -1,4 +1,4 @@
-"""A series selector on pods' own pages: rows that do not match count as if they were not there."""
+"""A series selector on pods' own pages: rows that do not match count as absent."""
 
 import random
 
@@ -67,7 +67,7 @@ SELECTORS = st.sampled_from(
 
 
 def text(rows: list[tuple[str, dict[str, str], str]]) -> str:
-    """A page of these rows."""
+    """A page with these rows."""
     return "".join(
         "{}{{{}}} {}\n".format(name, ",".join(f'{k}="{v}"' for k, v in labels.items()), number)
         for name, labels, number in rows
@@ -82,9 +82,9 @@ def test_as_if_the_others_were_not_there(
     order: random.Random,
     up: bool,  # noqa: FBT001
 ) -> None:
-    """The value is that of the page without them, in whatever order its rows are.
+    """The value is that of the page without them, whatever the order of its rows.
 
-    Where no row matches, there is no number, unless rows that are absent are 0.
+    If no row matches, there is no number, unless absent rows mean 0.
     """
     rule = structs.replace(GAUGE, over_series=over)
     kept = [one for one in rows if one[0] == "other" or matcher(selector).matches(one[1])]
@@ -93,7 +93,7 @@ def test_as_if_the_others_were_not_there(
     order.shuffle(rows)
     found = value(shows + text(rows), selector, rule)
     if isinstance(found, Unlabelled):
-        # Then no row of the family has the label, which the page without them cannot show.
+        # No row of the family has the label, which the page without them cannot show.
         assert expected == 0.0 or isinstance(expected, NoValue)
         _, _, _, family, *_, label = found.why.replace(",", "").split()
         assert not any(labels.get(label) for name, labels, _ in rows if name == family)
@@ -104,7 +104,7 @@ def test_as_if_the_others_were_not_there(
 
 
 def test_a_row_that_does_not_match_need_not_be_believed() -> None:
-    """Its NaN is its own affair; one among the rows that match is the pod's."""
+    """A NaN in a row that does not match does not matter; one in a matching row does."""
     page = 'new{m="a"} 3\nnew{m="b"} NaN\n'
     assert value(page, "series/m=a") == 3
     broken = value(page, "series/m=b")
@@ -114,17 +114,17 @@ def test_a_row_that_does_not_match_need_not_be_believed() -> None:
 
 
 def test_no_row_matches() -> None:
-    """A pod with rows of others is excluded; a page without the label has no value."""
+    """A pod with only other rows is excluded; a page without the label has no value."""
     page = 'new{m="b"} 3\n'
     assert isinstance(value(page, "series/m=a"), Excluded)
     assert value(page, "series/k=a") == Unlabelled("has rows of new, but none with the label k")
     assert isinstance(value("", "series/m=a"), NoValue)
-    # A label that only numbers copies of one row does not select.
+    # A label that only numbers copies of one row cannot select.
     assert isinstance(value('old{pid="7",m="a"} 1\n', "series/pid=7"), Unlabelled)
 
 
 def test_an_absence_that_means_0() -> None:
-    """A gateway has no row of a model without requests; but it must be known to name models."""
+    """A gateway has no row for a model without requests; but it must be known to name models."""
     idle = "up 1\n"
     assert value(idle, "series/m=a") == 0
     assert value(idle + 'old{m="b"} 3\n', "series/m=a") == 0
@@ -133,7 +133,7 @@ def test_an_absence_that_means_0() -> None:
 
 
 def test_values_with_one_form() -> None:
-    """They are never added up."""
+    """Such values are never added up."""
     page = 'new{m="x/y"} 3\nnew{m="x_y"} 4\n'
     with pytest.raises(AmbiguousSeriesError):
         value(page, "series/m=x_y")
@@ -141,12 +141,12 @@ def test_values_with_one_form() -> None:
 
 
 def counters(a: int, b: int) -> bytes:
-    """A page of two counters."""
+    """A page with two counters."""
     return f'c{{m="a"}} {a}\nc{{m="b"}} {b}\n'.encode()
 
 
 def test_rates() -> None:
-    """All selectors look back to the same scrapes, so that none takes memory or begins again."""
+    """All selectors use the same earlier scrapes, so none takes memory or starts over."""
     history = History()
     assert isinstance(value_by(PodPage("u", counters(0, 0), 10), RATE, history), NoValue)
     bytes_taken = history.bytes
@@ -161,7 +161,7 @@ def test_rates() -> None:
 
 
 def test_a_rate_after_a_later_scrape() -> None:
-    """A page that is older than the newest that was recorded has rows that are gone by now."""
+    """A page older than the newest recorded one has rows that no longer exist."""
     history = History()
     old = PodPage("u", counters(0, 0), 10)
     for at, body in ((5, counters(0, 0)), (20, b'c{m="b"} 60\n')):
@@ -170,12 +170,12 @@ def test_a_rate_after_a_later_scrape() -> None:
 
 
 def buckets(model: str, low: int, high: int) -> str:
-    """A histogram of one model."""
+    """One model's histogram."""
     return f'h_bucket{{m="{model}",le="1"}} {low}\nh_bucket{{m="{model}",le="+Inf"}} {high}\n'
 
 
 def test_quantiles() -> None:
-    """Of the requests of one model."""
+    """A selector selects one model's requests."""
     history = History()
     first, page = (
         PodPage("u", (buckets("a", low, high) + buckets("b", 0, high)).encode(), at)
@@ -184,12 +184,12 @@ def test_quantiles() -> None:
     value_by(first, QUANTILE, history)
     assert value_by(page, QUANTILE, history, matcher("series/m=a")) == pytest.approx(50 / 90)
     assert value_by(page, QUANTILE, history, matcher("series/m=b")) == 1
-    # The bounds of buckets are not a label of the histogram.
+    # A bucket's bound is not a label of the histogram.
     assert isinstance(value_by(page, QUANTILE, history, matcher("series/le=1")), Unlabelled)
 
 
 def test_too_many_rows_to_search() -> None:
-    """A question does not take longer than others can wait."""
+    """A question takes no longer than others can wait."""
     page = "".join(f'new{{m="{number}"}} 0\n' for number in range(5001))
     assert value(page) == 0
     none = value(page, "series/m=1")
@@ -198,7 +198,7 @@ def test_too_many_rows_to_search() -> None:
 
 
 def test_too_many_labels_to_search() -> None:
-    """Neither does one that requires many labels, of rows with many labels; nor its error."""
+    """The same holds for many labels in a selector and on rows, and for the error."""
     labels = ",".join(f'l{number}="a/b"' for number in range(64))
     page = "".join(f'new{{{labels},m="{number}"}} 0\n' for number in range(1000))
     assert value(page, "series/l1!=a,series/l2!=a") == 0

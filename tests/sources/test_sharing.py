@@ -1,4 +1,4 @@
-"""One GPU that thousands of pods share."""
+"""One GPU shared by thousands of pods."""
 
 import time
 from collections.abc import Iterable, Mapping
@@ -19,13 +19,13 @@ _SHARERS = 6_000
 
 
 class OneExporter:
-    """The only exporter that there is."""
+    """The only exporter."""
 
     def __init__(self, url: str) -> None:
         self._url = url
 
     def on_nodes(self, nodes: Iterable[str]) -> Mapping[str, tuple[str, ...]]:
-        """It is on each node."""
+        """The exporter, for each node."""
         return dict.fromkeys(nodes, (self._url,))
 
 
@@ -33,7 +33,7 @@ class OneExporter:
 async def test_time_is_linear_in_the_pods_that_share_a_gpu(
     monitor: Monitor, aiohttp_raw_server: AiohttpRawServer
 ) -> None:
-    """Whether all who share it were asked about is found out once, not for each of them."""
+    """Whether all sharers were asked about is determined once, not for each of them."""
     family = "DCGM_FI_DEV_GPU_UTIL"
     page = "".join(
         f'{family}{{gpu="0",UUID="GPU-0",namespace="n",pod="p{i}"}} 5\n' for i in range(_SHARERS)
@@ -56,7 +56,7 @@ async def test_time_is_linear_in_the_pods_that_share_a_gpu(
     ]
     async with Scraper(Page, timeout=30, max_age=60, max_concurrency=1, monitor=monitor) as scraper:
         source = ExporterSource(OneExporter(url), scraper, parser=Parser(patience=60))
-        # It took a second for 1,600 of them, and the square of that for more.
+        # It once took a second for 1,600 of them, and quadratically more for more.
         for asked, shared in ((pods, False), (pods[:-1], True)):
             began = time.thread_time()
             collection = await source.collect(rule, asked)

@@ -1,4 +1,4 @@
-"""Exporters on just the pods' nodes are scraped."""
+"""Only exporters on the pods' nodes are scraped."""
 
 import time
 from pathlib import Path
@@ -20,7 +20,7 @@ def assert_complete(collection: Collection) -> None:
 async def test_only_the_nodes_of_the_pods_are_scraped(
     serve: Serve, collect: Collect, scraped: list[str]
 ) -> None:
-    """A node that runs none of the pods is not asked, whatever else it runs."""
+    """A node without any of the pods is not scraped, whatever else it runs."""
     urls = {f"n{n}": (await serve(row(f"p{n}", n)),) for n in range(4)}
     nodes = Nodes(urls)
     found = await collect(nodes, [pod("p1", "n1"), pod("p3", "n3")])
@@ -31,7 +31,7 @@ async def test_only_the_nodes_of_the_pods_are_scraped(
 
 
 async def test_a_pod_with_several_gpus(serve: Serve, collect: Collect, pages: Path) -> None:
-    """A pod has one value for each of its GPUs; pods of one node share its page."""
+    """A pod has one value for each of its GPUs; pods on one node share its page."""
     url = await serve((pages / "dcgm-3.x-8gpu-multi-pod.prom").read_bytes())
     before = time.monotonic()
     found = await collect(
@@ -48,7 +48,7 @@ async def test_a_pod_with_several_gpus(serve: Serve, collect: Collect, pages: Pa
 
 
 async def test_a_pod_of_the_same_name_elsewhere_is_another(serve: Serve, collect: Collect) -> None:
-    """A sample counts for the namespace that it names."""
+    """A sample counts only for its namespace."""
     url = await serve(row("p", 50))
     found = await collect(Nodes({"n1": (url,)}), [pod("p", namespace="other")])
     assert found.samples == ()
@@ -56,7 +56,7 @@ async def test_a_pod_of_the_same_name_elsewhere_is_another(serve: Serve, collect
 
 
 async def test_two_exporters_on_one_node(serve: Serve, collect: Collect) -> None:
-    """The GPUs of a pod may be reported by either; one that both report counts once."""
+    """A pod's GPUs may be reported by either; one that both report counts once."""
     first = await serve(row("p", 20, "GPU-1") + row("p", 40, "GPU-2"))
     second = await serve(row("p", 40, "GPU-2") + row("p", 90, "GPU-3"))
     found = await collect(Nodes({"n1": (first, second)}), [pod("p", gpus=3)])
@@ -65,7 +65,7 @@ async def test_two_exporters_on_one_node(serve: Serve, collect: Collect) -> None
 
 
 async def test_the_older_of_two_pages_dates_the_sample(serve: Serve, monitor: Monitor) -> None:
-    """A sample is as old as the oldest page that it is made from."""
+    """A sample is as old as its oldest page."""
     times = iter([1000.0, 1000.0, 2000.0, 2000.0])
     clock_now = [0.0]
 
@@ -85,7 +85,7 @@ async def test_the_older_of_two_pages_dates_the_sample(serve: Serve, monitor: Mo
 
 
 async def test_one_of_two_exporters_fails(serve: Serve, collect: Collect) -> None:
-    """A pod that the other one reports is covered: there is no gap."""
+    """A pod reported by the other one is covered: there is no gap."""
     good, bad = await serve(row("p", 20)), "http://127.0.0.1:1/metrics"
     found = await collect(Nodes({"n1": (bad, good)}), [pod("p")])
     assert values(found) == [(20,)]
@@ -93,7 +93,7 @@ async def test_one_of_two_exporters_fails(serve: Serve, collect: Collect) -> Non
 
 
 async def test_a_static_list(serve: Serve, collect: Collect) -> None:
-    """Listed exporters are all asked: their nodes are not known, and pods are found by name."""
+    """All listed exporters are scraped: their nodes are unknown, and pods are found by name."""
     urls = [await serve(row("p1", 10)), await serve(row("p2", 30))]
     found = await collect(StaticTargets(urls), [pod("p1", "n1"), pod("p2", "n2"), pod("p3", "n3")])
     assert values(found) == [(10,), (30,)]
@@ -101,7 +101,7 @@ async def test_a_static_list(serve: Serve, collect: Collect) -> None:
 
 
 async def test_no_pods(collect: Collect) -> None:
-    """Of no pods there is nothing to measure."""
+    """Without pods there is nothing to measure."""
     found = await collect(Nodes({}), [])
     assert (found.selected, found.samples) == (0, ())
     assert_complete(found)
@@ -119,6 +119,6 @@ async def test_a_node_without_exporter(serve: Serve, collect: Collect) -> None:
 
 
 async def test_a_static_list_without_nodes(collect: Collect) -> None:
-    """A pod whose node is not known is reported as such."""
+    """A pod with an unknown node is reported as such."""
     found = await collect(Nodes({}), [pod("p", "")])
     assert found.gaps[0].text.startswith("no exporter is ready on any node (")

@@ -24,7 +24,7 @@ def hint_for(collection: Collection, pod_name: str) -> str:
 
 
 async def test_a_failed_exporter(serve: Serve, collect: Collect) -> None:
-    """A failed exporter is named once, with how it failed; its pods are not without a sample."""
+    """A failed exporter is named once, with its error; its pods have no other cause."""
     good = await serve(row("p1", 10))
     not_found = await serve(b"no end of line")
     bad = {"n1": (good,), "n2": (not_found,)}
@@ -35,7 +35,7 @@ async def test_a_failed_exporter(serve: Serve, collect: Collect) -> None:
 
 
 async def test_a_pod_without_a_sample(serve: Serve, collect: Collect, pages: Path) -> None:
-    """A page that names other pods and not this one is said to."""
+    """The hint says that a page names other pods, but not this one."""
     url = await serve((pages / "dcgm-3.x-8gpu-multi-pod.prom").read_bytes())
     found = await collect(Nodes({"n1": (url,)}), [pod("newcomer")])
     assert found.samples == ()
@@ -60,7 +60,7 @@ async def test_a_pod_without_a_sample(serve: Serve, collect: Collect, pages: Pat
     ],
 )
 async def test_hints(serve: Serve, collect: Collect, pages: Path, page: str, hint: str) -> None:
-    """Why a page has no value for a pod is reported as one clause."""
+    """The reason why a page has no value for a pod is a single clause."""
     url = await serve((pages / page).read_bytes())
     found = await collect(Nodes({"n1": (url,)}), [pod("p")])
     assert found.samples == ()
@@ -81,7 +81,7 @@ async def test_sentinels_are_rejected(serve: Serve, monitor: Monitor, pages: Pat
 
 
 async def test_conflicting_values_are_rejected(serve: Serve, collect: Collect) -> None:
-    """A GPU with two values is missing, rather than one of them or their mean."""
+    """A GPU with two values is missing; neither of them nor their mean is used."""
     url = await serve(row("p", 61) + row("p", 58) + row("q", 7, "GPU-2"))
     found = await collect(Nodes({"n1": (url,)}), [pod("p"), pod("q")])
     assert values(found) == [(7,)]
@@ -89,7 +89,7 @@ async def test_conflicting_values_are_rejected(serve: Serve, collect: Collect) -
 
 
 async def test_hints_are_of_the_pages_of_uncovered_pods(serve: Serve, collect: Collect) -> None:
-    """A page that answers for its pod does not explain the gap of another node."""
+    """A page with its pod's value does not explain another node's gap."""
     odd = await serve(row("p1", 10) + row("x", 999, "GPU-9"))
     plain = await serve(row("y", 10))
     found = await collect(Nodes({"n1": (odd,), "n2": (plain,)}), [pod("p1"), pod("p2", "n2")])
@@ -100,7 +100,7 @@ async def test_hints_are_of_the_pages_of_uncovered_pods(serve: Serve, collect: C
 async def test_no_gpu_is_busier_than_all_of_the_time(
     serve: Serve, collect: Collect, ratio: float, percent: float
 ) -> None:
-    """A profiling ratio a little above 1 is held to the rule's maximum after scaling."""
+    """A profiling ratio a little above 1 is capped at the rule's maximum after scaling."""
     url = await serve(row("p", ratio, family="GR_ENGINE"))
     found = await collect(Nodes({"n1": (url,)}), [pod("p")])
     assert found.samples[0].gpus == pytest.approx((percent,))
@@ -108,7 +108,7 @@ async def test_no_gpu_is_busier_than_all_of_the_time(
 
 
 async def test_the_rule_says_what_is_read(serve: Serve, monitor: Monitor) -> None:
-    """Another rule reads another family of the same page, in its own unit."""
+    """Another rule reads another family on the same page, in its own unit."""
     rule = MetricRule(
         name="memory",
         help="of the test",
@@ -129,7 +129,7 @@ async def test_the_rule_says_what_is_read(serve: Serve, monitor: Monitor) -> Non
 async def test_a_claim_may_be_for_a_gpu_that_the_family_leaves_out(
     serve: Serve, collect: Collect
 ) -> None:
-    """A claim may be for several GPUs: that the family has as many as were counted says little."""
+    """A claim may be for several GPUs, so the number of values in a family proves little."""
     claims = structs.replace(pod("p", gpus=2), shareable=1)
     two = row("p", 10) + row("p", 30, "GPU-2")
     whole, part = await serve(two), await serve(two + row("p", 40, "GPU-3", "GPU_TEMP"))

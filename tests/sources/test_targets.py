@@ -1,4 +1,4 @@
-"""Where the exporters of a node are."""
+"""The locations of a node's exporters."""
 
 import json
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ AMD = ServiceRef("kube-amd-gpu", "metrics-exporter")
 def slice_of(
     number: int, service: ServiceRef, kind: str, endpoints: Sequence[tuple[str, str]]
 ) -> EndpointSlice:
-    """A slice of a Service: a kind of address, and (address, node) pairs; no node where "" is."""
+    """A Service's slice: a kind of address, and (address, node) pairs; "" is no node."""
     return decode_endpoint_slice(
         json.dumps(
             {
@@ -55,7 +55,7 @@ def discovered(
 
 
 def test_each_node_has_its_own() -> None:
-    """Only the requested nodes are returned, each with the address of its exporter."""
+    """Only the requested nodes are returned, each with its exporter's address."""
     targets = discovered((DCGM, "IPv4", [("10.0.0.1", "n1"), ("10.0.0.2", "n2")]))
     assert targets.on_nodes(["n1"]) == {"n1": ("http://10.0.0.1:9400/metrics",)}
     assert targets.on_nodes(["n1", "n2"]) == {
@@ -66,7 +66,7 @@ def test_each_node_has_its_own() -> None:
 
 @pytest.mark.parametrize("node", ["n2", ""])
 def test_a_node_without_exporter(node: str) -> None:
-    """A node without an exporter, and no node at all, are there with none."""
+    """A node without an exporter, or no node at all, has an empty list."""
     targets = discovered((DCGM, "IPv4", [("10.0.0.1", "n1")]))
     assert targets.on_nodes([node]) == {node: ()}
 
@@ -92,7 +92,7 @@ def test_scheme_and_path_are_the_configured_ones() -> None:
 
 
 def test_each_service_is_scraped_in_its_own_way() -> None:
-    """Scheme, path and credentials are those of the Service that an address belongs to."""
+    """Scheme, path and credentials are those of the address's Service."""
     store = EndpointStore([DCGM, AMD])
     ours, theirs = AccessKeeper(AccessFiles(username="ours")), AccessKeeper()
     ways = {DCGM: Way("https", "/gpu", ours), AMD: Way("http", "/metrics", theirs)}
@@ -114,7 +114,7 @@ def test_each_service_is_scraped_in_its_own_way() -> None:
 
 
 def test_an_endpoint_without_a_node_is_reported() -> None:
-    """Why a node has no exporter, where an endpoint does not name its node; else nothing."""
+    """The reason is an endpoint without a node's name; otherwise there is none."""
     assert discovered((DCGM, "IPv4", [("10.0.0.1", "n1")])).why_none() == ""
     one = discovered((DCGM, "IPv4", [("10.0.0.1", ""), ("10.0.0.2", "n2")]))
     assert one.why_none() == (
@@ -126,7 +126,7 @@ def test_an_endpoint_without_a_node_is_reported() -> None:
 
 
 def test_an_address_of_no_node_is_reported() -> None:
-    """Where nodes are looked for by address, what to do is another thing."""
+    """If nodes are matched by address, the advice is different."""
     nodes = NodeStore()
     store = EndpointStore([DCGM], nodes)
     targets = DiscoveredTargets(
@@ -142,7 +142,7 @@ def test_an_address_of_no_node_is_reported() -> None:
 
 
 def test_a_static_list_serves_for_every_node() -> None:
-    """Listed exporters have no known node: each may be the one of any."""
+    """Listed exporters have no known node: each may be on any."""
     urls = ("http://10.0.0.1:9400/metrics", "http://gpu-2.example:9400/metrics")
     targets = StaticTargets(urls)
     assert targets.on_nodes(["n1", "n2", ""]) == {"n1": urls, "n2": urls, "": urls}

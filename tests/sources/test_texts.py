@@ -1,4 +1,4 @@
-"""The texts of pages are compressed while nobody reads them."""
+"""The texts of pages are compressed when nobody reads them."""
 
 import hashlib
 import sys
@@ -23,7 +23,7 @@ POD = (DATA / "engines" / "vllm-v1-dp2.prom").read_bytes() * 10
     ids=["0", "4", "60k", "noise"],
 )
 def test_it_is_the_same_text(plain: bytes) -> None:
-    """Before, while and after it is read, however often."""
+    """The text is the same before, during and after reading, however often."""
     text = Text(plain)
     for _ in range(3):
         assert text.read() == plain
@@ -37,7 +37,7 @@ def test_it_is_the_same_text(plain: bytes) -> None:
 
 @pytest.mark.parametrize("plain", [LONG, hashlib.shake_256().digest(100_000)], ids=["60k", "noise"])
 def test_it_is_compressed_once(plain: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However often it is read, and even if it stays as it is because that gains little."""
+    """However often it is read, and even if it is kept uncompressed because that gains little."""
     compressed: list[int] = []
     compress = lz4.block.compress
 
@@ -55,7 +55,7 @@ def test_it_is_compressed_once(plain: bytes, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_it_takes_a_tenth_of_the_memory() -> None:
-    """Of the page of a node with 8 GPUs."""
+    """The page of a node with 8 GPUs takes a tenth of its size."""
     text = Text(bytes(bytearray(LONG)))
     with text:
         pass
@@ -66,7 +66,7 @@ def test_it_takes_a_tenth_of_the_memory() -> None:
     ("kind", "body"), [(Page, LONG), (PodPage, POD)], ids=["of an exporter", "of a pod"]
 )
 def test_pages_are_compressed_once_they_are_parsed(kind: type[Page | PodPage], body: bytes) -> None:
-    """What was parsed takes less than the text."""
+    """The parsed values take less than the text."""
     tracemalloc.start()
     try:
         page = kind("a", bytes(bytearray(body)), 0.0)

@@ -1,4 +1,4 @@
-"""What takes long on the pages of pods does not keep other requests waiting."""
+"""Slow steps on pods' pages do not delay other requests."""
 
 import asyncio
 from collections.abc import Iterable
@@ -52,7 +52,7 @@ async def test_other_tasks_run_between_the_pages_of_one_pod(
 
 
 async def test_a_page_that_takes_too_long_is_the_cause_that_is_reported() -> None:
-    """It is not that the page has no rows of the metric."""
+    """The message does not say that the page has no rows of the metric."""
     url = "http://10.0.0.1:8000/metrics"
     body = b"".join(b'm{a="%d"} 1\n' % number for number in range(5000))
     pods = source.PodSource(lambda *_: [url], Scraped(body), parser=Parser(1e-9))

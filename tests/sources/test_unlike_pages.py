@@ -22,7 +22,7 @@ GROWN = Increase(15, {(frozenset(), (1.0, float("inf"))): (4.0, 4.0)})
     ],
 )
 def test_pages_of_different_engines_have_no_quantile(other: Part) -> None:
-    """In either order: buckets of different histograms are not added up."""
+    """In either order, buckets of different histograms are not added up."""
     one = Part(grown=GROWN, reading=FIRST)
     assert value_of(RULE, [one, one]) == pytest.approx(0.5)
     for parts in ([one, other], [other, one]):

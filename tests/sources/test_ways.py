@@ -1,4 +1,4 @@
-"""Which entry of podPages.endpoints applies, whatever the entries are."""
+"""Which entry of podPages.endpoints applies, for any entries."""
 
 from collections.abc import Sequence
 from fnmatch import translate
@@ -39,7 +39,7 @@ ENDPOINTS = st.builds(
 def test_the_first_entry_for_a_namespace_and_a_metric_applies(
     drawn: Sequence[tuple[frozenset[str], tuple[str, ...]]], namespace: str, metric: str
 ) -> None:
-    """And none that names other namespaces or metrics; two entries never have the same name."""
+    """Other entries never apply; two entries never have the same name."""
     entries = [
         Entry(
             namespaces,
@@ -66,7 +66,7 @@ def test_the_first_entry_for_a_namespace_and_a_metric_applies(
 
 @given(ENDPOINTS, ENDPOINTS)
 def test_a_rule_comes_before_an_entry(rule: Endpoint, entry: Endpoint) -> None:
-    """In each respect; a port and several ports are the same one."""
+    """A rule's port, path and scheme take precedence; a port and several ports count as one."""
     found = merged(rule, entry)
     if rule.port is None and not rule.ports:
         assert (found.port, found.ports) == (entry.port, entry.ports)
@@ -79,7 +79,7 @@ def test_a_rule_comes_before_an_entry(rule: Endpoint, entry: Endpoint) -> None:
 
 
 def test_the_sum_of_a_metric_is_read_where_the_metric_is() -> None:
-    """Else an entry with several ports would give a sum over the first of them."""
+    """Otherwise an entry with several ports would give a sum over only the first of them."""
     only = Entry(frozenset("a"), ("llm_x",), Endpoint(ports=(1, 2)), AccessFiles(setting="s"))
     assert Ways([only]).of("a", "llm_x_sum").endpoint.ports == (1, 2)
     assert Ways([only]).of("a", "llm_y_sum").endpoint == Endpoint()

@@ -1,4 +1,4 @@
-"""What the tests of the query API share."""
+"""Fixtures for tests of the query API."""
 
 from collections.abc import Iterator
 
@@ -9,6 +9,6 @@ from tests.support.prometheus import Prometheus, running
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A real Prometheus without data, for all tests of a module."""
+    """A real Prometheus without data, for all tests in a module."""
     with running(Prometheus(tmp_path_factory.mktemp("prometheus"))) as one:
         yield one

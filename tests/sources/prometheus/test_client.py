@@ -19,7 +19,7 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-# Of "scraper", with the password "s3cr3t-w0rd", by bcrypt with the least cost.
+# "scraper" with the password "s3cr3t-w0rd", hashed by bcrypt at the lowest cost.
 USERS = {"scraper": "$2b$04$NbWyg4rcncysmq85XZ4mQeKYAdN.tuta0plQqDsLg7qdIFdOfafE."}
 PASSWORD = "s3cr3t-w0rd"  # noqa: S105 - to look for where it must not be
 
@@ -36,14 +36,14 @@ async def client(url: str, access: AccessFiles | None = None) -> AsyncIterator[P
 
 
 async def failure(one: PrometheusClient, query: str = "vector(1)") -> QueryError:
-    """How a query fails."""
+    """The error of a failing query."""
     with pytest.raises(QueryError) as raised:
         await one.query(query)
     return raised.value
 
 
 async def test_samples_at_their_times(tmp_path: Path) -> None:
-    """A query is evaluated at the time that is asked for, or else now."""
+    """A query is evaluated at the given time, or else now."""
     now = time.time()
     samples = "".join(
         f'load{{pod="{pod}"}} {value} {now - age:.3f}\n'
@@ -63,7 +63,7 @@ async def test_samples_at_their_times(tmp_path: Path) -> None:
 
 
 async def test_kinds_of_results(prometheus: Prometheus) -> None:
-    """A scalar is a vector of one; nothing is nothing; infinities pass."""
+    """A scalar is a vector with one element; no result is empty; infinities are kept."""
     async with client(prometheus.url) as one:
         assert (await one.query("scalar(vector(2))")).series[0].value == 2
         assert (await one.query("nothing")).series == ()
@@ -73,7 +73,7 @@ async def test_kinds_of_results(prometheus: Prometheus) -> None:
 
 
 async def test_a_bad_query(prometheus: Prometheus) -> None:
-    """Prometheus's own words say what is wrong with it, before and while it is evaluated."""
+    """Prometheus's own message says what is wrong, before and during evaluation."""
     async with client(prometheus.url) as one:
         error = await failure(one, "sum(")
         assert str(error) == (
@@ -89,7 +89,7 @@ async def test_a_bad_query(prometheus: Prometheus) -> None:
 
 
 async def test_parameters_that_prometheus_does_not_know(prometheus: Prometheus) -> None:
-    """It ignores those of Thanos and VictoriaMetrics, and headers of Mimir."""
+    """Parameters for Thanos and VictoriaMetrics, and Mimir's headers, are ignored."""
     settings = PrometheusSettings(
         prometheus.url,
         parameters={"dedup": "true", "max_source_resolution": "0s"},
@@ -104,7 +104,7 @@ async def test_parameters_that_prometheus_does_not_know(prometheus: Prometheus) 
 
 
 async def test_behind_a_prefix(tmp_path: Path) -> None:
-    """The URL has the prefix, with or without a slash; without it, the error says what lacks."""
+    """The URL has the prefix, with or without a slash; without it, the error names what to add."""
     prometheus = Prometheus(tmp_path, prefix="/monitoring/prometheus")
     async with running_beside(prometheus):
         for url in (prometheus.url, f"{prometheus.url}/"):
@@ -120,7 +120,7 @@ async def test_behind_a_prefix(tmp_path: Path) -> None:
 
 
 async def test_over_tls(tmp_path: Path) -> None:
-    """Its certificate is verified; a server that is not trusted is not queried."""
+    """Prometheus's certificate is verified; an untrusted server is not queried."""
     authority = Authority("ours")
     ca_file = tmp_path / "ca.crt"
     ca_file.write_bytes(authority.bundle)
@@ -152,7 +152,7 @@ async def test_https_where_there_is_none(prometheus: Prometheus) -> None:
 
 
 async def test_a_client_certificate(tmp_path: Path) -> None:
-    """Shown to a Prometheus that requires one, from files that may be rotated."""
+    """The certificate is sent to a Prometheus that requires one, from files that may be rotated."""
     authority, clients = Authority("ours"), Authority("clients")
     pair = client_pair(clients, "gpu-metrics-server")
     files = {"ca.crt": authority.bundle, "client.crt": pair.certificate, "client.key": pair.key}
@@ -171,12 +171,12 @@ async def test_a_client_certificate(tmp_path: Path) -> None:
         async with client(prometheus.url, AccessFiles(ca_file=access.ca_file)) as one:
             error = await failure(one)
     assert error.reason == "tls"
-    # Which alert it is depends on the version of Go.
+    # The alert depends on the version of Go.
     assert re.search("alert (bad certificate|certificate required)", str(error)), error
 
 
 async def test_basic_authentication(tmp_path: Path) -> None:
-    """A user and a password from a file, which is read again after it was rejected."""
+    """A user name, and a password from a file, which is read again after it was rejected."""
     authority = Authority("ours")
     ca_file, password = tmp_path / "ca.crt", tmp_path / "password"
     ca_file.write_bytes(authority.bundle)
@@ -212,7 +212,7 @@ async def test_down_and_up_again(tmp_path: Path) -> None:
 
 
 async def test_hanging(tmp_path: Path) -> None:
-    """A query fails when its time is over, and the next one after the pause has a result."""
+    """A query fails after its timeout, and the next one after the pause has a result."""
     prometheus = Prometheus(tmp_path)
     async with running_beside(prometheus):
         one = PrometheusClient(PrometheusSettings(prometheus.url, timeout=0.5))
@@ -229,7 +229,7 @@ async def test_hanging(tmp_path: Path) -> None:
 
 
 async def outcome(one: PrometheusClient) -> str:
-    """How a query ends."""
+    """The outcome of a query."""
     try:
         await one.query("vector(1)")
     except QueryError as error:
@@ -238,7 +238,7 @@ async def outcome(one: PrometheusClient) -> str:
 
 
 async def test_restarting_while_it_is_queried(tmp_path: Path) -> None:
-    """Each query has a result, or an error that says that it is away or starting."""
+    """Each query has a result, or an error that Prometheus is down or starting."""
     prometheus = Prometheus(tmp_path)
     outcomes: list[str] = []
 

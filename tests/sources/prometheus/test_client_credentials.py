@@ -17,7 +17,7 @@ SECRET = "s3cr3t-t0k3n"  # noqa: S105 - a secret to look for where it must not b
 
 
 async def test_a_credential_goes_nowhere_else(tmp_path: Path) -> None:
-    """Not over plain HTTP, to a redirect, or to an unknown server; and into no message."""
+    """Credentials are not sent over plain HTTP, to redirects or unknown servers, or in messages."""
     authority = Authority("ours")
     (tmp_path / "token").write_text(f"{SECRET}\n")
     (tmp_path / "ca.crt").write_bytes(authority.bundle)
@@ -83,7 +83,7 @@ async def test_a_token_that_rotates(tmp_path: Path) -> None:
 
 
 async def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
-    """The message names the settings, and nothing of what is in a file."""
+    """The message names the settings, and nothing from a file."""
     (tmp_path / "broken").write_text(SECRET)
     pair = client_pair(None, "gpu-metrics-server")
     (tmp_path / "client.crt").write_bytes(pair.certificate)
@@ -107,7 +107,7 @@ async def test_a_file_that_cannot_be_used(tmp_path: Path) -> None:
 
 
 async def test_a_key_with_a_passphrase_does_not_ask_for_it(tmp_path: Path) -> None:
-    """OpenSSL would ask on the terminal, and wait."""
+    """OpenSSL would prompt on the terminal, and wait."""
     pair = client_pair(None, "gpu-metrics-server")
     key = serialization.load_pem_private_key(pair.key, None)
     (tmp_path / "client.crt").write_bytes(pair.certificate)

@@ -1,4 +1,4 @@
-"""What answers at Prometheus's address may be anything: bytes on real sockets."""
+"""Anything may answer at Prometheus's address: bytes on real sockets."""
 
 import gzip
 
@@ -156,7 +156,7 @@ async def test_each_failure_has_its_words(answer: bytes, reason: str, message: s
 
 
 async def test_nobody_listens() -> None:
-    """The system's own words."""
+    """The message is the system's."""
     error = await failure(PrometheusSettings(f"http://{HOST}:1"))
     assert error.reason == "unreachable"
     assert str(error).startswith("Prometheus could not be reached: Connection refused; check")

@@ -1,4 +1,4 @@
-"""Queries as they are sent: their form, their number, their time and their memory."""
+"""The queries that are sent: their form, number, time and memory."""
 
 import asyncio
 import re
@@ -15,7 +15,7 @@ from tests.support.waiting import until
 
 
 async def test_a_query_as_it_is_sent() -> None:
-    """By POST, form-encoded, to the API under the URL's path, with the settings' own words."""
+    """A form-encoded POST to the API below the URL's path, with the settings' extras."""
     seen: list[tuple[str, str, dict[str, list[str]]]] = []
     headers: dict[str, str] = {}
 
@@ -53,7 +53,7 @@ async def test_a_query_as_it_is_sent() -> None:
 
 
 async def test_a_server_that_does_not_answer() -> None:
-    """The deadline covers each byte, and the query is not sent again."""
+    """The deadline covers every byte, and the query is not sent again."""
     asked = 0
 
     async def answer(request: web.BaseRequest) -> web.StreamResponse:
@@ -77,7 +77,7 @@ async def test_a_server_that_does_not_answer() -> None:
 
 
 async def test_how_many_queries_are_sent_at_once() -> None:
-    """As many as are configured; the wait for a turn is a part of the time."""
+    """At most the configured number of queries are; waiting counts toward the timeout."""
     under_way = most = 0
     go_on = asyncio.Event()
 
@@ -113,7 +113,7 @@ async def test_how_many_queries_are_sent_at_once() -> None:
 
 
 async def test_a_namespace_leaves_places_to_others() -> None:
-    """Its callers can ask with any number of selectors, each of which may take a query."""
+    """A namespace's callers can use any number of selectors, each of which may take a query."""
     asked: list[str] = []
     go_on = asyncio.Event()
 
@@ -137,7 +137,7 @@ async def test_a_namespace_leaves_places_to_others() -> None:
 
 
 async def test_a_place_is_free_again_after_a_query_that_is_cancelled() -> None:
-    """A caller that gives up does not use up a place."""
+    """A caller that gives up frees its place."""
     asked = 0
     go_on = asyncio.Event()
 
@@ -161,7 +161,7 @@ async def test_a_place_is_free_again_after_a_query_that_is_cancelled() -> None:
 
 @pytest.mark.slow
 async def test_a_long_answer_leaves_the_event_loop_free() -> None:
-    """Other tasks have their turn between its parts, each of which has a bounded length."""
+    """Other tasks run between its parts, each of which has a bounded length."""
     labels = ",".join(f'"label_{number}":"value-{number}"' for number in range(30))
     one_of_many = f'{{"metric":{{{labels}}},"value":[1,"2"]}}'
     body = VECTOR.replace("[{", f"[{','.join([one_of_many] * 19_999)},{{")
@@ -185,7 +185,7 @@ async def test_a_long_answer_leaves_the_event_loop_free() -> None:
 
 
 async def test_all_answers_together_are_bounded() -> None:
-    """A third long answer beside two others is an error, and memory is free again after them."""
+    """A third long answer besides two others is an error, and the memory is freed after them."""
     sent = 0
     go_on = asyncio.Event()
     series = ",".join([f'{{"metric":{{"a":"{"x" * 2600}"}},"value":[1,"2"]}}'] * 980)

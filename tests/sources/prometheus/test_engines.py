@@ -1,4 +1,4 @@
-"""The golden table of engines through a real Prometheus, and rates from what it has stored."""
+"""The golden table of engines through a real Prometheus, and rates from its stored samples."""
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +25,7 @@ from tests.support.scraped import Target, serving
 pytestmark = pytest.mark.slow
 
 RULES = {rule.name: used_with(rule, "only") for rule in SERVING}
-# Pages that Prometheus rejects, or reads in another format, or whose own timestamps are old.
+# Pages that Prometheus rejects or reads in another format, or with old timestamps of their own.
 REJECTED = {"broken", "openmetrics-form", "timestamps"}
 # How relabelling may name a pod.
 LABELS = {
@@ -48,7 +48,7 @@ async def collect(
     pods: Sequence[Pod],
     required: Mapping[str, str] | None = None,
 ) -> Collection:
-    """What the source finds of these pods."""
+    """The source's result for these pods."""
     client = PrometheusClient(PrometheusSettings(url=prometheus.url, timeout=30))
     try:
         source = PrometheusSource(
@@ -61,7 +61,7 @@ async def collect(
 
 @pytest.fixture(scope="module")
 def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A real Prometheus that scrapes an engine of every page, with the labels of each way."""
+    """A real Prometheus that scrapes an engine for every page, with the labels of each way."""
     with ExitStack() as stack:
         pages = stack.enter_context(
             serving({f"{way}/{page}": body for way in LABELS for page, body in PAGES.items()})
@@ -85,7 +85,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 @pytest.mark.parametrize("way", LABELS)
 @pytest.mark.parametrize("golden", TABLE, ids=lambda one: one.page)
 async def test_golden(scraped: Prometheus, monitor: Monitor, golden: GoldenPage, way: str) -> None:
-    """Each value is that of the table, or there is none for the same reason."""
+    """Each value is that of the table, or is missing for the same reason."""
     required = {"way": way}
     for metric, row in golden.values.items():
         name, _, selector = metric.partition(" ")
@@ -107,12 +107,12 @@ async def test_golden(scraped: Prometheus, monitor: Monitor, golden: GoldenPage,
 
 
 INTERVAL, SAMPLES = 5, 36
-# What is added in each interval, to each bucket.
+# The increase in each interval, for each bucket.
 BUCKETS = {"0.1": 60.0, "0.5": 90.0, "2.5": 100.0, "+Inf": 100.0}
 
 
 def stored(now: float, names: dict[str, float]) -> str:
-    """Counters that have grown steadily since some time, each until so many seconds ago."""
+    """Counters that grew steadily from some time, each until this many seconds ago."""
     lines = []
     for name, ago in names.items():
         labels = f'namespace="llm",pod="{name}",instance="10.0.0.1:8000",job="pods"'
@@ -137,7 +137,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
 
 
 async def test_rates_and_quantiles(history: Prometheus, monitor: Monitor) -> None:
-    """They come at once, from what Prometheus has stored, by the arithmetic of direct scraping."""
+    """Rates are available at once, from stored samples, with the arithmetic of direct scraping."""
     tokens = await collect(history, monitor, RULES["llm_tokens_per_second"], [pod("web")])
     assert tokens.samples[0].gpus[0] == pytest.approx(120, rel=0.05)
     wait = await collect(history, monitor, RULES["llm_time_to_first_token_p95"], [pod("web")])
@@ -147,7 +147,7 @@ async def test_rates_and_quantiles(history: Prometheus, monitor: Monitor) -> Non
 
 
 async def test_a_rate_begins_with_the_pod(history: Prometheus, monitor: Monitor) -> None:
-    """What a pod of the same name did before is not counted, and too little says so."""
+    """An earlier pod of the same name does not count, and the error says if too little is left."""
     rule = RULES["llm_tokens_per_second"]
     found = await collect(history, monitor, rule, [pod("web", time.time() - 40)])
     assert found.samples[0].gpus[0] == pytest.approx(120, rel=0.2)
@@ -156,7 +156,7 @@ async def test_a_rate_begins_with_the_pod(history: Prometheus, monitor: Monitor)
 
 
 async def test_old_samples_do_not_count(history: Prometheus, monitor: Monitor) -> None:
-    """Prometheus returns them for five minutes; here they are refused after prometheus.maxAge."""
+    """Prometheus returns them for five minutes; the server rejects them after prometheus.maxAge."""
     found = await collect(history, monitor, RULES["llm_tokens_per_second"], [pod("old")])
     assert not found.samples
     assert "s old, and prometheus.maxAge is 60 s" in found.gaps[0].text

@@ -1,4 +1,4 @@
-"""The golden table through a real Prometheus: the same numbers as from the pages themselves."""
+"""The golden table through a real Prometheus: the same values as from the pages themselves."""
 
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
@@ -40,7 +40,7 @@ class Way(Struct, frozen=True):
     by_node: bool = False
 
 
-# Pages that Prometheus rejects as a whole: labels twice in a row, or a text for a value.
+# Pages that Prometheus rejects completely: duplicate labels in a row, or text for a value.
 REJECTED = {
     "dcgm-4.x-duplicate-labels",
     "dcgm-odd-values",
@@ -49,7 +49,7 @@ REJECTED = {
 }
 # Prometheus has no trace of an exporter that could not be scraped.
 REASONS = {"exporters-failed": "no-sample", "no-exporter": "no-sample"}
-# Which node such an exporter was found on is known only from its target's labels.
+# The node on which such an exporter was found is known only from its target's labels.
 MISTAKEN = "an exporter that is asked for one node and says that it is of another"
 BELIEVED = {False: {"shop web": 89.5, "shop web1": 50.0}, True: {"shop web1": 50.0}}
 
@@ -87,7 +87,7 @@ def targets(way: Way) -> list[Target]:
 
 
 def required(way: Way, scenario: int) -> dict[str, str]:
-    """Return the labels that select the series of a scenario."""
+    """Return the labels that select a scenario's series."""
     return {"way": way.name, "scenario": str(scenario)}
 
 
@@ -110,17 +110,17 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 @pytest.fixture
 async def client(prometheus: Prometheus) -> AsyncIterator[PrometheusClient]:
-    """A client of it."""
+    """A client of the Prometheus."""
     client = PrometheusClient(PrometheusSettings(url=prometheus.url, timeout=30))
     yield client
     await client.close()
 
 
 class Asked:
-    """A scenario, whose questions share what one source has looked up.
+    """A scenario whose questions share the look-ups of one source.
 
     Args:
-        client: of the Prometheus.
+        client: a client of the Prometheus.
         way: how its exporters were scraped.
         scenario: the scenario.
     """
@@ -138,7 +138,7 @@ class Asked:
         )
 
     async def ask(self, row: GoldenRow, form: Form = "labelled") -> Answer:
-        """The answer of the whole way from question to number, with nothing to fall back to."""
+        """The answer of the whole path from question to value, without a fallback."""
         namespace, _, app = row.ask.partition(" ")
         provider = MetricsProvider(
             rules=RULES,
@@ -159,7 +159,7 @@ class Asked:
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
 async def test_golden(client: PrometheusClient, way: Way) -> None:
-    """Each answer is that of the table, for each pod too, or there is none for the same reason."""
+    """Each answer is that of the table, for each pod too, or is missing for the same reason."""
     for scenario in SCENARIOS:
         asked = Asked(client, way, scenario)
         pages = {page for names in scenario.nodes.values() for page in names}

@@ -1,4 +1,4 @@
-"""Pages from a real Prometheus that take too long to parse are the cause that is reported."""
+"""Pages from a real Prometheus that take too long to parse are the reported cause."""
 
 import time
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ ROWS = 2000
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A real Prometheus with a long page of an exporter, and one of a pod, beside short ones."""
+    """A real Prometheus with long pages of an exporter and of a pod, and short ones."""
     at = time.time() - 5
     engine = {"namespace": "ml", "job": "vllm", "model_name": "m"}
     samples = [
@@ -52,7 +52,7 @@ REQUESTS = (
     ("name", "words"), [("gpu_utilization", GPUS), ("llm_requests_waiting", REQUESTS)]
 )
 async def test_a_page_that_takes_too_long(prometheus: Prometheus, name: str, words: str) -> None:
-    """It is not that Prometheus has no series; and the other pods are measured."""
+    """The message does not say that Prometheus has no series; other pods are measured."""
     pods = [pod("long-0"), pod("short-0", node="n2")]
     async with querying(prometheus.url, pods) as queried:
         queried.source._parser = Parser(1e-9)

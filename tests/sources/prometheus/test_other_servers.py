@@ -1,4 +1,4 @@
-"""Servers with Prometheus's query API that differ from it, as their documentation says.
+"""Servers with Prometheus's query API, and their documented differences.
 
 Each row of the table in docs/prometheus.md has a test here, on a simulated answer.
 """
@@ -35,12 +35,12 @@ ENGINE = {"namespace": "ml", "pod": "web-0", "instance": "10.0.0.1:8000", "job":
 
 
 class Fake:
-    """A server that has one row, of a GPU or of an engine.
+    """A server with one row, from a GPU or an engine.
 
     Attributes:
         forms: the parameters of each query.
-        age: how old the row is.
-        extra: what each answer has besides its data.
+        age: the age of the row.
+        extra: other fields of each answer, besides its data.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ WARNING = "store 10.0.0.9:10901 did not answer"
     ids=["thanos", "victoriametrics"],
 )
 async def test_a_partial_answer_is_not_a_sum(extra: Mapping[str, object], words: str) -> None:
-    """Of a pod's own page, or of a query, rows could be missing without a trace: it is refused."""
+    """A partial answer is rejected if a pod's rows, or a query's, could be missing unnoticed."""
     fake = Fake(ENGINE, "vllm:num_requests_waiting", extra=extra)
     query = Query(parse("sum(in_flight{<<.LabelMatchers>>})"))
     waiting = RULES["llm_requests_waiting"]
@@ -104,7 +104,7 @@ async def test_a_partial_answer_is_not_a_sum(extra: Mapping[str, object], words:
 
 
 async def test_a_partial_answer_about_gpus_counts_where_it_is_complete() -> None:
-    """Each pod says how many GPUs it has, so a missing row is noticed; the warning is shown."""
+    """A missing row is noticed, as each pod has a number of GPUs; the warning is reported."""
     fake = Fake(GPU, "DCGM_FI_DEV_GPU_UTIL", extra={"warnings": [WARNING]})
     pods = [pod("web-0"), pod("web-1"), pod("web-2", gpus=2)]
     async with serving(fake) as url, querying(url, pods, reuse=0) as queried:
@@ -117,7 +117,7 @@ async def test_a_partial_answer_about_gpus_counts_where_it_is_complete() -> None
 
 
 async def test_remarks_about_a_query_are_not_about_data() -> None:
-    """Prometheus 3 remarks on counters without _total, with each answer: nothing is missing."""
+    """Prometheus 3 remarks on counters without _total in each answer, but nothing is missing."""
     remark = 'PromQL info: metric might not be a counter: "ray_vllm_generation_tokens"'
     fake = Fake(ENGINE, "vllm:num_requests_waiting", extra={"infos": [remark]})
     pods = [pod("web-0")]
@@ -128,7 +128,7 @@ async def test_remarks_about_a_query_are_not_about_data() -> None:
 
 @pytest.mark.parametrize(("age", "samples"), [(45, 1), (75, 0)])
 async def test_victoriametrics_hides_the_newest_samples(age: float, samples: int) -> None:
-    """By default those of the last 30 s: an answer says how old its sample is, up to the limit."""
+    """By default it hides the last 30 s: a sample's age is correct, and has a limit."""
     fake = Fake(GPU, "DCGM_FI_DEV_GPU_UTIL", age=age)
     pods = [pod("web-0")]
     async with serving(fake) as url, querying(url, pods) as queried:
@@ -139,7 +139,7 @@ async def test_victoriametrics_hides_the_newest_samples(age: float, samples: int
 
 
 async def test_all_queries_are_about_one_moment() -> None:
-    """That of the first answer, so that ages are right although the clocks differ."""
+    """All have the time of the first answer, so that ages are right even if the clocks differ."""
     fake = Fake(GPU, "DCGM_FI_DEV_GPU_UTIL")
     pods = [pod("web-0")]
     async with serving(fake) as url, querying(url, pods) as queried:

@@ -1,4 +1,4 @@
-"""Which of the pages that a real Prometheus has of a pod is the one that is meant."""
+"""Choosing the right one of a pod's pages in a real Prometheus."""
 
 import time
 from collections.abc import Iterator
@@ -21,14 +21,14 @@ FAMILY = "vllm:num_requests_waiting"
 
 
 def of_engine(name: str, value: float, at: float, *, port: int = 8000, **labels: str) -> Sample:
-    """A row of an engine's page, as Prometheus Operator labels it."""
+    """A row of an engine's page, with Prometheus Operator's labels."""
     target = {"namespace": "ml", "pod": name, "instance": f"10.0.0.1:{port}", "job": "vllm"}
     return Sample(FAMILY, value, at, {**target, "model_name": "m", **labels})
 
 
 @pytest.fixture(scope="module")
 def now() -> float:
-    """When the samples end."""
+    """The end of the samples."""
     return time.time()
 
 
@@ -36,20 +36,20 @@ def now() -> float:
 def prometheus(now: float, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
     """A real Prometheus with the pages of some pods."""
     samples = [
-        # By two jobs at different times.
+        # From two jobs at different times.
         of_engine("copies", 3, now - 20, job="a"),
         of_engine("copies", 4, now - 10, job="b"),
-        # One for each rank of an engine, of which the second has two rows.
+        # One for each rank of an engine, the second with two rows.
         of_engine("ranks", 1, now - 10),
         of_engine("ranks", 2, now - 10, port=8001),
         of_engine("ranks", 5, now - 10, port=8001, engine="1"),
-        # A pod before it, at another address, whose series has not ended.
+        # An earlier pod at another address, whose series has not ended.
         of_engine("again", 8, now - 50, port=9999),
         of_engine("again", 6, now - 10),
         # A row that is no longer written.
         of_engine("partly", 1, now - 10),
         of_engine("partly", 9, now - 90, engine="1"),
-        # A label of the page that the target has too.
+        # A label that both the page and the target have.
         of_engine("clash", 2, now - 10, exported_pod="x", exported_job="y"),
         # The same name in another namespace.
         of_engine("ranks", 99, now - 10, namespace="other"),
@@ -80,7 +80,7 @@ PORTS = PodEndpoint(ip="10.0.0.1", ports=(("metrics", 8000), ("rank-1", 8001)))
 async def test_pages(
     prometheus: Prometheus, now: float, name: str, endpoint: Endpoint, value: float
 ) -> None:
-    """A page counts once, and each of the ports that the rule names."""
+    """A page counts once, and so does each of the ports named by the rule."""
     pods = [pod(name, gpus=0, endpoint=PORTS, created=now - 30 if name == "again" else 0)]
     async with querying(prometheus.url, pods) as queried:
         rule = structs.replace(WAITING, endpoint=endpoint)
@@ -103,7 +103,7 @@ async def test_pages(
     ],
 )
 async def test_no_value(prometheus: Prometheus, name: str, rule: MetricRule, words: str) -> None:
-    """A part of a sum is never the sum; the message says what to change."""
+    """Part of a sum is not used as the sum; the message says what to change."""
     pods = [pod(name, gpus=0, endpoint=PORTS)]
     async with querying(prometheus.url, pods) as queried:
         found = await queried.source.collect(rule, pods)

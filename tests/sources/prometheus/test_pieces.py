@@ -1,4 +1,4 @@
-"""Long answers of the query API, in pieces that are decoded one after another."""
+"""Long answers from the query API, decoded in pieces."""
 
 import json
 
@@ -26,20 +26,20 @@ def element(labels: str, value: str = "1") -> str:
 
 
 def failure(body: bytes) -> QueryError:
-    """How decoding fails."""
+    """The error of decoding."""
     with pytest.raises(QueryError) as raised:
         joined(decode(body, MOST))
     return raised.value
 
 
 def test_a_short_answer_is_one_piece() -> None:
-    """As it is."""
+    """The piece is the answer, unchanged."""
     body = answer(element(""))
     assert list(split(body)) == [body]
 
 
 def test_an_answer_at_the_bound_is_split_into_short_pieces() -> None:
-    """Each takes a few milliseconds; together they have all series, in their order."""
+    """Each takes a few milliseconds; together they have all series, in order."""
     labels = ",".join(f'"label_{number}":"{"x" * 30}"' for number in range(34))
     body = answer(",".join(element(labels, str(number)) for number in range(20_000)))
     parts = list(split(body))
@@ -50,7 +50,7 @@ def test_an_answer_at_the_bound_is_split_into_short_pieces() -> None:
     assert values == list(range(20_000))
 
 
-# What looks like the end of a series, of the answer, or of a string.
+# Text that looks like the end of a series, of the answer, or of a string.
 TEXTS = st.lists(
     st.sampled_from(
         [
@@ -89,7 +89,7 @@ SERIES = st.fixed_dictionaries(
 def test_the_pieces_say_the_same(
     series: list[dict[str, object]], *, blanks: bool, last: bool
 ) -> None:
-    """Whatever is in the labels, in any order of the keys, and with blanks."""
+    """The pieces have the same series, with any labels, key order and blanks."""
     written: list[object] = [
         dict(reversed(one.items())) if last and number % 2 else one
         for number, one in enumerate(series)
@@ -98,7 +98,7 @@ def test_the_pieces_say_the_same(
     body = json.dumps(data, indent=1 if blanks else None, separators=None if blanks else (",", ":"))
     whole = joined(decode(body.encode(), MOST))
     with pytest.MonkeyPatch.context() as patch:
-        # With blanks, the part before the first series has 74 bytes; a piece is longer than that.
+        # With blanks, the part before the first series has 74 bytes; a piece is longer.
         patch.setattr(pieces, "PIECE_BYTES", 100)
         patch.setattr(pieces, "MOST_SERIES_BYTES", 2000)
         assert joined(decode(body.encode(), MOST)) == whole
@@ -109,7 +109,7 @@ def test_the_pieces_say_the_same(
 
 @given(st.lists(TEXTS, max_size=30).map("".join), st.integers(0, 400))
 def test_what_is_not_valid_stays_so(text: str, at: int) -> None:
-    """Pieces never make an answer of what is not one."""
+    """Splitting never turns an invalid answer into a valid one."""
     body = answer(",".join([element('"a":"b"')] * 9)).decode()
     body = body[:at] + text + body[at:]
     try:
@@ -127,7 +127,7 @@ def test_what_is_not_valid_stays_so(text: str, at: int) -> None:
 
 
 def test_a_series_that_is_too_long() -> None:
-    """Wherever it is among others; it is not decoded."""
+    """A series that is too long is rejected without decoding, wherever it is."""
     short = ",".join([element('"a":"b"')] * 9000)
     long = element(f'"a":"{"x" * (MOST_SERIES_BYTES + PIECE_BYTES)}"')
     for series in (f"{long},{short}", f"{short},{long},{short}", f"{short},{long}", long):
@@ -152,7 +152,7 @@ def test_long_answers_that_are_something_else() -> None:
 
 
 def test_warnings_of_a_long_answer() -> None:
-    """They come after the series, or before them."""
+    """Warnings are found after the series or before them."""
     many = ",".join([element('"a":"b"')] * 5000)
     for body in (
         answer(many, ',"warnings":["a"]'),

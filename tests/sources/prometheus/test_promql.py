@@ -1,4 +1,4 @@
-"""No text changes the meaning of a query: a real Prometheus evaluates what is written."""
+"""No text changes the meaning of a query: a real Prometheus evaluates the result."""
 
 import json
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ from tests.support.prometheus import Prometheus
 
 
 class Asked:
-    """Evaluates queries one after another, on one connection."""
+    """Evaluates queries in order, on one connection."""
 
     def __init__(self, url: str) -> None:
         self._connection = HTTPConnection(urlsplit(url).netloc, timeout=30)
@@ -45,11 +45,11 @@ class Asked:
         self._connection.close()
 
     def text(self, query: str) -> str:
-        """The value of a query that is a string."""
+        """The value of a query that returns a string."""
         return msgspec.convert(self(query), tuple[float, str])[1]
 
     def labels(self, query: str) -> list[dict[str, str]]:
-        """The labels of each series that a query returns."""
+        """The labels of each series returned by a query."""
         return [one.metric for one in msgspec.convert(self(query), list[_Series])]
 
 
@@ -65,7 +65,7 @@ def ask(prometheus: Prometheus) -> Iterator[Asked]:
     asked.close()
 
 
-# Characters that PromQL, regular expressions or templates give a meaning are more likely.
+# Characters with a meaning in PromQL, regular expressions or templates are more likely.
 TEXTS = st.text(
     st.one_of(
         st.sampled_from(
@@ -90,7 +90,7 @@ def test_a_string_is_read_back_as_it_was(ask: Asked, text: str) -> None:
 
 @given(value=TEXTS, other=TEXTS)
 def test_a_matcher_stays_a_matcher(ask: Asked, value: str, other: str) -> None:
-    """`absent` returns the labels of the equality matchers that it was given: exactly these."""
+    """`absent` returns the labels of its equality matchers: exactly these."""
     query = f"absent(nothing{{{equal('a', value)},{equal('b', other)}}})"
     expected = {name: text for name, text in (("a", value), ("b", other)) if text}
     assert ask.labels(query) == [expected]
@@ -108,7 +108,7 @@ def test_alternatives_match_their_values_and_nothing_else(
     """The regular expression matches each of the texts as a whole, and no other text."""
     expression = quoted(alternatives(values))
     for value in dict.fromkeys([*values, other]):
-        # A label with this value, as far as it can have one.
+        # A label with this value, if it can have it.
         series = f"absent(nothing{{{equal('a', value)}}})"
         matched = ask.labels(f'label_replace({series}, "hit", "yes", "a", {expression})')
         assert ("hit" in matched[0]) == (value in values), value
@@ -116,7 +116,7 @@ def test_alternatives_match_their_values_and_nothing_else(
 
 @given(values=st.lists(TEXTS, min_size=1, max_size=6))
 def test_one_of_can_be_parsed(ask: Asked, values: list[str]) -> None:
-    """The matcher is one that Prometheus accepts, beside others."""
+    """Prometheus accepts the matcher, together with others."""
     query = f"absent(nothing{{{one_of('a', values)},{equal('b', 'mark')}}})"
     (labels,) = ask.labels(query)
     assert labels["b"] == "mark"
@@ -133,7 +133,7 @@ def test_how_they_are_written() -> None:
 
 
 def test_what_cannot_be_written() -> None:
-    """It raises, and never widens what a query selects."""
+    """An error is raised: a query never selects more than it should."""
     with pytest.raises(ValueError, match="no values"):
         one_of("pod", [])
     with pytest.raises(ValueError, match="surrogate"):
@@ -146,7 +146,7 @@ def test_what_cannot_be_written() -> None:
 
 
 def test_what_is_no_name() -> None:
-    """A part that would be a name does not make one."""
+    """A text with a valid name in it is not one."""
     for name in ("", "1a", "a-b", "a b", "a\n", "a{", "a:b-c", "ä"):
         assert not is_label_name(name)
         assert not is_metric_name(name)
@@ -158,9 +158,9 @@ def test_what_is_no_name() -> None:
 @example(name="vllm:num_requests_waiting")
 @example(name="a\n")
 def test_names(ask: Asked, name: str) -> None:
-    """A name of a label or a metric is one to Prometheus too."""
+    """A label's or metric's name is also one to Prometheus."""
     if is_label_name(name):
         assert ask.labels(f'absent(nothing{{{name}="x"}})') == [{name: "x"}]
-    # Words of the language can be metrics only in places where they are nothing else.
+    # Keywords can be metrics only where they have no other meaning.
     if is_metric_name(name) and ":" in name:
         assert ask.labels(name) == []

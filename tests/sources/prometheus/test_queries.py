@@ -1,4 +1,4 @@
-"""Rules in PromQL, against a real Prometheus; and that no value changes what a query means."""
+"""PromQL rules with a real Prometheus; no value changes a query's meaning."""
 
 import time
 from collections.abc import Iterator
@@ -45,7 +45,7 @@ def request(count: float, at: float, **labels: str) -> Sample:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A real Prometheus with some series, none of which a query for anything else returns."""
+    """A real Prometheus with some series; only queries for them return any."""
     now = time.time()
     samples = [
         request(4, now - 5, pod="web-0", code="200"),
@@ -80,7 +80,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 async def test_a_value_for_each_pod(
     prometheus: Prometheus, text: str, expected: dict[str, float]
 ) -> None:
-    """The label says which; other namespaces and pods that are gone do not count."""
+    """The label names the pod; other namespaces and deleted pods do not count."""
     pods = [pod("web-0"), pod("web-1"), pod("web-2"), pod("none-0")]
     async with querying(prometheus.url, pods) as queried:
         found = await queried.source.collect(rule(text, "pod"), pods)
@@ -104,7 +104,7 @@ async def test_a_value_for_each_pod(
 async def test_one_value_for_all_pods(
     prometheus: Prometheus, over_pods: str, text: str, expected: float
 ) -> None:
-    """It is the answer, whatever the number of pods."""
+    """A single value is the answer, whatever the number of pods."""
     pods = [pod("web-0"), pod("web-1")]
     own = rule(text, over_pods=over_pods)
     async with querying(prometheus.url, pods) as queried:
@@ -136,7 +136,7 @@ async def test_a_query_without_a_value(
 
 
 async def test_the_time_is_that_of_the_samples(prometheus: Prometheus) -> None:
-    """Not that of the query."""
+    """The time is not the query's."""
     pods = [pod("web-0")]
     began = time.time()
     async with querying(prometheus.url, pods) as queried:
@@ -160,7 +160,7 @@ TEXTS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.samp
 async def test_no_value_changes_the_meaning_of_a_query(
     prometheus: Prometheus, one: str, several: list[str]
 ) -> None:
-    """Each query is valid, and finds nothing else than it should: there is nothing to find."""
+    """Each query is valid, and returns nothing, as there is nothing to find."""
     several = [text if text != "canary" else "-" for text in several]
     names = named(["DCGM_FI_DEV_GPU_UTIL", "gpu_gfx_activity"], DIALECTS)
     by_pod = Query(parse("sum by (pod) (in_flight{<<.LabelMatchers>>})"), "pod")

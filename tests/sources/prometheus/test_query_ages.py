@@ -1,4 +1,4 @@
-"""No query of a user's own has a value that comes from an old sample, with a real Prometheus."""
+"""With a real Prometheus, a user's query never has a value from an old sample."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ def request(count: float, at: float, of: str, **labels: str) -> Sample:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
-    """A real Prometheus, in which pods have fresh samples, old ones, both, or ended series."""
+    """A real Prometheus, with pods that have fresh samples, old ones, both, or ended series."""
     now = time.time()
     samples = [
         *(request(4, now - age, "fresh-0", code="200") for age in (125, 65, 5)),
@@ -46,7 +46,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 async def measured(
     prometheus: Prometheus, text: str, label: str | None, *names: str
 ) -> tuple[dict[str, float], Collection]:
-    """The values of pods by a query."""
+    """The values of pods from a query."""
     pods = [pod(name) for name in names]
     rule = MetricRule(
         *("mine", "", "", (), 1000.0),
@@ -67,7 +67,7 @@ MATCHING = "in_flight{<<.LabelMatchers>>}"
     [
         (MATCHING, "pod", "old-0", OLD),
         (f"sum({MATCHING})", None, "old-0", OLD),
-        # A part of a sum that is old is not left out of it, nor counted.
+        # An old part of a sum is neither left out nor counted.
         (f"sum by (pod) ({MATCHING})", "pod", "half-0", OLD),
         (f"sum({MATCHING})", None, "half-0", OLD),
         # A join reads both sides.
@@ -79,7 +79,7 @@ MATCHING = "in_flight{<<.LabelMatchers>>}"
             "old-0",
             OLD,
         ),
-        # A range, whose newest sample is old, or whose series have ended.
+        # A range whose newest sample is old, or whose series have ended.
         (f"sum(increase({MATCHING}[5m])) + 1 or vector(1)", None, "old-0", OLD),
         (f"max_over_time({MATCHING}[10m])", "pod", "old-0", OLD),
         (f"max_over_time({MATCHING}[10m])", "pod", "ended-0", ENDED),
@@ -92,7 +92,7 @@ MATCHING = "in_flight{<<.LabelMatchers>>}"
             "ended-0",
             NOTHING_OF_POD,
         ),
-        # The last samples of a range pass for present ones.
+        # A range's last samples look like current ones.
         (f"sum by (pod) (last_over_time({MATCHING}[10m]))", "pod", "mixed-0", ENDED),
         (f"sum(irate({MATCHING}[10m]))", None, "mixed-0", ENDED),
         # There is nothing to count.
@@ -109,7 +109,7 @@ MATCHING = "in_flight{<<.LabelMatchers>>}"
 async def test_old_samples_do_not_count(
     prometheus: Prometheus, text: str, label: str | None, name: str, words: str
 ) -> None:
-    """Prometheus itself looks back five minutes, and within a range as far as it says."""
+    """Prometheus itself looks back five minutes, and in a range as far as the range says."""
     values, found = await measured(prometheus, text, label, name)
     assert values == {}
     assert words in found.gaps[0].text
@@ -128,7 +128,7 @@ async def test_old_samples_do_not_count(
 async def test_fresh_samples_count(
     prometheus: Prometheus, text: str, label: str | None, values: dict[str, float]
 ) -> None:
-    """Those of a pod beside others that have none; the time is that of the newest of a range."""
+    """A pod's fresh samples count beside pods without any; a range has its newest sample's time."""
     counted, found = await measured(prometheus, text, label, "fresh-0", "old-0")
     assert counted == values
     for sample in found.samples:
@@ -146,14 +146,14 @@ async def test_fresh_samples_count(
 async def test_samples_of_other_pods_count_where_they_matter(
     prometheus: Prometheus, text: str
 ) -> None:
-    """A value that may come from another pod's old sample is not used."""
+    """A value that may depend on another pod's old sample is not used."""
     values, found = await measured(prometheus, text, "pod", "fresh-0", "old-0")
     assert values == {}
     assert OLD in found.gaps[0].text
 
 
 async def test_a_range_with_series_that_ended(prometheus: Prometheus) -> None:
-    """It covers what it says, as long as the pod's newest sample is young."""
+    """The whole range counts, as long as the pod's newest sample is fresh."""
     values, _ = await measured(
         prometheus, f"sum by (pod) (max_over_time({MATCHING}[10m]))", "pod", "mixed-0"
     )

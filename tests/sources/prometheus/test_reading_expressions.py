@@ -1,4 +1,4 @@
-"""What an expression reads, as a real Prometheus reads it."""
+"""The series that an expression reads, compared with a real Prometheus."""
 
 import json
 import time
@@ -16,32 +16,32 @@ from tests.support.stored import Sample, open_metrics
 
 pytestmark = pytest.mark.slow
 
-# Each is the name of a series, too.
+# Each is also the name of a series.
 WORDS = (
     *("up", "a:b", "sum", "topk", "count_values", "by", "without", "on", "ignoring", "bool"),
     *("group_left", "group_right", "offset", "and", "or", "unless", "atan2", "start", "end"),
     *("inf", "nan", "rate", "abs", "time", "scalar", "label_replace", "AND", "By", "e1", "x5m"),
 )
-# Long before there is a sample. Steps of subqueries and remainders are the same then.
+# Long before any sample. Steps of subqueries and remainders are the same then.
 EARLIER_SECONDS = 31 * 86_400
 # They are never names in an expression.
 RESERVED = ("inf", "nan", "atan2", "on", "ignoring", "bool", "group_left", "group_right")
-# No series has this label, so that a query all of whose selectors have it reads no sample.
+# No series has this label, so a query with it in all selectors reads no sample.
 MARK = "mark"
 MARKED = f'{{{MARK}="1"}}'
 
 
 class Asked:
-    """Evaluates queries one after another, on one connection."""
+    """Evaluates queries in order, on one connection."""
 
     def __init__(self, url: str, now: float) -> None:
         self._connection = HTTPConnection(urlsplit(url).netloc, timeout=30)
         self._now = now
 
     def samples(self, query: str) -> int | None:
-        """How many samples a query reads; None if it is not valid.
+        """The number of samples that a query reads; None if it is invalid.
 
-        Prometheus also counts those that a subquery makes itself, also where there is no series.
+        Prometheus also counts those that a subquery makes itself, even without any series.
         """
         present, earlier = (self._count(query, ago) for ago in (0, EARLIER_SECONDS))
         return None if present is None or earlier is None else present - earlier
@@ -143,7 +143,7 @@ PIECES = (
 
 
 def read_if_possible(text: str) -> Expression | None:
-    """What an expression reads; None if it is rejected."""
+    """The series that an expression reads; None if it is rejected."""
     try:
         return read(text)
     except ValueError:
@@ -158,7 +158,7 @@ def is_marked(expression: Expression) -> bool:
 @given(VALID)
 @example("sum{mark='1'} + by{mark='1'} or or{mark='1'}")
 def test_valid_expressions_are_read(ask: Asked, text: str) -> None:
-    """What Prometheus accepts is accepted, unless its samples cannot be checked."""
+    """Any valid expression is accepted, unless its samples cannot be checked."""
     if ask.samples(text) is not None:
         assert read(text).selectors
 
@@ -171,7 +171,7 @@ def test_valid_expressions_are_read(ask: Asked, text: str) -> None:
 def test_nothing_is_read_that_is_not_found(
     ask: Asked, text: str, changes: list[tuple[int, int, str]]
 ) -> None:
-    """Whatever is written: if it is accepted here and there, its selectors are those found."""
+    """If any text is accepted by both, its selectors are exactly those found."""
     for at, length, piece in changes:
         text = text[:at] + piece + text[at + length :]
     found = read_if_possible(text)
@@ -181,7 +181,7 @@ def test_nothing_is_read_that_is_not_found(
 
 @given(st.lists(PIECES, max_size=8))
 def test_any_pieces(ask: Asked, pieces: list[str]) -> None:
-    """Even if they make no sense."""
+    """The same holds for pieces that make no sense."""
     text = f"up{MARKED} {''.join(pieces)}"
     found = read_if_possible(text)
     if found is not None and is_marked(found):
@@ -189,7 +189,7 @@ def test_any_pieces(ask: Asked, pieces: list[str]) -> None:
 
 
 def test_a_bare_name_is_read_by_prometheus(ask: Asked) -> None:
-    """So that the tests above would notice one that was not found."""
+    """Otherwise the tests above would not notice a missed one."""
     for word in WORDS:
         if word not in RESERVED:
             assert ask.samples(f"up{MARKED} or {word}") == 1, word

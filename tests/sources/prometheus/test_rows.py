@@ -17,7 +17,7 @@ VALUES = st.text(st.characters(exclude_categories=["Cs"]), max_size=12)
 
 @given(st.dictionaries(NAMES, VALUES, max_size=5), st.floats())
 def test_a_row_is_read_as_it_was_written(labels: dict[str, str], value: float) -> None:
-    """Whatever is in its labels, in the format of a page."""
+    """A row with any labels is valid, and read back unchanged."""
     (found,) = rows(row("family", labels, value, frozenset()).encode(), "family")
     assert parse_labels(found.labels) == labels
     assert found.value == value or math.isnan(value)
@@ -26,7 +26,7 @@ def test_a_row_is_read_as_it_was_written(labels: dict[str, str], value: float) -
 @pytest.mark.parametrize(
     ("series", "expected"),
     [
-        # The target has a namespace and a pod of its own.
+        # The target has its own namespace and pod.
         (
             {
                 "exported_pod": "web-0",
@@ -36,7 +36,7 @@ def test_a_row_is_read_as_it_was_written(labels: dict[str, str], value: float) -
             },
             {"pod": "web-0", "namespace": "ml"},
         ),
-        # An idle GPU of the same page, whose labels are empty.
+        # An idle GPU on the same page, with empty labels.
         ({"pod": "dcgm", "namespace": "gpu", "gpu": "1"}, {"gpu": "1"}),
         (
             {"exported_pod": "web-0", "exported_exported_pod": "x"},
@@ -45,20 +45,20 @@ def test_a_row_is_read_as_it_was_written(labels: dict[str, str], value: float) -
     ],
 )
 def test_renamed_labels_are_restored(series: dict[str, str], expected: dict[str, str]) -> None:
-    """Those of the target are left out in all rows of a page that has renamed ones."""
+    """The target's labels are left out of all rows of a page that has renamed ones."""
     without = renamed([*series, "exported_pod", "exported_namespace"])
     (found,) = rows(row("family", series, 1, without).encode(), "family")
     assert parse_labels(found.labels) == expected
 
 
 def test_names_that_are_not_of_the_format() -> None:
-    """Prometheus 3 allows any name: no exporter's page that is known has them."""
+    """Prometheus 3 allows any name, but no known exporter's page has them."""
     assert row("a.b", {}, 1, frozenset()) == ""
     assert row("a", {"b.c": "d", "e": "f"}, 1, frozenset()) == 'a{e="f"} 1\n'
 
 
 def test_pages_are_distinguished() -> None:
-    """By target, node, and replica of Prometheus."""
+    """Pages differ by target, node, and replica of Prometheus."""
     one = {"instance": "a", "job": "b", "kubernetes_node": "n1", "replica": "r"}
     assert group_of(one) != group_of({**one, "replica": "s"})
     assert group_of(one) == group_of({**one, "pod": "x"})

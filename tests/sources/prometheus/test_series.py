@@ -1,4 +1,4 @@
-"""A question's series selector, for what a real Prometheus has stored."""
+"""A question's series selector, with the stored samples of a real Prometheus."""
 
 import time
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ RULES = {rule.name: used_with(rule, "only") for rule in (*CATALOGUE, *SERVING)}
 
 
 def selecting(metric: str, label: str, *values: str) -> MetricRule:
-    """A rule with the question's selector in it."""
+    """A rule with the question's selector."""
     selector = SeriesSelector((SeriesRequirement(label, inside=True, values=values),))
     return structs.replace(RULES[metric], series=selector)
 
@@ -36,7 +36,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
         of_gpu(10, now, pod="both", modelName="A100"),
         of_gpu(90, now, pod="both", gpu="1", modelName="H100"),
         of_gpu(30, now, pod="old", gpu="2", modelName="A100"),
-        # Another family names its GPUs, too.
+        # Another family also names its GPUs.
         of_gpu(1, now, pod="both", modelName="A100", family="DCGM_FI_DEV_GPU_TEMP"),
         of_gpu(1, now, pod="both", gpu="1", modelName="H100", family="DCGM_FI_DEV_GPU_TEMP"),
         of_engine("llm", 4, now, model_name="chat"),
@@ -60,7 +60,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 async def test_series_are_selected(
     prometheus: Prometheus, rule: MetricRule, expected: dict[str, float], excluded: set[str]
 ) -> None:
-    """As on the pages themselves; a pod without a match is not part of the answer."""
+    """The result is as on the pages themselves; a pod without a match is excluded."""
     names = ["both", "old"] if rule.measures == "gpus" else ["llm", "other"]
     pods = [pod(name, gpus=2 if name == "both" else 1) for name in names]
     async with querying(prometheus.url, pods) as queried:
@@ -78,7 +78,7 @@ async def test_series_are_selected(
     ],
 )
 async def test_nothing_matches(prometheus: Prometheus, metric: str, label: str, words: str) -> None:
-    """The error says which values there are."""
+    """The error lists the existing values."""
     names = ["both"] if metric == "gpu_utilization" else ["llm"]
     pods = [pod(name, gpus=2) for name in names]
     async with querying(prometheus.url, pods) as queried:
@@ -87,7 +87,7 @@ async def test_nothing_matches(prometheus: Prometheus, metric: str, label: str, 
 
 
 async def test_a_query_has_no_series(prometheus: Prometheus) -> None:
-    """Its author selects them: another number must not be the answer."""
+    """A query's author selects its series, so it has no answer with a selector."""
     query = Query(parse("sum(up{})"))
     rule = structs.replace(
         selecting("llm_requests_waiting", "model_name", "code"), readings=(), query=query

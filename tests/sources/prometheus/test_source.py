@@ -1,4 +1,4 @@
-"""What a real Prometheus has stored becomes samples of live pods, or the reason why not."""
+"""A real Prometheus's stored samples become samples of live pods, or the reason why not."""
 
 import asyncio
 import time
@@ -20,13 +20,13 @@ UTILIZATION = RULES["gpu_utilization"]
 
 
 def samples(now: float) -> list[Sample]:
-    """What was scraped until now."""
+    """The samples scraped so far."""
     return [
         of_gpu(50, now - 10, pod="web-0"),
         of_gpu(70, now - 20, pod="web-1", gpu="1"),
         # Its exporter is no longer scraped, and Prometheus does not know that its series ended.
         of_gpu(90, now - 100, pod="old-0", node="n2"),
-        # A GPU of two is no longer reported, but another family still names it.
+        # One of two GPUs is no longer reported, but another family still names it.
         of_gpu(30, now - 10, pod="half-0", node="n3"),
         of_gpu(30, now - 100, pod="half-0", node="n3", gpu="1"),
         of_gpu(1, now - 10, pod="half-0", node="n3", gpu="1", family="DCGM_FI_DEV_GPU_TEMP"),
@@ -34,7 +34,7 @@ def samples(now: float) -> list[Sample]:
         of_gpu(5, now - 10, pod="web-0", node="n9", cluster="other"),
         of_gpu(6, now - 10, pod="both-0", node="n4", cluster="other"),
         of_gpu(60, now - 10, pod="both-0", node="n4", cluster="own"),
-        # Two replicas of Prometheus that scraped the same exporter at different times.
+        # Two replicas of Prometheus scraped the same exporter at different times.
         of_gpu(40, now - 10, pod="twice-0", node="n5", replica="a"),
         of_gpu(44, now - 12, pod="twice-0", node="n5", replica="b"),
         # A node without pods, and one that cannot be distinguished from others.
@@ -50,7 +50,7 @@ def samples(now: float) -> list[Sample]:
 
 @pytest.fixture(scope="module")
 def now() -> float:
-    """When the samples end."""
+    """The end of the samples."""
     return time.time()
 
 
@@ -63,7 +63,7 @@ def prometheus(now: float, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 
 async def test_samples_have_their_own_times(prometheus: Prometheus, now: float) -> None:
-    """Not that of the query: the older of those of an exporter."""
+    """Sample times are not the query's, but the older ones of an exporter's samples."""
     pods = [pod("web-0"), pod("web-1")]
     async with querying(prometheus.url, pods) as queried:
         found = await queried.source.collect(UTILIZATION, pods)
@@ -75,7 +75,7 @@ async def test_samples_have_their_own_times(prometheus: Prometheus, now: float) 
 
 
 async def test_all_questions_of_a_namespace_share_the_queries(prometheus: Prometheus) -> None:
-    """However many HPAs ask about however many pods of it, at once or within the time of reuse."""
+    """Questions share queries for any number of HPAs and pods, at once or within the reuse time."""
     pods = [pod("web-0"), pod("web-1"), pod("old-0", node="n2")]
     async with querying(prometheus.url, pods) as queried:
         await asyncio.gather(
@@ -105,7 +105,7 @@ async def test_rules_of_gpus_and_of_pods_do_not_share(
 
 
 async def test_exporters_are_looked_up_once(prometheus: Prometheus) -> None:
-    """As long as they name all pods; a new pod, or one that terminates, is looked up."""
+    """The look-up is kept while it names all pods; a new or terminating pod needs another."""
     pods = [pod("web-0"), pod("web-1")]
     async with querying(prometheus.url, pods, reuse=0) as queried:
         for count in (4, 7, 10):
@@ -130,7 +130,7 @@ async def test_exporters_are_looked_up_once(prometheus: Prometheus) -> None:
 async def test_no_sample_is_never_0(
     prometheus: Prometheus, name: str, node: str, words: str
 ) -> None:
-    """Old samples do not count, nor a mean over some of a pod's GPUs, nor what is not there."""
+    """Old samples do not count, nor part of a pod's GPUs, nor samples that are not there."""
     pods = [pod(name, node=node, gpus=2 if name == "half-0" else 1)]
     async with querying(prometheus.url, pods) as queried:
         found = await queried.source.collect(UTILIZATION, pods)
@@ -140,7 +140,7 @@ async def test_no_sample_is_never_0(
 
 
 async def test_a_pod_that_is_gone_does_not_count(prometheus: Prometheus) -> None:
-    """Its series live on, but only the pods of the question have samples."""
+    """Its series still exist, but only the question's pods have samples."""
     pods = [pod("web-0")]
     async with querying(prometheus.url, pods) as queried:
         found = await queried.source.collect(UTILIZATION, pods)
@@ -148,14 +148,14 @@ async def test_a_pod_that_is_gone_does_not_count(prometheus: Prometheus) -> None
 
 
 async def test_series_of_an_earlier_pod_do_not_count(prometheus: Prometheus, now: float) -> None:
-    """A pod that was recreated under its name has no sample before its first scrape."""
+    """A pod recreated with the same name has no sample before its first scrape."""
     pods = [pod("web-0", created=now - 5)]
     async with querying(prometheus.url, pods) as queried:
         assert (await queried.source.collect(UTILIZATION, pods)).samples == ()
 
 
 async def test_labels_select_a_cluster(prometheus: Prometheus) -> None:
-    """Pods of the same name in another cluster do not count."""
+    """Pods with the same name in another cluster do not count."""
     pods = [pod("both-0", node="n4")]
     for cluster, value in (("own", 60), ("other", 6)):
         async with querying(prometheus.url, pods, required={"cluster": cluster}) as queried:
@@ -164,7 +164,7 @@ async def test_labels_select_a_cluster(prometheus: Prometheus) -> None:
 
 
 async def test_replicas_of_prometheus_agree(prometheus: Prometheus) -> None:
-    """Without deduplication, the same exporter is there twice, with two values: one counts."""
+    """Without deduplication, the same exporter occurs twice, with two values: one counts."""
     pods = [pod("twice-0", node="n5")]
     async with querying(prometheus.url, pods) as queried:
         (sample,) = (await queried.source.collect(UTILIZATION, pods)).samples
@@ -175,7 +175,7 @@ async def test_replicas_of_prometheus_agree(prometheus: Prometheus) -> None:
 async def test_a_terminating_pod_drains(
     prometheus: Prometheus, node: str, drained: tuple[str, ...]
 ) -> None:
-    """Its work is 0 once the exporter of its node no longer names it; without rows, unknown."""
+    """A terminating pod's work is 0 once its node's exporter no longer names it."""
     pods = [pod("bye-0", node=node, terminating=True)]
     async with querying(prometheus.url, pods) as queried:
         found = await queried.source.collect(UTILIZATION, pods)
@@ -183,7 +183,7 @@ async def test_a_terminating_pod_drains(
 
 
 async def test_many_pods_are_split(prometheus: Prometheus) -> None:
-    """Each query is of a bounded length."""
+    """Many pods take several queries of bounded length."""
     pods = [pod(f"web-{number}-{'x' * 40}") for number in range(500)] + [pod("web-0")]
     async with querying(prometheus.url, pods) as queried:
         found = await queried.source.collect(UTILIZATION, pods)
@@ -194,7 +194,7 @@ async def test_many_pods_are_split(prometheus: Prometheus) -> None:
 async def test_the_pods_of_a_huge_namespace_are_not_queried_together(
     prometheus: Prometheus,
 ) -> None:
-    """Then each question is about its own."""
+    """Each question is then only about its own pods."""
     pods = [pod("web-0"), *(pod(f"other-{number}") for number in range(2000))]
     async with querying(prometheus.url, pods) as queried:
         found = await queried.source.collect(UTILIZATION, pods[:1])
@@ -203,7 +203,7 @@ async def test_the_pods_of_a_huge_namespace_are_not_queried_together(
 
 
 async def test_prometheus_restarts(tmp_path_factory: pytest.TempPathFactory) -> None:
-    """While it is down, that is the reason, logged once; questions do not pile up; it recovers."""
+    """While it is down, that is the reason, logged once; queries do not pile up; it recovers."""
     stored = open_metrics([of_gpu(50, time.time(), pod="web-0")])
     one = Prometheus(tmp_path_factory.mktemp("prometheus"), samples=stored)
     pods = [pod("web-0")]

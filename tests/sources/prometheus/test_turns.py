@@ -1,4 +1,4 @@
-"""Tens of thousands of series do not keep other requests waiting."""
+"""Tens of thousands of series do not delay other requests."""
 
 import asyncio
 import gc
@@ -15,7 +15,7 @@ ROWS = 2000
 
 
 async def test_other_tasks_run_between_rows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Their identities take longer to make than the answer takes to decode."""
+    """Building their identities takes longer than decoding the answer."""
     monkeypatch.setattr(turns_module, "_TURN_SECONDS", 0)
     series = [Series({"__name__": "m", "a": str(number)}, number, 0) for number in range(ROWS)]
     turns = 0
@@ -39,7 +39,7 @@ class _Item:
 
 
 def test_items_are_freed_one_by_one() -> None:
-    """To free all of them at once would take as long as to decode them."""
+    """Freeing all of them at once would take as long as decoding them."""
     items = [_Item() for _ in range(3)]
     alive = [weakref.ref(one) for one in items]
     left: list[int] = []

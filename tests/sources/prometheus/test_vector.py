@@ -1,4 +1,4 @@
-"""Answers of the query API, decoded within bounds."""
+"""Answers from the query API, decoded within bounds."""
 
 import math
 from contextlib import suppress
@@ -32,14 +32,14 @@ def decoded(body: bytes, most: int = MOST) -> Vector:
 
 
 def failure(body: bytes) -> QueryError:
-    """How decoding fails."""
+    """The error of decoding."""
     with pytest.raises(QueryError) as raised:
         decoded(body, MOST)
     return raised.value
 
 
 def test_a_vector() -> None:
-    """Each series has its labels, its value and the time of the evaluation."""
+    """Each series has its labels, its value and the evaluation time."""
     one = element("42.5", '"__name__":"up","pod":"a\\u00e9"')
     assert decoded(answer(f"[{one}]"), MOST) == Vector(
         (Series({"__name__": "up", "pod": "aé"}, 42.5, 1700000000.5),)
@@ -47,7 +47,7 @@ def test_a_vector() -> None:
 
 
 def test_an_empty_vector_has_no_series() -> None:
-    """Nothing was found; that is not zero."""
+    """No result is not zero."""
     assert decoded(answer("[]"), MOST).series == ()
 
 
@@ -62,7 +62,7 @@ def test_a_scalar_is_a_series_without_labels() -> None:
     ("text", "value"), [("NaN", math.nan), ("+Inf", math.inf), ("-Inf", -math.inf), ("1e-7", 1e-7)]
 )
 def test_values_as_prometheus_writes_them(text: str, value: float) -> None:
-    """NaN and infinities are values; who uses them decides."""
+    """NaN and infinities are values; the caller decides about them."""
     (one,) = decoded(answer(f"[{element(text)}]"), MOST).series
     assert repr(one.value) == repr(value)
 
@@ -99,19 +99,19 @@ def test_values_as_prometheus_writes_them(text: str, value: float) -> None:
     ],
 )
 def test_what_is_not_a_vector(body: bytes, reason: str, words: str) -> None:
-    """It is an error that says what it is."""
+    """The error says what it is."""
     error = failure(body)
     assert (error.reason, words in str(error)) == (reason, True), error
 
 
 def test_many_labels_are_too_large() -> None:
-    """Labels cost memory too, however few the series."""
+    """Labels use memory too, however few the series."""
     labels = ",".join(f'"a{number}":"b"' for number in range(500))
     assert failure(answer(f"[{element('1', labels)}]")).reason == "too-large"
 
 
 def test_what_takes_long_in_one_step_is_not_decoded() -> None:
-    """A target may have any labels, and they would keep every other request waiting."""
+    """A target may have any labels, which could delay every other request."""
     labels = f'"a":"{"x" * 300_000}"'
     error = failure(answer(f"[{element(labels=labels)}]"))
     assert (error.reason, "whose labels have more than" in str(error)) == ("too-large", True)
@@ -119,7 +119,7 @@ def test_what_takes_long_in_one_step_is_not_decoded() -> None:
 
 
 def test_warnings_are_returned() -> None:
-    """Both kinds, each on a line of its own and not too long, and not too many."""
+    """Warnings and infos are on separate lines, and limited in length and number."""
     more = f',"warnings":["store a: \\u001b down"],"infos":["{"x" * 300}"]'
     assert decoded(answer("[]", more=more), MOST).warnings == (
         "store a: \\x1b down",
@@ -136,7 +136,7 @@ def test_warnings_are_returned() -> None:
 
 
 def test_a_partial_answer_says_so() -> None:
-    """VictoriaMetrics marks it by a field, and not with a warning."""
+    """VictoriaMetrics has a field for it instead of a warning."""
     assert decoded(answer("[]", more=',"isPartial":true'), MOST).warnings == (
         "the answer is partial (isPartial)",
     )
@@ -168,7 +168,7 @@ JSON = st.recursive(
 def test_whatever_comes_is_a_vector_or_an_error(
     result: object, kind: str, more: object, cut: int
 ) -> None:
-    """No answer raises anything else."""
+    """Any answer is decoded, or raises a QueryError."""
     whole = {
         "status": "success",
         "data": {"resultType": kind, "result": result},
@@ -181,6 +181,6 @@ def test_whatever_comes_is_a_vector_or_an_error(
 
 @given(st.binary(max_size=40))
 def test_no_bytes_raise_anything_else(body: bytes) -> None:
-    """They may not even be JSON."""
+    """Even bytes that are not JSON raise nothing else."""
     with pytest.raises(QueryError):
         decoded(body, MOST)
