@@ -63,6 +63,10 @@ class Times:
             for of_pods in self._of_selectors
         ]
 
+    def own(self, pod: str) -> float | None:
+        """Return the oldest time of a pod's own samples; None if it has none."""
+        return min((times[pod] for times in self._of_selectors if pod in times), default=None)
+
     def oldest(self, pod: str = "") -> float | None:
         """Return the oldest time that the value of a pod depends on; None without any sample.
 

@@ -1,6 +1,7 @@
 """The pods' own pages, as Prometheus last scraped them."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 
 from msgspec import Struct
 
@@ -44,10 +45,13 @@ class PagesOfPod(Struct, frozen=True):
         pages: their rows; those of counters and histograms with their increase within `seconds`.
             Or why one has no value.
         seconds: the window of the increases.
+        oldest: when the oldest of their rows was scraped, by Prometheus's clock; infinite if that
+            is not known.
     """
 
     pages: tuple[PodPage, ...] | NoValue
     seconds: float = 0
+    oldest: float = inf
 
 
 async def pages_of_pods(
@@ -217,9 +221,10 @@ async def _pages(
         return PagesOfPod(chosen)
     turns = Turns()
     pages: list[PodPage] = []
+    oldest = min(rows.oldest for rows in chosen)
     for rows in chosen:
-        if (why := _why_not(pod, rows, moment, over_time, max_age)) is not None:
-            return PagesOfPod(why)
+        if (why := _why_not(rows, moment, over_time, max_age)) is not None:
+            return PagesOfPod(why, oldest=oldest)
         without = renamed(rows.names)
         lines: list[str] = []
         for one, increase in drained(rows.series):
@@ -230,11 +235,11 @@ async def _pages(
             lines.append(row(name, one.labels, value, without))
         target = f"{pod.namespace}/{pod.name} in Prometheus"
         pages.append(PodPage(target, "".join(lines).encode(), moment.monotonic(rows.oldest)))
-    return PagesOfPod(tuple(pages), chosen[0].window)
+    return PagesOfPod(tuple(pages), chosen[0].window, oldest)
 
 
 def _why_not(
-    pod: Pod, rows: PageRows, moment: Moment, over_time: frozenset[str], max_age: float
+    rows: PageRows, moment: Moment, over_time: frozenset[str], max_age: float
 ) -> NoValue | None:
     """Return why a page has no value; None if it has one."""
     if rows.undecided:
@@ -248,8 +253,6 @@ def _why_not(
             f"has samples in Prometheus that are {age:.0f} s old, and prometheus.maxAge is "
             f"{max_age:g} s"
         )
-    if rows.oldest < pod.created:
-        return NoValue("was last scraped by Prometheus before the pod was created")
     for family in over_time:
         if family in rows.families and family not in rows.grown:
             return NoValue(

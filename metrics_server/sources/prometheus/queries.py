@@ -34,10 +34,12 @@ class Value(Struct, frozen=True):
         value: the value.
         time: when the oldest of the samples that it comes from was read, by the monotonic clock; of
             a range, its newest.
+        scraped: the same of the pod's own samples alone, if it has any, by Prometheus's clock.
     """
 
     value: float
     time: float
+    scraped: float
 
 
 class Result(Struct, frozen=True):
@@ -143,7 +145,7 @@ def _fresh(
             f"the query reads samples that are {age:.0f} s old, and prometheus.maxAge is "
             f"{max_age:g} s"
         )
-    return Value(value, moment.monotonic(oldest))
+    return Value(value, moment.monotonic(oldest), times.own(name) or oldest)
 
 
 def placed(query: Query, namespace: str, pods: Sequence[str]) -> Mapping[str, str]:
@@ -175,6 +177,10 @@ def samples_of(
             found = result.values.get(pod.name, "the query has no value for it")
         if isinstance(found, str):
             yield pod, found
+            continue
+        # A value of all pods together may be older than the youngest of them.
+        if result.common is None and found.scraped < pod.created:
+            yield pod, "the query reads samples from before the pod was created"
             continue
         value = found.value / len(pods) if is_total else found.value
         yield pod, PodSample(pod.name, (value,), found.time)

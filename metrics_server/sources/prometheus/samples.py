@@ -247,6 +247,9 @@ def _sample_of_pages(
     rule: MetricRule, pod: Pod, of_pod: PagesOfPod, matcher: SeriesMatcher | None
 ) -> PodSample | NoValue | Excluded:
     """Return the sample of a pod, which needs all of its pages; or why it has none."""
+    # They may have been found for an earlier pod of its name.
+    if of_pod.oldest < pod.created:
+        return NoValue("was last scraped by Prometheus before the pod was created")
     if isinstance(of_pod.pages, NoValue):
         return of_pod.pages
 
