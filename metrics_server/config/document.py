@@ -20,6 +20,18 @@ _MAX_DEPTH = 32
 _MAX_SCALAR = 4096
 
 
+class _Loader(yaml.SafeLoader):
+    """Loads the values "=" and "<<" as texts, as YAML 1.2 has them: Helm does not quote them."""
+
+
+def _text(_: _Loader, node: yaml.ScalarNode) -> str:
+    return str(node.value)
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", _text)
+_Loader.add_constructor("tag:yaml.org,2002:merge", _text)
+
+
 class DocumentError(Exception):
     """A document is unusable; the message has a line for each problem."""
 
@@ -53,10 +65,10 @@ def parse_document(data: bytes) -> object:
     except UnicodeDecodeError as error:
         raise DocumentError(f" is not UTF-8: {error.reason} at byte {error.start}") from error
     try:
-        duplicates = _Walk().run(yaml.parse(text, yaml.SafeLoader))
+        duplicates = _Walk().run(yaml.parse(text, _Loader))
         if duplicates:
             raise DocumentError(":\n  " + "\n  ".join(duplicates))
-        return yaml.safe_load(text)
+        return yaml.load(text, _Loader)  # noqa: S506 - it is a safe one
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""

@@ -225,3 +225,13 @@ def test_a_folder_is_not_read(tmp_path: Path) -> None:
     """The system's error is reported."""
     with pytest.raises(DocumentError, match=r"cannot be read: .*directory"):
         read_document(tmp_path)
+
+
+def test_signs_that_are_texts(tmp_path: Path) -> None:
+    """As in YAML 1.2: Helm writes them without quotes. As a key, `<<` still merges."""
+    path = tmp_path / "config.yaml"
+    path.write_text("=: &a {b: =, c: [=, <<]}\nd: {<<: *a, b: <<}\n", encoding="utf-8")
+    assert read_document(path) == {
+        "=": {"b": "=", "c": ["=", "<<"]},
+        "d": {"b": "<<", "c": ["=", "<<"]},
+    }

@@ -7,7 +7,7 @@ import pytest
 import yaml
 
 from metrics_server.commands.main import build_parser
-from metrics_server.config.file import load_config
+from metrics_server.config.file import load_config, parse_config
 from metrics_server.simulator.kube.objects import Json
 from tests.deployments.chart import (
     CHART,
@@ -110,6 +110,16 @@ def test_an_image_by_its_digest() -> None:
     assert len(pods) == 3
     for obj in pods:
         assert at(pod_spec(obj), "imagePullSecrets") == [{"name": "registry"}]
+
+
+@pytest.mark.parametrize("value", ["=", "<<", "~", "yes", "0x1F", "1:30", "1_000", "2026-01-01"])
+def test_the_server_reads_the_texts_of_the_values(value: str) -> None:
+    """Whatever else they could be in YAML, as Helm writes it and as the server reads it."""
+    where = json.dumps({"url": "http://prometheus:9090", "where": {"cluster": value}})
+    rendered = find(render(f"--set-json=config.prometheus={where}"), "ConfigMap", SERVER)
+    text = at(rendered, "data", "config.yaml")
+    assert isinstance(text, str)
+    assert parse_config(text.encode(), "the chart's").prometheus.where == {"cluster": value}
 
 
 def test_a_new_configuration_replaces_the_pods() -> None:
