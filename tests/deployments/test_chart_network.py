@@ -35,7 +35,14 @@ def on_port(port: int) -> Json:
         ("https://vm.metrics.svc.cluster.local", in_namespace("metrics")),
         ("http://prometheus-0.prometheus-operated.monitoring.svc:9090", in_namespace("monitoring")),
         ("http://prometheus:9090", in_namespace("gpus")),
+        (
+            "http://prometheus-operated.monitoring.svc.cluster.local.:9090",
+            in_namespace("monitoring"),
+        ),
         ("https://mimir.example.com/prometheus", on_port(443)),
+        # No Service: its name would come before its namespace.
+        ("https://metrics.svc.example.com", on_port(443)),
+        ("https://metrics.svc", on_port(443)),
         ("http://mimir.example.com/prometheus", on_port(80)),
         ("http://192.0.2.7:8428", on_port(8428)),
         ("http://[2001:db8::1]:9090", on_port(9090)),

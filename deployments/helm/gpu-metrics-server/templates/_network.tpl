@@ -5,15 +5,17 @@
 {{- end -}}
 
 {{/*
-The namespace of the Service in a URL, such as http://SERVICE.NAMESPACE:9090; empty for a host outside of
-the cluster. Arguments: url, and own: the namespace of a Service that is named alone.
+The namespace of the Service in a URL, such as http://SERVICE.NAMESPACE:9090 or, with the cluster's domain
+or without it, http://SERVICE.NAMESPACE.svc:9090; empty for a host outside of the cluster. Arguments: url,
+and own: the namespace of a Service that is named alone.
 */}}
 {{- define "gms.serviceNamespace" -}}
 {{- $host := (urlParse .url).hostname -}}
 {{- $name := regexReplaceAll "\\.svc(\\..*)?$" $host "" -}}
 {{- $labels := splitList "." $name -}}
-{{- if or (ne $name $host) (and (le (len $labels) 2) (not (contains ":" $host))) -}}
-{{- ternary .own (last $labels) (eq (len $labels) 1) -}}
+{{- $count := len $labels -}}
+{{- if ternary (ge $count 2) (and (le $count 2) (not (contains ":" $host))) (ne $name $host) -}}
+{{- ternary .own (last $labels) (eq $count 1) -}}
 {{- end -}}
 {{- end -}}
 
