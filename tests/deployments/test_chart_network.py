@@ -1,10 +1,13 @@
 """What the chart's NetworkPolicy lets the server reach, as its configuration needs it."""
 
 import pytest
+import yaml
 
+from metrics_server.config.file import parse_config
 from metrics_server.simulator.kube.objects import Json
+from metrics_server.wiring.metrics import check_exporters
 from tests.deployments.chart import render
-from tests.deployments.manifests import SERVER, at, find, items
+from tests.deployments.manifests import SERVER, at, config_of, find, items
 
 pytestmark = pytest.mark.slow
 
@@ -72,3 +75,28 @@ def test_exporters_by_url_can_be_reached() -> None:
     rules = egress("--set=exporters.preset=none", f"--set=config.exporters.urls={{{urls}}}")
     ports = [at(port, "port") for rule in rules for port in items(rule, "ports")]
     assert ports == [53, 53, 443, 6443, 8443, 9400, 9500, 443]
+
+
+def test_without_exporters_their_ports_are_closed() -> None:
+    """Everything is read from Prometheus then, which the server accepts as well."""
+    arguments = (
+        "--set=exporters.preset=none",
+        "--set=config.prometheus.url=http://prometheus.monitoring:9090",
+        "--set=config.prometheus.use=only",
+    )
+    rules = egress(*arguments)
+    ports = [at(port, "port") for rule in rules for port in items(rule, "ports")]
+    assert ports == [53, 53, 443, 6443, 8443]
+    assert rules[-1] == in_namespace("monitoring")
+    assert egress(*arguments, "--set=networkPolicy.exporterPorts=null") == rules
+    config = config_of(render(*arguments))
+    assert at(config, "exporters", "services") == []
+    parsed = parse_config(yaml.safe_dump(config).encode(), "the chart's")
+    check_exporters(parsed.exporters, (), are_needed=parsed.prometheus.use != "only")
+
+
+def test_the_ports_of_urls_are_enough() -> None:
+    """They are named, so no other needs to be."""
+    url = "--set=config.exporters.urls={http://192.0.2.8:9500/metrics}"
+    rules = egress("--set=exporters.preset=none", url, "--set=networkPolicy.exporterPorts=null")
+    assert rules[-1] == on_port(9500)

@@ -57,6 +57,13 @@ def test_a_mistake_is_refused_where_it_is(argument: str, expected: str) -> None:
             "certificates.caBundle is for certificates.mode own",
         ),
         (["--set=priorityClass.name="], "priorityClass.create is true, but"),
+        # Helm removes a value that is null, and the schema with it.
+        (["--set=networkPolicy.apiServerPorts=null"], "networkPolicy.apiServerPorts is empty"),
+        (["--set=networkPolicy.exporterPorts=null"], "networkPolicy.exporterPorts is empty"),
+        (
+            ["--set=networkPolicy.podPages.enabled=true", "--set=networkPolicy.podPages.to=null"],
+            "networkPolicy.podPages.to is empty",
+        ),
     ],
 )
 def test_values_that_contradict_each_other(arguments: list[str], expected: str) -> None:

@@ -60,6 +60,12 @@ The Services of the preset's exporters, as a list in JSON. It is empty for the p
 {{- toJson $config -}}
 {{- end -}}
 
+{{/* "true" if the server's configuration has exporters; empty where the preset is `none` and it names none. */}}
+{{- define "gms.hasExporters" -}}
+{{- $exporters := .Values.config.exporters | default dict -}}
+{{- if or (ne .Values.exporters.preset "none") $exporters.services $exporters.urls }}true{{ end -}}
+{{- end -}}
+
 {{/* The namespaces that the server is limited to, as a list in JSON; empty is all. */}}
 {{- define "gms.namespaces" -}}
 {{- dig "pods" "namespaces" list .Values.config | toJson -}}
@@ -108,9 +114,22 @@ subjects:
 {{- if and .Values.priorityClass.create (not .Values.priorityClass.name) -}}
 {{- fail "priorityClass.create is true, but priorityClass.name is empty: name the class, or set priorityClass.create to false for none" -}}
 {{- end -}}
-{{- $exporters := .Values.config.exporters | default dict -}}
-{{- if and (eq .Values.exporters.preset "none") (not (or $exporters.services $exporters.urls)) -}}
-{{- fail "exporters.preset is none: name your exporters in config.exporters.services or config.exporters.urls" -}}
+{{- $without := eq (include "gms.hasExporters" .) "" -}}
+{{- if and $without (ne (dig "prometheus" "use" "" .Values.config) "only") -}}
+{{- fail "exporters.preset is none: name your exporters in config.exporters.services or config.exporters.urls, or read every metric from Prometheus, with config.prometheus.use: only" -}}
+{{- end -}}
+{{- $policy := .Values.networkPolicy -}}
+{{- if $policy.enabled -}}
+{{- $urls := dig "exporters" "urls" list .Values.config -}}
+{{- if not $policy.apiServerPorts -}}
+{{- fail "networkPolicy.apiServerPorts is empty, which would open every port: name the ports of kube-apiserver, such as {443,6443}" -}}
+{{- end -}}
+{{- if not (or $without $urls $policy.exporterPorts) -}}
+{{- fail "networkPolicy.exporterPorts is empty, which would open every port: name the ports of your exporters, such as {9400}" -}}
+{{- end -}}
+{{- if and $policy.podPages.enabled (not $policy.podPages.to) -}}
+{{- fail "networkPolicy.podPages.to is empty, which would open every address: name at least one peer, such as [{namespaceSelector: {}}] for every pod" -}}
+{{- end -}}
 {{- end -}}
 {{- if and .Values.exporters.namespace (has .Values.exporters.preset (list "dcgm" "none")) -}}
 {{- fail (printf "exporters.namespace is only for an operator's exporters; exporters.preset is %s" .Values.exporters.preset) -}}
