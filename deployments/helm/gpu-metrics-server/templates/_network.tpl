@@ -6,7 +6,7 @@
 
 {{/*
 The namespace of the Service in a URL, such as http://SERVICE.NAMESPACE:9090 or, with the cluster's domain
-or without it, http://SERVICE.NAMESPACE.svc:9090; empty for a host outside of the cluster. Arguments: url,
+or without it, http://SERVICE.NAMESPACE.svc:9090; empty for a host outside the cluster. Arguments: url,
 and own: the namespace of a Service that is named alone.
 */}}
 {{- define "gms.serviceNamespace" -}}
