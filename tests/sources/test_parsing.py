@@ -56,16 +56,20 @@ async def read(
 @pytest.mark.parametrize(
     ("body", "thread"),
     [
-        (b"#\n" * 32_768, "MainThread"),
-        (b"#\n" * 32_769, "parse_0"),
+        (b"#\n" * 4_096, "MainThread"),
+        (b"#\n" * 4_097, "parse_0"),
+        (b"#" * 63 + b"\n" + (b"#" * 64 + b"\n") * 999, "MainThread"),
+        (b"#" * 63 + b"\n" + (b"#" * 64 + b"\n") * 1000, "parse_0"),
         (SHORT, "MainThread"),
         (LONG, "parse_0"),
         (b"#" * 131_071 + b"\n", "MainThread"),
         (b"#" * 131_072 + b"\n", "parse_0"),
     ],
     ids=[
+        "the fewest bytes",
+        "few bytes of very many lines",
         "very few bytes",
-        "few bytes of many lines",
+        "very few bytes of too many lines",
         "few lines",
         "many lines",
         "few bytes",

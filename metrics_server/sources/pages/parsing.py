@@ -18,11 +18,14 @@ from metrics_server.errors import ScrapeError
 from metrics_server.rules.model import Reading
 from metrics_server.sources.turns import Turns
 
-# The page of a node with eight GPUs has 250 lines, each of which takes up to 25 µs. One that names
-# a GPU and a pod has some 60 bytes: very short pages need not be counted.
+# The page of a node with eight GPUs has 250 lines, each of which takes up to 25 µs. The lines of a
+# shorter page can be more, but take less: one that names a GPU and a pod has some 60 bytes, and one
+# with a dozen takes 10 µs. Those of the shortest pages need not be counted.
 _SHORT_LINES = 400
 _SHORT_BYTES = 128 * 1024
+_VERY_SHORT_LINES = 1000
 _VERY_SHORT_BYTES = 64 * 1024
+_SHORTEST_BYTES = 8 * 1024
 # Pages that took longer than this are parsed in a separate lane.
 _LONG_SECONDS = 0.1
 _MOST_LONG_REMEMBERED = 10_000
@@ -142,7 +145,9 @@ class Parser(Generic[P]):
 
 def _is_short(page: Parseable) -> bool:
     size = page.size
-    return size <= _VERY_SHORT_BYTES or (size <= _SHORT_BYTES and page.lines <= _SHORT_LINES)
+    if size <= _SHORTEST_BYTES or size > _SHORT_BYTES:
+        return size <= _SHORTEST_BYTES
+    return page.lines <= (_VERY_SHORT_LINES if size <= _VERY_SHORT_BYTES else _SHORT_LINES)
 
 
 def _succeeded(job: _Future) -> bool:

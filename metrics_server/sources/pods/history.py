@@ -13,7 +13,7 @@ from typing import Literal
 
 from metrics_server.common.weight import weight
 from metrics_server.rules.model import Reading
-from metrics_server.sources.pods.track import Increase, Series, Track
+from metrics_server.sources.pods.track import Increase, Series, Track, label_bytes
 
 MAX_BYTES = 64 * 1024 * 1024
 # How long the scrapes of a page are kept after the last, in seconds: besides the window; and
@@ -71,7 +71,14 @@ class History:
         return sum(len(share.entries) for share in self._shares.values())
 
     def increase(  # noqa: PLR0917 - what identifies a track, and what is recorded
-        self, namespace: str, target: str, reading: Reading, window: int, at: float, series: Series
+        self,
+        namespace: str,
+        target: str,
+        reading: Reading,
+        window: int,
+        at: float,
+        series: Series,
+        labels: int | None = None,
     ) -> Increase | Unknown:
         """Return how much a page's counters grew within a window.
 
@@ -82,13 +89,15 @@ class History:
             window: how many seconds to look back; 0 looks back to the last scrape.
             at: when the page was scraped.
             series: what it said then.
+            labels: their `label_bytes`. Counting them takes long if there are thousands.
         """
         key = (target, reading, window)
         now = self._clock()
         entry = self._entry(namespace, key, now)
-        keys = tuple(series)
-        if entry is None or (at > entry.track.at and keys != entry.track.keys):
-            size = weight(target) + Track.size(keys, window)
+        if labels is None:
+            labels = label_bytes(series)
+        size = weight(target) + Track.size(series, labels, window)
+        if entry is None or (at > entry.track.at and size != entry.size):
             if not self._make_room(namespace, size - (entry.size if entry else 0)):
                 self._drop(namespace, key)
                 return "full"

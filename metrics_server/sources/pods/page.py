@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 
 from metrics_server.rules.model import MetricRule, Reading
-from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.pages.exposition import Row, rows
 from metrics_server.sources.pages.text import Text
 from metrics_server.sources.pods.history import History, Unknown
@@ -85,28 +84,28 @@ class PodPage:
         rule: MetricRule,
         namespace: str,
         history: History,
-        matcher: SeriesMatcher | None = None,
+        selected: SelectedPage | None = None,
     ) -> Part | NoValue | Excluded:
         """Return what it contributes to the value of its pod, which is in this namespace.
 
-        Computed once for each rule; with a matcher, each time: there may be any number of
-        selectors.
+        Computed once for each rule; of this page as a series selector leaves it, each time: there
+        may be any number of selectors.
         """
 
         def increase(reading: Reading, series: Series) -> Increase | Unknown:
             # All series are recorded, whichever of them a question selects.
             found = self.series(reading)
-            every = found.series if isinstance(found, Found) else series
-            where = (namespace, self.target)
-            grown = history.increase(*where, reading, rule.window, self.timestamp, every)
-            if series is every or not isinstance(grown, Increase):
+            every = found if isinstance(found, Found) else Found(series)
+            where = (namespace, self.target, reading, rule.window, self.timestamp)
+            grown = history.increase(*where, every.series, every.label_bytes or None)
+            if series is every.series or not isinstance(grown, Increase):
                 return grown
             if not series.keys() <= grown.of.keys():
                 return "once"  # a later scrape no longer had them
             return Increase(grown.seconds, {key: grown.of[key] for key in series})
 
-        if matcher:
-            return part_of(rule, SelectedPage(self, matcher), increase)
+        if selected:
+            return part_of(rule, selected, increase)
         known = self._parts.get(rule.name)
         if known is None:
             known = self._parts[rule.name] = part_of(rule, self, increase)

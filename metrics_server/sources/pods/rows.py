@@ -14,10 +14,13 @@ from metrics_server.common.numbers import parse_float
 from metrics_server.common.weight import MAX_KEPT_CHARACTERS
 from metrics_server.rules.model import Reading
 from metrics_server.sources.pages.exposition import Row, parse_labels
-from metrics_server.sources.pods.track import Key, Series
+from metrics_server.sources.pods.track import Key, Series, label_bytes
 
-# For a reading over time, whose earlier values are kept.
+# For a reading over time, whose earlier values are kept: comparing two scrapes blocks the loop.
 _MAX_KEPT_VALUES = 5000
+_MIB = 1024 * 1024
+# Of its labels in memory: a dozen for each of so many series.
+_MAX_LABEL_BYTES = 16 * _MIB
 # In place of a bucket's bound, where a series has one value.
 _NO_BOUND = 0.0
 
@@ -47,10 +50,12 @@ class Found(Struct, frozen=True):
         series: those that can be trusted.
         doubts: why the others cannot, by key. Only for gauges: all counters of a page are recorded
             together, or none.
+        label_bytes: what the labels of series over time take, whose earlier values are kept.
     """
 
     series: Series
     doubts: Mapping[Key, str] = {}
+    label_bytes: int = 0
 
 
 def read(reading: Reading, rows: Iterable[Row]) -> Found | NoValue:
@@ -59,13 +64,27 @@ def read(reading: Reading, rows: Iterable[Row]) -> Found | NoValue:
     try:
         values = _by_labels(reading, rows, doubts)
         if reading.quantile is not None:
-            return Found(dict(_histogram(reading, *one) for one in values.items()))
+            return _remembered(reading, dict(_histogram(reading, *one) for one in values.items()))
     except _UnbelievableError as error:
         return NoValue(str(error))
-    return Found(
-        {(labels, ()): (one[_NO_BOUND],) for labels, one in values.items() if labels not in doubts},
-        {(labels, ()): why for labels, why in doubts.items()},
-    )
+    series = {
+        (labels, ()): (one[_NO_BOUND],) for labels, one in values.items() if labels not in doubts
+    }
+    if reading.rate:
+        return _remembered(reading, series)
+    return Found(series, {(labels, ()): why for labels, why in doubts.items()})
+
+
+def _remembered(reading: Reading, series: Series) -> Found | NoValue:
+    """Return series whose values are remembered, unless that takes too much."""
+    size = label_bytes(series)
+    if size > _MAX_LABEL_BYTES:
+        return NoValue(
+            f"has labels in the rows of {reading.rows} that take {size // _MIB} MiB, of which at "
+            f"most {_MAX_LABEL_BYTES // _MIB} can be remembered: select some of them with the "
+            "reading's where"
+        )
+    return Found(series, label_bytes=size)
 
 
 class _UnbelievableError(Exception):

@@ -1,6 +1,6 @@
 """A pod's page, restricted by a question's series selector."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from metrics_server.rules.model import Reading
 from metrics_server.rules.series import SeriesMatcher
@@ -8,6 +8,7 @@ from metrics_server.sources.pages.exposition import Row
 from metrics_server.sources.pods.rows import Excluded, Found, NoValue, Unlabelled
 from metrics_server.sources.pods.series import Page
 from metrics_server.sources.pods.track import Key
+from metrics_server.sources.turns import Turns
 
 # Every question takes time to search the series of a reading: at most this many, and this many of
 # their labels. A comparison takes as long as a dozen labels.
@@ -34,6 +35,7 @@ class SelectedPage:
         self._page = page
         self._matcher = matcher
         self.left_out: Excluded | Unlabelled | None = None
+        self._searched: dict[Reading, tuple[set[Key], str]] = {}
 
     def rows(self, name: str) -> Sequence[Row]:
         """Return the rows of this name, whether or not they match."""
@@ -49,18 +51,9 @@ class SelectedPage:
         if found is None or isinstance(found, NoValue):
             return found
         keys = [*found.series, *found.doubts]
-        if len(keys) > _MAX_SEARCHED:
-            return NoValue(
-                f"has {len(keys)} rows of {reading.rows}, of which at most {_MAX_SEARCHED} can be "
-                "searched for labels: select some of them with the reading's where"
-            )
-        compared = _COMPARISON * len(self._matcher.selector.requirements)
-        if sum(len(labels) + compared for labels, _ in keys) > _MAX_LABELS:
-            return NoValue(
-                f"has {len(keys)} rows of {reading.rows}, too many to be searched for so many "
-                "labels: select by fewer labels, or some of the rows with the reading's where"
-            )
-        matching, missing = self._matching(keys)
+        if (too_many := self._too_many(reading, keys)) is not None:
+            return too_many
+        matching, missing = self._matching(reading, keys)
         if matching or not keys:
             return Found(
                 {key: values for key, values in found.series.items() if key in matching},
@@ -74,8 +67,41 @@ class SelectedPage:
             )
         return None
 
-    def _matching(self, keys: Iterable[Key]) -> tuple[set[Key], str]:
+    async def search(self, readings: Iterable[Reading], turns: Turns) -> None:
+        """Search these readings until a series matches, in turns, so that `series` is quick."""
+        for reading in readings:
+            found = self._page.series(reading)
+            if isinstance(found, Found):
+                keys = [*found.series, *found.doubts]
+                if self._too_many(reading, keys) is None:
+                    for _ in self._searching(reading, keys):
+                        await turns.next()
+                    if self._searched[reading][0]:
+                        return
+
+    def _too_many(self, reading: Reading, keys: Sequence[Key]) -> NoValue | None:
+        if len(keys) > _MAX_SEARCHED:
+            return NoValue(
+                f"has {len(keys)} rows of {reading.rows}, of which at most {_MAX_SEARCHED} can be "
+                "searched for labels: select some of them with the reading's where"
+            )
+        compared = _COMPARISON * len(self._matcher.selector.requirements)
+        if sum(len(labels) + compared for labels, _ in keys) > _MAX_LABELS:
+            return NoValue(
+                f"has {len(keys)} rows of {reading.rows}, too many to be searched for so many "
+                "labels: select by fewer labels, or some of the rows with the reading's where"
+            )
+        return None
+
+    def _matching(self, reading: Reading, keys: Iterable[Key]) -> tuple[set[Key], str]:
         """Return the keys that match, and a label that a match needs but no key has."""
+        if reading not in self._searched:
+            for _ in self._searching(reading, keys):
+                pass
+        return self._searched[reading]
+
+    def _searching(self, reading: Reading, keys: Iterable[Key]) -> Iterator[None]:
+        """Search the keys of a reading, one at each step."""
         missing = [one.label for one in self._matcher.selector.requirements if one.needs_label]
         matching: set[Key] = set()
         for key in keys:
@@ -84,4 +110,5 @@ class SelectedPage:
                 matching.add(key)
             if missing:
                 missing = [label for label in missing if not labels.get(label)]
-        return matching, missing[0] if missing else ""
+            yield
+        self._searched[reading] = matching, missing[0] if missing else ""

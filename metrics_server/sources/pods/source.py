@@ -15,6 +15,7 @@ from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
 from metrics_server.sources.pods.rows import Excluded, NoValue, Unlabelled
+from metrics_server.sources.pods.selected import SelectedPage
 from metrics_server.sources.pods.series import Part, labels_of, value_of
 from metrics_server.sources.pods.targets import NoTargetError
 from metrics_server.sources.pods.ways import Way, Ways, merged
@@ -132,7 +133,10 @@ class PodSource:
                 is_missing = True
                 continue
             # Even if another page is missing already: rates need every scrape.
-            part = page.part(rule, pod.namespace, self._history, matcher)
+            selected = SelectedPage(page, matcher) if matcher else None
+            if selected:
+                await selected.search(rule.readings, turns)
+            part = page.part(rule, pod.namespace, self._history, selected)
             if isinstance(part, Part):
                 parts.append(part)
                 timestamps.append(page.timestamp)

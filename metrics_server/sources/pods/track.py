@@ -6,9 +6,9 @@ back. A histogram is one series, whose buckets are reset together.
 """
 
 from array import array
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
-from itertools import chain
+from itertools import chain, repeat
 from operator import add, lt, sub
 
 from msgspec import Struct
@@ -70,12 +70,11 @@ class Track:
         self._rows = array("d")
 
     @staticmethod
-    def size(keys: tuple[Key, ...], window: int) -> int:
+    def size(series: Series, label_bytes: int, window: int) -> int:
         """Return the bytes of a track with these series, once its window has filled."""
-        width = sum(map(_width, keys))
+        width = sum(map(len, series.values()))
         rows = _ROWS + 1 if window else _LAST_TWO
-        of_keys = _known_weight(keys) if len(keys) <= _FEW else weight(keys)
-        return _TRACK_BYTES + of_keys + _VALUE_BYTES * (2 * width + rows * (1 + width))
+        return _TRACK_BYTES + label_bytes + _VALUE_BYTES * (2 * width + rows * (1 + width))
 
     def record(self, at: float, series: Series) -> None:
         """Record a scrape that is later than the newest."""
@@ -83,14 +82,7 @@ class Track:
         keys = tuple(series)
         if keys != self.keys:
             self._arrange(keys, values)
-        start = 0
-        for one in series.values():
-            end = start + len(one)
-            last, total = self._last[start:end], self._total[start:end]
-            is_reset = any(map(lt, one, last))
-            grown = one if is_reset else map(sub, one, last)
-            self._total[start:end] = array("d", map(add, total, grown))
-            start = end
+        self._total = array("d", map(add, self._total, self._growth(values)))
         self._last = values
         self.at = at
         rows, step = self._rows, 1 + len(values)
@@ -110,29 +102,40 @@ class Track:
             return None
         before = self._rows[1 : 1 + len(self._total)]
         grown = tuple(map(sub, self._total, before))
-        of = {key: grown[start:end] for key, (start, end) in _places(self.keys).items()}
+        of = {key: grown[start:end] for key, start, end in _places(self.keys)}
         return Increase(seconds, of)
 
+    def _growth(self, values: "array[float]") -> "array[float]":
+        """Return how much each value has grown since the last scrape of the same series."""
+        last = self._last
+        grown = array("d", map(sub, values, last))
+        if any(map(lt, values, last)):
+            for _, start, end in _places(self.keys):
+                one = values[start:end]
+                if any(map(lt, one, last[start:end])):
+                    grown[start:end] = one
+        return grown
+
     def _arrange(self, keys: tuple[Key, ...], values: "array[float]") -> None:
-        """Let these be the series: some have appeared with these values, some are gone."""
-        known, places = _places(self.keys), _places(keys)
-        old_step = 1 + len(self._total)
+        """Let these be the series: some have appeared with these values, some are gone.
 
-        def moved(old: "array[float]", new: "array[float]") -> "array[float]":
-            for key, (start, end) in places.items():
-                if key in known:
-                    begin, stop = known[key]
-                    new[start:end] = old[begin:stop]
-            return new
-
+        All series of a page may be others in each scrape, so this moves whole scrapes at a time.
+        """
+        known = {key: start for key, start, _ in _places(self.keys)}
+        # Where each value was before; those that have appeared were at 0, after all others.
+        new = len(self._total)
+        before: list[int] = []
+        for key in keys:
+            start, width = known.get(key, new), _width(key)
+            before += range(start, start + width) if start < new else repeat(new, width)
         rows = array("d")
-        nothing = array("d", bytes(8 * len(values)))
-        for at in range(0, len(self._rows), old_step):
+        for at in range(0, len(self._rows), 1 + new):
             rows.append(self._rows[at])
-            rows.extend(moved(self._rows[at + 1 : at + old_step], nothing[:]))
+            rows.extend(map([*self._rows[at + 1 : at + 1 + new], 0.0].__getitem__, before))
         self._rows = rows
-        self._total = moved(self._total, nothing[:])
-        self._last = moved(self._last, values[:])
+        self._total = array("d", map([*self._total, 0.0].__getitem__, before))
+        old = zip(before, values, strict=True)
+        self._last = array("d", [self._last[at] if at < new else value for at, value in old])
         self.keys = keys
 
 
@@ -140,15 +143,20 @@ class Track:
 _known_weight = lru_cache(maxsize=128)(weight)
 
 
+def label_bytes(series: Series) -> int:
+    """Return the bytes of the labels and bounds of these series."""
+    keys = tuple(series)
+    return _known_weight(keys) if len(keys) <= _FEW else weight(keys)
+
+
 def _width(key: Key) -> int:
     return len(key[1]) or 1
 
 
-def _places(keys: tuple[Key, ...]) -> Mapping[Key, tuple[int, int]]:
-    """Return where the values of each series are in an array of all of them."""
-    places: dict[Key, tuple[int, int]] = {}
+def _places(keys: tuple[Key, ...]) -> Iterator[tuple[Key, int, int]]:
+    """Yield each series, and where its values begin and end in an array of all of them."""
     start = 0
     for key in keys:
-        places[key] = start, start + _width(key)
-        start += _width(key)
-    return places
+        end = start + _width(key)
+        yield key, start, end
+        start = end

@@ -211,7 +211,7 @@ async def _add_of_pages(
             continue
         pages = () if isinstance(of_pod.pages, NoValue) else of_pod.pages
         await turns.next(sum(page.lines for page in pages))
-        sample = _sample_of_pages(rule, pod, of_pod, matcher)
+        sample = await _sample_of_pages(rule, pod, of_pod, matcher, turns)
         if isinstance(sample, PodSample):
             into.samples.append(sample)
         if isinstance(sample, Excluded | Unlabelled):
@@ -243,8 +243,8 @@ async def _add_of_pages(
         into.gaps.append(gap_of_series(rule.series, f"no row of {rule.name}", rows, is_all=is_all))
 
 
-def _sample_of_pages(
-    rule: MetricRule, pod: Pod, of_pod: PagesOfPod, matcher: SeriesMatcher | None
+async def _sample_of_pages(
+    rule: MetricRule, pod: Pod, of_pod: PagesOfPod, matcher: SeriesMatcher | None, turns: Turns
 ) -> PodSample | NoValue | Excluded:
     """Return the sample of a pod, which needs all of its pages; or why it has none."""
     # They may have been found for an earlier pod of its name.
@@ -260,7 +260,10 @@ def _sample_of_pages(
     parts: list[Part] = []
     left_out: Excluded | Unlabelled | None = None
     for page in of_pod.pages:
-        part = part_of(rule, SelectedPage(page, matcher) if matcher else page, increase)
+        selected = SelectedPage(page, matcher) if matcher else None
+        if selected:
+            await selected.search(rule.readings, turns)
+        part = part_of(rule, selected or page, increase)
         if isinstance(part, Part):
             parts.append(part)
         elif isinstance(part, Excluded):
