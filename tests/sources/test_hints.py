@@ -1,15 +1,20 @@
 """Hints about pages that have no value for a pod."""
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from metrics_server.errors import MAX_MESSAGE, MeasurementMissingError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.aggregation import aggregate
 from metrics_server.measuring.samples import Collection, Gap
 from metrics_server.rules.model import MetricRule, Reading
+from metrics_server.sources import turns as turns_module
 from metrics_server.sources.exporters.hints import hints
+from metrics_server.sources.exporters.inventory import Inventory
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.pages import text
 
@@ -34,7 +39,16 @@ def said(page: str, *, rule: MetricRule = RULE, gpus: int = 1, shareable: int = 
         gpus=gpus,
         shareable=shareable,
     )
-    return "; ".join(hints(rule, [pod], [Page("http://e", page.encode(), 0)]))
+    return "; ".join(words(rule, pod, Page("http://e", page.encode(), 0)))
+
+
+def words(rule: MetricRule, pod: Pod, *pages: Page) -> list[str]:
+    """Each clause."""
+
+    async def every() -> list[str]:
+        return [one async for one in hints(rule, [(pod, pages)])]
+
+    return asyncio.run(every())
 
 
 @pytest.mark.parametrize(
@@ -90,8 +104,7 @@ def test_the_first_reading_that_where_leaves_out_is_named() -> None:
     rule = MetricRule("gpu_utilization", "of the test", "percent", readings, 100)
     later = MINE.replace("GPU_UTIL", "FB_USED") + MINE.replace("GPU_UTIL", "GPU_TEMP")
     pages = [Page("http://e", body.encode(), 0) for body in (later, MINE, later)]
-    words = [*hints(rule, [POD], pages)]
-    assert [one for one in words if one.startswith("no row")] == [
+    assert [one for one in words(rule, POD, *pages) if one.startswith("no row")] == [
         'no row of DCGM_FI_DEV_GPU_UTIL has kind="whole"'
     ]
 
@@ -114,7 +127,7 @@ def test_a_page_is_decompressed_once(rows: str, monkeypatch: pytest.MonkeyPatch)
         return unpacked(packed)
 
     monkeypatch.setattr(text, "_unpacked", counted)
-    assert [*hints(rule, [POD], [page])]
+    assert words(rule, POD, page)
     assert len(decompressed) == 1
 
 
@@ -127,9 +140,9 @@ def test_readings_that_contradict_or_lack_parts_are_counted() -> None:
     labels += ',namespace="ml",pod="mine"'
     page = f"gpu_gfx_activity{{{labels}}} 0\n"
     page += f'gpu_gfx_busy_instantaneous{{{labels},xcc_index="1"}} 70\n'
-    words = said(page, rule=rule)
-    assert "GPUs that are idle in one family and busy in another: 1" in words
-    assert "GPUs with values for only some of their compute dies or instances: 1" in words
+    clauses = said(page, rule=rule)
+    assert "GPUs that are idle in one family and busy in another: 1" in clauses
+    assert "GPUs with values for only some of their compute dies or instances: 1" in clauses
 
 
 @given(st.text(st.characters(exclude_characters='"\\\n', codec="utf-8"), min_size=1, max_size=999))
@@ -153,3 +166,36 @@ def test_a_message_fits_into_an_event(clauses: list[str], failures: list[str]) -
     with pytest.raises(MeasurementMissingError) as raised:
         aggregate(RULE, collection, 0.5)
     assert len(str(raised.value)) <= MAX_MESSAGE
+
+
+async def test_other_tasks_run_while_pages_are_examined(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of thousands of nodes only a few are examined closely, and others have their turns."""
+    monkeypatch.setattr(turns_module, "_TURN_SECONDS", 0)
+    taken: list[str] = []
+
+    class CountedPage(Page):
+        """A page that remembers that its inventory was taken."""
+
+        __slots__ = ()
+
+        def inventory(self) -> Inventory:
+            """Return the GPUs on the page."""
+            taken.append(self.target)
+            return super().inventory()
+
+    pages = [CountedPage(f"http://{n}", b"go_goroutines 7\n", 0) for n in range(500)]
+    ended: list[int] = []
+
+    async def count() -> None:
+        while True:
+            ended.append(len(taken))
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(count())
+    without = [(structs.replace(POD, name=page.target), [page]) for page in pages]
+    found = [one async for one in hints(RULE, without)]
+    counting.cancel()
+    assert found[0].startswith("a page lists no GPUs")
+    assert len(set(taken)) == len(taken) == 20
+    assert len(ended) > 500
+    assert set(range(20)) <= set(ended)

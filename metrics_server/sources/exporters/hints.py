@@ -1,21 +1,22 @@
 """Explains why pages have no value for a pod, for the reader of `kubectl describe hpa`."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
+from itertools import chain, islice
 
 import structlog
 from msgspec import Struct
 
 from metrics_server.common.text import counted, printable
 from metrics_server.kube.pods import Pod
-from metrics_server.rules.model import MetricRule
+from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.rules.presets import HINTS
 from metrics_server.rules.vendors.vendor import Hints
 from metrics_server.sources.exporters.dialects import subject
 from metrics_server.sources.exporters.inventory import Inventory
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.pod_mapper import Attribution
-from metrics_server.sources.pages.exposition import parse_labels, rows
+from metrics_server.sources.pages.exposition import Row, parse_labels, rows
+from metrics_server.sources.turns import Turns
 
 # How many pods are examined one by one: a message names only a few.
 _EXPLAINED = 20
@@ -37,25 +38,51 @@ class _Read(Struct, frozen=True):
     inventory: Inventory
 
 
-def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Iterator[str]:
+PagesOfPod = tuple[Pod, Sequence[Page]]
+"""A pod without a sample, with the pages of its exporters, all of which answered."""
+
+
+async def hints(rule: MetricRule, without: Sequence[PagesOfPod]) -> AsyncIterator[str]:
     """Return the reasons that the pages show, each as a clause, the most specific first.
+
+    Of many pods, the pages of the first few are examined more closely.
 
     Args:
         rule: the rule of the requested metric.
-        pods: the pods without a sample, whose exporters all answered; all in one namespace.
-        pages: the pages of their nodes.
+        without: the pods without a sample; all in one namespace.
     """
-    read = [_Read(page, page.attribution(rule.readings), page.inventory()) for page in pages]
-    if any(not one.page.size for one in read):
+    turns = Turns()
+    every: list[tuple[Page, Attribution]] = []
+    for page in _pages_of(without):
+        await turns.end_if_over()
+        every.append((page, page.attribution(rule.readings)))
+    read: list[_Read] = []
+    for page in _pages_of(without[:_EXPLAINED]):
+        await turns.end_if_over()
+        read.append(_Read(page, page.attribution(rule.readings), page.inventory()))
+    if any(not page.size for page, _ in every):
         yield "a page was empty, as is normal until a new exporter's first interval has passed"
     for one in read:
         if one.page.size and _is_silent(one):
-            yield _of_silent(rule, one)
+            yield await _of_silent(rule, one, turns)
             break
-    yield from _of_names(pods, read)
-    yield from _of_where(rule, pods, read)
-    attributions = [one.attribution for one in read]
-    yield from _of_pods(pods, attributions)
+    pods = [pod for pod, _ in without[:_EXPLAINED]]
+    for clause in _of_names(pods, read):
+        yield clause
+    if reason := await _of_where(rule, pods, read, turns):
+        yield reason
+    for clause in chain(_of_pods(pods, [one for _, one in every]), _of_values(every)):
+        yield clause
+
+
+def _pages_of(pods: Iterable[PagesOfPod]) -> Iterable[Page]:
+    """Return the pages of pods, each once."""
+    return {id(page): page for _, pages in pods for page in pages}.values()
+
+
+def _of_values(every: Sequence[tuple[Page, Attribution]]) -> Iterator[str]:
+    """Report how many values were rejected, by the reason."""
+    attributions = [one for _, one in every]
     if rejected := sum(one.rejected for one in attributions):
         yield f"values rejected as out of range: {rejected}"
     if conflicting := sum(one.conflicting for one in attributions):
@@ -65,7 +92,7 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
     if partial := sum(one.partial for one in attributions):
         yield f"GPUs with values for only some of their compute dies or instances: {partial}"
     if ambiguous := sum(one.ambiguous for one in attributions):
-        vendor = _hints_of(one for one in read if one.attribution.ambiguous)
+        vendor = _hints_of(page for page, one in every if one.ambiguous)
         known = f", as {vendor.duplicates} writes them" if vendor.duplicates else ""
         yield (
             f"{'1 row has' if ambiguous == 1 else f'{ambiguous} rows have'} the same label "
@@ -74,9 +101,9 @@ def hints(rule: MetricRule, pods: Sequence[Pod], pages: Iterable[Page]) -> Itera
         )
 
 
-def _hints_of(read: Iterable[_Read]) -> Hints:
+def _hints_of(pages: Iterable[Page]) -> Hints:
     """Return the hints for the exporter of the first page, by the dialect of its rows."""
-    seen = (dialect.name for one in islice(read, 1) for dialect in one.page.dialects_seen())
+    seen = (dialect.name for page in islice(pages, 1) for dialect in page.dialects_seen())
     return next((HINTS[name] for name in seen if name in HINTS), _COMMON_HINTS)
 
 
@@ -86,12 +113,14 @@ def _is_silent(one: _Read) -> bool:
     return not (found.unattributed or found.ambiguous or found.names_pods)
 
 
-def _of_silent(rule: MetricRule, one: _Read) -> str:
+async def _of_silent(rule: MetricRule, one: _Read, turns: Turns) -> str:
     """Return why the page has no row that the rule reads."""
     body = one.page.body
     for reading in rule.readings:
-        found = [parse_labels(row.labels) for row in rows(body, reading.family)]
-        if found and not any(subject(labels, one.page.dialects) for labels in found[:_ROWS_READ]):
+        await turns.end_if_over()
+        some = rows(body, reading.family)[:_ROWS_READ]
+        found = [parse_labels(row.labels) for row in some]
+        if found and not any(subject(labels, one.page.dialects) for labels in found):
             names = ", ".join(
                 printable(name, _LONGEST_NAME) for name in islice(found[0], _LABELS_SHOWN)
             )
@@ -110,9 +139,11 @@ def _of_silent(rule: MetricRule, one: _Read) -> str:
     )
 
 
-def _of_where(rule: MetricRule, pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
-    """Report the first reading whose rows all lack the labels that it requires."""
-    names = {(pod.namespace, pod.name) for pod in pods[:_EXPLAINED]}
+async def _of_where(
+    rule: MetricRule, pods: Sequence[Pod], read: Sequence[_Read], turns: Turns
+) -> str:
+    """Report the first reading whose rows all lack the labels that it requires; "" if none does."""
+    names = {(pod.namespace, pod.name) for pod in pods}
     left = [reading for reading in rule.readings if reading.where]
     reason = ""
     for one in read:
@@ -121,29 +152,39 @@ def _of_where(rule: MetricRule, pods: Sequence[Pod], read: Sequence[_Read]) -> I
         # Decompressed once for each page, not for each reading.
         body = one.page.body
         for number, reading in enumerate(left):
-            found = [parse_labels(row.labels) for row in rows(body, reading.family)]
-            if found and not any(dict(reading.where).items() <= each.items() for each in found):
+            await turns.end_if_over()
+            found = rows(body, reading.family)
+            if found and not await _any_has(reading, found, turns):
                 wanted = " and ".join(f'{name}="{value}"' for name, value in reading.where)
                 reason = f"no row of {reading.family} has {wanted}"
                 # On the other pages, only an earlier reading would come first.
                 del left[number:]
                 break
-    if reason:
-        yield reason
+    return reason
+
+
+async def _any_has(reading: Reading, found: Iterable[Row], turns: Turns) -> bool:
+    """Return whether any row has the labels that the reading requires."""
+    wanted = dict(reading.where).items()
+    for row in found:
+        await turns.next()
+        if wanted <= parse_labels(row.labels).items():
+            return True
+    return False
 
 
 def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
     """Report pages that name no pods, or other pods than these."""
-    claims = any(pod.shareable for pod in pods[:_EXPLAINED])
-    nameless = [one for one in read if one.inventory.free and not one.inventory.by_pod]
-    vendor = _hints_of(nameless or (one for one in read if one.inventory.by_pod))
+    claims = any(pod.shareable for pod in pods)
+    nameless = [one.page for one in read if one.inventory.free and not one.inventory.by_pod]
+    vendor = _hints_of(nameless or (one.page for one in read if one.inventory.by_pod))
     claims_hint = f", and {vendor.claims} for ResourceClaims" if claims and vendor.claims else ""
     if nameless:
         yield f"the page names no pods at all: the exporter needs {vendor.pods}{claims_hint}"
         return
     named = {pod for one in read for pod in one.inventory.by_pod}
     free = sum(one.inventory.free for one in read)
-    for pod in pods[:_EXPLAINED]:
+    for pod in pods:
         if not named or (pod.namespace, pod.name) in named:
             continue
         others = [namespace for namespace, name in named if name == pod.name]
@@ -165,7 +206,7 @@ def _of_names(pods: Sequence[Pod], read: Sequence[_Read]) -> Iterator[str]:
 def _of_pods(pods: Sequence[Pod], attributions: Sequence[Attribution]) -> Iterator[str]:
     """Report problems of single pods, each kind once, for the first pod that has it."""
     partly = other_node = too_few = False
-    for pod in pods[:_EXPLAINED]:
+    for pod in pods:
         name = (pod.namespace, pod.name)
         having = [one for one in attributions if name in one.by_pod]
         missing = {gpu for one in having for gpu in one.incomplete.get(name, ())}

@@ -1,6 +1,6 @@
 """Measures pods from the pages of the exporters on their nodes."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Protocol
 
@@ -9,7 +9,7 @@ from metrics_server.errors import ScrapeError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection, Gap, PodSample
 from metrics_server.rules.model import MetricRule
-from metrics_server.sources.exporters.hints import hints
+from metrics_server.sources.exporters.hints import PagesOfPod, hints
 from metrics_server.sources.exporters.page import Page
 from metrics_server.sources.exporters.sampling import (
     has_drained,
@@ -101,7 +101,7 @@ class ExporterSource:
                 uncovered.append(pod)
             else:
                 drained.append(pod.name)
-        gaps = [*self._gaps(rule, uncovered, targets, pages)]
+        gaps = [one async for one in self._gaps(rule, uncovered, targets, pages)]
         if not samples:
             gaps = [*unmatched.gaps(len(pods) - len(drained)), *gaps]
         return Collection(
@@ -113,42 +113,40 @@ class ExporterSource:
             excluded=frozenset(unmatched.excluded),
         )
 
-    def _gaps(
+    async def _gaps(
         self,
         rule: MetricRule,
         uncovered: Sequence[Pod],
         targets: Mapping[str, Sequence[str]],
         pages: Mapping[str, Page | ScrapeError],
-    ) -> Iterator[Gap]:
+    ) -> AsyncIterator[Gap]:
         """Return why pods are not covered, the cause to fix first at the front."""
         nodes: dict[str, None] = {}
         failures: dict[str, str] = {}
-        answered: dict[str, Page] = {}
-        without_sample: list[Pod] = []
+        without_sample: list[PagesOfPod] = []
         for pod in uncovered:
             urls = targets[pod.node]
             if not urls:
                 nodes[f"node {pod.node}" if pod.node else "any node"] = None
                 continue
-            failed = False
+            answered: list[Page] = []
             for url in urls:
                 page = pages[url]
                 if isinstance(page, ScrapeError):
                     failures[url] = failure(url, page)
-                    failed = True
                 else:
-                    answered[url] = page
-            if not failed:
-                without_sample.append(pod)
+                    answered.append(page)
+            if len(answered) == len(urls):
+                without_sample.append((pod, answered))
         if nodes:
             why = self._why_none() or _WHY_NONE
             yield Gap("no-exporter", f"no exporter is ready on {listed(tuple(nodes))} ({why})")
         if failures:
             yield Gap("exporters-failed", listed(tuple(failures.values()), "; "))
         if without_sample:
-            names = named("pod", [pod.name for pod in without_sample])
+            names = named("pod", [pod.name for pod, _ in without_sample])
             yield Gap("no-sample", f"the exporters answered but gave no value for {names}")
-            for hint in hints(rule, without_sample, answered.values()):
+            async for hint in hints(rule, without_sample):
                 yield Gap("no-sample", hint)
 
 

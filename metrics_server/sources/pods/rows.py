@@ -67,7 +67,7 @@ def read(reading: Reading, rows: Iterable[Row]) -> Found | NoValue:
             return _remembered(reading, dict(_histogram(reading, *one) for one in values.items()))
     except _UnbelievableError as error:
         return NoValue(str(error))
-    series = {
+    series: Series = {
         (labels, ()): (one[_NO_BOUND],) for labels, one in values.items() if labels not in doubts
     }
     if reading.rate:

@@ -1,6 +1,6 @@
 """From what Prometheus returned for a namespace to the samples of the pods in question."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import cache
 
 from msgspec import Struct
@@ -112,8 +112,7 @@ async def _add_of_gpus(
     were_selected = cache(selected.issuperset)
     hosts = frozenset(host for pod in pods for host in names_of(pod.node))
     unnamed: list[str] = []
-    uncovered: list[Pod] = []
-    pages: dict[int, ScrapedPage] = {}
+    uncovered: list[tuple[Pod, Sequence[ScrapedPage]]] = []
     unmatched = Unmatched(rule)
     turns = Turns()
     for pod in pods:
@@ -136,19 +135,18 @@ async def _add_of_gpus(
         elif pod.terminating and _has_drained(rule, pod, found.gpus, own):
             into.drained.append(pod.name)
         elif naming:
-            uncovered.append(pod)
-            pages |= {id(one): one for one in naming}
+            uncovered.append((pod, naming))
         else:
             unnamed.append(pod.name)
     into.excluded |= unmatched.excluded
     if not into.samples:
         into.gaps += unmatched.gaps(len(pods) - len(into.drained))
     if found.late and (unnamed or uncovered):
-        names = named("pod", [*unnamed, *(pod.name for pod in uncovered)])
+        names = named("pod", [*unnamed, *(pod.name for pod, _ in uncovered)])
         into.gaps.append(Gap("no-sample", f"{names}: {listed(found.late, '; ')}"))
         # They may be on that page.
         unnamed = []
-    into.gaps += _gaps_of_gpus(rule, unnamed, uncovered, list(pages.values()), max_age)
+    into.gaps += [one async for one in _gaps_of_gpus(rule, unnamed, uncovered, max_age)]
 
 
 def _has_drained(
@@ -163,13 +161,12 @@ def _has_drained(
     return has_drained(rule, pod, own)
 
 
-def _gaps_of_gpus(
+async def _gaps_of_gpus(
     rule: MetricRule,
     unnamed: Sequence[str],
-    uncovered: Sequence[Pod],
-    pages: Sequence[ScrapedPage],
+    uncovered: Sequence[tuple[Pod, Sequence[ScrapedPage]]],
     max_age: float,
-) -> Iterator[Gap]:
+) -> AsyncIterator[Gap]:
     """Return why pods have no sample, the cause to fix first at the front."""
     if unnamed:
         yield Gap(
@@ -178,7 +175,8 @@ def _gaps_of_gpus(
             f"{rule.readings[0].family}, for {named('pod', unnamed)}: does it scrape the exporter "
             "of each pod's node, and does the exporter name pods?",
         )
-    stale = [one for one in pages if one.stale is not None]
+    pages = {id(one): one for _, of_pod in uncovered for one in of_pod}
+    stale = [one for one in pages.values() if one.stale is not None]
     if stale:
         worst = max(one.stale or 0 for one in stale)
         yield Gap(
@@ -188,10 +186,11 @@ def _gaps_of_gpus(
             "scraped?",
         )
     if uncovered:
-        names = named("pod", [pod.name for pod in uncovered])
+        names = named("pod", [pod.name for pod, _ in uncovered])
         yield Gap("no-sample", f"what Prometheus has gives no value for {names}")
         if not stale:
-            for hint in hints(rule, uncovered, [one.page for one in pages]):
+            with_pages = [(pod, [one.page for one in of_pod]) for pod, of_pod in uncovered]
+            async for hint in hints(rule, with_pages):
                 yield Gap("no-sample", hint)
 
 
