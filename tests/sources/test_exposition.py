@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from metrics_server.sources.pages.exposition import contains, parse_labels, rows
+from metrics_server.sources.pages.exposition import UnreadableRowError, contains, parse_labels, rows
 from tests.support.exposition import FAMILY
 
 
@@ -21,6 +21,8 @@ from tests.support.exposition import FAMILY
         (b"DCGM_FI_DEV_GPU_UTIL 97 1395066363000", {}, 97),
         (b"DCGM_FI_DEV_GPU_UTIL 97 -3982045", {}, 97),
         (rb'DCGM_FI_DEV_GPU_UTIL{a="\\\"\n\\n"} 97', {"a": '\\"\n\\n'}, 97),
+        # Not an escape, as in Prometheus.
+        (rb'DCGM_FI_DEV_GPU_UTIL{a="C:\windows\"} 97"} 5', {"a": 'C:\\windows"} 97'}, 5),
         (b'DCGM_FI_DEV_GPU_UTIL{a="} 1,b={",c=""} 97', {"a": "} 1,b={", "c": ""}, 97),
         ('DCGM_FI_DEV_GPU_UTIL{a="Größe"} 97'.encode(), {"a": "Größe"}, 97),
         (b'DCGM_FI_DEV_GPU_UTIL{a="DCGM_FI_DEV_GPU_UTIL"} 97', {"a": FAMILY}, 97),
@@ -57,7 +59,6 @@ def test_a_row_is_read(line: bytes, labels: dict[str, str | None], value: float)
         b"DCGM_FI_DEV_GPU_UTIL{",
         b"DCGM_FI_DEV_GPU_UTIL",
         b'DCGM_FI_DEV_GPU_UTIL{modelName="A100 "engineering" sample"} 97',
-        rb'DCGM_FI_DEV_GPU_UTIL{modelName="C:\windows"} 97',  # no such escape
         rb'DCGM_FI_DEV_GPU_UTIL{modelName="\"} 97',
         b"DCGM_FI_DEV_GPU_UTIL{gpu=0} 97",
         b'DCGM_FI_DEV_GPU_UTIL{gpu "0"} 97',
@@ -109,6 +110,12 @@ def test_what_cannot_be_read_exactly_costs_itself_alone(line: bytes) -> None:
     """A bad row is lost, and never becomes another; the rows before and after it are read."""
     before, after = b'DCGM_FI_DEV_GPU_UTIL{gpu="6"} 1\n', b'DCGM_FI_DEV_GPU_UTIL{gpu="7"} 2\n'
     assert rows(line + b"\n", FAMILY) == []
+    whole = before + line + b"\n" + after
+    if line.startswith(b"DCGM_FI_DEV_GPU_UTIL") and line[20:21] in {b"", b" ", b"{", b"\t"}:
+        with pytest.raises(UnreadableRowError, match="DCGM_FI_DEV_GPU_UTIL"):
+            rows(whole, FAMILY, exact=True)
+    else:
+        assert [row.value for row in rows(whole, FAMILY, exact=True)] == [1, 2]
     assert [row.value for row in rows(before + line + b"\n" + after, FAMILY)] == [1, 2]
 
 

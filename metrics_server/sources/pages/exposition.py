@@ -2,8 +2,8 @@
 
 Source: https://prometheus.io/docs/instrumenting/exposition_formats/, "Text format details".
 
-A row that cannot be read exactly is dropped, without affecting other rows. Parsing takes linear
-time, whatever the page contains.
+A row that cannot be read exactly is dropped, without affecting other rows, or is an error. Parsing
+takes linear time, whatever the page contains.
 """
 
 import re
@@ -20,7 +20,8 @@ from metrics_server.common.numbers import NUMBER
 _BLANKS = r"[ \t]*+"
 _NAME = r"[a-zA-Z_][a-zA-Z0-9_]*+"
 _EQUALS = rf"{_BLANKS}={_BLANKS}"
-_TEXT = r'[^"\\\n]*+(?:\\["\\n][^"\\\n]*+)*'
+# As in Prometheus, a backslash before any other character stands for itself.
+_TEXT = r'[^"\\\n]*+(?:\\[^\n][^"\\\n]*+)*'
 _LABEL = rf'{_NAME}{_EQUALS}"{_TEXT}"{_BLANKS}(?:,{_BLANKS}|(?=\}}))'
 _TIMESTAMP = r"[+-]?[0-9]{1,19}"
 # An OpenMetrics exemplar, after the value of a counter or a bucket.
@@ -44,6 +45,8 @@ _PREFIX = re.compile(rb"[ \t]*+([a-zA-Z_:][a-zA-Z0-9_:]*+)?")
 # A row up to its last brace; and the labels at the start of its contents.
 _LABELLED = re.compile(rb"\n[ \t]*+[a-zA-Z_:][a-zA-Z0-9_:]*+[ \t]*+\{[ \t]*+([^\n]*)\}")
 _LABELS = re.compile(rf"((?:{_LABEL})*+)\}}".encode())
+# What makes a name another, longer one.
+_GOES_ON = re.compile(rb"[a-zA-Z0-9_:]")
 # How many characters of label names are remembered, and of how many exporters.
 _MOST_NAMES = 4096
 _MAX_NAMES = 256
@@ -52,6 +55,7 @@ _MAX_NAMES = 256
 _SHORT_BYTES = 128 * 1024
 _PAIRS = re.compile(rf'({_NAME}){_EQUALS}"({_TEXT})"')
 _ESCAPES = re.compile(r"\\(.)")
+_ESCAPED = {"n": "\n", '"': '"', "\\": "\\"}
 
 
 class Row(Struct, frozen=True, gc=False):
@@ -67,7 +71,11 @@ class Row(Struct, frozen=True, gc=False):
     value: float
 
 
-def rows(page: bytes, family: str, likely: Sequence[str] = ()) -> list[Row]:
+class UnreadableRowError(ValueError):
+    """A row cannot be read exactly; the message is its line."""
+
+
+def rows(page: bytes, family: str, likely: Sequence[str] = (), *, exact: bool = False) -> list[Row]:
     """Return the rows of one family, in the order of the page.
 
     The rest of the page is ignored. A row is dropped if its labels or value cannot be read exactly
@@ -79,6 +87,10 @@ def rows(page: bytes, family: str, likely: Sequence[str] = ()) -> list[Row]:
         family: the exact name of the rows, such as DCGM_FI_DEV_GPU_UTIL.
         likely: the labels of another family's rows. If these have the same in the same order, as
             nearly always, they are compared, which is faster than matching them.
+        exact: whether a row that cannot be read is an error, instead of being dropped.
+
+    Raises:
+        UnreadableRowError: there is such a row, if `exact`.
     """
     name = family.encode()
     length = len(name)
@@ -89,9 +101,10 @@ def rows(page: bytes, family: str, likely: Sequence[str] = ()) -> list[Row]:
     last = page.rfind(name) if len(page) <= _SHORT_BYTES else len(page)
     while end <= last and (at := page.find(name, end)) >= 0:
         row = None
+        begins = at == end or not page[page.rfind(b"\n", 0, at) + 1 : at].strip(b" \t")
         # The rows of a family usually follow one another. Unless it is at the start of a line, the
         # name is part of a comment, of a label or of another name.
-        if at == end or not page[page.rfind(b"\n", 0, at) + 1 : at].strip(b" \t"):
+        if begins:
             guess = next(guesses, None)
             if guess is not None:
                 braced = b"{%b}" % guess.encode()
@@ -104,17 +117,23 @@ def rows(page: bytes, family: str, likely: Sequence[str] = ()) -> list[Row]:
             row = plain(page, at + length) or any_row(page, at + length)
         if row is None:
             # A line is examined once, however often it contains the name.
-            end = page.find(b"\n", at) + 1
-            if end == 0:
-                break
+            end = page.find(b"\n", at) + 1 or len(page)
+            if exact and begins and not _GOES_ON.match(page, at + length):
+                raise _unreadable(page, at)
             continue
         end = row.end()
         labels, number = row.groups(b"")
         try:
             found.append(Row(labels.decode(), float(number)))
         except UnicodeDecodeError:
-            continue
+            if exact:
+                raise _unreadable(page, at) from None
     return found
+
+
+def _unreadable(page: bytes, at: int) -> UnreadableRowError:
+    line = page[at:].partition(b"\n")[0].rstrip(b"\r")
+    return UnreadableRowError(line.decode(errors="replace"))
 
 
 def contains(page: bytes, text: str) -> bool:
@@ -200,4 +219,4 @@ _remembered_names = lru_cache(_MAX_NAMES)(_names)
 
 
 def _unescape(escape: re.Match[str]) -> str:
-    return "\n" if escape[1] == "n" else escape[1]
+    return _ESCAPED.get(escape[1], escape[0])

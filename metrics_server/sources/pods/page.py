@@ -1,15 +1,22 @@
 """A pod's own metrics page."""
 
 from collections.abc import Sequence
+from typing import Literal
 
+from metrics_server.common.text import printable
 from metrics_server.rules.model import MetricRule, Reading
-from metrics_server.sources.pages.exposition import Row, rows
+from metrics_server.sources.pages.exposition import Row, UnreadableRowError, rows
 from metrics_server.sources.pages.text import Text
 from metrics_server.sources.pods.history import History, Unknown
 from metrics_server.sources.pods.rows import Excluded, Found, NoValue, read
 from metrics_server.sources.pods.selected import SelectedPage
 from metrics_server.sources.pods.series import Part, part_of
 from metrics_server.sources.pods.track import Increase, Series
+
+# Of a row that cannot be read.
+_MAX_SHOWN = 120
+
+_State = Literal["absent", "read", "unreadable"]
 
 
 class PodPage:
@@ -23,13 +30,14 @@ class PodPage:
 
     left_out = None
 
-    __slots__ = ("_parsed", "_parts", "_rows", "_series", "_text", "target", "timestamp")
+    __slots__ = ("_families", "_parsed", "_parts", "_series", "_text", "target", "timestamp")
 
     def __init__(self, target: str, body: bytes, timestamp: float) -> None:
         self.target = target
         self._text = Text(body)
         self.timestamp = timestamp
-        self._rows: dict[str, Sequence[Row]] = {}
+        # How the rows of each name are; the rows themselves would take much more than their values.
+        self._families: dict[str, _State] = {}
         self._series: dict[Reading, Found | NoValue] = {}
         self._parsed: set[tuple[Reading, ...]] = set()
         self._parts: dict[str, Part | NoValue | Excluded] = {}
@@ -50,34 +58,54 @@ class PodPage:
 
     def parse(self, readings: tuple[Reading, ...]) -> None:
         """Read the rows of these readings."""
+        found: dict[str, Sequence[Row] | NoValue] = {}
         with self._text:
             for reading in readings:
-                self.series(reading)
+                if reading not in self._series:
+                    some = self._rows(reading.rows, found)
+                    self._series[reading] = (
+                        some if isinstance(some, NoValue) else read(reading, some)
+                    )
                 for family in (*reading.beside, *reading.zero_beside):
-                    self.rows(family)
+                    self._rows(family, found)
         self._parsed.add(readings)
 
     def parse_all(self, readings: tuple[Reading, ...]) -> None:
         """Read the rows of these readings."""
         self.parse(readings)
 
-    def rows(self, name: str) -> Sequence[Row]:
-        """Return the rows of this name; searched for once."""
-        found = self._rows.get(name)
-        if found is None:
-            found = self._rows[name] = rows(self._text.read(), name)
-        return found
+    def has(self, name: str) -> bool:
+        """Return whether there are rows of this name, whether or not they can be read."""
+        return self._state(name) != "absent"
 
     def is_zero(self, reading: Reading) -> bool:
         """Return whether the absence of a reading's rows means 0, by a family beside it."""
-        return any(map(self.rows, reading.zero_beside))
+        return any(self._state(name) == "read" for name in reading.zero_beside)
 
     def series(self, reading: Reading) -> Found | NoValue:
         """Return the values of a reading's rows; read once."""
-        found = self._series.get(reading)
-        if found is None:
-            found = self._series[reading] = read(reading, self.rows(reading.rows))
-        return found
+        if reading not in self._series:
+            self.parse((reading,))
+        return self._series[reading]
+
+    def _state(self, name: str) -> _State:
+        if name not in self._families:
+            self._rows(name, {})
+        return self._families[name]
+
+    def _rows(
+        self, name: str, found: dict[str, Sequence[Row] | NoValue]
+    ) -> Sequence[Row] | NoValue:
+        """Return the rows of this name, which are searched for unless they were found before."""
+        if name not in found:
+            try:
+                some = found[name] = rows(self._text.read(), name, exact=True)
+                self._families[name] = "read" if some else "absent"
+            except UnreadableRowError as error:
+                line = printable(str(error), _MAX_SHOWN)
+                found[name] = NoValue(f"has a row that cannot be read: {line}")
+                self._families[name] = "unreadable"
+        return found[name]
 
     def part(
         self,

@@ -102,18 +102,18 @@ def _by_labels(
         doubts: gets the reason for each series of a gauge that cannot be trusted.
     """
     values: dict[frozenset[tuple[str, str]], dict[float, float]] = {}
-    seen: dict[str, float] = {}
+    seen: dict[_Place, float] = {}
     low, high = (0, inf) if reading.is_over_time else (reading.minimum, reading.maximum)
     for row in rows:
         short = len(row.labels) <= MAX_KEPT_CHARACTERS
         place = _known_place(reading, row.labels) if short else _place(reading, row.labels)
         if place is None:
             continue
-        series, bound = place
+        series, bound, _ = place
         doubt = ""
         if not isfinite(row.value) or not low <= row.value <= high:
             doubt = f"has a value of {reading.rows} that is out of range: {row.value:g}"
-        elif seen.setdefault(row.labels, row.value) != row.value:
+        elif seen.setdefault(place, row.value) != row.value:
             doubt = f"has two values for one row of {reading.rows}"
         if doubt:
             if reading.is_over_time:
@@ -130,8 +130,12 @@ def _by_labels(
     return values
 
 
-def _place(reading: Reading, text: str) -> tuple[frozenset[tuple[str, str]], float] | None:
-    """Return the series and the bucket that a row is of by its labels; None if not asked for."""
+_Place = tuple[frozenset[tuple[str, str]], float, tuple[str, ...]]
+"""The series of a row, its bucket, and which of the copies it is."""
+
+
+def _place(reading: Reading, text: str) -> _Place | None:
+    """Return what a row is of by its labels; None if it is not asked for."""
     labels = parse_labels(text)
     if None in labels.values():
         raise _UnbelievableError(f"has a row of {reading.rows} with a label twice")
@@ -141,8 +145,8 @@ def _place(reading: Reading, text: str) -> tuple[frozenset[tuple[str, str]], flo
     is_histogram = reading.quantile is not None
     bound = _bound(reading, labels.get("le") or "") if is_histogram else _NO_BOUND
     left_out = (*reading.copies, "le") if is_histogram else reading.copies
-    series = ((name, value or "") for name, value in labels.items() if name not in left_out)
-    return frozenset(series), bound
+    series = ((name, value) for name, value in labels.items() if value and name not in left_out)
+    return frozenset(series), bound, tuple([labels.get(name) or "" for name in reading.copies])
 
 
 # The pods of a workload have the same labels on their pages, time and again.

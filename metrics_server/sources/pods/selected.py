@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from metrics_server.rules.model import Reading
 from metrics_server.rules.series import SeriesMatcher
-from metrics_server.sources.pages.exposition import Row
 from metrics_server.sources.pods.rows import Excluded, Found, NoValue, Unlabelled
 from metrics_server.sources.pods.series import Page
 from metrics_server.sources.pods.track import Key
@@ -37,9 +36,9 @@ class SelectedPage:
         self.left_out: Excluded | Unlabelled | None = None
         self._searched: dict[Reading, tuple[set[Key], str]] = {}
 
-    def rows(self, name: str) -> Sequence[Row]:
-        """Return the rows of this name, whether or not they match."""
-        return self._page.rows(name)
+    def has(self, name: str) -> bool:
+        """Return whether there are rows of this name, whether or not they match."""
+        return self._page.has(name)
 
     def is_zero(self, reading: Reading) -> bool:
         """Return whether the page shows that the absence of a reading's rows means 0."""

@@ -9,7 +9,6 @@ from msgspec import Struct
 
 from metrics_server.common.text import printable
 from metrics_server.rules.model import Aggregation, MetricRule, Reading
-from metrics_server.sources.pages.exposition import Row
 from metrics_server.sources.pods.history import Unknown
 from metrics_server.sources.pods.quantiles import Buckets, added, quantile_of
 from metrics_server.sources.pods.rows import Excluded, Found, NoValue
@@ -31,8 +30,8 @@ _AGGREGATIONS: Mapping[Aggregation, Callable[[Sequence[float]], float]] = {
 class Page(Protocol):
     """A page, as far as values are read from it."""
 
-    def rows(self, name: str) -> Sequence[Row]:
-        """Return the rows of this name."""
+    def has(self, name: str) -> bool:
+        """Return whether there are rows of this name."""
         ...
 
     def is_zero(self, reading: Reading) -> bool:
@@ -91,10 +90,8 @@ def part_of(rule: MetricRule, page: Page, increases: Increases) -> Part | NoValu
     """Return what a page contributes to the value of its pod."""
     present: list[Reading] = []
     for reading in rule.readings:
-        found = page.rows(reading.rows)
-        if found and reading.beside and not any(map(page.rows, reading.beside)):
-            found = ()
-        series = page.series(reading) if found else None
+        is_here = not reading.beside or any(map(page.has, reading.beside))
+        series = page.series(reading) if is_here and page.has(reading.rows) else None
         if series is None:
             if page.is_zero(reading):
                 return Part((0.0,))
