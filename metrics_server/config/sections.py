@@ -267,6 +267,20 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _windows_have_two_scrapes(self) -> Self:
+        max_age = self.exporters.max_age
+        for number, rule in enumerate(self.rules):
+            is_over_time = any(one.is_over_time() for one in rule.readings)
+            # Without a window, it is over the last two scrapes.
+            if is_over_time and "pods" in rule.sources() and 0 < rule.window <= max_age:
+                raise ValueError(
+                    f"rules.{number} ({rule.name}) needs two scrapes of a pod within its window of "
+                    f"{rule.window:g} s, but exporters.maxAge is {max_age:g} s: make it shorter "
+                    "than the window"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _serves_something(self) -> Self:
         if not (self.external_metrics or self.custom_metrics):
             raise ValueError("externalMetrics and customMetrics are both false: nothing is served")

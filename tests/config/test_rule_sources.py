@@ -162,3 +162,20 @@ def test_built_in_rates_have_a_window(tmp_path: Path, use: str) -> None:
     rates = [rule for rule in rules if rule.is_over_time]
     assert rates
     assert all(rule.window for rule in rates)
+
+
+@pytest.mark.parametrize(("max_age", "is_right"), [("29s", True), ("30s", False), ("31s", False)])
+def test_a_window_has_room_for_two_scrapes(tmp_path: Path, max_age: str, *, is_right: bool) -> None:
+    """A page that is reused for longer would never give a rate."""
+    rule = f"{{name: a, source: pods, window: 30s, {RATE}}}"
+    exporters = f"exporters: {{maxAge: {max_age}}}"
+    load(tmp_path, f"{exporters}\nrules: [{rule.replace('30s', '0s')}]")
+    if is_right:
+        load(tmp_path, f"{exporters}\nrules: [{rule}]")
+        return
+    with pytest.raises(ConfigurationError) as raised:
+        load(tmp_path, f"{exporters}\nrules: [{rule}]")
+    assert str(raised.value).endswith(
+        "rules.0 (a) needs two scrapes of a pod within its window of 30 s, but exporters.maxAge is "
+        f"{max_age[:-1]} s: make it shorter than the window"
+    )
