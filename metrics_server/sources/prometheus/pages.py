@@ -53,6 +53,12 @@ class PagesOfPod(Struct, frozen=True):
     seconds: float = 0
     oldest: float = inf
 
+    def pages_of(self, pod: Pod) -> tuple[PodPage, ...] | NoValue:
+        """Return a pod's pages; they may have been found for an earlier pod with its name."""
+        if self.oldest < pod.created:
+            return NoValue("was last scraped by Prometheus before the pod was created")
+        return self.pages
+
 
 async def pages_of_pods(
     moment: Moment,

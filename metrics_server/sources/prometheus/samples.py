@@ -246,11 +246,9 @@ async def _sample_of_pages(
     rule: MetricRule, pod: Pod, of_pod: PagesOfPod, matcher: SeriesMatcher | None, turns: Turns
 ) -> PodSample | NoValue | Excluded:
     """Return the sample of a pod, which needs all of its pages; or why it has none."""
-    # They may have been found for an earlier pod of its name.
-    if of_pod.oldest < pod.created:
-        return NoValue("was last scraped by Prometheus before the pod was created")
-    if isinstance(of_pod.pages, NoValue):
-        return of_pod.pages
+    pages = of_pod.pages_of(pod)
+    if isinstance(pages, NoValue):
+        return pages
 
     def increase(_: Reading, series: Series) -> Increase:
         # The rows are increases already.
@@ -258,7 +256,7 @@ async def _sample_of_pages(
 
     parts: list[Part] = []
     left_out: Excluded | Unlabelled | None = None
-    for page in of_pod.pages:
+    for page in pages:
         selected = SelectedPage(page, matcher) if matcher else None
         if selected:
             await selected.search(rule.readings, turns)
@@ -277,7 +275,7 @@ async def _sample_of_pages(
     value = value_of(rule, parts)
     if isinstance(value, NoValue):
         return value
-    return PodSample(pod.name, (value,), min(page.timestamp for page in of_pod.pages))
+    return PodSample(pod.name, (value,), min(page.timestamp for page in pages))
 
 
 def _add_of_result(into: _Samples, rule: MetricRule, result: Result, pods: Sequence[Pod]) -> None:
