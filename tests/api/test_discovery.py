@@ -59,7 +59,7 @@ def documents(discovery: Discovery) -> list[Document]:
 
 
 def body(document: Document) -> Json:
-    """What a client reads."""
+    """The body that a client reads."""
     decoded: Json = json.loads(document.body)
     return decoded
 
@@ -91,7 +91,7 @@ def test_the_group_alone_says_its_kind(discovery: Discovery) -> None:
 
 
 def test_the_resource_list_has_one_entry_a_metric(discovery: Discovery) -> None:
-    """Sorted by name; the only verb is get, so that no controller starts to call us."""
+    """Sorted by name; the only verb is get, so no controller starts to call the server."""
     assert body(discovery.api_resource_lists[GROUP_VERSION]) == {
         "kind": "APIResourceList",
         "apiVersion": "v1",
@@ -113,7 +113,7 @@ def test_the_resource_list_has_one_entry_a_metric(discovery: Discovery) -> None:
 def test_aggregated_discovery_has_the_same_metrics(
     discovery: Discovery, version: DiscoveryVersion
 ) -> None:
-    """In either version: Namespaced, Current, with a kind of answer that is not empty."""
+    """In both versions: Namespaced, Current, with a non-empty kind of answer."""
     assert body(discovery.api_group_discovery_list[version]) == {
         "kind": "APIGroupDiscoveryList",
         "apiVersion": f"apidiscovery.k8s.io/{version}",
@@ -147,7 +147,7 @@ def test_aggregated_discovery_has_the_same_metrics(
 
 
 def test_what_the_aggregator_asks_for_is_on_offer(discovery: Discovery) -> None:
-    """The Accept header of the recorded aggregator leads to the document of v2."""
+    """The recorded aggregator's Accept header leads to the v2 document."""
     lines = (RECORDINGS / "aggregator.jsonl").read_text().splitlines()
     request = next(r for r in map(json.loads, lines) if r["path"] == "/apis")
     accept = dict(request["headers"])["Accept"]
@@ -172,7 +172,7 @@ def test_the_catalogue_is_discoverable() -> None:
 
 
 def test_another_group_is_one_more_value() -> None:
-    """Each document has both groups, in order, and every version of each."""
+    """Each document has both groups, in order, and all their versions."""
     other = ApiGroup("other.io", ("v2", "v1"), (ApiResource("pods", "Pod"),))
     discovery = build_discovery([external_metrics_group(METRICS), other])
 
@@ -196,7 +196,7 @@ def test_another_group_is_one_more_value() -> None:
 
 
 def test_custom_metrics_are_subresources() -> None:
-    """As custom-metrics-apiserver lists them; in the aggregated form, below their resource."""
+    """As custom-metrics-apiserver lists them; in the aggregated form, under their resource."""
     group = custom_metrics_group(["GPU_Utilization", "gpu_power_usage"], ["pods", "jobs.batch"])
     discovery = build_discovery([group])
     assert list(discovery.api_resource_lists) == [f"{group.name}/v1beta2", f"{group.name}/v1beta1"]
@@ -239,7 +239,7 @@ def test_custom_metrics_are_subresources() -> None:
 
 
 def test_names_are_listed_in_lower_case() -> None:
-    """Clients lowercase what they ask for, and look for that here."""
+    """Clients lowercase the name they request, and look for that here."""
     document = json.loads(
         discovery_of(["My_Metric", "my_metric"]).api_resource_lists[GROUP_VERSION].body
     )
@@ -253,7 +253,7 @@ def test_a_server_without_metrics_does_not_start() -> None:
 
 
 def test_the_version_has_all_nine_fields(discovery: Discovery) -> None:
-    """Those that the recorded kube-apiserver has, but for its own emulation; all are strings."""
+    """Those of the recorded kube-apiserver, except its own emulation; all are strings."""
     recorded = json.loads((KUBE_API / "version.json").read_text())
     of_kubernetes = {
         name
@@ -271,7 +271,7 @@ def test_the_version_has_all_nine_fields(discovery: Discovery) -> None:
 
 
 def test_entity_tags_are_strong_and_follow_the_content(discovery: Discovery) -> None:
-    """Quoted, no two alike, the same for the same content, another for other content."""
+    """Quoted and distinct; the same content has the same tag, other content another."""
     for document in documents(discovery):
         assert re.fullmatch(r'"[0-9A-F]{64}"', document.etag)
         assert document.hash == sha256(document.body).hexdigest().upper()

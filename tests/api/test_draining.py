@@ -1,4 +1,4 @@
-"""What is answered while pods drain: Ready pods x answer is the work that there is."""
+"""Answers while pods drain: Ready pods x answer equals the actual work."""
 
 import pytest
 
@@ -21,7 +21,7 @@ def name(number: int) -> tuple[str, str]:
     ],
 )
 async def test_a_pod_that_drains_counts(metric: str, value: str) -> None:
-    """Of four Ready pods one still works, and one has given its GPU back: a mean has it as 0."""
+    """Two of four Ready pods drain: one still works; one gave its GPU back, and counts as 0."""
     pods = [pod("p0"), pod("p1"), pod("p2", deleted=True), pod("p3", deleted=True)]
     text = page({name(0): [80], name(1): [80], name(2): [40]})
     async with cluster({"gpu-0": text}, pods) as simulated:
@@ -30,9 +30,9 @@ async def test_a_pod_that_drains_counts(metric: str, value: str) -> None:
 
 
 async def test_ready_pods_times_the_mean_is_never_more_than_the_work() -> None:
-    """200 of seven pods are 28.57: if it were reported as 29, the HPA would add a replica for it.
+    """200 over seven pods is 28.57: if it were reported as 29, the HPA would add a replica for it.
 
-    With a target of 50 it computes 7 x 28.571 / 50, rounded up 4, as it will of the four that stay.
+    With a target of 50 it computes 7 x 28.571 / 50, rounded up 4, as for the four that stay.
     """
     pods = [pod(f"p{n}", deleted=n >= 4) for n in range(7)]
     text = page({name(n): [50] for n in range(4)})
@@ -43,7 +43,7 @@ async def test_ready_pods_times_the_mean_is_never_more_than_the_work() -> None:
 
 @pytest.mark.parametrize("metric", ["gpu_utilization", "gpu_utilization_sum"])
 async def test_pods_that_have_drained_measure_nothing_for_others(metric: str) -> None:
-    """Where the pods that stay have no value, the zeros of those that leave are not the answer."""
+    """If the remaining pods have no value, the zeros of the leaving ones are not the answer."""
     pods = [
         *(pod(f"p{n}", node="gpu-0") for n in range(2)),
         *(pod(f"p{n}", node="gpu-1", deleted=True) for n in range(2, 10)),
@@ -56,7 +56,7 @@ async def test_pods_that_have_drained_measure_nothing_for_others(metric: str) ->
 
 
 async def test_pods_without_a_sample_count_as_those_that_have_one() -> None:
-    """Not as the mean of these and of those that have drained."""
+    """They do not count as the mean of these and the drained ones."""
     pods = [
         *(pod(f"p{n}", node=f"gpu-{n}") for n in range(2)),
         *(pod(f"p{n}", node="gpu-0", deleted=True) for n in range(2, 4)),
@@ -83,7 +83,7 @@ async def test_a_pod_whose_node_was_not_read_is_not_idle() -> None:
 
 
 async def test_pods_measured_while_running_need_one_that_is_ready() -> None:
-    """Four that load at 95 %: the HPA would multiply by 0 Ready pods, and scale to its minimum."""
+    """Four load at 95 %: the HPA would multiply by 0 Ready pods, and scale to its minimum."""
     pods = [pod(f"p{n}", ready=False) for n in range(4)]
     text = page({name(n): [95] for n in range(4)})
     config = configuration({"pods": {"measure": "running"}, "fallback": {"chain": ["simulated"]}})

@@ -1,4 +1,4 @@
-"""Probes get the answers that Kubernetes' own servers give, and a person gets reasons."""
+"""Probes get the same answers as from Kubernetes' own servers; people get reasons."""
 
 import pytest
 
@@ -15,7 +15,7 @@ def checks(*, synced: str | None = None) -> HealthChecks:
 
 @pytest.mark.parametrize("endpoint", ["livez", "readyz", "healthz"])
 def test_all_is_well(endpoint: Endpoint) -> None:
-    """The body is `ok` and nothing else, as probes and scripts compare it."""
+    """The body is just `ok`, as probes and scripts compare it."""
     answer = checks().answer(endpoint)
     assert (answer.code, answer.text) == (200, "ok")
 
@@ -30,7 +30,7 @@ def test_verbose_lists_every_check() -> None:
 
 
 def test_a_failure_is_reported_with_its_reason() -> None:
-    """500, verbose without being asked, and with the reason that Kubernetes would withhold."""
+    """500, verbose even if not requested, and with the reason that Kubernetes would withhold."""
     answer = checks(synced="no list of pods yet: 403 from the Kubernetes API").answer("readyz")
     assert answer.code == 500
     assert answer.text == (
@@ -61,7 +61,7 @@ def test_what_is_not_alive_is_not_ready_either() -> None:
 
 
 def test_checks_can_be_excluded() -> None:
-    """Several at once; what is excluded is not asked and cannot fail."""
+    """Several at once; excluded checks are not run and cannot fail."""
     answer = checks(synced="not yet").answer(
         "readyz", query=[("exclude", "pods-synced"), ("exclude", "loop"), ("verbose", "true")]
     )
@@ -76,7 +76,7 @@ def test_checks_can_be_excluded() -> None:
 
 
 def test_an_excluded_check_is_not_run() -> None:
-    """It may be excluded because asking it does harm."""
+    """It may be excluded because running it does harm."""
     asked = []
 
     def ask() -> None:
@@ -90,7 +90,7 @@ def test_an_excluded_check_is_not_run() -> None:
 
 
 def test_an_unknown_exclude_is_warned_of() -> None:
-    """As Kubernetes words it, and it changes nothing else."""
+    """In Kubernetes' words, and it changes nothing else."""
     excluded = [("exclude", name) for name in "dcba"]
     answer = checks().answer("livez", query=[*excluded, ("verbose", "")])
     assert answer.code == 200
@@ -103,7 +103,7 @@ def test_an_unknown_exclude_is_warned_of() -> None:
 
 
 def test_one_check_can_be_asked_alone() -> None:
-    """/readyz/NAME says how that one is, whatever the others say."""
+    """/readyz/NAME reports that check alone, whatever the others say."""
     unready = checks(synced="not yet")
     assert unready.answer("readyz", "loop").text == "ok"
     answer = unready.answer("readyz", "pods-synced")
@@ -112,28 +112,28 @@ def test_one_check_can_be_asked_alone() -> None:
 
 
 def test_an_unknown_check_is_not_found() -> None:
-    """The answer names those that there are; a check of /readyz alone is unknown to /livez."""
+    """The answer lists the existing checks; a check of /readyz only is unknown to /livez."""
     answer = checks().answer("livez", "pods-synced")
     assert answer.code == 404
     assert answer.text == 'livez has no check "pods-synced"; it has: ping, loop\n'
 
 
 def test_a_check_runs_each_time() -> None:
-    """Health is never remembered."""
+    """Health is never cached."""
     states = iter(["starting", None])
     server = HealthChecks(ready=[HealthCheck("started", lambda: next(states))])
     assert [server.answer("readyz").code for _ in range(2)] == [500, 200]
 
 
 def test_no_two_checks_have_one_name() -> None:
-    """The second could never be asked for by its name."""
+    """The second could never be requested by its name."""
     check = HealthCheck("certificate", lambda: None)
     with pytest.raises(ValueError, match="the same name: certificate"):
         HealthChecks(live=[check], ready=[check])
 
 
 def test_a_warning_is_shown_and_fails_nothing() -> None:
-    """In the list, and by its name; the list is not given without being asked for."""
+    """In the list, and by its name; the list is shown only on request."""
     warned = HealthChecks(
         ready=[HealthCheck("ca-bundle", lambda: "keda overwrites it", is_fatal=False)]
     )

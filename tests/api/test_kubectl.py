@@ -1,6 +1,6 @@
-"""What people have in their hands: kubectl, and the official client for Python.
+"""The tools that people use: kubectl, and the official Python client.
 
-Both ask the simulated Kubernetes API, whose aggregator hands on to the real server.
+Both talk to the simulated Kubernetes API, whose aggregator forwards to the real server.
 """
 
 import asyncio
@@ -31,7 +31,7 @@ METRIC = f"{DISCOVERY}/namespaces/default/gpu_utilization"
 
 @asynccontextmanager
 async def aggregated(simulated: Cluster) -> AsyncIterator[Cluster]:
-    """The cluster, its API server handing the group on to the metrics server."""
+    """The cluster, whose API server forwards the group to the metrics server."""
     assert simulated.server.bundle is not None
     async with FrontProxy(simulated.server.url, simulated.server.bundle) as proxy:
         simulated.api.aggregate(GROUP, VERSION, proxy)
@@ -40,7 +40,7 @@ async def aggregated(simulated: Cluster) -> AsyncIterator[Cluster]:
 
 @pytest.fixture
 async def simulated() -> AsyncIterator[Cluster]:
-    """A cluster with three pods, whose utilization and temperature differ."""
+    """A cluster with three pods of different utilization and temperature."""
     pods = [pod("a"), pod("b"), pod("c", labels={"app": "training"})]
     names = [("default", name) for name in "abc"]
     text = page(dict(zip(names, ([80], [87], [13]), strict=True)))
@@ -56,7 +56,7 @@ def kubectl(simulated: Cluster, tmp_path: Path) -> Kubectl:
 
 
 async def test_get_raw_discovery(kubectl: Kubectl) -> None:
-    """`kubectl get --raw` shows the metrics that there are, with and without the slash."""
+    """`kubectl get --raw` shows the metrics, with and without the slash."""
     for path in (DISCOVERY, f"{DISCOVERY}/"):
         ran = await kubectl("get", "--raw", path)
         assert (ran.status, ran.err) == (0, "")
@@ -65,7 +65,7 @@ async def test_get_raw_discovery(kubectl: Kubectl) -> None:
 
 
 async def test_get_raw_metric(kubectl: Kubectl) -> None:
-    """The command that the documents give prints the value of just the selected pods."""
+    """The documented command prints the value of just the selected pods."""
     ran = await kubectl("get", "--raw", f"{METRIC}?labelSelector=app%3Dinference")
     assert (ran.status, ran.err) == (0, "")
     body = msgspec.json.decode(ran.out, type=dict[str, object])
@@ -75,7 +75,7 @@ async def test_get_raw_metric(kubectl: Kubectl) -> None:
 
 
 async def test_api_resources(kubectl: Kubectl) -> None:
-    """`kubectl api-resources` lists every metric, as something in a namespace."""
+    """`kubectl api-resources` lists every metric as namespaced."""
     ran = await kubectl("api-resources", "--api-group", GROUP, "--no-headers")
     assert (ran.status, ran.err) == (0, "")
     assert [row[:3] for row in sorted(ran.table)] == [
@@ -97,7 +97,7 @@ async def test_api_resources(kubectl: Kubectl) -> None:
     ],
 )
 async def test_get_a_metric(kubectl: Kubectl, arguments: list[str], row: list[str]) -> None:
-    """`kubectl get METRIC` asks for that metric, of the several that there are."""
+    """`kubectl get METRIC` returns that metric only, out of several."""
     name, *rest = arguments
     ran = await kubectl("get", f"{name}.{GROUP}", "-n", "default", *rest)
     assert (ran.status, ran.err) == (0, "")
@@ -142,14 +142,14 @@ async def test_get_a_metric(kubectl: Kubectl, arguments: list[str], row: list[st
     ],
 )
 async def test_error_messages(kubectl: Kubectl, arguments: list[str], message: str) -> None:
-    """A person reads the server's own sentence, behind the reason."""
+    """A person reads the server's own message after the reason."""
     ran = await kubectl("get", *arguments)
     assert (ran.status, ran.out) == (1, "")
     assert ran.err.startswith(message)
 
 
 def with_official_client(kubeconfig: Path, selector: str) -> tuple[int, dict[str, object]]:
-    """The status and the body that the official client's CustomObjectsApi gives; it blocks."""
+    """The status and body that the official client's CustomObjectsApi returns; it blocks."""
     with kubernetes_config.new_client_from_config(str(kubeconfig)) as made:
         try:
             objects = kubernetes_client.CustomObjectsApi(made)
@@ -158,7 +158,7 @@ def with_official_client(kubeconfig: Path, selector: str) -> tuple[int, dict[str
                 GROUP, VERSION, "default", "gpu_utilization", label_selector=selector
             )
         except kubernetes_client.ApiException as refused:
-            # Raised further, it would keep the connection open.
+            # If raised further, it would keep the connection open.
             status, body = refused.status, msgspec.json.decode(refused.body)
         finally:
             # The client leaves its connections to the garbage collector.
@@ -177,7 +177,7 @@ async def test_the_official_client_reads_a_metric(simulated: Cluster) -> None:
 
 
 async def test_the_official_client_tells_the_error(simulated: Cluster) -> None:
-    """A program in Python gets the Status, its code and its sentence."""
+    """A program in Python gets the Status, its code and its message."""
     status, body = await asyncio.to_thread(with_official_client, simulated.kubeconfig, "app=typo")
     assert (status, body["kind"], body["reason"]) == (404, "Status", "NotFound")
     assert 'no pods in namespace "default" match "app=typo"' in str(body["message"])

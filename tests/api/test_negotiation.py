@@ -20,7 +20,7 @@ AS_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
 @pytest.mark.parametrize(
     ("accept", "offers", "chosen"),
     [
-        # Nothing in particular is wanted.
+        # No particular form is wanted.
         (None, [JSON, TABLE], JSON),
         ("", [TABLE, JSON], TABLE),
         ("  ", [JSON], JSON),
@@ -33,7 +33,7 @@ AS_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
         ("Application/JSON", [JSON], JSON),
         ("application/vnd.kubernetes.protobuf, */*", [TABLE, JSON], JSON),
         ("text/html, image/gif, *; q=.2, */*; q=.2", [JSON], JSON),
-        # Another kind, which must be asked for with just its parameters, in any order.
+        # Another kind, which must be requested with exactly its parameters, in any order.
         (AS_TABLE, [JSON, TABLE], TABLE),
         ("application/json; g=meta.k8s.io; v=v1; as=Table", [JSON, TABLE], TABLE),
         ('application/json;as="Table";v="v1";g="meta.k8s.io"', [JSON, TABLE], TABLE),
@@ -42,12 +42,12 @@ AS_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
         ("application/json;as=Table", [JSON, TABLE], None),
         ("application/json;as=table;v=v1;g=meta.k8s.io", [JSON, TABLE], None),
         (f"{AS_TABLE},application/json", [JSON, DISCOVERY], JSON),
-        # Order decides among equals, then quality.
+        # Order decides among equals, after quality.
         (f"application/json,{AS_TABLE}", [TABLE, JSON], JSON),
         (f"application/json;q=0.5,{AS_TABLE}", [JSON, TABLE], TABLE),
         ("text/plain;q=0.9, application/json;q=0.91", [TEXT, JSON], JSON),
         ("text/plain, application/json", [JSON, TEXT], TEXT),
-        # What has no quality is refused.
+        # A quality of zero means refused.
         ("application/json;q=0", [JSON], None),
         ("application/json;q=0.000, */*", [JSON], None),
         ("application/json;q=0, */*", [JSON, TEXT], TEXT),
@@ -55,19 +55,19 @@ AS_TABLE = "application/json;as=Table;v=v1;g=meta.k8s.io"
         # Other parameters mean nothing here.
         ("application/json;charset=utf-8;pretty=1;stream=watch", [JSON], JSON),
         ("application/json;pretty", [JSON], JSON),
-        # A malformed entry is passed over.
+        # Malformed entries are skipped.
         ("json, /, application/, ;;, application/json/x, application/json", [JSON], JSON),
         ("application/json;q=2, text/plain", [JSON, TEXT], TEXT),
         ("application/json;q=nan, text/plain;q=0.1", [JSON, TEXT], TEXT),
         ("garbage", [JSON], None),
-        # Nothing suits.
+        # Nothing is acceptable.
         ("application/yaml", [JSON, TABLE], None),
         ("text/*", [JSON], None),
         ("application/vnd.kubernetes.protobuf", [JSON], None),
     ],
 )
 def test_negotiation(accept: str | None, offers: list[Offer], chosen: Offer | None) -> None:
-    """The client gets the form that it likes best of those there are."""
+    """The client gets the available form that it prefers."""
     assert negotiate(accept, offers) == chosen
 
 
@@ -78,7 +78,7 @@ def _recorded_accepts() -> set[str | None]:
 
 
 def test_every_recorded_client_is_served() -> None:
-    """The aggregator, the HPA controller and kubectl each get the form that they know."""
+    """The aggregator, the HPA controller and kubectl each get a form that they know."""
     chosen = {accept: negotiate(accept, [JSON, TABLE, DISCOVERY]) for accept in _recorded_accepts()}
     discovery = "application/json;g=apidiscovery.k8s.io;v={};as=APIGroupDiscoveryList"
     assert chosen == {
@@ -92,7 +92,7 @@ def test_every_recorded_client_is_served() -> None:
 
 
 def test_the_content_type_tells_the_form() -> None:
-    """The aggregator takes an answer for aggregated discovery by the parameters of its type."""
+    """The aggregator recognizes aggregated discovery by the content type's parameters."""
     assert JSON.content_type == "application/json"
     assert DISCOVERY.content_type == (
         "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
@@ -108,5 +108,5 @@ def test_the_content_type_tells_the_form() -> None:
     ).map("".join)
 )
 def test_any_text_is_negotiated(accept: str) -> None:
-    """No header makes it fail, and what it chooses is one of the offers."""
+    """No header makes it fail, and it always chooses one of the offers."""
     assert negotiate(accept, [JSON, TABLE]) in (JSON, TABLE, None)

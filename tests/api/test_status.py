@@ -39,7 +39,7 @@ RECORDED = dict(_recorded())
 
 @pytest.mark.parametrize("name", ["pods-list-bad-selector", "pods-list-bad-continue"])
 def test_a_failure_is_what_the_real_api_answers(name: str) -> None:
-    """From code and message alone comes the Status that a live API server sent, byte for byte."""
+    """Code and message alone produce the Status that a live API server sent, byte for byte."""
     body = json.loads(RECORDED[name])
     assert encode(failure(body["code"], body["message"])).decode() == RECORDED[name]
 
@@ -53,7 +53,7 @@ def test_the_fields_stand_in_the_order_of_the_real_api(name: str) -> None:
 
 
 def test_details_stand_between_reason_and_code() -> None:
-    """Details have the names and the order of metav1.StatusDetails, and leave out what is empty."""
+    """Details have the names and order of metav1.StatusDetails, and omit empty fields."""
     details = StatusDetails(
         name="gpu_utilization",
         group="external.metrics.k8s.io",
@@ -81,7 +81,7 @@ def test_details_stand_between_reason_and_code() -> None:
     ],
 )
 def test_an_error_becomes_its_status(error: RequestError, code: int, reason: str) -> None:
-    """An error's message, code and reason are sent unchanged, with details if there are any."""
+    """An error's message, code and reason are sent unchanged, with any details."""
     status = status_of(error)
     assert (status.message, status.code, status.reason) == (str(error), code, reason)
     assert status == failure(code, str(error))
@@ -97,10 +97,10 @@ def _every_error(kind: type[RequestError]) -> Iterator[type[RequestError]]:
 
 @pytest.mark.parametrize("kind", list(_every_error(RequestError)))
 def test_every_error_has_a_reason_on_the_wire(kind: type[RequestError]) -> None:
-    """Kubernetes has a reason for the code of each error of the tree."""
+    """Kubernetes has a reason for the code of every error class."""
     assert kind.code in REASONS
 
 
 def test_a_code_without_a_reason_of_its_own_has_none() -> None:
-    """A code that metav1 has no reason for is sent without one, as Go leaves out an empty one."""
+    """A code without a reason in metav1 is sent without one, as Go omits empty fields."""
     assert "reason" not in json.loads(encode(failure(418, "short and stout")))

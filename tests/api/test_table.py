@@ -20,7 +20,7 @@ VALUES = ExternalMetricValueList(
 
 
 def test_the_table_on_the_wire() -> None:
-    """Names and order of the fields are those of metav1.Table; a row names its object's kind."""
+    """Fields have the names and order of metav1.Table; a row names its object's kind."""
     table = json.loads(encode(table_of(VALUES, "default")))
     columns = table.pop("columnDefinitions")
     assert table == {
@@ -52,7 +52,7 @@ def test_the_table_on_the_wire() -> None:
 
 
 def test_each_value_is_a_row_with_a_cell_for_every_column() -> None:
-    """However many values there are, and whatever they are labelled, the table is whole."""
+    """The table is complete for any number of values with any labels."""
     bare = msgspec.structs.replace(VALUES.items[0], metric_labels={})
     table = table_of(ExternalMetricValueList(items=(*VALUES.items, bare)), "default")
     assert [len(row.cells) for row in table.rows] == [len(EXTERNAL_COLUMNS)] * 2

@@ -32,7 +32,7 @@ VALUE = ExternalMetricValue(
 
 
 def test_the_answer_on_the_wire() -> None:
-    """Names, order and emptiness of the fields are those of the Kubernetes type."""
+    """The fields' names, order and emptiness are those of the Kubernetes type."""
     assert encode(ExternalMetricValueList(items=(VALUE,))) == (
         b'{"kind":"ExternalMetricValueList","apiVersion":"external.metrics.k8s.io/v1beta1",'
         b'"metadata":{},"items":[{"metricName":"gpu_utilization",'
@@ -43,7 +43,7 @@ def test_the_answer_on_the_wire() -> None:
 
 
 def test_a_window_stands_before_the_value() -> None:
-    """A window is integer seconds, and only where there is one."""
+    """A window is integer seconds, and is left out if there is none."""
     value = ExternalMetricValue(
         metric_name="m", metric_labels={}, timestamp="2026-11-24T08:32:41Z", window=30, value="1"
     )
@@ -88,14 +88,14 @@ def test_quantities_are_canonical(value: float, decimals: int, quantity: str) ->
 
 @pytest.mark.parametrize("value", [-1, -0.0001, nan, inf, -inf, QUANTITY_LIMIT, 1e300])
 def test_what_an_hpa_would_misread_is_refused(value: float) -> None:
-    """The HPA takes a negative value and one that overflows for the largest of all."""
+    """The HPA takes negative and overflowing values for the largest of all."""
     with pytest.raises(ValueError, match="is not a quantity for an HPA"):
         format_quantity(value, 0)
 
 
 @pytest.mark.parametrize("decimals", [-1, 4])
 def test_a_quantity_has_up_to_three_decimals(decimals: int) -> None:
-    """What is finer than a thousandth the HPA does not see."""
+    """The HPA does not see anything finer than a thousandth."""
     with pytest.raises(ValueError, match="decimal places"):
         format_quantity(1, decimals)
 
@@ -105,7 +105,7 @@ VALUES = st.floats(0, QUANTITY_LIMIT, exclude_max=True) | st.floats(0, 1000)
 
 @given(value=VALUES, decimals=st.integers(0, 3))
 def test_a_quantity_reads_back_as_the_rounded_value(value: float, decimals: int) -> None:
-    """What the HPA reads is the value, rounded half up to the places that were asked for."""
+    """The HPA reads the value, rounded half up to the requested places."""
     places = Decimal(10) ** -decimals
     rounded = Decimal(repr(value)).quantize(places, ROUND_HALF_UP)
     assert milli_value(format_quantity(value, decimals)) == rounded * 1000
@@ -113,7 +113,7 @@ def test_a_quantity_reads_back_as_the_rounded_value(value: float, decimals: int)
 
 @given(value=VALUES, decimals=st.integers(0, 3))
 def test_a_quantity_has_the_largest_suffix_that_it_can(value: float, decimals: int) -> None:
-    """Never a sign, a point, an exponent, a leading zero, or thousands that a suffix could take."""
+    """Never a sign, point, exponent, leading zero, or thousands that a suffix could express."""
     quantity = format_quantity(value, decimals)
     assert re.fullmatch(r"0|[1-9][0-9]*[mkMGTP]?", quantity)
     assert not re.search(r"000[mkMGTP]?$", quantity)
@@ -150,7 +150,7 @@ def test_a_quantity_has_the_largest_suffix_that_it_can(value: float, decimals: i
     ],
 )
 def test_every_form_of_quantity_is_read(quantity: str, milli: int) -> None:
-    """Suffixes of ten, of two, and exponents; what is finer is rounded away from zero."""
+    """Decimal and binary suffixes, and exponents; finer values are rounded away from zero."""
     assert milli_value(quantity) == milli
 
 
@@ -158,7 +158,7 @@ def test_every_form_of_quantity_is_read(quantity: str, milli: int) -> None:
     "quantity", ["", "m", "1K", "1ki", "1mm", "1e", "1e1.5", " 1", "1_0", "1.2.3", "NaN", "\u0663"]
 )
 def test_what_is_no_quantity_is_refused(quantity: str) -> None:
-    """Kubernetes refuses each of these too."""
+    """Kubernetes rejects each of these too."""
     with pytest.raises(ValueError, match="is not a quantity"):
         milli_value(quantity)
 
@@ -191,6 +191,6 @@ def test_timestamps_are_whole_seconds_in_utc(seconds: float, timestamp: str) -> 
 
 @given(st.floats(0, 4e9))
 def test_timestamps_read_back(seconds: float) -> None:
-    """A timestamp is the second that the time lies in."""
+    """A timestamp reads back as the second that contains it."""
     read = datetime.strptime(format_timestamp(seconds), "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     assert 0 <= seconds - read.timestamp() < 1

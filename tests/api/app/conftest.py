@@ -23,5 +23,5 @@ async def made_cluster() -> AsyncIterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def make_cluster() -> MakeCluster:
-    """Makes such a cluster."""
+    """Return `made_cluster`."""
     return made_cluster

@@ -26,7 +26,7 @@ async def test_the_version(client: Client) -> None:
 
 
 async def test_verbose_health_lists_the_checks(client: Client) -> None:
-    """?verbose names each check; readiness has those of liveness, too."""
+    """?verbose lists each check; readiness includes those of liveness."""
     live = (await client.ask("/livez?verbose")).text.splitlines()
     ready = (await client.ask("/readyz?verbose=true")).text.splitlines()
     assert live[0] == "[+]ping ok"
@@ -41,7 +41,7 @@ async def test_verbose_health_lists_the_checks(client: Client) -> None:
 async def test_a_check_can_be_asked_for_alone_or_left_out(
     client: Client, simulated: Cluster
 ) -> None:
-    """A check that fails does so on its own path, and does not if it is excluded."""
+    """A failing check fails on its own path, and not where it is excluded."""
     simulated.server.stopping.set()
     assert (await client.ask("/livez")).status == 200
     assert (await client.ask("/readyz/pods-synced")).text == "ok"
@@ -60,7 +60,7 @@ async def test_a_check_can_be_asked_for_alone_or_left_out(
 
 
 async def test_a_check_that_is_none(client: Client) -> None:
-    """The answer names those that there are."""
+    """The answer names the existing checks."""
     answer = await client.ask("/livez/etcd")
     assert answer.status == 404
     assert "it has: ping, watch-" in answer.text
@@ -69,7 +69,7 @@ async def test_a_check_that_is_none(client: Client) -> None:
 @pytest.mark.usefixtures("simulated")
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_own_metrics_are_prometheus_text(client: Client, slash: str) -> None:
-    """/metrics parses, and counts a question that was answered and the scrape it took."""
+    """/metrics parses, and counts an answered question and the scrape for it."""
     await client.ask(METRIC)
     answer = await client.ask(f"/metrics{slash}")
     assert answer.status == 200

@@ -34,7 +34,7 @@ from tests.support.clients import Client
     ],
 )
 async def test_a_path_that_is_none(client: Client, path: str) -> None:
-    """Nothing there is 404 with a Status that names the path; no client is led elsewhere."""
+    """An unknown path is 404 with a Status that names it, never a redirect."""
     status = (await client.ask(path)).error()
     assert (status.code, status.reason) == (404, "NotFound")
     assert "GET /apis lists what is" in status.message
@@ -52,7 +52,7 @@ async def test_a_path_that_is_none(client: Client, path: str) -> None:
     ],
 )
 async def test_all_namespaces_at_once(client: Client, path: str, metric: str) -> None:
-    """What `kubectl get -A` asks for, and an HPA never, is 400: a request names one namespace."""
+    """`kubectl get -A` (never sent by an HPA) is 400: a request must name one namespace."""
     asked = f"/apis/{GROUP_VERSION}/{path.format(metric=metric)}"
     status = (await client.ask(f"{asked}?labelSelector=app%3Dinference")).error()
     assert (status.code, status.reason) == (400, "BadRequest")
@@ -74,6 +74,6 @@ async def test_only_get_is_allowed(client: Client, method: str, path: str) -> No
 
 
 async def test_head_is_not_allowed(client: Client) -> None:
-    """An answer to HEAD has no body, whatever its status."""
+    """HEAD gets no body, whatever the status."""
     answer = await client.ask("/apis", method="HEAD")
     assert (answer.status, answer.body) == (405, b"")

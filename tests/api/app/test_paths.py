@@ -32,7 +32,7 @@ V2BETA1 = "application/json;g=apidiscovery.k8s.io;v=v2beta1;as=APIGroupDiscovery
 async def test_each_path_with_and_without_its_slash(
     client: Client, path: str, kind: str | None
 ) -> None:
-    """A path means the same with a slash at its end, and is never redirected: that is a 502."""
+    """A trailing slash changes nothing, and is never redirected: that would be a 502."""
     bare, slashed = await client.ask(path), await client.ask(f"{path}/")
     assert bare.body == slashed.body
     for answer in (bare, slashed):
@@ -44,7 +44,7 @@ async def test_each_path_with_and_without_its_slash(
 @pytest.mark.parametrize("path", ["/healthz", "/livez", "/readyz"])
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_health(client: Client, path: str, slash: str) -> None:
-    """A server that is well says so in one word of plain text."""
+    """A healthy server says so in one word of plain text."""
     answer = await client.ask(path + slash)
     assert (answer.status, answer.text) == (200, "ok")
     assert answer.headers[hdrs.CONTENT_TYPE] == "text/plain; charset=utf-8"
@@ -52,7 +52,7 @@ async def test_health(client: Client, path: str, slash: str) -> None:
 
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_all_that_openapi_names_is_served(client: Client, slash: str) -> None:
-    """No path of the OpenAPI documents is a promise that is not kept, in none of its forms."""
+    """Every path in the OpenAPI documents is served, in each of its forms."""
     for operation in (*COMMON, *(one for group in OPERATIONS.values() for one in group)):
         path = operation.path.format(
             namespace="default", metric="gpu_utilization", resource="pods", name="*"
@@ -64,7 +64,7 @@ async def test_all_that_openapi_names_is_served(client: Client, slash: str) -> N
 
 
 async def test_the_index_of_openapi_leads_to_the_document(client: Client) -> None:
-    """The URL in /openapi/v3, hash included, is where the document is."""
+    """The URL in /openapi/v3, including the hash, leads to the document."""
     index = msgspec.json.decode(
         (await client.ask("/openapi/v3")).body, type=dict[str, dict[str, dict[str, str]]]
     )
@@ -76,7 +76,7 @@ async def test_the_index_of_openapi_leads_to_the_document(client: Client) -> Non
 @pytest.mark.parametrize(
     ("accept", "content_type", "api_version"),
     [
-        # kube-apiserver's aggregator, then one that knows v2beta1 only, then one that knows none.
+        # kube-apiserver's aggregator, one that knows only v2beta1, and one that knows neither.
         (f"{V2},{V2BETA1}", V2, "apidiscovery.k8s.io/v2"),
         (V2BETA1, V2BETA1, "apidiscovery.k8s.io/v2beta1"),
         (f"{V2BETA1},application/json", V2BETA1, "apidiscovery.k8s.io/v2beta1"),
@@ -98,17 +98,17 @@ async def test_discovery_is_negotiated(
 
 
 async def test_discovery_lists_every_metric(client: Client) -> None:
-    """What is listed is what can be asked for; the list is never empty."""
+    """Discovery lists exactly what can be requested, and is never empty."""
     listed = (await client.ask(f"/apis/{GROUP_VERSION}")).json()["resources"]
     resources = msgspec.convert(listed, list[dict[str, object]])
     assert [r["name"] for r in resources] == sorted(rule.name for rule in (*CATALOGUE, *SERVING))
-    # With any other verb, controllers would start to call for each namespace.
+    # With any other verb, controllers would start to send requests per namespace.
     assert {str(r["verbs"]) for r in resources} == {"['get']"}
 
 
 @pytest.mark.parametrize("accept", [V2, V2BETA1, "application/json"])
 async def test_a_document_that_is_known_is_not_sent_again(client: Client, accept: str) -> None:
-    """Each form has an entity tag of its own; a client that names it gets 304 and no body."""
+    """Each form has its own entity tag; a client that sends it gets 304 and no body."""
     tag = (await client.ask("/apis", {hdrs.ACCEPT: accept})).headers[hdrs.ETAG]
     assert tag.startswith('"')
     for given in (tag, f"W/{tag}", f'"other", {tag}', f'"other",W/{tag} , "another"', "*"):
@@ -119,7 +119,7 @@ async def test_a_document_that_is_known_is_not_sent_again(client: Client, accept
 
 
 async def test_a_document_that_is_not_known_is_sent(client: Client) -> None:
-    """The tag of another form, a part of the tag, or what is no tag, gets the document."""
+    """The tag of another form, part of a tag, or no tag at all gets the document."""
     plain = await client.ask("/apis")
     tag = plain.headers[hdrs.ETAG]
     other = (await client.ask("/apis", {hdrs.ACCEPT: V2})).headers[hdrs.ETAG]
@@ -129,7 +129,7 @@ async def test_a_document_that_is_not_known_is_sent(client: Client) -> None:
 
 
 async def test_a_long_list_of_tags_is_ignored(client: Client) -> None:
-    """The document is sent, though its tag is in the list: comparing them has a bound."""
+    """The document is sent even if its tag is in the list: comparisons are limited."""
     plain = await client.ask("/apis")
     tags = ", ".join([plain.headers[hdrs.ETAG], *(f'"{n:032}"' for n in range(40))])
     answer = await client.ask("/apis", {hdrs.IF_NONE_MATCH: tags})
@@ -138,7 +138,7 @@ async def test_a_long_list_of_tags_is_ignored(client: Client) -> None:
 
 @pytest.mark.parametrize("path", ["/readyz", METRIC])
 async def test_a_query_has_a_bounded_number_of_parameters(client: Client, path: str) -> None:
-    """One more is a 400 that says how many may be sent."""
+    """One more is a 400 that states the limit."""
     assert (await client.ask(f"{path}?" + "&".join(["limit=1"] * 64))).status == 200
     answer = await client.ask(f"{path}?" + "&".join(["limit=1"] * 65))
     assert answer.status == 400
@@ -156,7 +156,7 @@ async def test_a_query_has_a_bounded_number_of_parameters(client: Client, path: 
     ],
 )
 async def test_no_acceptable_form(client: Client, accept: str) -> None:
-    """Where no form is accepted that there is, the answer is 406 and names those that there are."""
+    """If no available form is accepted, the answer is 406 and lists the available ones."""
     answer = await client.ask("/apis", {hdrs.ACCEPT: accept})
     status = answer.error()
     assert (status.code, status.reason) == (406, "NotAcceptable")

@@ -1,4 +1,4 @@
-"""Requests as Kubernetes sends them, and an exception that nobody expected."""
+"""Requests as Kubernetes sends them, and an unexpected exception."""
 
 import msgspec
 import pytest
@@ -16,7 +16,7 @@ RECORDED = RECORDINGS / "aggregator.jsonl"
 
 
 class Request(Struct):
-    """A request that kube-apiserver sent to a server behind its aggregator, as it was recorded."""
+    """A recorded request from kube-apiserver to a server behind its aggregator."""
 
     method: str
     path: str
@@ -36,13 +36,13 @@ REQUESTS = [msgspec.json.decode(line, type=Request) for line in RECORDED.read_by
     "request_", REQUESTS, ids=[f"{n}-{request.path}" for n, request in enumerate(REQUESTS)]
 )
 async def test_what_kubernetes_was_seen_to_ask(simulated: Cluster, request_: Request) -> None:
-    """Each recorded request gets what its sender can use, and the aggregator hands on."""
+    """Each recorded request gets what its sender can use and the aggregator passes on."""
     trust, by_proxy = simulated.trust, "X-Remote-User" in dict(request_.headers)
     pair = trust.front_proxy() if by_proxy else admin(trust)
     async with client_of(simulated.server, pair) as sender:
         answer = await sender.ask(request_.target, request_.headers, request_.method)
     if request_.path.endswith("/nope/x") or request_.query == "labelSelector=app%3Dx":
-        # There is no such path, and no such pod.
+        # Such a path or pod does not exist.
         assert answer.error().code == 404
         return
     assert answer.status == 200
@@ -63,7 +63,7 @@ async def test_what_kubernetes_was_seen_to_ask(simulated: Cluster, request_: Req
 async def test_an_unexpected_exception_is_a_500(
     simulated: Cluster, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The caller learns nothing of it; the log does, and the server goes on."""
+    """The caller learns nothing about it; it is logged, and the server keeps running."""
 
     def fail(*_: object) -> None:
         raise RuntimeError("a secret of the server")
@@ -86,7 +86,7 @@ async def test_an_unexpected_exception_is_a_500(
 
 
 async def test_a_shared_gpu_is_marked_on_the_wire() -> None:
-    """Pods that were not selected use it too, so their work is in the value."""
+    """Pods that were not selected share the GPU, so their work is in the value."""
     row = 'DCGM_FI_DEV_GPU_UTIL{{gpu="0",UUID="GPU-0",namespace="default",pod="{}"}} 84\n'
     shared = "# TYPE DCGM_FI_DEV_GPU_UTIL gauge\n" + row.format("a") + row.format("other")
     pods = [pod("a"), pod("other", labels={"app": "other"})]

@@ -1,4 +1,4 @@
-"""Values of objects from the custom metrics API."""
+"""Object values from the custom metrics API."""
 
 from collections.abc import Mapping
 
@@ -60,7 +60,7 @@ OBJECTS: Mapping[str, tuple[Resource, Object, str]] = {
 async def test_an_object_has_one_value_for_the_pods_that_it_selects(
     simulated: Cluster, path: str
 ) -> None:
-    """It is the value that an External metric with that selector has."""
+    """It equals the value of an External metric with that selector."""
     resource, spec, described = OBJECTS[path]
     simulated.api.apply(
         resource, {"metadata": {"name": "web", "namespace": "default"}, "spec": spec}
@@ -79,7 +79,7 @@ async def test_an_object_has_one_value_for_the_pods_that_it_selects(
 
 
 async def test_a_namespace_has_one_value_for_its_pods(client: Client) -> None:
-    """It is requested as `metrics`, since RequestInfo reads `namespaces` in another way."""
+    """It is requested as `metrics`, since RequestInfo treats `namespaces` differently."""
     (item,) = items(await ask(client, "default/metrics/gpu_utilization_sum"))
     assert (item.described_object.kind, item.described_object.name) == ("Namespace", "default")
     external = (await client.metric("default", "gpu_utilization_sum")).item()
@@ -104,7 +104,7 @@ async def test_an_object_has_no_simulated_value(chain: list[str]) -> None:
 
 
 async def test_an_object_repeats_its_last_value() -> None:
-    """That is a measurement, and its timestamp says of when."""
+    """It is a measurement, with the timestamp of that."""
     config = configuration({**QUICK, "fallback": {"chain": ["last-known", "error"]}})
     async with cluster({"gpu-0": page(UTILIZATION)}, [pod("web-1", labels=WEB)], config) as made:
         path = "default/metrics/gpu_utilization"
@@ -131,7 +131,7 @@ async def test_an_object_repeats_its_last_value() -> None:
 async def test_objects_without_a_value(
     simulated: Cluster, path: str, reason: str, says: str
 ) -> None:
-    """Each error says what to name instead."""
+    """Each error says what to refer to instead."""
     headless: Object = {"metadata": {"name": "headless", "namespace": "default"}, "spec": {}}
     simulated.api.apply(SERVICES, headless)
     status = (await ask(simulated.client, f"default/{path}/gpu_utilization")).error()
@@ -140,7 +140,7 @@ async def test_objects_without_a_value(
 
 
 async def test_an_object_that_may_not_be_read(simulated: Cluster) -> None:
-    """The message says which right is missing, and what has it."""
+    """The message says which right is missing, and what grants it."""
     simulated.api.faults.forbid("/deployments/")
     status = (await ask(simulated.client, "default/deployments.apps/web/gpu_utilization")).error()
     assert status.reason == "ServiceUnavailable"

@@ -1,4 +1,4 @@
-"""Values of single pods from the custom metrics API."""
+"""Values of individual pods from the custom metrics API."""
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ from tests.support.objects import pod
 
 @pytest.mark.parametrize("star", ["*", "%2A", "%2a"])
 async def test_one_item_for_each_pod_that_has_a_sample(client: Client, star: str) -> None:
-    """Pods without one are left out: the controller allows for them by itself."""
+    """Pods without one are left out: the controller allows for them itself."""
     answer = await ask(client, f"default/pods/{star}/gpu_utilization", labelSelector="app=web")
     assert by_name(answer) == {"web-1": "10", "web-2": "47500m"}
     one = items(answer)[0]
@@ -24,7 +24,7 @@ async def test_one_item_for_each_pod_that_has_a_sample(client: Client, star: str
 
 
 async def test_the_old_version_has_the_same_in_its_own_form(client: Client) -> None:
-    """The HPA controller reads either version (k8s.io/metrics, converter.go)."""
+    """The HPA controller accepts either version (k8s.io/metrics, converter.go)."""
     new, old = [
         await ask(
             client,
@@ -89,7 +89,7 @@ async def test_both_selectors_select_pods(
     ],
 )
 async def test_one_pod_by_its_name(client: Client, metric: str, value: str) -> None:
-    """The metric is spelled as in the request, and its aggregation over pods does not matter."""
+    """The metric is spelled as in the request, and its aggregation over pods has no effect."""
     (item,) = items(await ask(client, f"default/pods/web-2/{metric}"))
     assert (item.described_object.name, item.metric.name, item.value) == ("web-2", metric, value)
 
@@ -106,7 +106,7 @@ async def test_one_pod_by_its_name(client: Client, metric: str, value: str) -> N
     ],
 )
 async def test_never_an_empty_list(client: Client, name: str, reason: str, says: str) -> None:
-    """Without any value it is an error that explains itself, as for an External metric."""
+    """Without any value it is an error with an explanation, as for an External metric."""
     status = (await ask(client, f"default/pods/{name}/gpu_utilization")).error()
     assert status.reason == reason
     assert says in status.message
@@ -114,7 +114,7 @@ async def test_never_an_empty_list(client: Client, name: str, reason: str, says:
 
 @pytest.mark.parametrize("chain", [["last-known", "simulated"], ["simulated"]])
 async def test_there_is_no_fallback_for_single_pods(chain: list[str]) -> None:
-    """The controller damps by itself, and no number is made up for a pod."""
+    """The controller allows for gaps itself, and no value is made up for a pod."""
     config = configuration({**QUICK, "fallback": {"chain": chain}})
     async with cluster({"gpu-0": page(UTILIZATION)}, [pod("web-1", labels=WEB)], config) as made:
         path = "default/pods/*/gpu_utilization"

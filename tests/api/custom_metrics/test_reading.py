@@ -18,7 +18,7 @@ PODS = [pod("a"), pod("b", namespace="kube-system")]
 
 
 async def test_a_namespace_is_that_of_the_path() -> None:
-    """No other can be named behind it, as its pods are not those that are measured."""
+    """No other namespace can be named after it: its pods are not the ones measured."""
     async with cluster(PAGES, PODS) as made:
         for name in ("kube-system", "*", "default"):
             answer = await made.client.ask(f"{BASE}/default/metrics/{name}/gpu_utilization")
@@ -27,7 +27,7 @@ async def test_a_namespace_is_that_of_the_path() -> None:
 
 
 async def test_nothing_is_read_for_a_question_that_has_no_answer() -> None:
-    """An unknown metric, or a namespace that is not this server's, is an error before that."""
+    """An unknown metric, or a namespace that is not served, is an error before that."""
     config = configuration({"pods": {"namespaces": ["default"]}})
     async with cluster(PAGES, PODS, config) as made:
         for path, says in (
@@ -40,7 +40,7 @@ async def test_nothing_is_read_for_a_question_that_has_no_answer() -> None:
 
 
 class SlowApi:
-    """A Kubernetes API that answers when it may, and counts what waits for it."""
+    """A Kubernetes API that answers when allowed to, and counts waiting requests."""
 
     def __init__(self) -> None:
         self.may_answer = asyncio.Event()
@@ -57,7 +57,7 @@ class SlowApi:
 
 
 async def test_few_objects_are_read_at_once() -> None:
-    """Reviews need connections to the same API, whatever objects callers name."""
+    """Reviews need connections to the same API, whatever objects callers request."""
     api = SlowApi()
     workloads = Workloads(api)
     kind = KINDS["deployments.apps"]
@@ -74,6 +74,6 @@ async def test_few_objects_are_read_at_once() -> None:
 
 @pytest.mark.parametrize(("namespace", "name"), [("default", "."), ("default", ".."), ("..", "a")])
 async def test_names_that_would_lead_elsewhere(namespace: str, name: str) -> None:
-    """An HTTP client takes them for directions."""
+    """In an HTTP client's URL they would change the path."""
     with pytest.raises(NoObjectError, match="there is no Deployment"):
         await Workloads(SlowApi()).selector(KINDS["deployments.apps"], namespace, name)

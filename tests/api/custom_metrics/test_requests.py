@@ -49,7 +49,7 @@ async def test_errors(client: Client, path: str, query: str, code: int, says: st
 
 
 async def test_too_many_requirements_together(client: Client) -> None:
-    """Both selectors are checked for every pod, so both count."""
+    """Both selectors are checked for every pod, so their sum is limited."""
     many = ",".join(f"a{n}" for n in range(40))
     other = ",".join(f"b{n}" for n in range(40))
     query = urlencode({"labelSelector": many, "metricLabelSelector": other})
@@ -67,7 +67,7 @@ async def test_a_write_is_not_allowed(client: Client) -> None:
 
 
 async def test_a_table_has_a_row_for_each_object(client: Client) -> None:
-    """What kubectl prints where its path allows it."""
+    """As kubectl prints it, where its path allows that."""
     answer = await ask(
         client, "default/pods/*/gpu_utilization", accept=TABLE, labelSelector="app=web"
     )
@@ -95,7 +95,7 @@ async def test_a_table_has_a_row_for_each_object(client: Client) -> None:
     ],
 )
 async def test_either_api_can_be_turned_off(settings: dict[str, bool], served: set[str]) -> None:
-    """It is then in no discovery document, and its paths do not exist."""
+    """It then disappears from discovery, and its paths do not exist."""
     config = configuration({**settings})
     async with cluster({"gpu-0": page(UTILIZATION)}, [pod("web-1", labels=WEB)], config) as made:
         groups = msgspec.json.decode((await made.client.ask("/apis")).body, type=APIGroupList)
@@ -107,7 +107,7 @@ async def test_either_api_can_be_turned_off(settings: dict[str, bool], served: s
 
 
 async def test_requests_are_counted_by_api(simulated: Cluster) -> None:
-    """The metric's label is the metric, whichever API it is requested through."""
+    """They are labelled with the metric, whichever API it is requested through."""
     await ask(simulated.client, "default/pods/*/gpu_utilization")
     await ask(simulated.client, "default/pods/*/nope")
     await simulated.client.metric("default", "gpu_utilization")
@@ -121,7 +121,7 @@ async def test_requests_are_counted_by_api(simulated: Cluster) -> None:
         assert f"{name}{{{labels}}} 1.0" in text
 
 
-# As recorded of the HPA controller of Kubernetes 1.36, through kube-apiserver's front proxy.
+# As recorded from the HPA controller of Kubernetes 1.36, through kube-apiserver's front proxy.
 CONTROLLER = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 HEADERS = (
     (hdrs.ACCEPT, ACCEPT),
@@ -178,7 +178,7 @@ async def test_who_may_read_them(
 
 
 async def test_long_queries_are_not_kept(client: Client) -> None:
-    """A cache that is bounded by count holds short texts only."""
+    """A cache that is bounded by count keeps only short texts."""
     before = _known_selectors.cache_info().currsize
     for length in (10, 300, 3000):
         selector = f"app=web,tier in ({'x' * 63},{length * 'y,'}z)"

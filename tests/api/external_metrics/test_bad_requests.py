@@ -1,4 +1,4 @@
-"""Requests that are refused, each with a Status."""
+"""Requests that are rejected, each with a Status."""
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
@@ -42,7 +42,7 @@ from tests.support.harness import Cluster
                 "with labelSelector"
             ),
         ),
-        # Ignored, these would be answered by the mean of all pods.
+        # If these were ignored, the answer would be the mean of all pods.
         *(
             (
                 f"labelSelector=app%3Dinference&fieldSelector={asked}",
@@ -77,7 +77,7 @@ from tests.support.harness import Cluster
 async def test_a_malformed_query(
     client: Client, caplog: pytest.LogCaptureFixture, query: str, message: str
 ) -> None:
-    """What cannot be understood is 400 with a sentence, and never taken for something else."""
+    """A query that cannot be understood is 400 with an explanation, never misread."""
     with nothing_bad_in_the_log(caplog):
         status = (await client.ask(f"{METRIC}?{query}")).error()
     assert (status.code, status.reason) == (400, "BadRequest")
@@ -86,7 +86,7 @@ async def test_a_malformed_query(
 
 @pytest.mark.parametrize("query", ["watch=true", "watch=1", "watch", "watch=T&limit=x"])
 async def test_a_watch_is_refused_at_once(client: Client, simulated: Cluster, query: str) -> None:
-    """A watch is 405, without a scrape first, though exporters would never answer."""
+    """A watch is 405 without scraping first, even if exporters never answer."""
     simulated.exporters["gpu-0"].may_answer.clear()
     status = (await client.ask(f"{METRIC}?{query}")).error()
     assert (status.code, status.reason) == (405, "MethodNotAllowed")
@@ -96,7 +96,7 @@ async def test_a_watch_is_refused_at_once(client: Client, simulated: Cluster, qu
 
 @pytest.mark.parametrize("namespace", ["%FF", "%C3%28"])
 async def test_a_path_that_is_not_utf8(client: Client, namespace: str) -> None:
-    """A part of the path that is no text is 400, and is quoted as it was sent."""
+    """A part of the path that is not UTF-8 is 400, and is quoted as it was sent."""
     for path in (f"{namespace}/gpu_utilization", f"default/{namespace}"):
         status = (await client.ask(f"/apis/{GROUP_VERSION}/namespaces/{path}")).error()
         assert (status.code, status.message) == (400, f'"{namespace}" is not UTF-8')
@@ -106,7 +106,7 @@ async def test_a_path_that_is_not_utf8(client: Client, namespace: str) -> None:
     "name", ["cpu", "gpu_utilization%00", "gpu utilization", "%F0%9F%98%80", "."]
 )
 async def test_an_unknown_metric(client: Client, name: str) -> None:
-    """It is 404, and the sentence names the metrics, as far as there is room for them."""
+    """It is 404, and the message lists the metrics, as far as there is room."""
     status = (await client.ask(f"{PATH}/{name.replace(' ', '%20')}")).error()
     assert (status.code, status.reason) == (404, "NotFound")
     assert status.message.startswith('there is no metric "')
@@ -122,7 +122,7 @@ async def test_an_unknown_metric(client: Client, name: str) -> None:
 
 
 async def test_unknown_names_do_not_grow_the_registry(client: Client) -> None:
-    """However many names a client makes up, the server's own metrics stay as many."""
+    """Made-up names add no series to the server's own metrics."""
 
     async def series() -> set[str]:
         text = (await client.ask("/metrics")).text

@@ -24,13 +24,13 @@ TABLE = "application/json;g=meta.k8s.io;v=v1;as=Table"
     ],
 )
 async def test_json_for_who_takes_it(client: Client, accept: str | None) -> None:
-    """The HPA's client asks for protobuf and takes JSON, which says what it is."""
+    """The HPA's client prefers protobuf but accepts JSON, and the content type says so."""
     answer = await client.ask(METRIC, {} if accept is None else {hdrs.ACCEPT: accept})
     assert answer.item().value == "7"
 
 
 async def test_a_table_for_kubectl(client: Client) -> None:
-    """`kubectl get` asks for a Table, whose row has the value and where it came from."""
+    """`kubectl get` asks for a Table, whose row has the value and its source."""
     accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
     answer = await client.ask(METRIC, {hdrs.ACCEPT: accept})
     assert (answer.status, answer.headers[hdrs.CONTENT_TYPE]) == (200, TABLE)
@@ -45,7 +45,7 @@ async def test_a_table_for_kubectl(client: Client) -> None:
     "accept", ["application/vnd.kubernetes.protobuf", "text/plain", "application/json;q=0"]
 )
 async def test_no_acceptable_form(client: Client, accept: str) -> None:
-    """Who takes no JSON gets 406, with a Status all the same."""
+    """A client that does not accept JSON gets 406, with a Status anyway."""
     status = (await client.ask(METRIC, {hdrs.ACCEPT: accept})).error()
     assert (status.code, status.reason) == (406, "NotAcceptable")
     assert status.message.startswith(

@@ -1,4 +1,4 @@
-"""The items of an answer, and the forms in which it is sent."""
+"""The items of an answer, and how they are encoded."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from tests.support.clients import Client
 
 
 async def test_one_item(client: Client) -> None:
-    """The answer is one item, of whole seconds in UTC, that says where it came from."""
+    """The answer is one item with its source and a timestamp in whole seconds, UTC."""
     before = datetime.now(UTC).replace(microsecond=0)
     item = (await client.metric("default", "gpu_utilization", "app=inference")).item()
     # The mean of 1 and 4, rounded half up.
@@ -25,7 +25,7 @@ async def test_one_item(client: Client) -> None:
 
 
 async def test_the_item_as_it_is_written(client: Client) -> None:
-    """Fields have Kubernetes' names; a window, of which there is none, is left out."""
+    """Fields have Kubernetes' names; a missing window is left out."""
     body = (await client.metric("default", "gpu_utilization")).json()
     assert list(body) == ["kind", "apiVersion", "metadata", "items"]
     assert body["metadata"] == {}

@@ -1,4 +1,4 @@
-"""What is kept of requests is bounded: a caller chooses every part of them."""
+"""What is kept from requests is bounded: callers choose every part of them."""
 
 from aiohttp import hdrs
 
@@ -8,7 +8,7 @@ from tests.support.external_metrics import METRIC
 
 
 async def test_a_request_with_a_long_header_is_not_kept(client: Client) -> None:
-    """The caches of questions are bounded by a count, and keep the requests they came in."""
+    """The caches of questions are bounded by count, and keep the requests themselves."""
     kept = external_metrics._known_question.cache_info
     await client.ask(METRIC)
     before = kept().currsize

@@ -41,7 +41,7 @@ HTTP = b"HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
 async def test_what_is_hardly_http(
     client: Client, caplog: pytest.LogCaptureFixture, data: bytes, code: int
 ) -> None:
-    """Whatever bytes come in, one short Status goes out, and nothing bad is logged."""
+    """Whatever bytes come in, one short Status goes out, and no error is logged."""
     with nothing_bad_in_the_log(caplog):
         answer = await client.send(data)
     head, _, body = answer.partition(b"\r\n\r\n")
@@ -57,7 +57,7 @@ async def test_what_is_hardly_http(
 
 
 async def test_the_server_goes_on_after_what_is_hardly_http(client: Client) -> None:
-    """One client's nonsense costs no other client an answer."""
+    """One client's garbage costs no other client an answer."""
     await client.send(b"hello\r\n\r\n")
     assert (await client.metric("default", "gpu_utilization")).item().value == "7"
 
@@ -67,7 +67,7 @@ async def test_the_server_goes_on_after_what_is_hardly_http(client: Client) -> N
 async def test_a_metric_can_only_be_read(
     client: Client, simulated: Cluster, method: str, name: str
 ) -> None:
-    """Any other method is 405, and nothing is measured for it."""
+    """Any other method is 405, and triggers no measurement."""
     answer = await client.ask(f"{PATH}/{name}", method=method)
     assert answer.status == 405
     assert answer.headers[hdrs.ALLOW] == "GET"

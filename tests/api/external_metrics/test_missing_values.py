@@ -14,7 +14,7 @@ X = {"app": "x"}
 
 
 async def test_no_pod_matches() -> None:
-    """The sentence has the selector and the namespace, and what to compare."""
+    """The message has the selector and the namespace, and what to compare."""
     assert await asked([pod("a", labels={"app": "y"}), pod("a", namespace="n", labels=X)]) == (
         HTTPStatus.NOT_FOUND,
         (
@@ -25,7 +25,7 @@ async def test_no_pod_matches() -> None:
 
 
 async def test_none_requests_a_gpu() -> None:
-    """The sentence says what a container would have to set."""
+    """The message says what a container would have to set."""
     assert await asked([pod("a", labels=X, gpus=0), pod("b", labels=X, gpus=0)]) == (
         HTTPStatus.NOT_FOUND,
         (
@@ -37,7 +37,7 @@ async def test_none_requests_a_gpu() -> None:
 
 
 async def test_none_is_ready_yet() -> None:
-    """The sentence counts the pods by their state; they are there, so it is no 404."""
+    """The message counts the pods by state; the pods exist, so it is not a 404."""
     pods = [
         pod("a", labels=X, ready=False),
         pod("b", labels=X, ready=False),
@@ -54,7 +54,7 @@ async def test_none_is_ready_yet() -> None:
 
 
 async def test_no_exporter_on_their_nodes() -> None:
-    """The sentence names the nodes."""
+    """The message names the nodes."""
     assert await asked([pod("a", labels=X, node="gpu-8"), pod("b", labels=X, node="gpu-9")]) in [
         (
             HTTPStatus.SERVICE_UNAVAILABLE,
@@ -68,7 +68,7 @@ async def test_no_exporter_on_their_nodes() -> None:
 
 
 async def test_exporters_that_fail() -> None:
-    """The sentence names each exporter by its URL, and how it failed."""
+    """The message names each exporter by URL, and how it failed."""
     pods = [pod(f"p{n}", labels=X, node=f"gpu-{n}") for n in range(4)]
     config = configuration(
         {"fallback": {"chain": ["error"]}, "exporters": {"timeout": "300ms", "maxAge": "1ms"}}
@@ -92,7 +92,7 @@ async def test_exporters_that_fail() -> None:
 
 
 async def test_an_exporter_that_is_gone() -> None:
-    """A port where nobody listens is reported with its URL, until an EndpointSlice reports it."""
+    """A refused connection is reported with the URL of the exporter."""
     async with PageExporter("") as exporter:
         pass
     async with cluster({}, [pod("a", labels=X)], exporters=[exporter.url]) as simulated:
@@ -142,7 +142,7 @@ NO_VALUE = "0 of 1 pods have a measurement: the exporters answered but gave no v
 async def test_pods_without_a_sample(
     pages: Path, page_name: str, metric: str, message: str
 ) -> None:
-    """The sentence names the pods, and the reason that the page shows."""
+    """The message names the pod, and the cause that the page reveals."""
     text = (pages / f"{page_name}.prom").read_text()
     assert await asked([pod("a", labels=X)], text, metric) == (
         HTTPStatus.SERVICE_UNAVAILABLE,
@@ -151,7 +151,7 @@ async def test_pods_without_a_sample(
 
 
 async def test_a_value_that_is_not_believed() -> None:
-    """What is out of range is missing, never clipped, and the sentence says so."""
+    """An out-of-range value is missing, never clipped, and the message says so."""
     assert await asked([pod("a", labels=X)], page({("default", "a"): [2619]})) == (
         HTTPStatus.SERVICE_UNAVAILABLE,
         f"{NO_VALUE}; values rejected as out of range: 1",
@@ -159,7 +159,7 @@ async def test_a_value_that_is_not_believed() -> None:
 
 
 async def test_a_family_that_a_gpu_does_not_have(pages: Path) -> None:
-    """An instance of a MIG GPU has no MEM_COPY_UTIL: that is missing, and not 0."""
+    """An instance of a MIG GPU has no MEM_COPY_UTIL: the value is missing, not 0."""
     text = (pages / "dcgm-mig.prom").read_text()
     async with cluster({"gpu-0": text}, PAGES["dcgm-mig"]) as simulated:
         code, message = told(
@@ -170,7 +170,7 @@ async def test_a_family_that_a_gpu_does_not_have(pages: Path) -> None:
 
 
 async def test_too_few_pods_are_covered() -> None:
-    """Below fallback.minCoverage there is no answer; from there on there is."""
+    """Below fallback.minCoverage there is no answer; at it, there is one."""
     pods = [pod("a", labels=X), pod("b", labels=X), pod("c", labels=X)]
     assert await asked(pods, page({("default", "a"): [50]})) == (
         HTTPStatus.SERVICE_UNAVAILABLE,

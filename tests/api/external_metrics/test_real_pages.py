@@ -10,7 +10,7 @@ from tests.support.external_metrics import PAGES
 from tests.support.harness import cluster
 from tests.support.objects import pod
 
-# Reckoned by hand from the rows of the page: first a pod's mean over its GPUs, then the mean over
+# Computed by hand from the rows of the page: first a pod's mean over its GPUs, then the mean over
 # pods, then rounded half up.
 NUMBERS: list[tuple[str, str, str, str, float]] = [
     # Two pods with one GPU each.
@@ -22,7 +22,7 @@ NUMBERS: list[tuple[str, str, str, str, float]] = [
     ("dcgm-2.x", "ml-serving", "app=bert", "gpu_temperature", 62),  # 62, 61: 61.5
     ("dcgm-2.x", "ml-serving", "app=bert", "gpu_sm_clock", 1530),  # both
     ("dcgm-2.x", "ml-serving", "app=bert", "gpu_memory_clock", 877),  # both
-    # One pod with two GPUs; the four idle GPUs of the node, at 0 %, belong to nobody.
+    # One pod with two GPUs; the four idle GPUs of the node, at 0 %, have no pod.
     ("dcgm-2.x", "research", "", "gpu_utilization", 100),  # 100, 100
     ("dcgm-2.x", "research", "", "gpu_memory_copy_utilization", 68),  # (67 + 68) / 2 = 67.5
     ("dcgm-2.x", "research", "", "gpu_power_usage", 285),  # 281.164, 288.163: 284.6635
@@ -65,7 +65,7 @@ NUMBERS: list[tuple[str, str, str, str, float]] = [
     ("dcgm-mig", "serving", "app=worker", "gpu_utilization", 58),
     ("dcgm-mig", "serving", "app=worker", "gpu_memory_used", 5752.5 * MIB),  # 23010 / 4
     ("dcgm-mig", "serving", "app=worker", "gpu_memory_free", 4231.5 * MIB),  # 16926 / 4
-    # What instances do not report separately is their GPU's.
+    # Instances do not report these separately: the GPU's values are used.
     ("dcgm-mig", "serving", "app=worker", "gpu_power_usage", 613),  # 612.853
     ("dcgm-mig", "serving", "app=worker", "gpu_temperature", 60),
     ("dcgm-mig", "serving", "app=worker", "gpu_sm_clock", 1980),
@@ -79,7 +79,7 @@ NUMBERS: list[tuple[str, str, str, str, float]] = [
 
 @pytest.mark.parametrize("name", PAGES)
 async def test_the_numbers_of_a_real_page(pages: Path, name: str) -> None:
-    """From a page as dcgm-exporter writes it come just the numbers of the pods in question."""
+    """A page as dcgm-exporter writes it gives exactly the numbers of the selected pods."""
     expected = {
         (namespace, metric, selector): str(int(number))
         for of, namespace, selector, metric, number in NUMBERS
@@ -96,7 +96,7 @@ async def test_the_numbers_of_a_real_page(pages: Path, name: str) -> None:
 
 
 async def test_pods_on_several_nodes(pages: Path) -> None:
-    """Each pod is read from the exporter of its own node, and no other exporter is asked."""
+    """Each pod is read from the exporter on its own node, and no other exporter is scraped."""
     nodes = {
         "gpu-0": page({("default", "a"): [10], ("default", "b"): [99]}),
         "gpu-1": page({("default", "a"): [99], ("default", "b"): [30]}),

@@ -1,4 +1,4 @@
-"""Which pods a query selects, over real TLS, from exporters on real sockets."""
+"""Which pods a query selects, over real TLS, with exporters on real sockets."""
 
 import pytest
 
@@ -17,7 +17,7 @@ from tests.support.external_metrics import METRIC, PATH, UTILIZATION
         ("?labelSelector=app%3D%3Dinference", "ab"),
         ("?labelSelector=app=inference", "ab"),
         ("?labelSelector=app%21%3Dinference", "c"),
-        # An absent label is not equal to any value.
+        # An absent label does not equal any value.
         ("?labelSelector=tier!%3Dgpu", "bc"),
         ("?labelSelector=tier+in+%28accel%2Cgpu%29", "ab"),
         ("?labelSelector=tier%20in%20(gpu)", "a"),
@@ -37,7 +37,7 @@ from tests.support.external_metrics import METRIC, PATH, UTILIZATION
             ),
             "a",
         ),
-        # As in Go's url.Values, the first one counts.
+        # As in Go's url.Values, the first one wins.
         ("?labelSelector=tier%3Dgpu&labelSelector=app%3Dtraining", "a"),
         ("?limit=1&continue=xyz&resourceVersion=0&timeoutSeconds=0", "abc"),
         ("?limit=&timeoutSeconds=", "abc"),
@@ -69,7 +69,7 @@ async def test_which_pods_a_query_means(client: Client, query: str, pods: str) -
 )
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_a_name_in_any_case_and_encoding(client: Client, name: str, slash: str) -> None:
-    """client-go lowercases names and may percent-encode them: each is the same metric."""
+    """client-go lowercases names and may percent-encode them: the metric is the same."""
     item = (await client.ask(f"{PATH}/{name}{slash}")).item()
     assert (item.metric_name.lower(), item.value) == ("gpu_utilization", "7")
 

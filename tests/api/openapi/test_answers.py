@@ -96,7 +96,7 @@ EXAMPLES: dict[str, bytes] = {
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_real_answers_validate(openapi: OpenAPI, name: str) -> None:
-    """What is sent fits its schema, and has no field that the schema does not name."""
+    """Each answer matches its schema, and has no field that the schema lacks."""
     document = as_object(closed(load(openapi.v2)))
     validator = OAS30Validator({**document, "$ref": f"#/definitions/gpu-metrics-server.{name}"})
     instance = json.loads(EXAMPLES[name])
@@ -105,7 +105,7 @@ def test_real_answers_validate(openapi: OpenAPI, name: str) -> None:
 
 
 def closed(node: Json) -> Json:
-    """A document in which no object may have fields beyond those that are named."""
+    """A document whose objects may have only the listed fields."""
     if isinstance(node, list):
         return [closed(value) for value in node]
     if not isinstance(node, dict):
@@ -117,7 +117,7 @@ def closed(node: Json) -> Json:
 
 
 def test_an_answer_of_the_wrong_shape_does_not_validate(openapi: OpenAPI) -> None:
-    """The schemas are strict enough to notice a value that is no string, and a missing one."""
+    """The schemas are strict enough to catch a value that is not a string, and a missing one."""
     document = load(openapi.v2)
     validator = OAS30Validator(
         {**document, "$ref": "#/definitions/gpu-metrics-server.ExternalMetricValue"}
@@ -151,7 +151,7 @@ def test_an_answer_of_the_wrong_shape_does_not_validate(openapi: OpenAPI) -> Non
     ],
 )
 def test_every_field_is_described(openapi: OpenAPI, type_: type[Struct]) -> None:
-    """The schema has the fields of the type that is encoded, and no others."""
+    """The schema has exactly the fields of the encoded type."""
     schema = as_object(schemas(load(openapi.v2))[type_.__name__])
     fields = {field.encode_name for field in structs.fields(type_)}
     assert set(at(schema, "properties")) == fields
@@ -159,7 +159,7 @@ def test_every_field_is_described(openapi: OpenAPI, type_: type[Struct]) -> None
 
 
 def test_tables_are_offered_for_metrics(openapi: OpenAPI) -> None:
-    """The media type that `kubectl get` asks for leads to the schema of a Table."""
+    """The media type that `kubectl get` requests leads to the schema of a Table."""
     custom = "/apis/custom.metrics.k8s.io/v1beta2/"
     for path, below in (
         ("apis/external.metrics.k8s.io/v1beta1", METRIC_PATH),
@@ -172,12 +172,12 @@ def test_tables_are_offered_for_metrics(openapi: OpenAPI) -> None:
 
 
 def test_operation_ids_are_unique() -> None:
-    """As both specifications ask for, within a document."""
+    """Both specifications require this, within a document."""
     operations = (*COMMON, *(one for group in OPERATIONS.values() for one in group))
     ids = [operation.operation_id for operation in operations]
     assert len(set(ids)) == len(ids)
 
 
 def test_the_documents_are_the_same_at_each_start(openapi: OpenAPI) -> None:
-    """Replicas have the same entity tags, so that a client behind a balancer need not reload."""
+    """Replicas have the same entity tags, so clients behind a balancer need not reload."""
     assert build_openapi(GROUPS) == openapi

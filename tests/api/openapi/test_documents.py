@@ -37,7 +37,7 @@ def references(node: Json) -> Iterator[str]:
 
 
 def test_version_2_is_valid(openapi: OpenAPI) -> None:
-    """By the OpenAPI 2.0 specification, and complete in itself."""
+    """Under the OpenAPI 2.0 specification, and complete in itself."""
     document = load(openapi.v2)
     assert document["swagger"] == "2.0"
     OpenAPIV2SpecValidator(document).validate()
@@ -45,7 +45,7 @@ def test_version_2_is_valid(openapi: OpenAPI) -> None:
 
 @pytest.mark.parametrize("path", V3_PATHS)
 def test_version_3_is_valid(openapi: OpenAPI, path: str) -> None:
-    """By the OpenAPI 3.0 specification, and complete in itself."""
+    """Under the OpenAPI 3.0 specification, and complete in itself."""
     document = load(openapi.v3[path])
     assert document["openapi"] == "3.0.0"
     OpenAPIV30SpecValidator(document).validate()
@@ -53,19 +53,19 @@ def test_version_3_is_valid(openapi: OpenAPI, path: str) -> None:
 
 @pytest.mark.parametrize("path", ["", *V3_PATHS])
 def test_every_reference_has_a_target_and_every_schema_a_use(openapi: OpenAPI, path: str) -> None:
-    """The parser of kube-openapi refuses a whole document for one reference into nothing."""
+    """kube-openapi's parser rejects a whole document for one dangling reference."""
     document = load(openapi.v3[path] if path else openapi.v2)
     named = {reference.rpartition("/")[2] for reference in references(document)}
     kept = {f"gpu-metrics-server.{name}" for name in schemas(document)}
     assert named <= kept
-    # Version 2 has one schema an answer: those of the other media types stand there unused.
+    # Version 2 has one schema per answer: those of the other media types are unused there.
     if path:
         assert kept <= named
 
 
 @pytest.mark.parametrize("path", V3_PATHS)
 def test_the_two_versions_say_the_same(openapi: OpenAPI, path: str) -> None:
-    """The paths of the group version have the same operations, parameters and answers."""
+    """The group version's paths have the same operations, parameters and answers."""
     v2, v3 = load(openapi.v2), load(openapi.v3[path])
     for below, item in at(v3, "paths").items():
         new, old = at(item, "get"), at(v2, "paths", below, "get")
@@ -91,7 +91,7 @@ def test_the_two_versions_say_the_same(openapi: OpenAPI, path: str) -> None:
 
 
 def test_the_paths_are_those_of_the_api(openapi: OpenAPI) -> None:
-    """Version 2 has discovery and the metrics; version 3 what is below the group version."""
+    """Version 2 has discovery and the metrics; version 3 has the paths below the group version."""
     external = "/apis/external.metrics.k8s.io/v1beta1/"
     new, old = (f"/apis/custom.metrics.k8s.io/{version}/" for version in ("v1beta2", "v1beta1"))
     below = ("", "namespaces/{namespace}/metrics/{metric}", OBJECT_PATH)
@@ -113,7 +113,7 @@ def test_the_paths_are_those_of_the_api(openapi: OpenAPI) -> None:
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_a_group_that_is_not_served_is_not_described(group: ApiGroup) -> None:
-    """With one of the two APIs turned off, its paths and types are in no document."""
+    """If one of the two APIs is turned off, its paths and types are in no document."""
     documents = build_openapi([group])
     (other,) = {one.name for one in GROUPS} - {group.name}
     for document in (documents.v2, documents.v3_index, *documents.v3.values()):
