@@ -1,8 +1,8 @@
 """Benchmarks: `make bench` measures the figures that the documents quote, and prints one table.
 
 A figure is a ratio of two things measured in one run, in turn, so that it says little about the
-machine and much about the code; or what a whole cluster takes, where it must be little enough for
-any machine. Nothing here is asserted: what CI checks is counted (`tests.bench.counts`).
+machine and much about the code; or an absolute cost of a whole cluster that must be small on any
+machine. Nothing here is asserted: what CI checks is counted (`tests.bench.counts`).
 
 A scenario is a function and a line in `tests/bench/registry.py`:
 
@@ -17,9 +17,9 @@ A scenario is a function and a line in `tests/bench/registry.py`:
     # in registry.py
     "warm": warm.run,
 
-`reduced` asks for the least that still runs every line, within seconds: tests run it. A scenario
+`reduced` asks for the least work that still runs every line, within seconds, for tests. A scenario
 that cannot run here raises `SkippedError` with the reason. Printing, JSON and docs/performance.md
-are done by `report.py`.
+are in `report.py`.
 """
 
 import asyncio
@@ -42,9 +42,9 @@ if TYPE_CHECKING:
 
 PAIRS = 15
 """How often `times_faster` compares; fewer for a reduced run."""
-# From nothing, so that the memory of each is its own; what is not measured may be forked.
+# Spawned, so that each has its own memory; processes that are not measured may be forked.
 CONTEXT: "SpawnContext | ForkServerContext" = multiprocessing.get_context("spawn")
-# What is quick is repeated until the clock's own steps do not matter.
+# Fast calls are repeated until the clock's resolution does not matter.
 _LEAST_SECONDS = 0.02
 
 
@@ -55,7 +55,7 @@ class Figure(Struct, frozen=True):
         name: what was measured.
         value: the figure.
         unit: of the value: `%` or `times` for a ratio, `ms`, `MiB`, `s`, `per second` and the like.
-        against: what a ratio compares with, measured in the same run; empty for other figures.
+        against: what a ratio is relative to, measured in the same run; empty for other figures.
         at_least: the target, if more is better and there is one.
         at_most: the target, if less is better and there is one.
     """
@@ -75,7 +75,7 @@ class SkippedError(Exception):
 def times_faster(
     ours: Callable[[], object], theirs: Callable[[], object], pairs: int = PAIRS
 ) -> float:
-    """How many times faster ours is: the median of pairs that are measured in turn."""
+    """How many times faster ours is: the median of pairs measured in turn."""
     ratios: list[float] = []
     for _ in range(pairs):
         reference = _seconds(theirs)
@@ -94,12 +94,12 @@ def _seconds(call: Callable[[], object]) -> float:
 
 
 def uvloop_runner() -> asyncio.Runner:
-    """A runner of the loop that the server runs on."""
+    """A runner with the event loop of the server."""
     return asyncio.Runner(loop_factory=uvloop.new_event_loop)
 
 
 class Serve(Protocol):
-    """Starts what a process serves, for as long as the stack lasts, and returns its URLs."""
+    """Starts the servers of a process, until the stack closes, and returns their URLs."""
 
     async def __call__(self, stack: AsyncExitStack, /, *arguments: str) -> list[str]:
         """Start."""
@@ -108,7 +108,7 @@ class Serve(Protocol):
 
 @asynccontextmanager
 async def process(serve: Serve, *arguments: str) -> AsyncIterator[list[str]]:
-    """A process that serves, and the URLs that it serves at."""
+    """A process that serves, and its URLs."""
     ours, theirs = multiprocessing.Pipe()
     child = CONTEXT.Process(target=_serve_until_closed, args=(serve, theirs, *arguments))
     child.start()

@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def measure(names: Sequence[str], path: Path, *, reduced: bool) -> Run:
-    """Measure these scenarios, one after another; write each to a file before the next begins."""
+    """Measure these scenarios in turn; write each to a file before the next begins."""
     machine = this_machine()
     rows: list[Row] = []
     skipped: dict[str, str] = {}

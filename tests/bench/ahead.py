@@ -1,6 +1,6 @@
 """Answers whose pages were read ahead, against answers that scrape.
 
-Two servers of one cluster, of which one reads ahead, are asked by a controller each, in turn: for
+Two servers of one cluster, one of which reads ahead, are each asked by a controller, in turn: for
 all HPAs at once, or for one HPA after another through the period. Their samples, scrapes and
 answers are compared once the first has learned when it is asked.
 """
@@ -22,7 +22,7 @@ from tests.bench.scale import SIZES, Size, cluster_of, path_of
 from tests.bench.serving import SCRAPE_SECONDS, Question, connection, started
 
 _LEARNING_PERIODS = 6
-# HPAs that share nodes have numbers in a row, and do not ask one after another.
+# HPAs that share nodes are numbered consecutively, and do not ask one after another.
 _STRIDE = 77
 _USER = {
     "X-Remote-User": "system:serviceaccount:kube-system:horizontal-pod-autoscaler",
@@ -37,7 +37,7 @@ class _Plan(Struct, frozen=True):
         size: of the cluster.
         period: of the HPAs, in seconds.
         periods: how many are measured.
-        max_age: of the servers' configuration.
+        max_age: in the servers' configuration.
     """
 
     size: Size
@@ -52,7 +52,7 @@ _PLANS = {"full": _FULL, "reduced": _REDUCED}
 
 
 class _Totals(Struct, frozen=True):
-    """What a server has counted."""
+    """A server's own counters."""
 
     scrapes: float
     answers: float
@@ -60,7 +60,7 @@ class _Totals(Struct, frozen=True):
 
 
 class _Outcome(Struct, frozen=True):
-    """What one server took for the measured periods; `seconds` has a list for each of them."""
+    """What one server took for the measured periods; `seconds` has a list per period."""
 
     seconds: list[list[float]]
     scrapes: float
@@ -108,7 +108,7 @@ async def _measure(name: str, *, is_burst: bool) -> list[Figure]:
 
 
 def _ratio(of: Callable[[list[float]], float], ahead: _Outcome, demand: _Outcome) -> float:
-    """The median of the ratios of periods, as others that share the processors come and go."""
+    """The median of the periods' ratios, as other load on the machine comes and goes."""
     pairs = zip(ahead.seconds, demand.seconds, strict=True)
     return median(of(one) / of(other) for one, other in pairs)
 
@@ -163,7 +163,7 @@ async def _connections(url: str, certificate: str) -> AsyncIterator[list[Questio
 
 
 async def _totals(url: str, certificate: str) -> _Totals:
-    """What a server has counted so far, from its own metrics."""
+    """A server's totals so far, from its own metrics."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(certificate)

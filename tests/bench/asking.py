@@ -1,4 +1,4 @@
-"""Asks as the HPA controller does: with a few workers, for all HPAs."""
+"""Asks as the HPA controller does: for all HPAs, with a few workers."""
 
 import asyncio
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,4 @@
-"""The tables in docs/performance.md, each between its marks."""
+"""The tables in docs/performance.md, each between its markers."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def parts(name: str, document: Path) -> tuple[str, str, str]:
 
 
 def write_table(name: str, table: str, document: Path = DOCUMENT) -> None:
-    """Replace a table of the document.
+    """Replace a table in the document.
 
     Raises:
         ValueError: the document has no place for it.

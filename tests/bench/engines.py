@@ -1,4 +1,4 @@
-"""Answers from the pods' own pages: a hundred inference engines, each slow to answer."""
+"""Answers from the pods' own pages: a hundred inference engines, each slow to respond."""
 
 import asyncio
 from contextlib import AsyncExitStack

@@ -1,4 +1,4 @@
-"""What the same questions cost in clusters of different sizes."""
+"""The cost of the same questions in clusters of different sizes."""
 
 import asyncio
 from statistics import quantiles
@@ -9,7 +9,7 @@ from tests.bench.scale import SIZES, cluster_of, cpu_seconds, path_of, server_of
 
 _HPAS = 30
 _ROUNDS = 5
-# Longer than a page is used again.
+# Longer than a page is reused.
 _EXPIRY_SECONDS = 2.5
 
 

@@ -1,7 +1,7 @@
 """Memory and time to read the pods of a large cluster: streamed, in pages, and in one piece.
 
-At resourceVersion=0 a Kubernetes API server sends a whole list from its cache, whatever the limit
-says. The API and each list have a process of their own.
+At resourceVersion=0 a Kubernetes API server sends a whole list from its cache, and ignores the
+limit. The API and each list run in separate processes.
 """
 
 import asyncio
@@ -22,12 +22,12 @@ from tests.bench import Figure, process, uvloop_runner
 from tests.bench.scale import peak_mib
 
 PODS_LISTED = 20_000
-# As large as a Pod comes with its managed fields and its volumes.
+# As large as a typical Pod with its managed fields and its volumes.
 _PADDING = "x" * 3500
 
 
 def run(*, reduced: bool = False) -> list[Figure]:
-    """Measure the memory that each way of listing takes at its peak."""
+    """Measure the peak memory of each way of listing."""
     with uvloop_runner() as runner:
         return runner.run(_measure(PODS_LISTED // 10 if reduced else PODS_LISTED))
 
@@ -65,7 +65,7 @@ async def _measure(listed: int) -> list[Figure]:
 
 
 async def _api(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """A Kubernetes API with so many pods, which streams them or not."""
+    """A Kubernetes API with this many pods, which streams them or not."""
     api = await stack.enter_async_context(KubernetesAPI())
     api.faults.streams_lists = arguments[1] == "streamed"
     for number in range(int(arguments[0])):
@@ -80,13 +80,13 @@ async def _api(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
 
 
 async def _listed(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """The MiB that a list took at its peak, and its seconds."""
+    """A list's peak memory in MiB, and its seconds."""
     url, version = arguments
     kubeconfig = await stack.enter_async_context(kubeconfig_of(url, b""))
     client = await connect(kubeconfig)
     stack.push_async_callback(client.close)
     watch = Reflector(client, "/api/v1/pods", pod_decoder(), PodStore(), first_version=version)
-    # The greatest so far is forgotten: from here on the peak is that of the list.
+    # Reset the peak: from here on it is that of the list.
     await asyncio.to_thread(Path("/proc/self/clear_refs").write_text, "5", encoding="utf-8")
     before, began = peak_mib("self"), perf_counter()
     task = asyncio.create_task(watch.run())

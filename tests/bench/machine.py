@@ -1,4 +1,4 @@
-"""The machine that a run was measured on, as the table names it."""
+"""The machine of a run, as the table names it."""
 
 import os
 import platform
@@ -12,14 +12,14 @@ from OpenSSL import SSL
 
 
 class Machine(Struct, frozen=True):
-    """A machine, and what runs on it.
+    """A machine and its software.
 
     Attributes:
-        cpu: the model of its processor.
+        cpu: the processor's model.
         cores: how many of them this process may use.
         python: the version of Python.
         openssl: the version that the server uses.
-        python_openssl: the version that Python's own ssl uses.
+        python_openssl: the version that Python's ssl module uses.
         load: processes that were running or waiting, on average over the minute before the run.
         measured: when, in UTC.
     """
@@ -42,7 +42,7 @@ class Machine(Struct, frozen=True):
 
 
 def this_machine() -> Machine:
-    """The machine that this process runs on, with its load now."""
+    """This machine, with its load now."""
     return Machine(
         cpu=_cpu(),
         cores=len(os.sched_getaffinity(0)),
@@ -55,12 +55,12 @@ def this_machine() -> Machine:
 
 
 def _cpu() -> str:
-    """The model by proc_cpuinfo(5), which not every architecture has there."""
+    """The model from proc_cpuinfo(5), which not every architecture lists."""
     info = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     model = re.search(r"^model name\s*: (.+)$", info, re.MULTILINE)
     return model[1] if model else platform.machine()
 
 
 def _version(text: str) -> str:
-    """Without the date of the release."""
+    """The version without the release date."""
     return " ".join(text.split()[:2])

@@ -1,6 +1,6 @@
 """Servers of metrics pages on loopback: many addresses or ports, each with its page.
 
-With a web framework they would take more of the processors than the server that is measured.
+With a web framework they would take more processor time than the measured server.
 """
 
 import asyncio
@@ -11,12 +11,12 @@ from typing import cast
 
 
 class Pages:
-    """Serves pages, whatever the path, at each address that it listens at.
+    """Serves pages, whatever the path, at each address that it listens on.
 
     Args:
         stack: closes it.
         page: returns the page of an address.
-        delay: how many seconds an answer takes; None for no pause at all.
+        delay: the seconds before each answer; None for no pause at all.
     """
 
     def __init__(
@@ -26,7 +26,7 @@ class Pages:
         self._exporter = partial(_Exporter, page, delay)
 
     async def listen(self, address: str, port: int = 0) -> int:
-        """Listen at an address; return the port, which is a free one by default."""
+        """Listen on an address; return the port, a free one by default."""
         server = await asyncio.get_running_loop().create_server(self._exporter, address, port)
         self._stack.callback(server.close)
         bound: tuple[str, int] = server.sockets[0].getsockname()
@@ -34,7 +34,7 @@ class Pages:
 
 
 class _Exporter(asyncio.Protocol):
-    """A connection, over which one request follows the answer to the one before."""
+    """A connection that takes one request after another."""
 
     def __init__(self, page: Callable[[str], bytes], delay: float | None) -> None:
         self._page = page

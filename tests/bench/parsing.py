@@ -20,7 +20,7 @@ THEIRS = "prometheus_client's parser"
 
 
 def run(*, reduced: bool = False) -> list[Figure]:
-    """Measure the parse of one family, and the whole attribution of a rule."""
+    """Measure parsing one family, and the whole attribution for a rule."""
     pairs = 1 if reduced else PAIRS
     page = PAGE.read_bytes()
 

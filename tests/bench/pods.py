@@ -1,6 +1,6 @@
-"""One answer with the values of a thousand pods, beside the one value over all of them.
+"""One answer with the values of a thousand pods, against the one value over all of them.
 
-Both are answers to an HPA with as many pods: of a Pods metric, and of an External metric.
+Both answer an HPA with that many pods: with a Pods metric, and with an External metric.
 """
 
 import os
@@ -15,13 +15,13 @@ PODS_PATH = (
     "/apis/custom.metrics.k8s.io/v1beta2/namespaces/namespace-0/pods/%2A/gpu_utilization"
     "?labelSelector=app%3Dapp-0"
 )
-# The clock of a process's time ticks a hundred times a second.
+# A process's CPU clock ticks a hundred times per second.
 _REPEATED_QUESTIONS = 3000
 _NEW_QUESTIONS = 40
 
 
 def run(*, reduced: bool = False) -> list[Figure]:
-    """Measure answers from fresh pages, and answers that are repeated."""
+    """Measure answers from fresh pages, and repeated answers."""
     with uvloop_runner() as runner:
         if reduced:
             return runner.run(_measure(200, 2))
@@ -60,7 +60,7 @@ async def _asking(api: str, certificate: str, max_age: str) -> AsyncIterator[tup
 
 
 async def _milliseconds(question: Question, path: str, pid: str, times: int) -> float:
-    """The processor time of the server for one answer."""
+    """The server's processor time for an answer."""
     await question(path)
     began = cpu_seconds(pid)
     for _ in range(times):
@@ -69,7 +69,7 @@ async def _milliseconds(question: Question, path: str, pid: str, times: int) -> 
 
 
 async def _server(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """The server: where it is, and its process."""
+    """The server: its URL and its process."""
     api, max_age = arguments
     server = await started(
         stack,

@@ -1,4 +1,4 @@
-"""Answers from a real Prometheus: 300 HPAs of thirty namespaces, every 15 s; and their age.
+"""Answers from a real Prometheus: 300 HPAs in thirty namespaces, every 15 s; and their age.
 
 Skipped where no Prometheus is installed.
 """
@@ -32,7 +32,7 @@ from tests.support.prometheus import Prometheus, running_beside
 
 _HPAS, _NAMESPACES, _PODS_OF_HPA = 300, 30, 4
 _GPUS_OF_NODE = 8
-# So that the steps come at all times between two scrapes.
+# So that the steps fall at all times between two scrapes.
 _GOLDEN = 0.618
 _PATH = "/apis/external.metrics.k8s.io/v1beta1/namespaces/{}/gpu_utilization?labelSelector=app%3D{}"
 _QUERIES = "gpu_metrics_server_prometheus_query_duration_seconds_count"
@@ -60,7 +60,7 @@ _REDUCED = _Plan(rounds=1, sync_seconds=2, steps=2, scrape_seconds=1)
 
 
 def run(*, reduced: bool = False) -> list[Figure]:
-    """Measure answers from a Prometheus, and how old they are."""
+    """Measure answers from a Prometheus, and their age."""
     if shutil.which("prometheus") is None and "PROMETHEUS" not in os.environ:
         raise SkippedError("Prometheus is not installed")
     plan = _REDUCED if reduced else _FULL
@@ -69,7 +69,7 @@ def run(*, reduced: bool = False) -> list[Figure]:
 
 
 async def _lags(plan: _Plan) -> list[Figure]:
-    """How long after a step at an exporter an answer shows it: directly, and from Prometheus."""
+    """How long an answer takes to show a step at an exporter: directly, and from Prometheus."""
     figures: list[Figure] = []
     uses = ("named", "only")
     with ExitStack() as stack:
@@ -85,7 +85,7 @@ async def _lags(plan: _Plan) -> list[Figure]:
 
 
 async def _lags_of(plan: _Plan, use: str, folder: Path) -> list[float]:
-    """Ask every 0.1 s; the steps come at different times between two scrapes."""
+    """Ask every 0.1 s; the steps fall at different times between two scrapes."""
     lags: list[float] = []
     async with PageExporter(page({("default", "a"): [0]})) as exporter:
         job = {
@@ -103,7 +103,7 @@ async def _lags_of(plan: _Plan, use: str, folder: Path) -> list[float]:
                     began = time.monotonic()
                     step: float | None = None
                     pause = number * _GOLDEN % 1 * plan.scrape_seconds
-                    # Asked all the time, as by many HPAs.
+                    # Asked continuously, as by many HPAs.
                     while step is None or time.monotonic() < began + step + pause:
                         answer = await made.client.metric("default", "gpu_utilization")
                         shows = answer.status == 200 and answer.item().value == str(value)
@@ -111,7 +111,7 @@ async def _lags_of(plan: _Plan, use: str, folder: Path) -> list[float]:
                             step = time.monotonic() - began
                         await asyncio.sleep(0.1)
                     lags.append(step)
-    # The first scrape of Prometheus is not a step.
+    # Prometheus' first scrape is not a step.
     return lags[1:]
 
 
@@ -167,7 +167,7 @@ async def _measure(plan: _Plan) -> list[Figure]:
 async def _metrics(
     url: str, certificate: str
 ) -> AsyncIterator[Callable[[], Awaitable[Mapping[str, float]]]]:
-    """Reads the server's own metrics, each added up over its labels."""
+    """Reads the server's own metrics, each summed over its labels."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(certificate)
@@ -195,7 +195,7 @@ def path_of(hpa: int) -> str:
 async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
     """A Kubernetes API, its front proxy's certificate, and a Prometheus with all nodes.
 
-    The arguments are the seconds between two scrapes, and how many HPAs there are.
+    The arguments are the seconds between two scrapes, and the number of HPAs.
     """
     scrape_seconds, hpas = map(int, arguments)
     api = await stack.enter_async_context(KubernetesAPI())

@@ -1,4 +1,4 @@
-"""The scenarios, by the names that select them; the table has them in this order."""
+"""The scenarios by name, in the order of the table."""
 
 from collections.abc import Mapping
 from typing import Protocol
@@ -25,7 +25,7 @@ class Scenario(Protocol):
         """Measure.
 
         Args:
-            reduced: do as little as still runs every line, as tests do. The figures mean nothing.
+            reduced: do the least that still runs every line, for tests. The figures mean nothing.
 
         Raises:
             SkippedError: it cannot run on this machine.

@@ -1,4 +1,4 @@
-"""What a run found: as a table, as JSON, and as Markdown."""
+"""The results of a run: as a table, as JSON, and as Markdown."""
 
 import math
 from collections.abc import Mapping
@@ -14,12 +14,12 @@ from tests.bench import Figure
 from tests.bench.machine import Machine
 
 _COLUMNS = ("scenario", "figure", "measured", "against", "target")
-# Where the output is not a terminal.
+# If the output is not a terminal.
 _WIDTH = 160
 
 
 class Row(Struct, frozen=True):
-    """A figure, and the scenario that it is from."""
+    """A figure and its scenario."""
 
     scenario: str
     figure: Figure
@@ -45,7 +45,7 @@ class Row(Struct, frozen=True):
 
     @property
     def cells(self) -> tuple[str, str, str, str, str]:
-        """The row as text, a cell for each column."""
+        """The row as text, one cell per column."""
         figure = self.figure
         return self.scenario, figure.name, self.measured, figure.against, self.target
 
@@ -65,7 +65,7 @@ class Run(Struct, frozen=True):
 
 
 def significant(value: float) -> str:
-    """A number with three significant digits, or all digits before the point."""
+    """A number with three significant digits, or with all digits before the point."""
     if not value or not math.isfinite(value):
         return f"{value:g}"
     decimals = max(0, 2 - math.floor(math.log10(abs(value))))
@@ -95,7 +95,7 @@ def write_json(run: Run, path: Path) -> None:
 
 
 def read_json(path: Path) -> Run:
-    """Read the run that a file has.
+    """Read the run in a file.
 
     Raises:
         OSError: the file cannot be read.
@@ -105,7 +105,7 @@ def read_json(path: Path) -> Run:
 
 
 def markdown(run: Run) -> str:
-    """The table as Markdown, below the machine that it was measured on."""
+    """The table as Markdown, below the machine."""
     lines = [
         f"{run.machine}.\n",
         f"| {' | '.join(_COLUMNS)} |",

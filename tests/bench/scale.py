@@ -1,10 +1,10 @@
-"""A whole cluster: its HPAs ask every 15 s, and the server's time and memory are read.
+"""A whole cluster: its HPAs ask every 15 s, and the server's time and memory are measured.
 
-The HPA controller asks for all HPAs at once after its start, and then for each 15 s after it has
-finished with it. On demand, the first is repeated; ahead, the second is what counts.
+The HPA controller asks for all HPAs at once after its start, and then for each one 15 s after
+finishing with it. On demand, the first is repeated; ahead, the second is what counts.
 
-The cluster, the server and the HPA controller have a process each. The exporters have addresses of
-their own on loopback, and pages as long as a real one; pods come and go. Needs Linux's /proc.
+The cluster, the server and the HPA controller each have a process. The exporters have their own
+addresses on loopback, and pages as long as real ones; pods come and go. Needs Linux's /proc.
 """
 
 import asyncio
@@ -40,23 +40,23 @@ GPUS_PER_NODE = 8
 # kube-controller-manager's --horizontal-pod-autoscaler-sync-period.
 PERIOD_SECONDS = 15
 PERIODS = 3
-# What an HPA's period is learned from.
+# To learn an HPA's period from.
 PERIODS_BEFORE = 5
 
 PODS_CHANGED_PER_SECOND = 100
-# As large as a Pod comes with its managed fields and its volumes.
+# As large as a typical Pod with its managed fields and its volumes.
 _POD_PADDING = "x" * 3500
 _ENDPOINTS_PER_SLICE = 100
 _FIRST_ADDRESS = IPv4Address("127.1.0.1")
 
 
 class Size(Struct, frozen=True):
-    """How large a cluster is.
+    """The size of a cluster.
 
     Attributes:
         nodes: how many nodes, with a pod on each of their GPUs.
         other_pods: how many pods without a GPU.
-        hpas: how many HPAs. The pods of each are on as many nodes as can be.
+        hpas: how many HPAs. The pods of each are spread over as many nodes as possible.
         namespaces: how many, with as many pods and HPAs in each.
     """
 
@@ -67,7 +67,7 @@ class Size(Struct, frozen=True):
 
     @property
     def pods(self) -> int:
-        """How many pods, with and without a GPU."""
+        """The number of pods, with and without a GPU."""
         return self.nodes * GPUS_PER_NODE + self.other_pods
 
 
@@ -77,7 +77,7 @@ SIZES = {
     "large": Size(nodes=5_000, other_pods=110_000, hpas=300, namespaces=50),
     # Workloads of a hundred pods each.
     "workloads": Size(nodes=5_000, other_pods=10_000, hpas=400, namespaces=50),
-    # The same questions, in clusters that differ in all else.
+    # The same questions, in clusters that differ in everything else.
     **{
         f"flat-{nodes}": Size(
             nodes, other_pods=22 * nodes, hpas=3 * nodes // 10, namespaces=nodes // 10
@@ -90,7 +90,7 @@ ONE_WORKLOAD = Size(nodes=125, other_pods=100, hpas=1, namespaces=1)
 
 
 def run(*, reduced: bool = False) -> list[Figure]:
-    """Measure each size, with pages read ahead and without."""
+    """Measure each size, with and without reading ahead."""
     with uvloop_runner() as runner:
         if reduced:
             return runner.run(_measure("tiny", "ahead", before=0, periods=1, period_seconds=1))
@@ -151,13 +151,13 @@ def _namespace(size: Size, number: int) -> str:
 
 
 def cpu_seconds(pid: str) -> float:
-    """The processor time that a process has taken, by proc_pid_stat(5): utime and stime."""
+    """The processor time of a process so far, by proc_pid_stat(5): utime and stime."""
     fields = Path("/proc", pid, "stat").read_text(encoding="utf-8").rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def peak_mib(pid: str) -> float:
-    """The greatest resident memory of a process so far, in MiB."""
+    """A process's peak resident memory, in MiB."""
     return memory_mib(pid, "VmHWM")
 
 
@@ -172,7 +172,7 @@ async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
 
     Args:
         stack: what ends them.
-        arguments: the name of its size, and after how many seconds an exporter answers, if not at
+        arguments: the name of its size, and the seconds until an exporter answers, if not at
             once.
     """
     size = SIZES.get(arguments[0], ONE_WORKLOAD)
@@ -210,7 +210,7 @@ async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
 
 
 def _pods(size: Size, node: SimulatedNode, number: int) -> dict[int, SimulatedPod]:
-    """The pods on a node's GPUs, by the HPA that each belongs to: one after another in turn."""
+    """The pods on a node's GPUs, in turn by the HPA that each belongs to."""
     pods: dict[int, SimulatedPod] = {}
     for place, gpu in enumerate(node.gpus, start=number * GPUS_PER_NODE):
         hpa = place % size.hpas
@@ -228,7 +228,7 @@ def _manifest(pod: SimulatedPod, app: str) -> Object:
 
 
 def _page(node: SimulatedNode, pods: list[SimulatedPod]) -> bytes:
-    """The page of a node's exporter, with other families that make it as long as a real one."""
+    """The page of a node's exporter, padded with other families to the length of a real one."""
     load = Load(base=50 * len(pods), amplitude=0, noise=0)
     states = gpu_states(load, node.model, [gpu.uuid for gpu in node.gpus], pods, 0)
     page = render_page(node, "3.x", Observation(states, pods))
@@ -236,7 +236,7 @@ def _page(node: SimulatedNode, pods: list[SimulatedPod]) -> bytes:
 
 
 async def _change(api: KubernetesAPI, pods: Sequence[SimulatedPod]) -> None:
-    """Let pods become ready and not ready, one after another, until cancelled."""
+    """Let pods become ready and not ready in turn, until cancelled."""
     for ready in cycle((False, True)) if pods else ():
         for pod in pods:
             api.apply(PODS, _manifest(structs.replace(pod, ready=ready), "web"))
@@ -244,14 +244,14 @@ async def _change(api: KubernetesAPI, pods: Sequence[SimulatedPod]) -> None:
 
 
 async def server_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """The server: where it is, its process, and what it took to know the cluster.
+    """The server: its URL, its process, and the cost of reading the cluster.
 
-    That is the seconds, and by how many percent its memory was above what it keeps.
+    That is the seconds, and by how many percent its memory exceeded what it keeps.
     """
     api, *manner = arguments
     began = perf_counter()
     config = {
-        # Whatever is not measured whole shall fail.
+        # Whatever is not fully measured must fail.
         "fallback": {"chain": ["error"], "minCoverage": 1.0},
         "exporters": {"askAhead": manner == ["ahead"]},
     }

@@ -1,6 +1,6 @@
 """Answers over TLS: warm ones against a bare aiohttp handler, cold ones against their scrapes.
 
-The cluster, the server and the load each have a process of their own.
+The cluster, the server and the load each have a process.
 """
 
 import asyncio
@@ -42,7 +42,7 @@ CONNECTIONS = (5, 32)
 NODES = 16
 SCRAPE_SECONDS = 0.03
 
-# Short, as others that share the processors come and go.
+# Short, as other load on the processors comes and goes.
 _WARM_SECONDS = 0.2
 _WARM_ROUNDS = 50
 _COLD_ROUNDS = 7
@@ -52,14 +52,14 @@ Question = Callable[[str], Awaitable[float]]
 
 
 class Sent(Struct, frozen=True):
-    """A load that was sent: answers a second, and the 99th percentile of their seconds."""
+    """The result of a load: answers per second, and the 99th percentile of their seconds."""
 
     rate: float
     p99: float
 
 
 def warm(*, reduced: bool = False) -> list[Figure]:
-    """Measure answers from pages that were scraped before."""
+    """Measure answers from pages scraped before."""
     with uvloop_runner() as runner:
         rounds = 1 if reduced else _WARM_ROUNDS
         return [figure for count in CONNECTIONS for figure in runner.run(_warm(rounds, count))]
@@ -122,13 +122,13 @@ async def _cold(rounds: int) -> list[Figure]:
 
 @asynccontextmanager
 async def connections(url: str, certificate: str, count: int) -> AsyncIterator[list[Question]]:
-    """A few of them, as `connection` gives one."""
+    """Several of these connections."""
     async with AsyncExitStack() as stack:
         yield [await stack.enter_async_context(connection(url, certificate)) for _ in range(count)]
 
 
 async def load(connections: Iterable[Question], path: str = PATH) -> Sent:
-    """Ask on several connections, each as fast as it is answered, for a while."""
+    """Ask on several connections for a while, each without a pause."""
     end = perf_counter() + _WARM_SECONDS
     seconds: list[float] = []
 
@@ -143,20 +143,20 @@ async def load(connections: Iterable[Question], path: str = PATH) -> Sent:
 async def cold_p99(url: str, certificate: str, path: str = PATH) -> float:
     """The 99th percentile of the seconds of answers that scrape."""
     async with connection(url, certificate) as question:
-        await question(path)  # so that all are connected, as for the scrapes it is compared with
+        await question(path)  # to connect, as is done for the scrapes it is compared with
         seconds = [await question(path) for _ in range(_COLD_QUESTIONS)]
     return quantiles(seconds, n=100)[-1]
 
 
 @asynccontextmanager
 async def connection(url: str, certificate: str) -> AsyncIterator[Question]:
-    """A connection that stays open; each call asks once, and returns how long the answer took.
+    """A connection that stays open; each call asks once, and returns the seconds to the answer.
 
-    Not a client library: its own time would hide what is measured.
+    No client library: its own time would hide what is measured.
     """
     host, port = url.removeprefix("https://").split(":")
     context = ssl.create_default_context()
-    # The load knows whom it talks to; verifying would only measure the client.
+    # The load knows its peer; verifying would only measure the client.
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.load_cert_chain(certificate)
     reader, writer = await asyncio.open_connection(host, int(port), ssl=context)
@@ -185,7 +185,7 @@ async def connection(url: str, certificate: str) -> AsyncIterator[Question]:
 
 
 async def front_proxy_certificate(stack: AsyncExitStack, trust: SimulatedTrust) -> Path:
-    """The file of a front proxy's certificate and key, there for as long as the stack."""
+    """The file of a front proxy's certificate and key, until the stack closes."""
     pair = trust.front_proxy()
     path = Path(stack.enter_context(TemporaryDirectory()), "front-proxy.pem")
     await asyncio.to_thread(path.write_bytes, pair.certificate + pair.key)
@@ -193,7 +193,7 @@ async def front_proxy_certificate(stack: AsyncExitStack, trust: SimulatedTrust) 
 
 
 async def started(stack: AsyncExitStack, api: str, config: Mapping[str, object]) -> RunningServer:
-    """A server that knows its cluster, and runs for as long as the stack.
+    """A server that knows its cluster, until the stack closes.
 
     Args:
         stack: what ends it.
@@ -218,12 +218,12 @@ async def slowest_scrape(urls: list[str]) -> float:
                 await response.read()
             return perf_counter() - began
 
-        await asyncio.gather(*map(scrape, urls))  # so that all are connected
+        await asyncio.gather(*map(scrape, urls))  # to connect
         return max(await asyncio.gather(*map(scrape, urls)))
 
 
 async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
-    """A cluster with a pod on every node, whose exporters take their time."""
+    """A cluster with a pod on every node, and slow exporters."""
     api = await stack.enter_async_context(KubernetesAPI())
     trust = SimulatedTrust(api)
     certificate = await front_proxy_certificate(stack, trust)
@@ -238,9 +238,9 @@ async def _cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
 
 
 async def _servers(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """The server, and a bare aiohttp handler that sends the bytes of its answer."""
+    """The server, and a bare aiohttp handler that sends the same bytes."""
     api, authorities, max_age = arguments
-    # What is not measured whole shall fail.
+    # Whatever is not fully measured must fail.
     fallback = {"chain": ["error"], "minCoverage": 1.0}
     config = {"exporters": {"maxAge": max_age}, "fallback": fallback}
     server = await started(stack, api, config)

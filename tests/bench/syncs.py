@@ -1,7 +1,7 @@
 """A thousand HPAs at once: until the last of them is answered, five at a time.
 
-So the HPA controller asks after its start. Each kind of question has a cluster of its own: of
-External metrics and of Pods metrics over exporters, of the pods' own pages, and from a Prometheus.
+The HPA controller does this after its start. Each kind of question has its own cluster: External
+metrics and Pods metrics over exporters, the pods' own pages, and a Prometheus.
 """
 
 import asyncio
@@ -46,7 +46,7 @@ class _Plan(Struct, frozen=True):
         hpas: how many HPAs.
         cluster: the size of the cluster with exporters.
         rounds: how often all of them ask.
-        pause_seconds: before each round; to measure, longer than a page is used again.
+        pause_seconds: before each round; to measure, longer than a page is reused.
     """
 
     hpas: int
@@ -106,10 +106,10 @@ async def _measure(plan: _Plan) -> list[Figure]:
 async def _sync(
     plan: _Plan, of: str, paths: Sequence[str], certificate: str, server: Serve, *arguments: str
 ) -> list[Figure]:
-    """Have all of them asked at once, a few times; the longest that it took counts."""
+    """Ask for all of them at once, a few times; the longest time counts."""
     longest = spent = 0.0
     async with process(server, *arguments) as (url, pid):
-        await ask_all(paths, url, certificate)  # so that all are connected
+        await ask_all(paths, url, certificate)  # to connect
         for _ in range(plan.rounds):
             await asyncio.sleep(plan.pause_seconds)
             before, began = cpu_seconds(pid), perf_counter()
@@ -126,7 +126,7 @@ async def _sync(
 
 
 async def _exporters(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
-    """A server of a cluster with exporters: where it is, and its process."""
+    """A server in a cluster with exporters: its URL and its process."""
     config = {"exporters": _PATIENT, "fallback": {"chain": ["error"], "minCoverage": 1.0}}
     return [(await started(stack, arguments[0], config)).url, str(os.getpid())]
 

@@ -1,4 +1,4 @@
-"""Counts repeat, differences are noticed, and fixed pieces of work take what is recorded."""
+"""Counts repeat, differences are noticed, and fixed work costs what is recorded."""
 
 import os
 import subprocess
@@ -22,7 +22,7 @@ NOTHING_RECORDED = 3
 
 
 def counts(instructions: int = 1000, **functions: int) -> Counts:
-    """Counts with these instructions, and a hundredth of other things."""
+    """Counts with these instructions, and a hundredth of everything else."""
     return Counts(
         calls=100, c_calls=100, instructions=instructions, peak_bytes=None, functions=functions
     )
@@ -30,9 +30,9 @@ def counts(instructions: int = 1000, **functions: int) -> Counts:
 
 @pytest.mark.slow
 def test_fixed_work_takes_what_is_recorded() -> None:
-    """To within 5 %, less as well as more: `make counts ARGS=--write` records what is better.
+    """Within 5 % either way: `make counts ARGS=--write` records an improvement.
 
-    In a process of its own, without what traces tests and keeps them from blocking.
+    In a separate process, without the tests' tracing and their guard against blocking.
     """
     environment = {**os.environ, "PYTHONHASHSEED": "0"}
     run = subprocess.run(
@@ -50,7 +50,7 @@ def test_fixed_work_takes_what_is_recorded() -> None:
 
 
 def test_every_piece_is_recorded_for_the_same_versions() -> None:
-    """A piece that is missing would not be compared."""
+    """A missing piece would not be compared."""
     recorded = read()
 
     assert recorded
@@ -61,7 +61,7 @@ def test_every_piece_is_recorded_for_the_same_versions() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("make", [parse_page, select_pods, list_pods])
 def test_counts_repeat(make: Callable[[], Callable[[], object]]) -> None:
-    """What runs alone takes exactly the same each time."""
+    """Isolated work takes exactly the same each time."""
     first, second = (count(make(), alone=True) for _ in range(2))
 
     assert first.instructions > 1000
@@ -72,12 +72,12 @@ def test_counts_repeat(make: Callable[[], Callable[[], object]]) -> None:
 
 
 def structure(counted: Counts) -> Counts:
-    """The counts without memory."""
+    """The counts except memory."""
     return msgspec.structs.replace(counted, peak_bytes=None)
 
 
 def test_more_work_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An extra call for each pod is reported with the function that makes it."""
+    """An extra call per pod is reported with the function that makes it."""
     before = count(select_pods(), alone=True)
     is_ready = selection._is_ready
 
@@ -94,7 +94,7 @@ def test_more_work_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_function_in_c_is_called_for_is_counted() -> None:
-    """Although it executes no bytecode."""
+    """Even though it executes no bytecode."""
 
     def work() -> None:
         for _ in range(100):
@@ -109,18 +109,18 @@ def test_what_a_function_in_c_is_called_for_is_counted() -> None:
 
 
 def test_memory_is_that_of_the_peak() -> None:
-    """What is freed before the end counts too."""
+    """Memory that is freed before the end counts too."""
     assert (count(lambda: len(bytes(1_000_000)), alone=True).peak_bytes or 0) >= 1_000_000
 
 
 @pytest.mark.parametrize("instructions", [950, 1000, 1050])
 def test_five_percent_are_no_difference(instructions: int) -> None:
-    """A patch release of a dependency may take this much."""
+    """A patch release of a dependency may cost this much."""
     assert report("work", counts(), counts(instructions)) == ""
 
 
 def test_growth_is_reported_with_what_grew_most() -> None:
-    """In the order of the change, and five functions at most."""
+    """In order of the change, and five functions at most."""
     was = counts(1000, same=400, much=200, some=100, a=10, b=10, gone=20)
     now = counts(1600, same=400, much=600, some=150, a=12, b=11, new=45)
 
@@ -148,21 +148,21 @@ def test_improvement_is_to_be_recorded() -> None:
 
 
 def test_new_work_is_to_be_recorded() -> None:
-    """It has nothing to be compared with."""
+    """There is nothing to compare it with."""
     assert report("work", None, counts()) == (
         "work: nothing is recorded: `make counts ARGS=--write` records it"
     )
 
 
 def test_small_functions_are_not_recorded(tmp_path: Path) -> None:
-    """One percent of all instructions is enough to find what grew by 5 %."""
+    """One percent of all instructions is enough to find a 5 % increase."""
     write({"work": counts(1000, large=10, small=9)}, "3.11", tmp_path / "recorded.json")
 
     assert read(tmp_path / "recorded.json")["3.11"]["work"].functions == {"large": 10}
 
 
 def test_small_changes_do_not_add_up(tmp_path: Path) -> None:
-    """Recording keeps what is within the tolerance."""
+    """Recording keeps counts within the tolerance."""
     file = tmp_path / "recorded.json"
     for one, other in ((1000, 1000), (1040, 900), (1080, 900)):
         write({"one": counts(one), "other": counts(other)}, "3.11", file)
@@ -175,7 +175,7 @@ def test_small_changes_do_not_add_up(tmp_path: Path) -> None:
 
 
 def test_recording_leaves_other_versions_as_they_are(tmp_path: Path) -> None:
-    """Each version of Python executes other instructions."""
+    """Each version of Python executes different instructions."""
     file = tmp_path / "recorded.json"
     assert read(file) == {}
 
@@ -191,7 +191,7 @@ def test_recording_leaves_other_versions_as_they_are(tmp_path: Path) -> None:
 def test_the_command_compares_and_records(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It fails where nothing is recorded, and where a count has changed."""
+    """It fails if nothing is recorded, and if a count has changed."""
     counted = {"work": counts(1000, much=500)}
     monkeypatch.setattr("tests.bench.counts.__main__.count_all", lambda _: counted.items())
     file = tmp_path / "recorded.json"

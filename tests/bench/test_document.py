@@ -1,4 +1,4 @@
-"""docs/performance.md: its tables, and what it says about scenarios."""
+"""docs/performance.md: its tables, and its descriptions of scenarios."""
 
 import re
 from pathlib import Path
@@ -26,7 +26,7 @@ def test_only_the_table_changes(tmp_path: Path) -> None:
 
 
 def test_a_document_without_a_place_for_the_table_stays_as_it_is(tmp_path: Path) -> None:
-    """And the error says what it lacks."""
+    """The error says what is missing."""
     document = tmp_path / "performance.md"
     document.write_text("# Title\n")
 

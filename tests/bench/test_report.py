@@ -51,7 +51,7 @@ def test_a_number_has_three_significant_digits(value: float, text: str) -> None:
 
 
 def test_the_document_gets_the_machine_and_one_row_a_figure() -> None:
-    """A scenario that was skipped stands below, with the reason."""
+    """Skipped scenarios are listed below, with the reason."""
     assert markdown(RUN).splitlines() == [
         f"{MACHINE}.",
         "",
@@ -66,7 +66,7 @@ def test_the_document_gets_the_machine_and_one_row_a_figure() -> None:
 
 
 def test_the_terminal_gets_one_table() -> None:
-    """Below the machine, whose name is no markup."""
+    """Below the machine, whose name is not parsed as markup."""
     output = io.StringIO()
 
     print_table(RUN, Console(file=output))
@@ -78,14 +78,14 @@ def test_the_terminal_gets_one_table() -> None:
 
 
 def test_a_run_survives_its_file(tmp_path: Path) -> None:
-    """Whatever else reads it finds all of the run."""
+    """Other programs find the complete run in it."""
     write_json(RUN, tmp_path / "bench.json")
 
     assert read_json(tmp_path / "bench.json") == RUN
 
 
 def test_a_machine_as_a_sentence() -> None:
-    """It stands above the table."""
+    """It is printed above the table."""
     assert str(MACHINE) == (
         "A Processor [fast], 2 cores; Python 3.11.2; OpenSSL 3.5.4 (Python's own: OpenSSL "
         "3.0.17); load at the start 0.2; 2026-11-26 09:42 UTC"

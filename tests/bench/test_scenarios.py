@@ -1,4 +1,4 @@
-"""Every scenario runs to its end, at its reduced size, and the command line selects it."""
+"""Every scenario runs to its end at its reduced size, and the command line selects it."""
 
 import math
 import multiprocessing
@@ -30,7 +30,7 @@ def _third(*, reduced: bool = False) -> list[Figure]:
 
 @pytest.fixture
 def forked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Processes are forked from one that has imported the program, which takes them a second."""
+    """Fork processes from one that has imported the program, which takes a second each time."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.bench.registry"])
     monkeypatch.setattr("tests.bench.CONTEXT", context)
@@ -45,7 +45,7 @@ def forked(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_every_scenario_measures(name: str) -> None:
-    """Its figures are numbers, and no two are named the same."""
+    """Figures are numbers, and no two have the same name."""
     if name == "prometheus" and shutil.which("prometheus") is None:
         pytest.skip("needs Prometheus")
     figures = SCENARIOS[name](reduced=True)
@@ -58,7 +58,7 @@ def test_every_scenario_measures(name: str) -> None:
 def test_scenarios_are_selected_by_name(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The others are not measured; what cannot run is reported, in the file as well."""
+    """The others are not measured; those that cannot run are reported, in the file as well."""
     monkeypatch.setattr(
         "tests.bench.__main__.SCENARIOS",
         {"one": _one, "other": _other, "third": _third},
@@ -73,7 +73,7 @@ def test_scenarios_are_selected_by_name(
     run = read_json(file)
     assert [row.scenario for row in run.rows] == ["one"]
     assert run.skipped == {"other": "nothing is installed"}
-    # The table again, without measuring.
+    # Print the table again, without measuring.
     main(["--read", str(file)])
     assert capsys.readouterr().out == measured
 

@@ -1,4 +1,4 @@
-"""Counts fixed pieces of work, and compares them with what is recorded: `make counts`."""
+"""Counts fixed pieces of work, and compares them with the recorded counts: `make counts`."""
 
 import argparse
 import os
@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     if os.environ.get("PYTHONHASHSEED") != "0":
-        # The order of sets would differ from run to run.
+        # Otherwise the order of sets would differ between runs.
         os.environ["PYTHONHASHSEED"] = "0"
         os.execv(sys.executable, [sys.executable, "-m", "tests.bench.counts", *sys.argv[1:]])  # noqa: S606
     logs.configure("error")

@@ -1,4 +1,4 @@
-"""Counts against those that are recorded."""
+"""Compares counts with the recorded ones."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -12,7 +12,7 @@ from tests.bench.counts.counting import Counts
 RECORDED = Path(__file__).with_name("recorded.json")
 TOLERANCE = 0.05
 _MOST_FUNCTIONS = 5
-# Functions with a smaller part of the instructions are not recorded.
+# Functions with a smaller share of the instructions are not recorded.
 _LEAST_PART = 0.01
 
 Recorded = dict[str, dict[str, Counts]]
@@ -20,18 +20,18 @@ Recorded = dict[str, dict[str, Counts]]
 
 
 def read(path: Path = RECORDED) -> Recorded:
-    """What is recorded; empty if nothing is.
+    """The recorded counts; empty if none.
 
     Raises:
-        msgspec.DecodeError: the file has something else.
+        msgspec.DecodeError: the file contains something else.
     """
     return msgspec.json.decode(path.read_bytes(), type=Recorded) if path.exists() else {}
 
 
 def write(counted: Mapping[str, Counts], version: str, path: Path = RECORDED) -> None:
-    """Record the counts of a version of Python.
+    """Record the counts for a version of Python.
 
-    What is within the tolerance stays as it is, so that small changes cannot add up unnoticed.
+    Counts within the tolerance stay as they are, so that small changes cannot add up unnoticed.
     """
     recorded = read(path)
     known = recorded.get(version, {})
@@ -64,14 +64,14 @@ def _shortened(counts: Counts) -> Counts:
 
 
 def _least(counts: Counts) -> int:
-    """The least instructions of a function that is recorded."""
+    """The fewest instructions that get a function recorded."""
     return math.ceil(counts.instructions * _LEAST_PART)
 
 
 def changed(was: Counts, now: Counts) -> str:
     """A table of the functions whose instructions changed most.
 
-    One that is not recorded may have had as many as the least that is.
+    An unrecorded function may have had as many as that takes.
     """
     least = _least(was)
     changes = {
@@ -93,7 +93,7 @@ def _recorded(was: Counts, name: str) -> str:
 
 
 def markdown(recorded: Recorded) -> str:
-    """What is recorded for the oldest version of Python, as a table."""
+    """The counts recorded for the oldest version of Python, as a table."""
     version, pieces = min(recorded.items(), key=lambda item: _parts(item[0]))
     rows = [
         f"| Python {version} | calls | C calls | instructions | KiB at the peak |",

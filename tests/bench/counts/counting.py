@@ -1,4 +1,4 @@
-"""Counts what a piece of work makes the interpreter do."""
+"""Counts what the interpreter does for a piece of work."""
 
 import gc
 import sys
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from _typeshed import TraceFunction
 
 _PACKAGES = "site-packages/"
-# An identifier of sys.monitoring that is not meant for a kind of tool.
+# An identifier of sys.monitoring that is not reserved for a kind of tool.
 _TOOL = 4
 
 Work = Callable[[], object]
@@ -26,14 +26,14 @@ Work = Callable[[], object]
 
 
 class Counts(Struct, frozen=True):
-    """What one piece of work took, of this thread only.
+    """The counts of one piece of work, in this thread only.
 
     Attributes:
-        calls: of Python functions; each time a coroutine is resumed is one.
+        calls: of Python functions; each resumption of a coroutine is one.
         c_calls: of functions written in C.
         instructions: of bytecode.
         peak_bytes: the most memory allocated at a time, beyond that before; None if not counted.
-        functions: the instructions by function, the most first.
+        functions: the instructions by function, most first.
     """
 
     calls: int
@@ -44,7 +44,7 @@ class Counts(Struct, frozen=True):
 
     @property
     def figures(self) -> Mapping[str, int]:
-        """What is compared, by name."""
+        """The compared counts, by name."""
         found = {
             "calls": self.calls,
             "C calls": self.c_calls,
@@ -97,7 +97,7 @@ def count(work: Work, *, alone: bool) -> Counts:
 
 @cache
 def name_of(code: CodeType) -> str:
-    """A function by its module's path, without what is before the package, and its name."""
+    """A function as its module's path, from the package on, and its name."""
     path = code.co_filename
     if _PACKAGES in path:
         path = path.rpartition(_PACKAGES)[2]
@@ -109,7 +109,7 @@ def name_of(code: CodeType) -> str:
 
 @contextmanager
 def _no_garbage_collection() -> Iterator[None]:
-    """Keep the collector from running, which it does at different times of a run."""
+    """Keep the collector from running, as its timing differs between runs."""
     gc.collect()
     gc.disable()
     try:
@@ -135,7 +135,7 @@ def _calls(work: Work) -> tuple[int, int]:
 
 
 def _instructions(work: Work) -> Counter[CodeType]:
-    """The instructions of bytecode, by the function that they are of."""
+    """The bytecode instructions, by function."""
     executed: Counter[CodeType] = Counter()
     if sys.version_info >= (3, 12):
         with _monitored(executed):
@@ -169,7 +169,7 @@ if sys.version_info >= (3, 12):
 
     @contextmanager
     def _monitored(executed: Counter[CodeType]) -> Iterator[None]:
-        """Since Python 3.12 tracing leaves out instructions, and monitoring is of all threads."""
+        """Since Python 3.12, tracing leaves out instructions, and monitoring covers all threads."""
         thread = threading.get_ident()
 
         def instruction(code: CodeType, _: int) -> None:

@@ -1,4 +1,4 @@
-"""The cluster that a counted server runs in, in a process of its own: an API, pods and pages."""
+"""The cluster of a counted server, in a separate process: an API, pods and pages."""
 
 import asyncio
 from contextlib import AsyncExitStack
@@ -23,7 +23,7 @@ _FIRST_NODE, _FIRST_ENGINE = IPv4Address("127.2.0.1"), IPv4Address("127.3.0.1")
 async def cluster(stack: AsyncExitStack, /, *_: str) -> list[str]:
     """A Kubernetes API with its front proxy's certificate.
 
-    It has pods with a GPU each, labelled app=inference, and inference engines, labelled app=llm.
+    It has pods with one GPU each, labelled app=inference, and inference engines, labelled app=llm.
     """
     api = await stack.enter_async_context(KubernetesAPI())
     certificate = await front_proxy_certificate(stack, SimulatedTrust(api))
@@ -57,7 +57,7 @@ def _engine(name: str, address: str, port: int) -> Object:
 
 
 async def _serve(stack: AsyncExitStack, address: str, body: bytes) -> int:
-    """Serve a page, each response in one piece, so that it arrives in one."""
+    """Serve a page, each response in a single write, so that it arrives whole."""
     head = f"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {len(body)}\r\n\r\n"
     answer = partial(_answer, head.encode() + body)
     server = await asyncio.start_server(answer, address, 0)

@@ -22,7 +22,7 @@ _PAGE = EXPORTERS / "dcgm-3.x-8gpu-multi-pod.prom"
 
 
 def parse_page() -> Work:
-    """Parse a page of DCGM's exporter with 8 GPUs, and attribute a metric to its pods."""
+    """Parse a DCGM exporter's page with 8 GPUs, and attribute a metric to its pods."""
     page = _PAGE.read_bytes()
     readings = Rules(CATALOGUE).find("gpu_utilization").readings
     return lambda: attribute(Sheet(page), readings)
@@ -36,7 +36,7 @@ def select_pods() -> Work:
 
 
 def list_pods() -> Work:
-    """Decode a page of a list of pods, and keep the pods."""
+    """Decode one page of a pod list, and keep the pods."""
     page = msgspec.json.encode({"metadata": {"resourceVersion": "1"}, "items": _objects()})
     decode = pod_decoder(endpoints=True)
 

@@ -1,6 +1,6 @@
-"""Pieces of work of a whole server: answers over TLS to a front proxy, on loopback.
+"""Work of a whole server: answers over TLS to a front proxy, on loopback.
 
-Only the thread of the server's event loop is counted. The cluster is in another process, and the
+Only the thread of the server's event loop is counted. The cluster is in another process, the
 caller in another thread.
 """
 
@@ -31,7 +31,7 @@ _HEADERS = (
 
 
 class Peers(Struct, frozen=True):
-    """What a server needs around it: a Kubernetes API, and the certificate of its front proxy."""
+    """What a server needs: a Kubernetes API, and its front proxy's certificate."""
 
     api: str
     certificate: str
@@ -39,7 +39,7 @@ class Peers(Struct, frozen=True):
 
 @contextmanager
 def peers() -> Iterator[Peers]:
-    """A cluster in a process of its own."""
+    """A cluster in a separate process."""
     with uvloop_runner() as runner:
         stack = AsyncExitStack()
         try:
@@ -51,12 +51,12 @@ def peers() -> Iterator[Peers]:
 
 @contextmanager
 def answers(path: str, times: int, max_age: str, around: Peers) -> Iterator[Work]:
-    """A server, and the work to answer a question so many times, one after another.
+    """A server, and the work of answering a question this many times in a row.
 
     Args:
         path: the question.
         times: how often it is asked.
-        max_age: how long the server uses a page again.
+        max_age: how long the server reuses a page.
         around: the server's cluster.
     """
     with uvloop_runner() as runner, ThreadPoolExecutor(1) as caller:
@@ -77,7 +77,7 @@ def answers(path: str, times: int, max_age: str, around: Peers) -> Iterator[Work
 async def _server(stack: AsyncExitStack, around: Peers, max_age: str) -> "_Connection":
     """A connection to a server that knows its cluster."""
     config: Mapping[str, object] = {
-        # Counting makes the server slow, and a busy machine slower.
+        # Counting slows the server down, and a busy machine more so.
         "exporters": {"maxAge": max_age, "timeout": "25s"},
         "podPages": {"networks": ["127.0.0.0/8"]},
         "fallback": {"chain": ["error"], "minCoverage": 1.0},
@@ -89,19 +89,19 @@ async def _server(stack: AsyncExitStack, around: Peers, max_age: str) -> "_Conne
 
 
 class _Connection:
-    """A connection to the server that blocks the thread that uses it."""
+    """A blocking connection to the server."""
 
     def __init__(self, url: str, certificate: str) -> None:
         host, port = url.removeprefix("https://").split(":")
         context = ssl.create_default_context()
-        # Verifying would take the caller's time only.
+        # Verifying would only take the caller's time.
         context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
         context.load_cert_chain(certificate)
         self._socket = context.wrap_socket(socket.create_connection((host, int(port))))
         self._file = self._socket.makefile("rb")
 
     def ask(self, request: bytes, times: int) -> None:
-        """Send a request again and again, each after the answer to the one before.
+        """Send a request repeatedly, each after the previous answer.
 
         Raises:
             RuntimeError: an answer is an error.
