@@ -1,4 +1,4 @@
-"""The Kubernetes API as the tests' nodes reach it."""
+"""The Kubernetes API as the tests' nodes use it."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
@@ -13,23 +13,23 @@ _RETRY_SECONDS = 0.2
 
 
 class PatientClient:
-    """Asks again for as long as the API is away, as a kubelet does.
+    """Retries while the API is down, as a kubelet does.
 
     Args:
-        client: sends one request. Its errors are this one's, except those that pass.
+        client: sends one request. This client raises its errors, except transient ones.
     """
 
     def __init__(self, client: KubernetesClient) -> None:
         self._client = client
 
     async def get(self, path: str) -> bytes:
-        """The body of the answer to a GET."""
+        """The response body of a GET."""
         return await _answer(lambda: self._client.get(path, {}, timeout=_SECONDS))
 
     async def send(
         self, method: Literal["POST", "PATCH", "DELETE"], path: str, body: Mapping[str, object]
     ) -> bytes:
-        """The body of the answer to a request that writes."""
+        """The response body of a write."""
         return await _answer(lambda: self._client.send(method, path, body, timeout=_SECONDS))
 
 

@@ -1,4 +1,4 @@
-"""A cluster in an administrator's hands."""
+"""A cluster as its administrator sees it."""
 
 import json
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ EXAMPLE_FILES = tuple(f"--filename={DEPLOYMENTS / name}" for name in EXAMPLES)
 CUSTOM = f"/apis/{CUSTOM_GROUP}/v1beta2/namespaces/default"
 METRIC = f"/apis/{GROUP}/v1beta1/namespaces/default/gpu_utilization?labelSelector=app%3Dgpu-load"
 
-# Controllers take seconds for what takes milliseconds elsewhere in these tests.
+# Controllers take seconds where other parts of these tests take milliseconds.
 _PATIENCE_SECONDS = 60
 
 
@@ -37,13 +37,13 @@ class Cluster(Struct, frozen=True):
     nodes: Nodes
 
     async def kubectl(self, *arguments: str | Path) -> str:
-        """What a kubectl command prints that must succeed."""
+        """The output of a kubectl command, which must succeed."""
         ran = await self.plane.kubectl(*arguments)
         assert ran.status == 0, f"kubectl {arguments}: {ran}"
         return ran.out
 
     async def becomes(self, expected: str, *arguments: str | Path) -> str:
-        """Wait until a kubectl command prints this among others, and return what it prints."""
+        """Wait until a kubectl command's output contains this, and return the output."""
 
         def holds(ran: Ran) -> bool:
             return ran.status == 0 and expected in ran.out
@@ -58,7 +58,7 @@ class Cluster(Struct, frozen=True):
         )
 
     async def logged(self, expected: str) -> None:
-        """Wait until a server has printed this, whichever."""
+        """Wait until any server has logged this."""
 
         async def logs() -> str:
             return self.nodes.logs().replace('\\"', '"')
@@ -66,35 +66,35 @@ class Cluster(Struct, frozen=True):
         await eventually(logs, lambda text: expected in text, _PATIENCE_SECONDS)
 
     async def read(self, path: str) -> dict[str, object]:
-        """What the API has at a path, a JSON object."""
+        """The JSON object at a path of the API."""
         read: dict[str, object] = json.loads(await self.kubectl("get", "--raw", path))
         return read
 
     async def install(
         self, folder: Path = DEPLOYMENTS, api_services: Sequence[str] = API_SERVICES
     ) -> None:
-        """Do what docs/install.md says, until the server serves."""
+        """Follow docs/install.md, until the server serves."""
         await self.label_nodes()
         await self.kubectl("apply", "-k", folder)
         await self.serves(api_services)
 
     async def label_nodes(self) -> None:
-        """Say which nodes have GPUs."""
+        """Label the nodes that have GPUs."""
         await self.kubectl("label", "nodes", *self.nodes.with_gpus, "nvidia.com/gpu=present")
 
     async def serves(self, api_services: Sequence[str] = API_SERVICES) -> None:
-        """Wait until kube-apiserver has taken the server in, and all its replicas are new."""
+        """Wait until kube-apiserver finds the server available, and all its replicas are new."""
         for name in api_services:
             await self.becomes("True", "get", "apiservice", name)
         await self.rolled_out()
 
     async def rolled_out(self) -> None:
-        """Wait until all replicas are what the Deployment says."""
+        """Wait until all replicas match the Deployment."""
         status = ("rollout", "status", f"deployment/{SERVER}", f"--timeout={_PATIENCE_SECONDS}s")
         await self.kubectl("-n", NAMESPACE, *status)
 
     async def restart(self) -> None:
-        """Begin to replace every replica."""
+        """Start to replace every replica."""
         await self.kubectl("-n", NAMESPACE, "rollout", "restart", f"deployment/{SERVER}")
 
     async def measures(self) -> None:

@@ -19,13 +19,13 @@ def is_server(pod: Pod) -> bool:
 
 
 async def wait(event: asyncio.Event) -> None:
-    """A step, or less where the event comes."""
+    """Wait a step, or until the event."""
     with suppress(TimeoutError):
         await asyncio.wait_for(event.wait(), STEP_SECONDS)
 
 
 def condition(kind: str, *, holds: bool) -> Object:
-    """A condition of a pod, of now."""
+    """A condition of a pod, as of now."""
     return {
         "type": kind,
         "status": str(holds),
@@ -35,7 +35,7 @@ def condition(kind: str, *, holds: bool) -> Object:
 
 @contextmanager
 def unless_gone() -> Iterator[None]:
-    """What is not there any more, or is another by now, is left alone."""
+    """Ignore a pod that is gone, or has been replaced by now."""
     try:
         yield
     except KubernetesError as error:

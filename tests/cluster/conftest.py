@@ -1,4 +1,4 @@
-"""A cluster for each test, where there are programs to make one of."""
+"""A cluster for each test, if the programs for one are installed."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ _VARIABLE = "CONTROL_PLANE"
 
 @pytest.fixture
 def programs() -> Path:
-    """The folder of a control plane's programs."""
+    """The folder with a control plane's programs."""
     folder = os.environ.get(_VARIABLE)
     if not folder:
         pytest.skip(f"it takes a real control plane: make cluster {_VARIABLE}=FOLDER")
@@ -31,7 +31,7 @@ def programs() -> Path:
 
 @pytest.fixture
 def feature_gates() -> Sequence[str]:
-    """The feature gates of the control plane: a module that takes some has its own fixture."""
+    """The control plane's feature gates: a module that needs some overrides this fixture."""
     return ()
 
 
@@ -39,7 +39,7 @@ def feature_gates() -> Sequence[str]:
 async def cluster(
     request: pytest.FixtureRequest, programs: Path, tmp_path: Path, feature_gates: Sequence[str]
 ) -> AsyncIterator[Cluster]:
-    """A cluster that Kubernetes' own programs run.
+    """A cluster that runs Kubernetes' own programs.
 
     It has two nodes with eight GPUs each and two without, or those of the test's parameter.
     """

@@ -1,7 +1,7 @@
-"""Containers: what a kubelet of the tests' nodes starts for a pod.
+"""Containers that the tests' kubelets start for a pod.
 
-The metrics server is a real process with the arguments, the token, the ConfigMaps and the Secrets
-that its pod names; an exporter is a real socket with a page of simulated GPUs.
+The metrics server is a real process with its pod's arguments, token, ConfigMaps and Secrets; an
+exporter is a real socket with a page of simulated GPUs.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ SERVER_PORT = 6443
 
 _RETRY_SECONDS = 0.2
 _TOKEN_FOLDER = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
-# In a mount namespace of its own the process finds its token where a pod has it.
+# In its own mount namespace, the process finds its token where a pod has it.
 _AS_IN_A_POD = (
     f"mount -t tmpfs tmpfs /run && mkdir -p {_TOKEN_FOLDER} && "
     f'mount --bind "$1" {_TOKEN_FOLDER} && shift && exec "$@"'
@@ -35,24 +35,24 @@ _AS_IN_A_POD = (
 
 
 class Container:
-    """A container that runs, and is ready all the time."""
+    """A container that runs and is always ready."""
 
     def runs(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is still running."""
         return True
 
     async def ready(self) -> bool:
-        """What the readiness probe finds."""
+        """The result of the readiness probe."""
         return True
 
 
 class ServerContainer(Container):
-    """A container of the metrics server. Made by `metrics_server`.
+    """A container of the metrics server. Created by `metrics_server`.
 
     Args:
         process: the server.
         session: for the probe.
-        url: what the probe asks for.
+        url: of the probe.
     """
 
     def __init__(
@@ -63,11 +63,11 @@ class ServerContainer(Container):
         self._url = url
 
     def runs(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is still running."""
         return self._process.returncode is None
 
     async def ready(self) -> bool:
-        """What the readiness probe finds; like a kubelet it does not verify."""
+        """The readiness probe's result; like a kubelet's, it does not verify."""
         try:
             async with self._session.get(self._url, ssl=False) as response:
                 return response.ok
@@ -75,7 +75,7 @@ class ServerContainer(Container):
             return False
 
     def kill(self) -> None:
-        """End it, as a power cut does."""
+        """Kill it, like a power cut."""
         if self.runs():
             self._process.kill()
 
@@ -88,12 +88,12 @@ class ServerContainer(Container):
 async def metrics_page(
     address: str, port: int, page: Callable[[], str | None]
 ) -> AsyncIterator[None]:
-    """The metrics page of an exporter or of another pod, for as long as the context.
+    """The metrics page of an exporter or of another pod, as a context.
 
     Args:
         address: the pod's.
         port: where the page is served.
-        page: what it is; None while it fails.
+        page: its text; None while it fails.
     """
 
     async def answer(_: web.Request) -> web.Response:
@@ -117,16 +117,16 @@ async def metrics_page(
 async def metrics_server(
     pod: Pod, address: str, folder: Path, files: Mapping[str, Path]
 ) -> AsyncIterator[ServerContainer]:
-    """The metrics server as its pod runs it, for as long as the context.
+    """The metrics server as its pod runs it, as a context.
 
     Args:
         pod: the pod.
-        address: the pod's; the server listens there in place of on all.
-        folder: for the log; it holds what `mounted` has put there.
-        files: what `mounted` gave.
+        address: the pod's; the server listens only there.
+        folder: for the log; it contains what `mounted` put there.
+        files: from `mounted`.
     """
     arguments = [argument.replace("=0.0.0.0", f"={address}") for argument in pod.container.args]
-    # The longest first: one path may begin with another.
+    # Longest first: one path may start with another.
     for path, volume in sorted(files.items(), reverse=True):
         arguments = [argument.replace(f"={path}", f"={volume}") for argument in arguments]
     async with (
@@ -141,12 +141,12 @@ async def metrics_server(
 async def in_pod(
     pod: Pod, folder: Path, log: Path, *arguments: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A Python that runs as in a pod's container, for as long as the context.
+    """A Python process that runs as in a pod's container, as a context.
 
     Args:
         pod: the pod.
-        folder: what `mounted` has filled.
-        log: what it prints.
+        folder: as filled by `mounted`.
+        log: receives its output.
         arguments: Python's.
     """
     async with running(
@@ -176,9 +176,9 @@ async def completed(client: PatientClient, pod: Pod, folder: Path) -> bool:
 
 
 async def mounted(client: PatientClient, pod: Pod, folder: Path) -> dict[str, Path]:
-    """The pod's ConfigMaps and Secrets as folders, by the path that they are mounted at.
+    """The folders for a pod's ConfigMaps and Secrets, by mount path.
 
-    Beside them the token of its service account. What is not there yet is waited for.
+    The service account's token is added. Waits for missing objects.
     """
     namespace = f"/api/v1/namespaces/{pod.metadata.namespace}"
     account = f"{namespace}/serviceaccounts/{pod.spec.service_account_name}/token"

@@ -1,6 +1,6 @@
-"""A real control plane: etcd, kube-apiserver with its aggregator, its controllers, its scheduler.
+"""A real control plane: etcd, kube-apiserver with its aggregator, controllers and scheduler.
 
-Nothing of it is simulated. What belongs to nodes (kubelets, containers, GPUs) is played by
+Nothing in it is simulated. The nodes' part (kubelets, containers, GPUs) is played by
 `tests.cluster.nodes`.
 """
 
@@ -20,7 +20,7 @@ from tests.support import carried
 from tests.support.kubectl import Kubectl
 from tests.support.waiting import eventually
 
-# Documentation's own network (RFC 5737): loopback's addresses are refused as those of endpoints.
+# The network for documentation (RFC 5737): loopback addresses are rejected as endpoints.
 # `make cluster` runs the tests where there is no other network.
 HOST = "192.0.2.1"
 PORT = 6443
@@ -29,11 +29,11 @@ PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler
 
 
 class ControlPlane(Struct, frozen=True):
-    """A control plane that runs.
+    """A running control plane.
 
     Attributes:
         kubeconfig: of its administrator.
-        bundle: by which its API server is verified, PEM.
+        bundle: verifies its API server, PEM.
         kubectl: as its administrator.
         api_server: its API server.
     """
@@ -45,10 +45,10 @@ class ControlPlane(Struct, frozen=True):
 
 
 class APIServer:
-    """A kube-apiserver, which is running between `start` and `stop`.
+    """A kube-apiserver, which runs between `start` and `stop`.
 
     Args:
-        command: what starts it.
+        command: starts it.
         files: its certificates.
         kubectl: as an administrator.
     """
@@ -68,11 +68,11 @@ class APIServer:
         )
 
     async def stop(self) -> None:
-        """End it."""
+        """Stop it."""
         await self._stack.aclose()
 
     def replace_front_proxy(self) -> None:
-        """Have its next start find another authority for front proxies, and a certificate of it."""
+        """Make its next start use a new authority for front proxies, and a certificate from it."""
         self._files.write_front_proxy()
 
 
@@ -80,7 +80,7 @@ class APIServer:
 async def control_plane(
     programs: Path, folder: Path, gates: Sequence[str] = ()
 ) -> AsyncIterator[ControlPlane]:
-    """A control plane of its own, for as long as the context.
+    """A new control plane, as a context.
 
     Args:
         programs: the folder with PROGRAMS.
@@ -110,13 +110,13 @@ async def control_plane(
 async def running(
     log: Path, *command: str | Path, environment: dict[str, str] | None = None, patience: float = 30
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A program that runs for as long as the context, and is terminated with it.
+    """A program that runs within the context, and is terminated at the end.
 
     Args:
-        log: what it prints.
+        log: receives its output.
         command: the program and its arguments.
         environment: its environment variables; this process's if None.
-        patience: how long it may take to end before it is killed, in seconds.
+        patience: the seconds that it may take to stop before it is killed.
     """
     with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
@@ -139,7 +139,7 @@ async def running(
 
 
 async def add_address(address: str) -> None:
-    """Let this host have one more address."""
+    """Add an address to this host."""
     command = ("ip", "address", "replace", f"{address}/32", "dev", "lo")
     process = await asyncio.create_subprocess_exec(*command)
     assert await process.wait() == 0, command
@@ -165,7 +165,7 @@ class _Files:
         )
 
     def write_front_proxy(self) -> None:
-        """Write an authority for front proxies, and a certificate that it signed."""
+        """Write an authority for front proxies, and a certificate signed by it."""
         authority = Authority("front-proxy")
         self.front_proxy_ca = self._write("front-proxy-ca.crt", authority.bundle)
         self.front_proxy = self._pair("proxy", authority.issue_client("front-proxy-client"))
@@ -232,7 +232,7 @@ def _flags(files: _Files) -> dict[str, list[str]]:
             "--service-account-issuer=https://kubernetes.default.svc",
             f"--service-account-key-file={files.accounts[0]}",
             f"--service-account-signing-key-file={files.accounts[1]}",
-            # The aggregation layer, as kubeadm sets it up; and straight to a Service's pods, as
+            # The aggregation layer, as kubeadm sets it up; directly to a Service's pods, as
             # there is no kube-proxy here.
             f"--requestheader-client-ca-file={files.front_proxy_ca}",
             "--requestheader-allowed-names=front-proxy-client",
@@ -248,11 +248,11 @@ def _flags(files: _Files) -> dict[str, list[str]]:
             f"--authentication-kubeconfig={files.controllers}",
             f"--authorization-kubeconfig={files.controllers}",
             "--leader-elect=false",
-            # Each controller with its own account, so that the HPA's has no more than its role.
+            # Each controller uses its own account, so that the HPA's has only its role.
             "--use-service-account-credentials=true",
             f"--service-account-private-key-file={files.accounts[1]}",
             f"--root-ca-file={files.ca}",
-            # Kubelets that send no heartbeats are no reason to evict.
+            # Missing heartbeats from kubelets must not evict pods.
             "--controllers=*,-node-lifecycle-controller",
             "--horizontal-pod-autoscaler-sync-period=1s",
         ],

@@ -1,4 +1,4 @@
-"""The nodes of a cluster, played: their kubelets and their GPUs.
+"""The nodes of a cluster, played: their kubelets and GPUs.
 
 All of them are on this host, with an address for each node and pod.
 """
@@ -58,7 +58,7 @@ class Placed(Struct, frozen=True):
 
 
 class Nodes:
-    """Nodes that run whatever there is to run. Made by `nodes`.
+    """Nodes that run the pods scheduled on them. Created by `nodes`.
 
     Args:
         client: the Kubernetes API.
@@ -93,7 +93,7 @@ class Nodes:
         self._free_addresses = (f"192.0.2.{number}" for number in count(100))
 
     def logs(self) -> str:
-        """What the metrics servers have printed."""
+        """The output of all metrics servers."""
         return "".join(path.read_text(encoding="utf-8") for path in self._folder.glob("*/log"))
 
     def stop_servers(self) -> None:
@@ -103,19 +103,19 @@ class Nodes:
             server.kill()
 
     def count(self, container: str) -> int:
-        """How many pods with a container of this name run."""
+        """How many running pods have a container of this name."""
         running = [one.pod for one in self._placed.values() if not one.told_to_go.is_set()]
         return sum(pod.container.name == container for pod in running)
 
     @property
     def with_gpus(self) -> list[str]:
-        """The names of those that have GPUs."""
+        """The names of the nodes with GPUs."""
         return [name for name, node in self._nodes.items() if node.gpus]
 
     async def register(self) -> None:
-        """Make the nodes known, as their kubelets do.
+        """Register the nodes, as their kubelets do.
 
-        Where there are others, those with GPUs are for pods that ask for one.
+        If there are others, nodes with GPUs are reserved for pods that request one.
         """
         for name, address in self._addresses.items():
             gpus = len(self._nodes[name].gpus)
@@ -136,14 +136,14 @@ class Nodes:
                 },
             }
             await self._client.send("POST", "/api/v1/nodes", node)
-            # The controller that takes a new node's taint away would wait for heartbeats.
+            # The controller that removes a new node's taint would wait for heartbeats.
             reserved = gpus and len(self.with_gpus) < len(self._nodes)
             taints: list[Json] = [{"key": GPU, "effect": "NoSchedule"}] if reserved else []
             path = f"/api/v1/nodes/{name}"
             await self._client.send("PATCH", path, {"spec": {"taints": taints}})
 
     async def run(self) -> None:
-        """Run the pods that are given a node, until cancelled."""
+        """Run the pods that are bound to a node, until cancelled."""
         async with asyncio.TaskGroup() as tasks:
             try:
                 while True:
@@ -163,7 +163,7 @@ class Nodes:
             self._take(pod, pod.spec.node_name, tasks)
 
     def _take(self, pod: Pod, node: str, tasks: asyncio.TaskGroup) -> None:
-        """Run a pod that the scheduler has given a node, once GPUs are free for it there."""
+        """Run a pod that is bound to a node, once the node has free GPUs for it."""
         taken = {uuid for placed in self._placed.values() for uuid in placed.gpus}
         free = [gpu.uuid for gpu in self._nodes[node].gpus if gpu.uuid not in taken]
         if len(free) >= pod.gpus:
@@ -172,7 +172,7 @@ class Nodes:
             tasks.create_task(self._live(placed))
 
     async def _live(self, placed: Placed) -> None:
-        """Run a pod from its start until it is gone, and its container again if it ends."""
+        """Run a pod until it is gone, and restart its container if that ends."""
         address = await self._address(placed)
         with unless_gone():
             if placed.pod.spec.restart_policy == "Never" and placed.pod.container.command:
@@ -192,7 +192,7 @@ class Nodes:
         del self._placed[placed.pod.metadata.uid]
 
     async def _complete(self, pod: Pod) -> None:
-        """Run a pod's command to its end, and report how it ended."""
+        """Run a pod's command to its end, and report its outcome."""
         done = await completed(self._client, pod, self._folder / pod.metadata.uid)
         status: Object = {"phase": "Succeeded" if done else "Failed"}
         await self._client.send("PATCH", f"{pod.path}/status", {"status": status})
@@ -278,7 +278,7 @@ class Nodes:
 
 @asynccontextmanager
 async def nodes(plane: ControlPlane, folder: Path, gpus: Mapping[str, int]) -> AsyncIterator[Nodes]:
-    """Nodes that take part in a cluster, for as long as the context.
+    """Nodes of a cluster, as a context.
 
     Args:
         plane: of the cluster.

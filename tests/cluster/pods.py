@@ -1,4 +1,4 @@
-"""Pods as a kubelet reads them: of a core/v1 Pod, what the tests' nodes go by."""
+"""Pods as a kubelet reads them: the part of a core/v1 Pod that the tests' nodes use."""
 
 from msgspec import Struct
 
@@ -34,7 +34,7 @@ class Port(Struct, frozen=True, rename="camel"):
 
 
 class HTTPGet(Struct, frozen=True):
-    """What a probe asks for."""
+    """The request of a probe."""
 
     path: str = "/"
 
@@ -71,7 +71,7 @@ class SecretSource(Struct, frozen=True, rename="camel"):
 
 
 class Volume(Struct, frozen=True, rename="camel"):
-    """A volume, if it is of a ConfigMap or a Secret."""
+    """A volume, if it is from a ConfigMap or a Secret."""
 
     name: str
     config_map: ConfigMapSource | None = None
@@ -104,12 +104,12 @@ class Pod(Struct, frozen=True):
 
     @property
     def gpus(self) -> int:
-        """How many GPUs it asks for."""
+        """How many GPUs it requests."""
         return int(self.container.resources.limits.get(GPU, 0))
 
     @property
     def path(self) -> str:
-        """Where the API has it."""
+        """Its path in the API."""
         return f"/api/v1/namespaces/{self.metadata.namespace}/pods/{self.metadata.name}"
 
 

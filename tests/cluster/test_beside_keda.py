@@ -1,4 +1,4 @@
-"""KEDA owns external.metrics.k8s.io, and what it does with it is played."""
+"""KEDA owns external.metrics.k8s.io; its server is played."""
 
 import json
 from collections.abc import AsyncIterator
@@ -26,7 +26,7 @@ SPEC = "-o=jsonpath={.spec}"
 
 @asynccontextmanager
 async def keda(cluster: Cluster, folder: Path) -> AsyncIterator[None]:
-    """KEDA's metrics server, for as long as the context: it is registered, and has no metric."""
+    """KEDA's metrics server, as a context: it is registered, and has no metrics."""
     authority = Authority("KEDA")
     await add_address(ADDRESS)
 
@@ -86,7 +86,7 @@ def _registration(bundle: bytes) -> list[Object]:
 
 
 async def test_pods_metrics_scale_and_keda_keeps_its_own(cluster: Cluster, tmp_path: Path) -> None:
-    """The overlay leaves KEDA's APIService alone, scales, and goes without a trace."""
+    """The overlay leaves KEDA's APIService alone, scales, and is deleted without a trace."""
     overlay = DEPLOYMENTS / "overlays" / "beside-keda"
     async with keda(cluster, tmp_path):
         before = await settled(cluster)

@@ -10,7 +10,7 @@ from tests.cluster.cluster import CUSTOM, EXAMPLE_FILES, Cluster
 from tests.cluster.test_stability import TARGET, apply, deploy, sizes
 from tests.support.waiting import eventually
 
-# kube-apiserver asks either replica of the server, and each keeps a page for 2 s.
+# kube-apiserver asks either replica of the server, and each caches a page for 2 s.
 SETTLED_SECONDS = 5
 PATIENCE_SECONDS = 60
 REPLICAS = "-o=jsonpath=<{.spec.replicas}>"
@@ -42,7 +42,7 @@ async def scale_by_pods(cluster: Cluster, folder: Path) -> None:
 
 
 async def reports(cluster: Cluster, *values: str) -> None:
-    """Wait until both replicas of the server report these values of the Deployment's pods."""
+    """Wait until both replicas of the server report these values for the Deployment's pods."""
     path = f"{CUSTOM}/pods/*/gpu_utilization?labelSelector=app%3Dllm"
     alike = 0
 
@@ -60,10 +60,10 @@ async def reports(cluster: Cluster, *values: str) -> None:
 
 @pytest.mark.parametrize("cluster", [{"gpu-0": 3, "gpu-1": 1, "cpu-0": 0}], indirect=True)
 async def test_pods_without_a_value_hold_scaling_back(cluster: Cluster, tmp_path: Path) -> None:
-    """Four GPUs, one of them behind an exporter that fails; what docs/hpa.md says comes true.
+    """Four GPUs, one of them behind a failing exporter: docs/hpa.md is right about it.
 
-    Three pods at 100 % and a missing one are 6 replicas, not 8. The two that are Pending then count
-    as 0, and it stays so. With all exporters it is 8. Down, three at 10 % and a missing one are 2.
+    Three pods at 100 % and a missing one give 6 replicas, not 8. The two Pending pods then count
+    as 0, and it stays at 6. With all exporters, it is 8. Three at 10 % and a missing one give 2.
     """
     cluster.nodes.failing = {"gpu-1"}
     await cluster.install()
@@ -92,7 +92,7 @@ RESCALED = (
 
 
 async def test_every_exporter_down_keeps_the_replicas(cluster: Cluster, tmp_path: Path) -> None:
-    """A Pods metric is never simulated: the HPA has the words of the server."""
+    """A Pods metric is never simulated: the HPA shows the server's message."""
     cluster.nodes.failing = set(cluster.nodes.with_gpus)
     await cluster.install()
     await deploy(cluster, tmp_path, 3)

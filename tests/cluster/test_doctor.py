@@ -17,23 +17,23 @@ from tests.cluster.test_stability import deploy
 from tests.deployments.manifests import SERVER
 from tests.support.waiting import eventually
 
-# kube-apiserver looks at an APIService every 30 s.
+# kube-apiserver checks an APIService every 30 s.
 _PATIENCE_SECONDS = 90
 
 
 async def doctor(cluster: Cluster) -> Sequence[Outcome]:
-    """What the doctor finds from outside the cluster, about its HPA too."""
+    """The doctor's findings from outside the cluster, including its HPA."""
     subject = Subject(namespace="default", hpa="llm", direct=False)
     return await examine(Aim(cluster.plane.kubeconfig), subject)
 
 
 def named(outcomes: Sequence[Outcome]) -> dict[str, Problem]:
-    """What is wrong, by name."""
+    """The problems by name."""
     return {problem.name: problem for one in outcomes for problem in one.problems}
 
 
 async def finds(cluster: Cluster, *names: str) -> dict[str, Problem]:
-    """Wait until the doctor finds these problems, and return all that it finds."""
+    """Wait until the doctor finds these problems, and return all problems."""
     outcomes = await eventually(
         lambda: doctor(cluster), lambda found: set(names) <= set(named(found)), _PATIENCE_SECONDS
     )
@@ -41,7 +41,7 @@ async def finds(cluster: Cluster, *names: str) -> dict[str, Problem]:
 
 
 async def is_well(cluster: Cluster) -> None:
-    """Wait until the doctor finds nothing wrong, and could run every check."""
+    """Wait until the doctor finds nothing wrong, and can run every check."""
     outcomes = await eventually(
         lambda: doctor(cluster),
         lambda found: {one.status for one in found} <= {"ok", "note"},
@@ -70,7 +70,7 @@ async def test_faults_of_a_cluster_and_their_fixes(cluster: Cluster, tmp_path: P
     problem = (await finds(cluster, "server-rights"))["server-rights"]
     assert f"get apiservices.apiregistration.k8s.io {API_SERVICE}" in problem.message
 
-    # The server can no longer write its own back.
+    # The server can no longer restore it.
     wrong = json.dumps({"spec": {"caBundle": encoded(Authority("another").bundle)}})
     await cluster.kubectl("patch", "apiservice", API_SERVICE, "--type=merge", f"--patch={wrong}")
     found = await finds(cluster, "ca-bundle", "apiservice-unavailable")

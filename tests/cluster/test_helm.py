@@ -28,7 +28,7 @@ class Release:
 
     Args:
         cluster: the cluster.
-        *arguments: Helm's, for every command: where the release's record is.
+        *arguments: for every Helm command: where the release's record is.
         program: returns Helm's path.
     """
 
@@ -40,7 +40,7 @@ class Release:
         self._arguments = arguments
 
     async def __call__(self, *arguments: str | Path) -> str:
-        """What a Helm command prints that must succeed."""
+        """The output of a Helm command, which must succeed."""
         environment: Mapping[str, str] = {
             "PATH": os.environ["PATH"],
             "HOME": str(self._cluster.plane.kubeconfig.parent),
@@ -68,7 +68,7 @@ class Release:
 
 @either
 async def test_a_releases_life(cluster: Cluster, program: Callable[[], str]) -> None:
-    """Each command works, none loses a request, and just the namespace is left."""
+    """Each command works, none loses a request, and only the namespace is left."""
     before = await settled(cluster)
     release = Release(cluster, IN_NAMESPACE, program=program)
     cluster.nodes.utilization = 50  # nothing is scaled meanwhile
@@ -88,16 +88,16 @@ async def test_a_releases_life(cluster: Cluster, program: Callable[[], str]) -> 
         await release("rollback", SERVER, *WAIT)
         await cluster.rolled_out()
         assert "simulated" in await cluster.kubectl(*config)
-    # What the server has written into the chart's objects is still there.
+    # What the server wrote into the chart's objects is still there.
     assert [await cluster.kubectl(*one) for one in (BUNDLE, CERTIFICATES)] == written
     assert "tls.key" in written[1]
 
     await cluster.kubectl("delete", *EXAMPLE_FILES)
     removed = deleted(await release("uninstall", SERVER, "--debug"))
-    # While an APIService is there, so must be its server.
+    # As long as there is an APIService, its server must exist.
     assert set(removed[:2]) == set(API_SERVICES)
     assert SERVER in removed[2:]
-    # What is in every namespace.
+    # Objects in every namespace.
     theirs = {(kind, NAMESPACE, name) for kind, where, name in before if where == "default"}
     expected = before | theirs | {("Namespace", "<none>", NAMESPACE)}
     await eventually(lambda: everything(cluster), expected.issuperset, 60)
@@ -111,7 +111,7 @@ def deleted(log: str) -> Sequence[str]:
 
 
 async def test_the_chart_makes_the_namespace(cluster: Cluster) -> None:
-    """With the release's record elsewhere nothing at all is left."""
+    """With the release's record elsewhere, nothing at all is left."""
     before = await settled(cluster)
     release = Release(cluster)
     await release.install(f"--set=namespace.create=true,namespace.name={NAMESPACE}")
@@ -131,7 +131,7 @@ async def test_what_kustomize_installed_is_taken_over(
     bundle = await cluster.kubectl(*BUNDLE)
     async with answering(cluster):
         release = Release(cluster, IN_NAMESPACE, program=program)
-        # Helm 3 has no such flag: it does not apply server-side, where there are conflicts.
+        # Helm 3 has no such flag: it does not apply server-side, so nothing conflicts.
         force = ["--force-conflicts"] if program is helm else []
         await release("install", SERVER, CHART, "--take-ownership", *force, *WAIT)
         await cluster.rolled_out()

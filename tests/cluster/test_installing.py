@@ -1,4 +1,4 @@
-"""Installing on a real control plane: what an administrator does by docs/install.md, and sees."""
+"""Installing on a real control plane: an administrator follows docs/install.md."""
 
 import asyncio
 import json
@@ -27,7 +27,7 @@ NODES_OF_REPLICAS = (
 
 
 async def test_one_command_and_the_example_scales(cluster: Cluster) -> None:
-    """After `kubectl apply -k deployments/` both example HPAs scale by what the exporters say."""
+    """After `kubectl apply -k deployments/`, both example HPAs scale on exporters' values."""
     await cluster.install()
     await cluster.kubectl("apply", *EXAMPLE_FILES)
     for name in AUTOSCALERS:
@@ -41,13 +41,13 @@ async def test_one_command_and_the_example_scales(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("cluster", [{"only": 8}], indirect=True)
 async def test_a_cluster_of_one_node(cluster: Cluster) -> None:
-    """Both replicas, the exporter and the examples find a place on the only node."""
+    """Both replicas, the exporter and the examples fit on the only node."""
     await cluster.install()
     await cluster.measures()
 
 
 async def test_replicas_are_spread_and_leave_gpu_nodes_alone(cluster: Cluster) -> None:
-    """Each is on a node of its own that is not reserved for GPU pods; so they are again."""
+    """Replicas are on different nodes not reserved for GPU pods, also after a restart."""
     await cluster.install()
     await cluster.becomes("<cpu-0 cpu-1>", *NODES_OF_REPLICAS)
     await cluster.restart()
@@ -57,7 +57,7 @@ async def test_replicas_are_spread_and_leave_gpu_nodes_alone(cluster: Cluster) -
 
 @pytest.mark.parametrize("cluster", [{"gpu": 8, "a-0": 0, "a-1": 0, "b": 0}], indirect=True)
 async def test_replicas_are_spread_over_zones(cluster: Cluster) -> None:
-    """Where nodes are in zones, each is in a zone of its own, though others have more room."""
+    """If nodes are in zones, replicas are in different zones, even if others have more room."""
     for zone, nodes in (("a", ("a-0", "a-1")), ("b", ("b", "gpu"))):
         await cluster.kubectl("label", "nodes", *nodes, f"topology.kubernetes.io/zone={zone}")
     container = {"name": "large", "image": "large", "resources": {"requests": {"cpu": "8"}}}
@@ -70,7 +70,7 @@ async def test_replicas_are_spread_over_zones(cluster: Cluster) -> None:
 
 
 async def test_an_idle_gpu_is_not_scaled(cluster: Cluster) -> None:
-    """An HPA whose pods' GPUs idle reads 0, a number, and stays at its minimum."""
+    """An HPA whose pods' GPUs are idle reads 0, a number, and stays at its minimum."""
     cluster.nodes.utilization = 0
     await cluster.install()
     await cluster.measures()
@@ -84,7 +84,7 @@ async def test_an_idle_gpu_is_not_scaled(cluster: Cluster) -> None:
 
 
 async def test_the_files_one_by_one(cluster: Cluster) -> None:
-    """The same comes of the files, applied in the order of deployments/README.md."""
+    """Applying the files in the order of deployments/README.md has the same result."""
     await cluster.label_nodes()
     for name in FILES:
         await cluster.kubectl("apply", "-f", DEPLOYMENTS / f"{name}.yaml")
@@ -93,20 +93,20 @@ async def test_the_files_one_by_one(cluster: Cluster) -> None:
 
 
 async def test_applying_twice_changes_nothing(cluster: Cluster) -> None:
-    """A second apply leaves all as it was, with what the server wrote: caBundle and Secret."""
+    """A second apply changes nothing, including what the server wrote: caBundle and Secret."""
     await cluster.install()
     before = await cluster.kubectl(*CERTIFICATES)
     assert await cluster.kubectl("diff", "-k", DEPLOYMENTS) == ""
     again = await cluster.kubectl("apply", "-k", DEPLOYMENTS)
     changed = [line for line in again.splitlines() if not line.endswith(" unchanged")]
-    # Of a PodDisruptionBudget kubectl says so whatever is in it: its selector is always replaced.
+    # For a PodDisruptionBudget kubectl always says so: its selector is always replaced.
     assert changed == [f"poddisruptionbudget.policy/{SERVER} configured"]
     assert await cluster.kubectl(*CERTIFICATES) == before
     assert "True" in await cluster.kubectl("get", "apiservice", API_SERVICE)
 
 
 async def test_applying_on_the_servers_side(cluster: Cluster) -> None:
-    """GitOps tools apply so: a second time nothing is taken back that the server has written."""
+    """GitOps tools do this: a second apply reverts nothing that the server has written."""
     apply = ("apply", "--server-side", "-k", DEPLOYMENTS)
     await cluster.label_nodes()
     await cluster.kubectl(*apply)
@@ -122,7 +122,7 @@ async def test_applying_on_the_servers_side(cluster: Cluster) -> None:
 
 
 async def test_kubectl_finds_the_metrics(cluster: Cluster) -> None:
-    """They are among the cluster's resources, and each can be read by its name."""
+    """They are among the cluster's resources, and each can be read by name."""
     await cluster.install()
     await cluster.measures()
     listed = await cluster.kubectl("api-resources", f"--api-group={GROUP}", "-o=name")
@@ -132,7 +132,7 @@ async def test_kubectl_finds_the_metrics(cluster: Cluster) -> None:
 
 
 async def test_the_clusters_openapi_is_whole(cluster: Cluster) -> None:
-    """kube-apiserver takes our descriptions into its own, of which nothing is changed."""
+    """kube-apiserver adds the server's descriptions to its own, which do not change."""
     before = await cluster.read("/openapi/v2")
     await cluster.install()
     ours = f"/apis/{GROUP}/v1beta1/"
@@ -171,7 +171,7 @@ async def test_a_rollout_loses_no_request(cluster: Cluster) -> None:
 
 
 async def test_a_drain_loses_no_request(cluster: Cluster) -> None:
-    """A node can be drained: its replica is evicted once, and another takes its place."""
+    """A node can be drained: its replica is evicted once, and another replaces it."""
     cluster.nodes.utilization = 50  # nothing is scaled meanwhile
     await cluster.install()
     await cluster.measures()
@@ -183,7 +183,7 @@ async def test_a_drain_loses_no_request(cluster: Cluster) -> None:
 
 @asynccontextmanager
 async def answering(cluster: Cluster) -> AsyncIterator[None]:
-    """For as long as the context, ask through kube-apiserver again and again: all is answered."""
+    """Keep asking through kube-apiserver during the context: every request is answered."""
     client = await connect(cluster.plane.kubeconfig)
     answers = 0
 
@@ -205,13 +205,13 @@ async def answering(cluster: Cluster) -> AsyncIterator[None]:
 
 
 async def test_production(cluster: Cluster) -> None:
-    """The overlay's exporter, off the host's network, is found and read as the other."""
+    """The overlay's exporter, off the host's network, is found and read like the other."""
     await cluster.install(DEPLOYMENTS / "overlays" / "production")
     await cluster.measures()
 
 
 async def test_beside_the_gpu_operator(cluster: Cluster) -> None:
-    """The operator's exporters are found, and a namespace that is restricted takes the server."""
+    """The operator's exporters are found, and a restricted namespace admits the server."""
     await cluster.kubectl("create", "namespace", "gpu-operator")
     operators = DEPLOYMENTS / "dcgm-exporter.yaml"
     text = await asyncio.to_thread(operators.read_text, "utf-8")
@@ -230,7 +230,7 @@ async def test_beside_the_gpu_operator(cluster: Cluster) -> None:
 
 
 async def test_beside_amds_gpu_operator(cluster: Cluster) -> None:
-    """The overlay is taken as it is, and the server serves."""
+    """The overlay is accepted unchanged, and the server serves."""
     await cluster.install(DEPLOYMENTS / "overlays" / "amd")
     assert (await cluster.read("/apis/external.metrics.k8s.io/v1beta1"))["resources"]
 
@@ -250,7 +250,7 @@ async def test_certificates_of_ones_own(cluster: Cluster, tmp_path: Path) -> Non
 
 
 async def output(*command: str | Path, **environment: str) -> str:
-    """What a command prints that must succeed."""
+    """The output of a command, which must succeed."""
     process = await asyncio.create_subprocess_exec(
         *command, stdout=asyncio.subprocess.PIPE, env=os.environ | environment
     )

@@ -1,4 +1,4 @@
-"""HPAs on what inference engines and their gateway report, with the pages of real pods."""
+"""HPAs on the metrics of inference engines and their gateway, with pages from real pods."""
 
 import asyncio
 import json
@@ -21,12 +21,12 @@ READY = "-o=jsonpath=<{.status.readyReplicas}>"
 
 @pytest.fixture
 def feature_gates() -> Sequence[str]:
-    """On by default from Kubernetes 1.37 on."""
+    """On by default since Kubernetes 1.37."""
     return ("HPAScaleToZero=true",)
 
 
 def deployment(name: str, replicas: int, labels: Object, container: str, port: int) -> Object:
-    """A Deployment of pods that serve a page."""
+    """A Deployment whose pods serve a page."""
     ports: list[Json] = [{"name": "metrics", "containerPort": port}]
     return {
         "apiVersion": "apps/v1",
@@ -44,7 +44,7 @@ def deployment(name: str, replicas: int, labels: Object, container: str, port: i
 
 
 def autoscaler(name: str, metric: Object) -> Object:
-    """An HPA of a Deployment."""
+    """An HPA for a Deployment."""
     return {
         "apiVersion": "autoscaling/v2",
         "kind": "HorizontalPodAutoscaler",
@@ -60,9 +60,9 @@ def autoscaler(name: str, metric: Object) -> Object:
 
 
 async def test_a_queue_in_the_pods(cluster: Cluster, tmp_path: Path) -> None:
-    """24 requests wait in all: with a target of 4 a pod that is 6 pods, through either API.
+    """24 requests wait in total: at a target of 4 per pod, that is 6 pods, through either API.
 
-    Two pods have 12 each at first; once there are six, each has 4, and it stays so.
+    The first two pods have 12 each; with six, each has 4, and it stays so.
     """
     for name in ("by-pods", "by-sum"):
         cluster.nodes.pages[name] = lambda name=name: vllm_page(  # type: ignore[misc]  # its default
@@ -104,13 +104,13 @@ class Gateway:
         self.fails = False
 
     def page(self) -> str | None:
-        """The page now; None while it fails."""
+        """The current page; None while it fails."""
         flow = Flow("chat", ready=0, held=self.held, running=self.running)
         return None if self.fails else gateway_page({"chat": flow, "code": Flow("chat", 1, 9, 90)})
 
 
 async def test_to_zero_and_back(cluster: Cluster, tmp_path: Path) -> None:
-    """The manifest as it is, but for its window: zero, one, more, and zero, as requests come."""
+    """The manifest, except for its window: zero, one, more, and zero again, as requests come."""
     gateway = Gateway()
     cluster.nodes.pages["epp"] = gateway.page
     picker = deployment("chat-epp", 1, {"inferencepool": "chat-epp"}, "epp", 9090)
@@ -138,7 +138,7 @@ async def test_to_zero_and_back(cluster: Cluster, tmp_path: Path) -> None:
     await cluster.becomes("<2>", *replicas)
     gateway.running = 0
     await cluster.becomes("<0>", *replicas)
-    # The other replica of the server may still have had the page before this one.
+    # The server's other replica may still have had the page before this one.
     await asyncio.sleep(SETTLED_SECONDS)
     await cluster.becomes("<0>", *replicas)
 
@@ -146,7 +146,7 @@ async def test_to_zero_and_back(cluster: Cluster, tmp_path: Path) -> None:
     assert await cluster.kubectl("get", "events", ours) == "", "there is nothing to warn about"
 
     gateway.fails, gateway.held = True, 3
-    # The last known value is answered for a minute.
+    # The last known value is returned for a minute.
     await asyncio.sleep(SETTLED_SECONDS)
     described = await cluster.becomes("FailedGetExternalMetric", "describe", "hpa", "chat")
     assert "HTTP 500" in described
@@ -155,7 +155,7 @@ async def test_to_zero_and_back(cluster: Cluster, tmp_path: Path) -> None:
     gateway.fails = False
     await cluster.becomes("<3>", *replicas)
 
-    if "ScaledToZero" in described:  # from Kubernetes 1.36 on
+    if "ScaledToZero" in described:  # since Kubernetes 1.36
         await cluster.kubectl("scale", "deployment", "chat", "--replicas=0")
         await cluster.becomes("ScalingDisabled", "describe", "hpa", "chat")
         await cluster.kubectl("scale", "deployment", "chat", "--replicas=1")

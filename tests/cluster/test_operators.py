@@ -1,4 +1,4 @@
-"""The overlays that need an operator, whose kinds are bare here, and whose work is played."""
+"""The overlays that need an operator, whose kinds are bare and whose work is played here."""
 
 import asyncio
 import base64
@@ -14,7 +14,7 @@ OVERLAYS = DEPLOYMENTS / "overlays"
 
 
 async def test_cert_manager(cluster: Cluster, tmp_path: Path) -> None:
-    """With the Secret that the Certificate names, and the caBundle from it, the server serves."""
+    """With the Secret that the Certificate names, and its caBundle, the server serves."""
     for kind in ("Certificate", "Issuer"):
         await apply(cluster, tmp_path, definition("cert-manager.io", kind))
     await cluster.label_nodes()
@@ -47,7 +47,7 @@ async def test_cert_manager(cluster: Cluster, tmp_path: Path) -> None:
 
 
 async def test_the_prometheus_operator(cluster: Cluster, tmp_path: Path) -> None:
-    """What is for it is taken, beside all that is there without it, and goes with it."""
+    """Its objects are accepted, beside all that the default has, and are deleted with it."""
     for kind in ("ServiceMonitor", "PrometheusRule"):
         await apply(cluster, tmp_path, definition("monitoring.coreos.com", kind))
     overlay = OVERLAYS / "prometheus-operator"
@@ -61,7 +61,7 @@ async def test_the_prometheus_operator(cluster: Cluster, tmp_path: Path) -> None
 
 
 def definition(group: str, kind: str) -> Object:
-    """A CustomResourceDefinition of a kind, which takes whatever is in one."""
+    """A CustomResourceDefinition of a kind that accepts any content."""
     singular = kind.lower()
     schema: Object = {"type": "object", "x-kubernetes-preserve-unknown-fields": True}
     versions: list[Json] = [
@@ -86,7 +86,7 @@ def definition(group: str, kind: str) -> Object:
 
 
 async def apply(cluster: Cluster, folder: Path, obj: Object) -> None:
-    """Apply an object, and wait until it is established if it is a definition."""
+    """Apply an object; if it is a definition, wait until it is established."""
     file = folder / "object.json"
     await asyncio.to_thread(file.write_text, json.dumps(obj), encoding="utf-8")
     await cluster.kubectl("apply", "-f", file)
@@ -101,5 +101,5 @@ async def read(cluster: Cluster, *what: str) -> Object:
 
 
 def encoded(data: bytes) -> str:
-    """Data as a Secret and an APIService have them."""
+    """Data as encoded in a Secret and an APIService."""
     return base64.b64encode(data).decode()

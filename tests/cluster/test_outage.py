@@ -1,4 +1,4 @@
-"""The metrics server goes down and comes back, or kube-apiserver does: what becomes of it."""
+"""The metrics server goes down and comes back, or kube-apiserver does."""
 
 from tests.cluster.cluster import API_SERVICE, CUSTOM_API_SERVICE, METRIC, Cluster
 from tests.deployments.manifests import NAMESPACE, SERVER
@@ -7,7 +7,7 @@ STATUS = "-o=jsonpath={.spec.replicas}"
 
 
 async def test_replicas_stay_while_it_is_down(cluster: Cluster) -> None:
-    """HPAs say that they cannot read and keep their replicas; they read again once it is back."""
+    """HPAs report that they cannot read, keep their replicas, and recover once it is back."""
     await cluster.install()
     await cluster.measures()
     await cluster.becomes("4", "get", "deployment", "gpu-load", STATUS)
@@ -29,7 +29,7 @@ async def test_replicas_stay_while_it_is_down(cluster: Cluster) -> None:
 
 
 async def test_kube_apiserver_comes_back_with_another_front_proxy(cluster: Cluster) -> None:
-    """The server goes on as it is: it trusts the new authority, and knows what pods there are."""
+    """The server keeps running: it trusts the new authority, and knows the current pods."""
     cluster.nodes.utilization = 50  # nothing is scaled yet
     await cluster.install()
     await cluster.measures()

@@ -1,4 +1,4 @@
-"""The server's rights, as the cluster's own authorizer grants them."""
+"""The server's rights, as granted by the cluster's own authorizer."""
 
 import base64
 import ssl
@@ -15,15 +15,15 @@ ACCOUNT = f"system:serviceaccount:{NAMESPACE}:{SERVER}"
 
 
 class Rule(Struct, frozen=True):
-    """A rule of the manifests, or a binding to a role that the cluster has.
+    """A rule in the manifests, or a binding to a role of the cluster.
 
     Attributes:
-        where: kubectl's arguments for what holds it.
+        where: kubectl's arguments for its object.
         index: which of a role's rules it is; None for a binding.
-        call: what the server then says that it cannot do: a verb and a resource.
-        namespace: where it would do so.
-        about: the resource and name in what the server says, where another rule is for the same
-            call; "" if the call is enough to know it.
+        call: what the server then says it cannot do: a verb and a resource.
+        namespace: where it would do it.
+        about: the resource and name in the message, where another rule is for the same
+            call; "" if the call is enough to identify it.
     """
 
     where: tuple[str, ...]
@@ -34,7 +34,7 @@ class Rule(Struct, frozen=True):
 
     @property
     def message(self) -> str:
-        """What the server says without it."""
+        """The server's message without it."""
         verb, resource = self.call
         return (
             f"{self.about} is forbidden" if self.about else f'cannot {verb} resource "{resource}"'
@@ -42,7 +42,7 @@ class Rule(Struct, frozen=True):
 
     @property
     def removal(self) -> tuple[str, ...]:
-        """The kubectl command that takes it away."""
+        """The kubectl command that removes it."""
         if self.index is None:
             return ("delete", *self.where)
         patch = f'[{{"op": "remove", "path": "/rules/{self.index}"}}]'
@@ -85,14 +85,14 @@ RULES = (
         about=f'configmaps "{SERVER}-ca"',
     ),
 )
-# The rules about objects that a metric can be of, in order, and a request that needs each.
+# The rules for objects that a metric can describe, in order, and a request that needs each.
 OBJECTS = ("deployments.apps", "jobs.batch", "services")
 
 
 async def test_prometheus_may_read_what_others_may_not(cluster: Cluster) -> None:
-    """Its ServiceAccount reads /metrics once the overlay's role is bound to it, and not before.
+    """Its ServiceAccount reads /metrics only once the overlay's role is bound to it.
 
-    It verifies the server by what the overlay's ServiceMonitor names.
+    It verifies the server as the overlay's ServiceMonitor says.
     """
     await cluster.install()
     await cluster.kubectl("create", "namespace", "monitoring")
@@ -123,7 +123,7 @@ async def test_prometheus_may_read_what_others_may_not(cluster: Cluster) -> None
 
 
 async def test_who_may_view_a_namespace_reads_its_metrics(cluster: Cluster) -> None:
-    """By the cluster's own role `view`, bound in that namespace; nobody else, and nowhere else."""
+    """Through the cluster's own role `view`, bound in that namespace; nobody and nowhere else."""
     await cluster.install()
     await cluster.measures()
     selector = METRIC.partition("?")[2]
@@ -136,7 +136,7 @@ async def test_who_may_view_a_namespace_reads_its_metrics(cluster: Cluster) -> N
 
 
 async def test_an_empty_secret_is_filled_again(cluster: Cluster) -> None:
-    """What docs/troubleshooting.md says of starting over with another certificate."""
+    """As docs/troubleshooting.md says about starting over with another certificate."""
     await cluster.install()
     secret = ("-n", NAMESPACE, "get", "secret", f"{SERVER}-certificates", "-o=jsonpath={.data}")
     before = await cluster.kubectl(*secret)
@@ -147,7 +147,7 @@ async def test_an_empty_secret_is_filled_again(cluster: Cluster) -> None:
 
 
 async def test_each_rule_is_needed(cluster: Cluster) -> None:
-    """Whichever is taken away, new replicas say word for word what they may not do."""
+    """Without any one of them, new replicas say exactly what they may not do."""
     await cluster.install()
     await cluster.measures()
 
@@ -170,7 +170,7 @@ async def test_each_rule_is_needed(cluster: Cluster) -> None:
 
 
 async def answers(cluster: Cluster, resource: str, error: str) -> None:
-    """Wait until a metric of an object that does not exist has this error."""
+    """Wait until a metric of a nonexistent object gets this error."""
 
     async def said() -> str:
         path = f"{CUSTOM}/{resource}/none/gpu_utilization"
@@ -180,6 +180,6 @@ async def answers(cluster: Cluster, resource: str, error: str) -> None:
 
 
 async def reapply(cluster: Cluster) -> None:
-    """Apply the files that have the rules."""
+    """Apply the files with the rules."""
     files = [f"--filename={DEPLOYMENTS / name}.yaml" for name in ("rbac", "custom-metrics")]
     await cluster.kubectl("apply", *files)

@@ -1,4 +1,4 @@
-"""Nothing that the server answers moves a workload by itself, by the HPA controller's own count."""
+"""The server's answers alone never make a real HPA controller move a workload."""
 
 import asyncio
 import json
@@ -11,12 +11,12 @@ from tests.cluster.pods import GPU
 
 METRIC = f"/apis/{GROUP}/v1beta1/namespaces/default/gpu_utilization?labelSelector=app%3Dllm"
 TARGET = 50
-# How many syncs of the HPA are watched, each a second long (15 s where it is not shortened).
+# How many syncs of the HPA are watched, one second each (15 s by default).
 SYNCS = 20
 
 
 async def deploy(cluster: Cluster, folder: Path, replicas: int) -> None:
-    """Run pods of one GPU each, and wait until all are Ready."""
+    """Run pods with one GPU each, and wait until all are Ready."""
     deployment = {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -74,7 +74,7 @@ async def apply(cluster: Cluster, folder: Path, obj: object) -> None:
 
 
 async def sizes(cluster: Cluster) -> list[int]:
-    """What the HPA has changed the replicas to, in order."""
+    """The replica counts that the HPA has set, in order."""
     events = await cluster.kubectl(
         "get",
         "events",
@@ -92,7 +92,7 @@ async def sizes(cluster: Cluster) -> list[int]:
 async def test_draining_pods_do_not_make_it_flap(cluster: Cluster, tmp_path: Path) -> None:
     """Constant work for four of eight pods, which take 28 s to drain: the HPA goes to four once.
 
-    It still counts the pods that drain, and multiplies by eight.
+    It still counts the draining pods, and multiplies by eight.
     """
     cluster.nodes.work = 3.5 * TARGET
     cluster.nodes.drain_seconds = 28
@@ -106,9 +106,9 @@ async def test_draining_pods_do_not_make_it_flap(cluster: Cluster, tmp_path: Pat
 
 
 async def test_an_outage_moves_a_workload_once_at_most(cluster: Cluster, tmp_path: Path) -> None:
-    """The default install, and pages that are empty: one simulated value, then the error.
+    """The default install, and empty pages: one simulated value, then the error.
 
-    kube-apiserver asks either replica of the server, and the HPA's first question reaches one only.
+    kube-apiserver asks either replica, and the HPA's first question reaches only one.
     """
     cluster.nodes.pages_are_empty = True
     cluster.nodes.load_seconds = 7

@@ -1,4 +1,4 @@
-"""A real kube-apiserver's pods: streamed where it offers that, and listed in pages where not."""
+"""A real kube-apiserver's pods: streamed if it offers that, else listed in pages."""
 
 import asyncio
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ _AT_ONCE = 20
 async def test_all_pods_and_every_change(
     programs: Path, tmp_path: Path, gate: str, event: str
 ) -> None:
-    """More than two pages; pods that come and go meanwhile; and all again after a restart."""
+    """More than two pages; pods come and go meanwhile; and all of them again after a restart."""
     async with (
         control_plane(programs, tmp_path, [f"WatchList={gate}"]) as plane,
         connected(plane.kubeconfig) as client,
@@ -54,14 +54,14 @@ _AT_ONCE_GONE: Mapping[str, object] = {"gracePeriodSeconds": 0}
 
 
 async def _account(plane: ControlPlane) -> None:
-    """Wait until pods can be created: until the namespace has its service account."""
+    """Wait until pods can be created: the namespace needs its service account."""
     await eventually(
         lambda: plane.kubectl("get", "serviceaccount", "default"), lambda ran: ran.status == 0, 60
     )
 
 
 async def _create(client: KubernetesClient, pods: list[str]) -> None:
-    """Create these pods, some at once."""
+    """Create these pods, several at a time."""
     left = iter(pods)
 
     async def create() -> None:

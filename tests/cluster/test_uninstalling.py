@@ -1,4 +1,4 @@
-"""Uninstalling from a real control plane, and what becomes of it when the server is down."""
+"""Uninstalling from a real control plane, also while the server is down."""
 
 import pytest
 
@@ -12,7 +12,7 @@ CONDITIONS = "-o=jsonpath={.status.conditions}"
 
 
 async def everything(cluster: Cluster) -> set[Named]:
-    """The kind, namespace and name of every object that is there, but for events."""
+    """The kind, namespace and name of every object, except events."""
     listable = (await cluster.kubectl("api-resources", "--verbs=list", "-o=name")).split()
     kinds = ",".join(kind for kind in listable if not kind.startswith("events"))
     columns = "-o=custom-columns=:.kind,:.metadata.namespace,:.metadata.name"
@@ -21,7 +21,7 @@ async def everything(cluster: Cluster) -> set[Named]:
 
 
 async def settled(cluster: Cluster) -> set[Named]:
-    """Everything, once the controllers have made what they make for themselves."""
+    """All objects, once the controllers have created theirs."""
     seen: list[set[Named]] = []
 
     async def look() -> set[Named]:
@@ -39,7 +39,7 @@ async def settled(cluster: Cluster) -> set[Named]:
     "first", [["delete", "apiservice", *API_SERVICES], ["get", "apiservice", *API_SERVICES]]
 )
 async def test_it_leaves_nothing_behind(cluster: Cluster, first: list[str]) -> None:
-    """After it there is just what there was; by `kubectl delete -k` alone, too."""
+    """Exactly the objects from before are left; by `kubectl delete -k` alone, too."""
     before = await settled(cluster)
     await cluster.install()
     await cluster.measures()
@@ -54,7 +54,7 @@ async def test_it_leaves_nothing_behind(cluster: Cluster, first: list[str]) -> N
 async def test_without_its_apiservice_a_server_that_is_down_holds_nothing_up(
     cluster: Cluster,
 ) -> None:
-    """Namespaces can be deleted: one of somebody else, and its own."""
+    """Namespaces can be deleted: an unrelated one, and the server's own."""
     await cluster.install()
     cluster.nodes.stop_servers()
     await cluster.kubectl("delete", "apiservice", *API_SERVICES)
@@ -64,7 +64,7 @@ async def test_without_its_apiservice_a_server_that_is_down_holds_nothing_up(
 
 
 async def test_a_left_over_apiservice(cluster: Cluster) -> None:
-    """What docs/install.md says of it: how it is seen, and that deleting it is enough."""
+    """As docs/install.md says: how to notice it, and that deleting it is enough."""
     await cluster.install()
     cluster.nodes.stop_servers()
     for name in API_SERVICES:

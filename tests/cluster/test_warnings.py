@@ -1,4 +1,4 @@
-"""The Warning events of the server, as kubectl shows them."""
+"""The server's Warning events, as kubectl shows them."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ EVENTS = ("-n", "default", "events", "--for", f"apiservice/{API_SERVICE}")
 
 
 async def test_who_overwrites_the_ca_bundle_is_named(cluster: Cluster) -> None:
-    """KEDA's operator writes its CA, as it does: an event says so, and ours is written back."""
+    """KEDA's operator overwrites the CA: an event says so, and the server's is restored."""
     await cluster.install()
     theirs = encoded(Authority("KEDA").bundle)
     patch = json.dumps({"spec": {"caBundle": theirs}})
@@ -29,7 +29,7 @@ async def test_who_overwrites_the_ca_bundle_is_named(cluster: Cluster) -> None:
 async def test_an_hpa_that_shrinks_its_workload_is_warned_about(
     cluster: Cluster, tmp_path: Path
 ) -> None:
-    """A mean under AverageValue: `kubectl describe hpa` has the warning, with what to write."""
+    """A mean under AverageValue: `kubectl describe hpa` shows the warning, with what to write."""
     await cluster.install()
     await deploy(cluster, tmp_path, 2)
     metric = {"name": "gpu_utilization", "selector": {"matchLabels": {"app": "llm"}}}
