@@ -1,4 +1,4 @@
-"""A Kubernetes API that the command finds by its kubeconfig."""
+"""A Kubernetes API that commands find through a kubeconfig."""
 
 from collections.abc import AsyncIterator
 
@@ -21,7 +21,7 @@ async def api() -> AsyncIterator[KubernetesAPI]:
 
 @pytest.fixture
 async def cluster(api: KubernetesAPI) -> AsyncIterator[Cluster]:
-    """A node with two ready pods, under a steady demand for one GPU and a half."""
+    """A node with two ready pods, under a steady demand for one and a half GPUs."""
     load = Load(base=150, amplitude=0, noise=0)
     async with Cluster(api, nodes=1, load=load, loading_seconds=0, deleting_seconds=0) as running:
         running.scale(2)

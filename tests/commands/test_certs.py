@@ -16,12 +16,12 @@ from tests.support.peers import HOST, ask, server, trusting
 
 
 def options(out: Path) -> CertsOptions:
-    """For a folder that does not exist yet."""
+    """Options for a folder that does not exist yet."""
     return CertsOptions(service="metrics", namespace="gpu", out=out / "new" / "folder", days=30)
 
 
 async def test_what_is_written_serves_the_service(tmp_path: Path) -> None:
-    """A client that trusts ca.crt accepts tls.crt for each name of the Service, and no other."""
+    """A client that trusts ca.crt accepts tls.crt for exactly the Service's names."""
 
     def written() -> tuple[KeyPair, bytes]:
         chosen = options(tmp_path)
@@ -48,7 +48,7 @@ def test_only_the_owner_reads_the_key(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ca.crt", "tls.crt", "tls.key"])
 def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
-    """One file that exists is enough for none to be written."""
+    """If one of the files exists, none is written."""
     chosen = options(tmp_path)
     chosen.out.mkdir(parents=True)
     (chosen.out / name).write_bytes(b"precious")
@@ -58,14 +58,14 @@ def test_nothing_is_overwritten(tmp_path: Path, name: str) -> None:
 
 
 def test_a_folder_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
-    """A file in the place of a folder is an error that names the flag."""
+    """A file in place of the folder is an error that names the flag."""
     (tmp_path / "new").write_bytes(b"")
     with pytest.raises(ConfigurationError, match="--out"):
         write_certificates(options(tmp_path))
 
 
 def test_a_person_learns_what_to_do(tmp_path: Path) -> None:
-    """The commands are complete: names, files, and the bundle, of which no key is a part."""
+    """The commands are complete: names, files, and the bundle, which contains no key."""
     chosen = options(tmp_path)
     told = write_certificates(chosen)
     bundle = base64.b64encode((chosen.out / "ca.crt").read_bytes()).decode()

@@ -1,4 +1,4 @@
-"""What reads the output of a command may end before it, such as `head`."""
+"""A command's reader may exit before the command, such as `head`."""
 
 import asyncio
 import os
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("command", [["rules"], ["demo", "--duration", "300ms"]])
 async def test_a_reader_that_is_gone(command: list[str]) -> None:
-    """The command ends without a traceback, with the status of a closed pipe."""
+    """The command ends without a traceback, with the exit status for a closed pipe."""
     reader, writer = os.pipe()
     os.close(reader)
     try:

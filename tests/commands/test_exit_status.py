@@ -25,7 +25,7 @@ def test_each_end_has_its_status(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """An error is one sentence on stderr, and never a traceback."""
+    """An error is one sentence on stderr, never a traceback."""
 
     def run(_: argparse.Namespace) -> int:
         if error is not None:

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 def ended(
     capsys: pytest.CaptureFixture[str], arguments: Sequence[str], status: int
 ) -> tuple[str, str]:
-    """What a command prints, to the standard output and error; it must end with this status."""
+    """The standard output and error of a command, which must end with this status."""
     with pytest.raises(SystemExit) as exit_:
         main(arguments)
     assert exit_.value.code == status
@@ -37,7 +37,7 @@ def test_a_fault_without_an_exporter_to_have_it(capsys: pytest.CaptureFixture[st
 
 @pytest.mark.parametrize("command", [None, *COMMANDS])
 def test_help(capsys: pytest.CaptureFixture[str], command: str | None) -> None:
-    """--help names every command, and every flag of a command with a word about it."""
+    """--help lists every command, and every flag of a command with a description."""
     out, _ = ended(capsys, [command, "--help"] if command else ["--help"], 0)
     assert out.startswith("usage: gpu-metrics-server")
     for name in FLAGS[command].values() if command else COMMANDS:
@@ -45,7 +45,7 @@ def test_help(capsys: pytest.CaptureFixture[str], command: str | None) -> None:
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    """--version is the version and nothing else."""
+    """--version prints only the version."""
     assert ended(capsys, ["--version"], 0) == (f"{__version__}\n", "")
 
 
@@ -59,7 +59,7 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_a_command_imports_only_what_it_needs(arguments: list[str], left_out: set[str]) -> None:
-    """All that every command needs takes a second to import."""
+    """Importing what all commands need takes a second."""
     lines = (
         "import atexit, sys",
         f"atexit.register(lambda: print(sorted({left_out} & sys.modules.keys())))",
@@ -113,7 +113,7 @@ async def test_the_module_is_the_command() -> None:
 def test_a_wrong_flag(
     capsys: pytest.CaptureFixture[str], arguments: Sequence[str], sentence: str
 ) -> None:
-    """The status is 2, and the last line of the standard error says what is wrong."""
+    """The status is 2, and the last line on stderr says what is wrong."""
     out, err = ended(capsys, arguments, 2)
     assert out == ""
     assert err.startswith("usage: gpu-metrics-server")
@@ -138,7 +138,7 @@ def test_a_wrong_flag(
 def test_a_wrong_configuration_file(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, text: str | None, sentences: Sequence[str]
 ) -> None:
-    """The status is 2; the file is named, and every setting that is wrong."""
+    """The status is 2; the file is named, and every wrong setting."""
     path = tmp_path / "config.yaml"
     if text is not None:
         path.write_text(text)
@@ -164,7 +164,7 @@ def test_a_wrong_configuration_file(
 def test_a_file_that_cannot_be_used(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: Sequence[str], sentence: str
 ) -> None:
-    """The status is 2, and the last line of the standard error names the file or the flag."""
+    """The status is 2, and the last line on stderr names the file or the flag."""
     usable = str(kubeconfig(tmp_path, "http://127.0.0.1:1"))
     _, err = ended(capsys, ["serve", "--kubeconfig", usable, *arguments], 2)
     line = err.splitlines()[-1]

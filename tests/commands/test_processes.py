@@ -1,4 +1,4 @@
-"""`serve` and `demo` as processes: the log level, and a port that is taken."""
+"""`serve` and `demo` as processes: the log level, and a port in use."""
 
 import asyncio
 from pathlib import Path
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_the_log_level_of_serve(api: KubernetesAPI, cluster: Cluster, tmp_path: Path) -> None:
-    """At the level error a server that has no trouble says nothing."""
+    """At the level error, a healthy server logs nothing."""
     port, config = unused_port(), kubeconfig(tmp_path, api.url)
     arguments = ("--kubeconfig", str(config), "--secure-port", str(port), "-v", "error")
     async with started("serve", *arguments) as process:
@@ -27,7 +27,7 @@ async def test_the_log_level_of_serve(api: KubernetesAPI, cluster: Cluster, tmp_
 
 
 async def test_a_port_that_is_taken(api: KubernetesAPI, tmp_path: Path) -> None:
-    """The status is 2, and the last line of the standard error names the port."""
+    """The status is 2, and the last line on stderr names the port."""
     port, config = unused_port(), kubeconfig(tmp_path, api.url)
     arguments = ("--kubeconfig", str(config), "--secure-port", str(port))
     async with (
@@ -41,9 +41,9 @@ async def test_a_port_that_is_taken(api: KubernetesAPI, tmp_path: Path) -> None:
 
 
 async def test_every_flag_of_demo_has_its_effect() -> None:
-    """The duration, the nodes, the ports, the fault and the metric are in what it says and does.
+    """The duration, nodes, ports, fault and metric affect its output and its actions.
 
-    --open, which would open a browser on a person's machine, is tested with the page.
+    --open, which would open a browser, is tested with the page.
     """
     port, page_port = unused_port(), unused_port()
     arguments = {

@@ -36,7 +36,7 @@ rules:
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
-    """The exit status, output and errors of the command."""
+    """The command's exit status, output and errors."""
     with pytest.raises(SystemExit) as ended:
         main(["rules", *arguments])
     assert isinstance(ended.value.code, int)
@@ -52,7 +52,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_the_table_has_a_row_for_each_metric(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each says how it is aggregated, for which target it is, and where it is read, in order."""
+    """Each has its aggregations, target types and sources, in order."""
     status, out, err = run(capsys)
     assert (status, err) == (0, "")
     rows = {line.split()[0]: line.split() for line in out.split("\n\n")[0].splitlines()[1:]}
@@ -62,7 +62,7 @@ def test_the_table_has_a_row_for_each_metric(capsys: pytest.CaptureFixture[str])
     families = " ".join(rows["gpu_utilization"][6:])
     assert families.startswith("DCGM_FI_DEV_GPU_UTIL, DCGM_FI_DEV_GPU_UTIL_RATIO * 100 (beside ")
     assert "DCGM_FI_PROF_GR_ENGINE_ACTIVE * 100, " in families
-    # Where the sum and the greatest are read is said once.
+    # The sources of the sum and the maximum are printed once.
     assert rows["gpu_utilization_sum"][6:] == rows["gpu_utilization_max"][6:]
     assert rows["gpu_utilization_sum"][6:] == ["as", "gpu_utilization"]
     gauges = out.split("\n\n")[1]
@@ -73,7 +73,7 @@ def test_the_table_has_a_row_for_each_metric(capsys: pytest.CaptureFixture[str])
 def test_the_table_is_of_the_configuration(
     capsys: pytest.CaptureFixture[str], config: Path
 ) -> None:
-    """A rule of the file stands where the one that it replaces stood, or at the end."""
+    """A rule from the file replaces the built-in one in its place, or is appended."""
     out = run(capsys, "--config", str(config))[1]
     rows = out.split("\n\n")[0].splitlines()
     assert "  30s     DCGM_FI_PROF_SM_ACTIVE * 100" in rows[1]
@@ -92,7 +92,7 @@ def test_the_table_is_of_the_configuration(
 def test_the_yaml_is_a_configuration_of_the_same_rules(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, extra: str
 ) -> None:
-    """What is printed brings the same rules into force, and prints as the same again."""
+    """The output, used as a configuration, gives the same rules, and prints the same again."""
     first, second = tmp_path / "first.yaml", tmp_path / "second.yaml"
     first.write_text(CONFIG + extra, encoding="utf-8")
     second.write_text(run(capsys, "--config", str(first), "--output", "yaml")[1], encoding="utf-8")
@@ -109,7 +109,7 @@ def test_the_yaml_is_a_configuration_of_the_same_rules(
 def test_without_gauges_the_table_says_so(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """A reader sees that a setting is the reason."""
+    """A reader sees that the cause is a setting."""
     path = tmp_path / "config.yaml"
     path.write_text("gauges: false", encoding="utf-8")
     assert run(capsys, "--config", str(path))[1].endswith("\n  none (gauges: false)\n")
@@ -125,7 +125,7 @@ def test_a_wrong_file_is_reported(capsys: pytest.CaptureFixture[str], tmp_path: 
 
 
 def test_the_defaults_are_the_catalogue() -> None:
-    """With nothing configured, what is built in is in force."""
+    """With nothing configured, the built-in rules apply."""
     assert list(rules_in_force(Config().rules, gauges=True)) == [*CATALOGUE, *SERVING]
 
 
@@ -146,7 +146,7 @@ def test_what_is_wrong_with_a_file(
     monkeypatch: pytest.MonkeyPatch,
     columns: int,
 ) -> None:
-    """The status is 1; each problem begins a line with its path, and fits into the terminal."""
+    """The status is 1; each problem starts a line with its path, and fits the terminal."""
     monkeypatch.setenv("COLUMNS", str(columns))
     path = tmp_path / "config.yaml"
     path.write_text(
@@ -176,7 +176,7 @@ def test_what_is_wrong_with_a_file(
 def test_a_file_that_cannot_be_read(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, content: str | None, message: str
 ) -> None:
-    """It is one problem, without the words of a library around it."""
+    """It is a single problem, without a library's own wording."""
     path = tmp_path / "config.yaml"
     if content is not None:
         path.write_text(content, encoding="utf-8")

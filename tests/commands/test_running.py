@@ -1,4 +1,4 @@
-"""How commands prepare their process."""
+"""How commands set up their process."""
 
 import subprocess
 import sys
@@ -18,7 +18,7 @@ run(command())
 
 @pytest.mark.slow
 def test_full_collections_do_not_look_through_what_was_imported() -> None:
-    """There are tens of thousands of such objects, and the loop would wait for that."""
+    """There are tens of thousands of such objects, and scanning them would block the loop."""
     done = subprocess.run(  # noqa: S603 - a program of this test
         (sys.executable, "-c", PROGRAM), stdout=subprocess.PIPE, timeout=60, check=True
     )

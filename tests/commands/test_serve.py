@@ -19,7 +19,7 @@ from tests.support.processes import METRIC, Client, logged, started, started_fro
 pytestmark = pytest.mark.slow
 
 
-# These exclude each other, or others: tests of their own show their effect.
+# These exclude each other, or others: separate tests show their effect.
 FLAGS_OF_TRUST = {
     "cert_dir",
     "self_managed_certs",
@@ -29,7 +29,7 @@ FLAGS_OF_TRUST = {
     "requestheader_uid_headers",
     "always_allow_paths",
 }
-# More than a server has open that rests, and less than it has when it scrapes.
+# More than an idle server has open, and less than it has while scraping.
 LOW_LIMIT = 50
 SET_LOW_LIMIT = f"""
 from resource import RLIMIT_NOFILE, getrlimit, setrlimit
@@ -38,7 +38,7 @@ setrlimit(RLIMIT_NOFILE, ({LOW_LIMIT}, getrlimit(RLIMIT_NOFILE)[1]))
 
 
 def assert_measured(text: str) -> None:
-    """The answer is the mean over the pods, as their exporter reports it."""
+    """The answer is the mean over the pods, as their exporter reports them."""
     (item,) = json.loads(text)["items"]
     assert item["value"] == "75"
     assert item["metricLabels"]["source"] == "exporters"
@@ -48,7 +48,7 @@ def assert_measured(text: str) -> None:
 async def test_serve(
     api: KubernetesAPI, cluster: Cluster, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """It becomes ready, answers over TLS by what it finds in the cluster, and stops on a signal."""
+    """It becomes ready, answers over TLS from what is in the cluster, and stops on a signal."""
     config = kubeconfig(tmp_path, api.url)
     flags = ("--kubeconfig", str(config), "--secure-port", "0")
     async with started_from_nothing("serve", *flags) as process:
@@ -70,9 +70,9 @@ async def test_serve(
 async def test_a_low_limit_of_open_files(
     api: KubernetesAPI, cluster: Cluster, tmp_path: Path
 ) -> None:
-    """A limit that is lower than it must be is raised: every exporter is scraped, all at once."""
+    """A limit that is too low is raised: every exporter is scraped, all at once."""
     (exporter,) = cluster.exporter_urls
-    await cluster.set_fault(Fault("slow", 0.2))  # so that no connection is free for a second use
+    await cluster.set_fault(Fault("slow", 0.2))  # so that no connection is free for reuse
     exporters = [f"--exporter={exporter}?number={number}" for number in range(100)]
     config = str(kubeconfig(tmp_path, api.url))
     serve = ("serve", "--kubeconfig", config, "--secure-port", "0", *exporters)
@@ -88,7 +88,7 @@ async def test_a_low_limit_of_open_files(
 async def test_every_flag_of_serve_has_its_effect(
     api: KubernetesAPI, cluster: Cluster, tmp_path: Path
 ) -> None:
-    """The address, the port, the certificate, the exporters, the file, the form and the delay."""
+    """The address, port, certificate, exporters, file, log format and delay."""
     authority, port = Authority("the user's own"), unused_port()
     pair = authority.issue(["127.0.0.2"])
     certificate, key, config = (tmp_path / name for name in ("tls.crt", "tls.key", "config.yaml"))

@@ -1,4 +1,4 @@
-"""`serve` as a process: whom it trusts, and its certificates."""
+"""`serve` as a process: its trust, and its certificates."""
 
 import asyncio
 import base64
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.slow
 async def test_the_flags_of_trust_have_their_effect(
     api: KubernetesAPI, cluster: Cluster, tmp_path: Path
 ) -> None:
-    """The folder of the certificate, the authorities and names of front proxies, open paths."""
+    """The certificate folder, the front proxies' authorities and names, and open paths."""
     reviews = SimulatedTrust(api).reviews
     reviews.decide = lambda _user, attributes: {"allowed": bool(attributes.resource)}
     serving, proxies, clients = (Authority(name) for name in ("serving", "proxies", "clients"))
@@ -62,7 +62,7 @@ async def test_the_flags_of_trust_have_their_effect(
 async def test_self_managed_certificates(
     api: KubernetesAPI, cluster: Cluster, tmp_path: Path
 ) -> None:
-    """The pair is in the Secret, and what the APIService is given verifies the server."""
+    """The pair is in the Secret, and the APIService's bundle verifies the server."""
     service: Object = {"namespace": "gpu-monitoring", "name": "gpu-metrics-server"}
     api.apply(
         API_SERVICES,

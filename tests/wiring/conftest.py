@@ -1,4 +1,4 @@
-"""A cluster whose trust a test changes."""
+"""A cluster for tests that change its trust."""
 
 from collections.abc import AsyncIterator
 
@@ -12,7 +12,7 @@ from tests.support.objects import pod
 
 @pytest.fixture
 async def simulated() -> AsyncIterator[Cluster]:
-    """A server that has a measurement."""
+    """A server with a measurement."""
     pages = {"gpu-0": page({("default", "a"): [40]})}
     tokens = {"good": Caller("robot", groups=("robots",))}
     async with cluster(pages, [pod("a")], tokens=tokens) as simulated:

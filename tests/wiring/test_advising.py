@@ -1,4 +1,4 @@
-"""Warning events on HPAs, by whole servers in a simulated cluster."""
+"""Warning events on HPAs, from whole servers in a simulated cluster."""
 
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
@@ -33,7 +33,7 @@ FINDINGS = "gpu_metrics_server_hpa_findings"
 
 
 class Involved(Struct):
-    """What an event is about."""
+    """The object of an event."""
 
     kind: str
     namespace: str
@@ -91,14 +91,14 @@ def hpa(
 
 
 async def findings(simulated: Cluster) -> dict[str, float]:
-    """The server's own metric, as far as it is not 0."""
+    """The server's own metric, where it is not 0."""
     lines = (await simulated.client.ask("/metrics")).text.splitlines()
     samples = [line.rsplit(" ", 1) for line in lines if line.startswith(f"{FINDINGS}{{")]
     return {name.split('"')[1]: float(value) for name, value in samples if float(value)}
 
 
 async def test_an_hpa_gets_one_event_for_each_change_of_what_is_wrong() -> None:
-    """None while it works; fixed and broken otherwise, it gets another."""
+    """None while it works; fixed and broken differently, it gets another."""
     async with cluster(PAGES, [pod("a")]) as simulated:
         api = simulated.api
         made = api.apply(AUTOSCALERS, hpa("gpu_utilization", MEAN))
@@ -115,7 +115,7 @@ async def test_an_hpa_gets_one_event_for_each_change_of_what_is_wrong() -> None:
         await eventually(
             lambda: findings(simulated), lambda found: found == {"MeanUnderAverageValue": 1}
         )
-        # Its status changes, and what is wrong does not.
+        # Its status changes, but not the problem.
         changed = hpa("gpu_utilization", MEAN)
         changed["status"] = {"currentReplicas": 2}
         api.apply(AUTOSCALERS, changed)
@@ -125,7 +125,7 @@ async def test_an_hpa_gets_one_event_for_each_change_of_what_is_wrong() -> None:
         api.apply(AUTOSCALERS, hpa("gpu_utilization_sum", {"type": "Value", "value": "70"}))
         await until(lambda: len(events(api)) == 2)
         assert reasons(api) == ["MeanUnderAverageValue", "SumUnderValue"]
-        # Those that work, and those of others, get none.
+        # Those that work, and those of other metrics, get none.
         api.apply(AUTOSCALERS, hpa("gpu_utilization_sum", MEAN, name="sum"))
         api.apply(AUTOSCALERS, hpa("queue_length", MEAN, name="queue"))
         api.apply(AUTOSCALERS, hpa("gpu_utilisation", MEAN, name="last"))
@@ -134,7 +134,7 @@ async def test_an_hpa_gets_one_event_for_each_change_of_what_is_wrong() -> None:
 
 
 async def test_two_servers_emit_an_event_once() -> None:
-    """Each of them checks all HPAs, and the second finds the event of the first."""
+    """Each checks all HPAs, and the second finds the first one's event."""
     async with cluster(PAGES, [pod("a")]) as simulated, AsyncExitStack() as stack:
         await stack.enter_async_context(running(simulated.options, configuration()))
         api = simulated.api
@@ -147,7 +147,7 @@ async def test_two_servers_emit_an_event_once() -> None:
 
 
 async def test_a_server_without_the_rights_is_ready_and_says_so_once() -> None:
-    """An older ClusterRole has no rule for HPAs; metrics are answered as ever."""
+    """An older ClusterRole has no rule for HPAs; metrics are served as usual."""
     with capture_logs() as logs:
         async with cluster(PAGES, [pod("a")], forbidden=["horizontalpodautoscalers"]) as simulated:
             simulated.api.apply(AUTOSCALERS, hpa("gpu_utilization", MEAN))
@@ -182,7 +182,7 @@ async def test_warnings_can_be_turned_off() -> None:
 
 
 async def test_only_the_namespaces_that_are_watched_are_checked() -> None:
-    """A server for some namespaces has rights only in these."""
+    """A server for some namespaces has rights only in those."""
     config = configuration({"pods": {"namespaces": ["default", "team"]}})
     namespaces = ("other", "team", "default")
     pods = [pod("a", namespace=name) for name in namespaces]
@@ -202,7 +202,7 @@ async def test_only_the_namespaces_that_are_watched_are_checked() -> None:
 async def test_hpas_are_checked_as_soon_as_the_pods_are_known(
     tmp_path: Path, monitor: Monitor
 ) -> None:
-    """The HPAs of a large cluster are listed long before its pods."""
+    """A large cluster's HPAs are listed long before its pods."""
     async with kubernetes(tmp_path) as (api, client), AsyncExitStack() as stack:
         api.apply(AUTOSCALERS, hpa("gpu_utilization", MEAN))
         api.apply(PODS, pod("a"))
@@ -249,7 +249,7 @@ async def test_an_api_that_is_off_has_no_findings() -> None:
 
 
 async def test_a_metric_that_falls_back_and_recovers_is_reported_on_its_hpa() -> None:
-    """A Warning with the cause when it begins, and a Normal event at the end."""
+    """A Warning with the cause at the beginning, and a Normal event at the end."""
     right = {"type": "Value", "value": "70"}
     config = configuration({"exporters": {"maxAge": "1ms"}})
     async with cluster(PAGES, [pod("a")], config) as simulated:

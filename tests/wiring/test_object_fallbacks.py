@@ -1,4 +1,4 @@
-"""Events on HPAs with an Object metric, by a whole server in a simulated cluster."""
+"""Events on HPAs with an Object metric, from a whole server in a simulated cluster."""
 
 import pytest
 
@@ -37,7 +37,7 @@ def of_object(kind: str, name: str) -> Object:
     ],
 )
 async def test_an_object_that_owns_no_pods(path: str, name: str) -> None:
-    """A Service or a Namespace: the HPA that asks through it gets the event, and no other."""
+    """For a Service or a Namespace, only the HPA that asks through it gets the event."""
     async with cluster(PAGES, [pod("a")], configuration(QUICK)) as simulated:
         api = simulated.api
         api.apply(SERVICES, _SERVICE)

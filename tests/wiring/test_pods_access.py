@@ -1,4 +1,4 @@
-"""Credentials for the pods' own pages: who is sent them, and who never is."""
+"""Credentials for the pods' own pages: which pods get them, and which never do."""
 
 import asyncio
 import logging
@@ -33,13 +33,13 @@ def token(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def authority() -> Authority:
-    """The authority that signs for the pods' pages."""
+    """The authority that signs the pods' certificates."""
     return Authority("pages")
 
 
 @pytest.fixture
 def secure(tmp_path: Path, token: Path, authority: Authority) -> dict[str, object]:
-    """An entry for pages that are verified by that authority."""
+    """An entry for pages that are verified with that authority."""
     path = tmp_path / "ca.crt"
     path.write_bytes(authority.bundle)
     return {
@@ -72,12 +72,12 @@ async def tls(pair: KeyPair) -> ssl.SSLContext:
 
 
 async def error_of(made: Cluster, namespace: str = "gateway", metric: str = QUEUE) -> str:
-    """The message in place of a value."""
+    """The error message instead of a value."""
     return (await made.client.metric(namespace, metric, "app=epp")).error().message
 
 
 async def text_with(made: Cluster, says: str) -> str:
-    """The answer, once it says this."""
+    """The answer, once it contains this."""
     answer = await eventually(
         lambda: made.client.metric("gateway", QUEUE, "app=epp"), lambda one: says in one.text
     )
@@ -85,7 +85,7 @@ async def text_with(made: Cluster, says: str) -> str:
 
 
 async def test_a_token_is_for_the_named_namespaces_and_metrics(token: Path) -> None:
-    """A pod of another namespace is not sent it, nor is one of which another metric is read."""
+    """A pod in another namespace is not sent it, nor is a pod read for another metric."""
     pages = {
         "gateway/epp": GuardedPage(),
         "tenant/epp": GuardedPage(),
@@ -103,7 +103,7 @@ async def test_a_token_is_for_the_named_namespaces_and_metrics(token: Path) -> N
 
 
 async def test_a_page_read_with_a_token_answers_no_other_rule(token: Path) -> None:
-    """Although the two rules read the same URL within maxAge."""
+    """Even though both rules read the same URL within maxAge."""
     rules = [
         {
             "name": name,
@@ -135,7 +135,7 @@ async def test_a_token_is_not_sent_in_the_clear_without_consent(token: Path) -> 
 
 
 async def test_a_pod_cannot_choose_plain_http(secure: dict[str, object]) -> None:
-    """The entry's scheme comes before the pod's annotation."""
+    """The entry's scheme overrides the pod's annotation."""
     page = GuardedPage()
     said = {"prometheus.io/scheme": "http"}
     async with serving_pages({"gateway/epp": page}, [secure], annotations=said) as made:
@@ -144,7 +144,7 @@ async def test_a_pod_cannot_choose_plain_http(secure: dict[str, object]) -> None
 
 
 async def test_a_token_over_tls(authority: Authority, secure: dict[str, object]) -> None:
-    """A pod's certificate has a name, not its address."""
+    """A pod's certificate is for a name, not its address."""
     page = GuardedPage(await tls(authority.issue([NAME])))
     async with serving_pages({"gateway/epp": page}, [secure]) as made:
         assert (await made.client.metric("gateway", QUEUE, "app=epp")).item().value == "17"
@@ -154,7 +154,7 @@ async def test_a_token_over_tls(authority: Authority, secure: dict[str, object])
 async def test_a_page_over_tls_without_a_token(
     authority: Authority, secure: dict[str, object]
 ) -> None:
-    """TLS settings alone may be for all namespaces; nothing is sent."""
+    """TLS settings alone may apply to all namespaces; no token is sent."""
     del secure["auth"], secure["namespaces"]
     page = GuardedPage(await tls(authority.issue([NAME])))
     async with serving_pages({"anywhere/epp": page}, [secure]) as made:
@@ -166,7 +166,7 @@ async def test_a_page_over_tls_without_a_token(
 async def test_a_certificate_that_does_not_verify(
     authority: Authority, secure: dict[str, object], what: str
 ) -> None:
-    """Of another authority, expired, or for another name: the token is not sent."""
+    """From another authority, expired, or for another name: the token is not sent."""
     past = datetime.now(UTC) - timedelta(days=2)
     pair = {
         "authority": lambda: Authority("other").issue([NAME]),
@@ -185,7 +185,7 @@ async def test_a_certificate_that_does_not_verify(
 async def test_a_token_that_rotates(
     token: Path, authority: Authority, secure: dict[str, object]
 ) -> None:
-    """After a 401 the file is reread at once, else within a minute."""
+    """After a 401 the file is reread at once, otherwise within a minute."""
     page = GuardedPage(await tls(authority.issue([NAME])))
     async with serving_pages({"gateway/epp": page}, [secure]) as made:
         assert (await made.client.metric("gateway", QUEUE, "app=epp")).item().value == "17"
@@ -199,7 +199,7 @@ async def test_a_token_that_rotates(
 
 
 async def test_a_redirect_gets_no_token(authority: Authority, secure: dict[str, object]) -> None:
-    """Neither at another address nor at the same one is it followed."""
+    """It is not followed, to another address or to the same one."""
     context = await tls(authority.issue([NAME]))
     page, other = GuardedPage(context), GuardedPage(context)
     async with serving_pages({"gateway/epp": page, "tenant/thief": other}, [secure]) as made:
@@ -214,7 +214,7 @@ async def test_a_redirect_gets_no_token(authority: Authority, secure: dict[str, 
 async def test_a_token_is_nowhere_to_be_read(
     token: Path, secure: dict[str, object], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Not in an error, a log or a metric, however the scrape fails, nor what a bad file has."""
+    """Not in errors, logs or metrics, however the scrape fails; nor is a bad file's content."""
     caplog.set_level(logging.DEBUG)
     plain = in_the_clear(token)
     seen: list[str] = []
@@ -276,7 +276,7 @@ def test_entries_that_are_refused(tmp_path: Path, entry: str, says: str) -> None
 
 
 async def test_a_metric_that_there_is_not(token: Path) -> None:
-    """A typing error would leave the pages without their token; GPU metrics are not read so."""
+    """A typo would leave the pages without their token; GPU metrics are not read this way."""
     for name in ("inference_queue_sise", "gpu_*"):
         entry = {**in_the_clear(token), "metrics": [QUEUE, name]}
         config = configuration({"podPages": {"endpoints": [entry]}})

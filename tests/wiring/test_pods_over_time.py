@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 ONE = "vllm-v1-one-engine"
 TOKENS = 'vllm:generation_tokens_total{engine="0",model_name="acme/chat-8b"}'
 IDLE = "# idle\n"
-# A short window, so that what is measured in the background is measured each 33 ms.
+# A short window, so that background measurements are every 33 ms.
 QUICK = {
     "rules": [
         {
@@ -53,7 +53,7 @@ def bucket(bound: str) -> str:
 
 
 def changed(page: str, values: Mapping[str, float]) -> str:
-    """The page with other values of these rows."""
+    """The page with different values in these rows."""
     for name, value in values.items():
         page, times = re.subn(rf"(?m)^{re.escape(name)} .*$", f"{name} {value}", page)
         assert times == 1
@@ -67,7 +67,7 @@ def waits(hundreds: int) -> Mapping[str, float]:
 
 
 class SteadyPage(PageExporter):
-    """An engine that generates 1000 tokens each second, until it is idle."""
+    """An engine that generates 1000 tokens per second, until it is idle."""
 
     async def _answer(self, request: web.Request) -> web.Response:
         if IDLE not in self.page:
@@ -76,7 +76,7 @@ class SteadyPage(PageExporter):
 
 
 async def ask(made: Cluster, metric: str) -> Answer:
-    """The answer about all pods."""
+    """The answer for all pods."""
     return await made.client.metric("default", metric, "app=llm")
 
 
@@ -87,7 +87,7 @@ async def value_of(made: Cluster, metric: str) -> float:
 
 
 async def test_a_counter_is_a_rate() -> None:
-    """It is not known before the second scrape, which comes without another question."""
+    """It is unknown before the second scrape, which needs no other question."""
     async with engines({"a": ONE, "b": ONE}, QUICK, SteadyPage) as (made, served):
         error = (await ask(made, "tokens")).error()
         assert error.reason == "ServiceUnavailable"
@@ -100,7 +100,7 @@ async def test_a_counter_is_a_rate() -> None:
         await eventually(lambda: value_of(made, "tokens_sum"), lambda one: 1900 < one < 2100)
         values = await ask_pods(made, "tokens")
         assert values.keys() == {"a", "b"}
-        # The catalogue's is over a minute, as far as that has passed.
+        # The catalogue's is over a minute, or as much as has passed.
         name = "llm_tokens_per_second"
         await eventually(lambda: value_of(made, name), lambda one: 950 < one < 1050)
         answer = await ask(made, f"{name}_sum")
@@ -116,7 +116,7 @@ async def test_an_engine_that_stops_generating() -> None:
 
 
 async def test_a_histogram_is_a_quantile() -> None:
-    """Of what it observed within the window; nothing observed is no value."""
+    """Over the observations within the window; without any, there is no value."""
     async with engines({"a": ONE, "b": ONE}, QUICK) as (made, served):
         empty = changed(served["a"].page, waits(0))
         served["a"].page = served["b"].page = empty
@@ -140,7 +140,7 @@ async def test_a_histogram_is_a_quantile() -> None:
         assert await ask_pods(made, "llm_time_to_first_token_p95") == {"a": "1500m"}
         unknown = await ask(made, "llm_time_to_first_token_p95_sum")
         assert unknown.status == 404
-        # A rule with a short window has forgotten these requests soon.
+        # A rule with a short window soon forgets these requests.
         await eventually(lambda: ask(made, "wait"), lambda one: one.status != 200)
         served["a"].page = changed(empty, waits(2))
         assert await value_of(made, "wait") == 1.5
@@ -149,7 +149,7 @@ async def test_a_histogram_is_a_quantile() -> None:
 
 
 async def test_a_pod_that_is_recreated_starts_over() -> None:
-    """Its counter has nothing to do with that of the pod before it."""
+    """Its counter is not compared with the previous pod's."""
     async with engines({"a": ONE}) as (made, served):
         metric = "llm_tokens_per_second"
         assert await value_of(made, metric) == 0
@@ -163,5 +163,5 @@ async def test_a_pod_that_is_recreated_starts_over() -> None:
         made.api.apply(PODS, again)
         served["a"].page = changed(served["a"].page, {TOKENS: 9e6})
         served["a"].status = 200
-        # From its predecessor it would be thousands a second, for a minute.
+        # Against its predecessor's, it would be thousands per second for a minute.
         await eventually(lambda: value_of(made, metric), lambda one: one == 0)

@@ -1,4 +1,4 @@
-"""Pods with several pages, one for each rank of an engine, each at a port of its own."""
+"""Pods with several pages, one per rank of an engine, each on its own port."""
 
 import re
 from collections.abc import AsyncIterator, Mapping
@@ -38,7 +38,7 @@ RATES: Mapping[str, object] = {
 
 
 def rank(**values: float) -> str:
-    """The page of a rank with other values of these families."""
+    """A rank's page with different values in these families."""
     page = RANK
     for name, value in values.items():
         page, times = re.subn(rf"(?m)^(vllm:{name}\{{.*\}}) .*$", rf"\1 {value}", page)
@@ -47,7 +47,7 @@ def rank(**values: float) -> str:
 
 
 def counted(fast: int, slow: int) -> str:
-    """The page of a rank with requests whose first token took up to 0.1 s, or more than 0.1 s."""
+    """A rank's page with requests whose first token took up to 0.1 s, or more than 0.1 s."""
 
     def bucket(row: re.Match[str]) -> str:
         return f"{row[1]} {fast if row[2] == '0.1' else fast + slow}"
@@ -59,7 +59,7 @@ def counted(fast: int, slow: int) -> str:
 async def ranks(
     *pages: str, settings: Mapping[str, object] | None = None, endpoint: object = None
 ) -> AsyncIterator[tuple[Cluster, list[PageExporter]]]:
-    """A server in the cluster of a pod with these pages."""
+    """A server in a cluster with one pod that has these pages."""
     served = [PageExporter(page) for page in pages]
     async with served[0], served[1]:
         ports = [one.port for one in served]
@@ -78,12 +78,12 @@ async def ranks(
 
 
 async def ask(made: Cluster, metric: str) -> str:
-    """The value of the pod."""
+    """The pod's value."""
     return (await made.client.metric("default", metric, "app=epp")).item().value
 
 
 async def error_of(made: Cluster, metric: str) -> str:
-    """The message in place of a value."""
+    """The error message instead of a value."""
     answer = await eventually(
         lambda: made.client.metric("default", metric, "app=epp"), lambda one: one.status != 200
     )
@@ -100,7 +100,7 @@ async def test_the_rows_of_all_pages_are_the_pods() -> None:
 
 
 async def test_a_rank_that_fails_makes_the_pod_missing() -> None:
-    """Never a part of the sum; the message names the page."""
+    """Never a partial sum; the message names the page."""
     async with ranks(rank(), rank()) as (made, served):
         assert await ask(made, "llm_requests_waiting") == "14"
         served[1].status = 500
@@ -117,7 +117,7 @@ async def test_a_rank_that_fails_makes_the_pod_missing() -> None:
 
 
 async def test_one_scrape_of_each_page_is_enough_to_begin_with() -> None:
-    """The second gives the rate of all; and of a pod restarted in part, none."""
+    """The second gives the rate over all of them."""
     both = {"ports": ["metrics", "rank-1"]}
     pages = [rank(generation_tokens_total=0) for _ in range(2)]
     async with ranks(*pages, settings=RATES, endpoint=both) as (made, served):
@@ -130,18 +130,18 @@ async def test_one_scrape_of_each_page_is_enough_to_begin_with() -> None:
             lambda: made.client.metric("default", "tokens"),
             lambda one: one.status == 200 and one.item().value != "0",
         )
-        # Over some hundredths of a second, of both.
+        # Over some hundredths of a second, for both.
         assert float(answer.item().value) > 1e9
         assert [one.scrapes for one in served] == [one.scrapes for one in reversed(served)]
 
 
 async def test_a_quantile_is_of_all_ranks_together() -> None:
-    """Not the mean of their quantiles: nine of ten requests were fast, all on one rank."""
+    """Not the mean of their quantiles: nine in ten requests were fast, all on one rank."""
     both = {"ports": ["metrics", "rank-1"]}
     async with ranks(counted(0, 0), counted(0, 0), settings=RATES, endpoint=both) as (made, served):
         await error_of(made, "wait")
         served[0].page, served[1].page = counted(90, 0), counted(0, 10)
-        # The mean of 0.05 s and 0.3 s would be another number.
+        # The mean of 0.05 s and 0.3 s would differ.
         await eventually(
             lambda: made.client.metric("default", "wait"),
             lambda one: one.status == 200 and one.item().value == "56m",
@@ -151,7 +151,7 @@ async def test_a_quantile_is_of_all_ranks_together() -> None:
 
 
 async def test_a_port_that_the_pod_has_not() -> None:
-    """Makes the pod missing as a whole."""
+    """The whole pod is missing."""
     async with ranks(rank(), rank(), endpoint={"ports": ["metrics", "rank-2"]}) as (made, served):
         message = await error_of(made, "llm_requests_waiting")
     assert "pod llm declares the ports metrics" in message

@@ -1,4 +1,4 @@
-"""The pods' own metrics, through both APIs: real pages on loopback, found as in a cluster."""
+"""The pods' own metrics, through both APIs: real pages on loopback, discovered as in a cluster."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -18,7 +18,7 @@ WEB = {"app": "llm"}
 
 
 def serving(name: str, port: int, **changes: Json) -> Object:
-    """A pod without a GPU that serves its page at a port called metrics."""
+    """A pod without a GPU that serves its page on a port called metrics."""
     made = pod(name, labels=WEB, gpus=0)
     assert isinstance(made["spec"], dict)
     assert isinstance(made["status"], dict)
@@ -37,7 +37,7 @@ async def engines(
     settings: Mapping[str, object] | None = None,
     exporter: type[PageExporter] = PageExporter,
 ) -> AsyncIterator[tuple[Cluster, Mapping[str, PageExporter]]]:
-    """A server in a cluster of pods that serve these pages."""
+    """A server in a cluster with pods that serve these pages."""
     async with AsyncExitStack() as stack:
         served = {
             name: await stack.enter_async_context(exporter((ENGINES / f"{page}.prom").read_text()))
@@ -49,7 +49,7 @@ async def engines(
 
 
 async def ask_pods(made: Cluster, metric: str) -> dict[str, str]:
-    """The value of each pod, by its name."""
+    """Each pod's value, by name."""
     answer = await made.client.ask(
         f"/apis/custom.metrics.k8s.io/v1beta2/namespaces/default/pods/*/{metric}"
     )
@@ -60,7 +60,7 @@ async def ask_pods(made: Cluster, metric: str) -> dict[str, str]:
 
 
 async def test_both_apis_serve_them() -> None:
-    """Whichever engine a pod runs, and without a GPU request of its own."""
+    """For any engine, and even without a GPU request."""
     async with engines({"a": "vllm-v1-dp2", "b": "sglang", "c": "tgi"}) as (made, _):
         waiting = await made.client.metric("default", "llm_requests_waiting_sum", "app=llm")
         assert waiting.item().value == "36"
@@ -91,7 +91,7 @@ async def test_a_pod_without_a_page(change: dict[str, Json], says: str) -> None:
 
 
 async def test_loopback_is_refused_by_default() -> None:
-    """An address that cannot be a pod's own is not scraped."""
+    """An address that cannot belong to a pod is not scraped."""
     async with engines({"a": "vllm-v1-dp2"}, {"podPages": {}}) as (made, served):
         error = (await made.client.metric("default", "llm_requests_waiting")).error()
         assert "pod a has the IP address 127.0.0.1, which cannot be a pod's own" in error.message
@@ -99,7 +99,7 @@ async def test_loopback_is_refused_by_default() -> None:
 
 
 async def test_an_engine_that_fails() -> None:
-    """Its pod has no value, and the others keep theirs; no value is simulated."""
+    """Its pod has no value, and the others keep theirs; none is simulated."""
     settings = {"fallback": {"chain": ["simulated"], "minCoverage": 0.5}}
     async with engines({"a": "vllm-v1-dp2", "b": "nim"}, settings) as (made, served):
         assert await ask_pods(made, "llm_requests_waiting") == {"a": "9", "b": "4"}
@@ -133,7 +133,7 @@ async def test_a_page_that_is_too_long_or_elsewhere() -> None:
 
 
 async def test_a_rule_of_the_users_own() -> None:
-    """With its own endpoint, labels and aggregation."""
+    """It has its own endpoint, labels and aggregation."""
     rule = {
         "name": "coder_queue",
         "source": "pods",

@@ -1,4 +1,4 @@
-"""A whole server with a real Prometheus as a source, over TLS and behind a prefix."""
+"""A whole server with a real Prometheus as its source, over TLS and behind a path prefix."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -23,7 +23,7 @@ BUSY = page({("default", "a"): [10], ("default", "b"): [30]})
 async def scraping(
     folder: Path, settings: Mapping[str, object], pages: Mapping[str, str] | None = None
 ) -> AsyncIterator[tuple[Cluster, Prometheus, PageExporter]]:
-    """A server whose Prometheus scrapes an exporter; its own exporters have these pages."""
+    """A server whose Prometheus scrapes an exporter; its own exporters serve these pages."""
     authority = Authority("monitoring")
     ca = folder / "monitoring.crt"
     ca.write_bytes(authority.bundle)
@@ -58,7 +58,7 @@ async def scraping(
 
 
 async def test_only_prometheus(tmp_path: Path) -> None:
-    """Every metric comes from it; a change at the exporter reaches answers, an outage is named."""
+    """Every metric comes from it; changes at the exporter reach answers, and outages are named."""
     async with scraping(tmp_path, {"use": "only"}) as (made, prometheus, exporter):
         answer = await eventually(
             lambda: made.client.metric("default", "gpu_utilization", "app=inference"),
@@ -82,7 +82,7 @@ async def test_only_prometheus(tmp_path: Path) -> None:
 
 
 async def test_prometheus_fills_the_gaps(tmp_path: Path) -> None:
-    """A pod that the exporter of its node does not name is measured by the second source."""
+    """A pod missing from its node's exporter is measured by the second source."""
     own = {"gpu-0": page({("default", "a"): [50]})}
     async with scraping(tmp_path, {"use": "second"}, own) as (made, _, _):
         answer = await eventually(

@@ -19,7 +19,7 @@ THEIRS: Json = {"namespace": "keda", "name": "keda-operator-metrics-apiserver"}
 
 
 def apply_both(api: KubernetesAPI) -> None:
-    """Install our APIService of external metrics, and somebody else's of custom metrics."""
+    """Install the server's APIService for external metrics, and a foreign one for custom metrics."""
     api.apply(API_SERVICES, api_service())
     api.apply(API_SERVICES, api_service(CUSTOM_METRICS, service=THEIRS, caBundle="eA=="))
 
@@ -36,7 +36,7 @@ def apply_both(api: KubernetesAPI) -> None:
     ],
 )
 async def test_the_apiservices_of_the_apis_that_are_served(config: Config, line: str) -> None:
-    """The others are not looked at; what is wrong is shown, and does not fail readiness."""
+    """The others are ignored; a problem is shown, and does not fail readiness."""
     async with kubernetes_api() as (api, authority), serve_options(api, authority) as options:
         SimulatedTrust(api)
         apply_both(api)

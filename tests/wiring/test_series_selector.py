@@ -31,7 +31,7 @@ async def external(made: Cluster, metric: str, selector: str) -> str:
 async def custom(
     made: Cluster, resource: str, selector: str, metric: str = GATEWAY
 ) -> dict[str, str]:
-    """The values of a Pods or an Object metric with a selector of its own, by object."""
+    """The values of a Pods or Object metric with its own selector, by object."""
     answer = await made.client.ask(
         f"/apis/custom.metrics.k8s.io/v1beta2/namespaces/default/{resource}/{metric}"
         f"?metricLabelSelector={quote(selector)}"
@@ -42,7 +42,7 @@ async def custom(
 
 
 async def test_a_model_of_several_on_a_gateway() -> None:
-    """Each has the queue of its own flows, and one without a flow has none."""
+    """Each has the queue of its own flows; a label that no row has is an error."""
     async with engines({"a": "epp"}) as (made, _):
         assert await external(made, GATEWAY, "app=llm") == "17"
         assert await external(made, GATEWAY, "app=llm,series/model_name=chat") == "15"
@@ -61,7 +61,7 @@ async def test_a_model_of_several_on_a_gateway() -> None:
 
 
 async def test_the_other_api() -> None:
-    """The selector of a Pods or Object metric comes in a parameter of its own."""
+    """The selector of a Pods or Object metric is in a separate parameter."""
     async with engines({"a": "epp"}) as (made, _):
         assert await custom(made, "pods/*", "series/model_name=chat") == {"a": "15"}
         assert await custom(made, "metrics", "app=llm,series/model_name=code") == {"default": "2"}
@@ -69,7 +69,7 @@ async def test_the_other_api() -> None:
 
 
 async def test_pods_of_other_models() -> None:
-    """They are not part of the answer: neither as missing nor as 0."""
+    """They are left out of the answer: not missing, and not 0."""
     async with engines({"a": "vllm-v1-one-engine", "b": "vllm-v1-dp2"}) as (made, _):
         name = "llm_requests_waiting"
         selector = "app=llm,series/model_name=acme_chat-8b"
@@ -89,7 +89,7 @@ async def test_pods_of_other_models() -> None:
 
 
 async def test_a_page_that_cannot_be_read() -> None:
-    """It may have had the rows: there is no value, and what the other pages have is said too."""
+    """It may have had the rows: there is no value, and the message covers the other pages too."""
     async with engines({"a": "vllm-v1-one-engine", "b": "nim"}) as (made, served):
         served["b"].status = 500
         answer = await made.client.metric(
@@ -101,7 +101,7 @@ async def test_a_page_that_cannot_be_read() -> None:
 
 
 async def test_nothing_is_remembered_for_another_selector() -> None:
-    """The last known value is that of the very same series."""
+    """The last known value is for exactly the same series."""
     settings = {"fallback": {"chain": ["last-known"]}}
     async with engines({"a": "epp"}, settings) as (made, served):
         assert await external(made, GATEWAY, "series/model_name=chat") == "15"
@@ -120,7 +120,7 @@ async def test_nothing_is_remembered_for_another_selector() -> None:
 
 
 async def test_comparisons() -> None:
-    """The message says which operators there are."""
+    """The message says that series cannot be compared."""
     async with engines({"a": "epp"}) as (made, _):
         error = (await made.client.metric("default", GATEWAY, "series/priority>1")).error()
         assert error.code == 400
@@ -128,7 +128,7 @@ async def test_comparisons() -> None:
 
 
 def gpu(name: str, number: int, model: str, value: int, *, namespace: str = "default") -> str:
-    """A row of a GPU of a pod."""
+    """A row for one GPU of a pod."""
     return (
         f'DCGM_FI_DEV_GPU_UTIL{{gpu="{number}",UUID="GPU-{number}",modelName="{model}",'
         f'Hostname="gpu-0",container="c",namespace="{namespace}",pod="{name}"}} {value}\n'
@@ -149,7 +149,7 @@ def of_node(name: str, gpus: int) -> Object:
 
 
 async def test_gpus_of_one_model() -> None:
-    """A pod's value is that of its GPUs that match; values of other namespaces are not named."""
+    """A pod's value is over its matching GPUs; other namespaces' values are not revealed."""
     async with cluster({"gpu-0": PAGE}, [of_node("a", 1), of_node("b", 2)]) as made:
         name = "gpu_utilization"
         assert await external(made, name, "series/modelName=NVIDIA_A100-SXM4-80GB") == "50"
@@ -172,7 +172,7 @@ async def test_gpus_of_one_model() -> None:
 
 @pytest.mark.parametrize("name", [path.stem for path in ENGINES.glob("v*.prom")])
 async def test_labels_of_real_pages(name: str) -> None:
-    """A selector that every row meets changes nothing."""
+    """A selector that matches every row changes nothing."""
     async with engines({"a": name}) as (made, _):
         metric = "llm_requests_waiting"
         assert await external(made, metric, "series/nothing!=x") == await external(made, metric, "")

@@ -1,4 +1,4 @@
-"""Who gets what, of a whole server on a real TLS socket."""
+"""Access to a whole server, on a real TLS socket."""
 
 from collections.abc import AsyncIterator, Mapping
 from datetime import timedelta
@@ -27,14 +27,14 @@ GOOD_TOKEN = Caller("robot", groups=("robots",))
 
 
 def only_hpa_and_robot(user: Caller, access: Access) -> Object:
-    """RBAC that lets two users list metrics, and nobody do anything else."""
+    """RBAC that lets two users list metrics, and forbids everything else."""
     may = user.name in (HPA, "robot") and access.verb == "list"
     return {"allowed": may, "reason": "" if may else "no rule"}
 
 
 @pytest.fixture
 async def simulated() -> AsyncIterator[Cluster]:
-    """A server that has a measurement, in a cluster with that RBAC."""
+    """A server with a measurement, in a cluster with that RBAC."""
     pages = {"gpu-0": page({("default", "a"): [40]})}
     async with cluster(pages, [pod("a")], tokens={"good": GOOD_TOKEN}) as simulated:
         simulated.trust.reviews.decide = only_hpa_and_robot
@@ -47,20 +47,20 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     path: str = METRIC,
 ) -> Answer:
-    """The answer on a connection of its own."""
+    """The answer, on a new connection."""
     assert simulated.server.bundle is not None
     async with Client(simulated.server.url, simulated.server.bundle, pair) as client:
         return await client.ask(path, headers or {})
 
 
 async def test_a_front_proxy_asks_for_a_user_who_may(simulated: Cluster) -> None:
-    """The certificate's name is allowed, and the user behind it passes the review: 200."""
+    """The certificate's name is allowed, and the user it sends passes the review: 200."""
     answer = await ask(simulated, simulated.trust.front_proxy(), {"X-Remote-User": HPA})
     assert answer.item().value == "40"
 
 
 async def test_a_front_proxy_asks_for_a_user_who_may_not(simulated: Cluster) -> None:
-    """The same, but the user does not pass: 403 in the words of kube-apiserver."""
+    """The same, but the user fails the review: 403 in kube-apiserver's words."""
     answer = await ask(simulated, simulated.trust.front_proxy(), {"X-Remote-User": "eve"})
     status = answer.error()
     assert (status.code, status.reason) == (403, "Forbidden")
@@ -72,13 +72,13 @@ async def test_a_front_proxy_asks_for_a_user_who_may_not(simulated: Cluster) -> 
 
 
 async def test_another_certificate_of_the_front_proxies_authority(simulated: Cluster) -> None:
-    """Its name is not allowed, so what it says of users is not believed: 401."""
+    """Its name is not allowed, so its identity headers are not trusted: 401."""
     answer = await ask(simulated, simulated.trust.front_proxy("somebody"), {"X-Remote-User": HPA})
     assert answer.error().code == 401
 
 
 async def test_a_users_certificate_with_identity_headers(simulated: Cluster) -> None:
-    """A user is who the certificate says, whatever the headers say."""
+    """The user is the one in the certificate, whatever the headers say."""
     eve = simulated.trust.clients.issue_client("eve", ["people"])
     headers = {"X-Remote-User": HPA, "X-Remote-Group": MASTERS}
     assert (await ask(simulated, eve, headers)).error().code == 403
@@ -88,7 +88,7 @@ async def test_a_users_certificate_with_identity_headers(simulated: Cluster) -> 
 
 
 async def test_no_certificate_with_identity_headers(simulated: Cluster) -> None:
-    """Anybody can send headers: anonymous may not ask, but for its health."""
+    """Anyone can send headers: an anonymous caller gets only health."""
     headers = {"X-Remote-User": HPA, "X-Remote-Group": MASTERS}
     answer = await ask(simulated, None, headers)
     assert answer.error().code == 403
@@ -101,20 +101,20 @@ async def test_no_certificate_with_identity_headers(simulated: Cluster) -> None:
 
 @pytest.mark.parametrize(("token", "code"), [("good", 200), ("bad", 401), ("expired", 401)])
 async def test_bearer_tokens(simulated: Cluster, token: str, code: int) -> None:
-    """A token that is reviewed well is authorized as its user; any other is refused."""
+    """A token that passes review is authorized as its user; any other is rejected."""
     answer = await ask(simulated, None, {"Authorization": f"Bearer {token}"})
     assert answer.status == code
 
 
 async def test_a_good_token_of_a_user_who_may_not(simulated: Cluster) -> None:
-    """A good token alone is no permission."""
+    """Authentication alone grants no access."""
     answer = await ask(simulated, None, {"Authorization": "Bearer good"}, "/metrics")
     assert answer.error().code == 403
 
 
 @pytest.mark.slow
 async def test_token_reviews_are_down(simulated: Cluster) -> None:
-    """Who cannot be known is refused, and it is logged, without the token."""
+    """Unidentified callers are rejected, and it is logged, without the token."""
     simulated.api.faults.refuse_next(503, "no leader", times=100)
     with capture_logs() as logs:
         answer = await ask(simulated, None, {"Authorization": "Bearer good"})
@@ -124,7 +124,7 @@ async def test_token_reviews_are_down(simulated: Cluster) -> None:
 
 
 async def test_certificates_that_verify_under_no_authority(simulated: Cluster) -> None:
-    """A self-signed or an expired certificate alone is refused; it is not taken for anonymous."""
+    """A self-signed or expired certificate alone is rejected, not treated as anonymous."""
     expired = Authority("kubernetes-ca", timedelta(seconds=-1))
     for pair in (
         Authority("self").issue_client("admin", [MASTERS]),
@@ -136,7 +136,7 @@ async def test_certificates_that_verify_under_no_authority(simulated: Cluster) -
 
 @pytest.mark.parametrize("fault", ["error", "garbage"])
 async def test_reviews_that_do_not_decide(simulated: Cluster, fault: FaultKind) -> None:
-    """No decision is an error of the server, and never a permission."""
+    """A review without a decision is a server error, never a permission."""
     simulated.trust.reviews.set_fault(Fault(fault))
     answer = await ask(simulated, simulated.trust.front_proxy(), {"X-Remote-User": HPA})
     status = answer.error()
@@ -144,7 +144,7 @@ async def test_reviews_that_do_not_decide(simulated: Cluster, fault: FaultKind) 
 
 
 async def test_the_front_proxies_authority_rotates(simulated: Cluster) -> None:
-    """The new one is trusted on new connections within seconds, and the old one no more."""
+    """Within seconds, new connections trust only the new one."""
     old = simulated.trust.front_proxy()
     simulated.trust.front_proxies = Authority("front-proxy-ca")
     simulated.trust.publish()
@@ -158,7 +158,7 @@ async def test_the_front_proxies_authority_rotates(simulated: Cluster) -> None:
 
 
 async def test_the_allowed_names_change(simulated: Cluster) -> None:
-    """Another list of names is taken over while the server runs."""
+    """A changed list of names is loaded while the server runs."""
     proxy = simulated.trust.front_proxy()
     simulated.trust.publish(("another",))
 
@@ -171,7 +171,7 @@ async def test_the_allowed_names_change(simulated: Cluster) -> None:
 
 
 async def test_nobody_is_trusted_without_the_config_map() -> None:
-    """The server does not start, and says which RoleBinding lets it read whom to trust."""
+    """The server does not start, and says which RoleBinding it needs."""
     async with kubernetes_api() as (api, authority), serve_options(api, authority) as options:
         SimulatedTrust(api)
         api.delete(CONFIG_MAPS, "kube-system", "extension-apiserver-authentication")
@@ -183,7 +183,7 @@ async def test_nobody_is_trusted_without_the_config_map() -> None:
 
 
 async def test_identities_never_share_a_decision(simulated: Cluster) -> None:
-    """Two users that differ in one group, or in one extra, are reviewed each for itself."""
+    """Users that differ in one group, UID or extra are reviewed separately."""
     proxy = simulated.trust.front_proxy()
     variants: list[dict[str, str]] = [
         {},
@@ -200,7 +200,7 @@ async def test_identities_never_share_a_decision(simulated: Cluster) -> None:
 
 
 async def test_reviews_carry_what_is_selected(simulated: Cluster) -> None:
-    """Where not all may be read, name, fields and labels are sent as kube-apiserver sends them."""
+    """If not everything may be read, name, fields and labels are sent as kube-apiserver does."""
     proxy = simulated.trust.front_proxy()
     simulated.trust.reviews.decide = lambda _user, access: {
         "allowed": bool(access.fields or access.labels)

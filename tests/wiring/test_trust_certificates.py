@@ -1,4 +1,4 @@
-"""Whom a whole server trusts, by certificates."""
+"""Which certificates a whole server trusts."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -37,7 +37,7 @@ PROXY = name(FRONT_PROXY)
 
 
 def pair(*chain: Certified) -> KeyPair:
-    """What a client shows: its own certificate, and those that it sends beside it."""
+    """A client's own certificate, and those that it sends along."""
     own = chain[0].key.private_bytes(
         serialization.Encoding.PEM,
         serialization.PrivateFormat.PKCS8,
@@ -63,7 +63,7 @@ def root(called: str = "front-proxy-ca", extensions: Extensions | None = None) -
 
 
 async def taken(simulated: Cluster, shown: KeyPair) -> int:
-    """The code that a front proxy settles at, once the trust was taken over."""
+    """The status that a front proxy gets, once the trust is loaded."""
 
     async def ask() -> int:
         return await status(simulated, shown, {"X-Remote-User": "alice"})
@@ -72,7 +72,7 @@ async def taken(simulated: Cluster, shown: KeyPair) -> int:
 
 
 async def test_a_front_proxy_under_an_intermediate(simulated: Cluster) -> None:
-    """The chain that it sends leads to the authority that the cluster names."""
+    """The chain that it sends leads to the authority that the cluster trusts."""
     top = root()
     middle = certify(name("between"), key := ec_key(0), kubeadm_ca(key), top, VALID)
     proxy = signed_by(middle)
@@ -83,7 +83,7 @@ async def test_a_front_proxy_under_an_intermediate(simulated: Cluster) -> None:
 
 
 async def test_a_user_under_an_intermediate(simulated: Cluster) -> None:
-    """The same for users; their groups are those of their own certificate."""
+    """The same for users; their groups are those in their own certificate."""
     top = root("kubernetes-ca")
     middle = certify(name("between"), key := ec_key(0), kubeadm_ca(key), top, VALID)
     user = signed_by(middle, name("jane", "system:masters"))
@@ -98,7 +98,7 @@ async def test_a_user_under_an_intermediate(simulated: Cluster) -> None:
 
 @pytest.mark.parametrize("newest_first", [True, False])
 async def test_two_authorities_of_one_name(simulated: Cluster, *, newest_first: bool) -> None:
-    """During a rotation without key identifiers the front proxies of both are let in."""
+    """Without key identifiers, both front proxies are accepted during a rotation."""
     old, new = (root(extensions=[(basic(ca=True), True)]) for _ in range(2))
     bundle = new.pem + old.pem if newest_first else old.pem + new.pem
     publish(simulated, requestheader_client_ca_file=bundle.decode())
@@ -128,7 +128,7 @@ def _for_any_use() -> tuple[Certified, Certified]:
 async def test_kinds_that_go_takes(
     simulated: Cluster, make: Callable[[], tuple[Certified, Certified]]
 ) -> None:
-    """A front proxy that Go servers let in is let in here."""
+    """A front proxy that Go servers accept is accepted here."""
     issuer, proxy = make()
     publish(simulated, requestheader_client_ca_file=issuer.pem.decode())
 
@@ -157,7 +157,7 @@ def _of_a_broken_chain() -> KeyPair:
 async def test_a_good_token_beside_a_certificate_that_does_not_verify(
     simulated: Cluster, make: Callable[[], KeyPair]
 ) -> None:
-    """The certificate counts for nothing, and the token as ever; identity headers never."""
+    """The certificate is ignored, and the token works as usual; identity headers never do."""
     shown = make()
     asserted = {"X-Remote-User": "admin", "X-Remote-Group": "system:masters"}
     token = {"Authorization": "Bearer good"}
@@ -175,5 +175,5 @@ async def test_a_good_token_beside_a_certificate_that_does_not_verify(
         },
     }
     assert await status(simulated, shown, {**asserted, "Authorization": "Bearer bad"}) == 401
-    # As in Go: who shows a certificate that is no good is not anonymous, but for its health.
+    # As in Go: a caller with a bad certificate is not anonymous, except for health.
     assert await status(simulated, shown, asserted) == 401

@@ -1,4 +1,4 @@
-"""Trust that flags and files configure."""
+"""Trust from flags and files."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.slow
 
 
 async def test_a_uid_is_believed_only_where_the_cluster_says_so(simulated: Cluster) -> None:
-    """Without requestheader-uid-headers the header is any client's own, passed on unread."""
+    """Without requestheader-uid-headers, any client can set the header, so it is ignored."""
     proxy = simulated.trust.front_proxy()
     publish(simulated, requestheader_uid_headers=None)
 
@@ -36,7 +36,7 @@ async def test_a_uid_is_believed_only_where_the_cluster_says_so(simulated: Clust
 
 
 async def test_flags_are_believed_for_what_they_say(tmp_path: Path) -> None:
-    """With authorities by flags a UID counts only where a flag names its header."""
+    """With authorities from flags, a UID counts only if a flag names its header."""
     uids = []
     async with kubernetes_api() as (api, authority), serve_options(api, authority) as options:
         trust = SimulatedTrust(api)
@@ -54,7 +54,7 @@ async def test_flags_are_believed_for_what_they_say(tmp_path: Path) -> None:
 
 
 async def test_files_of_authorities_are_followed(tmp_path: Path) -> None:
-    """An authority that is taken out of its file is trusted no more, and a new one is."""
+    """An authority removed from its file is no longer trusted, and an added one is."""
     async with kubernetes_api() as (api, authority), serve_options(api, authority) as options:
         trust = SimulatedTrust(api)
         flags = by_files(options, trust, tmp_path)
@@ -86,7 +86,7 @@ async def test_files_of_authorities_are_followed(tmp_path: Path) -> None:
 def by_files(
     options: ServeOptions, trust: SimulatedTrust, folder: Path, uid_headers: tuple[str, ...] = ()
 ) -> ServeOptions:
-    """Flags that name files of the authorities that a cluster has."""
+    """Flags with files of the cluster's authorities."""
     proxies, clients = folder / "proxies.crt", folder / "clients.crt"
     proxies.write_bytes(trust.front_proxies.bundle)
     clients.write_bytes(trust.clients.bundle)

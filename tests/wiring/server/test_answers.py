@@ -1,4 +1,4 @@
-"""Values and errors of a whole server, seen from outside."""
+"""A whole server's values and errors, seen from outside."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.support.waiting import eventually
 
 @pytest.mark.slow
 async def test_the_fallback_chain_from_outside() -> None:
-    """When exporters fail: the last value, then a simulated one, until they are back."""
+    """If exporters fail: the last value, then a simulated one, until they are back."""
     config = configuration(
         {
             "exporters": {"maxAge": "20ms"},
@@ -39,12 +39,12 @@ async def test_the_fallback_chain_from_outside() -> None:
             await eventually(source, lambda told: told == "simulated")
             made_up = (await ask(simulated)).item()
         assert 60 <= int(made_up.value) <= 90
-        # No pod was measured, so none is claimed.
+        # No pod was measured, so none is counted.
         assert made_up.metric_labels == {"source": "simulated"}
         warnings = [log for log in logs if log["event"] == "Failed to get real metrics"]
         assert warnings[0]["answered"] == "last-known"
         assert f"exporter {exporter.url} answered HTTP 500" in warnings[0]["error"]
-        # Only a percentage can be made up.
+        # Only percentages can be made up.
         power = await simulated.client.metric("default", "gpu_power_usage", "app=inference")
         assert power.error().code == 503
         exporter.status = 200
@@ -53,7 +53,7 @@ async def test_the_fallback_chain_from_outside() -> None:
 
 
 async def test_no_fallback_for_what_is_no_missing_measurement() -> None:
-    """Pods that are not there, or a metric that is not, are an error whatever the chain."""
+    """Missing pods, or an unknown metric, are an error whatever the chain."""
     config = configuration({"fallback": {"chain": ["simulated"]}})
     async with cluster({}, [pod("a")], config) as simulated:
         assert (await ask(simulated)).item().metric_labels == {"source": "simulated"}
@@ -63,7 +63,7 @@ async def test_no_fallback_for_what_is_no_missing_measurement() -> None:
 
 
 async def test_a_step_at_the_exporter_is_seen_in_time() -> None:
-    """No question asked more than maxAge after a step is answered by what was before it."""
+    """No answer to a question more than maxAge after a step is from before it."""
     max_age = 0.3
     config = configuration({"exporters": {"maxAge": "300ms"}})
     clock = asyncio.get_running_loop().time
@@ -81,14 +81,14 @@ async def test_a_step_at_the_exporter_is_seen_in_time() -> None:
             return answer
 
         await eventually(timed, has_value("100", 1))
-        # Timers of the event loop are as exact as the machine lets them be.
+        # The event loop's timers are only as exact as the machine allows.
         assert last_asked - step <= max_age + 0.1
-        # Questions within maxAge cost no scrape of their own.
+        # Questions within maxAge cause no scrape.
         assert simulated.exporters["gpu-0"].scrapes == 2
 
 
 async def test_questions_at_once_share_a_scrape() -> None:
-    """However many HPAs ask at one time, an exporter is asked once."""
+    """However many HPAs ask at once, an exporter is scraped once."""
     async with cluster({"gpu-0": page(UTILIZATION)}, [pod("a"), pod("b")]) as simulated:
         metrics = ["gpu_utilization"] * 20 + ["gpu_temperature"] * 5
         answers = await asyncio.gather(

@@ -17,7 +17,7 @@ def names() -> set[str]:
 
 @pytest.mark.parametrize("is_on", [True, False])
 async def test_one_setting_turns_it_off(*, is_on: bool) -> None:
-    """Then nothing is remembered of questions, and nothing runs that would read ahead."""
+    """Then no questions are remembered, and no task for reading ahead runs."""
     config = configuration({"exporters": {"askAhead": is_on}})
     async with cluster({"gpu-0": page(UTILIZATION)}, [pod("a"), pod("b")], config) as simulated:
         assert (await ask(simulated)).status == 200
@@ -30,7 +30,7 @@ async def test_one_setting_turns_it_off(*, is_on: bool) -> None:
 
 
 async def test_what_is_denied_is_not_remembered() -> None:
-    """Only a question that its caller may ask is expected again."""
+    """Only questions that their callers may ask are expected again."""
     async with (
         cluster({"gpu-0": page(UTILIZATION)}, [pod("a"), pod("b")]) as simulated,
         client_of(simulated.server) as anonymous,

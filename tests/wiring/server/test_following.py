@@ -1,4 +1,4 @@
-"""A whole server follows its cluster."""
+"""A whole server keeps up with its cluster."""
 
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -33,10 +33,10 @@ from tests.support.waiting import eventually
     ],
 )
 async def test_readiness_waits_for_the_first_list(tmp_path: Path, code: int, message: str) -> None:
-    """While the API refuses, /readyz says so in its words; once it lists, the server is ready."""
+    """While the API refuses, /readyz quotes it; once it lists, the server is ready."""
     path, authority = tmp_path / "kubeconfig", tmp_path / "authority.crt"
     authority.write_bytes(Authority("any").bundle)
-    # Whom to trust is read from the API before anything else, unless it is given.
+    # The trust is read from the API before anything else, unless flags give it.
     options = ServeOptions(
         kubeconfig=path,
         secure_port=0,
@@ -66,8 +66,8 @@ async def test_readiness_waits_for_the_first_list(tmp_path: Path, code: int, mes
 
 
 async def test_the_cluster_is_followed() -> None:
-    """A pod that comes, changes or goes in the Kubernetes API changes the next answer."""
-    # What was scraped serves for long: it is the pods alone that change.
+    """A pod added, changed or removed in the Kubernetes API changes the next answer."""
+    # The scraped page is used for long: only the pods change.
     config = configuration({"exporters": {"maxAge": "10m"}})
     async with cluster({"gpu-0": page(UTILIZATION)}, [pod("a")], config) as simulated:
         assert has_value("10", 1)(await ask(simulated))
@@ -91,7 +91,7 @@ async def test_the_cluster_is_followed() -> None:
 
 
 async def test_a_watch_that_breaks_is_taken_up_again() -> None:
-    """What happened while no watch was open is known afterwards; the server stays ready."""
+    """Changes while no watch was open are known afterwards; the server stays ready."""
     async with cluster({"gpu-0": page(UTILIZATION)}, [pod("a")]) as simulated:
         simulated.api.faults.drop_watches()
         simulated.api.apply(PODS, pod("b"))
@@ -100,7 +100,7 @@ async def test_a_watch_that_breaks_is_taken_up_again() -> None:
 
 
 async def test_exporters_are_found_by_their_endpoint_slices() -> None:
-    """An exporter is used from when its Service's EndpointSlice names it until it does no more."""
+    """An exporter is used only while its Service's EndpointSlice lists it."""
     config = configuration({"exporters": {"maxAge": "20ms"}})
     async with (
         PageExporter(page(UTILIZATION)) as exporter,
@@ -122,13 +122,13 @@ async def test_exporters_are_found_by_their_endpoint_slices() -> None:
         assert foreign.scrapes == 0
         name = msgspec.convert(made["metadata"], dict[str, object])["name"]
         simulated.api.delete(ENDPOINT_SLICES, manifests.EXPORTER_NAMESPACE, str(name))
-        # What was measured holds until it is too old.
+        # The last measurement holds until it is too old.
         await eventually(lambda: ask(simulated), lambda answer: answer.status == 503)
 
 
 @pytest.mark.parametrize("by_flag", [True, False])
 async def test_exporters_can_be_listed(*, by_flag: bool) -> None:
-    """With --exporter, or exporters.urls, nothing is discovered: all of them serve any node."""
+    """With --exporter or exporters.urls, nothing is discovered: all of them serve any node."""
     async with (
         PageExporter(page({("default", "a"): [10]})) as one,
         PageExporter(page({("default", "b"): [30]})) as other,
@@ -145,7 +145,7 @@ async def test_exporters_can_be_listed(*, by_flag: bool) -> None:
 
 
 async def test_only_the_configured_namespaces_are_watched() -> None:
-    """With pods.namespaces a Role in these suffices, and others are refused with a sentence."""
+    """With pods.namespaces a Role in each is enough; others are an error that says why."""
     config = configuration({"pods": {"namespaces": ["other", "more"]}})
     pods = [pod("a"), pod("a", namespace="other")]
     async with cluster({"gpu-0": page(UTILIZATION)}, pods, config) as simulated:

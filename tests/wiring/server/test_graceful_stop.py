@@ -29,10 +29,10 @@ class Line(msgspec.Struct):
 
 
 class Process:
-    """A `gpu-metrics-server serve` of its own.
+    """A separate `gpu-metrics-server serve` process.
 
     Attributes:
-        lines: what it has logged.
+        lines: its log so far.
     """
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
@@ -40,11 +40,11 @@ class Process:
         self.lines: list[Line] = []
 
     async def until(self, event: str) -> Line:
-        """The line of this event, once it is logged."""
+        """The line for this event, once it is logged."""
         assert self.process.stderr is not None
         async with asyncio.timeout(15):
             while text := await self.process.stderr.readline():
-                # One object a line: a traceback would not parse.
+                # One JSON object per line: a traceback would not parse.
                 self.lines.append(msgspec.json.decode(text, type=Line))
                 if self.lines[-1].event == event:
                     return self.lines[-1]
@@ -53,7 +53,7 @@ class Process:
 
 @asynccontextmanager
 async def process(*arguments: str | Path) -> AsyncIterator[Process]:
-    """A server in a process of its own, which is gone afterwards."""
+    """A server in a separate process, which is ended afterwards."""
     started = await asyncio.create_subprocess_exec(
         sys.executable,
         *("-m", "metrics_server", "serve", "--secure-port", "0", "--log-format", "json"),
@@ -70,7 +70,7 @@ async def process(*arguments: str | Path) -> AsyncIterator[Process]:
 
 
 async def is_refused(client: Client) -> bool:
-    """Whether nobody listens any more."""
+    """Whether connections are refused."""
     try:
         await client.ask("/livez")
     except aiohttp.ClientConnectionError:
@@ -80,7 +80,7 @@ async def is_refused(client: Client) -> bool:
 
 @pytest.mark.slow
 async def test_a_graceful_stop(tmp_path: Path) -> None:
-    """On SIGTERM readiness fails first, then no connection is taken, then what runs is finished."""
+    """On SIGTERM readiness fails first, then the listener closes, then open requests finish."""
     authority = Authority("from-disk")
     certificate, key = write_pair(tmp_path, authority)
     config = tmp_path / "config.yaml"
@@ -109,7 +109,7 @@ async def test_a_graceful_stop(tmp_path: Path) -> None:
                     lambda: client.ask("/readyz"), lambda ready: ready.status == 500
                 )
                 assert "[-]shutdown failed: " in stopping.text
-                # Who has not heard of it yet is still served.
+                # Callers that have not noticed yet are still served.
                 assert (await client.ask("/livez")).text == "ok"
                 assert (await client.ask("/apis")).status == 200
 

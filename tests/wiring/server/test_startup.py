@@ -1,4 +1,4 @@
-"""Starting a server: its certificate, and settings that cannot be used."""
+"""Starting a server: its certificate, and unusable settings."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -22,7 +22,7 @@ from tests.support.server import write_pair
 
 @pytest.fixture
 async def kubeconfig(tmp_path: Path) -> AsyncIterator[Path]:
-    """A kubeconfig for an API of an empty cluster."""
+    """A kubeconfig for the API of an empty cluster."""
     path = tmp_path / "kubeconfig"
     async with KubernetesAPI() as api:
         SimulatedTrust(api)
@@ -31,7 +31,7 @@ async def kubeconfig(tmp_path: Path) -> AsyncIterator[Path]:
 
 
 async def test_its_own_certificate_is_good_for_this_machine(kubeconfig: Path) -> None:
-    """Without certificate files it makes a certificate that verifies by either local name."""
+    """Without certificate files, it creates a certificate that verifies for both local names."""
     options = ServeOptions(kubeconfig=kubeconfig, secure_port=0)
     async with running(options, configuration()) as server:
         assert server.bundle is not None
@@ -45,7 +45,7 @@ async def test_its_own_certificate_is_good_for_this_machine(kubeconfig: Path) ->
 
 
 async def test_a_certificate_from_files(kubeconfig: Path, tmp_path: Path) -> None:
-    """With certificate files, these are served; the server knows no authority for them."""
+    """Certificate files are served; the server knows no authority for them."""
     authority = Authority("from-disk")
     certificate, key = write_pair(tmp_path, authority)
     options = ServeOptions(
@@ -60,7 +60,7 @@ async def test_a_certificate_from_files(kubeconfig: Path, tmp_path: Path) -> Non
 async def test_each_check_of_the_certificate_has_its_own_path(
     kubeconfig: Path, tmp_path: Path
 ) -> None:
-    """What is about to expire is reported by /readyz/certificate, while the files are followed."""
+    """/readyz/certificate reports an expiring certificate, while the files are watched."""
     authority = Authority("from-disk")
     begun = datetime.now(UTC) - timedelta(days=9.5)
     pair = authority.issue(["127.0.0.1"], timedelta(days=10), now=begun)
@@ -80,7 +80,7 @@ async def test_each_check_of_the_certificate_has_its_own_path(
 
 
 async def refusal(options: ServeOptions) -> str:
-    """The sentence with which a server does not start."""
+    """The error with which a server does not start."""
     with pytest.raises(ConfigurationError) as raised:
         async with running(options, configuration()):
             pass
@@ -88,7 +88,7 @@ async def refusal(options: ServeOptions) -> str:
 
 
 async def test_settings_that_cannot_be_used(kubeconfig: Path, tmp_path: Path) -> None:
-    """Each is refused at the start, by a sentence that names the flag."""
+    """Each is an error at startup that names the flag."""
     certificate, key = write_pair(tmp_path, Authority("from-disk"))
     alone = ServeOptions(kubeconfig=kubeconfig, secure_port=0, tls_cert_file=certificate)
     assert await refusal(alone) == "--tls-cert-file and --tls-private-key-file must be set together"
@@ -106,7 +106,7 @@ async def test_settings_that_cannot_be_used(kubeconfig: Path, tmp_path: Path) ->
 
 
 async def test_exporters_that_contradict_the_flags(kubeconfig: Path) -> None:
-    """What only the flags make wrong is refused before anything is asked of anybody."""
+    """Errors that depend on the flags are reported before any request is sent."""
     plain = ServeOptions(
         kubeconfig=kubeconfig, secure_port=0, exporters=("https://a/", "HTTP://b:9400/metrics")
     )
@@ -126,7 +126,7 @@ async def test_exporters_that_contradict_the_flags(kubeconfig: Path) -> None:
 
 
 async def test_a_port_that_is_taken(kubeconfig: Path) -> None:
-    """The sentence says which port, and that it is in use."""
+    """The error says which port, and that it is in use."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         message = await refusal(ServeOptions(kubeconfig=kubeconfig, secure_port=port))
@@ -135,7 +135,7 @@ async def test_a_port_that_is_taken(kubeconfig: Path) -> None:
 
 
 async def test_the_cluster_must_tell_whom_to_trust(tmp_path: Path) -> None:
-    """Without it nobody could be authenticated: the start is refused, and says what is missing."""
+    """Without it nobody could be authenticated: startup fails, and says what is missing."""
     path = tmp_path / "kubeconfig"
     options = ServeOptions(kubeconfig=path, secure_port=0)
     write_kubeconfig(path, "http://127.0.0.1:1", b"")
