@@ -1,4 +1,4 @@
-"""HPAs that are watched."""
+"""Watched HPAs."""
 
 import pytest
 

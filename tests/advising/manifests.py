@@ -25,7 +25,7 @@ def setup(
     fallback: tuple[FallbackKind, ...] = ("last-known", "error"),
     simulated: Simulated = Simulated(),  # noqa: B008 - it is frozen
 ) -> Setup:
-    """A configuration; as in the production overlay, unless it says otherwise."""
+    """A configuration; as in the production overlay unless overridden."""
     known: tuple[MetricType, ...] = ("External", "Pods", "Object")
     return Setup(
         names=MetricNames(rules),
@@ -44,7 +44,7 @@ def hpa(
     names: Callable[[str], bool] = lambda _: True,
     **spec: Json,
 ) -> Autoscaler:
-    """An HPA with these metrics, as YAML, which scales 3 replicas."""
+    """A YAML HPA with these metrics, which scales 3 replicas."""
     kind, _, name = target.partition("/")
     document: Object = {
         "metadata": {"name": "inference", "namespace": "default", "uid": "u-1"},
@@ -61,7 +61,7 @@ def hpa(
 
 
 def decode(document: Object, names: Callable[[str], bool] = lambda _: True) -> Autoscaler:
-    """An HPA of a manifest."""
+    """Decode an HPA manifest."""
     document = json.loads(json.dumps(document))
     meta = document["metadata"]
     assert isinstance(meta, dict)
@@ -70,7 +70,7 @@ def decode(document: Object, names: Callable[[str], bool] = lambda _: True) -> A
 
 
 def hpas_of(text: str) -> Iterator[Object]:
-    """The HPAs in a text of several YAML documents."""
+    """The HPAs in a multi-document YAML text."""
     for document in yaml.safe_load_all(text):
         if document and document.get("kind") == "HorizontalPodAutoscaler":
             yield document
@@ -85,7 +85,7 @@ def pods(
     phase: str = "Running",
     terminating: bool = False,
 ) -> tuple[Pod, ...]:
-    """Pods of a workload, with the label app: NAME unless others are given."""
+    """A workload's pods, with the label app: NAME unless others are given."""
     name = workload.rpartition("/")[2] or "bare"
     return tuple(
         Pod(
@@ -104,7 +104,7 @@ def pods(
 
 
 def rule(**fields: object) -> Rules:
-    """The rules with one of a user's own."""
+    """The rules plus one custom rule."""
     reading = {"family": "DCGM_FI_DEV_GPU_UTIL", "maximum": 100}
     config = RuleConfig.model_validate({"readings": [reading], "unit": "percent", **fields})
     return rules_in_force([config], gauges=True)

@@ -1,4 +1,4 @@
-"""Which HPAs get an event when a metric falls back, and what it says."""
+"""Which HPAs get an event when a metric falls back, and its text."""
 
 import asyncio
 from collections.abc import Iterable
@@ -65,7 +65,7 @@ class Recorder:
 
 
 def _selecting(metric: str) -> str:
-    """The metric with a selector of its own."""
+    """The metric with its own selector."""
     return metric.replace(
         "{name: gpu_utilization}", "{name: gpu_utilization, selector: {matchLabels: {tier: x}}}"
     )
@@ -74,7 +74,7 @@ def _selecting(metric: str) -> str:
 def change(
     form: Form, selector: str = "tier=b,app=a", answered: str = "simulated", seconds: float = 0
 ) -> Change:
-    """A turn of a question about the pods of the Deployment inference."""
+    """A change of the answer about the pods of the Deployment inference."""
     chosen, series = split(parse_selector(selector))
     question = Question("default", "gpu_utilization", chosen, form, series=series)
     error = "" if answered == "exporters" else "0 of 1 pods have a measurement: why"
@@ -84,7 +84,7 @@ def change(
 async def events(
     hpas: Iterable[Autoscaler], *changes: Change
 ) -> list[tuple[EventType, str, str, str, str]]:
-    """The events for these changes, up to one on another HPA."""
+    """The events for these changes, until the one on another HPA."""
     recorder, known = Recorder(), list(hpas)
     reporter = FallbackEvents(lambda _: known, Objects(), recorder)
     for one in changes:
@@ -129,7 +129,7 @@ async def events(
 async def test_each_turn_has_its_event(
     answered: str, kind: EventType, reason: str, message: str
 ) -> None:
-    """It names the metric, says what the HPA gets, and why."""
+    """It names the metric, what the HPA gets, and the cause."""
     turn = change("labelled", answered=answered, seconds=90)
     name = "External metric gpu_utilization"
     assert (await events([hpa(EXTERNAL)], turn))[:1] == [
@@ -165,18 +165,18 @@ async def test_each_turn_has_its_event(
 async def test_only_hpas_that_ask_the_question_get_it(
     metric: str, form: Form, selector: str, *, asks: bool
 ) -> None:
-    """The same metric of other pods may well be measured."""
+    """The same metric may well be measured for other pods."""
     assert len(await events([hpa(metric)], change(form, selector))) == asks
 
 
 async def test_a_pods_metric_is_of_the_scale_target() -> None:
-    """An HPA of another workload in the namespace gets none."""
+    """An HPA for another workload in the namespace gets no event."""
     other = hpa(PODS, target="Deployment/other")
     assert await events([other], change("pods")) == []
 
 
 async def test_a_selector_of_series() -> None:
-    """The HPA of another model does not get the event."""
+    """An HPA for another model does not get the event."""
     of_a, of_b = (
         structs.replace(
             hpa(EXTERNAL.replace("app: a", f"app: a, series/model_name: {model}")), name=model
@@ -191,7 +191,7 @@ async def test_a_selector_of_series() -> None:
 
 
 async def test_many_turns_do_not_block_others() -> None:
-    """Those that concern no HPA are passed over, but others have their turn in between."""
+    """Changes that concern no HPA are skipped, but others get their turn in between."""
     reporter = FallbackEvents(lambda _: [], Objects(), Recorder())
     for _ in range(100):
         reporter.turn(change("labelled"))

@@ -1,4 +1,4 @@
-"""What is wrong with an HPA's metric."""
+"""Problems with an HPA's metric."""
 
 import re
 from typing import TYPE_CHECKING
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
         ),
         (external(target='target: {type: AverageValue, value: "70"}'), []),
         (external("gpu_utilization_sum"), ["SumUnderValue"]),
-        # Object metrics: by the type, and the other field is not read.
+        # Object metrics: by the type, as the other field is not read.
         (object_metric(target=AVERAGE), ["MeanUnderAverageValue"]),
         (object_metric("gpu_utilization_sum"), ["SumUnderValue"]),
         (
@@ -48,14 +48,14 @@ if TYPE_CHECKING:
             object_metric(target='target: {type: AverageValue, value: "70"}'),
             ["TargetTypeMismatch"],
         ),
-        # Of a Service, whose pods may be anybody's, as they mostly are the HPA's own.
+        # For a Service, whose pods may be any, but mostly are the HPA's own.
         (
             object_metric(
                 target=AVERAGE, described="{apiVersion: v1, kind: Service, name: inference}"
             ),
             ["MeanUnderAverageValue"],
         ),
-        # One replica for each 70 % of another Deployment: why not.
+        # One replica per 70 % of another Deployment is fine.
         (
             object_metric(
                 target=AVERAGE, described="{apiVersion: apps/v1, kind: Deployment, name: other}"
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
         (external("gpu_utilization_avg"), ["MetricNameUnknown"]),
         (pods_metric("DCGM_FI_DEV_GPU_UTILS"), ["MetricNameUnknown"]),
         (object_metric("gpu_memory_usage"), ["MetricNameUnknown"]),
-        # Metrics of others.
+        # Other servers' metrics.
         (external("cpu_utilization"), []),
         (external("s0-prometheus-gpu_utilization"), []),
         (external("gpu_requests_per_second"), []),
@@ -80,7 +80,7 @@ if TYPE_CHECKING:
             ["MetricIsCounter"],
         ),
         (pods_metric("DCGM_FI_DEV_XID_ERRORS_TOTAL"), ["MetricIsCounter"]),
-        # Several metrics, each by itself.
+        # Several metrics, each checked separately.
         (
             external(target=AVERAGE) + "\n" + external("gpu_utilization_sum"),
             ["MeanUnderAverageValue", "SumUnderValue"],
@@ -89,7 +89,7 @@ if TYPE_CHECKING:
     ],
 )
 def test_what_is_wrong_with_a_metric(metrics: str, expected: list[str]) -> None:
-    """Names and types of targets; an HPA that works has no finding."""
+    """Names and types of targets; a working HPA has no findings."""
     found = check(hpa(metrics), OWN, setup())
     assert reasons(found) == expected
     assert not any(one.passing for one in found)
@@ -120,7 +120,7 @@ def test_metrics_of_an_api_that_is_off_are_somebody_elses(types: str, expected: 
 
 @pytest.mark.parametrize("name", ["gpu_utilisation", "DCGM_FI_DEV_TOTAL_ENERGY_CONSUMPTION"])
 def test_a_metric_that_the_hpa_can_read_is_somebody_elses(name: str) -> None:
-    """The HPA's status shows its value, so that another server has a metric of that name."""
+    """The HPA's status shows its value, so another server has a metric of that name."""
     source: dict[str, Json] = {"metric": {"name": name}, "current": {"averageValue": "3"}}
     for kind, expected in (("Pods", 0), ("Object", 1)):
         current: list[Json] = [{"type": ""}, {"type": kind, kind.lower(): source}]
@@ -129,7 +129,7 @@ def test_a_metric_that_the_hpa_can_read_is_somebody_elses(name: str) -> None:
 
 
 def rule_sum() -> Setup:
-    """A sum of a user's own, whose name does not say so."""
+    """A custom sum, whose name does not say that it is one."""
     return setup(rule(name="gpu_load", overPods="sum"))
 
 
@@ -195,6 +195,6 @@ def rule_sum() -> Setup:
     ],
 )
 def test_messages_say_what_why_and_what_to_do(metrics: str, config: Setup, words: str) -> None:
-    """They are for people who read `kubectl describe hpa`."""
+    """They are for readers of `kubectl describe hpa`."""
     (found,) = check(hpa(metrics), OWN, config)
     assert re.search(re.escape(words).replace("…", ".*"), found.message), found.message

@@ -27,7 +27,7 @@ def test_every_metric_is_found() -> None:
     ],
 )
 def test_misspelled_names_lead_to_ours(name: str, nearest: str) -> None:
-    """Spelled as the exporter does."""
+    """In the exporter's spelling."""
     assert NAMES.may_be_meant(name)
     assert NAMES.nearest(name)[0] == nearest
     assert NAMES.find(name) is None
@@ -52,7 +52,7 @@ def test_misspelled_names_lead_to_ours(name: str, nearest: str) -> None:
     ],
 )
 def test_names_of_others_are_not_near(name: str) -> None:
-    """An HPA that works gets no warning."""
+    """A working HPA gets no warning."""
     assert NAMES.nearest(name) == ()
     assert NAMES.find(name) is None
 
@@ -65,7 +65,7 @@ def test_counters_are_known_unless_a_gauge_has_the_name() -> None:
 
 
 def test_a_users_own_rules_are_ours() -> None:
-    """With words of their own."""
+    """Including the words in their names."""
     names = MetricNames(rule(name="fleet_load"))
     assert names.may_be_meant("fleet_loads")
     assert names.nearest("fleet_loads") == ("fleet_load",)

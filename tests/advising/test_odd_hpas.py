@@ -67,7 +67,7 @@ SETUPS = st.sampled_from(
 
 @given(HPAS, st.lists(PODS, max_size=5), SETUPS)
 def test_no_hpa_makes_the_checks_raise(hpa: Autoscaler, pods: list[Pod], config: Setup) -> None:
-    """A finding is a line that can be printed, and fits into an event."""
+    """Findings are single printable lines, and fit in an event."""
     for finding in check(hpa, pods, config):
         assert finding.message.isprintable()
         assert finding.message.endswith(".")

@@ -1,4 +1,4 @@
-"""What is wrong with an HPA's selector."""
+"""Problems with an HPA's selector."""
 
 import pytest
 
@@ -41,7 +41,7 @@ from tests.support.hpa_metrics import (
             (),
             "SelectorOfSeriesLabels",
         ),
-        # Pods do have that label here.
+        # Pods here do have that label.
         (
             external(selector="selector: {matchLabels: {job: train}}"),
             pods("Deployment/inference", {"job": "train"}),
@@ -54,7 +54,7 @@ from tests.support.hpa_metrics import (
             (),
             None,
         ),
-        # Only what a pod must have can be missing from all of them.
+        # Only a label that every pod must have can be missing.
         (
             external(
                 selector="selector: {matchLabels: {app: typo}, matchExpressions: "
@@ -63,7 +63,7 @@ from tests.support.hpa_metrics import (
             (),
             "SelectorMatchesNoPods",
         ),
-        # Pods without a GPU match, or pods that have finished: no error about the selector.
+        # Pods without a GPU match, or finished pods: the selector is not wrong.
         (
             external(selector="selector: {matchLabels: {app: web}}"),
             pods("Deployment/web", gpus=0),
@@ -74,7 +74,7 @@ from tests.support.hpa_metrics import (
             pods("Job/done", phase="Succeeded"),
             None,
         ),
-        # Pods of others too.
+        # Other workloads' pods too.
         (
             external(selector="selector: {matchExpressions: [{key: app, operator: Exists}]}"),
             pods("Deployment/other"),
@@ -83,21 +83,21 @@ from tests.support.hpa_metrics import (
         (external(selector=""), pods("StatefulSet/db"), "SelectorMatchesOtherWorkloads"),
         (external(selector="selector: {}"), pods("Job/t"), "SelectorMatchesOtherWorkloads"),
         (external(selector=""), (), None),
-        # They are not measured, or about to go.
+        # They are not measured, or are about to go.
         (external(selector=""), pods("Deployment/web", gpus=0), None),
         (external(selector=""), pods("Deployment/old", terminating=True), None),
         (external(selector=""), pods("Job/done", phase="Failed"), None),
-        # Nobody's, or of the same workload.
+        # Without an owner, or of the same workload.
         (external(selector=""), pods(""), None),
         (external(selector=""), pods("Deployment/inference-canary"), None),
         (external(selector=""), pods("Deployment/inference-primary"), None),
-        # Other pods alone: that is meant.
+        # Only other pods: this is deliberate.
         (
             external(selector="selector: {matchLabels: {app: other}}"),
             pods("Deployment/other"),
             None,
         ),
-        # A Pods metric asks for the workload's own pods.
+        # A Pods metric is for the workload's own pods.
         (pods_metric(), pods("Deployment/other"), None),
         (
             pods_metric(selector="selector: {matchLabels: {tier: a}}"),
@@ -105,7 +105,7 @@ from tests.support.hpa_metrics import (
             "SelectorOfPodsMetric",
         ),
         (pods_metric(selector=SELECTOR), (), None),
-        # An Object metric asks for what its object selects.
+        # An Object metric is for what its object selects.
         (object_metric(), pods("Deployment/other"), None),
     ],
 )
@@ -120,7 +120,7 @@ def test_what_is_wrong_with_a_selector(
 
 @pytest.mark.parametrize("metrics", [external(selector="selector: {matchLabels: {app: typo}}")])
 def test_no_pods_at_all_are_not_reported(metrics: str) -> None:
-    """A workload at zero, and one whose HPA has not been looked at yet, have none."""
+    """A workload at zero, or whose HPA was never synced, has none."""
     for replicas in (0, None):
         asleep = hpa(metrics, status={"currentReplicas": replicas})
         assert check(asleep, pods("Deployment/other"), setup()) == ()
@@ -129,7 +129,7 @@ def test_no_pods_at_all_are_not_reported(metrics: str) -> None:
 
 
 def test_a_selector_of_a_pods_metric_while_the_workload_has_no_pods() -> None:
-    """Whether it leaves any out is not known before they are there."""
+    """Whether it excludes any is unknown until they exist."""
     narrowed = hpa(pods_metric(selector="selector: {matchLabels: {app: other}}"))
     others = pods("Deployment/other")
     assert check(narrowed, others, setup()) == ()
@@ -137,7 +137,7 @@ def test_a_selector_of_a_pods_metric_while_the_workload_has_no_pods() -> None:
 
 
 def test_a_scale_target_whose_pods_are_not_known_by_name() -> None:
-    """The pods of a LeaderWorkerSet belong to StatefulSets: nothing is said of whose they are."""
+    """The pods of a LeaderWorkerSet belong to StatefulSets: no finding is about their owner."""
     groups = (*pods("StatefulSet/llm", {"lws": "llm"}), *pods("StatefulSet/llm-0", {"lws": "llm"}))
     target, selector = "LeaderWorkerSet/llm", "selector: {matchLabels: {lws: llm}}"
     assert check(hpa(external(selector=selector), target=target), groups, setup()) == ()
@@ -154,26 +154,26 @@ def test_a_scale_target_whose_pods_are_not_known_by_name() -> None:
 @pytest.mark.parametrize("name", ["gpu_utilization", "gpu_utilization_sum"])
 @pytest.mark.parametrize("target", [VALUE, AVERAGE])
 def test_a_metric_of_other_pods_may_have_either_type(name: str, target: str) -> None:
-    """One frontend for each 70 % of the backend is no mistake: it has no say in the mean."""
+    """One frontend per 70 % of the backend is valid: it does not affect the mean."""
     asking = hpa(external(name, target=target), target="Deployment/frontend")
     assert check(asking, (*OWN, *pods("Deployment/frontend", gpus=0)), setup()) == ()
-    # As long as no pods match it might be.
+    # While no pods match, it might be a mistake.
     assert all(one.passing for one in check(asking, (), setup()))
 
 
 def test_a_service_of_other_pods_is_no_mistake() -> None:
-    """A gateway that requests no GPU may scale on the GPUs behind a Service, under either type."""
+    """A gateway without a GPU may scale on the GPUs behind a Service, under either type."""
     service = object_metric(
         target=AVERAGE, described="{apiVersion: v1, kind: Service, name: inference}"
     )
     gateway = pods("Deployment/gateway", gpus=0)
     assert check(hpa(service, target="Deployment/gateway"), (*OWN, *gateway), setup()) == ()
-    # Of a target with GPUs it may be the Service of its own.
+    # For a target with GPUs, it may be its own Service.
     assert reasons(check(hpa(service), OWN, setup())) == ["MeanUnderAverageValue"]
 
 
 def test_the_names_of_other_workloads_do_not_change_with_each_job() -> None:
-    """The message stays the same, and so the event is not emitted again."""
+    """The message stays the same, so the event is not emitted again."""
     first, second, third = (
         check(hpa(external(selector="")), (*OWN, *pods(f"Job/{name}")), setup())
         for name in ("nightly-29401440", "nightly-29402880", "train-x7k2p")

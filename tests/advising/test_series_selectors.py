@@ -1,4 +1,4 @@
-"""Keys under series/ in an HPA's selector are not labels of pods."""
+"""Keys under series/ in an HPA's selector are not pod labels."""
 
 import pytest
 
@@ -34,9 +34,9 @@ MODEL = "selector: {matchLabels: {series/model_name: a}}"
             (),
             [],
         ),
-        # The pods of the others may have no such rows.
+        # The pods of others may have no such rows.
         (external(selector=MODEL), pods("Deployment/other"), []),
-        # What it requires of pods is checked as ever.
+        # Its requirements for pods are checked as usual.
         (
             external(selector="selector: {matchLabels: {app: typo, series/model_name: a}}"),
             (),
@@ -50,20 +50,20 @@ MODEL = "selector: {matchLabels: {series/model_name: a}}"
     ],
 )
 def test_checks(metrics: str, others: tuple[Pod, ...], expected: list[str]) -> None:
-    """They concern the rest of the selector."""
+    """They apply to the rest of the selector."""
     found = check(hpa(metrics), (*OWN, *others), setup())
     assert reasons(found) == expected
     assert not any("series/" in one.message for one in found)
 
 
 def test_no_value_is_simulated() -> None:
-    """So that a target which a simulated value would exceed is no matter."""
+    """So a target that a simulated value would exceed does not matter."""
     assert reasons(check(hpa(external(target=LOW)), OWN, SIMULATING))
     assert check(hpa(external(selector=MODEL, target=LOW)), OWN, SIMULATING) == ()
 
 
 def test_the_record_of_an_hpa() -> None:
-    """Both parts of the selector are kept, and count."""
+    """Both parts of the selector are kept, and matter."""
     plain = hpa(external())
     made = hpa(external(selector="selector: {matchLabels: {app: inference, series/m: a}}"))
     (metric,) = made.metrics

@@ -18,14 +18,14 @@ OTHERS = "- {type: Pods, pods: {metric: {name: requests}}}"
 
 
 def named(name: str, metrics: str = METRIC, **fields: int) -> Autoscaler:
-    """An HPA of a name, of which only the metrics that may be ours are kept."""
+    """An HPA with this name; only metrics that may be the server's are kept."""
     found = hpa(metrics, names=MetricNames(RULES).may_be_meant)
     return structs.replace(found, name=name, **fields)
 
 
 @pytest.fixture
 def changed() -> list[Key]:
-    """What was reported as changed."""
+    """The changes that were reported."""
     return []
 
 
@@ -45,7 +45,7 @@ def test_only_hpas_of_our_metrics_are_kept(store: AutoscalerStore, changed: list
 
 
 def test_what_changes_is_reported(store: AutoscalerStore, changed: list[Key]) -> None:
-    """Once for each change, and not for one of the status that is not kept."""
+    """Once per change, and not for changes to a status that is not kept."""
     key = ("default", "a")
     store.apply("ADDED", named("a"))
     store.apply("MODIFIED", named("a"))
@@ -61,7 +61,7 @@ def test_what_changes_is_reported(store: AutoscalerStore, changed: list[Key]) ->
 
 
 def test_a_list_reports_what_differs(store: AutoscalerStore, changed: list[Key]) -> None:
-    """What is new, what has changed, and what is gone."""
+    """New, changed and deleted ones."""
     store.replace([named("same"), named("gone"), named("other")])
     changed.clear()
     store.replace([named("same"), named("other", current_replicas=9), named("new")])
@@ -69,7 +69,7 @@ def test_a_list_reports_what_differs(store: AutoscalerStore, changed: list[Key])
 
 
 def test_memory_is_bounded() -> None:
-    """Beyond it HPAs are not checked, and the log says so once."""
+    """HPAs beyond the limit are not checked, and the log says so once."""
     size = named("a").bytes
     store = AutoscalerStore(lambda _: None, max_bytes=3 * size)
     with capture_logs() as logs:
@@ -113,7 +113,7 @@ STEPS = st.one_of(
 
 @given(st.lists(STEPS, max_size=20))
 def test_whoever_follows_the_changes_knows_the_store(steps: list[Step]) -> None:
-    """What is reported leads to the same HPAs, and the bytes are theirs."""
+    """The reported changes lead to the same HPAs, and the byte count matches."""
     known: dict[Key, Autoscaler] = {}
     pending: list[Key] = []
     store = AutoscalerStore(pending.append)
@@ -129,7 +129,7 @@ def test_whoever_follows_the_changes_knows_the_store(steps: list[Step]) -> None:
 
 
 def test_the_record_of_an_hpa_is_about_as_large_as_it_says() -> None:
-    """The bound on all of them depends on it."""
+    """The limit for all of them depends on it."""
     values = [f"v{n}" for n in range(50)]
     expression = json.dumps({"key": "app", "operator": "In", "values": values})
     selector = f"{{matchExpressions: [{expression}]}}"

@@ -1,4 +1,4 @@
-"""What is wrong with an HPA's target, and the size of messages."""
+"""Problems with an HPA's target, and the size of messages."""
 
 import re
 from math import ceil
@@ -51,7 +51,7 @@ def test_only_a_sum_that_there_is_is_suggested(name: str, has_sum: bool) -> None
     ],
 )
 def test_targets_that_a_simulated_value_is_always_above(amount: str, expected: str | None) -> None:
-    """Of a mean and of a sum alike."""
+    """For a mean and a sum alike."""
     for metrics in (
         external(target=f'target: {{type: Value, value: "{amount}"}}'),
         external(
@@ -65,7 +65,7 @@ def test_targets_that_a_simulated_value_is_always_above(amount: str, expected: s
         each = "to 90 for each pod once" in "".join(one.message for one in found)
         assert each is (expected is not None and "_sum" in metrics)
         assert check(hpa(metrics), OWN, setup()) == ()
-        # There is nowhere to scale to.
+        # There is no room to scale.
         assert check(hpa(metrics, minReplicas=3, maxReplicas=3), OWN, SIMULATING) == ()
 
 
@@ -75,19 +75,19 @@ def test_targets_that_a_simulated_value_is_always_above(amount: str, expected: s
         # Not a percentage: never simulated.
         external("gpu_power_usage", target=LOW),
         external("DCGM_FI_PROF_SM_ACTIVE", target='target: {type: Value, value: "400m"}'),
-        # One value for each pod, or none.
+        # One value per pod, or none.
         '- {type: Pods, pods: {metric: {name: gpu_utilization}, target: {averageValue: "40"}}}',
-        # It has no labels that would mark it.
+        # It has no labels to mark it.
         object_metric(target=LOW),
     ],
 )
 def test_what_is_never_simulated(metrics: str) -> None:
-    """No finding where no simulated value comes, or what it does is not known."""
+    """No finding if no value is simulated, or its effect is unknown."""
     assert check(hpa(metrics), OWN, SIMULATING) == ()
 
 
 def test_a_low_target_of_own_pods_and_others() -> None:
-    """What the simulation does then depends on both; pods that are not measured do not count."""
+    """The effect of simulation then depends on both; unmeasured pods do not count."""
     others = pods("Deployment/other", {"app": "inference"})
     found = check(hpa(external(target=LOW)), (*OWN, *others), SIMULATING)
     assert reasons(found) == ["SelectorMatchesOtherWorkloads"]
@@ -97,7 +97,7 @@ def test_a_low_target_of_own_pods_and_others() -> None:
 
 
 def test_a_simulated_value_that_is_always_below_the_target() -> None:
-    """A range of one's own can be so low."""
+    """A custom range can be this low."""
     config = setup(fallback=("simulated",), simulated=Simulated(20, 10))
     (found,) = check(hpa(external()), OWN, config)
     assert found.reason == "SimulationScalesDown"
@@ -106,13 +106,13 @@ def test_a_simulated_value_that_is_always_below_the_target() -> None:
 
 
 def test_a_simulated_value_of_other_pods_runs_away() -> None:
-    """The HPA changes nothing about it by scaling."""
+    """The HPA's scaling does not affect it."""
     frontend = (*OWN, *pods("Deployment/frontend", gpus=0))
     asking = hpa(external(), target="Deployment/frontend")
     (found,) = check(asking, frontend, SIMULATING)
     assert found.reason == "SimulationRunsAway"
     assert "once its pods cannot be measured for 60 s" in found.message
-    # ceil(value / target) does not depend on the replicas; and a sum is not simulated in a range.
+    # ceil(value / target) does not depend on the replicas; a sum is not simulated in a range.
     for metrics in (
         external(target=AVERAGE),
         external("gpu_utilization_sum", target=AVERAGE),
@@ -124,7 +124,7 @@ def test_a_simulated_value_of_other_pods_runs_away() -> None:
 @pytest.mark.parametrize("target", [20, 40, 50, 54])
 @pytest.mark.parametrize("replicas", [1, 4, 10])
 async def test_an_outage_does_what_the_finding_says(target: int, replicas: int) -> None:
-    """The real fallback and the HPA's arithmetic: up, once, by no more than it says."""
+    """With the real fallback and the HPA's arithmetic: up, once, and no more than it says."""
     metrics = external(target=f'target: {{type: Value, value: "{target}"}}')
     (found,) = check(hpa(metrics), OWN, SIMULATING)
     assert f"at most ceil(replicas x 90 / {target})" in found.message
@@ -143,7 +143,7 @@ async def test_an_outage_does_what_the_finding_says(target: int, replicas: int) 
 
 
 def manifests() -> list[tuple[str, dict[str, Json]]]:
-    """Every HPA that the guide and the example show."""
+    """Every HPA in the guide and the example."""
     guide = (ROOT / "docs" / "hpa.md").read_text(encoding="utf-8")
     texts = re.findall(r"```yaml\n(.*?)```", guide, re.DOTALL)
     texts += [(ROOT / "deployments" / "hpa-example.yaml").read_text(encoding="utf-8")]
@@ -154,7 +154,7 @@ def manifests() -> list[tuple[str, dict[str, Json]]]:
 
 @pytest.mark.parametrize("document", [one for _, one in manifests()])
 def test_the_examples_of_the_guide_work(document: dict[str, Json]) -> None:
-    """None has a finding, except what the guide says of low targets with the default fallback."""
+    """None has a finding, except as the guide says about low targets with the default fallback."""
     status: Json = {"currentReplicas": 3}
     asking = decode({**document, "status": status})
     for metric in asking.metrics:
@@ -170,7 +170,7 @@ LONG = "x" * 253
 
 
 def test_messages_fit_into_an_event() -> None:
-    """Whatever the HPA has in it, nothing of the advice is cut off."""
+    """Whatever the HPA contains, the advice is never cut off."""
     values = ", ".join(f"{n}{'y' * 60}" for n in range(60))
     selector = (
         f"selector: {{matchExpressions: [{{key: Hostname, operator: In, values: [{values}]}}]}}"

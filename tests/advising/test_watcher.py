@@ -6,7 +6,7 @@ from tests.support.watching import MEAN, RIGHT, TYPO, Stage
 
 
 async def test_a_finding_is_reported_once(stage: Stage) -> None:
-    """However often the HPA is looked at, and for however long."""
+    """However often the HPA is checked, and for however long."""
     stage.apply(MEAN)
     for _ in range(5):
         assert await stage.look(after=4000) == ["MeanUnderAverageValue"]
@@ -26,7 +26,7 @@ async def test_a_finding_that_comes_back_is_reported_again(stage: Stage) -> None
 
 
 async def test_an_event_that_could_not_be_emitted_is_tried_again(stage: Stage) -> None:
-    """At each look, until it is."""
+    """At each check, until it is."""
     stage.apply(MEAN)
     stage.events.works = False
     await stage.look()
@@ -46,7 +46,7 @@ async def test_an_hpa_that_is_made_again_has_events_of_its_own(stage: Stage) -> 
 
 
 async def test_an_hpa_that_is_deleted_leaves_nothing(stage: Stage) -> None:
-    """No finding is counted, and no memory kept."""
+    """No finding is counted, and nothing is kept."""
     stage.apply(MEAN)
     await stage.look()
     stage.store.apply("DELETED", hpa(MEAN))
@@ -56,14 +56,14 @@ async def test_an_hpa_that_is_deleted_leaves_nothing(stage: Stage) -> None:
 
 
 async def test_what_may_pass_must_last_for_a_minute(stage: Stage) -> None:
-    """A selector that matches no pods yet is no mistake."""
+    """A selector that matches no pods yet is not a mistake."""
     stage.apply(TYPO)
     assert await stage.look() == []
     assert await stage.look(after=59) == []
     assert stage.counts() == {}
     assert await stage.look(after=1) == ["SelectorMatchesNoPods"]
     assert stage.counts() == {"SelectorMatchesNoPods": 1}
-    # It went away at one look, and must last from the beginning.
+    # It was gone at one check, so the minute starts again.
     stage.listed = pods(labels={"app": "typo"})
     assert len(await stage.look()) == 1
     assert stage.counts() == {}
@@ -74,7 +74,7 @@ async def test_what_may_pass_must_last_for_a_minute(stage: Stage) -> None:
 
 
 async def test_a_finding_stays_the_same_while_its_workload_sleeps(stage: Stage) -> None:
-    """Without pods the same may pass; it is not reported again when they are back."""
+    """Without pods it may be transient; it is not reported again when they return."""
     stage.apply(MEAN)
     await stage.look()
     awake = stage.listed
@@ -85,7 +85,7 @@ async def test_a_finding_stays_the_same_while_its_workload_sleeps(stage: Stage) 
 
 
 async def test_what_no_longer_may_pass_is_reported_at_once(stage: Stage) -> None:
-    """Without pods it is not known whose the metric is."""
+    """Without pods it is unknown which workload the metric measures."""
     awake, stage.listed = stage.listed, ()
     stage.apply(MEAN)
     assert await stage.look() == []
@@ -94,7 +94,7 @@ async def test_what_no_longer_may_pass_is_reported_at_once(stage: Stage) -> None
 
 
 async def test_nothing_is_concluded_from_pods_that_are_not_known(stage: Stage) -> None:
-    """What was found before still holds, and nothing is added."""
+    """Earlier findings still hold, and none are added."""
     stage.apply(MEAN)
     await stage.look()
     stage.listed = None

@@ -1,4 +1,4 @@
-"""The HPAs' watcher in the background."""
+"""The HPA watcher in the background."""
 
 import asyncio
 import gc
@@ -19,7 +19,7 @@ from tests.support.watching import MEAN, RIGHT, TYPO, Recorder, Stage
 
 @asynccontextmanager
 async def at_work(stage: Stage) -> AsyncIterator[None]:
-    """The watcher at work."""
+    """The running watcher."""
     async with background("check-hpas", stage.watcher.run):
         yield
 
@@ -34,7 +34,7 @@ async def test_an_hpa_is_checked_when_it_changes(stage: Stage) -> None:
 
 
 async def test_all_hpas_are_checked_from_time_to_time() -> None:
-    """Pods change although the HPA does not."""
+    """Pods change even if the HPA does not."""
     stage = Stage()
     stage.watcher = Watcher(setup(), stage, stage.events, period=0.01, lasting=0.05)
     stage.store = stage.watcher.store()
@@ -48,7 +48,7 @@ async def test_all_hpas_are_checked_from_time_to_time() -> None:
 
 
 async def test_changes_do_not_put_off_the_check_of_all() -> None:
-    """An HPA whose status changes all the time is no reason to forget the others."""
+    """An HPA whose status keeps changing must not starve the others."""
     stage = Stage(period=60)
     looked: list[str] = []
     original = stage.watcher.look
@@ -70,7 +70,7 @@ async def test_changes_do_not_put_off_the_check_of_all() -> None:
 
 
 def crowd(namespaces: int, of_each: int) -> dict[str, tuple[Pod, ...]]:
-    """The pods of many workloads, by namespace; those of a workload share their labels."""
+    """The pods of many workloads, by namespace; a workload's pods share their labels."""
     templates = [pods(f"Deployment/app-{n}", count=1)[0] for n in range(50)]
     return {
         f"ns-{number}": tuple(
@@ -93,8 +93,8 @@ class Crowd:
 
 
 async def longest_pause(done: Callable[[], bool]) -> float:
-    """The longest time of the processor that the event loop took for one round, up to the end."""
-    # This is not about what other tests have left for the collector.
+    """The longest CPU time of a single round of the event loop, up to the end."""
+    # Garbage from other tests must not count.
     gc.collect()
     gc.freeze()
     longest, last = 0.0, time.thread_time()
@@ -113,7 +113,7 @@ async def test_the_event_loop_is_never_blocked(
     namespaces: int, hpas: int, of_each: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With 150,000 pods in one namespace, or 5,000 HPAs in many, a round takes less than 50 ms."""
-    # Without the pauses, so that it takes seconds.
+    # Without the pauses, it takes seconds.
     monkeypatch.setattr("metrics_server.advising.watcher._SHARE", 1)
     listed = crowd(namespaces, of_each)
     one = hpa(TYPO, target="Deployment/app-0")

@@ -1,1 +1,1 @@
-"""One hostile peer at a time against a server, and how long others wait meanwhile."""
+"""One hostile peer at a time against a server, and how long other callers wait meanwhile."""

@@ -17,7 +17,7 @@ _MIB = 1024 * 1024
 
 
 def main(seconds: float) -> None:
-    """Write the table between its marks."""
+    """Write the table between its markers."""
     lines = [
         f"{seconds:g} s a peer.\n",
         "| Peer | What it does | /livez | discovery | question | peak memory |",

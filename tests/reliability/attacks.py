@@ -18,7 +18,7 @@ _HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
 
 
 class Target(Struct, frozen=True):
-    """The server under attack: its port, and how to reach it without and with a certificate."""
+    """The server under attack: its port, and how to connect without and with a certificate."""
 
     port: int
     anonymous: ssl.SSLContext
@@ -53,12 +53,12 @@ class Peer(Struct, frozen=True):
     """A hostile peer.
 
     Attributes:
-        name: of it.
+        name: its name.
         does: what it does, for the table.
         talk: what it does on each of its connections, if it is a caller.
-        connections: how many of them it keeps at once.
-        proxy: whether it has the certificate of a front proxy: a tenant's requests come so.
-        tls: whether it begins TLS.
+        connections: how many of them it keeps open at once.
+        proxy: whether it has a front proxy's certificate: a tenant's requests come that way.
+        tls: whether it starts TLS.
         behave: what it does on each connection, if it is an exporter.
         exporters: how many there are.
         api: what the Kubernetes API does.
@@ -76,12 +76,12 @@ class Peer(Struct, frozen=True):
 
 
 def http_request(target: str, *headers: str, method: str = "GET") -> bytes:
-    """A whole request without a body."""
+    """A complete request without a body."""
     return "\r\n".join((f"{method} {target} HTTP/1.1", "Host: x", *headers, "", "")).encode()
 
 
 def sends(make: Callable[[int], bytes]) -> Talk:
-    """Send one request after the other, and take the answers, for as long as the peer keeps it."""
+    """Send one request after another, and read the answers, while the connection lasts."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, number: int) -> None:
         for request in itertools.count(number << 24):
@@ -94,7 +94,7 @@ def sends(make: Callable[[int], bytes]) -> Talk:
 
 
 def holds(data: bytes) -> Talk:
-    """Send some bytes, and stay."""
+    """Send some bytes, and wait."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
         writer.write(data)
@@ -105,7 +105,7 @@ def holds(data: bytes) -> Talk:
 
 
 async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _: int) -> None:
-    """Send a head that never ends, byte by byte."""
+    """Send an endless head, byte by byte."""
     ended = asyncio.create_task(reader.read())
     for byte in itertools.cycle(b"X: long\r"):
         writer.write(bytes([byte]))
@@ -135,14 +135,14 @@ def rows(count: int, labels: Callable[[int], str]) -> bytes:
 
 
 def endless_interim(connection: socket.socket) -> None:
-    """Send interim answers without end."""
+    """Send interim answers endlessly."""
     flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000
     while True:
         connection.sendall(flood)
 
 
 def hang(connection: socket.socket) -> None:
-    """Take the request, and answer nothing."""
+    """Read the request, and never answer."""
     connection.recv(65536)
 
 
@@ -155,7 +155,7 @@ def drip_page(connection: socket.socket) -> None:
 
 
 def cut_page(connection: socket.socket) -> None:
-    """Serve half of a page, and close."""
+    """Serve half a page, and close."""
     body = rows(1000, gpu_of)
     connection.sendall(_HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body[: len(body) // 2])
 

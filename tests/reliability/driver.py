@@ -1,4 +1,4 @@
-"""Runs one peer against a server process, and asks the server meanwhile."""
+"""Runs one peer against a server process, and queries the server meanwhile."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,19 +19,19 @@ from tests.support.forking import PIPE, fork
 from tests.support.objects import pod
 
 _CONFIG = "exporters: {maxAge: 50ms, timeout: 1s}\nfallback: {chain: [error]}\n"
-# What goes wrong in a peer is to be read where the test's own output is.
+# Errors in a peer should appear in the test's own output.
 _STDERR = 2
 ASKED = ("/livez", "/apis", "question")
 
 
 class Row(Struct, frozen=True):
-    """What was measured beside a peer.
+    """The measurements beside one peer.
 
     Attributes:
         p99: by what was asked, how many seconds 99 of 100 answers took at most.
-        longest: likewise, all of them.
+        longest: likewise, for all of them.
         rounds: how often each was asked.
-        peak: the most memory that the server ever took, in bytes.
+        peak: the server's peak memory, in bytes.
     """
 
     p99: dict[str, float]
@@ -41,7 +41,7 @@ class Row(Struct, frozen=True):
 
 
 async def measure(peer: Peer, folder: Path, seconds: float) -> Row:
-    """Ask for so many seconds while the peer is at work. Every answer must be right."""
+    """Ask for this many seconds while the peer is active. Every answer must be right."""
     pods = [pod("a", labels={"app": "healthy"})]
     pods += [
         pod(f"pod-{n}", labels={"app": "sick"}, node=f"sick-{n}") for n in range(peer.exporters)

@@ -1,7 +1,7 @@
 """The hostile peers.
 
-A process that runs `main` is one, until it is killed. It prints the ports of its exporters first.
-Its folder has the server's authority and the certificate of a front proxy.
+A process that runs `main` is a peer, until it is killed. It first prints its exporters' ports.
+Its folder has the server's authority and a front proxy's certificate.
 """
 
 import asyncio

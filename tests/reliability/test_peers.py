@@ -1,4 +1,4 @@
-"""No single peer makes others wait."""
+"""No single peer delays others."""
 
 import re
 from pathlib import Path
@@ -10,24 +10,24 @@ from tests.reliability.driver import ASKED, measure
 from tests.reliability.peers import PEERS
 
 DOCUMENT = Path("docs/reliability.md")
-MEMORY_LIMIT = 640 * 1024 * 1024  # of the manifest
+MEMORY_LIMIT = 640 * 1024 * 1024  # from the manifest
 
 
 def seconds_of(peer: Peer) -> float:
-    """How long a peer is at work: until many connections are open, or scrapes have timed out."""
+    """How long a peer is active: until many connections are open, or scrapes have timed out."""
     return 1 if peer.connections > 100 or peer.behave else 0.4
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("peer", PEERS, ids=[peer.name for peer in PEERS])
 async def test_others_do_not_wait(tmp_path: Path, peer: Peer) -> None:
-    """Probes, discovery and questions about healthy nodes are answered within a second."""
+    """99 % of other callers' answers take less than a second, and memory is bounded."""
     row = await measure(peer, tmp_path, seconds_of(peer))
     assert all(row.p99[name] < 1 for name in ASKED), row
     assert row.peak < MEMORY_LIMIT
 
 
 def test_the_document_has_every_peer() -> None:
-    """A row of the table for each, in order."""
+    """The table has a row for each, in order."""
     named = re.findall(r"^\| `([a-z-]+)` \|", DOCUMENT.read_text(), re.MULTILINE)
     assert named == [peer.name for peer in PEERS]

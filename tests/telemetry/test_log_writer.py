@@ -1,4 +1,4 @@
-"""The log is written by a thread, so that nobody waits for whoever reads it."""
+"""A thread writes the log, so that nothing waits for its reader."""
 
 import errno
 import io
@@ -15,7 +15,7 @@ from metrics_server.telemetry.log_writer import LogWriter
 
 @pytest.fixture
 def pipe() -> Iterator[tuple[int, io.TextIOWrapper]]:
-    """A pipe: the end to read, and that to write."""
+    """A pipe: its read end and its write end."""
     reading, writing = os.pipe()
     stream = os.fdopen(writing, "w")
     yield reading, stream
@@ -24,7 +24,7 @@ def pipe() -> Iterator[tuple[int, io.TextIOWrapper]]:
 
 
 def test_lines_come_in_order(pipe: tuple[int, io.TextIOWrapper]) -> None:
-    """Each as a line, and all of them."""
+    """All of them, one per line."""
     reading, stream = pipe
     writer = LogWriter(stream)
     for number in range(1000):
@@ -35,7 +35,7 @@ def test_lines_come_in_order(pipe: tuple[int, io.TextIOWrapper]) -> None:
 
 
 def test_nobody_waits_for_a_reader(pipe: tuple[int, io.TextIOWrapper]) -> None:
-    """With the pipe full, lines wait up to a limit; what is more is left out and counted."""
+    """With a full pipe, lines wait up to a limit; more are dropped and counted."""
     reading, stream = pipe
     writer = LogWriter(stream, limit=100_000)
     began = time.monotonic()
@@ -54,7 +54,7 @@ def test_nobody_waits_for_a_reader(pipe: tuple[int, io.TextIOWrapper]) -> None:
 
 @pytest.mark.slow
 def test_the_end_does_not_wait_for_a_reader(pipe: tuple[int, io.TextIOWrapper]) -> None:
-    """What is not taken within a moment is lost, but the process ends."""
+    """Lines not read within a moment are lost, but the process ends."""
     reading, stream = pipe
     writer = LogWriter(stream)
     for _ in range(200):
@@ -69,7 +69,7 @@ def test_the_end_does_not_wait_for_a_reader(pipe: tuple[int, io.TextIOWrapper]) 
 
 
 def test_a_disk_that_is_full_costs_the_line() -> None:
-    """It is counted, and the next one is tried."""
+    """It is counted, and the next one is written."""
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("there is no /dev/full here")
@@ -85,7 +85,7 @@ def test_a_disk_that_is_full_costs_the_line() -> None:
 def test_a_pipe_that_does_not_block_is_waited_for(
     pipe: tuple[int, io.TextIOWrapper], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever shares the other end may have made it so; the line is not lost by that."""
+    """Another process on the same pipe may have made it so; the line is not lost."""
     reading, stream = pipe
     refusals = iter([errno.EAGAIN, errno.EAGAIN])
     write = os.write
@@ -107,7 +107,7 @@ def test_a_pipe_that_does_not_block_is_waited_for(
 
 
 def test_a_stream_that_is_closed_ends_nothing() -> None:
-    """Its lines are dropped and counted, and the thread goes on."""
+    """Its lines are dropped and counted, and the thread keeps running."""
     stream = io.StringIO()
     writer = LogWriter(stream)
     stream.close()

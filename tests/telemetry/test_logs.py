@@ -1,4 +1,4 @@
-"""Logs: one event a line."""
+"""Logs: one event per line."""
 
 import asyncio
 import json
@@ -16,7 +16,7 @@ LIBRARY = "some.library"
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """Logging is one for the process: it is put back."""
+    """Logging is global to the process: restore it."""
     root, aiohttp = logging.getLogger(), logging.getLogger("aiohttp")
     handlers, level, aiohttp_level = root.handlers[:], root.level, aiohttp.level
     yield
@@ -29,7 +29,7 @@ def logging_as_it_was() -> Iterator[None]:
 
 
 def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What was logged; nothing goes to the standard output."""
+    """The logged lines; nothing goes to the standard output."""
     for handler in logging.getLogger().handlers:
         handler.flush()
     out, err = capsys.readouterr()
@@ -38,7 +38,7 @@ def lines(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def fail() -> None:
-    """Log an exception, of the product and of a library."""
+    """Log an exception, from the product and from a library."""
     try:
         int("two\nlines")
     except ValueError:
@@ -47,7 +47,7 @@ def fail() -> None:
 
 
 def test_text(capsys: pytest.CaptureFixture[str]) -> None:
-    """A fact is a line with its time, its level and its values."""
+    """An event is a line with its time, level and values."""
     logs.configure("info", "text")
     structlog.stdlib.get_logger(PRODUCT).warning("scrape failed", target="http://10.0.0.7", n=2)
     (line,) = lines(capsys)
@@ -57,7 +57,7 @@ def test_text(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_json(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same, as an object."""
+    """The same, as a JSON object."""
     logs.configure("info", "json")
     structlog.stdlib.get_logger(PRODUCT).warning("scrape failed", target="http://10.0.0.7", n=2)
     (line,) = lines(capsys)
@@ -75,7 +75,7 @@ def test_json(capsys: pytest.CaptureFixture[str]) -> None:
 def test_libraries_log_in_the_same_form(
     capsys: pytest.CaptureFixture[str], form: logs.LogFormat
 ) -> None:
-    """What a library logs by the standard library has the form of the product's own."""
+    """A library's standard-library logging has the product's own format."""
     logs.configure("info", form)
     structlog.stdlib.get_logger(PRODUCT).info("one fact", n=1)
     logging.getLogger(LIBRARY).info("one %s", "fact", extra={"n": 1})
@@ -90,7 +90,7 @@ def test_libraries_log_in_the_same_form(
 def test_line_breaks_make_no_lines(
     capsys: pytest.CaptureFixture[str], form: logs.LogFormat
 ) -> None:
-    """A fact is one line, whatever is in it: nobody can forge another."""
+    """An event is one line, whatever it contains: nobody can forge another."""
     logs.configure("info", form)
     structlog.stdlib.get_logger(PRODUCT).info("one\ntwo", reason="three\r\nfour")
     logging.getLogger(LIBRARY).info("one\ntwo")
@@ -103,7 +103,7 @@ def test_line_breaks_make_no_lines(
 def test_an_exception_in_text_is_a_line(
     capsys: pytest.CaptureFixture[str], level: logs.LogLevel
 ) -> None:
-    """An exception is logged with its type, its message and its place, without a traceback."""
+    """An exception is logged with its type, message and location, without a traceback."""
     logs.configure(level, "text")
     fail()
     ours, theirs = lines(capsys)
@@ -116,7 +116,7 @@ def test_an_exception_in_text_is_a_line(
 
 
 def test_an_exception_in_json_is_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """The same, as an object."""
+    """The same, as a JSON object."""
     logs.configure("info", "json")
     fail()
     for line in lines(capsys):
@@ -126,7 +126,7 @@ def test_an_exception_in_json_is_a_line(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_tls_connection_that_was_closed_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is reported as a fatal error; any other error of a connection is one."""
+    """The loop calls it a fatal error; only other errors of connections are logged."""
     logs.configure("info", "json")
     loop = asyncio.new_event_loop()
     closed = "unable to perform operation on <TCPTransport closed=True>; the handler is closed"
@@ -145,7 +145,7 @@ def test_a_tls_connection_that_was_closed_is_no_error(capsys: pytest.CaptureFixt
 
 
 def test_an_exception_that_is_handed_over(capsys: pytest.CaptureFixture[str]) -> None:
-    """An exception can be logged where it is not being handled, and "none" is none."""
+    """An exception can be logged outside its handler, and "none" is none."""
     logs.configure("info", "json")
     log = structlog.stdlib.get_logger(PRODUCT)
     log.error("it failed", exc_info=ValueError("no place"))
@@ -157,7 +157,7 @@ def test_an_exception_that_is_handed_over(capsys: pytest.CaptureFixture[str]) ->
 
 
 def test_a_traceback_is_for_debug(capsys: pytest.CaptureFixture[str]) -> None:
-    """At the level debug the traceback is there, in text over lines, in JSON in one."""
+    """At level debug there is a traceback, in text over several lines, in JSON in one."""
     logs.configure("debug", "text")
     fail()
     text = "\n".join(lines(capsys))
@@ -174,7 +174,7 @@ def test_a_traceback_is_for_debug(capsys: pytest.CaptureFixture[str]) -> None:
 def test_the_level_is_honoured(
     capsys: pytest.CaptureFixture[str], level: logs.LogLevel, name: str
 ) -> None:
-    """What is below the level is not logged, whoever says it."""
+    """Nothing below the level is logged, whoever logs it."""
     logs.configure(level, "json")
     levels = ["debug", "info", "warning", "error"]
     for one in levels:
@@ -185,7 +185,7 @@ def test_the_level_is_honoured(
 
 
 def test_broken_connections_of_clients_are_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
-    """A client that goes away, which aiohttp's server warns of, is no fact of ours."""
+    """A disconnecting client, which aiohttp's server warns about, is not logged."""
     logs.configure("debug", "json")
     logging.getLogger("aiohttp.server").warning("a client is gone")
     logging.getLogger("aiohttp.server").error("a fault")
@@ -193,7 +193,7 @@ def test_broken_connections_of_clients_are_not_logged(capsys: pytest.CaptureFixt
 
 
 def test_configuring_again_replaces(capsys: pytest.CaptureFixture[str]) -> None:
-    """Configured twice, a fact is still one line."""
+    """Configured twice, an event is still one line."""
     logs.configure("info", "text")
     logs.configure("info", "json")
     structlog.stdlib.get_logger(PRODUCT).info("one")

@@ -1,4 +1,4 @@
-"""The server's own metrics, as a Prometheus server reads it."""
+"""The server's own metrics, as a Prometheus server reads them."""
 
 from collections.abc import Mapping
 from typing import get_args
@@ -13,7 +13,7 @@ from metrics_server.telemetry.metrics import _MAX_PENDING, Decided, Monitor
 
 PREFIX = "gpu_metrics_server_"
 
-# Each family with its type and its labels beside le.
+# Each family with its type and its labels besides le.
 FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
     "request_duration_seconds": ("histogram", frozenset({"api", "metric", "code"})),
     "scrape_duration_seconds": ("histogram", frozenset({"outcome"})),
@@ -37,13 +37,13 @@ FAMILIES: Mapping[str, tuple[str, frozenset[str]]] = {
 
 
 def families(monitor: Monitor) -> dict[str, Metric]:
-    """What the monitor exposes, read by another parser; the time of creation is passed over."""
+    """What the monitor exposes, read by another parser; creation times are left out."""
     found = text_string_to_metric_families(monitor.exposition().decode())
     return {family.name: family for family in found if not family.name.endswith("_created")}
 
 
 def value(monitor: Monitor, sample: str, **labels: str) -> float | None:
-    """A sample of the monitor."""
+    """A sample from the monitor."""
     for family in families(monitor).values():
         for one in family.samples:
             if one.name == PREFIX + sample and one.labels == labels:
@@ -53,7 +53,7 @@ def value(monitor: Monitor, sample: str, **labels: str) -> float | None:
 
 @pytest.fixture
 def busy(monitor: Monitor) -> Monitor:
-    """A monitor that everything has happened to, once."""
+    """A monitor with everything counted once."""
     monitor.answered("external", "gpu_utilization", 200, 0.004)
     monitor.measured(age=1.2, covered=3, selected=4)
     monitor.failed("no-pod-matches")
@@ -85,7 +85,7 @@ def test_every_family_is_exposed(busy: Monitor) -> None:
 
 
 def test_the_form_is_the_text_format(busy: Monitor) -> None:
-    """Every family has its TYPE line, and every line ends."""
+    """Every family has its TYPE line, and every line has an end."""
     text = busy.exposition().decode()
     assert text.endswith("\n")
     assert f"# TYPE {PREFIX}request_duration_seconds histogram\n" in text
@@ -93,14 +93,14 @@ def test_the_form_is_the_text_format(busy: Monitor) -> None:
 
 
 def test_before_anything_happens(monitor: Monitor) -> None:
-    """The version is there from the start, and no answer is."""
+    """The version is there from the start, and no answers are."""
     assert value(monitor, "build_info", version=__version__) == 1
     assert value(monitor, "sample_age_seconds_count") == 0
     assert value(monitor, "errors_total", reason="no-pod-matches") is None
 
 
 def test_requests(monitor: Monitor) -> None:
-    """A request is counted under its metric and its status, with its duration."""
+    """A request is counted by metric and status, with its duration."""
     monitor.answered("external", "gpu_utilization", 200, 0.004)
     monitor.answered("external", "gpu_utilization", 200, 0.3)
     monitor.answered("external", "", 404, 0.001)
@@ -123,7 +123,7 @@ def test_measurements(monitor: Monitor) -> None:
 
 
 def test_what_went_wrong(monitor: Monitor) -> None:
-    """Errors, missing measurements and fallbacks are counted apart, each by what it was."""
+    """Errors, missing measurements and fallbacks are counted separately, each by its label."""
     monitor.failed("unknown-metric")
     monitor.missing("exporters-failed")
     monitor.missing("exporters-failed")
@@ -135,7 +135,7 @@ def test_what_went_wrong(monitor: Monitor) -> None:
 
 
 def test_scrapes(monitor: Monitor) -> None:
-    """A scrape is counted under its outcome."""
+    """A scrape is counted by outcome."""
     monitor.scraped("ok", 0.02)
     monitor.scraped("unreachable", 0.001)
     assert value(monitor, "scrape_duration_seconds_count", outcome="ok") == 1
@@ -144,7 +144,7 @@ def test_scrapes(monitor: Monitor) -> None:
 
 
 def test_who_asked(monitor: Monitor) -> None:
-    """Outcomes are counted apart; every decision is there from the start, at zero."""
+    """Outcomes are counted separately; every decision starts at zero."""
     monitor.authenticated("rejected")
     monitor.authorized("allowed")
     monitor.authorized("allowed")
@@ -156,7 +156,7 @@ def test_who_asked(monitor: Monitor) -> None:
 
 
 def test_the_certificate(monitor: Monitor) -> None:
-    """When it expires is exported once it is known; pairs that were refused are counted."""
+    """Its expiry is exported once known; rejected pairs are counted."""
     name = "certificate_expiration_timestamp_seconds"
     assert value(monitor, name, certificate="serving") is None
     monitor.certificate_used(1_700_000_000)
@@ -167,7 +167,7 @@ def test_the_certificate(monitor: Monitor) -> None:
 
 
 def test_watches_are_asked_when_the_page_is(monitor: Monitor) -> None:
-    """The restarts of a watch are read at each scrape of the page."""
+    """The restarts of a watch are read whenever the page is scraped."""
     restarts = 0
     monitor.follow_watches({"pods": lambda: restarts, "endpointslices": lambda: 7})
     assert value(monitor, "watch_restarts_total", resource="pods") == 0
@@ -177,7 +177,7 @@ def test_watches_are_asked_when_the_page_is(monitor: Monitor) -> None:
 
 
 def test_sizes_are_asked_when_the_page_is(monitor: Monitor) -> None:
-    """How much is kept is read at each scrape of the page."""
+    """The sizes are read whenever the page is scraped."""
     pods: list[str] = []
     monitor.follow_sizes({"pods": pods.__len__})
     assert value(monitor, "cached_objects", kind="pods") == 0
@@ -186,14 +186,14 @@ def test_sizes_are_asked_when_the_page_is(monitor: Monitor) -> None:
 
 
 def test_labels_are_escaped(monitor: Monitor) -> None:
-    """No label's value can break the page."""
+    """No label value can break the page."""
     monitor.answered("external", 'a"b\\c\nd', 200, 1)
     name = "request_duration_seconds_count"
     assert value(monitor, name, api="external", metric='a"b\\c\nd', code="200") == 1
 
 
 def test_two_monitors_do_not_meet() -> None:
-    """Two servers in one process count apart."""
+    """Each server in a process has its own counts."""
     one, other = Monitor(CollectorRegistry()), Monitor(CollectorRegistry())
     one.failed("unknown-metric")
     assert value(one, "errors_total", reason="unknown-metric") == 1
@@ -201,7 +201,7 @@ def test_two_monitors_do_not_meet() -> None:
 
 
 def test_however_many_requests_come_each_is_counted_once(monitor: Monitor) -> None:
-    """They are taken over in batches, and whatever is left when somebody looks."""
+    """They are added in batches, and the rest when the metrics are read."""
     for _ in range(2 * _MAX_PENDING + 7):
         monitor.authorized("allowed")
         monitor.answered("external", "gpu_utilization", 200, 0.004)

@@ -19,7 +19,7 @@ THEIRS: Json = {"namespace": "keda", "name": "keda-operator-metrics-apiserver"}
 
 
 def apply_both(api: KubernetesAPI) -> None:
-    """Install the server's APIService for external metrics, and a foreign one for custom metrics."""
+    """Install the server's APIService for external metrics, and another's for custom metrics."""
     api.apply(API_SERVICES, api_service())
     api.apply(API_SERVICES, api_service(CUSTOM_METRICS, service=THEIRS, caBundle="eA=="))
 
