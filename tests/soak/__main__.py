@@ -1,4 +1,4 @@
-"""Runs the soak, prints its report, and exits with 1 if anything speaks against the server."""
+"""Runs the soak, prints its report, and exits with 1 if the server failed."""
 
 import argparse
 import secrets

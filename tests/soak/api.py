@@ -12,12 +12,12 @@ REVIEWS = ("tokenreviews", "subjectaccessreviews")
 
 
 class FaultyAPI(KubernetesAPI):
-    """A Kubernetes API whose answers can be made to fail.
+    """A Kubernetes API whose responses can be made to fail.
 
     Attributes:
-        fault: one of FAULTS; empty while it is well.
+        fault: one of FAULTS; empty while it is healthy.
         hit: what fails: every path that contains one of these.
-        revived: whether requests that hung are answered once the fault is over, or cut off.
+        revived: whether hung requests are answered after the fault, or cut off.
     """
 
     fault = ""
@@ -25,24 +25,24 @@ class FaultyAPI(KubernetesAPI):
     revived = True
 
     def fail(self, fault: str, hit: tuple[str, ...] = ("",), *, revived: bool = True) -> None:
-        """Fail from now on, in this way only."""
+        """Fail from now on, only in this way."""
         self.recover()
         self.fault, self.hit, self.revived = fault, hit, revived
         self._over = asyncio.Event()
 
     def recover(self) -> None:
-        """Answer again."""
+        """Recover."""
         if self.fault:
             self.fault = ""
             self._over.set()
 
     def expire_watches(self) -> None:
-        """Break every watch, so that none can go on from where it was."""
+        """Break every watch, so that none can resume."""
         self.faults.expire_versions()
         self.faults.drop_watches()
 
     def silence_watches(self) -> None:
-        """Leave every watch open and send nothing on it, except for one more event."""
+        """Keep every watch open and send nothing on it, except for one more event."""
         for watch in self._watches:
             watch.wake = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""The callers that behave: HPAs, kubectl, probes, Prometheus. Their answers are checked."""
+"""The well-behaved callers: HPAs, kubectl, probes, Prometheus. Their answers are checked."""
 
 import asyncio
 from collections import Counter
@@ -23,7 +23,7 @@ from tests.support.harness import admin
 
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 
-# How many requests each caller has in flight at most; beyond that it skips one.
+# The most requests that each caller has in flight; beyond that it skips one.
 # kube-controller-manager has five workers for HPAs.
 _WORKERS = {"hpa": 5, "kubectl": 2, "probe": 10, "prometheus": 1, "admin": 1}
 _PATIENCE_SECONDS = 20
@@ -41,7 +41,7 @@ _KUBECTL = (
     "/version",
 )
 _PROBES = ("/livez", "/livez", "/readyz", "/healthz")
-# The statuses that are right while something fails.
+# Statuses that are acceptable while something fails.
 _STATUSES = {
     "hpa": {200, 500, 503},
     "kubectl": {200, 500, 503},
@@ -52,13 +52,13 @@ _STATUSES = {
 
 
 class Tally(Struct):
-    """What callers saw during some time.
+    """What callers saw during a period.
 
     Attributes:
         seconds: how long each answer took.
         statuses: how many answers had each status.
-        wrong: how many answers nothing explains.
-        lag: by how much this process was late with a request, at most.
+        wrong: how many answers were unexplained.
+        lag: the longest delay of this process in sending a request.
     """
 
     seconds: list[float] = field(default_factory=list)
@@ -73,12 +73,12 @@ class Callers:
     Args:
         stage: has the server.
         rate: questions a second.
-        seed: of what is asked when.
+        seed: determines what is asked when.
 
     Attributes:
-        tally: what was seen since it was last replaced.
-        seconds: how long each answer took, by who asked.
-        answered: how many answers there were, by who asked and status.
+        tally: the results since it was last replaced.
+        seconds: how long each answer took, by caller.
+        answered: how many answers there were, by caller and status.
         quiet: whether every answer must be exactly right.
     """
 
@@ -101,7 +101,7 @@ class Callers:
         self._proxy = await self._session(trust.front_proxy())
         self._admin = await self._session(admin(trust))
         self._token = await self._session()
-        # The kubelet's probes come on connections of their own.
+        # The kubelet's probes use new connections.
         self._nobody = await self._session(force_close=True)
         return self
 
@@ -121,7 +121,7 @@ class Callers:
         return await self._stack.enter_async_context(session)
 
     async def run(self) -> None:
-        """Ask until cancelled, at a rate that does not depend on how long answers take."""
+        """Ask until cancelled, at a rate that does not depend on response times."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         kinds, weights = [*_SHARES], [*_SHARES.values()]
@@ -138,7 +138,7 @@ class Callers:
             task.add_done_callback(self._asked)
 
     async def finish(self) -> None:
-        """Wait for the answers to what was asked."""
+        """Wait for outstanding answers."""
         await asyncio.gather(*self._asking, return_exceptions=True)
 
     async def _ask(self, kind: str) -> None:
@@ -160,7 +160,7 @@ class Callers:
             self._check(f"an answer could not be read: {error!r}")
 
     async def is_well(self) -> str:
-        """What is not as it must be without a fault; an empty string if all is well."""
+        """What is wrong for a state without faults; an empty string if all is well."""
         status, body = await self._get("probe", self._nobody, "/readyz", {})
         if status != 200:
             return f"/readyz: {status} {body.decode(errors='replace')[:500]}"
@@ -171,7 +171,7 @@ class Callers:
         return ""
 
     def failures(self) -> list[str]:
-        """The answers that nothing explains, as sentences."""
+        """The unexplained answers, as sentences."""
         if not self._wrongs:
             return []
         return [f"nothing explains {self._wrongs} answers, of which the first are:", *self._wrong]
@@ -208,7 +208,7 @@ class Callers:
         await self._get("admin", self._admin, path, {})
 
     async def _question(self, app: App) -> tuple[int, bytes]:
-        """The status and body of an HPA's answer."""
+        """The status and body of an answer to an HPA."""
         path = (
             f"/apis/{GROUP_VERSION}/namespaces/{app.namespace}/gpu_utilization"
             f"?labelSelector=app%3D{app.name}"
@@ -223,7 +223,7 @@ class Callers:
     async def _get(
         self, kind: str, session: aiohttp.ClientSession, path: str, headers: Headers
     ) -> tuple[int, bytes]:
-        """The status and body of an answer; the status is 0 where none came."""
+        """The status and body of an answer; the status is 0 if there was none."""
         began, quiet = monotonic(), self.quiet
         try:
             async with session.get(

@@ -1,11 +1,11 @@
-"""Whether what an HPA was answered is right."""
+"""Checks the answers that HPAs got."""
 
 import msgspec
 
 from metrics_server.api.types import ExternalMetricValueList
 from tests.soak.world import App, World
 
-# After this long a change must be in every answer that covers all pods.
+# After this long, a change must be in every answer that covers all pods.
 _SETTLED_SECONDS = 10
 
 
@@ -20,13 +20,13 @@ def exactly(world: World, app: App, status: int, body: bytes) -> str:
 
 
 def plausibly(world: World, app: App, body: bytes, asked_at: float) -> str:
-    """What is wrong with a value that the present or the recent past must explain.
+    """What is wrong with a value that the present or recent past must explain.
 
     Args:
         world: has the present and the past.
         app: what was asked about.
         body: of the answer, a value.
-        asked_at: when it was asked for, by the monotonic clock.
+        asked_at: when it was requested, by the monotonic clock.
     """
     given = value, pods, source = _item(body)
     number = float(value[:-1]) / 1000 if value.endswith("m") else float(value)
@@ -34,7 +34,7 @@ def plausibly(world: World, app: App, body: bytes, asked_at: float) -> str:
     past = world.past[app]
     low, high = past.lowest - 1, past.highest + 1
     if source != "exporters" or value.endswith("m"):
-        # Such a value stands for the work of other pods than there are now.
+        # Such a value represents the work of other pods than the present ones.
         scale = past.most / max(1, past.fewest)
         low, high = low / scale, high * scale
     if not low <= number <= high:
@@ -48,7 +48,7 @@ def plausibly(world: World, app: App, body: bytes, asked_at: float) -> str:
 
 
 def _item(body: bytes) -> tuple[str, str, str]:
-    """The value of an answer's one item, the pods that it covers, and its source."""
+    """The value of an answer's only item, the pods that it covers, and its source."""
     (item,) = msgspec.json.decode(body, type=ExternalMetricValueList).items
     return item.value, item.metric_labels["pods"], item.metric_labels["source"]
 

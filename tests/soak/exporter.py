@@ -1,4 +1,4 @@
-"""An exporter on a socket of its own that can misbehave in every way."""
+"""An exporter on its own socket that can misbehave in every way."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -19,7 +19,7 @@ _MANY_ROWS = "".join(
     for n in range(5000)
 ).encode()
 
-# A RuntimeError is how uvloop reports a write to a connection that is closed.
+# A RuntimeError is how uvloop reports a write to a closed connection.
 CUT_OFF = (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, RuntimeError)
 """What is raised to whoever talks to somebody that has closed the connection."""
 
@@ -28,11 +28,11 @@ Page = Callable[[float | None], str]
 
 
 class Behaviour(Struct, frozen=True):
-    """What an exporter does when it is asked.
+    """How an exporter responds to a request.
 
     Attributes:
         pieces: what it sends, with a pause after each.
-        then: what it does once it has sent them.
+        then: what it does after sending them.
     """
 
     pieces: Callable[[Page], Iterable[bytes]]
@@ -104,13 +104,13 @@ BEHAVIOURS = {
 
 
 class Exporter:
-    """The exporter of one node; an asynchronous context manager.
+    """One node's exporter; an asynchronous context manager.
 
     Args:
         page: renders its page.
 
     Attributes:
-        port: where it serves; another one after each `move`.
+        port: its current port; each `move` changes it.
     """
 
     def __init__(self, page: Page) -> None:
@@ -127,7 +127,7 @@ class Exporter:
         await self._close()
 
     async def behave(self, behaviour: str) -> None:
-        """Do this from now on, one of BEHAVIOURS; "" is well. Open connections are reset."""
+        """Behave like this from now on, one of BEHAVIOURS; "" is well. Resets open connections."""
         was, self._behaviour = self._behaviour, behaviour
         if (was == _REFUSES) == (behaviour == _REFUSES):
             self._reset()
@@ -137,7 +137,7 @@ class Exporter:
             await self._listen(self.port)
 
     async def move(self) -> None:
-        """Come back at another port."""
+        """Move to another port."""
         await self._close()
         self._behaviour = ""
         await self._listen()
@@ -151,7 +151,7 @@ class Exporter:
         await asyncio.gather(*self._reset(), return_exceptions=True)
 
     def _reset(self) -> list[asyncio.Task[None]]:
-        """Reset every connection; the tasks that end by it."""
+        """Reset every connection; return the tasks that this ends."""
         for task, writer in self._open.items():
             writer.transport.abort()
             task.cancel()
@@ -161,7 +161,7 @@ class Exporter:
         task = asyncio.current_task()
         assert task is not None
         self._open[task] = writer
-        # asyncio would report it as an error if this ended by being cancelled.
+        # If this ended by cancellation, asyncio would report an error.
         with suppress(*CUT_OFF, asyncio.CancelledError):
             while await self._answer(reader, writer):
                 pass

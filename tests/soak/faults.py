@@ -37,7 +37,7 @@ async def exporters_fail(stage: Stage, rng: Random) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def exporter_leaves(stage: Stage, rng: Random) -> AsyncIterator[str]:
-    """An exporter goes away, and comes back at another address."""
+    """An exporter disappears, and comes back at another address."""
     node = rng.choice(sorted(stage.world.exporters))
     stage.world.withdraw(node)
     try:
@@ -49,7 +49,7 @@ async def exporter_leaves(stage: Stage, rng: Random) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def exporter_flaps(stage: Stage, rng: Random) -> AsyncIterator[str]:
-    """An exporter fails and is well again, in turn."""
+    """An exporter alternately fails and recovers."""
     exporter = stage.world.exporters[rng.choice(sorted(stage.world.exporters))]
 
     async def flap() -> None:
@@ -66,7 +66,7 @@ async def exporter_flaps(stage: Stage, rng: Random) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def pods_change(stage: Stage, rng: Random) -> AsyncIterator[str]:
-    """Pods come, go, drain, lose readiness, move, and work more or less."""
+    """Pods come, go, drain, lose readiness, move, and change their load."""
     world = stage.world
 
     async def change() -> None:
@@ -127,7 +127,7 @@ async def reviews_fail(stage: Stage, rng: Random) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def watches_fail(stage: Stage, rng: Random) -> AsyncIterator[str]:
-    """Watches are dropped, expire, or carry what cannot be read, again and again."""
+    """Watches are repeatedly dropped, expire, or carry unreadable events."""
     stage.world.pods_known = False
     api = stage.api
     kinds: dict[str, Callable[[], None]] = {
@@ -163,7 +163,7 @@ async def watches_are_silent(stage: Stage, _: Random) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def pair_rotates(stage: Stage, _: Random) -> AsyncIterator[str]:
-    """The files of the serving pair are broken for a while, and then hold a new one."""
+    """The serving pair's files are broken for a while, and then contain a new pair."""
     certificate = stage.folder / "tls.crt"
     await asyncio.to_thread(certificate.write_bytes, b"-----BEGIN CERTIFICATE-----\nbroken\n")
     try:
@@ -176,14 +176,14 @@ async def pair_rotates(stage: Stage, _: Random) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def caller_attacks(stage: Stage, rng: Random) -> AsyncIterator[str]:
-    """A hostile caller is at work."""
+    """A hostile caller is active."""
     name = rng.choice(sorted(ATTACKS))
     stranger = Stranger(stage.log.url, stage.anonymous, stage.proxy, rng)
     async with _meanwhile(ATTACKS[name](stranger)):
         yield f"caller: {name}"
 
 
-# Drawn from at random; those that come in many kinds are in it more often.
+# Drawn at random; kinds with many variants are listed more than once.
 FAULTS: Sequence[Fault] = (
     *(exporters_fail,) * 4,
     *(caller_attacks,) * 4,
@@ -197,7 +197,7 @@ FAULTS: Sequence[Fault] = (
 
 
 async def inject(stage: Stage, rng: Random, seconds: float) -> None:
-    """Inject several faults; all are cleared again after this many seconds."""
+    """Inject several faults; all are cleared after this many seconds."""
 
     async def one(number: int, rng: Random) -> None:
         # The first begins at once; the others overlap with it and each other.
@@ -216,7 +216,7 @@ async def inject(stage: Stage, rng: Random, seconds: float) -> None:
 
 @asynccontextmanager
 async def _meanwhile(doing: Coroutine[None, None, None]) -> AsyncIterator[None]:
-    """Run a coroutine for as long as the context."""
+    """Run a coroutine for the duration of the context."""
     task = asyncio.create_task(doing)
     try:
         yield

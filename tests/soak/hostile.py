@@ -1,4 +1,4 @@
-"""Hostile callers. Each has an address of its own, and goes on until it is cancelled."""
+"""Hostile callers. Each has its own address, and continues until cancelled."""
 
 import asyncio
 import ssl
@@ -18,8 +18,8 @@ class Stranger:
     Args:
         url: of the server.
         anonymous: for TLS without a certificate.
-        proxy: for TLS as the front proxy: for what a user behind kube-apiserver can do.
-        rng: makes what is random.
+        proxy: for TLS as the front proxy: for attacks by users behind kube-apiserver.
+        rng: the source of randomness.
     """
 
     def __init__(
@@ -37,20 +37,20 @@ class Stranger:
     async def open(
         self, context: ssl.SSLContext | None
     ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        """A connection; an OSError if it is refused or reset."""
+        """A connection; raises OSError if it is refused or reset."""
         return await asyncio.open_connection(
             self._host, int(self._port), ssl=context, local_addr=(self._address, 0)
         )
 
     async def again(self, pause: float, attack: Callable[[], Awaitable[None]]) -> None:
-        """Attack again and again; to be cut off is no surprise."""
+        """Attack repeatedly; being cut off is expected."""
         while True:
             with suppress(*CUT_OFF):
                 await attack()
             await asyncio.sleep(pause)
 
     async def request(self, context: ssl.SSLContext, path: str, *headers: str) -> None:
-        """Ask once, and read the answer."""
+        """Send one request, and read the answer."""
         reader, writer = await self.open(context)
         try:
             writer.write(_head(path, *headers, "Connection: close"))
@@ -79,11 +79,11 @@ class Stranger:
         await self.hold(80, None, b"")
 
     async def idle_in_tls(self) -> None:
-        """Connections that ask nothing after the handshake."""
+        """Connections that are silent after the handshake."""
         await self.hold(30, self._anonymous, b"")
 
     async def slow_heads(self) -> None:
-        """Heads that come a line a second and never end."""
+        """Heads that arrive one line per second and never end."""
 
         async def attack() -> None:
             _, writer = await self.open(self._anonymous)
@@ -99,21 +99,21 @@ class Stranger:
         await asyncio.gather(*(self.again(1, attack) for _ in range(15)))
 
     async def large_heads(self) -> None:
-        """Heads as large as they may be, but for the end."""
+        """Heads of the maximum size, without an end."""
         await self.hold(20, self._anonymous, _head("/version", "X-Large: " + "x" * 60_000)[:-4])
 
     async def accept(self) -> None:
-        """Accept headers of thousands of ranges."""
+        """Accept headers with thousands of ranges."""
         header = "Accept: " + "x/y;q=0," * 1900 + "*/*," * 4000
         await self.again(0.5, lambda: self.request(self._anonymous, "/version", header))
 
     async def never_reads(self) -> None:
-        """Many long answers asked for, and none of them taken."""
+        """Many long answers requested, and none of them read."""
         asked = _head("/openapi/v2", "X-Remote-User: system:masters") * 50
         await self.hold(4, self._proxy, asked)
 
     async def leaves(self) -> None:
-        """Clients that go away before they are answered."""
+        """Clients that leave before they are answered."""
 
         async def attack() -> None:
             _, writer = await self.open(self._proxy)
@@ -127,7 +127,7 @@ class Stranger:
         await self.again(0.2, attack)
 
     async def selectors(self) -> None:
-        """Selectors that are new each time, some of them long."""
+        """Selectors that are different each time, some of them long."""
 
         async def attack() -> None:
             values = ",".join(
@@ -139,7 +139,7 @@ class Stranger:
         await self.again(0.15, attack)
 
     async def tokens(self) -> None:
-        """Tokens that are new each time."""
+        """Tokens that are different each time."""
 
         async def attack() -> None:
             token = f"{self._rng.getrandbits(256):x}"
@@ -148,7 +148,7 @@ class Stranger:
         await self.again(0.15, attack)
 
     async def users(self) -> None:
-        """Users, paths and namespaces that are new each time."""
+        """Users, paths and namespaces that are different each time."""
 
         async def attack() -> None:
             number = self._rng.getrandbits(64)
@@ -159,7 +159,7 @@ class Stranger:
         await self.again(0.15, attack)
 
     async def garbage(self) -> None:
-        """Bytes that are not TLS, or TLS around what is not HTTP."""
+        """Bytes that are not TLS, or TLS around bytes that are not HTTP."""
 
         async def attack() -> None:
             context = self._rng.choice((None, self._anonymous))
@@ -175,7 +175,7 @@ class Stranger:
         await self.again(0.2, attack)
 
     async def bodies(self) -> None:
-        """Bodies where none belongs."""
+        """Bodies where none are allowed."""
 
         async def attack() -> None:
             reader, writer = await self.open(self._proxy)

@@ -1,4 +1,4 @@
-"""What was seen, minute by minute, and what speaks against it."""
+"""The results, minute by minute, and what the server did wrong."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,12 +10,12 @@ from tests.soak.callers import Tally
 from tests.soak.sampling import Sample
 
 MIB = 1024 * 1024
-# Of the second half of a run.
+# In the second half of a run.
 MOST_GROWTH_MIB_PER_HOUR = 16.0
-# In less than this, growth says nothing.
+# In a shorter time, growth means nothing.
 LEAST_SECONDS_FOR_GROWTH = 600
 MOST_RESIDENT_MIB = 400
-# Connections that are kept open come and go; what leaks grows by the hundred faults.
+# Open connections come and go; a leak grows by the hundred faults.
 MORE_TASKS, MORE_DESCRIPTORS = 10, 20
 
 
@@ -34,24 +34,24 @@ class Minute(Struct):
 
 
 class Record(Struct):
-    """What the run has shown.
+    """The results of the run.
 
     Attributes:
         seed: of the run.
         minutes: one after the other.
-        seconds: how long it has gone on.
-        driver_cpu: seconds of a processor that this process took.
+        seconds: how long it has run.
+        driver_cpu: this process's processor time in seconds.
         recoveries: how many seconds each recovery took.
         quiet_seconds: how long every answer had to be exactly right.
-        quiet_answers: how many HPAs were given then.
+        quiet_answers: how many answers HPAs got then.
         faults: how often each was injected.
         seconds_by_caller: how long each answer took.
         answered: how many answers there were, by caller and status.
         events: how many lines were logged, by level and event.
         baseline: the process before the first fault.
         final: after the last.
-        failures: what speaks against the server, as sentences.
-        ended: whether this is all.
+        failures: what the server did wrong, as sentences.
+        ended: whether the run is complete.
     """
 
     seed: int
@@ -77,15 +77,14 @@ class Record(Struct):
 
     @property
     def second_half(self) -> list[Sample]:
-        """Those in which a server that leaks grows, and another has all that it needs."""
+        """Those in which a leaking server still grows, and a healthy one has all it needs."""
         return self.samples[len(self.samples) // 2 :]
 
 
 def growth(samples: Sequence[Sample]) -> float:
-    """How much resident memory grows, in MiB an hour: the median of the slopes of three thirds.
+    """The growth of resident memory in MiB per hour: the median slope of three thirds.
 
-    A leak grows in all of them. What a process keeps of one large page, for later use, makes one
-    step.
+    A leak grows in all of them. Memory kept after one large page, for reuse, makes one step.
     """
     third = len(samples) // 3
     return median(_slope(samples[n * third : (n + 1) * third]) for n in range(3))
@@ -99,7 +98,7 @@ def _slope(samples: Sequence[Sample]) -> float:
 
 
 def judge(record: Record) -> None:
-    """Add what the samples say to the failures."""
+    """Add failures that the samples show."""
     peak = max((sample.resident for sample in record.samples), default=0) / MIB
     if peak > MOST_RESIDENT_MIB:
         record.failures.append(f"memory reached {peak:.0f} MiB, over {MOST_RESIDENT_MIB}")

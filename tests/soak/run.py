@@ -1,4 +1,4 @@
-"""The soak from its start to its verdict."""
+"""The soak from start to verdict."""
 
 import asyncio
 import traceback
@@ -24,7 +24,7 @@ class Plan(Struct, frozen=True):
 
     Attributes:
         duration: how long faults are injected.
-        seed: of everything that is random.
+        seed: for all randomness.
         rate: questions a second.
         faults: how long each cycle injects faults.
         quiet: how long every answer must stay exactly right after each.
@@ -45,12 +45,12 @@ async def soak(plan: Plan, log_file: Path, report: Callable[[Record], None]) -> 
     """Run the soak.
 
     Args:
-        plan: how.
+        plan: what to do.
         log_file: where the server's log goes.
-        report: is given the record each minute, as far as it goes.
+        report: called with the record so far, each minute.
 
     Returns:
-        The record, with what speaks against the server.
+        The record, including failures of the server.
     """
     record = Record(plan.seed)
     try:
@@ -88,10 +88,10 @@ class _Run:
         self._minute = Minute(tally=callers.tally)
 
     async def run(self) -> None:
-        """Go through the cycles while callers ask, and then stop the server."""
+        """Run the cycles while callers ask, and then stop the server."""
         try:
             await self._while_asked(self._cycles())
-            # A server that stops refuses new connections.
+            # A stopping server refuses new connections.
             await self._callers.finish()
             await self._stop()
         finally:
@@ -109,7 +109,7 @@ class _Run:
             asyncio.create_task(self._sample()),
         ]
         try:
-            # All but the cycles end only by failing.
+            # Everything but the cycles ends only by failing.
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
             for task in done:
                 task.result()
@@ -151,10 +151,10 @@ class _Run:
         self._record.quiet_answers += self._callers.answered["hpa 200"] - before
 
     async def _well(self) -> str:
-        """What is not as it must be without a fault; an empty string if all is well.
+        """What is wrong for a state without faults; an empty string if all is well.
 
-        A watch that still waits to retry misses what the faults have moved, though for as long as
-        pages are kept every answer may be right.
+        A watch that is waiting to retry misses what the faults have moved, though as long as
+        pages are cached every answer may be right.
         """
         self._stage.log.read()
         if self._stage.log.adrift:
@@ -162,7 +162,7 @@ class _Run:
         return await self._callers.is_well()
 
     async def _return_to_baseline(self, baseline: Sample) -> None:
-        """Wait until tasks and descriptors are what they were before the first fault."""
+        """Wait until tasks and descriptors are back at their counts before the first fault."""
 
         async def left_over() -> str:
             self._record.final = now = await self._counted()
@@ -177,7 +177,7 @@ class _Run:
         await self._until(left_over, "something was left over {within} after the last fault")
 
     async def _until(self, ask: Callable[[], Awaitable[str]], otherwise: str) -> None:
-        """Ask until the answer is empty; Failed if that takes too long."""
+        """Ask until the answer is empty; raise Failed if that takes too long."""
         end = monotonic() + self._plan.recovery
         while failing := await ask():
             if monotonic() > end:
@@ -186,17 +186,17 @@ class _Run:
             await asyncio.sleep(0.25)
 
     async def _counted(self) -> Sample:
-        """A sample whose counts from inside the process are current."""
+        """A sample with up-to-date counts from inside the process."""
         self._stage.process.inside()
         await asyncio.sleep(0.2)
         return self._stage.process.sample(monotonic() - self._began)
 
     async def _ended(self) -> None:
-        """Fail when the server ends by itself."""
+        """Fail if the server exits."""
         raise Failed(f"the server ended with {await self._stage.server.process.wait()}")
 
     async def _sample(self) -> None:
-        """Sample once a second, until cancelled."""
+        """Sample every second, until cancelled."""
         while True:
             at = monotonic() - self._began
             self._minute.samples.append(self._stage.process.sample(at))
@@ -207,7 +207,7 @@ class _Run:
             await asyncio.sleep(1)
 
     def _turn_minute(self) -> None:
-        """Bring the record up to date, and begin another minute."""
+        """Update the record, and begin another minute."""
         record, callers, log = self._record, self._callers, self._stage.log
         self._minute.levels, log.levels = log.levels, type(log.levels)()
         record.minutes.append(self._minute)
@@ -220,7 +220,7 @@ class _Run:
         record.events = log.events
 
     async def _stop(self) -> None:
-        """Stop the server as a kubelet does."""
+        """Stop the server as a kubelet would."""
         process = self._stage.server.process
         process.terminate()
         try:

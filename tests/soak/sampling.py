@@ -9,7 +9,7 @@ from typing import IO
 import msgspec
 from msgspec import Struct
 
-# Runs in the server's process first. On a signal it writes down what only it can count.
+# Runs in the server's process first. On a signal it writes the counts that only it can make.
 PREAMBLE = """
 import asyncio, gc, json, os, signal, sys
 from collections import Counter
@@ -31,11 +31,11 @@ _MOST_KEPT = 20
 
 
 class Inside(Struct):
-    """What the process counts itself.
+    """Counts from inside the process.
 
     Attributes:
         tasks: asyncio's.
-        objects: those that the garbage collector knows.
+        objects: those that the garbage collector tracks.
         names: how many tasks run each coroutine.
     """
 
@@ -57,11 +57,11 @@ class Sample(Struct, frozen=True):
 
 
 class Process:
-    """The server's process, seen from outside.
+    """The server's process, as seen from outside.
 
     Args:
-        pid: of it.
-        inside: the file that it writes its own counts to.
+        pid: its ID.
+        inside: the file with its own counts.
     """
 
     def __init__(self, pid: int, inside: Path) -> None:
@@ -69,7 +69,7 @@ class Process:
         self._inside = inside
 
     def inside(self) -> Inside:
-        """Its own counts at the signal before; the signal for the next is sent."""
+        """Its own counts at the previous signal; sends the signal for the next."""
         os.kill(self._pid, signal.SIGUSR2)
         try:
             return msgspec.json.decode(self._inside.read_bytes(), type=Inside)
@@ -77,7 +77,7 @@ class Process:
             return Inside()
 
     def sample(self, at: float) -> Sample:
-        """The process now.
+        """The current state.
 
         Raises:
             ProcessLookupError: it is gone.
@@ -115,7 +115,7 @@ class Log:
         events: how many of each level and event.
         adrift: paths whose watch has lost contact with the Kubernetes API.
         bad: lines that no injected fault explains: errors, tracebacks, "unexpected".
-        url: where the server says that it serves.
+        url: where the server says it serves.
     """
 
     def __init__(self, file: IO[bytes]) -> None:
@@ -128,7 +128,7 @@ class Log:
         self._rest = b""
 
     def read(self) -> None:
-        """Read what is new."""
+        """Read the new lines."""
         *lines, self._rest = (self._rest + self._file.read()).split(b"\n")
         for text in lines:
             self._take(text)

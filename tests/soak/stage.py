@@ -1,4 +1,4 @@
-"""A server in a process of its own, and the simulated cluster around it."""
+"""A server in a separate process, and the simulated cluster around it."""
 
 import asyncio
 import ssl
@@ -22,30 +22,30 @@ from tests.support.harness import write_kubeconfig
 
 TOKEN = "prometheus"  # noqa: S105 - of the simulated cluster
 
-# On a machine that is busy with other work, a late exporter is not a fault.
+# On a busy machine, a late exporter is not a fault.
 _CONFIG = "exporters: {timeout: 3s}\nfallback: {chain: [last-known, error]}\n"
 _START_SECONDS = 60
 
 
 class Failed(Exception):  # noqa: N818 - the soak has, not the program
-    """The server does not hold, and why."""
+    """The server failed; the message says how."""
 
 
 @dataclass
 class Stage:
-    """The server, and what faults act on.
+    """The server, and the targets of faults.
 
     Attributes:
         server: its process.
-        process: the same, to be sampled.
-        log: what it logs.
+        process: the same, for sampling.
+        log: its log.
         world: the exporters and pods.
         api: the Kubernetes API.
-        trust: whom the cluster trusts.
+        trust: its certificates and reviews.
         folder: has the server's files.
-        authority: signs serving pairs.
-        anonymous: TLS of a client without a certificate.
-        proxy: TLS of the front proxy.
+        authority: signs the serving pairs.
+        anonymous: TLS for a client without a certificate.
+        proxy: TLS for the front proxy.
         injected: how often each fault was injected.
     """
 
@@ -67,7 +67,7 @@ async def staged(seed: int, log_file: Path, preamble: str) -> AsyncIterator[Stag
     """A stage whose server serves.
 
     Args:
-        seed: of the pods.
+        seed: for the pods.
         log_file: where the server's log goes.
         preamble: code that the server's process runs first.
 

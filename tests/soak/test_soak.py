@@ -1,4 +1,4 @@
-"""The soak itself, for a few seconds: `make soak` is the same for as long as one likes."""
+"""The soak itself, for a few seconds: `make soak` runs it for any duration."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -48,7 +48,7 @@ async def _soak(plan: Plan, folder: Path) -> Record:
 
 @pytest.mark.slow
 async def test_a_server_that_holds_passes(tmp_path: Path) -> None:
-    """Faults were injected, answers were checked, and nothing speaks against the server."""
+    """Faults were injected, answers were checked, and the server did nothing wrong."""
     record = await _soak(_plan(duration=2, recovery=60), tmp_path)
     assert not record.failures, "\n".join(record.failures)
     assert record.faults
@@ -70,7 +70,7 @@ async def test_a_server_that_holds_passes(tmp_path: Path) -> None:
 async def test_a_server_that_does_not_hold_fails(
     tmp_path: Path, preamble: str, said: Sequence[str]
 ) -> None:
-    """Whatever goes wrong, the report says so."""
+    """Whatever goes wrong is in the report."""
     record = await _soak(_plan(duration=1, recovery=1, preamble=preamble), tmp_path)
     for words in said:
         assert any(words in failure for failure in record.failures), record.failures
@@ -81,7 +81,7 @@ async def test_a_server_that_does_not_hold_fails(
     ("memory", "seconds", "failures"),
     [
         (lambda at: 100 + 20 * at / 3600, 1800, 1),
-        # Too short to be judged, and a step.
+        # Too short to judge, and a step.
         (lambda at: 100 + 20 * at / 3600, 600, 0),
         (lambda at: 100 if at < 1600 else 180, 1800, 0),
         (lambda at: 100 if at < 10 else 401, 1800, 1),
@@ -91,7 +91,7 @@ async def test_a_server_that_does_not_hold_fails(
 def test_memory_that_grows_fails(
     memory: Callable[[float], float], seconds: int, failures: int
 ) -> None:
-    """By how much it grows in the second half, and by how much there is at its peak."""
+    """By its growth in the second half, and by its peak."""
     record = Record(4)
     samples = [Sample(at, round(memory(at) * MIB), 0, 0, 0, 0, 0) for at in range(seconds)]
     record.minutes = [Minute(Tally(), samples)]
@@ -100,7 +100,7 @@ def test_memory_that_grows_fails(
 
 
 def test_a_watch_is_adrift_until_it_is_restored(tmp_path: Path) -> None:
-    """However often it loses contact; each watch by itself."""
+    """However often it loses contact; each watch separately."""
     path = tmp_path / "log"
     path.write_bytes(b"")
     with path.open("rb") as file, path.open("ab", buffering=0) as server:

@@ -1,4 +1,4 @@
-"""Nodes and pods of the simulated cluster, and so the right answer to each question."""
+"""The simulated cluster's nodes and pods, and hence the right answer to each question."""
 
 from collections import defaultdict
 from contextlib import AsyncExitStack
@@ -21,7 +21,7 @@ NODES = 8
 NAMESPACES = ("team-a", "team-b", "team-c")
 APPS = ("train", "serve")
 FEWEST_PODS, PODS_AT_FIRST, MOST_PODS = 4, 7, 9
-# Each application has values of its own, so that a sample of another one's pod would be seen.
+# Each application has its own values, so that a sample from another's pod would be noticed.
 BAND = 6
 
 
@@ -37,7 +37,7 @@ class App(Struct, frozen=True):
 
     @property
     def high(self) -> int:
-        """The greatest value that one of its GPUs may have."""
+        """The highest value that one of its GPUs may have."""
         return self.low + BAND - 2
 
 
@@ -59,7 +59,7 @@ class SimulatedPod(Struct, frozen=True):
 
 
 class Past(Struct):
-    """What was true of an application since the last quiet phase.
+    """The history of an application since the last quiet phase.
 
     Attributes:
         lowest: of its pods' values.
@@ -81,10 +81,10 @@ class World:
 
     Args:
         api: the Kubernetes API that has them.
-        seed: of the pods.
+        seed: for the pods.
 
     Attributes:
-        apps: those that are asked about.
+        apps: the applications.
         exporters: by node.
         past: of each application.
         pods_known: whether the Kubernetes API has sent every change since the last quiet phase.
@@ -120,22 +120,22 @@ class World:
         await self._stack.aclose()
 
     def announce(self, node: str) -> None:
-        """Publish where the exporter of a node is."""
+        """Publish the address of a node's exporter."""
         self._api.apply(ENDPOINT_SLICES, manifests.endpoint_slice(node, self.exporters[node].port))
 
     def withdraw(self, node: str) -> None:
-        """Take back where the exporter of a node is."""
+        """Withdraw the address of a node's exporter."""
         name = f"{manifests.EXPORTER_SERVICE}-{node}"
         if self._api.store.get(ENDPOINT_SLICES, manifests.EXPORTER_NAMESPACE, name):
             self._api.delete(ENDPOINT_SLICES, manifests.EXPORTER_NAMESPACE, name)
 
     def new(self, app: App, name: str) -> SimulatedPod:
-        """A pod, somewhere."""
+        """A new pod, on some node."""
         gpus = tuple(self._value(app) for _ in range(self._rng.choice((1, 1, 2))))
         return SimulatedPod(app, name, f"gpu-{self._rng.randrange(NODES)}", gpus)
 
     def reloaded(self, pod: SimulatedPod) -> SimulatedPod:
-        """The pod under another load."""
+        """The pod with a different load."""
         return structs.replace(pod, gpus=tuple(self._value(pod.app) for _ in pod.gpus))
 
     def put(self, pod: SimulatedPod) -> None:
@@ -166,7 +166,7 @@ class World:
         return [pod for pod in self._pods.values() if pod.app == app]
 
     def settle(self) -> None:
-        """Bring every application to a number of pods within bounds, all Ready and at work."""
+        """Give every application a number of pods within bounds, all Ready and working."""
         for app in self.apps:
             for pod in self.of(app):
                 if pod.terminating or not pod.works:
@@ -181,7 +181,7 @@ class World:
                 self.remove(pod)
 
     def forget(self) -> None:
-        """Forget the past: only the present explains an answer from here on."""
+        """Forget the past: from here on only the present explains an answer."""
         self.past.clear()
         self.pods_known = True
         for app in self.apps:
@@ -201,9 +201,9 @@ class World:
         return self._rng.randint(app.low, app.high)
 
     def _note(self, app: App, changed: float | None = None) -> None:
-        """Add the present to what explains an answer."""
+        """Add the present to the past."""
         pods = [pod for pod in self.of(app) if pod.ready]
-        # A pod that drains counts as 0 once its work has gone.
+        # A draining pod counts as 0 once its work is gone.
         values = [fmean(pod.gpus) if not pod.terminating else 0 for pod in pods]
         values += [fmean(pod.gpus) for pod in pods]
         low, high = min(values, default=app.low), max(values, default=app.high)
@@ -217,7 +217,7 @@ class World:
         )
 
     def _page(self, node: str, value: float | None) -> str:
-        """What the exporter of a node serves."""
+        """The page of a node's exporter."""
         families: defaultdict[str, list[str]] = defaultdict(list)
         number = 0
         for pod in self._pods.values():
