@@ -1,14 +1,13 @@
-"""A coverage-guided fuzzer of the way from an exporter's page to values, with atheris.
+"""A coverage-guided fuzzer of the path from an exporter's page to values, with atheris.
 
-Atheris is no dependency of this project; install it beside, and say how long it is to run:
+Atheris is not a dependency of this project; install it separately, and give a duration:
 
     python -m venv /tmp/fuzz && /tmp/fuzz/bin/pip install atheris --editable .
     /tmp/fuzz/bin/python -m tests.fuzz.pages -max_total_time=600
 
 The arguments are libFuzzer's. The first byte of an input chooses the metric, the rest is the page.
-What must hold of any page: nothing raises; every value is in range, and of a GPU that the inventory
-has; the order of the lines does
-not matter; and time is linear in the page.
+For any page: nothing raises; every value is in range, and from a GPU in the inventory;
+the order of the lines does not matter; and time is linear in the page.
 """
 
 import random
@@ -17,7 +16,7 @@ import tempfile
 import time
 from pathlib import Path
 
-# No stubs, and not there in the project's own environment.
+# It has no stubs, and is not in the project's environment.
 import atheris  # type: ignore[import-untyped]
 
 from tests.support.data import DATA
@@ -31,16 +30,16 @@ with atheris.instrument_imports(include=["metrics_server.sources.exporters"]):
 from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.presets import DIALECTS
 
-# The readings of a rule and of its _max and _sum are the same.
+# A rule and its _max and _sum have the same readings.
 RULES = tuple({rule.readings: rule for rule in reversed(CATALOGUE)}.values())
-# A page of a megabyte takes some 30 ms.
+# A page of one megabyte takes about 30 ms.
 SECONDS_PER_BYTE = 2e-6
 LEAST_SECONDS = 0.5
 _SEED_LINES = 24
 
 
 def check(data: bytes) -> None:
-    """Raise if something does not hold of this page."""
+    """Raise if an invariant fails for this page."""
     if not data:
         return
     rule, page = RULES[data[0] % len(RULES)], data[1:]
@@ -54,7 +53,7 @@ def check(data: bytes) -> None:
         if not gpus:
             raise AssertionError("a pod without a GPU")
         for value in gpus.values():
-            # 1 % more is what a profiling ratio may read; the source holds it to the maximum.
+            # A profiling ratio may read 1 % more; the source caps it at the maximum.
             if not 0 <= value <= rule.maximum * 1.01:
                 raise AssertionError(f"{value} is out of the range of {rule.name}")
     sheet = Sheet(page)
@@ -68,13 +67,13 @@ def check(data: bytes) -> None:
     random.Random(len(page)).shuffle(lines)  # noqa: S311 - nothing is to be secret
     shuffled = b"\n".join([*lines, cut_short])
     other = Sheet(shuffled)
-    # The last line may be a row by its labels, and has no end to be one.
+    # The last line may look like a row, but has no line end.
     if attribute(other, rule.readings) != attribution or other.inventory != inventory:
         raise AssertionError("the order of the lines matters")
 
 
 def check_inventory(inventory: Inventory, attribution: Attribution) -> None:
-    """Raise if there are values of what there is not."""
+    """Raise if there are values for GPUs that do not exist."""
     for pod, gpus in attribution.by_pod.items():
         if any(pod not in inventory.pods[gpu] for gpu in gpus):
             raise AssertionError(f"{pod} has a value, and is not in the inventory")
@@ -83,7 +82,7 @@ def check_inventory(inventory: Inventory, attribution: Attribution) -> None:
 
 
 def seeds(folder: Path) -> None:
-    """Write a small input for each page and each metric: what lines of it the metric reads."""
+    """Write a small input for each page and metric: the lines that the metric reads."""
     for path in sorted(DATA.glob("*/*.prom")):
         page = path.read_bytes()
         for index, rule in enumerate(RULES):
@@ -102,7 +101,7 @@ def seeds(folder: Path) -> None:
 
 
 def dictionary(path: Path) -> None:
-    """Write the words that the format and the readings are made of."""
+    """Write the keywords of the format and the readings."""
     words = {
         "{",
         "}",
