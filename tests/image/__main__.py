@@ -20,12 +20,12 @@ from tests.release.files import current_version
 
 ROOT = Path(__file__).parents[2]
 NAME = "gpu-metrics-server"
-# Of its layers, unpacked: half is the base image.
+# Of its unpacked layers: half is the base image.
 LIMIT_BYTES = 320 << 20
 
 
 def main() -> int:
-    """Build the image that the command line names."""
+    """Build the image for the command line."""
     parser = argparse.ArgumentParser(prog="make image", description=__doc__)
     parser.add_argument("--version", default="", help="of a release; default: what is committed")
     parser.add_argument("--platforms", default="linux/amd64,linux/arm64")
@@ -44,7 +44,7 @@ def main() -> int:
 
 
 def check_out(repository: Path, reference: str, folder: Path) -> str:
-    """Put the files of a commit into a folder, and return the commit."""
+    """Export a commit's files into a folder, and return the commit."""
     try:
         commit = output("git", "rev-parse", f"{reference}^{{commit}}", folder=repository).strip()
     except ImageError as error:
@@ -57,7 +57,7 @@ def check_out(repository: Path, reference: str, folder: Path) -> str:
 
 
 def committed(folder: Path, platforms: tuple[str, ...], commit: str, repository: Path) -> Build:
-    """The build of the files of a commit: the same commit gives the same image."""
+    """The build of a commit's files: the same commit gives the same image."""
     seconds = output("git", "log", "-1", "--format=%ct", commit, folder=repository)
     arguments = {"VERSION": current_version(folder), "REVISION": commit}
     return Build(folder, platforms, arguments, int(seconds))
@@ -66,10 +66,10 @@ def committed(folder: Path, platforms: tuple[str, ...], commit: str, repository:
 def make(
     build: Build, engine: Engine, commit: str, folder: Path, limit_bytes: int = LIMIT_BYTES
 ) -> list[Image]:
-    """Build, and write the archive with its bills of materials and its provenance into a folder.
+    """Build, and write the archive, its bills of materials and its provenance into a folder.
 
     Raises:
-        ImageError: it cannot be built, or is larger than the limit.
+        ImageError: the build fails, or the image exceeds the limit.
     """
     version = build.arguments["VERSION"]
     started = time.time()
@@ -96,7 +96,7 @@ def make(
 
 
 def say(text: str) -> None:
-    """Print a line, at once."""
+    """Print a line, unbuffered."""
     print(text, flush=True)  # noqa: T201 - a command
 
 

@@ -1,4 +1,4 @@
-"""What is in an OCI archive of an image: its platforms, configuration, layers and files."""
+"""Reads an image's OCI archive: its platforms, configuration, layers and files."""
 
 import gzip
 import tarfile
@@ -15,13 +15,13 @@ _CHUNK_BYTES = 1 << 20
 
 
 class Platform(Struct, frozen=True):
-    """What an image runs on."""
+    """An image's platform."""
 
     os: str = ""
     architecture: str = ""
 
     def __str__(self) -> str:
-        """As in --platform."""
+        """In the form of --platform."""
         return f"{self.os}/{self.architecture}"
 
 
@@ -62,8 +62,8 @@ class Image(Struct, frozen=True):
     """The image of one platform.
 
     Attributes:
-        archive: where it is.
-        platform: what it runs on.
+        archive: its path.
+        platform: it runs on this.
         digest: of its manifest.
         settings: how it is run.
         layers: from the base up.
@@ -76,7 +76,7 @@ class Image(Struct, frozen=True):
     layers: tuple[Descriptor, ...]
 
     def sizes(self) -> list[int]:
-        """The bytes of each layer once it is unpacked."""
+        """The size of each unpacked layer in bytes."""
         return [_unpacked_bytes(self.archive, layer) for layer in self.layers]
 
     def files(self, *patterns: str) -> dict[str, bytes]:
@@ -88,7 +88,7 @@ class Image(Struct, frozen=True):
 
 
 def index_digest(archive: Path) -> str:
-    """The digest by which a registry knows all platforms of an image."""
+    """The digest by which a registry knows all of an image's platforms."""
     (one,) = _index(archive).manifests
     return one.digest
 
@@ -136,7 +136,7 @@ def _member(tar: tarfile.TarFile, name: str) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def _layer(archive: Path, layer: Descriptor) -> Iterator[IO[bytes] | gzip.GzipFile]:
-    """A layer, unpacked; it is a tar file."""
+    """An unpacked layer, which is a tar file."""
     with tarfile.open(archive) as tar, _member(tar, _name(layer)) as file:
         if layer.media_type.endswith("gzip"):
             with gzip.open(file) as unpacked:
@@ -153,7 +153,7 @@ def _unpacked_bytes(archive: Path, layer: Descriptor) -> int:
 def _apply(
     archive: Path, layer: Descriptor, patterns: tuple[str, ...], found: dict[str, bytes]
 ) -> None:
-    """Change what was found below as a layer does: it adds files, and removes by "whiteouts"."""
+    """Apply a layer to the files below: it adds files, and removes them by "whiteouts"."""
     with _layer(archive, layer) as file, tarfile.open(fileobj=file, mode="r|") as tar:
         for member in tar:
             path = PurePosixPath("/", member.name)

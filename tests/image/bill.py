@@ -1,4 +1,4 @@
-"""The software bill of materials of an image, as CycloneDX: what is installed in it."""
+"""An image's software bill of materials, as CycloneDX: what is installed in it."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,15 +18,15 @@ _DEBIAN = "/var/lib/dpkg/status"
 
 
 def bill(image: Image, name: str, version: str, created: int) -> str:
-    """The bill of materials of an image, as JSON.
+    """An image's bill of materials, as JSON.
 
-    It lists the Python distributions and the Debian packages that the image's own files name. The
-    same image has the same bill: its serial number comes from the image's digest.
+    It lists the Python distributions and Debian packages that the image's own files name. The
+    same image has the same bill: its serial number is derived from the image's digest.
 
     Args:
-        image: of which.
-        name: of the product.
-        version: of the product.
+        image: the image.
+        name: the product's.
+        version: the product's.
         created: when the image was made, in seconds since 1970.
     """
     algorithm, digest = image.digest.split(":")
@@ -49,7 +49,7 @@ def bill(image: Image, name: str, version: str, created: int) -> str:
 
 
 def packages(image: Image) -> Iterator[PackageURL]:
-    """The Python distributions and Debian packages that are installed in an image."""
+    """The Python distributions and Debian packages installed in an image."""
     files = image.files(_PYTHON, _DEBIAN)
     for text in files.pop(_DEBIAN, b"").decode().split("\n\n"):
         fields = Parser().parsestr(text, headersonly=True)

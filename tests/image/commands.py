@@ -1,4 +1,4 @@
-"""Programs that an image is built with."""
+"""The programs that build an image."""
 
 import subprocess
 from pathlib import Path
@@ -7,11 +7,11 @@ _SECONDS = 1800
 
 
 class ImageError(Exception):
-    """The image cannot be made; the message says why, and what to do."""
+    """The image cannot be built; the message says why, and what to do."""
 
 
 def output(*command: str | Path, folder: Path | None = None) -> str:
-    """What a command prints, which must succeed.
+    """The output of a command, which must succeed.
 
     Raises:
         ImageError: it fails, with what it printed.

@@ -1,4 +1,4 @@
-"""The image, built by buildah from the stand-ins."""
+"""The image, built by buildah from stand-ins."""
 
 import os
 import shutil
@@ -18,19 +18,19 @@ from tests.image.container import Container, storage
 from tests.image.engines import Build, Engine, check_platform, engine, own_platform
 from tests.image.stand_in import base_options, index_options
 
-# The stand-in has all of Debian's Python, perl and apt.
+# The stand-in contains all of Debian's Python, perl and apt.
 LIMIT_BYTES = 512 << 20
 
 
 class Built(msgspec.Struct, frozen=True):
-    """What `make image` makes.
+    """The output of `make image`.
 
     Attributes:
-        build: of what.
-        engine: by what.
-        folder: with the files.
-        image: the one of this machine's platform.
-        images: of every platform whose programs can run here, if by emulation.
+        build: the build.
+        engine: the program.
+        folder: contains the files.
+        image: the one for this machine's platform.
+        images: for every platform that can run here, even if by emulation.
     """
 
     build: Build
@@ -47,7 +47,7 @@ def built() -> Iterator[Built]:
         pytest.skip("`make image-test` builds the image and tests it, which takes minutes")
     missing = [name for name in ("buildah", "mmdebstrap") if not shutil.which(name)]
     if missing or os.geteuid() != 0:
-        # Not skipped: it was asked for.
+        # Not skipped: the run requires it.
         pytest.fail(f"it takes root, and Debian's packages buildah and mmdebstrap: {missing}")
     folder = Path(tempfile.mkdtemp(prefix="image-"))
     options = storage(folder)
@@ -75,7 +75,7 @@ def _make(folder: Path, buildah: tuple[str | Path, ...], by: Engine) -> Built:
 
 
 def platforms_here() -> Iterator[str]:
-    """The platforms whose steps can run here."""
+    """The platforms that can run here."""
     for platform in ("linux/amd64", "linux/arm64"):
         with suppress(ImageError):
             check_platform(platform)

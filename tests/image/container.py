@@ -1,4 +1,4 @@
-"""A container of the image, as far as buildah runs one: its files and its user, in a chroot."""
+"""A container of the image as buildah runs it: with its files and user, in a chroot."""
 
 import os
 import shutil
@@ -14,7 +14,7 @@ _PATIENCE_SECONDS = 120
 
 
 def storage(folder: Path) -> tuple[str, ...]:
-    """The options of buildah that make it keep everything in a folder; they need no mounts."""
+    """Options that make buildah keep everything in a folder; they need no mounts."""
     return (f"--root={folder / 'store'}", f"--runroot={folder / 'run'}", "--storage-driver=vfs")
 
 
@@ -22,7 +22,7 @@ class Container:
     """A container.
 
     Args:
-        folder: of its storage; must not exist. buildah 1.28 cannot read the images of two platforms
+        folder: for storage; must not exist. buildah 1.28 cannot read the images of two platforms
             from one archive into one storage.
         archive: of the image.
         platform: such as linux/arm64.
@@ -51,7 +51,7 @@ class Container:
 
     @contextmanager
     def running(self, *command: str) -> Iterator[None]:
-        """Run a command until the end of the context, and interrupt it."""
+        """Run a command until the end of the context, then interrupt it."""
         with subprocess.Popen(  # noqa: S603 - the image's own
             self._command(command), stdout=subprocess.DEVNULL, start_new_session=True
         ) as process:

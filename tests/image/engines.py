@@ -19,11 +19,11 @@ class Build(Struct, frozen=True):
     """What to build.
 
     Attributes:
-        context: the folder of the sources, which has the Dockerfile.
-        platforms: such as linux/arm64; for each there is an image.
-        arguments: what ARG instructions get.
-        created: when the image says it was made, in seconds since 1970.
-        options: further ones of `buildah build`.
+        context: the folder of the sources, with the Dockerfile.
+        platforms: such as linux/arm64; there is an image for each.
+        arguments: values for ARG instructions.
+        created: the image's creation time, in seconds since 1970.
+        options: more options for `buildah build`.
     """
 
     context: Path
@@ -38,7 +38,7 @@ class Engine(Struct, frozen=True):
 
     Attributes:
         name: of the program.
-        version: as it says itself.
+        version: as it reports itself.
         build: makes an OCI archive of a build.
     """
 
@@ -48,10 +48,10 @@ class Engine(Struct, frozen=True):
 
 
 def engine(storage: tuple[str | Path, ...] = ()) -> Engine:
-    """The program that builds images here; buildah where both exist, as it needs no daemon.
+    """The program that builds images here; buildah if both exist, as it needs no daemon.
 
     Args:
-        storage: options of buildah that say where it keeps images.
+        storage: buildah's options for where it keeps images.
 
     Raises:
         ImageError: neither exists.
@@ -75,7 +75,7 @@ def engine(storage: tuple[str | Path, ...] = ()) -> Engine:
 def _by_buildah(buildah: tuple[str | Path, ...], build: Build, archive: Path) -> None:
     """Build each platform, and put all into one archive.
 
-    chroot isolation needs no container runtime, and works inside of a container.
+    chroot isolation needs no container runtime, and works inside a container.
     """
     name = f"localhost/build-{uuid.uuid4().hex}"
     output(*buildah, "manifest", "create", name)
@@ -91,7 +91,7 @@ def _by_buildah(buildah: tuple[str | Path, ...], build: Build, archive: Path) ->
     finally:
         output(*buildah, "manifest", "rm", name)
         for tag in tags:
-            # Where it was not built, or a container uses it.
+            # If it was not built, or a container uses it.
             with suppress(ImageError):
                 output(*buildah, "rmi", tag)
 
@@ -119,7 +119,7 @@ def own_platform() -> str:
 
 
 def _by_docker(build: Build, archive: Path) -> None:
-    """Build all platforms at once, by a builder that can write OCI archives."""
+    """Build all platforms at once, with a builder that can write OCI archives."""
     with tempfile.TemporaryDirectory() as folder:
         done = Path(folder) / "image.tar"
         builder = f"build-{uuid.uuid4().hex}"

@@ -1,6 +1,6 @@
-"""From what an image was made, and by what: an in-toto statement in the form of SLSA.
+"""What an image was built from, and by what: an in-toto statement in SLSA's form.
 
-It is a record of the build, not a proof: whoever publishes the image signs it.
+It is a record of the build, not a proof: the publisher signs the image.
 """
 
 import hashlib
@@ -23,11 +23,11 @@ def provenance(
     """The statement, as JSON.
 
     Args:
-        build: what was built.
-        images: what came of it.
-        engine: what built it.
+        build: the build.
+        images: the result.
+        engine: its program.
         commit: of the sources.
-        started: when, in seconds since 1970.
+        started: in seconds since 1970.
     """
     archive = images[0].archive
     subjects = {archive.name: index_digest(archive)}
@@ -62,7 +62,7 @@ def provenance(
 
 
 def _materials(context: Path, commit: str) -> list[dict[str, str | dict[str, str]]]:
-    """The commit, the base images, and the locks, whose hashes name all that is installed."""
+    """The commit, the base images, and the locks, whose hashes identify all that is installed."""
     made: list[dict[str, str | dict[str, str]]] = [
         {"name": "gpu-metrics-server", "digest": {"gitCommit": commit}}
     ]

@@ -1,8 +1,8 @@
 """Replacements for what a test cannot fetch: the base image, and the package index.
 
-There is no container registry where the tests run. The base image is Debian's own release of the
+There is no container registry where the tests run. The base image is Debian's release of the
 same name and its Python, with /usr/local as a virtual environment: the same paths, the same minor
-version. The distributions of the locks are fetched before the build, which gets no index.
+version. The locked distributions are fetched before the build, which has no index.
 """
 
 import fcntl
@@ -15,7 +15,7 @@ from tests.image.commands import output
 
 _BASE = re.compile(r"^FROM (python:\S+-slim-(\w+)@\S+)", re.MULTILINE)
 _NAME = "localhost/base"
-# What pip takes for the base image's Python, with the glibc of Debian 12 or an older one.
+# Wheels that pip accepts for the base image's Python, with the glibc of Debian 12 or older.
 WHEELS = {
     platform: (
         *("--python-version=3.11", "--implementation=cp"),
@@ -31,10 +31,10 @@ _PIP = "[global]\nno-index = true\nfind-links = /wheels\n"
 def base_options(
     context: Path, buildah: tuple[str | Path, ...], platforms: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """Make the base image, and return the option of `buildah build` that replaces the true one.
+    """Create the base image, and return the option of `buildah build` that replaces the real one.
 
     Raises:
-        ImageError: it cannot be made.
+        ImageError: it cannot be created.
     """
     found = _BASE.search((context / "Dockerfile").read_text(encoding="utf-8"))
     assert found is not None
@@ -49,7 +49,7 @@ def base_options(
 
 
 def index_options(context: Path, folder: Path, platforms: tuple[str, ...]) -> tuple[str, ...]:
-    """Fetch what the locks name, and return the options that show it to a build's pip.
+    """Fetch the locked distributions, and return the options that offer them to pip.
 
     Raises:
         ImageError: it cannot be fetched.
@@ -66,7 +66,7 @@ def index_options(context: Path, folder: Path, platforms: tuple[str, ...]) -> tu
 
 
 def fetch(lock: Path, wheels: Path, *options: str) -> None:
-    """Fetch the wheels of a lock, hash and all.
+    """Fetch a lock's wheels, checking hashes.
 
     Raises:
         ImageError: one cannot be fetched.
@@ -77,12 +77,12 @@ def fetch(lock: Path, wheels: Path, *options: str) -> None:
 
 
 def _file_system(release: str, architecture: str) -> Path:
-    """The files of the base image, as a tar file; kept in the user's cache."""
+    """The base image's files, as a tar file; cached in the user's cache."""
     root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     folder = Path(root) / "gpu-metrics-server"
     made = folder / f"base-{release}-{architecture}.tar"
     folder.mkdir(parents=True, exist_ok=True)
-    # Tests run in several processes, one of which makes it.
+    # Tests run in several processes; one of them creates it.
     with (folder / "base-lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not made.exists():

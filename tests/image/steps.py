@@ -1,8 +1,8 @@
 """Carry out a Dockerfile's steps without a container engine, as commands in folders.
 
-A stage is a folder, and a virtual environment in place of the base image's Python, which is
-/usr/local there. While the steps run they name no other absolute path. What this cannot show,
-`make image-test` does: the layers, the archive and the system that the image brings.
+A stage is a folder, with a virtual environment instead of the base image's Python, which is
+/usr/local there. The steps name no other absolute path while they run. The rest is for
+`make image-test`: the layers, the archive and the system in the image.
 """
 
 import json
@@ -29,7 +29,7 @@ _FROM_STAGE = re.compile(r"--from=(\w+) (\S+) (\S+)")
 
 
 class StepError(Exception):
-    """A step failed; the message is what it printed."""
+    """A step failed; the message is its output."""
 
 
 class AsUser(TypedDict, total=False):
@@ -62,10 +62,10 @@ class Stage:
     """One stage of a build.
 
     Args:
-        folder: where it is made; must not exist.
+        folder: where it is built; must not exist.
 
     Attributes:
-        steps: those carried out.
+        steps: the executed ones.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -78,11 +78,11 @@ class Stage:
 
     @cached_property
     def python(self) -> Path:
-        """What is in place of /usr/local."""
+        """The replacement for /usr/local."""
         return new_environment(self._folder / "python")
 
     def path(self, text: str) -> Path:
-        """Where a path of the image is here."""
+        """An image path's location here."""
         if text == _PREFIX:
             return self.python
         return self._root / text.lstrip("/") if text.startswith("/") else self._workdir / text
@@ -100,7 +100,7 @@ class Stage:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """Start a command as the stage's user."""
-        # Where packages come from is this machine's business.
+        # This machine decides where packages come from.
         settings = {name: text for name, text in os.environ.items() if name.startswith("PIP_")}
         # An image keeps no cache. One may be used here, because hashes are checked anyway.
         settings["PIP_NO_CACHE_DIR"] = "0"
@@ -116,10 +116,10 @@ class Stage:
         )
 
     def carry_out(self, step: Step) -> None:
-        """Carry out an instruction that needs no other stage.
+        """Execute an instruction that needs no other stage.
 
         Raises:
-            StepError: it failed, or cannot be carried out here.
+            StepError: it failed, or cannot be executed here.
         """
         self.steps.append(step)
         match step.instruction:
@@ -140,11 +140,11 @@ class Stage:
 
 
 def build(sources: Path, folder: Path) -> Stage:
-    """Carry out every step of the Dockerfile of some sources, and return the final stage.
+    """Execute every step of the sources' Dockerfile, and return the final stage.
 
     Args:
         sources: with the Dockerfile and its .dockerignore.
-        folder: where stages are made, each in a folder of its name.
+        folder: for the stages, each in a folder of its name.
 
     Raises:
         StepError: a step failed.
@@ -169,7 +169,7 @@ def build(sources: Path, folder: Path) -> Stage:
 
 
 def copy_context(sources: Path, context: Path, patterns: Sequence[str]) -> None:
-    """Copy what patterns of a .dockerignore leave to a build; the last that matches counts."""
+    """Copy what a .dockerignore leaves in a build's context; the last matching pattern wins."""
 
     def hidden(path: str) -> bool:
         verdict = False
@@ -177,7 +177,7 @@ def copy_context(sources: Path, context: Path, patterns: Sequence[str]) -> None:
             bare = pattern.removeprefix("!").removeprefix("**/")
             places = [path, *map(str, Path(path).parents)]
             names = [Path(place).name for place in places] if "**/" in pattern else places
-            # A folder must be entered where something in it is let through.
+            # A folder must be searched if something in it is included.
             inside = pattern.startswith("!") and bare.startswith(f"{path}/")
             if inside or bare == "*" or any(fnmatch(name, bare) for name in names):
                 verdict = not pattern.startswith("!")
@@ -214,7 +214,7 @@ def _copy(rest: str, stage: Stage, stages: dict[str, Stage], context: Path) -> N
 
 
 def _link(of: str, at: str) -> None:
-    """Have a file in two stages, neither of which changes it: it takes a fraction of a copy."""
+    """Link a file into a second stage, as neither changes it: this is much faster than copying."""
     Path(at).unlink(missing_ok=True)
     Path(at).hardlink_to(of)
 
@@ -224,16 +224,16 @@ def _as_user(user: int, group: int) -> AsUser:
 
 
 def new_environment(folder: Path) -> Path:
-    """Make a virtual environment with pip at a path, and return it.
+    """Create a virtual environment with pip at a path, and return it.
 
-    It is a copy, of which only pip's own scripts name the original. As with stages, links do.
+    It is a copy, in which only pip's own scripts name the original. As with stages, it uses links.
     """
     subprocess.run(["cp", "--archive", "--link", environment(), folder], check=True)  # noqa: S603, S607 - everywhere
     return folder
 
 
 def environment() -> Path:
-    """The virtual environment that is copied; it stays as it is."""
+    """The virtual environment to copy, which is never changed."""
 
     def make(folder: Path) -> None:
         subprocess.run([_python(), "-m", "venv", folder], check=True)  # noqa: S603 - found here
@@ -244,7 +244,7 @@ def environment() -> Path:
 
 @cache
 def _python() -> str:
-    """A Python that every user can run, as an image's is; one in root's home is not."""
+    """A Python that every user can run, as in an image; one in root's home is not."""
     check = "import ensurepip, venv, sys; sys.exit(sys.version_info < (3, 11))"
     for found in (os.path.realpath(sys.executable), "/usr/bin/python3", "/usr/local/bin/python3"):
         try:

@@ -1,4 +1,4 @@
-"""What is read from an OCI archive, and what is written about it; the archive is made by hand."""
+"""Reading an OCI archive, and the documents about it; the archive is handmade."""
 
 import gzip
 import hashlib
@@ -43,7 +43,7 @@ def tar(files: dict[str, bytes]) -> bytes:
 
 
 class Archive:
-    """An archive in the making."""
+    """An archive under construction."""
 
     def __init__(self) -> None:
         self.files: dict[str, bytes] = {}
@@ -68,7 +68,7 @@ class Archive:
 
 @pytest.fixture
 def archive(tmp_path: Path) -> Path:
-    """Two platforms and an attestation; the second layer deletes of the first."""
+    """Two platforms and an attestation; the second layer deletes files of the first."""
     made = Archive()
     base = {
         "var/lib/dpkg/status": DEBIAN,
@@ -98,32 +98,32 @@ def archive(tmp_path: Path) -> Path:
 
 
 def one(archive: Path, architecture: str = "amd64") -> Image:
-    """The image of an architecture."""
+    """The image for an architecture."""
     (found,) = (image for image in images(archive) if image.platform.architecture == architecture)
     return found
 
 
 def test_every_platform_has_an_image(archive: Path) -> None:
-    """The attestation is not one."""
+    """The attestation does not count."""
     assert [f"{image.platform}" for image in images(archive)] == ["linux/amd64", "linux/arm64"]
     assert one(archive).settings.user == "65532:65532"
     assert one(archive).settings.cmd == ("serve",)
 
 
 def test_the_size_is_that_of_the_layers_unpacked(archive: Path) -> None:
-    """Compressed or not."""
+    """Whether compressed or not."""
     assert one(archive).sizes() == [10240, 10240]
     assert one(archive, "arm64").sizes() == [10240]
 
 
 def test_a_layer_removes_what_is_below(archive: Path) -> None:
-    """A file by its name, and all of a folder."""
+    """A single file, and a whole folder."""
     assert one(archive, "arm64").files("/opt/*") == {"/opt/a": b"a"}
     assert one(archive).files("/opt/*") == {"/opt/b": b"b"}
 
 
 def test_the_bill_lists_what_is_installed(archive: Path) -> None:
-    """Packages of Debian and distributions of Python; the bill follows the schema of CycloneDX."""
+    """Debian packages and Python distributions; the bill follows CycloneDX's schema."""
     assert [str(package) for package in packages(one(archive))] == [
         "pkg:deb/debian/libc6@2.36-9%2Bdeb12u14?arch=amd64",
         "pkg:pypi/pyyaml@6",
@@ -141,7 +141,7 @@ def test_the_bill_lists_what_is_installed(archive: Path) -> None:
 
 
 def test_the_provenance_names_what_came_of_what(archive: Path) -> None:
-    """The digests of the images, the commit, the base and the locks, and the builder."""
+    """The images' digests, the commit, the base and the locks, and the builder."""
     build = Build(ROOT, ("linux/amd64",), {"VERSION": "1.2.3"}, 1_700_000_000)
     engine = Engine("buildah", "buildah version 1.28.2", lambda _build, _archive: None)
     made = json.loads(provenance(build, list(images(archive)), engine, "c0ffee", 1_700_000_000.5))
@@ -165,7 +165,7 @@ def test_the_provenance_names_what_came_of_what(archive: Path) -> None:
 
 
 def test_what_is_not_an_archive_is_reported(tmp_path: Path) -> None:
-    """An index of another form is not taken for an image."""
+    """An index in another form is not accepted as an image."""
     path = tmp_path / "image.tar"
     path.write_bytes(tar({"index.json": b'{"manifests": [{}]}'}))
     with pytest.raises(msgspec.ValidationError, match="missing required field"):

@@ -1,4 +1,4 @@
-"""Which program builds the image, with which commands; the programs are scripts that note them."""
+"""The program that builds the image, and its commands; fake scripts record these."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from tests.release.__main__ import run
 
 @pytest.fixture
 def programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty folder, the only one of the PATH beside a uname's."""
+    """An empty folder, the only one in PATH except for uname's."""
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -28,19 +28,19 @@ def script(path: Path, text: str) -> None:
 
 
 def noting(folder: Path, name: str, end: str = "") -> Path:
-    """Write a program that notes how it is called, and return the notes' path."""
+    """Write a program that records its calls, and return the record's path."""
     notes = folder / f"{name}.notes"
     script(folder / name, f'echo "$@" >>{notes}\necho {name} 1.2.3\n{end}')
     return notes
 
 
 def build(*platforms: str) -> Build:
-    """A build of some platforms."""
+    """A build for some platforms."""
     return Build(Path("/sources"), platforms, {"VERSION": "1.2.3"}, 1_700_000_000)
 
 
 def test_without_a_program_it_says_what_to_install(programs: Path) -> None:
-    """Neither exists; or docker does, without buildx."""
+    """Neither exists; or docker does, but without buildx."""
     with pytest.raises(ImageError, match="neither buildah nor docker with buildx is installed"):
         engine()
     script(programs / "docker", "exit 1")
@@ -49,7 +49,7 @@ def test_without_a_program_it_says_what_to_install(programs: Path) -> None:
 
 
 def test_buildah_builds_every_platform_into_one_archive(programs: Path, tmp_path: Path) -> None:
-    """With the time of the commit; and it leaves nothing in its storage."""
+    """With the commit's time; and it leaves nothing in its storage."""
     noting(programs, "docker")
     notes = noting(programs, "buildah")
     found = engine(("--root=/store",))
@@ -70,7 +70,7 @@ def test_buildah_builds_every_platform_into_one_archive(programs: Path, tmp_path
 def test_a_platform_that_cannot_run_here(
     programs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It says what makes it run, and what to build without it."""
+    """The error says what makes it run, and how to build without it."""
     monkeypatch.setattr(engines, "_EMULATORS", tmp_path)
     noting(programs, "buildah")
     script(programs / "uname", "echo riscv64")
@@ -81,7 +81,7 @@ def test_a_platform_that_cannot_run_here(
 
 
 def test_docker_builds_all_platforms_at_once(programs: Path, tmp_path: Path) -> None:
-    """By a builder of its own, which is removed; the archive appears when it is whole."""
+    """With its own builder, which is removed; the archive appears once it is complete."""
     find = 'for word in "$@"; do case $word in type=oci,dest=*) word=${word#*dest=}; '
     notes = noting(programs, "docker", f'{find} echo image >"${{word%%,*}}";; esac; done')
     archive = tmp_path / "image.tar"
@@ -97,14 +97,14 @@ def test_docker_builds_all_platforms_at_once(programs: Path, tmp_path: Path) -> 
 
 
 def test_a_program_that_fails_is_quoted(programs: Path) -> None:
-    """With its own words."""
+    """In its own words."""
     script(programs / "buildah", "echo out of space >&2; exit 125")
     with pytest.raises(ImageError, match=r"`buildah --version` failed:\nout of space"):
         engine()
 
 
 def test_what_is_committed_is_built(tmp_path: Path) -> None:
-    """Not what lies in the folder; a tag that does not exist is reported."""
+    """Uncommitted files are not built; a tag that does not exist is reported."""
     repository, folder = tmp_path / "repository", tmp_path / "sources"
     repository.mkdir()
     folder.mkdir()

@@ -1,4 +1,4 @@
-"""The image, as buildah builds it here."""
+"""The image as buildah builds it here."""
 
 import json
 import re
@@ -39,7 +39,7 @@ PATIENCE_SECONDS = 60
 
 
 def test_the_manifests_run_this_image(built: Built) -> None:
-    """User, port, version and arguments are the same in the image and in the Deployment."""
+    """The image and the Deployment have the same user, port, version and arguments."""
     settings = built.image.settings
     objects = read(DEPLOYMENTS / "metrics-server.yaml")
     pod, container = pod_spec(find(objects, "Deployment", SERVER)), server_container(objects)
@@ -52,7 +52,7 @@ def test_the_manifests_run_this_image(built: Built) -> None:
 
 
 def test_the_labels_describe_the_image(built: Built) -> None:
-    """The OCI labels are there, with the project's own description, the version and the commit."""
+    """The OCI labels have the project's description, the version and the commit."""
     labels = {
         name.removeprefix("org.opencontainers.image."): value
         for name, value in built.image.settings.labels.items()
@@ -70,7 +70,7 @@ def test_the_labels_describe_the_image(built: Built) -> None:
 def test_the_image_has_what_is_locked_and_nothing_to_install_more(
     built: Built, container: Container
 ) -> None:
-    """In the image are the locked distributions and this one; neither pip nor what builds."""
+    """The image has the locked distributions and this one; neither pip nor build tools."""
     pypi = [package for package in packages(built.image) if package.type == "pypi"]
     installed = {canonicalize_name(package.name): package.version for package in pypi}
     assert installed == {**locked("requirements"), SERVER: __version__}
@@ -79,7 +79,7 @@ def test_the_image_has_what_is_locked_and_nothing_to_install_more(
 
 
 def test_only_what_is_needed_gets_into_the_image(built: Built) -> None:
-    """Neither tests, secrets, history nor caches are in it, nor what the build itself used."""
+    """It contains no tests, secrets, history or caches, nor the build's own tools."""
     packages = "/usr/local/lib/python3.11/site-packages"
     unwanted = ("/build/*", "/wheels/*", f"{packages}/tests/*", f"{packages}/deployments/*")
     found = built.image.files(f"{packages}/metrics_server/__main__.py", *unwanted)
@@ -94,13 +94,13 @@ def test_the_same_commit_makes_the_same_image(built: Built, tmp_path: Path) -> N
 
 
 def test_what_the_image_adds_to_its_base_is_bounded(built: Built) -> None:
-    """It adds at most 160 MiB, half of which is the Kubernetes client."""
+    """It adds at most 160 MiB."""
     _, *added = built.image.sizes()
     assert sum(added) < 160 << 20
 
 
 def test_an_image_that_is_too_large_is_reported(built: Built, tmp_path: Path) -> None:
-    """Nothing is published that has grown past the limit."""
+    """An image over the limit is an error."""
 
     def build(_: Build, archive: Path) -> None:
         shutil.copy(built.image.archive, archive)
@@ -111,7 +111,7 @@ def test_an_image_that_is_too_large_is_reported(built: Built, tmp_path: Path) ->
 
 
 def test_it_runs_as_its_user(built: Built, container: Container) -> None:
-    """The entry point works as the user that the image names, who may write nowhere."""
+    """The entry point works as the image's user, who may write nowhere."""
     shown = container.run(*built.image.settings.entrypoint, "--version")
     assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
     assert container.run("id", "-u").stdout == "65532\n"
@@ -121,7 +121,7 @@ def test_it_runs_as_its_user(built: Built, container: Container) -> None:
 def test_every_platform_has_the_same_image(built: Built, tmp_path: Path) -> None:
     """The server runs on each, with the same distributions, libraries and settings.
 
-    arm64 is among them where its programs can run: docs/install.md names Debian's packages for it.
+    That includes arm64 if it can run here: docs/install.md names Debian's packages for it.
     """
     wanted = [package for package in packages(built.image) if package.type == "pypi"]
     for image in built.images:
@@ -133,22 +133,22 @@ def test_every_platform_has_the_same_image(built: Built, tmp_path: Path) -> None
         assert image.settings == built.image.settings
         shown = container.run(*image.settings.entrypoint, "--version")
         assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
-        # What is compiled for the machine is there, and loads.
+        # Compiled modules are there, and load.
         libraries = "cryptography.hazmat.bindings._rust, msgspec, pydantic_core, uvloop, yaml"
         assert container.run("python", "-c", f"import {libraries}").stderr == ""
         container.remove()
 
 
 def test_nothing_is_compiled_at_the_start(container: Container) -> None:
-    """All that the server imports has its bytecode, as the user can write none."""
+    """Everything that the server imports has bytecode, as the user cannot write any."""
     shown = container.run("python", "-c", UNCOMPILED)
     assert (shown.stdout, shown.stderr) == ("[]\n", "")
 
 
 def test_the_health_check_reports_whether_it_serves(built: Built, container: Container) -> None:
-    """The health check fails without a server, and succeeds once there is one.
+    """The health check fails without a server, and succeeds with one.
 
-    It is read from the Dockerfile: an OCI image has none, only one in Docker's own format.
+    It is read from the Dockerfile: OCI images have none, only Docker's own format.
     """
     found = HEALTH_CHECK.search(DOCKERFILE.read_text(encoding="utf-8"))
     assert found is not None
@@ -159,7 +159,7 @@ def test_the_health_check_reports_whether_it_serves(built: Built, container: Con
     assert str(ServeOptions().secure_port) in code[-1]
     words = [word.replace(str(ServeOptions().secure_port), str(port)) for word in code]
     assert container.run(*words).returncode != 0
-    # The demo, as it needs no cluster.
+    # The demo, which needs no cluster.
     with container.running(*built.image.settings.entrypoint, "demo", f"--port={port}"):
         end = time.monotonic() + PATIENCE_SECONDS
         while container.run(*words).returncode != 0:

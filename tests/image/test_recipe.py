@@ -1,4 +1,4 @@
-"""The recipe of the image: the Dockerfile and its locks."""
+"""The image's recipe: the Dockerfile and its locks."""
 
 import os
 import re
@@ -21,18 +21,18 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def locked(name: str) -> dict[str, str]:
-    """The versions in a lock, by the names of distributions."""
+    """A lock's versions, by distribution."""
     text = LOCKS[name].read_text(encoding="utf-8")
     return dict(re.findall(r"^([\w.-]+)==([\w.]+)", text, re.MULTILINE))
 
 
 def test_the_dockerfile_is_linted() -> None:
-    """The linter has nothing to say."""
+    """The linter reports nothing."""
     assert run(tool("hadolint"), DOCKERFILE) == ""
 
 
 def test_every_base_is_pinned_and_the_same() -> None:
-    """Both stages have one base, slim, by exact version and digest: what builds is what runs."""
+    """Both stages have the same slim base, pinned by version and digest."""
     bases = BASE.findall(DOCKERFILE.read_text(encoding="utf-8"))
     assert len(bases) == 2
     assert len(set(bases)) == 1
@@ -40,14 +40,14 @@ def test_every_base_is_pinned_and_the_same() -> None:
 
 
 def test_the_dockerfile_is_for_every_architecture() -> None:
-    """No step or base is of one; what is built is what the builder is asked for."""
+    """No step or base depends on an architecture; the builder decides."""
     text = DOCKERFILE.read_text(encoding="utf-8")
     assert not re.search(r"(?i)amd64|x86|\barm|aarch64|platform|target(arch|os|variant)", text)
 
 
 @pytest.mark.parametrize("name", LOCKS)
 def test_the_locks_name_no_index_and_leave_nothing_open(name: str) -> None:
-    """Each distribution has an exact version and a hash, and comes from no address."""
+    """Each distribution has an exact version and a hash, and no address."""
     text = LOCKS[name].read_text(encoding="utf-8")
     assert "://" not in text
     assert "--index" not in text
@@ -57,7 +57,7 @@ def test_the_locks_name_no_index_and_leave_nothing_open(name: str) -> None:
 
 
 def test_the_locks_are_of_this_project() -> None:
-    """What pyproject.toml asks for to run and to build is in the locks, in versions it allows."""
+    """The locks have pyproject.toml's run and build requirements, in allowed versions."""
     asked = {
         "requirements": PROJECT["project"]["dependencies"],
         "build": PROJECT["build-system"]["requires"],
@@ -71,7 +71,7 @@ def test_the_locks_are_of_this_project() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", LOCKS)
 def test_all_that_is_locked_has_a_wheel_for_arm64(name: str) -> None:
-    """The image is for arm64, too, and nothing is compiled for it."""
+    """The image is for arm64 too, and nothing is compiled for it."""
     try:
         folder = wheels(Path(sys.executable), LOCKS[name], options=WHEELS["linux/arm64"])
     except WheelsUnavailableError as error:

@@ -1,4 +1,4 @@
-"""The Dockerfile's steps, carried out without a container engine: this runs everywhere."""
+"""The Dockerfile's steps, executed without a container engine: this runs everywhere."""
 
 import os
 import shutil
@@ -25,7 +25,7 @@ PATIENCE_SECONDS = 60
 
 @pytest.fixture
 def final(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
-    """The Dockerfile's final stage, where the image's user can read it."""
+    """The Dockerfile's final stage, readable by the image's user."""
     folder = Path(tempfile.mkdtemp(prefix="steps-"))
     folder.chmod(0o755)
     try:
@@ -42,7 +42,7 @@ def final(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
 
 
 def check_what_is_installed(final: Stage) -> None:
-    """The result has the locked distributions and this one; neither pip nor what builds."""
+    """The result has the locked distributions and this one; neither pip nor build tools."""
     names = [
         path.name.removesuffix(".dist-info").split("-")
         for path in final.python.glob("lib/python3*/site-packages/*.dist-info")
@@ -54,7 +54,7 @@ def check_what_is_installed(final: Stage) -> None:
 
 
 def check_its_user(final: Stage) -> None:
-    """The entry point works as the user that the image names, who may write nowhere."""
+    """The entry point works as the image's user, who may write nowhere."""
     shown = final.run(*final.one("ENTRYPOINT").words, "--version")
     assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
     if os.geteuid() == 0:
@@ -63,13 +63,13 @@ def check_its_user(final: Stage) -> None:
 
 
 def check_bytecode(final: Stage) -> None:
-    """All that the server imports has its bytecode, as the user can write none."""
+    """Everything that the server imports has bytecode, as the user cannot write any."""
     shown = final.run("python", "-c", UNCOMPILED)
     assert (shown.stdout, shown.stderr) == ("[]\n", "")
 
 
 def check_the_health_check(final: Stage) -> None:
-    """The health check fails without a server, and succeeds once there is one."""
+    """The health check fails without a server, and succeeds with one."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]
@@ -77,7 +77,7 @@ def check_the_health_check(final: Stage) -> None:
     assert str(ServeOptions().secure_port) in code[-1]
     check = [word.replace(str(ServeOptions().secure_port), str(port)) for word in code]
     assert final.run(*check).returncode != 0
-    # The demo, as it needs no cluster.
+    # The demo, which needs no cluster.
     words = (*final.one("ENTRYPOINT").words, "demo", f"--port={port}")
     with final.start(*words) as server:
         try:
@@ -92,7 +92,7 @@ def check_the_health_check(final: Stage) -> None:
 
 @pytest.mark.slow
 def test_every_step_works(final: Stage) -> None:
-    """All of this is of one build, which takes a while."""
+    """All checks use one build, which takes a while."""
     check_what_is_installed(final)
     check_its_user(final)
     check_bytecode(final)
@@ -100,7 +100,7 @@ def test_every_step_works(final: Stage) -> None:
 
 
 def test_a_build_gets_only_what_it_needs(tmp_path: Path) -> None:
-    """Neither history, secrets, tests nor caches; what a later pattern lets through is there."""
+    """No history, secrets, tests or caches; what a later pattern includes is there."""
     sources, context = tmp_path / "sources", tmp_path / "context"
     kept = {"pyproject.toml", "metrics_server/a.py", "deployments/image/build.lock"}
     hidden = {".git/config", "certs/tls.key", "deployments/rbac.yaml", "tests/test_a.py"}
@@ -115,7 +115,7 @@ def test_a_build_gets_only_what_it_needs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_step_that_fails_is_reported(tmp_path: Path) -> None:
-    """With what it printed; likewise what cannot be copied, or is not supported here."""
+    """With its output; so are files that cannot be copied, or unsupported instructions."""
     (tmp_path / ".dockerignore").write_text("secret\n")
     (tmp_path / "secret").touch()
     for step, reason in (

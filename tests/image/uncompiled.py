@@ -1,6 +1,6 @@
-"""What must have bytecode in the image."""
+"""Modules that must have bytecode in the image."""
 
-# Prints which of the installed modules that a command imports have no bytecode.
+# Prints the installed modules that a command imports without bytecode.
 UNCOMPILED = """
 import os, sys
 from metrics_server.commands.main import build_parser
