@@ -1,6 +1,6 @@
 """Make a release: `make release VERSION=1.2.3`.
 
-Everything is done in a clone, so that a release that fails changes nothing: the version and the
+Everything is done in a clone, so that a failed release changes nothing: the version and the
 changelog are written and committed, the source distribution, the wheel and the chart are built from
 that commit, and the wheel is installed into an empty environment and tried. Then the commit and its
 tag are fetched here, and the files are put into dist/.
@@ -29,7 +29,7 @@ _SECONDS = 300
 
 
 def main() -> int:
-    """Make the release that the command line names."""
+    """Make the release for the command line."""
     parser = argparse.ArgumentParser(prog="make release", description=__doc__)
     parser.add_argument("version", metavar="VERSION", help="such as 1.2.3")
     parser.add_argument(
@@ -46,7 +46,7 @@ def main() -> int:
 
 
 def release(repository: Path, version: str, *, dry_run: bool) -> None:
-    """Make a release of what is committed in a repository.
+    """Make a release of a repository's commit.
 
     Raises:
         ReleaseError: it cannot be made.
@@ -93,13 +93,13 @@ def _commit(repository: Path, clone: Path, version: str, tag: str) -> None:
         run(clone, "git", "config", setting, value)
     run(clone, "git", "commit", "--quiet", "--all", "--message", f"Release {version}")
     text = notes((clone / "CHANGELOG.md").read_text(encoding="utf-8"), version)
-    # Headings begin with #, as comments do.
+    # Headings start with #, as comments do.
     message = ("--cleanup=verbatim", "--message", f"gpu-metrics-server {version}", "--message")
     run(clone, "git", "tag", "--annotate", *message, text, tag)
 
 
 def _build(clone: Path, built: Path) -> None:
-    """Build the source distribution and the wheel, in an environment of their own."""
+    """Build the source distribution and the wheel, in a separate environment."""
     python = _environment(clone.parent / "build")
     lock = clone / "deployments" / "image" / "build.lock"
     _install(python, "--require-hashes", "--requirement", lock)
@@ -107,7 +107,7 @@ def _build(clone: Path, built: Path) -> None:
 
 
 def _try(built: Path, version: str, folder: Path) -> None:
-    """Install the wheel, and nothing but what it needs, and run the demos from it."""
+    """Install the wheel with only its requirements, and run the demos from it."""
     (wheel,) = built.glob("*.whl")
     say(f"installing {wheel.name} into an empty environment, and running from it:")
     python = _environment(folder / "trial")
@@ -129,13 +129,13 @@ def _try(built: Path, version: str, folder: Path) -> None:
 
 
 def demos(readme: str) -> list[list[str]]:
-    """The arguments of each demo that the README shows, of the clone's and of the wheel's."""
+    """The arguments of each demo in the README, from the clone and from the wheel."""
     shown = re.findall(r'^make demo(?: ARGS="(.*)")?$', readme, re.MULTILINE)
     return [shlex.split(arguments) for arguments in shown]
 
 
 def _package(clone: Path, built: Path) -> None:
-    """Package the chart, whose version the commit has."""
+    """Package the chart, with the commit's version."""
     run(clone, carried.find("helm"), "package", _CHART, "--destination", built)
 
 
@@ -149,20 +149,20 @@ def _write_checksums(built: Path) -> None:
 
 
 def _environment(folder: Path) -> Path:
-    """The Python of a new virtual environment, which has nothing, not even pip."""
+    """The Python of a new virtual environment, which is empty, even without pip."""
     run(folder.parent, sys.executable, "-m", "venv", "--without-pip", folder)
     return folder / "bin" / "python"
 
 
 def _install(python: Path, *what: str | Path) -> None:
-    """Install into the environment of a Python, by the pip of this one."""
+    """Install into a Python's environment, with this environment's pip."""
     options = ("--quiet", "--disable-pip-version-check", "--no-compile")
     command = (sys.executable, "-m", "pip", "--python", python, "install")
     run(python.parent, *command, *options, *what)
 
 
 def run(folder: Path, *command: str | Path) -> str:
-    """What a command prints in a folder, which must succeed.
+    """The output of a command in a folder, which must succeed.
 
     Raises:
         ReleaseError: it does not.
@@ -180,7 +180,7 @@ def run(folder: Path, *command: str | Path) -> str:
 
 
 def say(text: str) -> None:
-    """Print a line, at once."""
+    """Print a line, unbuffered."""
     print(text, flush=True)  # noqa: T201 - a command
 
 

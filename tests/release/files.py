@@ -1,4 +1,4 @@
-"""What a release changes in the repository: the version where it is named, and the changelog."""
+"""The files that a release changes in the repository: those with the version, and the changelog."""
 
 import re
 from collections.abc import Iterator
@@ -8,7 +8,7 @@ from msgspec import Struct
 
 _VERSION = re.compile(r"[0-9]+\.[0-9]+\.[0-9]+")
 _UNRELEASED = "## [Unreleased]\n"
-# The files that name the version, and how. `pyproject.toml` is first: the others follow it.
+# The files with the version, and how. `pyproject.toml` is first: the others follow it.
 _NAMED = {
     "pyproject.toml": ('version = "{}"',),
     "Dockerfile": ("ARG VERSION={}",),
@@ -26,7 +26,7 @@ class ReleaseError(Exception):
 
 
 class Change(Struct, frozen=True):
-    """What a file becomes."""
+    """A file's new content."""
 
     path: Path
     text: str
@@ -41,12 +41,12 @@ def current_version(root: Path) -> str:
 
 
 def changes(root: Path, version: str, date: str) -> Iterator[Change]:
-    """What the files become that name the version, and the changelog.
+    """The new contents of the files with the version, and of the changelog.
 
     Args:
         root: of the repository.
         version: of the release.
-        date: of the release, as 2026-11-26.
+        date: of the release, such as 2026-11-26.
 
     Raises:
         ReleaseError: the version is not a new one, or a file is not as expected.
@@ -69,7 +69,7 @@ def changes(root: Path, version: str, date: str) -> Iterator[Change]:
 
 
 def notes(changelog: str, version: str) -> str:
-    """What the changelog says of a release."""
+    """The changelog's section about a release."""
     _, _, after = changelog.partition(f"## [{version}] - ")
     return after.partition("\n## [")[0].partition("\n")[2].strip()
 

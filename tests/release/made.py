@@ -1,4 +1,4 @@
-"""A release of what is committed here, made once for every test that looks at it."""
+"""A release of this repository's commit, made once for all tests that examine it."""
 
 import os
 import subprocess
@@ -15,12 +15,12 @@ from tests.support.once import once
 from tests.support.wheels import only_from, wheels
 
 VERSION = "98.7.6"
-# Of the repository in which the release was made: the branch that it began with.
+# In the repository of the release: the branch that it started from.
 BEFORE = "before"
 
 
 def released() -> Path:
-    """A clone in which `make release` succeeded; what it printed is in the file `printed` beside.
+    """A clone in which `make release` succeeded; its output is in the file `printed` beside it.
 
     Without Helm the test is skipped.
     """
@@ -59,6 +59,6 @@ def _release(folder: Path) -> None:
 
 
 def _constrained(names: set[str]) -> list[str]:
-    """The lines of constraints.txt for some distributions."""
+    """The lines in constraints.txt for some distributions."""
     lines = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if canonicalize_name(line.partition("==")[0]) in names]

@@ -1,4 +1,4 @@
-"""What `make` installs is to be had for every Python that the project supports."""
+"""What `make` installs is available for every Python that the project supports."""
 
 import tomllib
 from importlib.metadata import metadata
@@ -13,7 +13,7 @@ PINNED = (ROOT / "constraints.txt").read_text(encoding="utf-8").splitlines()
 
 @pytest.mark.parametrize("name", [line.partition("==")[0] for line in PINNED])
 def test_it_supports_the_oldest_python(name: str) -> None:
-    """Debian's Python is of an early release, and pip then finds no version that is pinned."""
+    """Debian's Python is an early release: otherwise pip would find no pinned version."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     oldest = project["requires-python"].removeprefix(">=")
     needed = metadata(name).json.get("requires_python", "")

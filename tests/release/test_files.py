@@ -1,4 +1,4 @@
-"""The version is changed wherever it is named, and the changelog is cut."""
+"""The version is changed everywhere, and the changelog is cut."""
 
 import re
 import shutil
@@ -10,13 +10,13 @@ import pytest
 from tests.deployments.manifests import ROOT
 from tests.release.files import ReleaseError, changes, current_version, notes
 
-# Versions of others, and of what is past.
+# Other projects' versions, and historical ones.
 OTHERS = {"constraints.txt", "CHANGELOG.md"}
 
 
 @pytest.fixture
 def copy(tmp_path: Path) -> Path:
-    """A copy of the repository's files that a release changes."""
+    """A copy of the files that a release changes."""
     for change in changes(ROOT, "98.7.6", "2026-11-26"):
         path = tmp_path / change.path.relative_to(ROOT)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,13 +25,13 @@ def copy(tmp_path: Path) -> Path:
 
 
 def write(root: Path, version: str, date: str = "2026-11-26") -> None:
-    """Make the changes of a release."""
+    """Make a release's changes."""
     for change in list(changes(root, version, date)):
         change.path.write_text(change.text)
 
 
 def test_no_other_file_names_the_version(copy: Path) -> None:
-    """Afterwards nothing is left of the old one, in the changed files or in any other."""
+    """Afterwards no changed or other file contains the old one."""
     old = current_version(ROOT)
     write(copy, "98.7.6")
     listed = subprocess.run(  # noqa: S603 - the test's own
@@ -51,7 +51,7 @@ def test_no_other_file_names_the_version(copy: Path) -> None:
 
 
 def test_the_changelog_is_cut(copy: Path) -> None:
-    """What was unreleased is the release's, and a new section begins, which is empty."""
+    """The unreleased entries become the release's, and a new, empty section begins."""
     before = (copy / "CHANGELOG.md").read_text()
     write(copy, "98.7.6")
     after = (copy / "CHANGELOG.md").read_text()
@@ -61,7 +61,7 @@ def test_the_changelog_is_cut(copy: Path) -> None:
 
 
 def test_a_second_release_needs_something_new(copy: Path) -> None:
-    """With nothing unreleased there is nothing to release."""
+    """With nothing unreleased, there is nothing to release."""
     write(copy, "98.7.6")
     with pytest.raises(ReleaseError, match="nothing under"):
         write(copy, "98.7.7")
@@ -74,13 +74,13 @@ def test_a_second_release_needs_something_new(copy: Path) -> None:
     [("1.2", "is not a version"), ("v9.9.9", "is not a version"), ("0.0.1", "is not newer")],
 )
 def test_versions_that_are_none(version: str, expected: str, copy: Path) -> None:
-    """A version has three numbers, and is above the one before."""
+    """A version has three numbers, and is higher than the last."""
     with pytest.raises(ReleaseError, match=expected):
         write(copy, version)
 
 
 def test_a_file_that_no_longer_names_the_version(copy: Path) -> None:
-    """It is reported, with what was expected in it, and nothing is written."""
+    """It is reported, with the expected text, and nothing is written."""
     dockerfile = copy / "Dockerfile"
     dockerfile.write_text(dockerfile.read_text().replace("ARG VERSION", "ARG RELEASE"))
     with pytest.raises(ReleaseError, match="Dockerfile has no `ARG VERSION="):

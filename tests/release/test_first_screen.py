@@ -1,6 +1,6 @@
-"""What the README's first screen shows works, from a clone and from the wheel alone.
+"""The README's first screen works, from a clone and from the wheel alone.
 
-The demos from the wheel are a part of each release (`test_release.py`).
+The demos from the wheel are part of each release (`test_release.py`).
 """
 
 import os
@@ -25,12 +25,12 @@ SECONDS = 120
 
 @pytest.mark.slow
 def test_the_demos_run_from_a_clone() -> None:
-    """`make demo` ends well, and shows where its metric is; so it does with arguments.
+    """`make demo` succeeds, and says where its metric is; with arguments, too.
 
     For the other demos it is enough that `make` starts what a release starts from the wheel.
     """
     environment = Path(sys.prefix)
-    # With the environment of the tests, which is not made again.
+    # With the tests' environment, instead of building another.
     make = ("make", f"VENV={environment}", f"--old-file={environment / 'program'}", "demo")
     shown = [" ".join(arguments) for arguments in demos(README)]
     assert shown[0] == ""
@@ -44,7 +44,7 @@ def test_the_demos_run_from_a_clone() -> None:
 
 @pytest.mark.slow
 def test_the_wheel_runs_by_pipx(tmp_path: Path) -> None:
-    """A release's, with the README's command; pipx installs what it needs, of what is locked."""
+    """A release's wheel, with the README's command; pipx installs its locked requirements."""
     pipx = shutil.which("pipx")
     if pipx is None:
         pytest.skip("pipx is not installed")
@@ -55,11 +55,11 @@ def test_the_wheel_runs_by_pipx(tmp_path: Path) -> None:
     python = shared / "bin" / "python"
     settings = {
         **only_from(wheels(python, *LOCKS.values())),
-        # Bytecode is made of what is imported, and not of all that is installed.
+        # Only imported modules are compiled, not all that is installed.
         "PIP_COMPILE": "0",
         "PIPX_HOME": str(tmp_path / "pipx"),
         "PIPX_DEFAULT_PYTHON": str(python),
-        # It has pip already; pipx would build it again.
+        # It already has pip; pipx would build it again.
         "PIPX_SHARED_LIBS": str(shared),
     }
     done = subprocess.run(  # noqa: S603 - the README's own

@@ -1,4 +1,4 @@
-"""A release is made in a clone, and changes the repository only if everything worked."""
+"""A release is made in a clone, and changes the repository only if everything succeeds."""
 
 import tarfile
 import zipfile
@@ -12,7 +12,7 @@ from tests.release.made import BEFORE, VERSION, clone, released
 
 @pytest.mark.slow
 def test_a_release() -> None:
-    """Commit, tag, source distribution, wheel and chart are of one version, and their sums hold."""
+    """Commit, tag, source distribution, wheel and chart have one version, and the sums match."""
     repository = released()
     printed = (repository.parent / "printed").read_text(encoding="utf-8")
     assert f"git push origin main v{VERSION}" in printed
@@ -45,7 +45,7 @@ def test_a_release() -> None:
 def test_what_keeps_a_release_from_being_made(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Uncommitted changes, a tag that exists, a version of another form: nothing changes."""
+    """Uncommitted changes, an existing tag, a malformed version: nothing changes."""
     repository = clone(tmp_path / "repository")
 
     def refusal(version: str) -> str:
