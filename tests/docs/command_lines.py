@@ -1,4 +1,4 @@
-"""The command lines of the documents: those that tests run, and why the others are not run."""
+"""The documents' command lines: those that tests run, and why the others are not run."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from tests.docs.test_guides import PAGES, blocks
 from tests.support.guides import by_name
 
-# How a line that a reader completes is completed here, for the cluster of the tests. `{pod}` is a
+# How lines with placeholders are completed here, for the tests' cluster. `{pod}` is a
 # pod of its workload.
 COMPLETED = (
     (r" +# .*$", ""),
@@ -16,9 +16,9 @@ COMPLETED = (
     (r"\bpod -n gpu-monitoring NAME$", "pod -n gpu-monitoring dcgm-exporter-gpu-node-0"),
     (r"\bpod NAME\b", "pod {pod}"),
     (r"\bnodes NO?[AD]M?E\b", "nodes gpu-node-1"),
-    # Renders what the others send to the cluster.
+    # Renders what other commands send to the cluster.
     (r"^kubectl (?:apply|delete) -k (\S+).*", r"kubectl kustomize \1"),
-    # It is not found in a good cluster.
+    # It does not exist in a healthy cluster.
     (r" (v1beta1\.custom\.metrics\.k8s\.io)$", r" \1 --ignore-not-found"),
     (r"\bcerts( .*)? --out \w+$", r"certs\1 --out {folder}/certs"),
     (r"^\.venv/bin/", ""),
@@ -46,7 +46,7 @@ NOT_RUN: Mapping[str, str] = {
 
 
 def lines() -> Iterator[tuple[str, str]]:
-    """Every command line in a block of a page, in one line, with the page's name."""
+    """Every command line in a page's blocks, each on one line, with the page's name."""
     for page in PAGES:
         for block in blocks(page, "console", "sh", "bash"):
             for line in block.replace("\\\n", " ").splitlines():
@@ -55,12 +55,12 @@ def lines() -> Iterator[tuple[str, str]]:
 
 
 def excuse(line: str) -> str | None:
-    """The beginning in NOT_RUN that a line has."""
+    """The matching beginning in NOT_RUN."""
     return next((begins for begins in NOT_RUN if re.match(begins, line)), None)
 
 
 def completed(line: str) -> str:
-    """A line as it is run."""
+    """A line as it is executed."""
     for pattern, text in COMPLETED:
         line = re.sub(pattern, text, line)
     return line

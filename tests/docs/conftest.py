@@ -1,4 +1,4 @@
-"""The site, built once for every module that looks at it."""
+"""The site, built once for all modules that examine it."""
 
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from tests.support.building import build
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built strictly."""
+    """The site, built in strict mode."""
     folder = tmp_path_factory.mktemp("site")
     done = build(ROOT, folder)
     assert done.returncode == 0, done.stderr

@@ -1,6 +1,6 @@
-"""The tables of docs/reference.md, written from the code.
+"""The tables of docs/reference.md, generated from the code.
 
-`make docs` writes them; `--check` fails where one is not as the code has it.
+`make docs` writes them; `--check` fails if one differs from the code.
 """
 
 import argparse
@@ -87,7 +87,7 @@ def settings(section: type[BaseModel] = Config, path: str = "") -> Iterator[tupl
 
 
 def reasons(error: type[RequestError]) -> Mapping[str, str]:
-    """When a request gets an error, by the reason that its own metrics count it by."""
+    """When a request gets an error, by the reason in the server's own metrics."""
     text = error.__doc__ or ""
     return dict(_LISTED.findall(text)) or {error.reason: text.split("\n")[0]}
 
@@ -117,7 +117,7 @@ def _default(path: str, value: object) -> str:
 def _metrics(rules: Iterable[MetricRule]) -> Rows:
     means = {rule.name for rule in rules}
     for rule in rules:
-        # Not the sum and the maximum of another.
+        # Not a sum or maximum of another.
         if re.sub("_(sum|max)$", "", rule.name) not in means - {rule.name}:
             families = ", ".join(dict.fromkeys(f"`{reading.family}`" for reading in rule.readings))
             yield f"`{rule.name}`", rule.unit, f"`{rule.target}`", rule.help, families
@@ -157,7 +157,7 @@ def _table(heading: tuple[str, ...], rows: Rows) -> str:
 
 
 def written(text: str) -> str:
-    """The page with its tables as the code has them.
+    """The page with its tables generated from the code.
 
     Raises:
         KeyError: there is no such table.

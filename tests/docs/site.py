@@ -1,6 +1,6 @@
-"""The hooks of mkdocs.yml, which turn pages that are written for a code forge into a site.
+"""The hooks of mkdocs.yml, which turn pages written for a code forge into a site.
 
-Some pages are not in docs/, and their links change. A file that a page links to becomes a part of
+Some pages are not in docs/, and their links change. Files that a page links to become part of
 the site. Python-Markdown needs more indentation in lists than CommonMark, and more blank lines.
 """
 
@@ -14,19 +14,19 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).parents[2]
-# Pages outside of docs/, and where they are in the site. The README is the front page.
+# Pages outside docs/, and their places in the site. The README is the front page.
 OUTSIDE = {
     "README.md": "index.md",
     "CHANGELOG.md": "project/changelog.md",
     "CONTRIBUTING.md": "project/contributing.md",
     "RELEASE.md": "project/releasing.md",
-    # Beside security.md, some file systems would take the two for one file.
+    # Some file systems would take it and security.md for one file.
     "SECURITY.md": "project/vulnerabilities.md",
     "certs/README.md": "certs/README.md",
     "deployments/README.md": "deployments/README.md",
     "deployments/runbook.md": "deployments/runbook.md",
 }
-# Whoever searches for a message wants its fix: the search shows these pages first.
+# Readers who search for a message want its fix: the search shows these pages first.
 _FIRST_FOUND = ("troubleshooting.md",)
 _INSIDE = {uri: path for path, uri in OUTSIDE.items()}
 _LINK = re.compile(r"\]\((?![a-z]+:)([^)#\s]+)((?:#[^)\s]*)?)\)")
@@ -34,7 +34,7 @@ _MARKER = re.compile(r"(?:[-*]|\d+\.) +(?=\S)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages outside of docs/, and every other file that a page links to."""
+    """Add the pages outside docs/, and all other files that a page links to."""
     pages = [*OUTSIDE, *(f"docs/{file.src_uri}" for file in files.documentation_pages())]
     linked = {path for page in pages for path in _linked(page)} - set(pages)
     for path in (*OUTSIDE, *sorted(linked)):
@@ -45,7 +45,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Lead the links of a page to their places in the site."""
+    """Rewrite a page's links for the site."""
     del config, files
     if page.file.src_uri in _FIRST_FOUND:
         page.meta["search"] = {"boost": 4}
@@ -53,17 +53,17 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def place(path: str) -> str:
-    """Where a file of the repository is in the site, before it is rendered."""
+    """A repository file's place in the site, before rendering."""
     return OUTSIDE.get(path) or path.removeprefix("docs/")
 
 
 def repository_path(uri: str) -> str:
-    """Where a page of the site is in the repository: the inverse of `place`."""
+    """A site page's place in the repository: the inverse of `place`."""
     return _INSIDE.get(uri) or f"docs/{uri}"
 
 
 def for_site(markdown: str, path: str) -> str:
-    """The text of a page of the repository as the site wants it."""
+    """A repository page's text as the site needs it."""
 
     def moved(link: re.Match[str]) -> str:
         target = place(_resolved(path, link[1]))
@@ -82,10 +82,10 @@ def _resolved(page: str, link: str) -> str:
 
 
 def _indented(text: str) -> Iterator[str]:
-    """The lines, with four spaces for each list that they are in."""
+    """The lines, indented by four spaces per list that they are in."""
     fenced = False
     before = ""
-    # Where the text of each list that a line is in begins, in columns.
+    # The columns where the texts of the enclosing lists begin.
     columns: list[int] = []
     apart = False
     for line in text.splitlines():

@@ -1,4 +1,4 @@
-"""The messages of the commands are explained, and those that are quoted exist."""
+"""The commands' messages are explained, and quoted ones exist."""
 
 import ast
 import re
@@ -15,7 +15,7 @@ PACKAGE = ROOT / "metrics_server"
 HEADING = "\n## Messages of the commands\n"
 SECTION = text_of(ROOT / "docs" / "troubleshooting.md").partition(HEADING)[2].partition("\n## ")[0]
 QUOTED = re.findall(r"^\| `([^`]+)`", SECTION, re.MULTILINE)
-# Each prints messages of its own, for the person at the command line.
+# Each prints its own messages, for the person at the command line.
 SPEAKING = (
     "commands/ask.py",
     "commands/looking.py",
@@ -23,18 +23,18 @@ SPEAKING = (
     "simulator/page/live.py",
     "doctor/using.py",
 )
-# Said where a demo is broken itself.
+# Printed if the demo itself is broken.
 BUGS = {"the demo's server must create its own certificate"}
 
 
 def parts(message: str) -> list[str]:
-    """What is not filled in, as far as it is long enough to be found."""
+    """The literal parts, if they are long enough to be found."""
     cut = re.split("…|\\.\\.\\.", re.sub(r"\s+", " ", message))
     return [part.strip(" ;:,()'") for part in cut if len(part.strip(" ;:,()'")) > 8]
 
 
 def raised(module: Path) -> Iterator[str]:
-    """The messages of the errors that a module raises, with … for what is filled in."""
+    """The messages of the errors that a module raises, with … for fields."""
     for node in ast.walk(ast.parse(text_of(module))):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.args:
             message = node.args[0]
@@ -50,7 +50,7 @@ def raised(module: Path) -> Iterator[str]:
 
 
 def of_the_demo() -> Iterator[str]:
-    """What the demo's cluster answers to kubectl."""
+    """The answers of the demo's cluster to kubectl."""
     for text in literals(PACKAGE / "simulator/demo/read_only.py"):
         if text.startswith("the demo's "):
             yield text
@@ -62,18 +62,18 @@ MESSAGES += of_the_demo()
 
 @pytest.mark.parametrize("message", MESSAGES)
 def test_every_message_is_explained(message: str) -> None:
-    """By a row that quotes it, or enough of it to be found."""
+    """By a row that quotes it, or enough of it to find it."""
     assert any(part in message for quote in QUOTED for part in parts(quote)), message
 
 
 def test_there_are_messages() -> None:
-    """Of most of these modules."""
+    """From most of these modules."""
     assert len(MESSAGES) >= 12
 
 
 @pytest.mark.parametrize("quote", QUOTED)
 def test_every_message_that_is_quoted_exists(quote: str) -> None:
-    """Word for word, apart from what is filled in."""
+    """Word for word, except for fields."""
     said = [
         re.sub(r"\s+", " ", text) for module in PACKAGE.rglob("*.py") for text in literals(module)
     ]

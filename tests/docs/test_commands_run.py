@@ -1,4 +1,4 @@
-"""Every command in the documents that can run is run, in a simulated cluster."""
+"""Every documented command that can run is run, in a simulated cluster."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ SECONDS = 60
 
 
 async def ran(line: str, cluster: Scene, folder: Path) -> tuple[int | None, str]:
-    """How a line ends, and what it prints."""
+    """A line's exit status and output."""
     environment = {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),
@@ -41,14 +41,14 @@ async def ran(line: str, cluster: Scene, folder: Path) -> tuple[int | None, str]
 
 
 def is_answered(line: str, status: int | None, out: str) -> bool:
-    """Whether a line did what its page says: a question for a metric has a value."""
+    """Whether a line did what its page says: a request for a metric has a value."""
     asks = "/gpu_utilization?" in line or line.endswith("/gpu_utilization")
     return status == 0 and (not asks or '"value":"40"' in out)
 
 
 @pytest.mark.slow
 async def test_commands_run(tmp_path: Path) -> None:
-    """Each ends with the status 0 in a cluster in which everything works."""
+    """Each exits with status 0 in a cluster where everything works."""
     if shutil.which("kubectl") is None:
         assert "CI" not in os.environ, "kubectl is not installed"
         pytest.skip("kubectl is not installed")
@@ -76,7 +76,7 @@ async def test_commands_run(tmp_path: Path) -> None:
     "line", ["kubectl get hpa inferense", "gpu-metrics-server ask gpu_utilisation -n default"]
 )
 async def test_a_wrong_command_would_be_noticed(tmp_path: Path, line: str) -> None:
-    """It ends with another status."""
+    """A misspelled name fails."""
     if line.startswith("kubectl") and shutil.which("kubectl") is None:
         pytest.skip("kubectl is not installed")
     async with scene(tmp_path) as cluster:

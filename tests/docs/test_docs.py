@@ -1,4 +1,4 @@
-"""The documents name what there is, as the code has it."""
+"""The documents match the code."""
 
 import json
 import re
@@ -23,7 +23,7 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 @pytest.mark.parametrize("table", list(tables()))
 def test_the_reference_is_as_the_code_has_it(table: str) -> None:
-    """Each table is what `make docs` writes."""
+    """Each table is as `make docs` writes it."""
     assert f"<!-- table: {table} -->\n\n{tables()[table]}\n<!-- end -->" in REFERENCE
 
 
@@ -42,19 +42,19 @@ def test_every_metric_served_is_explained(rule: MetricRule) -> None:
     assert "AMD: " in section
     names = METRICS.split("### Other names of a family\n")[1].split("\n#")[0]
     for reading in rule.readings:
-        # The names of dcgm-exporter 1.x are left to the command `rules`.
+        # dcgm-exporter 1.x names are left to the command `rules`.
         if not reading.family.startswith("dcgm_"):
             for family in (reading.family, *reading.divided_by):
                 assert f"`{family}`" in section or f"`{family}`" in names
 
 
 def mean_of(rule: MetricRule) -> str:
-    """The name of the mean whose sum or greatest a rule is; its own if it is a mean."""
+    """The name of the mean of which a rule is the sum or maximum; its own if it is a mean."""
     return re.sub("_(sum|max)$", "", rule.name)
 
 
 def test_the_table_of_other_names_is_that_of_the_code() -> None:
-    """A family and the other names of its quantity stand in one row."""
+    """A family and the other names of its quantity are in one row."""
     names = METRICS.split("### Other names of a family\n")[1].split("\n#")[0]
     rows = re.findall(r"^\| `(DCGM_\w+)` \| (`\w+`.*?) \|$", names, re.MULTILINE)
     assert len(rows) > 12
@@ -66,7 +66,7 @@ def test_the_table_of_other_names_is_that_of_the_code() -> None:
 
 @pytest.mark.slow
 async def test_the_health_checks_are_those_of_a_server(tmp_path: Path) -> None:
-    """Each check of a server that follows files has its row, and each row is a check."""
+    """Each check of a server that watches files has its row, and each row is a check."""
     authority = tmp_path / "ca.crt"
     authority.write_bytes(Authority("front-proxies").bundle)
     async with scene(
@@ -82,13 +82,13 @@ async def test_the_health_checks_are_those_of_a_server(tmp_path: Path) -> None:
     "page", [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")], ids=lambda p: p.name
 )
 def test_links_lead_somewhere(page: Path) -> None:
-    """Each relative link leads to a file that is there."""
+    """Each relative link leads to an existing file."""
     for link in re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8")):
         assert (page.parent / link).exists(), link
 
 
 def test_the_yaml_and_json_of_the_readme_parse() -> None:
-    """What a reader copies is well formed."""
+    """What readers copy is well-formed."""
     blocks = re.findall(r"```(yaml|json)\n(.*?)```", README, re.DOTALL)
     assert {kind for kind, _ in blocks} == {"yaml", "json"}
     for kind, text in blocks:
@@ -96,7 +96,7 @@ def test_the_yaml_and_json_of_the_readme_parse() -> None:
 
 
 def test_the_threat_table_names_tests_that_are_there() -> None:
-    """What is said to stop a threat is shown by a test that exists."""
+    """Every test that it names exists."""
     text = (ROOT / "docs" / "security.md").read_text(encoding="utf-8")
     named = re.findall(r"`(tests/[a-z_/]+\.py)(?:::(\w+))?`", text)
     assert named

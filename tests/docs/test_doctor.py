@@ -1,4 +1,4 @@
-"""docs/doctor.md has every check and every problem, and what problems link to exists."""
+"""docs/doctor.md has every check and problem, and the targets of problems' links exist."""
 
 import re
 
@@ -16,7 +16,7 @@ RULES = ROOT / "deployments" / "components" / "prometheus-operator" / "prometheu
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.name)
 def test_every_check_is_documented(check: Check) -> None:
-    """It has a section, which names each problem that it can find."""
+    """It has a section, which names all its problems."""
     section = text_of(PAGE).split(f"### {check.name}\n")[1].split("\n#")[0]
     assert section.strip()
     for name in check.finds:
@@ -24,7 +24,7 @@ def test_every_check_is_documented(check: Check) -> None:
 
 
 def test_every_section_is_a_check() -> None:
-    """In the order in which they are reported, apart from the parts of the page."""
+    """In report order, except for the other parts of the page."""
     assert re.findall("^### (.+)$", text_of(PAGE), re.MULTILINE) == [one.name for one in CHECKS]
 
 
@@ -47,14 +47,14 @@ def test_what_problems_link_to_exists() -> None:
 
 
 def test_what_errors_link_to_exists() -> None:
-    """The links that are made of an error's reason."""
+    """Links built from an error's reason."""
     reasons = {"no-exporter", "exporters-failed", "no-sample", "no-pod-matches"}
     reasons |= {"no-gpu-requested", "no-pod-measurable", "unknown-metric", "counter-asked"}
     assert reasons <= anchors(ROOT / "docs" / "troubleshooting.md")
 
 
 def test_alerts_that_are_named_exist() -> None:
-    """In the PrometheusRule."""
+    """They are in the PrometheusRule."""
     named = set(re.findall(r"`(GPU\w+)`", text_of(PAGE)))
     assert named
     for alert in named:

@@ -1,4 +1,4 @@
-"""What a reader copies from the guides works."""
+"""What readers copy from the guides works."""
 
 import json
 import re
@@ -25,12 +25,12 @@ PAGES = [
     ROOT / "certs" / "README.md",
 ]
 
-# Metrics of other servers, which are on an HPA beside ours.
+# Other servers' metrics, used in an HPA beside ours.
 OTHERS_METRICS = {"queue_length"}
 
 
 def blocks(page: Path, *languages: str) -> list[str]:
-    """The fenced blocks of these languages, without the indentation that they have in a list."""
+    """Fenced blocks in these languages, without the indentation of lists."""
     found = re.findall(r"^( *)```(\w*)\n(.*?)^ *```$", text_of(page), re.DOTALL | re.MULTILINE)
     return [
         re.sub(f"^{indent}", "", text, flags=re.MULTILINE)
@@ -47,7 +47,7 @@ def shell_lines(page: Path) -> Iterator[str]:
 
 
 def manifests(page: Path) -> Iterator[Object]:
-    """The objects of all YAML blocks of a page."""
+    """The objects in all YAML blocks of a page."""
     for block in blocks(page, "yaml"):
         yield from (document for document in yaml.safe_load_all(block) if document)
 
@@ -57,7 +57,7 @@ all_pages = pytest.mark.parametrize("page", PAGES, ids=by_name)
 
 @all_pages
 def test_what_a_reader_copies_parses(page: Path) -> None:
-    """Every fenced YAML and JSON is well formed, and is not empty."""
+    """All fenced YAML and JSON is well-formed and not empty."""
     for block in blocks(page, "json"):
         assert json.loads(block), block
     for block in blocks(page, "yaml"):
@@ -66,7 +66,7 @@ def test_what_a_reader_copies_parses(page: Path) -> None:
 
 @all_pages
 def test_links_and_anchors_lead_somewhere(page: Path) -> None:
-    """Each relative link leads to a file that is there, and to a heading that is in it."""
+    """Each relative link leads to an existing file and heading."""
     for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)(?:#([^)]+))?\)", prose(page)):
         target = page.parent / path if path else page
         assert target.exists(), path
@@ -86,14 +86,14 @@ def test_links_and_anchors_lead_somewhere(page: Path) -> None:
     ],
 )
 def test_anchors_are_made_as_github_does(tmp_path: Path, heading: str, anchor: str) -> None:
-    """Signs are left out, spaces become hyphens, and all is in lower case."""
+    """Punctuation is removed, spaces become hyphens, and all is in lower case."""
     page = tmp_path / "page.md"
     page.write_text(f"{heading}\n")
     assert anchors(page) == {anchor}
 
 
 def test_every_alert_leads_to_its_words() -> None:
-    """The runbook of each alert is a page and a heading that are there."""
+    """Each alert's runbook is an existing page and heading."""
     rules = ROOT / "deployments/components/prometheus-operator/prometheus-rule.yaml"
     groups = items(yaml.safe_load(text_of(rules)), "spec", "groups")
     alerts = [alert for group in groups for alert in items(group, "rules")]
@@ -107,7 +107,7 @@ def test_every_alert_leads_to_its_words() -> None:
 
 @all_pages
 def test_every_command_line_is_accepted(page: Path) -> None:
-    """The real parser takes each command line of ours that a page shows."""
+    """The real parser accepts each of our command lines on a page."""
     parser = build_parser()
     for line in shell_lines(page):
         ours = re.match(
@@ -123,7 +123,7 @@ def test_every_command_line_is_accepted(page: Path) -> None:
 
 
 def test_a_wrong_command_line_would_be_noticed() -> None:
-    """The parser that the pages are held against refuses what is not so."""
+    """The parser that checks the pages rejects wrong lines."""
     with pytest.raises(SystemExit):
         build_parser().parse_args(["certs", "--folder", "mine"])
 
@@ -143,7 +143,7 @@ def test_every_manifest_that_is_applied_is_there(page: Path) -> None:
 
 @all_pages
 def test_every_path_of_the_repository_is_there(page: Path) -> None:
-    """A file or folder that stands between backticks exists."""
+    """A file or folder between backticks exists."""
     for code in inline(page):
         if re.fullmatch(r"(?:deployments|certs|docs|metrics_server)/[\w./-]*", code):
             assert (ROOT / code).exists(), code
@@ -151,19 +151,19 @@ def test_every_path_of_the_repository_is_there(page: Path) -> None:
 
 @pytest.mark.parametrize("overlay", sorted((ROOT / "deployments/overlays").iterdir()), ids=by_name)
 def test_every_overlay_is_explained(overlay: Path) -> None:
-    """The guide to installing has the command for each overlay."""
+    """The installation guide has the command for each overlay."""
     assert f"`kubectl apply -k {by_name(overlay)}`" in text_of(ROOT / "docs" / "install.md")
 
 
 def rules_of(page: Path) -> Rules:
-    """The rules in force, with those that the examples of a page add."""
+    """The rules in force, with those in a page's examples."""
     sections = [one for one in manifests(page) if "rules" in one and "kind" not in one]
     config = Config.model_validate(sections[0] if sections else {})
     return rules_in_force(config.rules, gauges=config.gauges)
 
 
 def metrics_of(page: Path) -> Iterator[Object]:
-    """The metrics of all HPAs that a page shows, in whole or in part, which are to be ours."""
+    """The metrics of all HPAs on a page, whole or partial, that should be ours."""
     for manifest in manifests(page):
         if manifest.get("kind") in ("HorizontalPodAutoscaler", None):
             shown = items(manifest, "spec", "metrics") or items(manifest, "metrics")
@@ -179,7 +179,7 @@ def _source(metric: Object) -> str:
 
 @all_pages
 def test_every_manifest_has_the_target_of_its_metric(page: Path) -> None:
-    """An HPA asks for a metric that is served, with the target type of its rule and its kind."""
+    """An HPA asks for an existing metric, with the target type for its rule and kind."""
     rules = rules_of(page)
     for metric in metrics_of(page):
         source = mapping(metric, _source(metric))
@@ -193,13 +193,13 @@ def test_every_manifest_has_the_target_of_its_metric(page: Path) -> None:
         if metric["type"] == "External":
             assert at(source, "metric", "selector", "matchLabels")
         else:
-            # The workload's own selector, or the object's, is the one that counts.
+            # The selector of the workload or the object is the one that counts.
             assert mapping(source, "metric").keys() == {"name"}
         assert ("describedObject" in source) == (metric["type"] == "Object")
 
 
 def test_each_kind_and_both_targets_are_shown() -> None:
-    """The guide to the HPA has a metric of each kind, and External ones of each target type."""
+    """The HPA guide has a metric of each kind, and External ones with each target type."""
     shown = [
         (str(metric["type"]), str(at(metric, _source(metric), "target", "type")))
         for metric in metrics_of(ROOT / "docs" / "hpa.md")
@@ -217,7 +217,7 @@ def test_the_readme_and_the_example_are_of_pods_metrics() -> None:
 
 
 def test_the_guide_to_llm_serving_shows_the_manifest_that_scales_to_zero() -> None:
-    """The HPA in the guide is that of the file, which is tested."""
+    """The guide's HPA is that of the file, which is tested."""
     shown = [
         document
         for block in re.findall(r"```yaml\n(.*?)```", text_of(ROOT / "docs" / "llm.md"), re.DOTALL)

@@ -1,4 +1,4 @@
-"""The Helm commands of the guides are ones that the chart accepts."""
+"""The chart accepts the guides' Helm commands."""
 
 import os
 import re
@@ -27,12 +27,12 @@ from tests.support.guides import inline
 
 pytestmark = pytest.mark.slow
 
-# Flags that `helm template` does not have, and needs none of.
+# Flags that `helm template` lacks and does not need.
 ONLY_TO_INSTALL = {"--install"}
 
 
 def commands() -> Iterator[list[str]]:
-    """Every command of a page that installs or upgrades the chart, in words."""
+    """Every command on a page that installs or upgrades the chart, as words."""
     for page in PAGES:
         for line in shell_lines(page):
             if re.match(r"helm (install|upgrade) \S", line) and "deployments/helm" in line:
@@ -54,7 +54,7 @@ def test_a_command_renders(words: list[str]) -> None:
 
 @pytest.mark.parametrize("page", ["README.md", "docs/install.md", "deployments/README.md"])
 def test_helm_and_kustomize_install_the_same(page: str, tmp_path: Path) -> None:
-    """The README's Helm command makes the objects of the folder that the pages show."""
+    """The README's Helm command creates the same objects as the folder on the pages."""
     shown = [one for one in manifests(ROOT / page) if one.get("kind") == "Kustomization"]
     (own,) = (one for one in shown if one["resources"] == ["../deployments"])
     own["resources"] = [os.path.relpath(DEPLOYMENTS, tmp_path)]
@@ -78,7 +78,7 @@ def test_there_are_commands() -> None:
 
 
 def test_the_values_of_the_guide(tmp_path: Path) -> None:
-    """The file that docs/install.md shows is accepted, and does what it says."""
+    """The file in docs/install.md is accepted, and does what it says."""
     (shown,) = (one for one in manifests(ROOT / "docs" / "install.md") if "image" in one)
     file = tmp_path / "values.yaml"
     file.write_text(yaml.safe_dump(shown), encoding="utf-8")
@@ -89,7 +89,7 @@ def test_the_values_of_the_guide(tmp_path: Path) -> None:
 
 
 def test_values_that_are_named_exist() -> None:
-    """What is set on a command line between backticks or in a block is a value of the chart."""
+    """Values set on a command line, between backticks or in a block, are the chart's."""
     page = ROOT / "docs" / "install.md"
     values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     text = " ".join([*blocks(page, "console"), *inline(page)])

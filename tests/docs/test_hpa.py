@@ -1,4 +1,4 @@
-"""The numbers of docs/hpa.md are those of the controller's own arithmetic."""
+"""docs/hpa.md has the results of the controller's own arithmetic."""
 
 import re
 
@@ -19,7 +19,7 @@ ROWS = [match.groupdict() for match in ROW.finditer(GUIDE)]
 
 
 def test_all_rows_are_read() -> None:
-    """Gaps of either kind are shown in both directions."""
+    """Both kinds of gaps are shown in both directions."""
     assert f"With a target of {TARGET} and four Running pods" in GUIDE
     assert len(ROWS) == 8
     for kind in ("missing", "pending"):
@@ -28,7 +28,7 @@ def test_all_rows_are_read() -> None:
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: " ".join(filter(None, row.values())))
 def test_each_row_is_what_the_controller_does(row: dict[str, str | None]) -> None:
-    """The replicas of a row follow from its pods."""
+    """A row's replicas follow from its pods."""
     measured, missing = int(row["measured"] or 0), int(row["missing"] or 0)
     assert measured + missing == 4
     running = tuple(ScaledPod(str(number)) for number in range(4))

@@ -20,7 +20,7 @@ PAGE = (ROOT / "docs" / "troubleshooting.md").read_text(encoding="utf-8")
     ],
 )
 def test_every_reason_of_an_event_is_explained(heading: str, reasons: tuple[str, ...]) -> None:
-    """Each is in the first column of the table, once, and nothing else is."""
+    """The table's first column has each of them once, and nothing else."""
     section = PAGE.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     table = section.split("|---|---|---|\n")[1].split("\n\n")[0]
     first = [row.split(" | ")[0] for row in table.splitlines()]

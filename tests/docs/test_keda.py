@@ -1,4 +1,4 @@
-"""What docs/keda.md shows has the fields that KEDA 2.18 reads, and asks what this server serves."""
+"""docs/keda.md has the fields that KEDA 2.18 reads, and requests what this server serves."""
 
 import re
 from collections.abc import Iterator
@@ -22,13 +22,13 @@ GUIDE = ROOT / "docs" / "keda.md"
 
 
 class Reference(Struct, frozen=True, forbid_unknown_fields=True):
-    """A reference to an object of the same namespace."""
+    """A reference to an object in the same namespace."""
 
     name: str
 
 
 class MetricsAPI(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """The metadata of a trigger of type metrics-api, as far as it is used; all are strings."""
+    """The metadata of a metrics-api trigger, as far as it is used; all are strings."""
 
     url: str
     value_location: str
@@ -55,7 +55,7 @@ class ScaledObjectSpec(Struct, frozen=True, rename="camel", forbid_unknown_field
 
 
 class BoundToken(Struct, frozen=True, rename="camel", forbid_unknown_fields=True):
-    """A parameter that is a token of a ServiceAccount."""
+    """A parameter that is a ServiceAccount's token."""
 
     parameter: str
     service_account_name: str
@@ -68,7 +68,7 @@ class TriggerAuthenticationSpec(Struct, frozen=True, rename="camel", forbid_unkn
 
 
 def shown(kind: str) -> Iterator[Object]:
-    """The objects of a kind in the guide."""
+    """The guide's objects of a kind."""
     text = GUIDE.read_text(encoding="utf-8")
     for block in re.findall(r"^```yaml\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
         for document in yaml.safe_load_all(block):
@@ -77,7 +77,7 @@ def shown(kind: str) -> Iterator[Object]:
 
 
 def deployment(name: str) -> Object:
-    """A Deployment of the pods that the harness makes by default."""
+    """A Deployment of the harness's default pods."""
     return {
         "apiVersion": "apps/v1",
         "kind": "Deployment",
@@ -90,7 +90,7 @@ SCALED_OBJECTS = [convert(mapping(one, "spec"), ScaledObjectSpec) for one in sho
 
 
 def test_every_keda_object_is_read_by_keda() -> None:
-    """ScaledObjects in the form of a mean and of a sum, and their credentials, name one another."""
+    """ScaledObjects for a mean and a sum, and their credentials, refer to one another."""
     (credentials,) = shown("TriggerAuthentication")
     (token,) = convert(
         mapping(credentials, "spec"), TriggerAuthenticationSpec
@@ -104,12 +104,12 @@ def test_every_keda_object_is_read_by_keda() -> None:
         (trigger,) = scaled.triggers
         assert (trigger.type, trigger.metadata.auth_mode) == ("metrics-api", "bearer")
         assert trigger.authentication_ref.name == at(credentials, "metadata", "name")
-        # With KEDA's default of 0 the last pod would go, which no GPU metric brings back.
+        # With KEDA's default of 0 the last pod would go, and no GPU metric would bring it back.
         assert 1 <= scaled.min_replica_count <= scaled.max_replica_count
 
 
 async def test_each_trigger_scales_rightly() -> None:
-    """Its URL, asked with a token, has the number from which KEDA's HPA computes the replicas."""
+    """Its URL, with a token, returns the number from which KEDA's HPA computes the replicas."""
     pods = [f"p{number}" for number in range(4)]
     pages = {"gpu-0": page({("default", name): [90] for name in pods})}
     tokens = {"good": Caller("system:serviceaccount:default:gpu-metrics")}
@@ -131,7 +131,7 @@ async def test_each_trigger_scales_rightly() -> None:
 
 
 def test_the_token_may_do_what_the_triggers_need() -> None:
-    """The account may get custom metrics, KEDA may request its tokens alone, and no more."""
+    """The account may get custom metrics, KEDA may request only its tokens, and no more."""
     roles = {str(at(one, "metadata", "name")): items(one, "rules") for one in shown("Role")}
     assert roles == {
         "gpu-metrics": [
@@ -153,7 +153,7 @@ def test_the_token_may_do_what_the_triggers_need() -> None:
 
 
 def test_what_is_handed_out_has_no_key() -> None:
-    """The guide's CA is that of the ConfigMap of the manifests, never of the Secret."""
+    """The guide's CA is from the manifests' ConfigMap, never from the Secret."""
     text = GUIDE.read_text(encoding="utf-8")
     name = Config().certificates.config_map
     assert f"get configmap {name} " in text

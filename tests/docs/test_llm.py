@@ -1,4 +1,4 @@
-"""The guide to LLM serving: what a reader copies works."""
+"""The guide to LLM serving: what readers copy works."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ BLOCKS = [yaml.safe_load(text) for text in re.findall(r"```yaml\n(.*?)```", GUID
 
 
 def test_the_rules_are_a_configuration() -> None:
-    """Each is one that the server accepts."""
+    """The server accepts each of them."""
     rules = [block for block in BLOCKS if "rules" in block]
     assert len(rules) == 2
     for block in rules:
@@ -27,7 +27,7 @@ def test_the_rules_are_a_configuration() -> None:
 
 
 def test_the_endpoints_are_a_configuration() -> None:
-    """They are for metrics that there are, and only the picker's has credentials."""
+    """They are for existing metrics, and only the picker's has credentials."""
     configs = [Config.model_validate(block).pod_pages for block in BLOCKS if "podPages" in block]
     assert len(configs) == 2
     for config in configs:
@@ -49,7 +49,7 @@ def test_the_hpas_are_ones_that_work() -> None:
 
 
 def test_every_metric_has_its_row() -> None:
-    """But for the sums and maxima, which their rows mention."""
+    """Except the sums and maxima, which their rows mention."""
     rows = set(
         re.findall(
             r"^\| `((?:llm|inference)_[a-z0-9_]+)` \| [a-z/]+[,a-z0-9 ]* \| ", GUIDE, re.MULTILINE

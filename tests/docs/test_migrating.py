@@ -1,4 +1,4 @@
-"""The guide to migrating: each form before is refused or wrong, and each after scales rightly."""
+"""The migration guide: each old form is rejected or wrong, and each new one scales right."""
 
 import re
 from contextlib import AbstractAsyncContextManager
@@ -22,7 +22,7 @@ from tests.support.objects import pod
 
 GUIDE = (ROOT / "docs" / "migrating.md").read_text(encoding="utf-8")
 
-# Four busy pods: at a target of 70 % the HPA must ask for ceil(4 * 90 / 70) = 6, and of 60k MiB
+# Four busy pods: at a target of 70 % the HPA must ask for ceil(4 * 90 / 70) = 6, and at 60k MiB
 # for ceil(4 * 70k / 60k) = 5.
 READY = 4
 PODS = tuple(f"p{n}" for n in range(READY))
@@ -92,7 +92,7 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
 
     @property
     def source(self) -> External | Pods | Object:
-        """What its type says that it has."""
+        """The source that its type names."""
         sources = {"External": self.external, "Pods": self.pods, "Object": self.object}
         source = sources[self.type]
         assert source is not None
@@ -100,12 +100,12 @@ class Spec(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Form(Struct, frozen=True):
-    """A form of the guide.
+    """A form in the guide.
 
     Attributes:
         title: its heading.
         before: as YAML.
-        after: what becomes of it.
+        after: its replacement.
     """
 
     title: str
@@ -126,7 +126,7 @@ def _side(diff: str, sign: str) -> str:
 
 
 def forms() -> list[Form]:
-    """Every form that the guide shows."""
+    """Every form in the guide."""
     sections = re.findall(r"^### (\d+\. .+?)\n(.*?)(?=^#|\Z)", GUIDE, re.MULTILINE | re.DOTALL)
     return [
         Form(title, _side(diff, "-"), convert(yaml.safe_load(_side(diff, "+"))[0], Spec))
@@ -141,7 +141,7 @@ SELECTOR = "app=inference"
 
 
 def replicas(answer: str, target: Target) -> int:
-    """What the HPA computes, by the field that the target has, as Kubernetes does."""
+    """The HPA's result, by the target's field, as Kubernetes computes it."""
     if target.average_value is not None:
         return ceil(milli_value(answer) / milli_value(target.average_value))
     assert target.value is not None
@@ -149,12 +149,12 @@ def replicas(answer: str, target: Target) -> int:
 
 
 async def ask(client: Client, metric: External | Pods | Object) -> Answer:
-    """The answer to the request that the HPA controller sends for a metric."""
+    """The answer to the HPA controller's request for a metric."""
     name = metric.metric.name
     labels = metric.metric.selector.match_labels if metric.metric.selector else {}
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     if isinstance(metric, External):
-        # client-go has the name in lower case.
+        # client-go lowercases the name.
         return await client.metric("default", name.lower(), selector)
     if isinstance(metric, Pods):
         path = f"pods/%2A/{name}?{urlencode({'labelSelector': SELECTOR})}"
@@ -165,7 +165,7 @@ async def ask(client: Client, metric: External | Pods | Object) -> Answer:
 
 
 def scaled(answer: Answer, metric: External | Pods | Object) -> int:
-    """The replicas that come of an answer."""
+    """The replicas that result from an answer."""
     if isinstance(metric, External):
         return replicas(answer.item().value, metric.target)
     values = [one.value for one in convert(answer.json(), MetricValueList).items]
@@ -179,13 +179,13 @@ def scaled(answer: Answer, metric: External | Pods | Object) -> int:
 
 
 def migrated() -> AbstractAsyncContextManager[Cluster]:
-    """A cluster with the four busy pods, behind a Service."""
+    """A cluster with the four busy pods behind a Service."""
     pods = [pod(name, labels={"app": "inference"}) for name in PODS]
     return cluster({"gpu-0": PAGE}, pods)
 
 
 def test_ten_forms_are_shown() -> None:
-    """They are numbered, and the form before is valid YAML too."""
+    """They are numbered, and the old form is valid YAML too."""
     numbers = [form.title.split(".")[0] for form in FORMS]
     assert list(dict.fromkeys(numbers)) == [str(n + 1) for n in range(10)]
     for form in FORMS:
@@ -194,7 +194,7 @@ def test_ten_forms_are_shown() -> None:
 
 @by_title
 async def test_the_form_after_scales_rightly(form: Form) -> None:
-    """Asked through a whole server, it gives the replicas that the load needs."""
+    """Requested through a whole server, it gives the replicas that the load needs."""
     metric = form.after.source
     async with migrated() as simulated:
         simulated.api.apply(SERVICES, SERVICE)
@@ -209,13 +209,13 @@ async def test_the_form_after_scales_rightly(form: Form) -> None:
 
 @by_title
 async def test_the_form_before_would_not(form: Form) -> None:
-    """Left as it is, it is an error that says what to do, or the mean that shrinks the workload."""
+    """Unchanged, it is an error that says what to do, or the mean that shrinks the workload."""
     (before,) = yaml.safe_load(form.before)
     if before["type"] == "prometheus":
-        return  # a ScaledObject's trigger: this server is never asked
+        return  # a ScaledObject's trigger: not for this server
     old = convert(before, Spec)
     if old == form.after or (old.type == "Pods" and form.after.type == "External"):
-        return  # it works as it is, where the custom metrics API is ours
+        return  # it works unchanged where the custom metrics API is ours
     async with migrated() as simulated:
         simulated.api.apply(SERVICES, SERVICE)
         answer = await ask(simulated.client, old.source)
@@ -228,18 +228,18 @@ async def test_the_form_before_would_not(form: Form) -> None:
 
 
 def convert_one(text: str) -> Spec | None:
-    """The form before as a metric; None if it is a trigger."""
+    """The old form as a metric; None if it is a trigger."""
     (before,) = yaml.safe_load(text)
     return None if before["type"] == "prometheus" else convert(before, Spec)
 
 
 def test_most_pods_metrics_stay_as_they_are() -> None:
-    """The most frequent form of all is the one that needs no change."""
+    """The most common form of all needs no change."""
     (unchanged,) = (form for form in FORMS if form.after == convert_one(form.before))
     assert (unchanged.title, unchanged.after.type) == ("5. type: Pods", "Pods")
 
 
 def test_the_guide_is_linked() -> None:
-    """Whoever looks at the README or the metrics finds it."""
+    """Readers of the README or the metrics find it."""
     for name in ("README.md", "docs/metrics.md", "docs/hpa.md", "docs/troubleshooting.md"):
         assert "migrating.md" in Path(ROOT, name).read_text(encoding="utf-8"), name

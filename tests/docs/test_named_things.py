@@ -20,14 +20,14 @@ GUIDES = [
 
 EXPORTER = ROOT / "docs" / "exporter.md"
 
-# dcgm-exporter's own settings that its manifest here leaves alone (pkg/cmd/app.go of the exporter).
+# dcgm-exporter's own settings that our manifest leaves alone (pkg/cmd/app.go of the exporter).
 EXPORTER_SETTINGS = {
     "DCGM_EXPORTER_KUBERNETES_GPU_ID_TYPE",
     "KUBERNETES_VIRTUAL_GPUS",
     "KUBERNETES_ENABLE_DRA",
     "NVIDIA_RESOURCE_NAMES",
 }
-# Flags that the guides name beside our own: of kube-controller-manager, kube-apiserver, KEDA and
+# Flags in the guides besides our own: of kube-controller-manager, kube-apiserver, KEDA and
 # Helm.
 OTHERS_FLAGS = {
     "--take-ownership",
@@ -39,7 +39,7 @@ OTHERS_FLAGS = {
     "--enable-apiservice-patching",
 }
 
-# What the setup guide that the product follows says, as it must be found in ours.
+# Statements of the setup guide that the product follows, as they must be in ours.
 SETUP_FACTS = (
     "namespace `gpu-monitoring`",
     "DaemonSet `dcgm-exporter`",
@@ -99,7 +99,7 @@ all_guides = pytest.mark.parametrize("page", GUIDES, ids=by_name)
 
 
 def known_metrics() -> set[str]:
-    """The name of every metric, gauge and family, and of every series of the server's own."""
+    """The name of every metric, gauge and family, and of every one of the server's own series."""
     rules = rules_in_force((), gauges=True)
     names = {*rules.names(), *rules.gauges()}
     for rule in [*rules, *(rules.find(gauge) for gauge in rules.gauges())]:
@@ -119,7 +119,7 @@ def known_metrics() -> set[str]:
 
 @all_guides
 def test_every_metric_that_is_named_exists(page: Path) -> None:
-    """What looks like a metric, between backticks, is one."""
+    """What looks like a metric between backticks is one."""
     known = known_metrics()
     for code in inline(page):
         for name in re.findall(r"\b(?:gpu_|DCGM_FI_)\w+\b(?!…)", code):
@@ -129,7 +129,7 @@ def test_every_metric_that_is_named_exists(page: Path) -> None:
 
 @all_guides
 def test_every_setting_that_is_named_exists(page: Path) -> None:
-    """What looks like the path of a setting, between backticks, is one, or a section of them."""
+    """What looks like a setting's path between backticks is one, or a section."""
     paths = {path.strip("`") for path, _, _ in [*settings(), *settings(RuleConfig, "rules[].")]}
     sections = {path[: at.start()] for path in paths for at in re.finditer(r"\.", path)}
     for code in inline(page):
@@ -141,7 +141,7 @@ def test_every_setting_that_is_named_exists(page: Path) -> None:
 
 @all_guides
 def test_every_flag_that_is_named_exists(page: Path) -> None:
-    """A flag by itself, between backticks, is one of ours or one that is listed above."""
+    """A flag alone between backticks is one of ours or listed above."""
     ours = {
         flag
         for parser in commands().values()
@@ -155,7 +155,7 @@ def test_every_flag_that_is_named_exists(page: Path) -> None:
 
 @all_guides
 def test_every_setting_of_the_exporter_exists(page: Path) -> None:
-    """An environment variable of the exporter is in our manifest, or among those listed above."""
+    """An environment variable of the exporter is in our manifest, or listed above."""
     manifest = text_of(ROOT / "deployments" / "dcgm-exporter.yaml")
     known = {*re.findall(r"- name: ([A-Z_]+)\n", manifest), *EXPORTER_SETTINGS}
     for name in re.findall(
@@ -166,7 +166,7 @@ def test_every_setting_of_the_exporter_exists(page: Path) -> None:
 
 @pytest.mark.parametrize("fact", SETUP_FACTS)
 def test_the_setup_guides_facts_are_all_there(fact: str) -> None:
-    """Each fact of the setup guide that the product follows stands in ours."""
+    """Each fact of the setup guide that the product follows is in ours."""
     assert fact in re.sub(r"\s+", " ", text_of(EXPORTER)), fact
 
 

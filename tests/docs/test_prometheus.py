@@ -1,4 +1,4 @@
-"""What docs/prometheus.md shows works: its configurations, and its queries in a real Prometheus."""
+"""docs/prometheus.md works: its configurations, and its queries in a real Prometheus."""
 
 from collections.abc import Iterator
 
@@ -20,7 +20,7 @@ CONFIGS = [Config.model_validate(yaml.safe_load(block)) for block in blocks(PAGE
 
 
 def queries() -> Iterator[MetricRule]:
-    """The rules of the page that are queries."""
+    """The page's rules that are queries."""
     for config in CONFIGS:
         for one in config.rules:
             if one.query is not None:
@@ -35,7 +35,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 def test_the_configurations_are_valid() -> None:
-    """Each of them; and prometheus-adapter's five forms are there, of which two need no rule."""
+    """All of them; and prometheus-adapter's five forms are there, two of which need no rule."""
     assert len(CONFIGS) == 4
     assert len(list(queries())) == 3
     for config in CONFIGS:
@@ -47,7 +47,7 @@ def test_the_configurations_are_valid() -> None:
 
 @pytest.mark.parametrize("rule", list(queries()), ids=lambda rule: rule.name)
 async def test_the_queries_are_valid(prometheus: Prometheus, rule: MetricRule) -> None:
-    """Prometheus evaluates them; there is nothing to find."""
+    """Prometheus evaluates them, without data."""
     pods = [pod("web-0"), pod("web-1")]
     async with querying(prometheus.url, pods) as queried:
         found = await queried.source.collect(rule, pods)
@@ -55,7 +55,7 @@ async def test_the_queries_are_valid(prometheus: Prometheus, rule: MetricRule) -
 
 
 def test_the_queries_by_hand_are_valid(prometheus: Prometheus) -> None:
-    """Those that a reader copies."""
+    """Those that readers copy."""
     asked = Asked(prometheus.url)
     lines = [line for block in blocks(PAGE, "console") for line in block.splitlines()]
     shown = [line.partition("'query=")[2].rstrip("'") for line in lines if "'query=" in line]

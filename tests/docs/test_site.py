@@ -1,4 +1,4 @@
-"""The documentation builds as a site, without a warning, and loads nothing from elsewhere."""
+"""The documentation builds as a site without warnings, and loads nothing from elsewhere."""
 
 import re
 import shutil
@@ -16,7 +16,7 @@ from tests.support.building import build
 from tests.support.guides import by_name, text_of
 
 PAGES = [*(ROOT / path for path in OUTSIDE), *sorted(ROOT.glob("docs/*.md"))]
-# What a page consists of, that one renderer may find and another not.
+# Parts of a page that one renderer may find and another not.
 PARTS = ("h1", "h2", "h3", "h4", "table", "tr", "td", "th", "pre", "ol", "ul", "li", "p")
 
 slow = pytest.mark.slow
@@ -24,7 +24,7 @@ every_page = pytest.mark.parametrize("page", PAGES, ids=by_name)
 
 
 class Elements(HTMLParser):
-    """Counts the elements of the text of a page, and lists what it loads."""
+    """Counts the elements in a page's text, and lists what it loads."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class Elements(HTMLParser):
                 self.loads.append(value or "")
 
     def handle_endtag(self, tag: str) -> None:
-        """What follows the article is not the page's own."""
+        """What follows the article is not part of the page."""
         self._article = self._article and tag != "article"
 
 
@@ -54,7 +54,7 @@ def elements(html: str) -> Elements:
 
 
 def rendered(site: Path, page: Path) -> str:
-    """A page of the repository as the site has it."""
+    """A repository page as the site renders it."""
     uri = re.sub(r"(?:README|index)\.md$", "index.md", place(by_name(page)))
     return (site / uri).with_suffix(".html").read_text(encoding="utf-8")
 
@@ -65,7 +65,7 @@ def test_a_page_has_the_same_parts_as_on_a_forge(site: Path, page: Path) -> None
     """Each list, table and block is one in the site, too."""
     forge = elements(f"<article>{MarkdownIt('gfm-like', {'linkify': False}).render(text_of(page))}")
     ours = elements(rendered(site, page))
-    # A tight entry of a list is in a paragraph for the one, and not for the other.
+    # One renderer puts a tight list entry in a paragraph, the other does not.
     wanted, found = (Counter(one.counts) for one in (forge, ours))
     del wanted["p"], found["p"]
     assert found == wanted
@@ -73,7 +73,7 @@ def test_a_page_has_the_same_parts_as_on_a_forge(site: Path, page: Path) -> None
 
 @slow
 def test_nothing_is_loaded_from_elsewhere(site: Path) -> None:
-    """No page has a font, script, style or picture of another server."""
+    """No page has a font, script, style or picture from another server."""
     pages = list(site.rglob("*.html"))
     assert len(pages) > len(PAGES)
     loaded = [url for page in pages for url in elements(page.read_text(encoding="utf-8")).loads]
@@ -135,7 +135,7 @@ def linked_files() -> Iterator[str]:
     ],
 )
 def test_a_link_leads_to_its_place_in_the_site(page: str, link: str, there: str) -> None:
-    """As it leads to its file on a forge."""
+    """To the same file as on a forge."""
     assert for_site(f"[one]({link})", page) == f"[one]({there})"
 
 

@@ -1,4 +1,4 @@
-"""The search of the documentation site: its index, and in a browser that can reach nothing else."""
+"""The documentation site's search: its index, and in a browser that can reach nothing else."""
 
 import json
 import threading
@@ -29,12 +29,12 @@ SHOWN = ".md-search-result__link"
 
 
 def test_every_page_is_in_the_index(site: Path) -> None:
-    """With its text, so that a search without a browser's help finds messages, too."""
+    """With its text, so that a search finds messages, too."""
     entries = json.loads((site / "search" / "search_index.json").read_bytes())["docs"]
     pages = {entry["location"].partition("#")[0] for entry in entries}
     sources = [*OUTSIDE, *(by_name(path) for path in ROOT.glob("docs/*.md"))]
     wanted = {place(path).removesuffix(".md") + ".html" for path in sources}
-    # The page of a folder's README is its index.
+    # A folder's README is its index page.
     assert {path.replace("README.html", "index.html") for path in wanted} <= {
         page or "index.html" for page in pages
     }
@@ -61,13 +61,13 @@ def url(site: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def shown() -> Iterator[Browser]:
-    """A browser, which can reach nothing but this machine."""
+    """A browser that can reach only this machine."""
     with browser() as found:
         yield found
 
 
 def links(page: Browser) -> list[str]:
-    """Where the results of a search lead, best first."""
+    """The links of a search's results, best first."""
     script = f"return [...document.querySelectorAll('{SHOWN}')].map((a) => a.href)"
     found = page.run(script)
     assert isinstance(found, list)
@@ -77,10 +77,10 @@ def links(page: Browser) -> list[str]:
 @needs_chromium
 @pytest.mark.parametrize(("words", "location"), FOUND.items())
 def test_a_search_finds_the_page(url: str, shown: Browser, words: str, location: str) -> None:
-    """Among the first results, by the words that people see."""
+    """Among the first results, for words that people see."""
     shown.driver.get(f"{url}?q={quote(words)}")
     shown.until(lambda: links(shown), "there are results")
-    # A page may have several results, one below the other.
+    # A page may have several results in a row.
     pages = list(dict.fromkeys(link.partition("?")[0] for link in links(shown)))
     assert f"{url}{location.partition('#')[0]}" in pages[:2]
     loaded = shown.run("return performance.getEntriesByType('resource').map((e) => e.name)")

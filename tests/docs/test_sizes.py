@@ -7,7 +7,7 @@ MOST_LINES = 300
 
 
 def test_no_file_is_too_long() -> None:
-    """A file of more than 300 lines is to be split by its subjects, or its jobs."""
+    """A file of more than 300 lines must be split by subject or job."""
     files = [
         path for folder in ("metrics_server", "tests") for path in (ROOT / folder).rglob("*.py")
     ]

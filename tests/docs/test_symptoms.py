@@ -13,7 +13,7 @@ PAGE = ROOT / "docs" / "symptoms.md"
 TROUBLESHOOTING = ROOT / "docs" / "troubleshooting.md"
 PACKAGE = ROOT / "metrics_server"
 
-# What Kubernetes, kubectl and container runtimes show, and our own words that are not messages.
+# Texts of Kubernetes, kubectl and container runtimes, and ours that are not messages.
 SEARCHED = (
     "<unknown>",
     "FailedGetPodsMetric",
@@ -32,20 +32,20 @@ SEARCHED = (
     "CrashLoopBackOff",
     "Terminating",
 )
-# Parts of the page of which each section is a symptom of its own.
+# Parts of the page where each section is a separate symptom.
 PARTS = (
     "Surprising numbers",
     "The APIService",
     "Errors about measurements",
     "Messages of the commands",
 )
-# Sections that are about metrics of other sources, which their messages lead to.
+# Sections about other sources' metrics, which their messages lead to.
 OTHERS = {"no-page", "pages-failed"}
 
 
 @pytest.mark.parametrize("words", SEARCHED)
 def test_words_are_found(words: str) -> None:
-    """By the search of the browser."""
+    """With the browser's search."""
     assert words in text_of(PAGE)
 
 

@@ -1,4 +1,4 @@
-"""Every message is explained, and every message that is quoted exists."""
+"""Every message is explained, and every quoted message exists."""
 
 import ast
 import re
@@ -21,7 +21,7 @@ PACKAGE = ROOT / "metrics_server"
 
 @cache
 def literals(module: Path) -> Sequence[str]:
-    """The strings of a module but its docstrings, with … for what is filled in."""
+    """A module's strings except docstrings, with … for fields."""
     tree = ast.parse(text_of(module))
     skipped: set[ast.AST] = set()
     for node in ast.walk(tree):
@@ -44,7 +44,7 @@ def _part(node: ast.expr) -> str:
     return str(node.value) if isinstance(node, ast.Constant) else "…"
 
 
-# Each makes sentences for a person who reads `kubectl describe hpa` or the log.
+# These produce messages for readers of `kubectl describe hpa` or the log.
 SPEAKING = (
     "measuring/provider.py",
     "common/advice.py",
@@ -67,7 +67,7 @@ SPEAKING = (
     "sources/prometheus/samples.py",
     "sources/prometheus/source.py",
 )
-# Strings of these modules that are no message, or only a part of one.
+# Strings in these modules that are not messages, or only part of one.
 PARTS = {
     "text/plain;version=0.0.4",
     "application/openmetrics-text",
@@ -76,7 +76,7 @@ PARTS = {
 
 
 def sentences() -> Iterator[str]:
-    """Every message of the modules that speak to people."""
+    """Every message of these modules."""
     for module in SPEAKING:
         for text in literals(PACKAGE / module):
             if " " in text.strip() and len(text) > 20 and text not in PARTS:
@@ -84,7 +84,7 @@ def sentences() -> Iterator[str]:
 
 
 def quoted(page: Path) -> list[str]:
-    """The parts between … of everything between backticks, as far as they are long enough."""
+    """The parts between … of everything between backticks, if long enough."""
     return [
         part.strip()
         for code in inline(page)
@@ -95,12 +95,12 @@ def quoted(page: Path) -> list[str]:
 
 @pytest.mark.parametrize("sentence", list(sentences()))
 def test_every_message_is_explained(sentence: str) -> None:
-    """The troubleshooting page quotes each message, or enough of it to be found."""
+    """The troubleshooting page quotes each message, or enough of it to find it."""
     assert any(part in sentence for part in quoted(TROUBLESHOOTING)), sentence
 
 
 def test_what_a_vendors_exporter_needs_is_explained() -> None:
-    """The parts of messages that are a vendor's own stand on the page too."""
+    """Vendor-specific parts of messages are on the page too."""
     page = text_of(TROUBLESHOOTING)
     for vendor in VENDORS:
         if vendor.hints is not None:
@@ -115,7 +115,7 @@ def _errors(root: type[RequestError] = RequestError) -> Iterator[type[RequestErr
 
 
 def test_every_reason_has_its_heading() -> None:
-    """Each `reason` that errors are counted by is a heading, so that a link can lead to it."""
+    """Each `reason` in the metrics has a heading, so that links can lead to it."""
     reasons = {error.reason for error in _errors()} - {"internal"}
     reasons |= {"no-exporter", "exporters-failed", "no-page", "pages-failed", "no-sample"}
     reasons.add("prometheus-failed")
@@ -123,7 +123,7 @@ def test_every_reason_has_its_heading() -> None:
 
 
 def test_every_outcome_of_a_failed_scrape_is_explained() -> None:
-    """Each outcome that failed scrapes are counted by stands in the table of its messages."""
+    """Each outcome of failed scrapes in the metrics is in the table of its messages."""
     modules = (PACKAGE / "sources").rglob("*.py")
     source = "".join(map(text_of, modules))
     outcomes = set(re.findall(r'ScrapeError\([^)]*?,\s*"([a-z-]+)"', source, re.DOTALL))
@@ -134,22 +134,22 @@ def test_every_outcome_of_a_failed_scrape_is_explained() -> None:
 
 
 def test_every_reason_of_a_failed_query_is_explained() -> None:
-    """Each stands in the table of its messages, and no other does."""
+    """The table of its messages has each of them, and no other."""
     assert last_cells(section("prometheus-failed")) == set(get_args(QueryReason))
 
 
 def section(reason: str) -> str:
-    """The part of the page about a reason."""
+    """The page's section for a reason."""
     return text_of(TROUBLESHOOTING).partition(f"### `{reason}`\n")[2].partition("\n##")[0]
 
 
 def last_cells(text: str) -> set[str]:
-    """The words in the last column of a table."""
+    """The words in a table's last column."""
     return set(re.findall(r"\| `([a-z-]+)` \|$", text, re.MULTILINE))
 
 
 def test_every_message_that_is_quoted_is_one() -> None:
-    """What stands in the first column of a table of messages, or begins an entry, is said so."""
+    """The first column of a table of messages, and entries' beginnings, are real messages."""
     said = [
         re.sub(r"\s+", " ", text)
         for module in PACKAGE.rglob("*.py")

@@ -10,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 
-# Folders and files that are held to the table.
+# Folders and files that are checked.
 SWEPT = (
     "CHANGELOG.md",
     "README.md",
@@ -25,7 +25,7 @@ SWEPT = (
 
 KINDS = {".md", ".py", ".tpl", ".txt", ".yaml"}
 
-# A pattern, matched as whole words and in any case, and what to write in its place.
+# A pattern, matched as whole words in any case, and what to write instead.
 INSTEAD = {
     r"anew": "again",
     r"afresh": "again",
@@ -55,15 +55,15 @@ INSTEAD = {
 _BANNED = {
     re.compile(rf"\b(?:{word})\b", re.IGNORECASE): instead for word, instead in INSTEAD.items()
 }
-# Most files have none of them, and need not be read token by token.
+# Most files have none of them, and need not be tokenized.
 _ANY = re.compile(rf"\b(?:{'|'.join(INSTEAD)})\b", re.IGNORECASE)
-# What an f-string puts in is code, which Python 3.11 has in the same token.
+# An f-string's fields are code, which Python 3.11 has in the same token.
 _FIELD = re.compile(r"\{[^{}\n]*\}")
 _TEXT = {tokenize.STRING, tokenize.COMMENT, getattr(tokenize, "FSTRING_MIDDLE", tokenize.STRING)}
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
-    """The lines of a document, or of a module's strings, docstrings and comments, with numbers."""
+    """A document's lines, or those of a module's strings, docstrings and comments, numbered."""
     source = path.read_text()
     if path.suffix != ".py":
         yield from enumerate(source.splitlines(), 1)
@@ -75,7 +75,7 @@ def prose(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def complaints(path: Path) -> list[str]:
-    """What a file should say in other words."""
+    """What a file should say differently."""
     if not _ANY.search(path.read_text()):
         return []
     return [
@@ -87,7 +87,7 @@ def complaints(path: Path) -> list[str]:
 
 
 def files(name: str) -> list[Path]:
-    """The texts in a folder, or the one file; this one has the words themselves."""
+    """The texts in a folder, or the one file; this module contains the words themselves."""
     path = ROOT / name
     found = [path] if path.is_file() else path.rglob("*")
     return sorted(one for one in found if one.suffix in KINDS and one != Path(__file__))
@@ -95,7 +95,7 @@ def files(name: str) -> list[Path]:
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_plain_words(name: str) -> None:
-    """What has been swept stays free of these words."""
+    """Checked files and folders stay free of these words."""
     paths = files(name)
     assert paths
     assert [line for path in paths for line in complaints(path)] == []
