@@ -1,4 +1,4 @@
-"""The Helm chart as the tests read it: what Helm renders with some values, as JSON objects."""
+"""The Helm chart for tests: Helm's output for some values, as JSON objects."""
 
 import os
 import shlex
@@ -15,7 +15,7 @@ from tests.support.once import text_once
 
 CHART = DEPLOYMENTS / "helm" / SERVER
 EXAMPLES = {path.stem: path for path in sorted((DEPLOYMENTS / "helm" / "examples").glob("*.yaml"))}
-# The release's record is elsewhere then, and the chart makes the namespace.
+# Here the release's record is elsewhere, and the chart creates the namespace.
 WITH_NAMESPACE = (
     "--namespace=default",
     "--set=namespace.create=true",
@@ -24,12 +24,12 @@ WITH_NAMESPACE = (
 
 
 def ran(*arguments: str | Path, by: str = "") -> subprocess.CompletedProcess[str]:
-    """How a Helm command ends that asks no cluster; by the current Helm unless another is named."""
+    """The result of an offline Helm command; by the current Helm unless another is named."""
     environment = {
         "PATH": os.environ["PATH"],
         "HOME": "/nonexistent",
         "KUBECONFIG": "/dev/null",
-        # It is over before garbage would matter.
+        # It ends before garbage would matter.
         "GOGC": "off",
     }
     return subprocess.run(  # noqa: S603 - the commands are the tests' own
@@ -49,7 +49,7 @@ def values(*names: str) -> list[str]:
 
 @cache
 def render(*arguments: str) -> Sequence[Object]:
-    """The objects that Helm makes of the chart, among them the hook of `helm test`."""
+    """The objects that Helm renders from the chart, including the hook of `helm test`."""
 
     def rendered() -> str:
         done = ran("template", SERVER, CHART, *arguments)
@@ -60,7 +60,7 @@ def render(*arguments: str) -> Sequence[Object]:
 
 
 def refused(*arguments: str) -> str:
-    """What Helm says that refuses these values."""
+    """The error with which Helm rejects these values."""
     done = ran("template", SERVER, CHART, *arguments)
     assert done.returncode != 0, done.stdout
     return done.stderr

@@ -1,4 +1,4 @@
-"""The manifests as the tests read them: files and built overlays, as JSON objects."""
+"""The manifests for tests: files and built overlays, as JSON objects."""
 
 import os
 import shutil
@@ -18,7 +18,7 @@ from tests.support.once import text_once
 ROOT = Path(__file__).parents[2]
 DEPLOYMENTS = ROOT / "deployments"
 OVERLAYS = sorted(path.name for path in (DEPLOYMENTS / "overlays").iterdir())
-# What is applied by itself, one after the other, in place of a folder.
+# Applied one by one instead of as a folder.
 FILES = (
     "dcgm-exporter",
     "rbac",
@@ -28,14 +28,14 @@ FILES = (
     "network-policies",
 )
 EXAMPLES = ("hpa-example.yaml", "gpu-load-test.yaml")
-# By itself: before Kubernetes 1.37 it takes a feature gate.
+# Separate: before Kubernetes 1.37 it needs a feature gate.
 SCALE_TO_ZERO = "llm-scale-to-zero.yaml"
 SERVER = "gpu-metrics-server"
 NAMESPACE = "gpu-monitoring"
 
 
 def tool(name: str) -> str:
-    """The path of a program; in CI it must be there, elsewhere the test is skipped without it."""
+    """A program's path; if it is missing, tests fail in CI, and are skipped elsewhere."""
     beside = Path(sys.executable).with_name(name)
     found = str(beside) if beside.exists() else shutil.which(name)
     if found is None:
@@ -46,8 +46,8 @@ def tool(name: str) -> str:
 
 
 def run(*command: str | Path, stdin: str = "") -> str:
-    """What a command that must succeed prints."""
-    # It is over before garbage would matter, the collection of which costs kubectl a third.
+    """The output of a command, which must succeed."""
+    # It ends before garbage would matter; collecting it costs kubectl a third of its time.
     environment = {**os.environ, "GOGC": "off"}
     done = subprocess.run(  # noqa: S603 - the commands are the tests' own
         command, input=stdin, capture_output=True, text=True, check=False, env=environment
@@ -63,20 +63,20 @@ def read(path: Path) -> list[Object]:
 
 @cache
 def build(folder: str) -> Sequence[Object]:
-    """The objects that `kubectl kustomize` makes of a folder under deployments/."""
+    """The objects that `kubectl kustomize` builds from a folder under deployments/."""
     command = (kubectl(), "kustomize", DEPLOYMENTS / folder)
     return _parse(text_once(f"kustomize {folder}", lambda: run(*command)))
 
 
 def built() -> Iterator[tuple[str, Sequence[Object]]]:
-    """The objects of the default and of every overlay, by their folders."""
+    """The objects of the default and of every overlay, by folder."""
     yield ".", build(".")
     for overlay in OVERLAYS:
         yield f"overlays/{overlay}", build(f"overlays/{overlay}")
 
 
 def find(objects: Sequence[Object], kind: str, name: str) -> Object:
-    """The one object of a kind and a name."""
+    """The only object of a kind with a name."""
     (found,) = (o for o in objects if o["kind"] == kind and at(o, "metadata", "name") == name)
     return found
 
@@ -87,7 +87,7 @@ def kinds(objects: Sequence[Object], *wanted: str) -> list[Object]:
 
 
 def at(value: Json, *path: str | int) -> Json:
-    """What lies in a value at a path; None where there is nothing."""
+    """The value at a path; None if missing."""
     for step in path:
         match value, step:
             case dict(), str():
@@ -100,28 +100,28 @@ def at(value: Json, *path: str | int) -> Json:
 
 
 def items(value: Json, *path: str | int) -> list[Json]:
-    """The list at a path; empty where there is none."""
+    """The list at a path; empty if missing."""
     found = at(value, *path)
     assert found is None or isinstance(found, list)
     return found or []
 
 
 def texts(value: Json, *path: str | int) -> list[str]:
-    """The list of strings at a path; empty where there is none."""
+    """The list of strings at a path; empty if missing."""
     found = items(value, *path)
     assert all(isinstance(one, str) for one in found)
     return [str(one) for one in found]
 
 
 def mapping(value: Json, *path: str | int) -> Object:
-    """The object at a path; empty where there is none."""
+    """The object at a path; empty if missing."""
     found = at(value, *path)
     assert found is None or isinstance(found, dict)
     return found or {}
 
 
 def pod_spec(obj: Object) -> Object:
-    """The pod's spec of a Pod, or of what makes pods."""
+    """The pod spec of a Pod or of a workload."""
     return (
         mapping(obj, "spec") if obj["kind"] == "Pod" else mapping(obj, "spec", "template", "spec")
     )
@@ -133,7 +133,7 @@ def server_container(objects: Sequence[Object]) -> Object:
 
 
 def config_of(objects: Sequence[Object]) -> Object:
-    """What the server's ConfigMap configures."""
+    """The configuration in the server's ConfigMap."""
     text = at(find(objects, "ConfigMap", SERVER), "data", "config.yaml")
     assert isinstance(text, str)
     (found,) = _parse(text)

@@ -1,4 +1,4 @@
-"""Role-based access control as kube-apiserver has it, before a Kubernetes API that has none."""
+"""Role-based access control like kube-apiserver's, in front of an API without any."""
 
 from collections.abc import Iterator, Sequence
 from typing import Self
@@ -10,7 +10,7 @@ from msgspec import Struct
 from metrics_server.simulator.kube.objects import Json, Object
 from tests.deployments.manifests import at, items, texts
 
-# Of the roles that every cluster has, those that manifests bind.
+# The default roles of every cluster that manifests bind.
 # https://kubernetes.io/docs/reference/access-authn-authz/rbac/#other-component-roles, and
 # plugin/pkg/auth/authorizer/rbac/bootstrappolicy in Kubernetes.
 BOOTSTRAP: dict[tuple[str, str], list[Json]] = {
@@ -38,7 +38,7 @@ BOOTSTRAP: dict[tuple[str, str], list[Json]] = {
 
 
 class Call(Struct, frozen=True):
-    """What a request asks to do, as RequestInfo of k8s.io/apiserver has it."""
+    """The operation of a request, like RequestInfo of k8s.io/apiserver."""
 
     verb: str
     group: str
@@ -51,12 +51,12 @@ class Call(Struct, frozen=True):
 
 
 class Grant(Struct, frozen=True):
-    """One verb on one resource, by one rule.
+    """One verb on one resource, from one rule.
 
     Attributes:
-        role: the name of the role that has the rule.
-        namespace: where it holds; "" is everywhere.
-        names: of the only objects that it holds for; empty is all.
+        role: the name of the rule's role.
+        namespace: where it applies; "" is everywhere.
+        names: the only objects that it applies to; empty is all.
     """
 
     role: str
@@ -67,7 +67,7 @@ class Grant(Struct, frozen=True):
     names: tuple[str, ...]
 
     def allows(self, call: Call) -> bool:
-        """Whether this grant is enough for a call."""
+        """Whether this grant permits a call."""
         return (
             (self.verb, self.group, self.resource) == (call.verb, call.group, call.resource)
             and self.namespace in ("", call.namespace)
@@ -76,7 +76,7 @@ class Grant(Struct, frozen=True):
 
 
 def grants(objects: Sequence[Object], account: Object) -> Iterator[Grant]:
-    """What bindings give a ServiceAccount."""
+    """A ServiceAccount's grants from bindings."""
     for binding in objects:
         if account not in items(binding, "subjects"):
             continue
@@ -97,7 +97,7 @@ def _rules(objects: Sequence[Object], kind: str, name: str) -> list[Json]:
 
 
 def taken_away(granted: Sequence[Grant]) -> list[tuple[Grant, ...]]:
-    """Each grant alone; those of a verb on all objects of different kinds together."""
+    """Each grant alone, but those of a verb on all objects of different kinds together."""
     verbs = ("get", "list", "watch")
     alone = [(one,) for one in granted if one.names or one.verb not in verbs]
     together = [
@@ -107,17 +107,17 @@ def taken_away(granted: Sequence[Grant]) -> list[tuple[Grant, ...]]:
 
 
 class AccessControl:
-    """Hands on to a Kubernetes API what is granted, and refuses the rest with its 403.
+    """Forwards granted requests to a Kubernetes API, and rejects the others with its 403.
 
     An asynchronous context manager, on loopback.
 
     Args:
         upstream: the URL of the API.
-        granted: what may be asked.
+        granted: the permitted calls.
 
     Attributes:
-        refused: the calls that were refused.
-        used: the grants that a call needed.
+        refused: the rejected calls.
+        used: the grants that calls needed.
     """
 
     def __init__(self, upstream: str, granted: Sequence[Grant]) -> None:
@@ -143,7 +143,7 @@ class AccessControl:
 
     @property
     def url(self) -> str:
-        """Where it serves."""
+        """Its URL."""
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}"
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
@@ -181,7 +181,7 @@ class AccessControl:
 
 
 def call_of(request: web.Request) -> Call:
-    """What a request asks to do."""
+    """The operation of a request."""
     parts = request.path.strip("/").split("/")
     group, rest = ("", parts[2:]) if parts[0] == "api" else (parts[1], parts[3:])
     namespace = ""
@@ -192,7 +192,7 @@ def call_of(request: web.Request) -> Call:
         request.method, "get" if name else "list"
     )
     if verb == "list":
-        # An object that is selected by its name is named.
+        # An object selected by name counts as named.
         selector = request.query.get("fieldSelector", "")
         name = selector.removeprefix("metadata.name=") if "metadata.name=" in selector else ""
         verb = "watch" if request.query.get("watch") in ("true", "1") else "list"

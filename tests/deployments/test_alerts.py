@@ -1,4 +1,4 @@
-"""Each alert fires when it should, and has its page in the runbook."""
+"""Each alert fires when it should, and has its entry in the runbook."""
 
 import re
 from pathlib import Path
@@ -25,7 +25,7 @@ from tests.support.monitoring import ALERTS, DASHBOARD, OBJECTS, PANELS, RULES
 pytestmark = pytest.mark.slow
 
 
-# Series that bring an alert about, and how long it takes.
+# Series that trigger an alert, and how long that takes.
 FIRING: dict[str, tuple[dict[str, str], str]] = {
     "GPUMetricsServerDown": ({'up{job="gpu-metrics-server"}': "0x30"}, "6m"),
     "GPUMetricsErrors": ({'gpu_metrics_server_errors_total{reason="no-sample"}': "0+1x60"}, "20m"),
@@ -69,7 +69,7 @@ FIRING: dict[str, tuple[dict[str, str], str]] = {
         },
         "15m",
     ),
-    # promtool's clock begins at 0.
+    # promtool's clock starts at 0.
     "GPUMetricsServerCertificateExpiring": (
         {"gpu_metrics_server_certificate_expiration_timestamp_seconds": "86400x120"},
         "90m",
@@ -87,7 +87,7 @@ FIRING: dict[str, tuple[dict[str, str], str]] = {
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(at(alert, "alert")))
 def test_each_alert_fires_when_it_should_and_alone(alert: Json, tmp_path: Path) -> None:
-    """Under the series that it is for, an alert fires, with its summary, and no other does."""
+    """With the series for it, an alert fires, with its summary, and no other does."""
     name = str(at(alert, "alert"))
     series, after = FIRING[name]
     up = {} if name == "GPUMetricsServerDown" else {'up{job="gpu-metrics-server"}': "1x120"}
@@ -121,7 +121,7 @@ def test_each_alert_fires_when_it_should_and_alone(alert: Json, tmp_path: Path) 
 
 
 def test_no_alert_fires_while_all_is_well(tmp_path: Path) -> None:
-    """A server that measures all its pods, in time, brings no alert about."""
+    """A server that measures all its pods in time triggers no alert."""
     rules, tests = tmp_path / "rules.yaml", tmp_path / "tests.yaml"
     rules.write_text(yaml.safe_dump(mapping(RULES, "spec")))
     well = {
@@ -160,7 +160,7 @@ def test_no_alert_fires_while_all_is_well(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(at(alert, "alert")))
 def test_each_alert_has_its_page_in_the_runbook(alert: Json) -> None:
-    """An alert has a severity, a summary, and a link to a heading of the runbook."""
+    """An alert has a severity, a summary, and a link to a heading in the runbook."""
     assert at(alert, "labels", "severity") in ("critical", "warning")
     assert at(alert, "annotations", "summary")
     page, _, anchor = str(at(alert, "annotations", "runbook_url")).partition("#")
@@ -170,14 +170,14 @@ def test_each_alert_has_its_page_in_the_runbook(alert: Json) -> None:
 
 
 def test_the_runbook_has_no_page_for_an_alert_that_is_not() -> None:
-    """Every heading of the runbook is an alert."""
+    """Every heading in the runbook is an alert."""
     page = str(at(ALERTS[0], "annotations", "runbook_url")).partition("#")[0]
     headings = re.findall(r"^## (\w+)$", (ROOT / page).read_text(encoding="utf-8"), re.MULTILINE)
     assert sorted(headings) == sorted(str(at(alert, "alert")) for alert in ALERTS)
 
 
 def test_the_dashboard_shows_what_matters() -> None:
-    """Panels have a title, a place of their own, and at least one query each."""
+    """Panels have a title, a place of their own, and at least one query."""
     titles = [str(at(panel, "title")) for panel in PANELS]
     for wanted in (
         "GPU utilization by workload",
@@ -201,7 +201,7 @@ def test_the_dashboard_shows_what_matters() -> None:
 
 
 def test_prometheus_may_scrape_what_is_configured() -> None:
-    """The ServiceMonitors select Services and ports that there are, and a role allows /metrics."""
+    """The ServiceMonitors select existing Services and ports, and a role allows /metrics."""
     for name in (SERVER, "dcgm-exporter"):
         monitor, service = find(OBJECTS, "ServiceMonitor", name), find(OBJECTS, "Service", name)
         selector = mapping(monitor, "spec", "selector", "matchLabels")

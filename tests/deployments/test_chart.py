@@ -1,4 +1,4 @@
-"""What Helm makes of the chart: valid objects for every example, and what values change."""
+"""The chart's output: valid objects for every example, and the effects of values."""
 
 import json
 from pathlib import Path
@@ -43,13 +43,13 @@ IN_NAMESPACE = f"--namespace={NAMESPACE}"
 
 
 def test_there_are_examples_enough() -> None:
-    """The matrix covers some twenty clusters."""
+    """The matrix covers about twenty clusters."""
     assert len(EXAMPLES) >= 20
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_passes_helms_checks(name: str) -> None:
-    """`helm lint --strict` has nothing to say of the chart with these values."""
+    """`helm lint --strict` reports nothing for the chart with these values."""
     done = ran("lint", "--strict", CHART, *values(name), IN_NAMESPACE)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "[WARNING]" not in done.stdout
@@ -57,7 +57,7 @@ def test_an_example_passes_helms_checks(name: str) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_object_is_valid_for_this_kubernetes(version: str) -> None:
-    """With each example every object has the schema of its kind, and no unknown field."""
+    """With each example, every object matches its kind's schema, without unknown fields."""
     seen = set()
     for name in EXAMPLES:
         for obj in render(IN_NAMESPACE, *values(name)):
@@ -70,7 +70,7 @@ def test_every_object_is_valid_for_this_kubernetes(version: str) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_the_server_accepts_its_flags_and_configuration(name: str, tmp_path: Path) -> None:
-    """With each example the server starts, as far as its flags and its file go."""
+    """With each example, the server accepts its flags and its file."""
     objects = render(IN_NAMESPACE, *values(name))
     build_parser().parse_args(texts(server_container(objects), "args"))
     file = tmp_path / "config.yaml"
@@ -80,7 +80,7 @@ def test_the_server_accepts_its_flags_and_configuration(name: str, tmp_path: Pat
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_pods_are_restricted_and_pinned_to_their_labels(name: str) -> None:
-    """The server and the test hold to 'restricted'; nothing selects the test's pod."""
+    """The server and the test meet 'restricted'; nothing selects the test's pod."""
     objects = render(IN_NAMESPACE, *values(name))
     for obj in (find(objects, "Deployment", SERVER), find(objects, "Pod", f"{SERVER}-test")):
         assert violations(pod_spec(obj)) == set()
@@ -101,7 +101,7 @@ def test_nothing_delays_an_uninstall(name: str) -> None:
 
 
 def test_an_image_by_its_digest() -> None:
-    """The digest comes after the tag; what the registry needs is with every pod."""
+    """The digest follows the tag; every pod has the registry's pull secrets."""
     objects = render(IN_NAMESPACE, *values("private-registry"))
     image = str(at(server_container(objects), "image"))
     assert image.startswith("registry.example.com/gpu-metrics-server:")
@@ -123,7 +123,7 @@ def test_the_server_reads_the_texts_of_the_values(value: str) -> None:
 
 
 def test_a_new_configuration_replaces_the_pods() -> None:
-    """The pods' annotation changes with the configuration, and with nothing else."""
+    """The pods' annotation changes with the configuration, and only with it."""
 
     def digest(*arguments: str) -> Json:
         pod = mapping(find(render(*arguments), "Deployment", SERVER), "spec", "template")
@@ -134,7 +134,7 @@ def test_a_new_configuration_replaces_the_pods() -> None:
 
 
 def test_a_ca_bundle_of_ones_own() -> None:
-    """With `own` certificates each APIService gets it, as base64."""
+    """With `own` certificates, each APIService gets it in base64."""
     pem = "-----BEGIN CERTIFICATE-----\\nMII=\\n-----END CERTIFICATE-----\\n"
     objects = render(*values("own-certificates"), f'--set-json=certificates.caBundle="{pem}"')
     bundles = {at(o, "spec", "caBundle") for o in kinds(objects, "APIService")}
@@ -144,7 +144,7 @@ def test_a_ca_bundle_of_ones_own() -> None:
 
 
 def test_prometheus_verifies_by_the_secret_that_there_is() -> None:
-    """With certificates from elsewhere it is theirs, with the server's own it is the server's."""
+    """With external certificates, it is their Secret; with self-managed ones, the server's."""
     for names, secret in (
         (["prometheus-operator"], f"{SERVER}-certificates"),
         (["prometheus-operator", "cert-manager"], f"{SERVER}-tls"),
@@ -157,7 +157,7 @@ def test_prometheus_verifies_by_the_secret_that_there_is() -> None:
 
 
 def test_the_chart_has_the_version_of_the_server() -> None:
-    """Chart, server and image have one version."""
+    """Chart, server and image have the same version."""
     chart = yaml.safe_load((CHART / "Chart.yaml").read_text(encoding="utf-8"))
     lines = (ROOT / "pyproject.toml").read_text(encoding="utf-8").splitlines()
     (version,) = (line.split('"')[1] for line in lines if line.startswith("version = "))
@@ -177,7 +177,7 @@ def test_a_packaged_chart_is_whole(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_says_what_it_is_for(name: str) -> None:
-    """Its first line is a comment, and the comments of values.yaml name the folder."""
+    """Its first line is a comment, and values.yaml's comments name the folder."""
     assert EXAMPLES[name].read_text(encoding="utf-8").startswith("# ")
     assert str(EXAMPLES[name].parent.relative_to(DEPLOYMENTS.parent)) in (
         CHART / "values.yaml"

@@ -1,4 +1,4 @@
-"""Names that YAML takes for something else: all digits, or true, null and the like."""
+"""Names that YAML parses as something else: all digits, or true, null and the like."""
 
 import pytest
 
@@ -10,9 +10,9 @@ from tests.support.schemas import validate
 
 pytestmark = pytest.mark.slow
 
-# Each is a valid name of a namespace.
+# Each is a valid namespace name.
 TRAPS = ("123", "0x1f", "null")
-# Values that take any text.
+# Values that accept any text.
 TEXTS = (
     "image.tag",
     "commonLabels.some",
@@ -52,7 +52,7 @@ def set_to(text: str, *names: str) -> list[str]:
 
 @pytest.mark.parametrize("trap", TRAPS)
 def test_a_name_stays_a_name(trap: str) -> None:
-    """With such a text everywhere each object is valid: the text is a string wherever it is."""
+    """If all values are such a text, each object is valid: the text is a string everywhere."""
     everything = (f"--namespace={trap}", "--set=dashboard.enabled=true", *set_to(trap, *TEXTS))
     operator = values("gpu-operator", "cert-manager", "prometheus-operator")
     for arguments in (
@@ -94,7 +94,7 @@ def strings_of(value: Json) -> list[Json]:
 
 @pytest.mark.parametrize("name", ["namespace.name", "image.tag", "prometheus.namespace"])
 def test_a_number_is_refused_for_a_name(name: str) -> None:
-    """Of 1.10 the tag 1.1 would be made: Helm says where, and values.yaml what to use."""
+    """1.10 would become the tag 1.1: Helm says where, and values.yaml says what to use."""
     for argument in (f"--set={name}=123", f"--set-json={name}=1.10"):
         assert f"at '/{name.replace('.', '/')}': got number, want string" in refused(argument)
     assert "--set-string" in (CHART / "values.yaml").read_text(encoding="utf-8")

@@ -1,4 +1,4 @@
-"""What the chart's NetworkPolicy lets the server reach, as its configuration needs it."""
+"""The chart's NetworkPolicy lets the server reach what its configuration needs."""
 
 import pytest
 import yaml
@@ -13,18 +13,18 @@ pytestmark = pytest.mark.slow
 
 
 def egress(*arguments: str) -> list[Json]:
-    """The rules of the NetworkPolicy about what the server may reach."""
+    """The NetworkPolicy's egress rules."""
     return items(find(render(*arguments), "NetworkPolicy", SERVER), "spec", "egress")
 
 
 def in_namespace(name: str) -> Json:
-    """A rule about one namespace, with every port."""
+    """A rule for one namespace, with every port."""
     labels: Json = {"kubernetes.io/metadata.name": name}
     return {"to": [{"namespaceSelector": {"matchLabels": labels}}]}
 
 
 def on_port(port: int) -> Json:
-    """A rule about one port of every address."""
+    """A rule for one port on every address."""
     return {"ports": [{"protocol": "TCP", "port": port}]}
 
 
@@ -32,7 +32,7 @@ def on_port(port: int) -> Json:
     ("url", "rule"),
     [
         ("http://prometheus-operated.monitoring:9090", in_namespace("monitoring")),
-        # Its pods may have another port than its Service.
+        # Its pods may use another port than its Service.
         ("http://prometheus-server.prom", in_namespace("prom")),
         ("http://thanos.thanos.svc:9090/base", in_namespace("thanos")),
         ("https://vm.metrics.svc.cluster.local", in_namespace("metrics")),
@@ -52,13 +52,13 @@ def on_port(port: int) -> Json:
     ],
 )
 def test_a_configured_prometheus_can_be_reached(url: str, rule: Json) -> None:
-    """A Service's namespace, and of a host outside of the cluster the port."""
+    """A Service's namespace, or for a host outside the cluster, the port."""
     without = egress("--namespace=gpus")
     assert egress("--namespace=gpus", f"--set=config.prometheus.url={url}") == [*without, rule]
 
 
 def test_where_prometheus_is_can_be_said() -> None:
-    """Peers and ports of the values are taken in place of those of the URL."""
+    """Peers and ports from the values replace those from the URL."""
     url = "--set=config.prometheus.url=https://mimir.example.com"
     ports = "--set=networkPolicy.prometheus.ports={8443,web}"
     to = '--set-json=networkPolicy.prometheus.to=[{"ipBlock":{"cidr":"192.0.2.0/28"}}]'
@@ -70,7 +70,7 @@ def test_where_prometheus_is_can_be_said() -> None:
 
 
 def test_exporters_by_url_can_be_reached() -> None:
-    """Their ports are added to those of the values, each once."""
+    """Their ports are added to the values' own, each once."""
     urls = "http://192.0.2.7:9400/metrics,http://192.0.2.8:9500/metrics,https://192.0.2.9/metrics"
     rules = egress("--set=exporters.preset=none", f"--set=config.exporters.urls={{{urls}}}")
     ports = [at(port, "port") for rule in rules for port in items(rule, "ports")]

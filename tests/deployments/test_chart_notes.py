@@ -1,4 +1,4 @@
-"""What Helm prints after an install: the next commands, as these values need them."""
+"""Helm's notes after an install: the next commands for these values."""
 
 import json
 import re
@@ -13,21 +13,21 @@ pytestmark = pytest.mark.slow
 
 
 def notes(*arguments: str) -> str:
-    """What `helm install` prints after it."""
+    """The output of `helm install`."""
     done = ran("install", SERVER, CHART, "--dry-run=client", *arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout.partition("NOTES:\n")[2]
 
 
 def commands(text: str) -> list[list[str]]:
-    """The commands in it, in words."""
+    """The commands in it, as words."""
     lines = text.replace("\\\n", " ").splitlines()
     return [shlex.split(line) for line in lines if re.match("  (kubectl|helm) ", line)]
 
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_it_says_how_to_go_on(name: str) -> None:
-    """Whatever the values: wait, look at the APIServices, test, and ask."""
+    """With any values: wait, look at the APIServices, test, and ask."""
     text = notes(f"--namespace={NAMESPACE}", *values(name))
     found = [" ".join(words) for words in commands(text)]
     assert f"kubectl -n {NAMESPACE} rollout status deployment {SERVER}" in found
@@ -41,7 +41,7 @@ def test_it_says_how_to_go_on(name: str) -> None:
 
 
 def test_it_says_what_these_values_need() -> None:
-    """Labels for nodes and namespace, the Secret of own certificates, and only where needed."""
+    """Labels for nodes and namespace, the Secret for own certificates, each only if needed."""
     own = notes(*values("own-certificates"))
     assert f"kubectl -n default create secret tls {SERVER}-tls --cert=tls.crt" in own
     assert "kubectl patch apiservice v1beta1.external" in own
@@ -57,7 +57,7 @@ def test_it_says_what_these_values_need() -> None:
 
 
 def test_an_image_that_is_in_no_registry() -> None:
-    """Without a registry in its name it says how to set one."""
+    """If its name has no registry, the notes say how to set one."""
     upgrade = f"helm upgrade {SERVER} CHART --namespace default --reuse-values"
     assert any(" ".join(words).startswith(upgrade) for words in commands(notes()))
     repository = "--set=image.repository=registry.example.com/gpu-metrics-server"
@@ -65,7 +65,7 @@ def test_an_image_that_is_in_no_registry() -> None:
 
 
 def test_pods_pages_that_cannot_be_reached() -> None:
-    """Where the configuration reads them, and the NetworkPolicy does not allow it."""
+    """If the configuration reads them, but the NetworkPolicy does not allow it."""
     pages = "set networkPolicy.podPages.enabled=true"
     reading = {"family": "vllm:num_requests_waiting", "maximum": 100}
     for source, expected in (("pods", True), ("exporters", False)):

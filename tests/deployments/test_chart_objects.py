@@ -1,4 +1,4 @@
-"""The chart and the overlays make the same objects."""
+"""The chart and the overlays create the same objects."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -26,12 +26,12 @@ pytestmark = pytest.mark.slow
 
 
 class Same(Struct, frozen=True):
-    """Components of kustomize, and the values that are to make the same.
+    """Components of kustomize, and the values that should match them.
 
     Attributes:
         components: on the base.
         arguments: Helm's.
-        config: what the ConfigMap is to be, where no component writes it and one needs it.
+        config: the expected ConfigMap, if no component writes it and one is needed.
     """
 
     components: tuple[str, ...]
@@ -78,7 +78,7 @@ SAME = {
             f'--set-json=config.exporters.services=[{{"namespace":"{NAMESPACE}","name":"dcgm-exporter"}}]',
         ),
     ),
-    # Several at once.
+    # Several combined.
     "everything": Same(
         ("hardened-exporter", "production", "preempting", "pods-metrics", "prometheus-operator"),
         tuple(values("production", "preempting", "pods-metrics", "prometheus-operator")),
@@ -88,19 +88,19 @@ SAME = {
         (*values("amd", "beside-keda", "own-certificates"), "--set=endpointPicker.token=true"),
     ),
 }
-# Components that the chart has no values for yet.
+# Components for which the chart has no values yet.
 NOT_IN_THE_CHART: frozenset[str] = frozenset()
 
 
 def test_every_component_has_its_values() -> None:
-    """A component that is added to kustomize is added to the chart, too."""
+    """A component added to kustomize is added to the chart, too."""
     compared = {name for same in SAME.values() for name in same.components}
     assert compared | NOT_IN_THE_CHART == set(COMPONENTS), "add it to the chart, and to SAME here"
 
 
 @pytest.mark.parametrize("name", SAME)
 def test_the_objects_are_those_of_kustomize(name: str, tmp_path: Path) -> None:
-    """Object by object the chart makes what the base makes with these components."""
+    """The chart creates exactly the base's objects with these components."""
     same = SAME[name]
     ours = by_name(render(*WITH_NAMESPACE, *same.arguments), tmp_path)
     theirs = by_name(combined(*same.components), tmp_path, same.config)
@@ -111,13 +111,13 @@ def test_the_objects_are_those_of_kustomize(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_example_makes_the_objects_of_an_overlay(overlay: str, tmp_path: Path) -> None:
-    """For each overlay there is an example of values by its name that makes the same."""
+    """Each overlay has an example of the same name with the same objects."""
     ours = by_name(render(*WITH_NAMESPACE, *values(overlay)), tmp_path)
     assert ours == by_name(build(f"overlays/{overlay}"), tmp_path)
 
 
 def test_the_one_command_makes_the_objects_of_the_default(tmp_path: Path) -> None:
-    """All but the namespace, which `helm install --create-namespace` makes."""
+    """Except the namespace, which `helm install --create-namespace` creates."""
     ours = by_name(render(f"--namespace={NAMESPACE}"), tmp_path)
     theirs = by_name(build("."), tmp_path)
     assert theirs.pop(("Namespace", None, NAMESPACE))
@@ -125,7 +125,7 @@ def test_the_one_command_makes_the_objects_of_the_default(tmp_path: Path) -> Non
 
 
 def test_a_difference_is_found(tmp_path: Path) -> None:
-    """The comparison can fail: in a field, in the configuration, and in an object too many."""
+    """The comparison can fail: for a field, the configuration, or an extra object."""
     theirs = by_name(build("."), tmp_path)
     for argument in (
         "--set=resources.limits.memory=1Gi",
@@ -136,14 +136,14 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
 
 
 def test_another_namespace(tmp_path: Path) -> None:
-    """The release's namespace is in the place of ours everywhere, in the configuration too."""
+    """The release's namespace replaces ours everywhere, including the configuration."""
     text = json.dumps(render("--namespace=elsewhere"))
     assert NAMESPACE not in text
     config = load(render("--namespace=elsewhere"), tmp_path)
     assert at(config, "certificates", "namespace") == "elsewhere"
     assert at(config, "exporters", "services", 0, "namespace") == "elsewhere"
     named = render("--namespace=default", "--set=namespace.name=elsewhere")
-    # The name of the release's namespace is in none of them.
+    # None of them contains the name of the release's namespace.
     assert [o for o in named if not is_hook(o)] == [
         o for o in render("--namespace=elsewhere") if not is_hook(o)
     ]
@@ -155,7 +155,7 @@ Named = tuple[Json, Json, Json]
 def by_name(
     objects: Sequence[Object], folder: Path, config: Mapping[str, object] | None = None
 ) -> dict[Named, Object]:
-    """What is installed, in a form in which the same is equal, by kind, namespace and name."""
+    """The installed objects in a normal form, by kind, namespace and name."""
     found = {}
     for obj in objects:
         if not is_hook(obj):
@@ -169,7 +169,7 @@ def by_name(
 def load(
     objects: Sequence[Object], folder: Path, config: Mapping[str, object] | None = None
 ) -> Object:
-    """All settings that the server has with the ConfigMap of these objects."""
+    """All of the server's settings with the ConfigMap in these objects."""
     file = folder / "config.yaml"
     file.write_text(yaml.safe_dump(config or config_of(objects)), encoding="utf-8")
     loaded: Object = json.loads(load_config(file).model_dump_json(by_alias=True))
@@ -182,12 +182,12 @@ def _plain(
     plain: Object = json.loads(json.dumps(obj))
     name = at(plain, "metadata", "name")
     if (plain["kind"], name) == ("ConfigMap", SERVER):
-        # Its text has comments and an order of its own, and either may leave out defaults.
+        # Its text has comments and its own order, and either side may omit defaults.
         plain["data"] = load(objects, folder, config)
     elif (plain["kind"], name) == ("ConfigMap", f"{SERVER}-dashboard"):
         plain["data"] = {key: json.loads(str(text)) for key, text in mapping(plain, "data").items()}
     elif (plain["kind"], name) == ("Deployment", SERVER):
-        # What has the pods replaced when the configuration changes; a digest of it in the chart.
+        # Replaces the pods when the configuration changes; the chart uses a digest.
         template = mapping(plain, "spec", "template", "metadata")
         mapping(template, "annotations").pop(f"{SERVER}/configuration", None)
         if not template.get("annotations"):

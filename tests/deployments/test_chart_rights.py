@@ -1,4 +1,4 @@
-"""The rights that the chart gives the server for a few namespaces are enough, and no more."""
+"""The chart's rights for a few namespaces are sufficient and minimal."""
 
 from pathlib import Path
 
@@ -18,7 +18,7 @@ IN_NAMESPACE = f"--namespace={NAMESPACE}"
 
 
 async def test_a_server_of_one_namespace_works_with_them(tmp_path: Path) -> None:
-    """It is ready and answers, is refused nothing, and needs each of them."""
+    """It is ready and answers, is denied nothing, and needs each of them."""
     objects = render(IN_NAMESPACE, "--set=config.pods.namespaces={default}")
     granted = list(grants(objects, ACCOUNT))
     settings = "pods: {namespaces: [default]}\n"
@@ -42,7 +42,7 @@ async def test_a_server_of_one_namespace_works_with_them(tmp_path: Path) -> None
 
 
 def test_rights_in_few_namespaces() -> None:
-    """With pods.namespaces nothing of pods, HPAs or exporters may be read elsewhere."""
+    """With pods.namespaces, pods, HPAs and exporters elsewhere may not be read."""
     granted = list(grants(render(IN_NAMESPACE, *values("few-namespaces")), ACCOUNT))
     where: dict[str, set[str]] = {}
     for one in granted:

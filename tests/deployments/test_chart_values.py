@@ -1,4 +1,4 @@
-"""Values of the chart: what the schema and the templates refuse."""
+"""Chart values that the schema and the templates reject."""
 
 import json
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from tests.deployments.values_schema import SCHEMA, text
 
 pytestmark = pytest.mark.slow
 
-# Objects of Kubernetes that the API server validates, and values of a parent chart.
+# Kubernetes objects that the API server validates, and a parent chart's values.
 NOT_LISTED = {"nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes", "global"}
 
 
@@ -34,14 +34,14 @@ NOT_LISTED = {"nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes", 
         ("--set=serviceMonitor.interval=often", "at '/serviceMonitor/interval'"),
         ('--set-json=extraArgs=["config"]', "at '/extraArgs/0'"),
         ("--set=podLabels.app\\.kubernetes\\.io/name=mine", "'app.kubernetes.io/name'"),
-        # A change of the configuration would not replace the pods.
+        # A change to the configuration would not replace the pods.
         ("--set=podAnnotations.gpu-metrics-server/configuration=x", "'gpu-metrics-server/conf"),
-        # To a NetworkPolicy, no peer means every address.
+        # In a NetworkPolicy, no peer means every address.
         ("--set-json=networkPolicy.podPages.to=[]", "at '/networkPolicy/podPages/to'"),
     ],
 )
 def test_a_mistake_is_refused_where_it_is(argument: str, expected: str) -> None:
-    """A misspelled name, a value of the wrong form: Helm says where, and installs nothing."""
+    """For a misspelled name or a wrong type, Helm says where, and installs nothing."""
     assert expected in refused(argument)
 
 
@@ -72,7 +72,7 @@ def test_values_that_contradict_each_other(arguments: list[str], expected: str) 
 
 
 def test_the_schema_knows_every_value_and_no_other() -> None:
-    """Each default is in the schema; no object in it takes names that it does not list."""
+    """The schema has each default; no object in it accepts unlisted names."""
     schema: Json = json.loads(SCHEMA.read_text(encoding="utf-8"))
     defaults: Json = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
     assert mapping(schema, "properties").keys() - {"global", "enabled"} == mapping(defaults).keys()
@@ -81,7 +81,7 @@ def test_the_schema_knows_every_value_and_no_other() -> None:
 
 
 def objects_of(schema: Json, name: str) -> Iterator[tuple[str, Object]]:
-    """Every schema of an object in a schema, with the property that it is of."""
+    """Every object schema in a schema, with its property."""
     match schema:
         case dict():
             if schema.get("type") == "object":
@@ -96,10 +96,10 @@ def objects_of(schema: Json, name: str) -> Iterator[tuple[str, Object]]:
 
 
 def test_the_schema_of_the_configuration_is_the_codes() -> None:
-    """Each setting of the server can be set in the chart: `make docs` writes them."""
+    """The chart accepts each setting of the server: `make docs` writes them."""
     assert SCHEMA.read_text(encoding="utf-8") == text()
 
 
 def test_a_parent_chart_may_add_its_own() -> None:
-    """What Helm itself adds for subcharts, and what conditions are written in, is accepted."""
+    """What Helm adds for subcharts, and the values of conditions, are accepted."""
     assert render("--set=global.registry=some", "--set=enabled=true") == render()

@@ -1,4 +1,4 @@
-"""The component that makes a token for the metrics pages of endpoint pickers."""
+"""The component that creates a token for endpoint pickers' metrics pages."""
 
 from tests.deployments.manifests import (
     DEPLOYMENTS,

@@ -1,4 +1,4 @@
-"""The example autoscalers, and what the manifests' README names."""
+"""The example autoscalers, and what the manifests' README lists."""
 
 import re
 import shutil
@@ -20,7 +20,7 @@ from tests.deployments.manifests import (
 
 
 def test_the_example_autoscalers_ask_for_what_is_served() -> None:
-    """Each asks for a metric that there is, of pods that there are: the first as Pods metric."""
+    """Each asks for an existing metric of existing pods: the first as a Pods metric."""
     metrics = {rule.name: rule for rule in CATALOGUE}
     workloads = {
         at(o, "metadata", "name"): o
@@ -47,14 +47,14 @@ README = (DEPLOYMENTS / "README.md").read_text(encoding="utf-8")
 
 
 def test_the_readme_names_every_file_and_overlay() -> None:
-    """Each file and each overlay has its row, and each row its file."""
+    """Each file and overlay has its row, and each row its file."""
     rows = set(re.findall(r"^\| `([\w*./-]+)` \|", README, re.MULTILINE))
     files = {p.name for p in DEPLOYMENTS.glob("*.yaml")} - {"kustomization.yaml"}
     assert rows == {*files, *OVERLAYS, "runbook.md", "image/*.lock", "helm/gpu-metrics-server"}
 
 
 def test_what_the_readme_puts_together_is_built(tmp_path: Path) -> None:
-    """The kustomization of one's own that the README shows is accepted, and does what it says."""
+    """The custom kustomization in the README is accepted, and does what it says."""
     (text,) = (b for b in re.findall(r"```yaml\n(.*?)```", README, re.DOTALL) if "components" in b)
     copy = tmp_path / "deployments"
     shutil.copytree(DEPLOYMENTS, copy, symlinks=True)

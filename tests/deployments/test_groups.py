@@ -1,4 +1,4 @@
-"""Which API groups manifests register, serve and give rights for, however they are combined."""
+"""The API groups that manifests register, serve and grant, in any combination."""
 
 import os
 import shlex
@@ -38,13 +38,13 @@ from tests.support.once import text_once
 ACCOUNT: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
 EXTERNAL, CUSTOM = "external.metrics.k8s.io", "custom.metrics.k8s.io"
 VERSIONS = {EXTERNAL: "v1beta1", CUSTOM: "v1beta2"}
-# What only custom metrics of objects need.
+# Needed only for custom metrics of objects.
 WORKLOADS = {"deployments", "statefulsets", "replicasets", "jobs", "services"}
 
 # It is part of the base.
 COMPONENTS = sorted({path.name for path in (DEPLOYMENTS / "components").iterdir()})
 COMPONENTS.remove("with-custom-metrics")
-# Of each of these sets a cluster has one: who runs the exporters, and who makes the certificate.
+# A cluster has one from each of these sets: who runs the exporters, who issues the certificate.
 EXCLUSIVE = (
     {"amd", "gpu-operator", "openshift", "without-dcgm-exporter", "hardened-exporter"},
     {"cert-manager", "own-certificates", "certificates-from-secret"},
@@ -56,18 +56,18 @@ CHANGING = EXCLUSIVE[1].union(*NOTHING)
 
 
 def exclude_each_other(first: str, second: str) -> bool:
-    """Whether two components make no sense together."""
+    """Whether two components cannot be combined."""
     pair = {first, second}
     return any(pair <= of for of in EXCLUSIVE) or all(pair & of for of in NOTHING)
 
 
 def sets_of_all_pairs() -> list[tuple[str, ...]]:
-    """Few sets, each as large as makes sense, in which each pair that makes sense is together."""
+    """Few large sets such that each compatible pair of components is in one of them."""
     sets: list[tuple[str, ...]] = []
     left = [pair for pair in combinations(COMPONENTS, 2) if not exclude_each_other(*pair)]
     while left:
         together = list(left[0])
-        # First those that most of what is left needs.
+        # First those in most of the remaining pairs.
         needs = Counter(name for pair in left if {*pair} & {*together} for name in pair)
         for name in sorted(COMPONENTS, key=lambda name: -needs[name]):
             if name not in together and not any(exclude_each_other(name, one) for one in together):
@@ -77,8 +77,8 @@ def sets_of_all_pairs() -> list[tuple[str, ...]]:
     return sets
 
 
-# Each component alone; those that change what is checked, two at a time; and each pair of all,
-# among as many as make sense together, in one order or the other.
+# Each component alone; pairs of those that change what is checked; and all compatible pairs,
+# in sets as large as possible, in one order or the other.
 COMBINATIONS = [
     *((one,) for one in COMPONENTS),
     *(pair for pair in combinations(sorted(CHANGING), 2) if not exclude_each_other(*pair)),
@@ -106,7 +106,7 @@ def combined(*components: str) -> Sequence[Object]:
 
 
 def switched_off(objects: Sequence[Object]) -> set[str]:
-    """The groups that the server's arguments switch off."""
+    """The groups that the server's arguments turn off."""
     options = build_parser().parse_args(texts(server_container(objects), "args"))
     switches = {EXTERNAL: options.external_metrics, CUSTOM: options.custom_metrics}
     assert True not in switches.values()
@@ -114,7 +114,7 @@ def switched_off(objects: Sequence[Object]) -> set[str]:
 
 
 def readable(objects: Sequence[Object]) -> set[str]:
-    """The groups that users of a namespace may read by the manifests' roles."""
+    """The groups that the manifests' roles let a namespace's users read."""
     return {
         group
         for role in kinds(objects, "ClusterRole")
@@ -125,7 +125,7 @@ def readable(objects: Sequence[Object]) -> set[str]:
 
 
 def check(objects: Sequence[Object], served: set[str]) -> None:
-    """Check that what is registered, switched on, readable and granted is for the served groups."""
+    """Check that exactly the served groups are registered, turned on, readable and granted."""
     services = kinds(objects, "APIService")
     names = {f"{VERSIONS[group]}.{group}" for group in served}
     assert {at(obj, "metadata", "name") for obj in services} == names
@@ -133,7 +133,7 @@ def check(objects: Sequence[Object], served: set[str]) -> None:
         spec = mapping(obj, "spec")
         assert at(obj, "metadata", "name") == f"{spec['version']}.{spec['group']}"
         assert spec["service"] == {"namespace": NAMESPACE, "name": SERVER, "port": 443}
-        # Never without verification; and what is written later is not in the manifest.
+        # Never without verification; and the manifest leaves out what is written later.
         assert not spec.keys() & {"insecureSkipTLSVerify", "caBundle"}
     assert switched_off(objects) == VERSIONS.keys() - served
     assert readable(objects) == served
@@ -149,7 +149,7 @@ def check(objects: Sequence[Object], served: set[str]) -> None:
 
 
 def served_with(components: Sequence[str]) -> set[str]:
-    """The groups that are left with these components."""
+    """The remaining groups with these components."""
     return {
         group
         for group, without in zip((CUSTOM, EXTERNAL), NOTHING, strict=True)
@@ -160,7 +160,7 @@ def served_with(components: Sequence[str]) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_overlay_has_both_groups_unless_it_says_otherwise(overlay: str) -> None:
-    """Each serves, registers and permits both; the one for KEDA the custom metrics API alone."""
+    """Each serves, registers and permits both; the one for KEDA, only custom metrics."""
     check(build(f"overlays/{overlay}"), served_with([overlay]))
 
 
@@ -188,7 +188,7 @@ def test_a_group_is_switched_off_without_a_word_on_the_rest(switch: str) -> None
 
 
 def test_the_file_of_the_custom_metrics_api_is_complete() -> None:
-    """It has everything for the API, so that applying or deleting it alone is right."""
+    """It has everything for the API, so that it can be applied or deleted alone."""
     objects = read(DEPLOYMENTS / "custom-metrics.yaml")
     granted = list(grants(objects, ACCOUNT))
     assert {one.resource for one in granted} == WORKLOADS | {"apiservices"}

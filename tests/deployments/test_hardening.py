@@ -1,4 +1,4 @@
-"""What the manifests keep others from: evictions, moved tags, unnoticed privileges, open ports."""
+"""What the manifests prevent: evictions, moved tags, unnoticed privileges, open ports."""
 
 import re
 import shutil
@@ -32,7 +32,7 @@ MODES = ("enforce", "warn", "audit")
 
 
 def built_with(folder: Path, kustomization: Object) -> Sequence[Object]:
-    """The base with a kustomization of one's own on top."""
+    """The base with a custom kustomization on top."""
     copy = folder / "deployments"
     shutil.copytree(DEPLOYMENTS, copy, symlinks=True)
     (copy / "own").mkdir()
@@ -45,7 +45,7 @@ def built_with(folder: Path, kustomization: Object) -> Sequence[Object]:
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_pod_is_evicted_for_the_server(folder: str) -> None:
-    """It comes first in the queue, and waits there for room."""
+    """It is first in the queue, and waits there for room."""
     priority = find(build(folder), "PriorityClass", SERVER)
     assert priority["preemptionPolicy"] == "Never"
 
@@ -61,7 +61,7 @@ def test_eviction_can_be_chosen(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_privileges_are_noticed(folder: str) -> None:
-    """Only our exporter needs any; whatever is not restricted is warned of and audited."""
+    """Only our exporter needs any; pods that are not restricted are warned about and audited."""
     objects = build(folder)
     labels = mapping(find(objects, "Namespace", NAMESPACE), "metadata", "labels")
     levels = [labels.get(f"pod-security.kubernetes.io/{mode}") for mode in MODES]
@@ -71,7 +71,7 @@ def test_privileges_are_noticed(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_an_image_of_others_is_named_by_its_digest(folder: str) -> None:
-    """Who can move a tag runs no code on the nodes."""
+    """Moving a tag does not run code on the nodes."""
     for exporter in kinds(build(folder), "DaemonSet"):
         for container in items(pod_spec(exporter), "containers"):
             image = str(at(container, "image"))
@@ -80,7 +80,7 @@ def test_an_image_of_others_is_named_by_its_digest(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_secrets_are_not_made_by_the_server(folder: str) -> None:
-    """The Secret is there, empty, where the server manages its own certificate, and else not."""
+    """There is an empty Secret if the server manages its certificate, and none otherwise."""
     objects = build(folder)
     roles = kinds(objects, "Role", "ClusterRole")
     name = f"{SERVER}-certificates"
@@ -95,7 +95,7 @@ def test_secrets_are_not_made_by_the_server(folder: str) -> None:
 
 
 def test_the_policy_that_the_guide_shows(tmp_path: Path) -> None:
-    """It is accepted, lets three kinds of peers in and nobody else, and leaves the port alone."""
+    """It is accepted, admits only three kinds of peers, and keeps the port."""
     (text,) = (b for b in re.findall(r"```yaml\n(.*?)```", SECURITY, re.DOTALL) if "ipBlock" in b)
     objects = built_with(tmp_path, yaml.safe_load(text))
     (rule,) = items(find(objects, "NetworkPolicy", SERVER), "spec", "ingress")

@@ -1,4 +1,4 @@
-"""What `helm test` runs: a script that asks kube-apiserver which metrics there are."""
+"""The script of `helm test`, which asks kube-apiserver for the list of metrics."""
 
 import asyncio
 import ssl
@@ -20,7 +20,7 @@ PATHS = ["/apis/external.metrics.k8s.io/v1beta1", "/apis/custom.metrics.k8s.io/v
 
 
 async def ask(folder: Path, answers: Iterator[tuple[int, Object]]) -> tuple[int | None, str, str]:
-    """How the script ends that asks an API server for the first path, which answers so."""
+    """The script's result, with an API server that answers the first path like this."""
     asked = []
 
     async def answer(request: web.Request) -> web.Response:
@@ -57,7 +57,7 @@ async def ask(folder: Path, answers: Iterator[tuple[int, Object]]) -> tuple[int 
 
 
 async def test_metrics_pass(tmp_path: Path) -> None:
-    """It waits while the API is not there yet, and passes once it lists a metric."""
+    """It waits until the API is there, and passes once a metric is listed."""
     answers: list[tuple[int, Object]] = [
         (503, {}),
         (200, {"resources": []}),
@@ -78,7 +78,7 @@ async def test_metrics_pass(tmp_path: Path) -> None:
 async def test_anything_else_fails(
     answer: tuple[int, Object], expected: str, tmp_path: Path
 ) -> None:
-    """An error, or no metric in a minute, fails the test, and its log says why."""
+    """An error, or no metric within a minute, fails the test, and the log says why."""
     status, out, err = await ask(tmp_path, iter([answer] * 9))
     assert (status, out) == (1, "")
     assert err.startswith(f"{PATHS[0]}: ")
@@ -90,7 +90,7 @@ async def test_anything_else_fails(
     [("production", PATHS), ("beside-keda", PATHS[1:]), ("without-custom-metrics", PATHS[:1])],
 )
 def test_each_api_that_is_served_is_asked(example: str, paths: list[str]) -> None:
-    """The pod runs the script, as it is, for the APIs that the chart registers."""
+    """The pod runs the script unchanged, for the APIs that the chart registers."""
     pod = find(render(*values(example)), "Pod", f"{SERVER}-test")
     container = mapping(pod_spec(pod), "containers", 0)
     command = texts(container, "command")

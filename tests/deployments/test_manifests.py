@@ -1,4 +1,4 @@
-"""Every object of the manifests is valid, and fits the server."""
+"""Every object in the manifests is valid, and fits the server."""
 
 import json
 from collections.abc import Iterator
@@ -37,12 +37,12 @@ from tests.support.schemas import ValidationError, validate
 
 # The newest release, and two before it.
 KUBERNETES = all_versions()[-6::2]
-# Kinds that a cluster gets from somebody else.
+# Kinds that come from elsewhere.
 CUSTOM = ("cert-manager.io/v1", "monitoring.coreos.com/v1")
 
 
 def manifests() -> Iterator[Object]:
-    """Every object of every overlay and example, each once."""
+    """Every object in every overlay and example, once."""
     seen = set()
     examples = [read(DEPLOYMENTS / name) for name in (*EXAMPLES, SCALE_TO_ZERO)]
     sources = [*(objects for _, objects in built()), *examples]
@@ -57,7 +57,7 @@ def manifests() -> Iterator[Object]:
 @pytest.mark.slow
 @pytest.mark.parametrize("version", KUBERNETES)
 def test_every_object_is_valid_for_this_kubernetes(version: str) -> None:
-    """Each object has the schema of its kind, with no field that the kind does not have."""
+    """Each object matches its kind's schema, and has no unknown field."""
     checked = 0
     for obj in manifests():
         if obj["apiVersion"] not in CUSTOM:
@@ -67,7 +67,7 @@ def test_every_object_is_valid_for_this_kubernetes(version: str) -> None:
 
 
 def test_a_field_that_no_kind_has_is_found() -> None:
-    """The check above can fail: a misspelt field is refused."""
+    """The check above can fail: a misspelled field is rejected."""
     deployment = json.loads(json.dumps(find(build("."), "Deployment", SERVER)))
     deployment["spec"]["replica"] = 2
     with pytest.raises(ValidationError):
@@ -75,7 +75,7 @@ def test_a_field_that_no_kind_has_is_found() -> None:
 
 
 def test_every_file_is_in_the_default_as_it_is() -> None:
-    """`kubectl apply -k deployments/` and the files one by one make the same objects."""
+    """`kubectl apply -k deployments/` and the single files create the same objects."""
     files = [obj for name in FILES for obj in read(DEPLOYMENTS / f"{name}.yaml")]
     assert sorted(map(_text, files)) == sorted(map(_text, build(".")))
 
@@ -86,7 +86,7 @@ def _text(obj: Object) -> str:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_everything_is_in_a_namespace_that_it_makes_or_in_none(folder: str) -> None:
-    """What is applied is all that is to be deleted: nothing is put elsewhere, but one binding."""
+    """Namespaced objects are in the one namespace that it creates, except one binding."""
     made = {at(o, "metadata", "name") for o in kinds(build(folder), "Namespace")}
     assert made == {NAMESPACE}
     elsewhere = [
@@ -94,13 +94,13 @@ def test_everything_is_in_a_namespace_that_it_makes_or_in_none(folder: str) -> N
         for o in build(folder)
         if at(o, "metadata", "namespace") not in (None, *made)
     ]
-    # It lies beside the one ConfigMap that it lets be read; `kubectl delete -k` deletes it.
+    # It is beside the only ConfigMap that it permits; `kubectl delete -k` deletes it.
     assert elsewhere == [("RoleBinding", "gpu-metrics-server:auth-reader")]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_nothing_delays_a_deletion(folder: str) -> None:
-    """No finalizer and no webhook: what is deleted is gone, with the server up or down."""
+    """No finalizer or webhook delays deletion, whether the server is up or down."""
     for obj in build(folder):
         assert not at(obj, "metadata", "finalizers")
         assert "Webhook" not in str(obj["kind"])
@@ -108,7 +108,7 @@ def test_nothing_delays_a_deletion(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_command_accepts_its_flags(folder: str) -> None:
-    """The container's arguments are those of a command that there is."""
+    """The container's arguments are valid for the command."""
     options = build_parser().parse_args(texts(server_container(build(folder)), "args"))
     assert options.bind_address == "0.0.0.0"  # noqa: S104 - of a pod
     assert options.log_format == "json"
@@ -116,14 +116,14 @@ def test_the_command_accepts_its_flags(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_server_accepts_its_configuration(folder: str, tmp_path: Path) -> None:
-    """The ConfigMap's file is one that the server loads."""
+    """The server loads the ConfigMap's file."""
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config_of(build(folder))))
     assert load_config(file) != Config() or folder not in ("overlays/production", "overlays/amd")
 
 
 def test_production_never_makes_a_number_up() -> None:
-    """The production overlay's fallback is the last value and then an error."""
+    """The production overlay falls back to the last value, then to an error."""
     assert at(config_of(build("overlays/production")), "fallback", "chain") == [
         "last-known",
         "error",
@@ -132,7 +132,7 @@ def test_production_never_makes_a_number_up() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_ports_and_probes_lead_to_the_server(folder: str) -> None:
-    """The Service, the probes and the policy all mean the server's port."""
+    """The Service, the probes and the policy all use the server's port."""
     objects = build(folder)
     container = server_container(objects)
     options = build_parser().parse_args(texts(container, "args"))
@@ -150,7 +150,7 @@ def test_ports_and_probes_lead_to_the_server(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_selectors_select(folder: str) -> None:
-    """Each Service, budget, policy and constraint selects the pods that it is for."""
+    """Each Service, budget, policy and constraint selects its pods."""
     objects = build(folder)
     pods = [
         mapping(o, "spec", "template", "metadata", "labels")

@@ -20,8 +20,8 @@ from tests.support.monitoring import ALERTS, PANELS, RULES
 pytestmark = pytest.mark.slow
 
 
-# Of kube-state-metrics, whose docs/metrics/workload/horizontalpodautoscaler-metrics.md lists them
-# as stable, and of Prometheus itself.
+# From kube-state-metrics, whose docs/metrics/workload/horizontalpodautoscaler-metrics.md lists them
+# as stable, and from Prometheus itself.
 OTHERS = {
     "kube_horizontalpodautoscaler_spec_max_replicas",
     "kube_horizontalpodautoscaler_spec_target_metric",
@@ -32,7 +32,7 @@ OTHERS = {
 
 
 def expressions() -> Iterator[str]:
-    """Every PromQL expression of the alerts and of the dashboard."""
+    """Every PromQL expression in the alerts and the dashboard."""
     for alert in ALERTS:
         yield str(at(alert, "expr"))
     for panel in PANELS:
@@ -41,7 +41,7 @@ def expressions() -> Iterator[str]:
 
 
 def served() -> dict[str, set[str]]:
-    """The labels of every series that the server exposes of itself, by its name."""
+    """The labels of each of the server's own series, by name."""
     registry = CollectorRegistry()
     monitor = Monitor(registry)
     monitor.answered("external", "gpu_utilization", 200, 0.1)
@@ -62,7 +62,7 @@ def served() -> dict[str, set[str]]:
 
 @pytest.mark.parametrize("expression", list(expressions()))
 def test_every_series_that_is_named_exists(expression: str) -> None:
-    """Each metric is the server's, a family of the catalogue, or of the few that others have."""
+    """Each metric is the server's, a family in the catalogue, or one of the few from elsewhere."""
     families = {reading.family for rule in CATALOGUE for reading in rule.readings}
     own = served()
     names = set(re.findall(r"\b(?:gpu|kube|DCGM)_\w+|\bup\b", re.sub(r'"[^"]*"', "", expression)))
@@ -78,7 +78,7 @@ def test_every_series_that_is_named_exists(expression: str) -> None:
 
 @pytest.mark.parametrize("expression", list(expressions()))
 def test_every_value_of_a_label_exists(expression: str) -> None:
-    """A reason, kind, state or outcome that an expression names is one that is counted."""
+    """Each reason, kind, state or outcome in an expression is one that is counted."""
     reasons = {error.reason for error in _errors(RequestError)}
     known = {
         "reason": reasons,
@@ -106,7 +106,7 @@ def test_the_alerts_are_valid(tmp_path: Path) -> None:
 
 
 def test_the_expressions_of_the_dashboard_are_valid(tmp_path: Path) -> None:
-    """Prometheus accepts every expression of the dashboard, with its variables filled in."""
+    """Prometheus accepts every expression in the dashboard, with variables filled in."""
     records = [
         {
             "record": f"panel:{number}",

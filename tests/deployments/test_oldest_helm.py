@@ -1,4 +1,4 @@
-"""The chart with the oldest Helm that docs/install.md allows, which is a Helm 3."""
+"""The chart with the oldest Helm that docs/install.md supports, a Helm 3."""
 
 import re
 
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_an_example_makes_the_same_objects(name: str) -> None:
-    """`helm lint --strict` has nothing to say, and the objects are those of the current Helm."""
+    """`helm lint --strict` reports nothing, and the objects are those of the current Helm."""
     arguments = (f"--namespace={NAMESPACE}", *values(name))
     linted = ran("lint", "--strict", CHART, *arguments, by=oldest_helm())
     assert linted.returncode == 0, linted.stdout + linted.stderr
@@ -25,7 +25,7 @@ def test_an_example_makes_the_same_objects(name: str) -> None:
 
 
 def test_a_mistake_is_refused() -> None:
-    """The schema holds there, too, and so do the chart's own checks."""
+    """The schema applies there, too, and so do the chart's own checks."""
     for argument, reason in (
         ("--set=config.fallback.chian={error}", "chian"),
         ("--set=apis.external=false,apis.custom=false", "nothing would be served"),

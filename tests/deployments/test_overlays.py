@@ -1,4 +1,4 @@
-"""What the server, the exporter and the overlays need of the manifests."""
+"""What the server, the exporter and the overlays need from the manifests."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_somebody_makes_the_certificate(folder: str) -> None:
-    """Either the server manages its certificate and may write it, or it is mounted and may not."""
+    """The server either manages and may write its certificate, or has it mounted and may not."""
     objects = build(folder)
     container = server_container(objects)
     managed = "--self-managed-certs" in texts(container, "args")
@@ -60,7 +60,7 @@ def test_somebody_makes_the_certificate(folder: str) -> None:
 
 
 def test_the_certificate_is_for_the_name_that_is_verified() -> None:
-    """cert-manager's certificate has the first name that a certificate of the server's own has."""
+    """cert-manager's certificate has the same first name as the server's own."""
     certificate = find(build("overlays/cert-manager"), "Certificate", SERVER)
     assert set(texts(certificate, "spec", "dnsNames")) <= set(names_of(SERVER, NAMESPACE))
     assert names_of(SERVER, NAMESPACE)[0] in texts(certificate, "spec", "dnsNames")
@@ -74,7 +74,7 @@ def test_the_certificate_is_for_the_name_that_is_verified() -> None:
 
 
 def test_names_are_those_that_the_server_looks_for() -> None:
-    """The exporter's Service and the Secret are where the server's defaults look for them."""
+    """The exporter's Service and the Secret are where the server's defaults expect them."""
     service = find(build("."), "Service", EXPORTER_SERVICE)
     where = at(service, "metadata", "namespace"), at(service, "metadata", "name")
     assert where == (EXPORTER_NAMESPACE, EXPORTER_SERVICE)
@@ -87,7 +87,7 @@ def test_names_are_those_that_the_server_looks_for() -> None:
 
 
 def test_the_exporter_is_as_the_setup_guide_has_it() -> None:
-    """Names, port, node selector, toleration, privileges, mount and settings are the guide's."""
+    """Names, port, node selector, toleration, privileges, mount and settings match the guide."""
     objects = read(DEPLOYMENTS / "dcgm-exporter.yaml")
     assert [o["kind"] for o in objects] == ["Namespace", "DaemonSet", "Service"]
     spec = pod_spec(find(objects, "DaemonSet", "dcgm-exporter"))
@@ -113,7 +113,7 @@ def test_the_exporter_is_as_the_setup_guide_has_it() -> None:
 
 
 def test_the_hardened_exporter_has_no_privilege_but_one() -> None:
-    """Not privileged, off the host's network, and of all capabilities SYS_ADMIN alone."""
+    """Not privileged, off the host's network, and SYS_ADMIN as the only capability."""
     spec = pod_spec(find(build("overlays/production"), "DaemonSet", "dcgm-exporter"))
     assert not spec.keys() & {"hostNetwork", "hostPID", "hostIPC"}
     assert at(spec, "containers", 0, "securityContext") == {
@@ -125,7 +125,7 @@ def test_the_hardened_exporter_has_no_privilege_but_one() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_an_overlay_trusts_its_own_exporters_alone(folder: str, tmp_path: Path) -> None:
-    """Whoever may create a namespace that is trusted, and nobody's, could forge numbers."""
+    """If a trusted namespace did not exist, its creator could forge values."""
     objects = build(folder)
     file = tmp_path / "config.yaml"
     file.write_text(yaml.safe_dump(config_of(objects)))
@@ -141,7 +141,7 @@ def test_an_overlay_trusts_its_own_exporters_alone(folder: str, tmp_path: Path) 
 
 
 def test_nodes_may_be_read_where_that_is_chosen() -> None:
-    """A component has the right, and nothing else; without it no overlay does."""
+    """A component grants only that; no overlay does without it."""
     folder = DEPLOYMENTS / "components" / "match-nodes-by-address"
     account: Object = {"kind": "ServiceAccount", "name": SERVER, "namespace": NAMESPACE}
     granted = {(one.resource, one.verb) for one in grants(read(folder / "rbac.yaml"), account)}
@@ -152,7 +152,7 @@ def test_nodes_may_be_read_where_that_is_chosen() -> None:
 
 @pytest.mark.parametrize("overlay", ["gpu-operator", "openshift", "amd"])
 def test_an_exporter_of_somebody_else_is_not_run_twice(overlay: str) -> None:
-    """Without our exporter nothing of it is left, and the namespace holds to 'restricted'."""
+    """Without our exporter nothing of it is left, and the namespace enforces 'restricted'."""
     objects = build(f"overlays/{overlay}")
     assert not [o for o in objects if at(o, "metadata", "name") == "dcgm-exporter"]
     enforced = at(
@@ -166,7 +166,7 @@ def test_an_exporter_of_somebody_else_is_not_run_twice(overlay: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_server_may_reach_the_exporters(folder: str) -> None:
-    """The policy lets the server reach the port of whatever exporter the overlay is for."""
+    """The policy allows the port of the overlay's exporter."""
     objects = build(folder)
     policy = find(objects, "NetworkPolicy", SERVER)
     ports = {
@@ -179,14 +179,14 @@ def test_the_server_may_reach_the_exporters(folder: str) -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_server_survives_the_loss_of_a_node(folder: str) -> None:
-    """Two replicas, spread, of which one at a time may be taken, with time for its requests."""
+    """Two spread replicas, evicted one at a time, with time for their requests."""
     objects = build(folder)
     deployment = find(objects, "Deployment", SERVER)
     spec = pod_spec(deployment)
     assert at(deployment, "spec", "replicas") == 2
     spread = [at(each, "topologyKey") for each in spread_by(objects)]
     assert spread == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
-    # Of several the scheduler passes over all, for nodes that lack one of their keys.
+    # Of several, the scheduler ignores all on nodes that lack one of their keys.
     assert len(items(spec, "topologySpreadConstraints")) == 1
     assert at(find(objects, "PodDisruptionBudget", SERVER), "spec", "maxUnavailable") == 1
     priority = find(objects, "PriorityClass", str(spec["priorityClassName"]))

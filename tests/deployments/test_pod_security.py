@@ -31,7 +31,7 @@ VOLUMES = {
 
 
 def violations(spec: Object) -> set[str]:
-    """What of a pod the Pod Security Standard "restricted" forbids.
+    """The violations of the Pod Security Standard "restricted" in a pod.
 
     https://kubernetes.io/docs/concepts/security/pod-security-standards/#restricted
     """
@@ -58,10 +58,10 @@ def violations(spec: Object) -> set[str]:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_server_is_restricted(folder: str) -> None:
-    """The server's pods hold to 'restricted', by number no root, on a root that is read-only."""
+    """The server's pods meet 'restricted', with a numeric non-root user and a read-only root."""
     spec = pod_spec(find(build(folder), "Deployment", SERVER))
     assert violations(spec) == set()
-    # OpenShift gives each namespace its users, and refuses all others.
+    # OpenShift assigns each namespace its users, and rejects all others.
     number = None if folder == "overlays/openshift" else 65532
     assert at(spec, "securityContext", "runAsUser") == number
     assert at(spec, "securityContext", "runAsNonRoot") is True
@@ -69,7 +69,7 @@ def test_the_server_is_restricted(folder: str) -> None:
 
 
 def test_what_is_not_restricted_is_found() -> None:
-    """The check above can fail: the guide's exporter breaks the standard in each of its ways."""
+    """The check above can fail: the guide's exporter violates each part of the standard."""
     spec = pod_spec(find(build("."), "DaemonSet", "dcgm-exporter"))
     assert violations(spec) == {
         "hostNetwork",
@@ -85,7 +85,7 @@ def test_what_is_not_restricted_is_found() -> None:
 
 
 def test_test_pods_are_restricted() -> None:
-    """A cluster that enforces 'restricted' takes the pods that one tests with, too."""
+    """A cluster that enforces 'restricted' admits the pods for testing, too."""
     for obj in read(DEPLOYMENTS / "gpu-load-test.yaml"):
         assert violations(pod_spec(obj)) == set()
         limits = mapping(pod_spec(obj), "containers", 0, "resources", "limits")

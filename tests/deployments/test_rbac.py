@@ -55,7 +55,7 @@ EXTERNAL = "/apis/external.metrics.k8s.io/v1beta1/namespaces/default"
 METRIC = f"{EXTERNAL}/gpu_utilization?labelSelector=app%3Dinference"
 CUSTOM = "/apis/custom.metrics.k8s.io/v1beta2/namespaces/default"
 PODS_METRIC = f"{CUSTOM}/pods/*/gpu_utilization"
-# An HPA that cannot work, which the server warns about.
+# A broken HPA, which the server warns about.
 SHRINKING: Object = {
     "apiVersion": "autoscaling/v2",
     "kind": "HorizontalPodAutoscaler",
@@ -84,14 +84,14 @@ OBJECT_METRICS = [f"{CUSTOM}/{resource}/none/gpu_utilization" for resource in KI
 
 @dataclass
 class Deployed:
-    """The command as the manifest runs it, in a cluster that grants only what it is given.
+    """The command as the manifest runs it, in a cluster that allows only the grants.
 
     Attributes:
         api: the cluster.
-        access: what stands before it.
-        exporter: what its pod is measured by.
+        access: in front of it.
+        exporter: measures its pod.
         process: the command.
-        output: what it has printed up to now.
+        output: its output so far.
     """
 
     api: KubernetesAPI
@@ -102,27 +102,27 @@ class Deployed:
 
     @property
     def text(self) -> str:
-        """What it has printed up to now."""
+        """Its output so far."""
         return self.output.decode()
 
     @property
     def url(self) -> str | None:
-        """Where it serves; None until it does."""
+        """Its URL; None until it serves."""
         for line in self.text.splitlines():
             if line.startswith("{") and "url" in (told := json.loads(line)):
                 return str(told["url"])
         return None
 
     async def lose_and_regain(self) -> None:
-        """Ask while the exporter fails, and again when it works: that is reported on the HPA."""
+        """Ask while the exporter fails, and again when it works: that causes events on the HPA."""
         for status in (500, 200):
             self.exporter.status = status
             await self.ask(METRIC)
 
     async def ask(self, path: str) -> str:
-        """The answer to a user with a bearer token, verified as kube-apiserver does; "" if none.
+        """The answer to a user with a bearer token, verified as by kube-apiserver; "" if none.
 
-        Only the caBundle of the APIService is trusted, and only the Service's name.
+        Only the APIService's caBundle is trusted, and only the Service's name.
         """
         service = self.api.store.get(API_SERVICES, "", "v1beta1.external.metrics.k8s.io")
         bundle = at(service, "spec", "caBundle")
@@ -148,17 +148,17 @@ class Deployed:
 async def deployed(
     granted: Sequence[Grant], folder: Path, *, secret: bool = True, settings: str = ""
 ) -> AsyncIterator[Deployed]:
-    """Run the command as the manifest does, but on loopback and at a port that is free.
+    """Run the command as the manifest does, but on loopback and a free port.
 
     Args:
         granted: what it may do.
         folder: for files.
-        secret: whether its Secret is there, as the manifest makes it.
+        secret: whether its Secret exists, as in the manifest.
         settings: more of its configuration, as YAML.
     """
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(KubernetesAPI())
-        # An API server that does not stream lists is one that needs every rule.
+        # A server that does not stream lists needs every rule.
         api.faults.streams_lists = False
         SimulatedTrust(api, {"of-the-user": Caller("user")})
         exporter = await stack.enter_async_context(PageExporter(page({("default", "a"): [40, 60]})))
@@ -205,7 +205,7 @@ async def _read_all(process: ForkedProcess, output: bytearray) -> None:
 
 
 async def test_with_these_rules_everything_works_and_each_is_needed(tmp_path: Path) -> None:
-    """With rbac.yaml alone the server is ready, is verified and answers; no rule is left over."""
+    """With only rbac.yaml the server is ready, verified and answering; every rule is used."""
     async with deployed(GRANTED, tmp_path) as server:
 
         async def answer() -> str:
@@ -223,14 +223,14 @@ async def test_with_these_rules_everything_works_and_each_is_needed(tmp_path: Pa
             return set(GRANTED) - server.access.used
 
         await eventually(unused, lambda left: not left)
-        # All that it leaves is in the namespace, and goes with it.
+        # Everything that it leaves is in the namespace, and goes with it.
         left = server.api.store.snapshot(SECRETS, server.api.store.version)
         assert list(left) == [(NAMESPACE, f"{SERVER}-certificates")]
         assert server.access.refused == set()
 
 
 async def test_without_its_secret_it_says_what_to_do(tmp_path: Path) -> None:
-    """It may make none, and the log names the command that does."""
+    """It may not create one, and the log has the command for it."""
     async with deployed(GRANTED, tmp_path, secret=False) as server:
 
         async def told() -> str:
@@ -251,7 +251,7 @@ async def test_without_its_secret_it_says_what_to_do(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("gone", taken_away(GRANTED), ids=lambda g: f"{g[0].verb} {g[0].resource}")
 async def test_without_a_rule_something_named_fails(gone: Sequence[Grant], tmp_path: Path) -> None:
-    """Whichever grant is taken away, the server says word for word what it may not do."""
+    """Without any one of the grants, the server says exactly what it may not do."""
     left = [grant for grant in GRANTED if grant not in gone]
     async with deployed(left, tmp_path) as server:
 
@@ -267,20 +267,20 @@ async def test_without_a_rule_something_named_fails(gone: Sequence[Grant], tmp_p
 
 
 def test_nothing_is_granted_by_a_wildcard() -> None:
-    """No rule is for all verbs, groups or resources, and what changes objects names them."""
+    """No rule is for all verbs, groups or resources, and writes are limited to named objects."""
     for grant in GRANTED:
         assert "*" not in (grant.verb, grant.group, grant.resource)
-        # What it creates are reviews, which nobody keeps, and events, which pass.
+        # It creates only reviews, which are not stored, and events, which expire.
         assert grant.verb != "create" or grant.resource.endswith(("reviews", "events"))
         counts_events = (grant.verb, grant.resource) == ("patch", "events")
         assert grant.verb in ("get", "list", "watch", "create") or counts_events or grant.names
-        # Credentials and configuration are read by their names alone.
+        # Credentials and configuration are read only by name.
         assert grant.resource not in ("secrets", "configmaps", "apiservices") or grant.names
 
 
 @pytest.mark.parametrize("role", ["view", "edit", "admin"])
 def test_who_may_see_a_namespace_may_read_its_metrics(role: str) -> None:
-    """The cluster's own roles take the readers' rules in, which read and do nothing else."""
+    """The cluster's own roles aggregate the readers' rules, which only read."""
     for name, group, verbs in (
         ("reader", "external.metrics.k8s.io", ["get", "list"]),
         ("custom-metrics-reader", "custom.metrics.k8s.io", ["get"]),
@@ -292,7 +292,7 @@ def test_who_may_see_a_namespace_may_read_its_metrics(role: str) -> None:
 
 
 def test_what_the_server_fills_is_empty() -> None:
-    """What a manifest does not set, applying it again does not take back."""
+    """Applying a manifest again reverts nothing that it does not set."""
     assert SECRET.keys() == {"apiVersion", "kind", "metadata", "type"}
     assert SECRET["type"] == "Opaque"
     assert AUTHORITY.keys() == {"apiVersion", "kind", "metadata"}

@@ -1,4 +1,4 @@
-"""The manifest of a model that goes to zero: the HPA's arithmetic on what the server answers."""
+"""The manifest for scaling to zero: the HPA's arithmetic on the server's answers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -85,9 +85,9 @@ class World(Struct):
     history: History = History()
 
     async def sync(self, held: int, running: int | None, count: int = 1) -> list[int]:
-        """Let the HPA sync so many times, while so many requests are held and in flight."""
+        """Let the HPA sync this often, with this many requests held and in flight."""
         flow = Flow("chat", self.replicas, held, running)
-        # The other model of the gateway is busy, and does not count.
+        # The gateway's other model is busy, and does not count.
         self.gateway.page = gateway_page({"chat": flow, "code": Flow("chat", 1, 9, 90)})
         seen = self.gateway.scrapes
         await eventually(self.answers, lambda _: self.gateway.scrapes > seen + 1)
@@ -102,7 +102,7 @@ class World(Struct):
         return sizes
 
     async def answers(self) -> list[Answer]:
-        """What the server answers for each metric."""
+        """The server's answer for each metric."""
         found: list[Answer] = []
         for metric in autoscaler().metrics:
             assert isinstance(metric, ExternalMetric)
@@ -132,7 +132,7 @@ async def world() -> AsyncIterator[World]:
 
 
 async def test_zero_one_more_and_zero() -> None:
-    """As the requests at the gateway go; the pods of the model are not read, and need not exist."""
+    """As the gateway's requests change; the model's pods are not read, and need not exist."""
     async with world() as model:
         # 300 seconds are 20 syncs.
         assert await model.sync(held=0, running=None, count=21) == [*[1] * 20, 0]
@@ -145,13 +145,13 @@ async def test_zero_one_more_and_zero() -> None:
 
 
 async def test_requests_in_flight_keep_their_pods() -> None:
-    """With an empty queue, pods at work are not taken away, however long they work."""
+    """With an empty queue, working pods are kept, however long they take."""
     async with world() as model:
         assert await model.sync(held=0, running=1, count=40) == [1] * 40
 
 
 async def test_a_gateway_that_fails_keeps_the_replicas() -> None:
-    """It is no zero: the workload stays where it is, at zero too."""
+    """It is not 0: the workload keeps its replicas, at zero too."""
     async with world() as model:
         model.gateway.status = 500
         assert await model.sync(held=0, running=None, count=40) == [1] * 40
@@ -168,7 +168,7 @@ async def test_a_gateway_that_fails_keeps_the_replicas() -> None:
 
 
 def test_the_deployment_leaves_its_replicas_to_the_hpa() -> None:
-    """Applied again, it changes nothing; and it starts with one, as 0 could not be woken."""
+    """Applying it again changes nothing; it starts with one, as 0 could not be woken."""
     deployment = find(OBJECTS, "Deployment", str(at(HPA, "spec", "scaleTargetRef", "name")))
     assert "replicas" not in mapping(deployment, "spec")
     assert (

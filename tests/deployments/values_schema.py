@@ -1,6 +1,6 @@
-"""The part of the chart's values.schema.json that comes from the code: the configuration file.
+"""The generated part of the chart's values.schema.json: the configuration file.
 
-`make docs` writes it; `--check` fails where it is not as the code has it.
+`make docs` writes it; `--check` fails if it differs from the code.
 """
 
 import argparse
@@ -16,7 +16,7 @@ from metrics_server.simulator.kube.objects import Json, Object
 from tests.deployments.manifests import DEPLOYMENTS, mapping
 
 SCHEMA = DEPLOYMENTS / "helm" / "gpu-metrics-server" / "values.schema.json"
-# The chart sets these by values and flags of its own.
+# The chart sets these with its own values and flags.
 _SET_BY_THE_CHART = ("externalMetrics", "customMetrics", "certificates")
 _PREFIX = "config."
 
@@ -56,7 +56,7 @@ def _plain(schema: Json) -> Json:
             return [_plain(one) for one in schema]
         case dict():
             plain = {name: _plain(value) for name, value in schema.items()}
-            # A property may have one of these names, and is then an object.
+            # A property may have one of these names; it is then an object.
             return {
                 name: value
                 for name, value in plain.items()
@@ -72,7 +72,7 @@ def _is_schema(value: Json) -> bool:
 
 
 def text() -> str:
-    """The schema, with the definitions that the code has now."""
+    """The schema, with current definitions from the code."""
     document: Object = json.loads(SCHEMA.read_text(encoding="utf-8"))
     kept = {
         name: one
