@@ -1,4 +1,4 @@
-"""What the tests of demos have in common."""
+"""Shared fixtures for tests of demos."""
 
 import tempfile
 from pathlib import Path
@@ -8,6 +8,6 @@ import pytest
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files, of the test's own."""
+    """A separate folder for the test's temporary files."""
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     return tmp_path

@@ -1,4 +1,4 @@
-"""The autoscaler decides as the controller of Kubernetes does, on an External metric."""
+"""The autoscaler decides like Kubernetes' controller, on an External metric."""
 
 import json
 import re
@@ -28,12 +28,12 @@ AVERAGE = structs.replace(VALUE, metrics=(structs.replace(METRIC, target_type="A
 
 
 def scale_of(replicas: int, pods: int, ready: int) -> Scale:
-    """A scale with so many pods, of which so many are Ready."""
+    """A scale with this many pods, this many of them Ready."""
     return Scale(replicas, pods, tuple(ScaledPod(f"pod-{n}", ready=n < ready) for n in range(pods)))
 
 
 def all_ready(replicas: int) -> Scale:
-    """A scale whose pods are all there and ready."""
+    """A scale whose pods are all Ready."""
     return scale_of(replicas, replicas, replicas)
 
 
@@ -43,12 +43,12 @@ def items(*milli_values: int) -> tuple[Item, ...]:
 
 
 def at_once(autoscaler: HorizontalPodAutoscaler, scale: Scale, *milli_values: int) -> Decision:
-    """The first decision of a controller, at time 0."""
+    """A controller's first decision, at time 0."""
     return decide(autoscaler, scale, (items(*milli_values),), History(), 0)
 
 
 def condition(decision: Decision, kind: str) -> tuple[str, str, str]:
-    """The status, reason and message of a condition."""
+    """A condition's status, reason and message."""
     return next((c.status, c.reason, c.message) for c in decision.conditions if c.type == kind)
 
 
@@ -90,7 +90,7 @@ def test_it_scales_as_the_recorded_controller_did() -> None:
     status, reason, message = recorded["ScalingActive"]
     ours = condition(decision, "ScalingActive")
     assert ours[:2] == (status, reason)
-    # The controller prints the selector as a Go value; up to there the words are the same.
+    # The controller prints the selector as a Go value; before that, the text is the same.
     assert ours[2].partition("(")[0] == message.partition("(")[0]
 
 
@@ -112,7 +112,7 @@ def test_an_average_value_divides_the_sum_by_the_target() -> None:
 
 
 def test_a_mean_under_average_value_shrinks_the_workload() -> None:
-    """The wrong pairing calls for ceil(91 / 75) = 2, however many pods there are."""
+    """The wrong pairing gives ceil(91 / 75) = 2, however many pods there are."""
     now = structs.replace(AVERAGE, stabilization_window=0)
     assert at_once(now, all_ready(8), 91_000).replicas == 2
 
@@ -157,7 +157,7 @@ def test_scaling_up_is_limited_to_the_larger_of_double_and_four_more() -> None:
 
 
 def test_scaling_down_waits_for_the_stabilization_window() -> None:
-    """The highest recommendation of the last 300 s holds; after that the drop is made at once."""
+    """The highest recommendation of the last 300 s holds; then it drops at once."""
     decision = at_once(VALUE, all_ready(8), 75_000)
     assert decision.replicas == 8
 
@@ -171,7 +171,7 @@ def test_scaling_down_waits_for_the_stabilization_window() -> None:
 
 
 def test_a_peak_is_remembered_for_the_window() -> None:
-    """A recommendation holds for 300 s from when it was made, though others follow it."""
+    """A recommendation holds for 300 s, even if others follow."""
     peak = decide(VALUE, all_ready(4), (items(150_000),), History(((0, 4),)), 10)
     assert peak.replicas == 8
     low = decide(VALUE, all_ready(8), (items(15_000),), peak.history, 309)
@@ -180,18 +180,18 @@ def test_a_peak_is_remembered_for_the_window() -> None:
 
 
 def test_a_controller_that_has_just_started_does_not_scale_down() -> None:
-    """It takes the current replicas for its first recommendation."""
+    """It uses the current replicas as its first recommendation."""
     assert at_once(VALUE, all_ready(8), 15_000).replicas == 8
 
 
 def test_the_window_can_be_chosen() -> None:
-    """With a window of 0 a drop is followed at once."""
+    """With a window of 0, it scales down at once."""
     now = structs.replace(VALUE, stabilization_window=0)
     assert at_once(now, all_ready(8), 15_000).replicas == 2
 
 
 def test_the_bounds_hold() -> None:
-    """Both hold whatever the metric says, and before it is looked at."""
+    """Both apply to any metric, and before it is read."""
     now = structs.replace(VALUE, min_replicas=2, max_replicas=6, stabilization_window=0)
     low = at_once(now, all_ready(4), 0)
     assert low.replicas == 2
@@ -202,7 +202,7 @@ def test_the_bounds_hold() -> None:
 
 
 def test_a_change_of_the_replicas_is_a_condition() -> None:
-    """Whether the metric or a bound calls for it; otherwise the scale was at least read."""
+    """Whether by the metric or a bound; otherwise the condition says that the scale was read."""
     for decision, replicas in (
         (at_once(VALUE, all_ready(2), 150_000), 4),
         (at_once(VALUE, all_ready(20), 75_000), 10),
@@ -221,14 +221,14 @@ def test_a_change_of_the_replicas_is_a_condition() -> None:
 
 
 def test_a_workload_scaled_to_zero_is_left_alone() -> None:
-    """Zero replicas with a minimum above zero means that autoscaling is switched off."""
+    """Zero replicas with a minimum above zero mean that autoscaling is off."""
     decision = at_once(VALUE, all_ready(0), 500_000)
     assert decision.replicas == 0
     assert condition(decision, "ScalingActive")[1] == "ScalingDisabled"
 
 
 def test_an_error_keeps_the_replicas_and_its_words() -> None:
-    """The message of the Status stands at the end of the condition, word for word."""
+    """The Status message is at the end of the condition, word for word."""
     said = "3 of 4 pods have no sample: exporter http://10.0.0.7:9400/metrics timed out"
     history = History(((0.0, 4),), ((0.0, 2),))
     decision = decide(VALUE, all_ready(4), (MetricUnavailable(said),), history, 20)
@@ -241,7 +241,7 @@ def test_an_error_keeps_the_replicas_and_its_words() -> None:
 
 
 def test_an_empty_list_is_an_error() -> None:
-    """No items keep the replicas, rather than count as zero."""
+    """No items keep the replicas, and do not count as zero."""
     decision = at_once(VALUE, all_ready(4))
     assert decision.replicas == 4
     assert condition(decision, "ScalingActive")[2].endswith(
@@ -250,7 +250,7 @@ def test_an_empty_list_is_an_error() -> None:
 
 
 def test_the_reason_shows_the_arithmetic() -> None:
-    """A person can follow the numbers."""
+    """The numbers are in it."""
     reason = at_once(VALUE, all_ready(2), 91_000).reason
     assert reason == (
         "gpu_utilization is 91, above the target of 75: 2 ready pods x 91 / 75, rounded up, is 3"
@@ -258,7 +258,7 @@ def test_the_reason_shows_the_arithmetic() -> None:
 
 
 def test_a_milli_value_is_written_for_a_person() -> None:
-    """Whole numbers are whole; others are in thousandths."""
+    """Integers are printed as such, others in thousandths."""
     assert [quantity(91_000), quantity(37_500), quantity(0)] == ["91", "37500m", "0"]
 
 
@@ -276,7 +276,7 @@ def test_a_milli_value_is_written_for_a_person() -> None:
 def test_the_replicas_stay_within_the_bounds(
     autoscaler: HorizontalPodAutoscaler, replicas: int, syncs: list[tuple[int, int]]
 ) -> None:
-    """Whatever is measured, and however many pods are ready, at every sync."""
+    """At every sync, whatever is measured, and however many pods are ready."""
     history = History()
     for number, (usage, ready) in enumerate(syncs):
         scale = scale_of(replicas, replicas, min(ready, replicas))

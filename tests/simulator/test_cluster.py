@@ -1,4 +1,4 @@
-"""The simulated cluster: what its Deployment does, and the objects that it publishes."""
+"""The simulated cluster: its Deployment's behavior, and the objects that it publishes."""
 
 from collections import Counter
 from collections.abc import AsyncIterator
@@ -46,13 +46,13 @@ UTILIZATION = MetricRule(
 
 @pytest.fixture
 def clock() -> Clock:
-    """The clock of the cluster."""
+    """The cluster's clock."""
     return Clock(1_700_000_000)
 
 
 @pytest.fixture
 def api() -> KubernetesAPI:
-    """The Kubernetes API with the objects of the cluster."""
+    """The Kubernetes API with the cluster's objects."""
     return KubernetesAPI()
 
 
@@ -71,39 +71,39 @@ async def cluster(api: KubernetesAPI, clock: Clock) -> AsyncIterator[Cluster]:
 
 
 def told(api: KubernetesAPI, resource: Resource) -> list[bytes]:
-    """What the API has of a resource, as JSON."""
+    """A resource's objects in the API, as JSON."""
     objects = api.store.snapshot(resource, api.store.version).values()
     return [msgspec.json.encode(obj) for obj in objects]
 
 
 def told_pods(api: KubernetesAPI) -> list[Pod]:
-    """The pods that the API has, as the product reads them."""
+    """The pods in the API, as the product reads them."""
     return [pod_decoder()(raw) for raw in told(api, PODS)]
 
 
 class Replicas(msgspec.Struct, rename="camel"):
-    """The numbers in a Deployment."""
+    """A Deployment's replica counts."""
 
     replicas: int
     ready_replicas: int = 0
 
 
 class Deployment(msgspec.Struct):
-    """A Deployment, as far as it is looked at here."""
+    """The relevant part of a Deployment."""
 
     spec: Replicas
     status: Replicas
 
 
 def deployment(api: KubernetesAPI) -> tuple[int, int, int]:
-    """How many replicas the API says are wanted, there, and ready."""
+    """The desired, existing and ready replicas in the API."""
     (raw,) = told(api, DEPLOYMENTS)
     found = msgspec.json.decode(raw, type=Deployment)
     return found.spec.replicas, found.status.replicas, found.status.ready_replicas
 
 
 async def test_its_nodes_and_exporters_are_published(api: KubernetesAPI, cluster: Cluster) -> None:
-    """The API has every node, and for each the address that its exporter really listens at."""
+    """The API has every node, and the real address of its exporter."""
     service = ServiceRef(manifests.EXPORTER_NAMESPACE, manifests.EXPORTER_SERVICE)
     endpoints = EndpointStore([service])
     endpoints.replace([decode_endpoint_slice(raw) for raw in told(api, ENDPOINT_SLICES)])
@@ -131,7 +131,7 @@ async def test_a_pod_is_ready_after_loading(
 
 
 async def test_pods_that_have_been_there_for_long(api: KubernetesAPI, cluster: Cluster) -> None:
-    """A Deployment can begin with pods that serve already."""
+    """A Deployment can start with pods that already serve."""
     cluster.scale(3, ready=True)
     assert cluster.ready_pods == 3
     assert deployment(api) == (3, 3, 3)
@@ -141,7 +141,7 @@ async def test_pods_that_have_been_there_for_long(api: KubernetesAPI, cluster: C
 async def test_scaling_up_spreads_over_nodes(
     api: KubernetesAPI, cluster: Cluster, replicas: int
 ) -> None:
-    """Nodes differ by one pod at most, and no GPU is given away twice."""
+    """Nodes differ by at most one pod, and no GPU is assigned twice."""
     cluster.scale(replicas)
     pods = told_pods(api)
     per_node = Counter(dict.fromkeys(("gpu-node-0", "gpu-node-1"), 0))
@@ -153,7 +153,7 @@ async def test_scaling_up_spreads_over_nodes(
 
 
 async def test_never_beyond_capacity(api: KubernetesAPI, cluster: Cluster) -> None:
-    """More replicas than GPUs are asked for, and not there."""
+    """Replicas beyond the GPUs are desired, but do not exist."""
     cluster.scale(CAPACITY + 5)
     assert len(told_pods(api)) == len(cluster.pods) == cluster.capacity == CAPACITY
     assert cluster.replicas == CAPACITY + 5
@@ -163,7 +163,7 @@ async def test_never_beyond_capacity(api: KubernetesAPI, cluster: Cluster) -> No
 async def test_scaling_down_terminates_and_then_removes(
     api: KubernetesAPI, cluster: Cluster, clock: Clock
 ) -> None:
-    """The newest pods are terminating at once, and gone after their time."""
+    """The newest pods terminate at once, and are gone after the drain."""
     cluster.scale(3, ready=True)
     oldest = cluster.pods[0].name
     cluster.scale(1)
@@ -183,7 +183,7 @@ async def test_scaling_down_terminates_and_then_removes(
 
 
 async def test_a_terminating_pod_holds_its_gpu(cluster: Cluster, clock: Clock) -> None:
-    """A pod that finds no free GPU is created when one has been given back."""
+    """A pod without a free GPU is created once one is released."""
     cluster.scale(CAPACITY, ready=True)
     cluster.scale(CAPACITY - 2)
     cluster.scale(CAPACITY)
@@ -198,7 +198,7 @@ async def test_a_terminating_pod_holds_its_gpu(cluster: Cluster, clock: Clock) -
 async def test_unchanged_objects_are_not_published_again(
     api: KubernetesAPI, cluster: Cluster
 ) -> None:
-    """Time that passes without an event makes no version in the API."""
+    """Time without events creates no versions in the API."""
     cluster.scale(2, ready=True)
     before = api.store.version
     cluster.step()
@@ -206,7 +206,7 @@ async def test_unchanged_objects_are_not_published_again(
 
 
 async def measure(cluster: Cluster, pods: list[Pod]) -> Collection:
-    """What the product measures of pods at the cluster's exporters, now."""
+    """The product's current measurements of pods from the cluster's exporters."""
 
     class AllExporters:
         def on_nodes(self, nodes: object) -> dict[str, tuple[str, ...]]:
@@ -221,7 +221,7 @@ async def measure(cluster: Cluster, pods: list[Pod]) -> Collection:
 
 
 async def test_the_demand_is_what_the_exporters_show(api: KubernetesAPI, cluster: Cluster) -> None:
-    """Ready pods share the demand; one that loads is idle."""
+    """Ready pods share the demand; a loading one is idle."""
     cluster.scale(4, ready=True)
     cluster.scale(5)
     found = await measure(cluster, told_pods(api))
@@ -229,7 +229,7 @@ async def test_the_demand_is_what_the_exporters_show(api: KubernetesAPI, cluster
 
 
 async def test_a_fault_comes_and_goes(api: KubernetesAPI, cluster: Cluster) -> None:
-    """A fault is every exporter's; afterwards they answer at the same addresses."""
+    """It affects every exporter; afterwards they serve at the same addresses."""
     cluster.scale(2, ready=True)
     before = list(cluster.exporter_urls)
     await cluster.set_fault(Fault("down"))
@@ -255,7 +255,7 @@ async def test_a_fault_of_one_exporter(api: KubernetesAPI, cluster: Cluster) -> 
 
 
 async def test_every_pod_is_listed_for_the_hpa(cluster: Cluster) -> None:
-    """Loading and terminating pods too, with their states."""
+    """Including loading and terminating ones, with their states."""
     cluster.scale(2, ready=True)
     cluster.scale(1)
     cluster.scale(2)

@@ -1,4 +1,4 @@
-"""The HPA controller of the demo, against a metrics API that answers what the test says."""
+"""The demo's HPA controller, against a metrics API with the test's answers."""
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
@@ -28,10 +28,10 @@ HPA = HorizontalPodAutoscaler(
 
 
 class Values(MetricsApi):
-    """Answers the values of an External metric."""
+    """Answers with values of an External metric."""
 
     def tell(self, *values: str, source: str = "exporters") -> None:
-        """Answer these values from now on."""
+        """Answer with these values from now on."""
         items: list[Object] = [
             {
                 "metricName": HPA.metrics[0].name,
@@ -60,7 +60,7 @@ def metrics() -> Values:
 async def controlling(
     api: KubernetesAPI, bundle: bytes, replicas: int
 ) -> AsyncIterator[tuple[Controller, Cluster]]:
-    """A controller of a cluster of four GPUs with so many ready pods."""
+    """A controller of a cluster of four GPUs with this many ready pods."""
     async with Cluster(
         api, nodes=1, load=Load(), loading_seconds=60, deleting_seconds=60
     ) as cluster:
@@ -86,7 +86,7 @@ class Condition(msgspec.Struct):
 
 
 class Status(msgspec.Struct, rename="camel"):
-    """The status of an HPA, as far as it is looked at here."""
+    """The relevant part of an HPA's status."""
 
     desired_replicas: int
     conditions: Sequence[Condition]
@@ -99,7 +99,7 @@ class Told(msgspec.Struct):
 
 
 def told(api: KubernetesAPI) -> Status | None:
-    """The status of the HPA that the API has."""
+    """The HPA's status in the API."""
     return msgspec.convert(api.store.get(AUTOSCALERS, "default", "inference"), Told).status
 
 
@@ -142,7 +142,7 @@ async def test_it_scales_on_a_value(
 async def test_several_items_are_one_sum(
     api: KubernetesAPI, metrics: Values, authority: Authority
 ) -> None:
-    """The HPA sums what it gets; the value is in thousandths, with its source and coverage."""
+    """The HPA sums them; the value is in thousandths, with its source and coverage."""
     metrics.tell("20", "30500m", source="last-known")
     async with controlling(api, authority.bundle, 2) as (controller, _):
         sync = await controller.sync()
@@ -153,7 +153,7 @@ async def test_several_items_are_one_sum(
 
 
 def assert_kept(sync: Sync, cluster: Cluster, api: KubernetesAPI, message: str) -> None:
-    """The sync found this error, and left the replicas alone."""
+    """The sync found this error, and kept the replicas."""
     assert (sync.decision.current, sync.readings) == ((None,), (Reading("error", ""),))
     assert sync.decision.replicas == cluster.replicas == 3
     status = told(api)
@@ -166,7 +166,7 @@ def assert_kept(sync: Sync, cluster: Cluster, api: KubernetesAPI, message: str) 
 async def test_it_keeps_replicas_on_an_error(
     api: KubernetesAPI, metrics: Values, authority: Authority
 ) -> None:
-    """An error is in the HPA's conditions word for word; replicas stay until there is a value."""
+    """The HPA's conditions quote it; replicas stay until there is a value."""
     async with controlling(api, authority.bundle, 3) as (controller, cluster):
         metrics.fail("3 pods, but no measurement")
         for _ in range(3):
@@ -187,7 +187,7 @@ async def test_it_keeps_replicas_on_an_error_without_a_status(
 
 
 async def test_it_keeps_replicas_where_the_api_is_not_trusted(authority: Authority) -> None:
-    """An API whose certificate is another authority's is not believed."""
+    """A certificate from another authority is not trusted."""
     pair = Authority("another").issue(["127.0.0.1"])
     context = await asyncio.to_thread(context_from_pair, pair)
     async with KubernetesAPI(ssl_context=context) as api:

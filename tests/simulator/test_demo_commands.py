@@ -1,4 +1,4 @@
-"""The commands that people run against a demo from another terminal."""
+"""Commands that people run against a demo from another terminal."""
 
 import asyncio
 import os
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.slow
 async def test_the_doctor_finds_what_is_wrong(
     capsys: pytest.CaptureFixture[str], temporary: Path, fault: Literal["exporter-error"] | None
 ) -> None:
-    """The cluster looks as if the server were installed in it, and only the fault is wrong."""
+    """The server seems to be installed in the cluster, and only the fault is wrong."""
 
     async def found() -> set[str]:
         (folder,) = kubeconfigs(temporary)
@@ -37,7 +37,7 @@ async def test_the_doctor_finds_what_is_wrong(
 
     wrong = set() if fault is None else {"exporters-failed"}
     options = DemoOptions(duration=None, fault=fault)
-    # The fault begins after 6 seconds, and lasts as long.
+    # The fault begins after 6 seconds, and lasts 6 seconds.
     tempo = structs.replace(QUICK, period=100, open_ended=18)
     sign = "doctor --hpa" if fault is None else "fault begins"
     with capture_logs():
@@ -51,7 +51,7 @@ async def test_the_doctor_finds_what_is_wrong(
 async def test_kubectl_is_pointed_to_the_page(
     capsys: pytest.CaptureFixture[str], temporary: Path
 ) -> None:
-    """Where the cluster can be changed, as it cannot by kubectl."""
+    """It can change the cluster, and kubectl cannot."""
     options = DemoOptions(duration=None, page=True, page_port=0)
     text = ""
 
@@ -76,7 +76,7 @@ async def test_kubectl_is_pointed_to_the_page(
 async def test_the_hpa_has_events_of_a_fault(
     capsys: pytest.CaptureFixture[str], temporary: Path
 ) -> None:
-    """When its metric fails, and when it is measured again."""
+    """When its metric fails, and when it recovers."""
     options = DemoOptions(duration=None, fault="exporter-error")
     reasons = ""
 

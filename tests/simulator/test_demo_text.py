@@ -1,4 +1,4 @@
-"""The sentences that the demo prints before and after its table."""
+"""The demo's text before and after its table."""
 
 from itertools import pairwise
 
@@ -10,7 +10,7 @@ from metrics_server.simulator.demo.text import scalings, times
 
 
 def syncs(*replicas: int) -> list[Sync]:
-    """Syncs that decide for these replicas, from the first to the last."""
+    """Syncs that decide for these replicas, one after another."""
     return [
         Sync(before, (Reading("exporters", "1/1"),), Decision(after, "", (), (), History()))
         for before, after in pairwise(replicas)

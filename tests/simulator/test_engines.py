@@ -1,4 +1,4 @@
-"""The simulated engines' and the gateway's pages look like recorded ones."""
+"""The simulated engines' and gateway's pages look like recorded ones."""
 
 import re
 from pathlib import Path
@@ -18,7 +18,7 @@ FLOWS = {"chat": Flow("chat-pool", 3, held=15, running=51), "code": Flow("code-p
 
 
 def shapes(page: str) -> dict[str, tuple[str, set[tuple[str, ...]]]]:
-    """The type and the label names, in order, of each sample that a page has."""
+    """The type and ordered label names of each sample on a page."""
     types = dict(re.findall(r"^# TYPE (\S+) (\S+)$", page, re.MULTILINE))
     found: dict[str, tuple[str, set[tuple[str, ...]]]] = {}
     for name, labels in re.findall(r"^([a-z][\w:]*)\{(.*)\} \S+$", page, re.MULTILINE):
@@ -33,7 +33,7 @@ def shapes(page: str) -> dict[str, tuple[str, set[tuple[str, ...]]]]:
     ids=["vLLM", "gateway"],
 )
 def test_a_page_has_the_families_of_the_recorded_one(page: str, recorded: str) -> None:
-    """Names, types, and labels in their order; and each family says that it is simulated."""
+    """Names, types, and ordered labels; and each family says that it is simulated."""
     real = shapes((ENGINES / f"{recorded}.prom").read_text())
     ours = shapes(page)
     assert ours
@@ -43,7 +43,7 @@ def test_a_page_has_the_families_of_the_recorded_one(page: str, recorded: str) -
 
 
 def test_vllm_reports_its_requests() -> None:
-    """Another parser reads them back; numbers are written as vLLM's library writes them."""
+    """Another parser reads them; numbers have the format of vLLM's library."""
     families = {family.name: family for family in text_string_to_metric_families(VLLM)}
     values = {name: family.samples[0].value for name, family in families.items()}
     assert (values["vllm:num_requests_running"], values["vllm:num_requests_waiting"]) == (8, 7)
@@ -53,7 +53,7 @@ def test_vllm_reports_its_requests() -> None:
 
 
 def test_the_gateway_has_a_queue_only_while_requests_wait() -> None:
-    """A flow's row goes with its last request, and the page stays the gateway's."""
+    """A flow's row disappears with its last request; the page is still the gateway's."""
     page = gateway_page(FLOWS)
     assert re.search(r'^llm_d_epp_flow_control_queue_size\{.*"code".*\} 2$', page, re.MULTILINE)
     assert 'inference_objective_running_requests{model_name="code"}' not in page
@@ -72,7 +72,7 @@ async def read(port: int) -> str:
 
 
 async def test_each_pod_serves_its_own_page() -> None:
-    """At the port of the GPU that it has, whose utilization is all or nothing."""
+    """On the port of its GPU, whose utilization is all or nothing."""
     busy = SimulatedPod("default", "busy", "server", "node", ("GPU-0",), ready=True)
     loading = SimulatedPod("default", "loading", "server", "node", ("GPU-1",), ready=False)
     async with Fleet(Traffic(Arrivals(peak=4, busy=8, quiet=9), 2), ["GPU-0", "GPU-1"]) as fleet:

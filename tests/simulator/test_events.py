@@ -1,4 +1,4 @@
-"""Events in the simulated Kubernetes API, and the HPAs that they are about."""
+"""Events in the simulated Kubernetes API, and their HPAs."""
 
 from collections.abc import AsyncIterator
 
@@ -35,13 +35,13 @@ def event(namespace: str | None = "team", **names: str) -> Object:
 
 
 async def created(session: ClientSession, body: Object, path: str = PATH) -> tuple[int, Object]:
-    """What a POST is answered."""
+    """The response to a POST."""
     async with session.post(path, json=body) as response:
         return response.status, await response.json()
 
 
 async def test_an_event_is_created_once(session: ClientSession) -> None:
-    """Its name decides, and it is there to be read."""
+    """Its name is unique, and it can be read."""
     assert (await created(session, event(name="web.1")))[0] == 201
     status, body = await created(session, event(name="web.1"))
     assert (status, body["reason"]) == (409, "AlreadyExists")
@@ -54,7 +54,7 @@ async def test_an_event_is_created_once(session: ClientSession) -> None:
 
 
 async def test_a_name_can_be_generated(session: ClientSession) -> None:
-    """Each time another, with the prefix."""
+    """With the prefix, and different each time."""
     names: set[Json] = set()
     for _ in range(3):
         status, body = await created(session, event(generateName="web."))
@@ -77,7 +77,7 @@ async def test_a_name_can_be_generated(session: ClientSession) -> None:
 async def test_an_event_is_in_the_namespace_of_its_object(
     session: ClientSession, namespace: str | None, path: str, status: int
 ) -> None:
-    """That about a cluster-scoped object is in "default"."""
+    """For a cluster-scoped object, that is "default"."""
     found, body = await created(session, event(namespace, name="web.1"), path)
     assert found == status
     if status == 422:
@@ -85,7 +85,7 @@ async def test_an_event_is_in_the_namespace_of_its_object(
 
 
 async def test_hpas_are_listed_and_watched(api: KubernetesAPI, session: ClientSession) -> None:
-    """In all namespaces and in one, and never written over HTTP."""
+    """In all namespaces and in one, read-only over HTTP."""
     path = "/apis/autoscaling/v2/horizontalpodautoscalers"
     for namespace in ("a", "b"):
         api.apply(AUTOSCALERS, {"metadata": {"name": "web", "namespace": namespace}})

@@ -1,4 +1,4 @@
-"""Simulated exporters serve pages that look real, and fail in the ways that real ones do."""
+"""Simulated exporters serve realistic pages, and fail as real ones do."""
 
 import re
 import time
@@ -32,7 +32,7 @@ NODE = simulated_node("gpu-node-1", A100, 4)
 
 
 def observe(now: float = 12) -> Observation:
-    """Two pods on the node, one of two GPUs, one of one; the fourth GPU is idle."""
+    """Two pods on the node, with two GPUs and one; the fourth GPU is idle."""
     uuids = [gpu.uuid for gpu in NODE.gpus]
     pods = (
         SimulatedPod("default", "inference-1", "server", NODE.name, tuple(uuids[:2]), ready=True),
@@ -42,7 +42,7 @@ def observe(now: float = 12) -> Observation:
 
 
 def rows(page: str) -> Iterator[tuple[str, list[tuple[str, str]], str]]:
-    """Each row of a page as its family, its labels in order and its value as text."""
+    """Each row of a page as its family, ordered labels and value as text."""
     for line in page.splitlines():
         if not line.startswith("#"):
             match = re.fullmatch(r"(\w+)\{(.*)\} (\S+)", line)
@@ -52,7 +52,7 @@ def rows(page: str) -> Iterator[tuple[str, list[tuple[str, str]], str]]:
 
 @pytest.mark.parametrize("page_format", FORMATS)
 def test_the_page_agrees_with_the_state_it_is_made_from(page_format: PageFormat) -> None:
-    """Another parser reads every value, every identity and every pod back."""
+    """Another parser reads back every value, identity and pod."""
     seen = observe()
     holder = {uuid: pod for pod in seen.pods for uuid in pod.gpus}
     page = render_page(NODE, page_format, seen)
@@ -77,10 +77,10 @@ def test_the_page_agrees_with_the_state_it_is_made_from(page_format: PageFormat)
 
 @pytest.mark.parametrize("page_format", FORMATS)
 def test_the_labels_and_their_order_are_those_of_a_real_page(page_format: PageFormat) -> None:
-    """A GPU with a pod, and one without, have the label names of the real page, in its order."""
+    """GPUs with and without a pod have a real page's label names, in order."""
     real = list(rows(REAL_PAGES[page_format].read_text()))
-    # Labels that stand between the driver's version and the container come from the pods' own
-    # labels; the simulated exporter has that option off, as it is by default.
+    # Labels between the driver's version and the container come from the pods' own
+    # labels; the simulated exporter has that option off, which is the default.
     driver = "DCGM_FI_DRIVER_VERSION"
 
     def names(labels: list[tuple[str, str]]) -> tuple[str, ...]:
@@ -123,7 +123,7 @@ def test_families_and_rows_come_in_the_order_of_a_real_page(page_format: PageFor
 
 @pytest.mark.parametrize("page_format", FORMATS)
 def test_numbers_are_written_as_on_a_real_page(page_format: PageFormat) -> None:
-    """3.x gives floats six decimals; 4.8.3 and later write the shortest form."""
+    """3.x prints floats with six decimals; 4.8.3 and later, in the shortest form."""
     forms = {
         "3.x": {"float": r"\d+\.\d{6}", "int": r"\d+"},
         "4.8.3+": {"float": r"\d+(\.\d*[1-9])?", "int": r"\d+"},
@@ -138,7 +138,7 @@ def test_numbers_are_written_as_on_a_real_page(page_format: PageFormat) -> None:
 
 
 def test_an_idle_gpu_of_the_newer_format_reads_plain_zero() -> None:
-    """The shortest form of 0 has no point, as on the real page."""
+    """The shortest form of 0 has no decimal point, as on the real page."""
     idle = NODE.gpus[3].uuid
     page = render_page(NODE, "4.8.3+", observe())
     values = {f: v for f, labels, v in rows(page) if dict(labels)["UUID"] == idle}
@@ -146,7 +146,7 @@ def test_an_idle_gpu_of_the_newer_format_reads_plain_zero() -> None:
 
 
 def test_nodes_have_identities_of_their_own() -> None:
-    """The same name gives the same UUIDs again, another name gives others."""
+    """The same name gives the same UUIDs, another name gives others."""
     again, other = simulated_node("gpu-node-1", A100, 4), simulated_node("gpu-node-2", A100, 4)
     assert again == NODE
     assert not {g.uuid for g in other.gpus} & {g.uuid for g in NODE.gpus}
@@ -161,7 +161,7 @@ async def exporter() -> AsyncIterator[SimulatedExporter]:
 
 @pytest.fixture
 async def client() -> AsyncIterator[aiohttp.ClientSession]:
-    """A client that keeps its connections, as a scraper does."""
+    """A client with persistent connections, like a scraper's."""
     async with aiohttp.ClientSession() as session:
         yield session
 
@@ -169,7 +169,7 @@ async def client() -> AsyncIterator[aiohttp.ClientSession]:
 async def test_the_page_is_served(
     exporter: SimulatedExporter, client: aiohttp.ClientSession
 ) -> None:
-    """A scrape gets the page of this moment, as text."""
+    """A scrape gets the current page, as text."""
     async with client.get(exporter.url) as response:
         assert response.status == 200
         assert response.headers["Content-Type"] == "text/plain; charset=utf-8"
@@ -178,7 +178,7 @@ async def test_the_page_is_served(
 
 
 async def test_each_scrape_observes_again() -> None:
-    """The page moves with what there is to see."""
+    """The page changes with the observations."""
     moments = iter([0.0, 60.0])
     async with (
         SimulatedExporter(NODE, "3.x", lambda: observe(next(moments))) as exporter,
@@ -194,7 +194,7 @@ async def test_each_scrape_observes_again() -> None:
 async def test_down_refuses_connections_and_comes_back_on_its_port(
     exporter: SimulatedExporter, client: aiohttp.ClientSession
 ) -> None:
-    """A kept connection does not outlive it, and the address stays good for later."""
+    """Kept connections are closed, and the address stays the same."""
     url = exporter.url
     async with client.get(url) as response:
         await response.read()
@@ -210,7 +210,7 @@ async def test_down_refuses_connections_and_comes_back_on_its_port(
 async def test_slow_answers_late(
     exporter: SimulatedExporter, client: aiohttp.ClientSession
 ) -> None:
-    """The page is good, but it comes after the seconds given."""
+    """The page is right, but arrives after the given seconds."""
     await exporter.set_fault(Fault("slow", seconds=0.2))
     start = time.monotonic()
     async with client.get(exporter.url) as response:
@@ -220,7 +220,7 @@ async def test_slow_answers_late(
 
 
 async def test_closing_does_not_wait_for_a_slow_answer(client: aiohttp.ClientSession) -> None:
-    """A demo ends on request."""
+    """A demo can end at any time."""
     exporter = SimulatedExporter(NODE, "3.x", observe)
     await exporter.start()
     await exporter.set_fault(Fault("slow", seconds=600))
@@ -234,7 +234,7 @@ async def test_closing_does_not_wait_for_a_slow_answer(client: aiohttp.ClientSes
 async def test_error_answers_500(
     exporter: SimulatedExporter, client: aiohttp.ClientSession
 ) -> None:
-    """As 4.8.3 and later do when the data are bad."""
+    """Like 4.8.3 and later if the data are bad."""
     await exporter.set_fault(Fault("error"))
     async with client.get(exporter.url) as response:
         assert response.status == 500
@@ -244,7 +244,7 @@ async def test_error_answers_500(
 async def test_garbage_is_no_text(
     exporter: SimulatedExporter, client: aiohttp.ClientSession
 ) -> None:
-    """It claims to be text and cannot be decoded."""
+    """It is declared as text and cannot be decoded."""
     await exporter.set_fault(Fault("garbage"))
     async with client.get(exporter.url) as response:
         assert response.status == 200
@@ -256,7 +256,7 @@ async def test_garbage_is_no_text(
 async def test_unlabelled_names_no_pods(
     exporter: SimulatedExporter, client: aiohttp.ClientSession
 ) -> None:
-    """As with DCGM_EXPORTER_KUBERNETES off: the same values, without pods."""
+    """As with DCGM_EXPORTER_KUBERNETES off: the same values without pods."""
     await exporter.set_fault(Fault("unlabelled"))
     async with client.get(exporter.url) as response:
         page = await response.text()
@@ -266,7 +266,7 @@ async def test_unlabelled_names_no_pods(
 
 
 async def test_a_fault_ends(exporter: SimulatedExporter, client: aiohttp.ClientSession) -> None:
-    """After any fault the page is good again."""
+    """After any fault, the page is right again."""
     faults = (Fault("error"), Fault("garbage"), Fault("down"), Fault("unlabelled"))
     for fault in faults:
         await exporter.set_fault(fault)

@@ -1,4 +1,4 @@
-"""The lines about faults that begin and end."""
+"""Lines about the beginning and end of faults."""
 
 import re
 from collections.abc import AsyncIterator, Sequence
@@ -26,7 +26,7 @@ async def exporters() -> AsyncIterator[Sequence[SimulatedExporter]]:
 
 
 async def test_a_fault_begins_and_ends(exporters: Sequence[SimulatedExporter]) -> None:
-    """Each once, on as many exporters as have it, however often one looks."""
+    """Each once, with the number of exporters, however often they are checked."""
     notes = FaultNotes(exporters)
     assert notes.changes(1) == []
     await exporters[0].set_fault(Fault("down"))
@@ -39,7 +39,7 @@ async def test_a_fault_begins_and_ends(exporters: Sequence[SimulatedExporter]) -
 
 
 async def test_another_fault_takes_its_place(exporters: Sequence[SimulatedExporter]) -> None:
-    """The one ends, and the other begins; so do more exporters with the same."""
+    """One ends and the other begins; likewise if the number of exporters changes."""
     notes = FaultNotes(exporters)
     await exporters[0].set_fault(Fault("error"))
     notes.changes(1)
@@ -61,7 +61,7 @@ async def test_another_fault_takes_its_place(exporters: Sequence[SimulatedExport
 async def test_the_demo_prints_them(
     capsys: pytest.CaptureFixture[str], fault: FaultName, where: str
 ) -> None:
-    """In the order of what they lead to: a source is seen after its fault."""
+    """In order: a source changes after its fault."""
     text = await shown(capsys, DemoOptions(duration=3, fault=fault))
     notes = re.findall(r"^ +\d+ s  (fault (?:begins|ends): .*)$", text, re.MULTILINE)
     assert len(notes) == 2

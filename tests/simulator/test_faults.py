@@ -1,4 +1,4 @@
-"""Faults of the simulated reviews and of the simulated Kubernetes API, switched on and off."""
+"""Faults of simulated reviews and of the simulated Kubernetes API, turned on and off."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -39,7 +39,7 @@ async def api() -> AsyncIterator[KubernetesAPI]:
 
 
 async def reviewed(api: KubernetesAPI, path: str, patience: float = 5) -> tuple[int, Json]:
-    """The HTTP status of a review, and its kind; a TimeoutError if no answer comes."""
+    """The HTTP status of a review, and its kind; a TimeoutError if there is no answer."""
     timeout = ClientTimeout(total=patience)
     async with (
         ClientSession(api.url, timeout=timeout) as session,
@@ -50,7 +50,7 @@ async def reviewed(api: KubernetesAPI, path: str, patience: float = 5) -> tuple[
 
 @pytest.mark.parametrize("path", [TOKENS, ACCESS])
 async def test_reviews_fail_for_as_long_as_a_test_says(api: KubernetesAPI, path: str) -> None:
-    """Both kinds of them; and then they are as before."""
+    """Both kinds of reviews; afterwards they work as before."""
     reviews = SimulatedTrust(api, {"good": Caller("u")}).reviews
     well = 201, QUESTIONS[path]["kind"]
     assert await reviewed(api, path) == well
@@ -70,19 +70,19 @@ async def test_reviews_fail_for_as_long_as_a_test_says(api: KubernetesAPI, path:
 
 @pytest.mark.parametrize("kind", ["down", "unlabelled"])
 def test_a_fault_that_reviews_cannot_have_is_an_error(api: KubernetesAPI, kind: FaultKind) -> None:
-    """A test that sets it would prove nothing."""
+    """A test that set it would prove nothing."""
     with pytest.raises(ValueError, match=f"cannot be {kind}"):
         SimulatedTrust(api).reviews.set_fault(Fault(kind))
 
 
 async def added(watch: ClientResponse) -> None:
-    """Return once an object was added."""
+    """Return once an object is added."""
     while b"ADDED" not in await watch.content.readline():
         assert not watch.content.at_eof()
 
 
 async def test_silent_watches_stay_open(api: KubernetesAPI) -> None:
-    """Neither an event nor a bookmark comes, and the connection is not closed."""
+    """There are no events or bookmarks, and the connection stays open."""
     api.apply(PODS, pod("a"))
     path = "/api/v1/pods?watch=true&allowWatchBookmarks=true&resourceVersion="
     async with (
@@ -98,7 +98,7 @@ async def test_silent_watches_stay_open(api: KubernetesAPI) -> None:
 
 
 async def test_an_exporter_hangs_until_it_is_well() -> None:
-    """It takes the connection, and never answers."""
+    """It accepts the connection, and never answers."""
     node = simulated_node("n", A100, 1)
     async with (
         SimulatedExporter(node, "3.x", lambda: Observation({}, [])) as exporter,

@@ -1,4 +1,4 @@
-"""The aggregator of the demo, between a client and an API server of the test's own."""
+"""The demo's aggregator, between a client and the test's own API server."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -40,13 +40,13 @@ def upstream() -> Upstream:
 
 @pytest.fixture(scope="module")
 def authority() -> Authority:
-    """Who signed the API server's certificate."""
+    """The authority for the API server's certificate."""
     return Authority("gpu-metrics-server")
 
 
 @asynccontextmanager
 async def proxied(url: str, bundle: bytes) -> AsyncIterator[str]:
-    """A Kubernetes API that hands the group on to a URL."""
+    """A Kubernetes API that forwards the group to a URL."""
     async with KubernetesAPI() as api, FrontProxy(url, bundle) as proxy:
         api.aggregate(GROUP, VERSION, proxy)
         yield api.url
@@ -54,7 +54,7 @@ async def proxied(url: str, bundle: bytes) -> AsyncIterator[str]:
 
 @asynccontextmanager
 async def serving(upstream: Upstream, pair: KeyPair) -> AsyncIterator[str]:
-    """Where the API server serves, over TLS, with this pair."""
+    """The URL of the API server, over TLS, with this pair."""
     running = RawTestServer(upstream)
     await running.start_server(ssl=await asyncio.to_thread(context_from_pair, pair))
     yield f"https://127.0.0.1:{running.port}"
@@ -63,20 +63,20 @@ async def serving(upstream: Upstream, pair: KeyPair) -> AsyncIterator[str]:
 
 @pytest.fixture
 async def server(upstream: Upstream, authority: Authority) -> AsyncIterator[str]:
-    """Where the API server serves, with a certificate that is good there."""
+    """The URL of the API server, with a valid certificate."""
     async with serving(upstream, authority.issue(["127.0.0.1"])) as found:
         yield found
 
 
 @pytest.fixture
 async def url(server: str, authority: Authority) -> AsyncIterator[str]:
-    """Where the proxy serves, in plain HTTP."""
+    """The proxy's URL, over plain HTTP."""
     async with proxied(server, authority.bundle) as found:
         yield found
 
 
 async def get(url: str, **headers: str) -> tuple[int, str | None, bytes]:
-    """The status, the content type and the body of the answer to a GET of a URL as it is."""
+    """The status, content type and body of the response to a GET of the exact URL."""
     async with (
         aiohttp.ClientSession() as session,
         session.get(URL(url, encoded=True), headers=headers, allow_redirects=False) as response,
@@ -91,7 +91,7 @@ async def get(url: str, **headers: str) -> tuple[int, str | None, bytes]:
 async def test_status_type_and_body_pass(
     url: str, upstream: Upstream, status: int, content_type: str
 ) -> None:
-    """The answer is the API server's own, whatever its status."""
+    """The API server's response is passed on, whatever its status."""
     body = b'{"kind":"Status"}\n\xff'
     headers = {"Content-Type": content_type, "Location": "/elsewhere"}
     upstream.answer = web.Response(status=status, body=body, headers=headers)
@@ -111,13 +111,13 @@ async def test_status_type_and_body_pass(
 async def test_path_and_query_pass_as_they_were_sent(
     url: str, upstream: Upstream, path: str
 ) -> None:
-    """Nothing is decoded on the way: decoded, a path or a query could mean another."""
+    """Nothing is decoded, as this could change the meaning of a path or query."""
     await get(f"{url}{PREFIX}{path}")
     assert [request.raw_path for request in upstream.asked] == [f"{PREFIX}{path}"]
 
 
 async def test_accept_and_user_are_forwarded(url: str, upstream: Upstream) -> None:
-    """The client's Accept is passed on; the proxy sends the user, whatever the client sent."""
+    """The client's Accept is passed on; the proxy sets the user, whatever the client sent."""
     accept = "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"
     await get(f"{url}{PREFIX}", **{"Accept": accept, "X-Remote-User": "system:admin"})
     (request,) = upstream.asked
@@ -127,7 +127,7 @@ async def test_accept_and_user_are_forwarded(url: str, upstream: Upstream) -> No
 
 
 async def test_a_compressed_answer_stays_so(url: str, upstream: Upstream) -> None:
-    """What is compressed is passed on with the header that says it is."""
+    """It is passed on with its Content-Encoding."""
     upstream.answer = web.Response(text="a" * 1000)
     upstream.answer.enable_compression(web.ContentCoding.gzip)
     status, _, body = await get(f"{url}{PREFIX}", **{"Accept-Encoding": "gzip"})
@@ -136,7 +136,7 @@ async def test_a_compressed_answer_stays_so(url: str, upstream: Upstream) -> Non
 
 
 async def test_the_certificate_is_verified(server: str, upstream: Upstream) -> None:
-    """An API server whose certificate another authority signed is not asked anything."""
+    """An API server with a certificate from another authority gets no request."""
     async with proxied(server, Authority("another").bundle) as url:
         status, _, body = await get(f"{url}{PREFIX}")
     assert status == 503
@@ -146,7 +146,7 @@ async def test_the_certificate_is_verified(server: str, upstream: Upstream) -> N
 
 
 async def test_the_name_is_verified(upstream: Upstream, authority: Authority) -> None:
-    """A certificate for another name is not accepted."""
+    """A certificate for another name is rejected."""
     async with (
         serving(upstream, authority.issue(["example.test"])) as server,
         proxied(server, authority.bundle) as url,
@@ -157,7 +157,7 @@ async def test_the_name_is_verified(upstream: Upstream, authority: Authority) ->
 
 
 async def test_an_api_server_that_is_gone(authority: Authority) -> None:
-    """Where nothing listens, the proxy answers 503 and says why."""
+    """If nothing listens, the proxy answers 503 and says why."""
     async with proxied("https://127.0.0.1:1", authority.bundle) as url:
         status, content_type, body = await get(f"{url}{PREFIX}")
     assert (status, content_type) == (503, "text/plain; charset=utf-8")

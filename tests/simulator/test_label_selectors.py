@@ -1,4 +1,4 @@
-"""The simulator's own reading of label selectors, and that the product's agrees with it."""
+"""The simulator's own label selectors, and that the product's agree with them."""
 
 import re
 from collections.abc import Mapping
@@ -67,7 +67,7 @@ def test_it_selects_as_documented(text: str, labels: Mapping[str, str], *, match
     ],
 )
 def test_what_is_malformed_is_a_bad_request(text: str) -> None:
-    """And not a selector of everything."""
+    """It does not select everything."""
     with pytest.raises(StatusError) as raised:
         LabelSelector(text)
     assert raised.value.status.code == 400
@@ -93,7 +93,7 @@ TEXTS = st.lists(PIECES, max_size=12).map("".join) | st.lists(CONDITIONS, max_si
 @example("a<7", {"a": "7"})
 @example("a<7", {"a": "+6"})
 def test_the_product_reads_them_alike(text: str, labels: Mapping[str, str]) -> None:
-    """Two readings of one documentation: both refuse a text, or both select the same."""
+    """Two implementations of one specification: both reject a text, or both select the same."""
     try:
         expected = parse_selector(text)
     except BadRequestError:

@@ -1,4 +1,4 @@
-"""The objects of the demo are those of a real cluster."""
+"""The demo's objects are like a real cluster's."""
 
 import pytest
 from msgspec import structs
@@ -33,7 +33,7 @@ ITEMS = (Item(91_000, "a"), Item(90_500, "b"))
 
 
 def at(value: Json, *path: str | int) -> Json:
-    """What is at a path in an object."""
+    """The value at a path in an object."""
     for step in path:
         if isinstance(step, int):
             assert isinstance(value, list)
@@ -123,7 +123,7 @@ def published(hpa: HorizontalPodAutoscaler, answer: Answer) -> Object:
 def test_an_hpa_has_its_metric_and_the_current_value(
     hpa: HorizontalPodAutoscaler, metric: Object, current: Object
 ) -> None:
-    """In the fields from which kubectl shows them."""
+    """In the fields that kubectl shows."""
     obj = published(hpa, ITEMS[:1] if hpa is EXTERNAL else ITEMS)
     assert at(obj, "spec", "metrics") == [metric]
     assert at(obj, "status", "currentMetrics") == [current]
@@ -132,12 +132,12 @@ def test_an_hpa_has_its_metric_and_the_current_value(
 
 @pytest.mark.parametrize("hpa", [PODS, EXTERNAL], ids=["Pods", "External"])
 def test_an_unknown_value_is_left_out(hpa: HorizontalPodAutoscaler) -> None:
-    """As the controller writes it: kubectl shows <unknown>, where an empty quantity is an error."""
+    """As by the controller: kubectl shows <unknown>; an empty quantity is an error."""
     obj = published(hpa, MetricUnavailable("no"))
     assert at(obj, "status", "currentMetrics") == [{"type": ""}]
     assert at(obj, "status", "conditions", 0, "reason") != "ValidMetricFound"
 
 
 def test_an_hpa_begins_without_a_status() -> None:
-    """Until the first decision."""
+    """Until its first decision."""
     assert "status" not in manifests.horizontal_pod_autoscaler(PODS, 2, None)

@@ -1,4 +1,4 @@
-"""The proxy of pods in the simulated Kubernetes API, against kube-apiserver's messages."""
+"""The pod proxy of the simulated Kubernetes API, against kube-apiserver's messages."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,7 +16,7 @@ NAMESPACE = "/api/v1/namespaces/default/pods"
 
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[tuple[KubernetesAPI, KubernetesClient]]:
-    """A Kubernetes API, and a client of it."""
+    """A Kubernetes API and its client."""
     async with kubernetes(tmp_path) as made:
         yield made
 
@@ -27,7 +27,7 @@ async def _status(client: KubernetesClient, path: str) -> tuple[int, str]:
 
 
 async def test_a_pod_answers(cluster: tuple[KubernetesAPI, KubernetesClient]) -> None:
-    """With its own status, body and query, by http and at any port."""
+    """With its own status, body and query, over http and on any port."""
     api, client = cluster
 
     async def echo(request: web.Request) -> web.Response:
@@ -43,7 +43,7 @@ async def test_a_pod_answers(cluster: tuple[KubernetesAPI, KubernetesClient]) ->
 
 
 async def test_a_pod_that_does_not(cluster: tuple[KubernetesAPI, KubernetesClient]) -> None:
-    """It does not exist, has no address, is not named well, or refuses."""
+    """It does not exist, has no address, has a bad name, or refuses."""
     api, client = cluster
     api.apply(PODS, {"metadata": {"name": "a"}, "status": {"podIP": "127.0.0.1"}})
     api.apply(PODS, {"metadata": {"name": "new"}, "status": {}})

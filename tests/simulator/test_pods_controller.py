@@ -1,4 +1,4 @@
-"""The HPA controller of the demo with a Pods metric, against an API with scripted answers."""
+"""The demo's HPA controller with a Pods metric, against an API with scripted answers."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,16 +36,16 @@ class Condition(msgspec.Struct):
 
 
 class Status(msgspec.Struct):
-    """The status of an HPA, as far as it is looked at here."""
+    """The relevant part of an HPA's status."""
 
     conditions: list[Condition]
 
 
 class Values(MetricsApi):
-    """Answers the values of a Pods metric."""
+    """Answers with values of a Pods metric."""
 
     def tell(self, **values: str) -> None:
-        """Answer a value for each of these pods, by the last digit of their names."""
+        """Answer with a value for each of these pods, by the last digit of their names."""
         items: list[Object] = [
             {
                 "describedObject": {
@@ -88,7 +88,7 @@ async def api(metrics: Values) -> AsyncIterator[KubernetesAPI]:
 async def controlling(
     api: KubernetesAPI, bundle: bytes
 ) -> AsyncIterator[tuple[Controller, Cluster]]:
-    """A controller of four Ready pods, on eight GPUs."""
+    """A controller of four Ready pods on eight GPUs."""
     async with Cluster(
         api, nodes=2, load=Load(), loading_seconds=60, deleting_seconds=60
     ) as cluster:
@@ -109,13 +109,13 @@ async def test_it_asks_as_the_real_one_does(
 
 
 def reading(pods: str, **values: int) -> Reading:
-    """A reading with the milli-values of pods."""
+    """A reading with pods' milli-values."""
     by_pod = {f"inference-{name[1:]:0>4}": value for name, value in values.items()}
     return Reading("exporters", pods, sum(values.values()), by_pod)
 
 
 async def test_it_scales_on_the_mean(api: KubernetesAPI, metrics: Values, bundle: bytes) -> None:
-    """Replicas follow the mean of the items; the source says how many pods they cover."""
+    """Replicas follow the items' mean; the source says how many pods they cover."""
     metrics.tell(_1="100", _2="80500m", _3="70", _4="70")
     async with controlling(api, bundle) as (controller, cluster):
         sync = await controller.sync()
@@ -130,7 +130,7 @@ async def test_it_scales_on_the_mean(api: KubernetesAPI, metrics: Values, bundle
 async def test_a_pod_without_an_item_damps(
     api: KubernetesAPI, metrics: Values, bundle: bytes
 ) -> None:
-    """Of three items at 100 and a missing pod come 6 replicas, not 8."""
+    """Three items at 100 and a missing pod give 6 replicas, not 8."""
     metrics.tell(_1="100", _2="100", _3="100")
     async with controlling(api, bundle) as (controller, cluster):
         sync = await controller.sync()
@@ -141,7 +141,7 @@ async def test_a_pod_without_an_item_damps(
 async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
     api: KubernetesAPI, metrics: Values, bundle: bytes
 ) -> None:
-    """A Running pod without an item counts; a terminating one does not, not even its item."""
+    """A Running pod without an item counts; a terminating one does not, nor does its item."""
     async with controlling(api, bundle) as (controller, cluster):
         cluster.scale(3)
         metrics.tell(_1="60", _2="60", _3="60", _4="100")
@@ -158,7 +158,7 @@ async def test_a_loading_pod_is_missing_and_a_terminating_one_is_not(
 async def test_it_keeps_replicas_without_a_value(
     api: KubernetesAPI, metrics: Values, bundle: bytes, answer: str
 ) -> None:
-    """The condition of the HPA in the API says why, and the replicas stay."""
+    """The HPA's condition in the API says why, and the replicas stay."""
     async with controlling(api, bundle) as (controller, cluster):
         if answer == "error":
             metrics.fail("4 pods, but no measurement")
@@ -185,7 +185,7 @@ async def test_it_keeps_replicas_without_a_value(
 async def test_conditions_stay_until_they_are_set_again(
     api: KubernetesAPI, metrics: Values, bundle: bytes
 ) -> None:
-    """After an error, the HPA still has the condition of the last decision about its limits."""
+    """After an error, the HPA keeps the last decision's condition about its limits."""
     async with controlling(api, bundle) as (controller, _):
         metrics.tell(_1="50", _2="50", _3="50", _4="50")
         await controller.sync()

@@ -13,7 +13,7 @@ SUCCEEDED = ScaledPod("e", "Succeeded", ready=False)
 
 
 def proposed(answer: Answer, *more: ScaledPod) -> int:
-    """The replicas that an answer calls for, with four Running pods and more."""
+    """The replicas for an answer, with four Running pods and more."""
     proposal = pods.propose(METRIC, scale_of(*RUNNING, *more), answer)
     assert isinstance(proposal, Proposal)
     return proposal.replicas
@@ -58,25 +58,25 @@ def test_a_stranger_counts() -> None:
 
 @pytest.mark.parametrize("fifth", [PENDING, TERMINATING, FAILED], ids=lambda pod: pod.phase)
 def test_items_of_pods_that_do_not_count_are_dropped(fifth: ScaledPod) -> None:
-    """An item of a terminating, Failed or Pending pod changes nothing."""
+    """An item for a terminating, Failed or Pending pod changes nothing."""
     without = items(a=60, b=60, c=60, d=60)
     assert proposed((*without, Item(900_000, "e")), fifth) == proposed(without, fifth)
 
 
 @pytest.mark.parametrize("fifth", [TERMINATING, FAILED], ids=["terminating", "Failed"])
 def test_ignored_pods_are_not_missing(fifth: ScaledPod) -> None:
-    """Without an item, a terminating or Failed pod does not damp: it is as if it did not exist."""
+    """Without an item, a terminating or Failed pod does not damp, as if it did not exist."""
     assert proposed(items(a=100, b=100, c=100, d=100), fifth) == 8
     assert proposed(items(a=10, b=10, c=10, d=10), fifth) == 1
 
 
 def test_a_succeeded_pod_is_missing() -> None:
-    """It has no sample any more, and damps: ceil(18 / 50 x 5) = 2, not 1."""
+    """It no longer has a sample, and damps: ceil(18 / 50 x 5) = 2, not 1."""
     assert proposed(items(a=10, b=10, c=10, d=10), SUCCEEDED) == 2
 
 
 def test_of_several_items_for_one_pod_the_last_counts() -> None:
-    """The controller keeps values by name."""
+    """The controller stores values by name."""
     assert proposed((*items(a=900, b=100, c=100, d=100), Item(100_000, "a"))) == 8
 
 
@@ -94,7 +94,7 @@ def test_both_ends_of_the_tolerance_change_nothing(milli: int, replicas: int) ->
 
 
 def test_missing_pods_at_the_target_change_nothing() -> None:
-    """With the others at exactly the target, nothing is assumed about the missing pods."""
+    """If the others are exactly at the target, nothing is assumed about missing pods."""
     decision = first(scale_of(*RUNNING), items(a=50))
     assert (decision.replicas, decision.reason) == (
         4,
@@ -103,7 +103,7 @@ def test_missing_pods_at_the_target_change_nothing() -> None:
 
 
 def test_a_result_in_the_opposite_direction_changes_nothing() -> None:
-    """With more replicas requested than pods exist, a scale-up must not become a scale-down."""
+    """If there are more replicas than pods, a scale-up must not become a scale-down."""
     proposal = pods.propose(METRIC, scale_of(*RUNNING, replicas=9), items(a=100, b=100, c=100))
     assert isinstance(proposal, Proposal)
     assert proposal.replicas == 9

@@ -1,4 +1,4 @@
-"""The replicas for a Pods metric, against the rules stated a second time."""
+"""The replicas for a Pods metric, against a second implementation of the rules."""
 
 from collections.abc import Iterable, Mapping
 from math import ceil
@@ -28,7 +28,7 @@ def near(ratio: float) -> bool:
 def counted(
     scaled: Iterable[ScaledPod], values: dict[str, int]
 ) -> tuple[list[str], list[str], int]:
-    """Unready and missing pods, and how many are left; drops items of pods that do not count."""
+    """Unready and missing pods, and the number of others; drops items of ignored pods."""
     unready, missing, ready = [], [], 0
     for pod in scaled:
         if pod.terminating or pod.phase == "Failed":
@@ -44,7 +44,7 @@ def counted(
 
 
 def restated(scaled: Iterable[ScaledPod], answer: tuple[Item, ...], current: int) -> int | str:
-    """The controller's rules again, pod by pod; a text is an error."""
+    """The controller's rules again, pod by pod; returns text for an error."""
     listed = list(scaled)
     values: dict[str, int] = {}
     for item in answer:
@@ -101,7 +101,7 @@ ANSWERS = st.lists(
 def test_every_answer_is_counted_by_the_rules(
     scaled: tuple[ScaledPod, ...], answer: tuple[Item, ...], current: int
 ) -> None:
-    """Whatever the pods are, and whichever of them have items."""
+    """For any pods, and any of their items."""
     proposal = pods.propose(METRIC, scale_of(*scaled, replicas=current), answer)
     found = proposal.cause if isinstance(proposal, Unable) else proposal.replicas
     assert found == restated(scaled, answer, current)

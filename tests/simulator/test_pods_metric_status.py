@@ -1,4 +1,4 @@
-"""The status and the reasons that the HPA controller shows for a Pods metric."""
+"""The HPA's status and the controller's reasons for a Pods metric."""
 
 import pytest
 from msgspec import structs
@@ -24,14 +24,14 @@ from tests.support.pods_metric import (
 
 
 def active(decision: Decision) -> tuple[str, str, str]:
-    """The status, reason and message of the condition ScalingActive."""
+    """The ScalingActive condition's status, reason and message."""
     return next(
         (c.status, c.reason, c.message) for c in decision.conditions if c.type == "ScalingActive"
     )
 
 
 def test_the_status_shows_the_mean_of_the_items() -> None:
-    """In whole milli-values, rounded down, and without what is assumed for missing pods."""
+    """In whole milli-values, rounded down, and without assumptions for missing pods."""
     decision = first(scale_of(*RUNNING), items(a=100, b=100, c=101))
     assert decision.current == (100_333,)
     assert active(decision) == (
@@ -75,7 +75,7 @@ def test_without_a_value_the_replicas_are_kept(
 
 @pytest.mark.parametrize("least", [0, 1])
 def test_at_zero_replicas_the_metric_is_not_used(least: int) -> None:
-    """Pods that do not exist have no mean, whatever minReplicas is."""
+    """Without pods there is no mean, whatever minReplicas is."""
     hpa = structs.replace(HPA, min_replicas=least)
     decision = decide(hpa, scale_of(), (items(a=100),), History(), 0)
     assert decision.replicas == 0
@@ -83,7 +83,7 @@ def test_at_zero_replicas_the_metric_is_not_used(least: int) -> None:
 
 
 def test_scaling_up_is_limited() -> None:
-    """The limits are those of every metric: twice the replicas in 15 s."""
+    """The limits are those for every metric: twice the replicas in 15 s."""
     assert first(scale_of(*RUNNING), items(a=500, b=500, c=500, d=500)).replicas == 8
 
 
@@ -138,5 +138,5 @@ def test_scaling_up_is_limited() -> None:
     ],
 )
 def test_the_reason_shows_the_arithmetic(answer: Answer, reason: str) -> None:
-    """A person can follow the numbers."""
+    """The numbers are in it."""
     assert first(scale_of(*RUNNING), answer).reason == reason

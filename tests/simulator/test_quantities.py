@@ -28,13 +28,13 @@ from metrics_server.simulator.quantities import milli_value_of
     ],
 )
 def test_it_is_read_as_documented(quantity: str, milli: int) -> None:
-    """Suffixes of ten, of two, and exponents; what is finer is rounded away from zero."""
+    """Decimal and binary suffixes, and exponents; finer values are rounded away from zero."""
     assert milli_value_of(quantity) == milli
 
 
 @pytest.mark.parametrize("text", ["", "m", "1K", "1ki", "1e", " 1", "1_0", "NaN", "10P", "1e99"])
 def test_what_is_not_a_quantity_is_an_error(text: str) -> None:
-    """And no number that the HPA could act on."""
+    """The HPA gets no number to act on."""
     with pytest.raises(ValueError, match=r"is (not a quantity|too large)"):
         milli_value_of(text)
 
@@ -45,11 +45,11 @@ def test_what_is_not_a_quantity_is_an_error(text: str) -> None:
     )
 )
 def test_the_product_reads_it_alike(text: str) -> None:
-    """Two readings of one grammar."""
+    """Two implementations of one grammar."""
     assert milli_value_of(text) == milli_value(text)
 
 
 @given(st.floats(0, 1e9), st.integers(0, 3))
 def test_what_the_product_writes_is_read(value: float, decimals: int) -> None:
-    """The HPA gets the number that was answered, and not one near it."""
+    """The HPA gets exactly the number in the answer."""
     assert abs(milli_value_of(format_quantity(value, decimals)) - value * 1000) <= 500 + value / 1e9

@@ -1,4 +1,4 @@
-"""The demo of the queue: the real server, engines' pages, and a workload that goes to zero."""
+"""The queue demo: the real server, engines' pages, and a workload that scales to zero."""
 
 import asyncio
 import os
@@ -38,9 +38,9 @@ LINE = re.compile(
 async def shown_until_it_is_back(
     capsys: pytest.CaptureFixture[str], options: DemoOptions
 ) -> tuple[str, list[dict[str, str]]]:
-    """What a demo prints until the workload has been at zero and is at work again; and its lines.
+    """A demo's output until the workload has been at zero and is busy again; and its lines.
 
-    How many cycles of the load that takes depends on how busy the machine is.
+    How many load cycles that takes depends on how busy the machine is.
     """
     task = asyncio.create_task(demo(options, QUICK))
     text, lines = "", list[dict[str, str]]()
@@ -57,7 +57,7 @@ async def shown_until_it_is_back(
 
 
 def is_back(lines: list[dict[str, str]]) -> bool:
-    """Whether GPUs are busy again after there were no replicas."""
+    """Whether GPUs are busy again after zero replicas."""
     asleep = next((n for n, line in enumerate(lines) if line["replicas"] == "0"), len(lines))
     return any(line["gpu"] == "100 %" for line in lines[asleep:])
 
@@ -75,7 +75,7 @@ async def test_the_queue_scales_to_zero_and_back(
     up = [line for line in lines[:asleep] if "llm_requests_waiting" in line["reason"]]
     assert any("above the target of 2" in line["reason"] for line in up)
     assert max(replicas[:asleep]) > 1
-    # Less is that of pods which have just become Ready.
+    # Lower values are from pods that have just become Ready.
     waiting = [line for line in lines[:asleep] if re.match(r"[1-9]", line["waiting"])]
     assert sum(line["gpu"] == "100 %" for line in waiting) > len(waiting) / 2 > 0
 
@@ -94,7 +94,7 @@ async def test_the_queue_scales_to_zero_and_back(
 
 @pytest.mark.parametrize("kind", get_args(MetricType))
 async def test_it_says_what_it_shows(capsys: pytest.CaptureFixture[str], kind: MetricType) -> None:
-    """What is simulated, when there are requests, each metric's part, and how to ask by hand."""
+    """What is simulated, the times of requests, each metric's purpose, and how to ask by hand."""
     text = await shown(capsys, DemoOptions(duration=0, nodes=1, signal="queue", metric_type=kind))
     assert "1 nodes with 4 GPUs; a Deployment of vLLM pods,\n" in text
     assert "There are requests for 20 s, then none for 20 s" in text
@@ -110,7 +110,7 @@ async def test_it_says_what_it_shows(capsys: pytest.CaptureFixture[str], kind: M
 
 
 async def test_a_fault_applies_to_gpu_exporters() -> None:
-    """Flags that exclude each other are a sentence, not a demo of something else."""
+    """Mutually exclusive flags are an error, not a demo of something else."""
     with (
         capture_logs(),
         pytest.raises(ConfigurationError, match="--fault applies to GPU exporters"),

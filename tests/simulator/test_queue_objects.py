@@ -1,4 +1,4 @@
-"""The objects of the demo of the queue, and a controller with several metrics."""
+"""The queue demo's objects, and a controller with several metrics."""
 
 import msgspec
 from aiohttp import web
@@ -34,7 +34,7 @@ VERSION_CHECKED = "1.34"
 
 
 def test_an_hpa_with_several_metrics_is_valid() -> None:
-    """Each metric has its target, and its current value or none."""
+    """Each metric has its target, and a current value or none."""
     scale = Scale(1, 1, (ScaledPod("a"),))
     decision = decide(HPA, scale, ((Item(12_000),), MetricUnavailable("no")), History(), 0)
     obj = manifests.horizontal_pod_autoscaler(HPA, 1, decision)
@@ -54,7 +54,7 @@ def test_an_hpa_with_several_metrics_is_valid() -> None:
 
 
 def test_pods_say_where_their_pages_are() -> None:
-    """The product reads where each one's page is; a pod without a page has no address."""
+    """The product reads each page's address; a pod without a page has none."""
     simulated = SimulatedPod("default", "a", "vllm", "gpu-node-0", ("GPU-0",), ready=True)
     decode = pod_decoder(endpoints=True)
     for obj, port, ports in (
@@ -68,7 +68,7 @@ def test_pods_say_where_their_pages_are() -> None:
 
 
 async def test_each_metric_is_requested() -> None:
-    """In their order; one that fails leaves the others; others can be read beside them."""
+    """In order; a failing one does not affect the others; others can be read besides."""
     asked = []
 
     async def answer(request: web.Request) -> web.Response:

@@ -32,7 +32,7 @@ ON_THE_PAGE = (
     f"the demo's cluster is read-only; change the load, the exporters' faults and the HPA at {PAGE}"
 )
 IN_PODS = "the demo's pods are simulated: no process runs in them, and they have no logs; kubectl"
-# What people would try, with a pod's name in place of POD.
+# Commands that people would try, with POD for a pod's name.
 WRITES = (
     "scale deployment inference --replicas=3",
     'patch hpa inference --type=merge --patch={"spec":{"maxReplicas":3}}',
@@ -64,14 +64,14 @@ INSIDE = (
 
 @pytest.fixture
 def read_only() -> ReadOnly:
-    """The explanations of a demo with a page."""
+    """The explanations in a demo with a page."""
     explains = ReadOnly(DemoOptions())
     explains.page = PAGE
     return explains
 
 
 class Demo(Struct, frozen=True):
-    """A cluster, and its API."""
+    """A cluster and its API."""
 
     api: KubernetesAPI
     cluster: Cluster
@@ -79,7 +79,7 @@ class Demo(Struct, frozen=True):
 
 @pytest.fixture
 async def running(read_only: ReadOnly) -> AsyncIterator[Demo]:
-    """A cluster as the demo's, with an HPA and an installed server."""
+    """A cluster like the demo's, with an HPA and an installed server."""
     options = DemoOptions(nodes=1)
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(KubernetesAPI())
@@ -99,7 +99,7 @@ def api(running: Demo) -> KubernetesAPI:
 
 @pytest.fixture
 def kubectl(api: KubernetesAPI, tmp_path: Path) -> Kubectl:
-    """The real kubectl, with a kubeconfig of that cluster."""
+    """The real kubectl, with that cluster's kubeconfig."""
     document = {
         "clusters": [{"name": "a", "cluster": {"server": api.url}}],
         "contexts": [{"name": "a", "context": {"cluster": "a", "user": "a"}}],
@@ -111,7 +111,7 @@ def kubectl(api: KubernetesAPI, tmp_path: Path) -> Kubectl:
 
 
 def words(command: str, manifest: Path) -> list[str]:
-    """The arguments of a command."""
+    """A command's arguments."""
     filled = command.replace("POD", "inference-0001").replace("MANIFEST", str(manifest))
     return filled.split()
 
@@ -132,7 +132,7 @@ def manifest(tmp_path: Path) -> Path:
 async def test_a_write_says_what_to_do_instead(
     api: KubernetesAPI, kubectl: Kubectl, manifest: Path, command: str
 ) -> None:
-    """Whatever kubectl would change, and whichever request it begins with."""
+    """For everything that kubectl could change, whichever request it sends first."""
     version = api.store.version
     ran = await kubectl(*words(command, manifest))
     assert ran.status == 1
@@ -142,7 +142,7 @@ async def test_a_write_says_what_to_do_instead(
 
 @pytest.mark.parametrize("command", INSIDE)
 async def test_nobody_looks_into_a_pod(kubectl: Kubectl, manifest: Path, command: str) -> None:
-    """There is no kubelet that could show its logs, or run a program."""
+    """There is no kubelet to show logs or run programs."""
     ran = await kubectl(*words(command, manifest))
     assert ran.status == 1
     assert IN_PODS in ran.err
@@ -150,7 +150,7 @@ async def test_nobody_looks_into_a_pod(kubectl: Kubectl, manifest: Path, command
 
 @pytest.mark.parametrize("command", ["auth can-i list pods", "auth whoami"])
 async def test_nobody_needs_permission(kubectl: Kubectl, manifest: Path, command: str) -> None:
-    """The reviews that kubectl asks for are not served."""
+    """The access reviews of kubectl are not served."""
     ran = await kubectl(*words(command, manifest))
     assert ran.status == 1
     assert "the demo's cluster allows every request that it serves" in ran.err
@@ -170,7 +170,7 @@ async def test_nobody_needs_permission(kubectl: Kubectl, manifest: Path, command
 async def test_without_a_page_it_names_flags(
     running: Demo, options: DemoOptions, what: str, flags: str
 ) -> None:
-    """Those that this demo has."""
+    """Only flags of this demo."""
     api = running.api
     ReadOnly(options).protect(api, running.cluster)
     message = (
@@ -184,7 +184,7 @@ async def test_without_a_page_it_names_flags(
 
 
 async def test_the_server_records_events(api: KubernetesAPI) -> None:
-    """Or `kubectl describe hpa` would not show them."""
+    """Otherwise `kubectl describe hpa` would not show them."""
     event: Object = {"metadata": {"generateName": "a"}, "involvedObject": {"namespace": "default"}}
     async with (
         ClientSession(api.url) as session,
@@ -194,7 +194,7 @@ async def test_the_server_records_events(api: KubernetesAPI) -> None:
 
 
 async def test_a_deleted_exporter_starts_again(running: Demo, kubectl: Kubectl) -> None:
-    """Without its fault, in a pod of the same name: what the doctor advises works."""
+    """Without its fault, in a pod of the same name: the doctor's advice works."""
     (exporter,) = running.cluster.exporters
     await exporter.set_fault(Fault("down"))
     pod = ("--namespace", "gpu-monitoring", "pod", "dcgm-exporter-gpu-node-0")
@@ -208,7 +208,7 @@ async def test_a_deleted_exporter_starts_again(running: Demo, kubectl: Kubectl) 
 
 
 async def test_a_restarted_daemon_set_ends_the_faults(running: Demo, kubectl: Kubectl) -> None:
-    """Of all its exporters, in new pods, with the two commands that the doctor prints."""
+    """On all its exporters, in new pods, with the two commands that the doctor prints."""
     (exporter,) = running.cluster.exporters
     await exporter.set_fault(Fault("down"))
     uid = ("get", "pod", "--output=jsonpath={.metadata.uid}")
@@ -233,7 +233,7 @@ async def test_pod_labels_can_be_turned_on(running: Demo, kubectl: Kubectl) -> N
 
 
 async def test_other_changes_of_a_daemon_set_are_rejected(kubectl: Kubectl) -> None:
-    """Such as one of its image: nothing would run it."""
+    """Such as a new image: nothing would run it."""
     image = ("set", "image", "daemonset/dcgm-exporter", "dcgm-exporter=a")
     ran = await kubectl("--namespace=gpu-monitoring", *image)
     assert ran.status == 1
@@ -265,7 +265,7 @@ async def test_what_is_missing_is_still_missing(kubectl: Kubectl) -> None:
 async def test_tables_have_the_columns_of_a_cluster(
     kubectl: Kubectl, command: str, header: str, first: str
 ) -> None:
-    """Among them whether an APIService is Available."""
+    """Including whether an APIService is Available."""
     head, row, *_ = (await kubectl(*command.split())).table
     assert head == header.split()
     assert row[:-1] == first.split()
@@ -273,12 +273,12 @@ async def test_tables_have_the_columns_of_a_cluster(
 
 
 async def test_everything_can_be_listed(kubectl: Kubectl) -> None:
-    """By the word that people try first."""
+    """With the command that people try first."""
     out = (await kubectl("get", "all", "--output=name")).out.split()
     assert {"pod/inference-0001", "deployment.apps/inference"} < {*out}
 
 
 async def test_a_node_shows_its_pods(kubectl: Kubectl) -> None:
-    """Those of other nodes are not among them."""
+    """Not those of other nodes."""
     out = (await kubectl("describe", "node", "gpu-node-0")).out
     assert "Non-terminated Pods:          (3 in total)" in out

@@ -1,4 +1,4 @@
-"""Reviews by the simulated Kubernetes API: what it understands, and what it refuses."""
+"""The simulated Kubernetes API's reviews: what it understands, and what it rejects."""
 
 from collections.abc import Mapping
 
@@ -14,7 +14,7 @@ RESOURCE = {"verb": "list", "group": "g", "version": "v", "resource": "r", "name
 
 
 async def reviewed(reviews: Reviews, spec: Mapping[str, object]) -> tuple[int, Object]:
-    """The answer to a SubjectAccessReview: its HTTP status and its body."""
+    """The response to a SubjectAccessReview: its HTTP status and body."""
     app = web.Application()
     app.router.add_post(PATH, reviews.subject_access_review)
     review = {
@@ -28,7 +28,7 @@ async def reviewed(reviews: Reviews, spec: Mapping[str, object]) -> tuple[int, O
 
 
 async def test_all_of_a_review_is_decided_upon() -> None:
-    """Who it is about, and what for, with what is selected by."""
+    """The user, the operation, and the selectors."""
     seen: list[tuple[Caller, Access]] = []
 
     def decide(caller: Caller, access: Access) -> Object:
@@ -75,7 +75,7 @@ async def test_all_of_a_review_is_decided_upon() -> None:
     ids=["no question", "nobody", "two questions", "another name", "unknown field", "wrong type"],
 )
 async def test_what_is_not_a_review_is_refused(spec: Mapping[str, object]) -> None:
-    """More strictly than by a real API server, which ignores fields that it does not know."""
+    """It is stricter than a real API server, which ignores unknown fields."""
     reviews = Reviews({})
     reviews.decide = lambda _caller, _access: {"allowed": True}
     status, body = await reviewed(reviews, spec)

@@ -1,4 +1,4 @@
-"""The demo as a whole: the real server, and a loop that ends cleanly."""
+"""The complete demo: the real server, and a loop that ends cleanly."""
 
 import asyncio
 import os
@@ -23,12 +23,12 @@ pytestmark = pytest.mark.slow
 
 
 def sources(text: str) -> list[str]:
-    """Where each answer came from, in order."""
+    """The source of each answer, in order."""
     return re.findall(r"  source (\S+) ", text)
 
 
 async def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str], temporary: Path) -> None:
-    """It introduces itself, shows each sync, sums up, and leaves nothing behind."""
+    """It prints an introduction, each sync and a summary, and leaves nothing behind."""
     text = await shown(capsys, DemoOptions(duration=2, nodes=2))
     introduction, rows, summary = text.split("\n\n  export")[0], sources(text), text[-200:]
     assert "gpu-metrics-server is serving at https://127.0.0.1:" in introduction
@@ -47,7 +47,7 @@ async def test_it_ends_by_itself(capsys: pytest.CaptureFixture[str], temporary: 
 
 @pytest.mark.parametrize("kind", get_args(MetricType))
 async def test_the_hpa_scales(capsys: pytest.CaptureFixture[str], kind: MetricType) -> None:
-    """Within a swing of the demand replicas are added and taken away, never beyond the GPUs."""
+    """Within a swing of the demand, replicas are added and removed, never beyond the GPUs."""
     text = await shown(capsys, DemoOptions(duration=2.5, metric_type=kind))
     wanted = [int(count) for count in re.findall(r"\d+/(\d+) ready", text)]
     changes = [after - before for before, after in pairwise(wanted)]
@@ -59,7 +59,7 @@ EVERYWHERE = [name for name in get_args(FaultName) if name != "one-exporter-down
 
 
 def tempo_for(fault: FaultName) -> Tempo:
-    """A tempo at which the server notices a fault soon."""
+    """A tempo at which the server soon notices a fault."""
     return IMPATIENT if fault == "exporter-slow" else QUICK
 
 
@@ -72,7 +72,7 @@ def duration_for(fault: FaultName) -> float:
 async def test_a_fault_comes_and_goes(
     capsys: pytest.CaptureFixture[str], fault: FaultName, temporary: Path
 ) -> None:
-    """In the middle third an External metric falls back; then the exporters answer again."""
+    """In the middle third, an External metric falls back; then the exporters answer again."""
     options = DemoOptions(duration=duration_for(fault), fault=fault, metric_type="external")
     text = await shown(capsys, options, tempo_for(fault))
     found = sources(text)
@@ -80,7 +80,7 @@ async def test_a_fault_comes_and_goes(
     assert "falls back to the last known value" in text
     assert (found[0], found[-1]) == ("exporters", "exporters")
     assert set(found) <= {"exporters", "last-known", "simulated", "error"}
-    # Once the last-known value has moved the workload, the error keeps the replicas.
+    # After the last-known value has moved the workload, the error keeps the replicas.
     assert not {"simulated", "error"}.isdisjoint(found)
     assert not kubeconfigs(temporary)
 
@@ -89,7 +89,7 @@ async def test_a_fault_comes_and_goes(
 async def test_a_pods_metric_has_no_fallback(
     capsys: pytest.CaptureFixture[str], fault: FaultName
 ) -> None:
-    """In the middle third there is an error, and the replicas do not change."""
+    """In the middle third there is an error, and the replicas stay the same."""
     text = await shown(
         capsys, DemoOptions(duration=duration_for(fault), fault=fault), tempo_for(fault)
     )
@@ -108,7 +108,7 @@ async def test_a_pods_metric_has_no_fallback(
 async def test_a_fault_of_one_exporter_leaves_some_pods_out(
     capsys: pytest.CaptureFixture[str], kind: MetricType
 ) -> None:
-    """While it lasts, the exporters still answer, for fewer pods than there are."""
+    """Meanwhile exporters still answer, for fewer pods than there are."""
     # No pod lacks a value because it is loading.
     ready_at_once = structs.replace(QUICK, loading=0)
     options = DemoOptions(duration=4.5, fault="one-exporter-down", metric_type=kind)
@@ -117,7 +117,7 @@ async def test_a_fault_of_one_exporter_leaves_some_pods_out(
     assert set(sources(text)) == {"exporters"}
     covered = re.findall(r"  source exporters (\d+)/(\d+) ", text)
     partly = [int(some) < int(every) for some, every in covered]
-    # How many rows there are depends on how busy the machine is.
+    # The number of rows depends on how busy the machine is.
     assert any(partly)
     assert not partly[0]
     assert not partly[-1]
@@ -127,7 +127,7 @@ async def test_a_fault_of_one_exporter_leaves_some_pods_out(
 async def test_it_says_how_to_ask_by_hand(
     capsys: pytest.CaptureFixture[str], kind: MetricType
 ) -> None:
-    """The introduction has the path that the HPA requests, with a star as people write it."""
+    """The introduction has the path that the HPA requests, with a literal star."""
     text = await shown(capsys, DemoOptions(duration=0, metric_type=kind))
     path = {
         "pods": "custom.metrics.k8s.io/v1beta2/namespaces/default/pods/*/gpu_utilization",
@@ -141,7 +141,7 @@ async def test_it_says_how_to_ask_by_hand(
 
 
 async def test_it_says_how_to_see_it_in_a_browser(capsys: pytest.CaptureFixture[str]) -> None:
-    """By a flag, or by the URL once there is one."""
+    """By its flag, or by its URL once there is one."""
     flags = "restart it with --open, or --page"
     without = await shown(capsys, DemoOptions(duration=0))
     with_page = await shown(capsys, DemoOptions(duration=0, page=True, page_port=0))
@@ -152,7 +152,7 @@ async def test_it_says_how_to_see_it_in_a_browser(capsys: pytest.CaptureFixture[
 
 
 async def test_the_only_exporter_is_every_exporter(capsys: pytest.CaptureFixture[str]) -> None:
-    """With one node, a fault of one exporter leaves no value."""
+    """With one node, a fault of one exporter leaves no values."""
     options = DemoOptions(duration=0, nodes=1, fault="one-exporter-down")
     text = await shown(capsys, options)
     assert "every exporter has a fault: one-exporter-down." in text
@@ -162,7 +162,7 @@ async def test_the_only_exporter_is_every_exporter(capsys: pytest.CaptureFixture
 async def test_a_fault_has_its_place_where_there_is_no_duration(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """Without a duration the introduction says when the fault is, and what ends the demo."""
+    """Without a duration, the introduction says when the fault is, and how to end the demo."""
     task = asyncio.create_task(demo(DemoOptions(fault="exporter-down"), QUICK))
     text = ""
     with capture_logs():
@@ -180,14 +180,14 @@ async def test_a_fault_has_its_place_where_there_is_no_duration(
 
 
 async def test_no_time_at_all(capsys: pytest.CaptureFixture[str]) -> None:
-    """A duration of nothing is over before the first question."""
+    """A duration of zero ends before the first request."""
     assert (await shown(capsys, DemoOptions(duration=0))).endswith(
         "The demo ended before the HPA's first request.\n"
     )
 
 
 async def test_the_port_is_the_one_that_was_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
-    """The server listens at the port; where it is taken, that is a sentence, not a traceback."""
+    """The server listens on it; if it is in use, there is an error, not a traceback."""
     port = unused_port()
     text = await shown(capsys, DemoOptions(duration=0, port=port))
     assert f"serving at https://127.0.0.1:{port}:" in text
@@ -202,7 +202,7 @@ async def test_the_port_is_the_one_that_was_asked_for(capsys: pytest.CaptureFixt
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 async def test_interrupted_it_still_sums_up(temporary: Path, number: signal.Signals) -> None:
-    """Ctrl-C ends it as its duration would: the summary, the status 0, nothing left behind."""
+    """Ctrl-C ends it like its duration: the summary, status 0, nothing left behind."""
     its_folder = f"import tempfile; tempfile.tempdir = {str(temporary)!r}"
     async with started("demo", preamble=its_folder) as process:
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""The autoscaler at zero replicas and with several metrics, as the controller of Kubernetes."""
+"""The autoscaler at zero replicas and with several metrics, like Kubernetes' controller."""
 
 from msgspec import structs
 
@@ -31,22 +31,22 @@ ASLEEP = History(((0, 0),), scaled_to_zero=True)
 
 
 def pods(count: int) -> Scale:
-    """A scale with so many pods."""
+    """A scale with this many pods."""
     return Scale(count, count, tuple(ScaledPod(f"pod-{n}") for n in range(count)))
 
 
 def queue(requests: int) -> tuple[Item, ...]:
-    """An answer of the gateway's queue."""
+    """An answer for the gateway's queue."""
     return (Item(requests * 1000),)
 
 
 def waiting(*requests: int) -> tuple[Item, ...]:
-    """An answer with the requests waiting in each pod."""
+    """An answer with each pod's waiting requests."""
     return tuple(Item(one * 1000, f"pod-{n}") for n, one in enumerate(requests))
 
 
 def conditions(decision: Decision) -> dict[str, tuple[str, str]]:
-    """The status and reason of each condition."""
+    """Each condition's status and reason."""
     return {one.type: (one.status, one.reason) for one in decision.conditions}
 
 
@@ -70,7 +70,7 @@ def test_it_goes_to_zero_and_comes_back() -> None:
 
 
 def test_from_zero_there_is_no_tolerance() -> None:
-    """A Value is divided by the target and rounded up, however near to it; not times no pods."""
+    """A Value is divided by the target and rounded up, even if close; not multiplied by 0 pods."""
     value = structs.replace(ALONE, metrics=(structs.replace(QUEUE, target_type="Value"),))
     for hpa in (ALONE, value):
         sizes = [
@@ -80,7 +80,7 @@ def test_from_zero_there_is_no_tolerance() -> None:
 
 
 def test_only_what_the_hpa_put_to_sleep_is_woken() -> None:
-    """Zero replicas by hand, or before the HPA was made, switch it off."""
+    """Zero replicas set by hand, or before the HPA existed, turn it off."""
     decision = decide(ALONE, pods(0), (queue(5),), History(), 0)
     assert decision.replicas == 0
     assert conditions(decision)["ScalingActive"] == ("False", "ScalingDisabled")
@@ -98,7 +98,7 @@ def test_a_workload_is_not_put_to_sleep_by_a_pods_metric_alone() -> None:
 
 
 def test_a_higher_minimum_wakes() -> None:
-    """With minReplicas raised from 0 the workload comes back, though nothing waits."""
+    """With minReplicas raised from 0, the workload comes back even if nothing waits."""
     raised = structs.replace(ALONE, min_replicas=2)
     assert decide(raised, pods(0), (queue(0),), ASLEEP, 20).replicas == 2
     assert decide(raised, pods(0), (queue(0),), History(), 20).replicas == 0
@@ -113,7 +113,7 @@ def test_the_highest_proposal_wins() -> None:
 
 
 def test_a_missing_metric_blocks_removing_only() -> None:
-    """At zero the pods' own metric is missing, and the gateway's wakes the workload all the same.
+    """At zero the pods' own metric is missing, and the gateway's still wakes the workload.
 
     While the first pod loads, the missing metric keeps it.
     """

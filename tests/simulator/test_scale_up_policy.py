@@ -1,4 +1,4 @@
-"""A policy of behavior.scaleUp: in the arithmetic, and in the object that kubectl shows."""
+"""A behavior.scaleUp policy: in the arithmetic, and in the object that kubectl shows."""
 
 import pytest
 from msgspec import structs
@@ -23,13 +23,13 @@ BUSY = (Item(100_000),)
 
 
 def pods(count: int) -> Scale:
-    """A scale with so many pods."""
+    """A scale with this many pods."""
     return Scale(count, count, tuple(ScaledPod(f"pod-{n}") for n in range(count)))
 
 
 @pytest.mark.parametrize(("policy", "most"), [(None, 6), (1, 3), (2, 4), (8, 10)])
 def test_it_limits_what_is_added_in_15_s(policy: int | None, most: int) -> None:
-    """By default 4 pods or 100 %, whichever is more; a policy of pods replaces both."""
+    """By default the larger of 4 pods and 100 %; a pods policy replaces both."""
     hpa = structs.replace(HPA, scale_up_pods=policy)
     first = decide(hpa, pods(2), (BUSY,), History(), now=0)
     assert first.replicas == most
@@ -42,7 +42,7 @@ def test_it_limits_what_is_added_in_15_s(policy: int | None, most: int) -> None:
 
 @pytest.mark.parametrize("policy", [None, 3])
 def test_kubectl_shows_it(policy: int | None) -> None:
-    """As the only policy of scaleUp; without one, scaleUp is left to its default."""
+    """As the only scaleUp policy; without one, scaleUp keeps its default."""
     hpa = structs.replace(HPA, scale_up_pods=policy)
     spec = manifests.horizontal_pod_autoscaler(hpa, 2, None)["spec"]
     assert isinstance(spec, dict)

@@ -1,4 +1,4 @@
-"""What the demo shows, on a pipe and in a terminal."""
+"""The demo's output, to a pipe and in a terminal."""
 
 import os
 import pty
@@ -49,7 +49,7 @@ Terminal = Callable[[Iterable[Moment | str]], str]
 
 @pytest.fixture
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
-    """Returns what a terminal of 80 by 24 shows of moments and notes, without its styles."""
+    """Returns the output for moments and notes in an 80x24 terminal, without styles."""
     for name, value in {"TERM": "xterm", "COLUMNS": "80", "LINES": "24"}.items():
         monkeypatch.setenv(name, value)
 
@@ -73,7 +73,7 @@ def terminal(monkeypatch: pytest.MonkeyPatch) -> Terminal:
 
 
 def test_a_plain_line() -> None:
-    """Elsewhere than in a terminal a moment is a line, with all there is to know."""
+    """Outside a terminal, a moment is one line with all the data."""
     out = StringIO()
     with screen(out) as shown:
         shown.show(MOMENT)
@@ -84,7 +84,7 @@ def test_a_plain_line() -> None:
 
 
 def test_a_missing_value_is_not_shown_as_zero() -> None:
-    """Where there is no value, the line says so."""
+    """Without a value, the line says so."""
     out = StringIO()
     with screen(out) as shown:
         shown.show(UNKNOWN)
@@ -93,14 +93,14 @@ def test_a_missing_value_is_not_shown_as_zero() -> None:
 
 
 def test_the_standard_output_is_the_default(capsys: pytest.CaptureFixture[str]) -> None:
-    """It is the standard output of when it is asked, not of when the module was read."""
+    """The current standard output, not the one at import."""
     with screen() as shown:
         shown.show(MOMENT)
     assert capsys.readouterr().out.count("\n") == 1
 
 
 def test_a_table_in_a_terminal(terminal: Terminal) -> None:
-    """In 80 columns no cell is cut, and the HPA's words stand below the rows."""
+    """In 80 columns no cell is cut, and the HPA's reason is below the rows."""
     widest = structs.replace(MOMENT, source="last-known", pods="12/12", ready=12, replicas=12)
     text = terminal([widest, MOMENT])
     last = text[text.rindex("GPU utilization scales") :]
@@ -113,7 +113,7 @@ def test_a_table_in_a_terminal(terminal: Terminal) -> None:
 
 
 def test_the_last_moments_are_in_sight(terminal: Terminal) -> None:
-    """The table is never higher than the terminal: the oldest rows go."""
+    """The table never exceeds the terminal: the oldest rows go."""
     text = terminal(structs.replace(MOMENT, seconds=seconds) for seconds in range(100))
     last = text[text.rindex("GPU utilization scales") :]
     assert " 99 s " in last
@@ -123,20 +123,20 @@ def test_the_last_moments_are_in_sight(terminal: Terminal) -> None:
 
 
 def test_the_bar_is_empty_where_there_is_no_value(terminal: Terminal) -> None:
-    """No value is unknown, and no bar."""
+    """A missing value has no bar."""
     assert re.search(r"unknown +·{11}│·{5} +6/8 ready +error", terminal([UNKNOWN]))
 
 
 def test_a_terminal_that_cannot_move_has_plain_lines(
     terminal: Terminal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A dumb terminal gets a line a moment."""
+    """A dumb terminal gets one line per moment."""
     monkeypatch.setenv("TERM", "dumb")
     assert terminal([MOMENT]).startswith("  4 s  demand  5.4 GPUs")
 
 
 def test_a_note_stays_above_the_table(terminal: Terminal) -> None:
-    """However many moments follow, and without styles of its own."""
+    """However many moments follow, and without interpreting markup."""
     text = terminal(["20 s  fault begins: [down]", *[MOMENT] * 30])
     note, table = text.split("GPU utilization scales")[0], text[text.rindex("GPU utilization") :]
     assert "20 s  fault begins: [down]" in note
@@ -144,7 +144,7 @@ def test_a_note_stays_above_the_table(terminal: Terminal) -> None:
 
 
 def test_a_note_is_a_line_elsewhere() -> None:
-    """As it is."""
+    """Unchanged."""
     out = StringIO()
     with screen(out) as shown:
         shown.note("20 s  fault begins: [down]")
@@ -152,7 +152,7 @@ def test_a_note_is_a_line_elsewhere() -> None:
 
 
 def test_without_rich_there_are_plain_lines() -> None:
-    """Where the extra "demo" is not installed, a terminal has plain lines too."""
+    """Without the extra "demo", a terminal has plain lines too."""
     program = """
 import sys
 sys.modules["rich"] = None

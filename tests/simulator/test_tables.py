@@ -1,4 +1,4 @@
-"""The tables that `kubectl get` prints in the demo."""
+"""The tables of `kubectl get` in the demo."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -33,7 +33,7 @@ from metrics_server.simulator.kube.objects import (
     Object,
 )
 
-# As kubectl asks.
+# Sent by kubectl.
 ACCEPT = {"Accept": "application/json;as=Table;v=v1;g=meta.k8s.io,application/json"}
 HPAS = "/apis/autoscaling/v2/namespaces/default/horizontalpodautoscalers"
 PER_POD = HorizontalPodAutoscaler(
@@ -87,7 +87,7 @@ async def api() -> AsyncIterator[KubernetesAPI]:
 
 
 async def table(api: KubernetesAPI, path: str) -> Table:
-    """The table that kubectl gets for a path."""
+    """The table for a path, as kubectl gets it."""
     async with (
         aiohttp.ClientSession(headers=ACCEPT) as session,
         session.get(f"{api.url}{path}") as response,
@@ -109,7 +109,7 @@ async def table(api: KubernetesAPI, path: str) -> Table:
 async def test_an_hpa_shows_its_value_and_target(
     api: KubernetesAPI, hpa: HorizontalPodAutoscaler, answer: Answer, targets: str
 ) -> None:
-    """In the columns of a real cluster, in a list and by name."""
+    """With a real cluster's columns, in a list and by name."""
     decision = decide(hpa, SCALE, (answer,), History(), 0)
     api.apply(AUTOSCALERS, manifests.horizontal_pod_autoscaler(hpa, 2, decision))
     for path in (HPAS, f"{HPAS}/inference"):
@@ -123,7 +123,7 @@ async def test_an_hpa_shows_its_value_and_target(
 
 
 async def test_an_hpa_without_a_status_or_of_another_type(api: KubernetesAPI) -> None:
-    """Unknown values are shown as such, and several metrics in one cell."""
+    """Unknown values are shown as such; several metrics share a cell."""
     new = manifests.horizontal_pod_autoscaler(PER_POD, 2, None)
     spec: Object = {"scaleTargetRef": {"kind": "Deployment", "name": "x"}, "maxReplicas": 3}
     pods: Object = {"type": "Pods", "pods": {"target": {"averageValue": "7"}}}
@@ -150,7 +150,7 @@ async def test_a_watch_sends_tables(api: KubernetesAPI) -> None:
 
 
 async def test_a_pod_shows_its_state(api: KubernetesAPI) -> None:
-    """How many of its containers are ready, and whether it is terminating."""
+    """Its number of ready containers, and whether it is terminating."""
     pod = SimulatedPod("default", "a", "inference", "gpu-node-0", ("GPU-1",), ready=False)
     api.apply(PODS, manifests.pod(pod, None))
     assert (await table(api, "/api/v1/pods")).rows[0].cells == ["a", "0/1", "Running", "gpu-node-0"]
@@ -174,7 +174,7 @@ async def test_a_pod_shows_its_state(api: KubernetesAPI) -> None:
 async def test_an_api_service_shows_whether_it_is_available(
     api: KubernetesAPI, status: dict[str, Json], service: Object | None, cells: list[str]
 ) -> None:
-    """And why not, in the words of a real cluster."""
+    """Otherwise why not, in a real cluster's words."""
     conditions: list[Json] = [{"type": "Available", **status}] if status else []
     spec: Object = {} if service is None else {"service": service}
     one: Object = {"metadata": {"name": "v1"}, "spec": spec, "status": {"conditions": conditions}}
@@ -193,7 +193,7 @@ async def test_an_api_service_shows_whether_it_is_available(
 async def test_an_event_shows_what_happened_and_when(
     api: KubernetesAPI, seconds: int, age: str
 ) -> None:
-    """As kubectl counts the time; a moment in the future is now."""
+    """With kubectl's format of times; a future time is now."""
     last = datetime.now(UTC) - timedelta(seconds=seconds)
     event: Object = {
         "metadata": {"name": "a"},
@@ -212,7 +212,7 @@ async def test_an_event_shows_what_happened_and_when(
 
 
 async def test_other_resources_have_no_table(api: KubernetesAPI) -> None:
-    """Their list is sent as it is, which kubectl accepts too."""
+    """Their list is sent unchanged, which kubectl accepts too."""
     api.apply(CONFIG_MAPS, {"metadata": {"name": "a"}})
     async with (
         aiohttp.ClientSession(headers=ACCEPT) as session,

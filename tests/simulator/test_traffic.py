@@ -1,4 +1,4 @@
-"""Requests come, wait, and are answered: none is lost, and no engine does more than it can."""
+"""Requests arrive, wait and are answered: none is lost, and engines have limited speed."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -15,12 +15,12 @@ WAVES = Arrivals(peak=12, busy=20, quiet=30)
 
 
 def test_requests_grow_to_a_peak_and_cease() -> None:
-    """They grow in the first quarter of the busy time; after the quiet time it begins again."""
+    """They grow in the first quarter of the busy time; after the quiet time it starts again."""
     assert [WAVES.rate(t) for t in (0, 2.5, 5, 19.9, 20, 49.9, 52.5)] == [0, 6, 12, 12, 0, 0, 6]
 
 
 def test_an_engine_works_on_a_batch() -> None:
-    """What is beyond the batch waits, and the batch takes its time."""
+    """Requests beyond the batch wait, and a batch takes time."""
     engine = Engine(requests=BATCH + 5)
     assert (engine.running, engine.waiting) == (BATCH, 5)
     engine.serve(1 / 2)
@@ -28,7 +28,7 @@ def test_an_engine_works_on_a_batch() -> None:
 
 
 def test_an_idle_engine_does_no_work_in_advance() -> None:
-    """Time that it has no request for is lost."""
+    """Time without requests is lost."""
     engine = Engine(requests=1)
     engine.serve(100)
     assert (engine.requests, engine.finished) == (0, 1)
@@ -38,7 +38,7 @@ def test_an_idle_engine_does_no_work_in_advance() -> None:
 
 
 def test_the_gateway_holds_requests_only_while_no_pod_is_ready() -> None:
-    """They are sent on to those with the fewest, as soon as there is one."""
+    """They go to the pods with the fewest, as soon as there are any."""
     traffic = Traffic(Arrivals(peak=20, busy=10, quiet=1000), 2)
     traffic.advance(11, [])
     assert (traffic.held, traffic.in_flight, traffic.arrived) == (174, 0, 174)
@@ -48,7 +48,7 @@ def test_the_gateway_holds_requests_only_while_no_pod_is_ready() -> None:
 
 
 def test_requests_of_a_pod_that_goes_are_sent_on_again() -> None:
-    """To those that are left; without any the gateway holds them."""
+    """To the remaining ones; without any the gateway holds them."""
     traffic = Traffic(Arrivals(peak=20, busy=10, quiet=1000), 2)
     traffic.advance(11, [])
     traffic.advance(11.001, ["a", "b"])
@@ -65,7 +65,7 @@ def test_requests_of_a_pod_that_goes_are_sent_on_again() -> None:
     peak=st.floats(0, 100),
 )
 def test_no_request_is_lost(steps: list[tuple[float, set[str]]], peak: float) -> None:
-    """Each that came is held, in an engine, or answered."""
+    """Each arrived request is held, in an engine, or answered."""
     traffic = Traffic(Arrivals(peak=peak, busy=9, quiet=4), 2)
     now, gone = 0.0, 0
     for seconds, ready in steps:
@@ -83,7 +83,7 @@ def test_no_request_is_lost(steps: list[tuple[float, set[str]]], peak: float) ->
 
 
 def test_how_often_it_is_advanced_makes_no_difference() -> None:
-    """Scrapes at any rate see the same requests, to within one of each engine."""
+    """Scrapes at any rate see the same requests, give or take one per engine."""
     often, seldom = Traffic(STEADY, 2), Traffic(STEADY, 2)
     for n in range(1, 101):
         often.advance(n / 5, ["a", "b"])

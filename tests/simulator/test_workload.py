@@ -1,4 +1,4 @@
-"""The load is a function of a seed and the time, and the GPUs follow from it."""
+"""The load is a function of a seed and the time, and determines the GPUs."""
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,12 +16,12 @@ STEADY = Load(base=100, amplitude=0, noise=0)
 
 
 def pod(name: str, *gpus: str, ready: bool = True) -> SimulatedPod:
-    """A pod that holds these GPUs."""
+    """A pod with these GPUs."""
     return SimulatedPod("default", name, "server", "node-1", gpus, ready)
 
 
 def test_the_same_seed_and_time_give_the_same_load() -> None:
-    """A run can be repeated, and another seed gives another."""
+    """A run can be repeated; another seed gives another load."""
     times = [0.0, 1.0, 1.5, 1000.0]
     first = [Load(seed=7).demand(t) for t in times]
     assert first == [Load(seed=7).demand(t) for t in times]
@@ -32,38 +32,38 @@ def test_the_same_seed_and_time_give_the_same_load() -> None:
 
 
 def test_the_demand_swings_and_steps() -> None:
-    """The sine peaks at a quarter of its period; the step holds from its start to its end."""
+    """The sine peaks at a quarter of its period; the step lasts from its start to its end."""
     load = Load(base=100, amplitude=50, period=40, noise=0, step=200, step_start=60, step_end=80)
     assert [round(load.demand(t)) for t in (0, 10, 30)] == [100, 150, 50]
     assert [round(load.demand(t)) for t in (59.9, 60, 79.9, 80)] == [101, 300, 299, 100]
 
 
 def test_the_demand_is_never_negative() -> None:
-    """A swing below zero is no demand at all."""
+    """A swing below zero is zero demand."""
     assert Load(base=10, amplitude=100, period=40, noise=0).demand(30) == 0
 
 
 def test_the_demand_is_spread_over_the_ready_pods() -> None:
-    """Two ready pods of one GPU carry half each; one that loads its model carries nothing."""
+    """Two ready pods with one GPU carry half each; one that is loading carries nothing."""
     pods = [pod("a", "GPU-0"), pod("b", "GPU-1"), pod("c", "GPU-2", ready=False)]
     states = gpu_states(STEADY, A100, ["GPU-0", "GPU-1", "GPU-2", "GPU-3"], pods, 0)
     assert [state.utilization for state in states.values()] == [50, 50, 0, 0]
 
 
 def test_a_pods_share_is_spread_over_its_gpus() -> None:
-    """A pod of two GPUs gets as much work as a pod of one, on twice the GPUs."""
+    """A pod with two GPUs gets as much work as one with one, on twice the GPUs."""
     states = gpu_states(STEADY, A100, ["0", "1", "2"], [pod("a", "0", "1"), pod("b", "2")], 0)
     assert [state.utilization for state in states.values()] == [25, 25, 50]
 
 
 def test_pods_on_other_nodes_take_their_share() -> None:
-    """Only the GPUs asked for are reported, but all pods share the demand."""
+    """Only the requested GPUs are reported, but all pods share the demand."""
     states = gpu_states(STEADY, A100, ["0"], [pod("a", "0"), pod("b", "1")], 0)
     assert {uuid: state.utilization for uuid, state in states.items()} == {"0": 50}
 
 
 def test_more_replicas_relieve_the_gpus() -> None:
-    """Overload shows as 100 % until there are pods enough."""
+    """Overload is 100 % until there are enough pods."""
     load = structs.replace(STEADY, base=240)
     utilization = []
     for count in (1, 2, 3, 4):
@@ -74,7 +74,7 @@ def test_more_replicas_relieve_the_gpus() -> None:
 
 
 def test_no_ready_pod_means_no_work() -> None:
-    """The demand is not put on pods that do not serve."""
+    """Pods that do not serve get none of the demand."""
     states = gpu_states(STEADY, A100, ["GPU-0"], [pod("a", "GPU-0", ready=False)], 0)
     assert states["GPU-0"].utilization == 0
     assert states["GPU-0"].memory_used > IDLE_MEMORY_MIB, "it is loading its model"
@@ -89,7 +89,7 @@ def test_no_ready_pod_means_no_work() -> None:
 def test_every_value_is_one_that_a_gpu_can_have(
     seed: int, base: float, time: float, *, ready: bool
 ) -> None:
-    """Percentages, ratios, memory, power and temperature stay in their ranges."""
+    """Percentages, ratios, memory, power and temperature stay within their ranges."""
     load = Load(seed=seed, base=base, noise=30)
     pods = [pod("a", "GPU-0", ready=ready)]
     for state in gpu_states(load, A100, ["GPU-0", "GPU-1"], pods, time).values():
@@ -105,7 +105,7 @@ def test_every_value_is_one_that_a_gpu_can_have(
 
 
 def test_a_busy_gpu_draws_more_and_is_warmer() -> None:
-    """The other fields follow the utilization."""
+    """The other fields follow utilization."""
     pods = [pod("a", "busy")]
     states = gpu_states(STEADY, A100, ["busy", "idle"], pods, 0)
     busy, idle = states["busy"], states["idle"]

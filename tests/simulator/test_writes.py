@@ -20,7 +20,7 @@ class Answer(Struct):
     body: Object
 
     def version(self) -> str:
-        """The resourceVersion of the object that was answered."""
+        """The returned object's resourceVersion."""
         return str(metadata(self.body)["resourceVersion"])
 
 
@@ -33,7 +33,7 @@ async def api() -> AsyncIterator[KubernetesAPI]:
 
 @pytest.fixture
 async def session(api: KubernetesAPI) -> AsyncIterator[ClientSession]:
-    """A plain HTTP client of it."""
+    """A plain HTTP client for it."""
     async with ClientSession(api.url) as made:
         yield made
 
@@ -41,7 +41,7 @@ async def session(api: KubernetesAPI) -> AsyncIterator[ClientSession]:
 async def send(
     session: ClientSession, method: str, path: str, body: Object | None = None
 ) -> Answer:
-    """What a request is answered."""
+    """The response to a request."""
     headers = MERGE if method == "PATCH" else {}
     async with session.request(method, path, json=body, headers=headers) as response:
         return Answer(response.status, await response.json())
@@ -58,7 +58,7 @@ def api_service(**spec: bool | str) -> Object:
 
 
 async def test_an_object_is_created_once(session: ClientSession) -> None:
-    """The second attempt fails because it exists, worded as kube-apiserver does."""
+    """The second attempt fails because it exists, in kube-apiserver's words."""
     made = await send(session, "POST", SECRETS, secret(a="eA=="))
     assert made.status == 201
     assert made.body["kind"] == "Secret"
@@ -72,7 +72,7 @@ async def test_an_object_is_created_once(session: ClientSession) -> None:
 
 
 async def test_an_update_needs_the_latest_version(session: ClientSession) -> None:
-    """An update of what was changed meanwhile is a conflict, in kube-apiserver's words."""
+    """Updating an outdated version is a conflict, in kube-apiserver's words."""
     first = await send(session, "POST", SECRETS, secret(a="eA=="))
     changed: Object = {**first.body, "data": {"a": "eQ=="}}
     second = await send(session, "PUT", f"{SECRETS}/s", changed)
@@ -97,7 +97,7 @@ async def test_an_update_that_changes_nothing_makes_no_version(session: ClientSe
 
 
 async def test_an_update_without_a_version(session: ClientSession) -> None:
-    """A Secret may be updated so; an APIService may not."""
+    """This is allowed for a Secret, but not for an APIService."""
     await send(session, "POST", SECRETS, secret())
     assert (await send(session, "PUT", f"{SECRETS}/s", secret(a="eA=="))).status == 200
     await send(session, "POST", API_SERVICES, api_service())
@@ -107,7 +107,7 @@ async def test_an_update_without_a_version(session: ClientSession) -> None:
 
 
 async def test_a_patch_is_merged(session: ClientSession) -> None:
-    """Null removes, an object is merged, anything else replaces; what is not named stays."""
+    """Null removes, objects are merged, other values replace; the rest stays."""
     await send(session, "POST", API_SERVICES, api_service(insecureSkipTLSVerify=True))
     service: Object = {"a": None, "b": 1}
     patch: Object = {
@@ -124,7 +124,7 @@ async def test_a_patch_is_merged(session: ClientSession) -> None:
 
 
 async def test_a_patch_can_ask_for_a_version(session: ClientSession) -> None:
-    """With a resourceVersion it holds only for that."""
+    """With a resourceVersion, it applies only to that."""
     made = await send(session, "POST", API_SERVICES, api_service())
     patch: Object = {"metadata": {"resourceVersion": made.version()}, "spec": {"caBundle": "eA=="}}
     assert (await send(session, "PATCH", f"{API_SERVICES}/{NAME}", patch)).status == 200
@@ -138,7 +138,7 @@ async def test_a_patch_can_ask_for_a_version(session: ClientSession) -> None:
 
 
 async def test_a_bundle_and_no_verification_exclude_each_other(session: ClientSession) -> None:
-    """The APIService is refused in kube-apiserver's words."""
+    """The APIService is rejected in kube-apiserver's words."""
     await send(session, "POST", API_SERVICES, api_service(insecureSkipTLSVerify=True))
     refused = await send(session, "PATCH", f"{API_SERVICES}/{NAME}", {"spec": {"caBundle": "eA=="}})
     assert refused.status == 422
@@ -146,14 +146,14 @@ async def test_a_bundle_and_no_verification_exclude_each_other(session: ClientSe
 
 
 async def test_a_patch_of_another_kind_is_refused(session: ClientSession) -> None:
-    """Only the JSON merge patch is spoken."""
+    """Only JSON merge patches are supported."""
     await send(session, "POST", SECRETS, secret())
     async with session.patch(f"{SECRETS}/s", json={}) as response:
         assert response.status == 415
 
 
 async def test_an_object_is_deleted(session: ClientSession) -> None:
-    """The answer is a Status of success; the second time there is nothing to delete."""
+    """The response is a Status of success; the second time, 404."""
     await send(session, "POST", SECRETS, secret())
     gone = await send(session, "DELETE", f"{SECRETS}/s")
     assert (gone.status, gone.body["status"]) == (200, "Success")
@@ -173,7 +173,7 @@ async def test_a_malformed_object_is_rejected(session: ClientSession) -> None:
 
 
 async def test_the_rest_is_not_written(api: KubernetesAPI, session: ClientSession) -> None:
-    """Objects that controllers own are theirs, and a collection is not put as a whole."""
+    """Controllers own the other objects, and a collection cannot be replaced as a whole."""
     api.apply(PODS, {"metadata": {"name": "p"}})
     for method, path in (
         ("DELETE", "/api/v1/namespaces/default/pods/p"),

@@ -1,4 +1,4 @@
-"""A simulated Kubernetes API with the recorded objects, and a session to it."""
+"""A simulated Kubernetes API with the recorded objects, and a client of it."""
 
 import json
 from collections.abc import AsyncIterator
@@ -14,13 +14,13 @@ from tests.support.data import KUBE_API
 
 @pytest.fixture(scope="session")
 def recordings() -> dict[str, dict[str, object]]:
-    """What a real API server was asked and answered, by the name of the recording."""
+    """The recorded requests and responses of a real API server, by name."""
     return {path.stem: json.loads(path.read_bytes()) for path in KUBE_API.glob("*.json")}
 
 
 @pytest.fixture
 async def api(recordings: Recordings) -> AsyncIterator[KubernetesAPI]:
-    """An API that holds what the recorded cluster held."""
+    """An API with the recorded cluster's objects."""
     async with KubernetesAPI(bookmark_seconds=0.05) as running:
         for resource, names in (
             (PODS, ("pods-list-page1", "pods-list-page2")),
@@ -34,6 +34,6 @@ async def api(recordings: Recordings) -> AsyncIterator[KubernetesAPI]:
 
 @pytest.fixture
 async def session(api: KubernetesAPI) -> AsyncIterator[ClientSession]:
-    """A plain HTTP client of that API."""
+    """A plain HTTP client for that API."""
     async with ClientSession(api.url) as made:
         yield made

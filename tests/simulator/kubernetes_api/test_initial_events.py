@@ -1,4 +1,4 @@
-"""Watches of the simulated Kubernetes API that begin with everything that exists."""
+"""Watches of the simulated Kubernetes API that start with all existing objects."""
 
 import pytest
 from aiohttp import ClientSession
@@ -14,7 +14,7 @@ ASKED = {"sendInitialEvents": "true", "resourceVersionMatch": "NotOlderThan"}
 async def test_a_bookmark_ends_the_initial_events(
     api: KubernetesAPI, session: ClientSession
 ) -> None:
-    """It has the version that they show; changes follow."""
+    """It has their version; changes follow."""
     async with watching(session, NODES_PATH, **ASKED, allowWatchBookmarks="true") as watch:
         begun = [await watch.change() for _ in range(3)]
         assert begun == [("ADDED", f"gpu-node-{number}") for number in range(3)]
@@ -49,7 +49,7 @@ async def test_a_watch_that_may_not_ask_for_them_is_refused(
     query: dict[str, str],
     message: str,
 ) -> None:
-    """As kube-apiserver refuses it, by a 422: without the feature gate, and half asked for."""
+    """With kube-apiserver's 422: without the feature gate, and for incomplete requests."""
     api.faults.streams_lists = streams
     async with session.get(NODES_PATH, params={"watch": "true", **query}) as response:
         status = as_object(await response.json())

@@ -24,7 +24,7 @@ pytestmark = pytest.mark.slow
 async def kubectl(
     api: KubernetesAPI, home: Path, *arguments: str
 ) -> AsyncIterator[asyncio.subprocess.Process]:
-    """A kubectl, asked of that API."""
+    """A kubectl for that API."""
     process = await asyncio.create_subprocess_exec(
         carried.kubectl(),
         f"--server={api.url}",
@@ -43,14 +43,14 @@ async def kubectl(
 
 
 async def printed(api: KubernetesAPI, home: Path, *arguments: str) -> str:
-    """What kubectl prints."""
+    """The output of kubectl."""
     async with kubectl(api, home, *arguments) as process:
         out, error = await process.communicate()
         return (out + error).decode()
 
 
 async def test_kubectl_lists_pods(api: KubernetesAPI, tmp_path: Path) -> None:
-    """A person sees a pod's name, readiness, phase and node."""
+    """The output has each pod's name, readiness, phase and node."""
     lines = (await printed(api, tmp_path, "get", "pods", "--all-namespaces")).splitlines()
     assert lines[0].split() == ["NAMESPACE", "NAME", "READY", "STATUS", "NODE"]
     first = ["default", "inference-cb965885-7t8sd", "1/1", "Running", "gpu-node-0"]
@@ -59,7 +59,7 @@ async def test_kubectl_lists_pods(api: KubernetesAPI, tmp_path: Path) -> None:
 
 
 async def test_kubectl_shows_an_object(api: KubernetesAPI, tmp_path: Path) -> None:
-    """One object is shown whole, and a missing one in the API's words."""
+    """An object is printed in full, a missing one in the API's words."""
     shown = await printed(api, tmp_path, "get", "pod", "inference-cb965885-7t8sd", "-o", "yaml")
     assert "kind: Pod" in shown
     assert 'nvidia.com/gpu: "1"' in shown
@@ -68,7 +68,7 @@ async def test_kubectl_shows_an_object(api: KubernetesAPI, tmp_path: Path) -> No
 
 
 async def test_kubectl_describes_an_hpa_with_its_events(api: KubernetesAPI, tmp_path: Path) -> None:
-    """Those of the HPA, and not those of another."""
+    """The HPA's events, not those of another."""
     hpa: Object = {
         "metadata": {"name": "inference", "namespace": "default", "uid": "u-1"},
         "spec": {"scaleTargetRef": {"kind": "Deployment", "name": "a"}, "maxReplicas": 2},
@@ -96,14 +96,14 @@ async def test_kubectl_describes_an_hpa_with_its_events(api: KubernetesAPI, tmp_
 
 
 async def test_kubectl_pages(api: KubernetesAPI, tmp_path: Path) -> None:
-    """It goes through the pages as through those of a real API server."""
+    """It reads the pages as it would a real API server's."""
     shown = await printed(api, tmp_path, "get", "pods", "--chunk-size=2", "-o", "name")
     assert len(shown.splitlines()) == 6
     assert sum("continue" in url.query for url in api.requests) == 2
 
 
 async def test_kubectl_watches(api: KubernetesAPI, tmp_path: Path) -> None:
-    """A person who watches sees a change as it happens."""
+    """A watch prints a change as it happens."""
     async with kubectl(api, tmp_path, "get", "pods", "--watch", "-l", "app=w") as process:
         assert process.stdout is not None
         async with asyncio.timeout(10):
@@ -121,7 +121,7 @@ async def test_kubectl_watches(api: KubernetesAPI, tmp_path: Path) -> None:
 
 
 async def test_kubectl_discovers(api: KubernetesAPI, tmp_path: Path) -> None:
-    """Every resource is listed, with its short name, and can be asked for by it."""
+    """Every resource is listed with its short name, which can be used."""
     table = await printed(api, tmp_path, "api-resources", "--no-headers")
     rows = {tuple(line.split()) for line in table.splitlines()}
     assert ("pods", "po", "v1", "true", "Pod") in rows

@@ -9,7 +9,7 @@ from tests.support.api_answers import PODS_PATH, get, listed
 
 
 async def test_a_page_expires_with_its_history(api: KubernetesAPI, session: ClientSession) -> None:
-    """A token whose version is forgotten is 410 Expired, and no guess at the rest."""
+    """A token with a forgotten version is 410 Expired, rather than a guess at the rest."""
     page = await listed(session, PODS_PATH, limit="3")
     api.apply(PODS, {"metadata": {"name": "aaa"}})
     api.faults.expire_versions()
@@ -20,7 +20,7 @@ async def test_a_page_expires_with_its_history(api: KubernetesAPI, session: Clie
 
 
 async def test_pages_are_of_one_moment(api: KubernetesAPI, session: ClientSession) -> None:
-    """What changes while a list is paged through is not in its later pages."""
+    """Changes after the first page are not in later pages."""
     everything = await listed(session, PODS_PATH)
     page = await listed(session, PODS_PATH, limit="1")
     api.apply(PODS, {"metadata": {"name": "zzz"}})
@@ -32,14 +32,14 @@ async def test_pages_are_of_one_moment(api: KubernetesAPI, session: ClientSessio
 
 
 async def test_a_list_at_version_0_heeds_no_limit(session: ClientSession) -> None:
-    """It comes from the watch cache of an API server, whole."""
+    """It comes whole, as from an API server's watch cache."""
     page = await listed(session, PODS_PATH, limit="3", resourceVersion="0")
     assert len(page.items) == 6
     assert "continue" not in page.metadata
 
 
 async def test_a_token_and_a_version_exclude_each_other(session: ClientSession) -> None:
-    """A client that sends both gets an error, as from a real API server."""
+    """Sending both is an error, as with a real API server."""
     page = await listed(session, PODS_PATH, limit="3")
     token = str(page.metadata["continue"])
     answer = await get(session, PODS_PATH, resourceVersion="5", **{"continue": token})
@@ -75,6 +75,6 @@ async def test_field_selectors_select(
 async def test_other_field_selectors_are_refused(
     session: ClientSession, selector: str, message: str
 ) -> None:
-    """A selector that is not understood is an error, not everything."""
+    """An unsupported selector is an error, and does not select everything."""
     answer = await get(session, PODS_PATH, fieldSelector=selector)
     assert (answer.status, answer.body["message"]) == (400, message)

@@ -28,14 +28,14 @@ from tests.support.api_answers import Recordings, get, recorded_status
 async def test_what_is_not_there_is_not_found(
     session: ClientSession, path: str, message: str
 ) -> None:
-    """A missing object and a missing resource have different errors, worded as the API does."""
+    """A missing object and a missing resource have different errors, in the API's words."""
     answer = await get(session, path)
     assert (answer.status, answer.body["message"]) == (404, message)
     assert (answer.body["kind"], answer.body["reason"]) == ("Status", "NotFound")
 
 
 async def test_nothing_can_be_written(session: ClientSession) -> None:
-    """Over HTTP the objects can only be read."""
+    """Over HTTP, objects are read-only."""
     async with session.post("/api/v1/namespaces/default/pods", json={}) as response:
         assert response.status == 405
         assert (await response.json())["reason"] == "MethodNotAllowed"
@@ -52,13 +52,13 @@ async def test_health_and_version(session: ClientSession, recordings: Recordings
 
 
 async def test_faults_can_be_asked_for(api: KubernetesAPI, session: ClientSession) -> None:
-    """As many requests as were said fail, and then no more."""
+    """The given number of requests fail, and then no more."""
     api.faults.refuse_next(500, "no", times=2)
     assert [(await get(session, "/version")).status for _ in range(3)] == [500, 500, 200]
 
 
 async def test_a_group_can_be_served_by_another(api: KubernetesAPI, session: ClientSession) -> None:
-    """Requests for an aggregated group reach its handler, and discovery names it."""
+    """Requests for an aggregated group reach its handler, and discovery lists it."""
 
     async def handler(request: web.Request) -> web.Response:
         return web.json_response({"path": request.path, "method": request.method})

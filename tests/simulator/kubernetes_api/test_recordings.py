@@ -1,4 +1,4 @@
-"""The simulated Kubernetes API answers as a recorded one did."""
+"""The simulated Kubernetes API responds like a recorded one."""
 
 import base64
 import json
@@ -23,7 +23,7 @@ from tests.support.api_answers import (
 
 
 def shape(value: object) -> object:
-    """Names and types, without values."""
+    """Names and types without values."""
     if isinstance(value, dict):
         return {key: shape(inner) for key, inner in value.items()}
     return type(value)
@@ -38,7 +38,7 @@ def recorded_events(recordings: Recordings, name: str) -> list[dict[str, object]
 async def test_pages_are_as_recorded(
     api: KubernetesAPI, session: ClientSession, recordings: Recordings
 ) -> None:
-    """The pages of a list have the objects, and the metadata, of a real one."""
+    """A list's pages have a real one's objects and metadata."""
     first = await listed(session, PODS_PATH, limit="3")
     real = recorded(recordings, "pods-list-page1")
     assert (first.kind, first.stripped()) == (real.kind, real.stripped())
@@ -60,7 +60,7 @@ async def test_pages_are_as_recorded(
 async def test_a_selector_selects_as_recorded(
     session: ClientSession, recordings: Recordings
 ) -> None:
-    """The selector of the recording names the pods that it named."""
+    """The recording's selector selects the same pods."""
     real = recorded(recordings, "pods-list-label-selector")
     path = "/api/v1/namespaces/default/pods"
     selected = await listed(
@@ -85,7 +85,7 @@ async def test_a_selector_selects_as_recorded(
 async def test_lists_are_as_recorded(
     session: ClientSession, recordings: Recordings, name: str, path: str
 ) -> None:
-    """A list has the kind, the metadata and the objects of a real one."""
+    """A list has a real one's kind, metadata and objects."""
     real, given = recorded(recordings, name), await listed(session, path)
     assert (given.kind, given.stripped()) == (real.kind, real.stripped())
     assert shape(given.metadata) == shape(real.metadata)
@@ -104,7 +104,7 @@ async def test_a_bad_selector_is_refused_as_recorded(
 async def test_a_bad_continue_token_is_refused_as_recorded(
     session: ClientSession, recordings: Recordings, token: str
 ) -> None:
-    """The Status is the real one except for what the decoder says."""
+    """The Status is the real one, except for the decoder's message."""
     answer = await get(session, PODS_PATH, limit="3", **{"continue": token})
     real = recorded_status(recordings, "pods-list-bad-continue")
     assert {**answer.body, "message": ""} == {**real, "message": ""}
@@ -114,7 +114,7 @@ async def test_a_bad_continue_token_is_refused_as_recorded(
 
 
 async def test_an_expired_watch_is_refused_as_recorded(recordings: Recordings) -> None:
-    """A version before the history is 410 inside a 200 stream, which then ends."""
+    """A version before the history is 410 in a 200 stream, which then ends."""
     async with KubernetesAPI() as api, ClientSession(api.url) as plain:
         for name in "abcd":
             api.apply(PODS, {"metadata": {"name": name}})
@@ -128,7 +128,7 @@ async def test_an_expired_watch_is_refused_as_recorded(recordings: Recordings) -
 async def test_watch_events_are_as_recorded(
     api: KubernetesAPI, session: ClientSession, recordings: Recordings
 ) -> None:
-    """Real changes, replayed, come in order, with the objects that a real watch sent."""
+    """Replayed real changes arrive in order, with the objects of a real watch."""
     version = str(api.store.version)
     async with watching(session, resourceVersion=version, allowWatchBookmarks="true") as watch:
         for real in recorded_events(recordings, "pods-watch"):

@@ -7,7 +7,7 @@ from tests.support.api_answers import metadata
 
 
 def test_the_history_is_bounded() -> None:
-    """What was changed longer ago than the history reaches is expired."""
+    """A version from before the history is expired."""
     store = ObjectStore(history=3)
     for name in "abcde":
         store.apply(PODS, {"metadata": {"name": name}})
@@ -18,7 +18,7 @@ def test_the_history_is_bounded() -> None:
 
 
 def test_the_store_keeps_its_own_copy() -> None:
-    """What an owner does to an object afterwards does not change what was stored."""
+    """Later changes to the caller's object do not affect the stored one."""
     store = ObjectStore()
     labels: Json = {"a": "1"}
     pod: Object = {"metadata": {"name": "x", "labels": labels}}

@@ -10,7 +10,7 @@ from tests.support.pairs import self_signed, write_pair
 
 
 async def test_tls(tmp_path: Path) -> None:
-    """With a context it serves TLS, as clients of a real cluster expect."""
+    """Given a TLS context, it serves TLS, as clients of a real cluster expect."""
     authority = write_pair(tmp_path / "pair.pem", self_signed())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(authority)

@@ -11,7 +11,7 @@ from tests.support.api_answers import watching
 async def test_a_watch_without_a_version_begins_with_what_there_is(
     api: KubernetesAPI, session: ClientSession
 ) -> None:
-    """Everything comes as if it had just been added, and then what changes."""
+    """All objects come as just added, followed by changes."""
     async with watching(session, path="/api/v1/nodes") as watch:
         begun = [await watch.change() for _ in range(3)]
         assert begun == [("ADDED", f"gpu-node-{number}") for number in range(3)]
@@ -22,7 +22,7 @@ async def test_a_watch_without_a_version_begins_with_what_there_is(
 async def test_objects_come_into_and_leave_a_watch(
     api: KubernetesAPI, session: ClientSession
 ) -> None:
-    """To a watch with a selector, an object whose labels change is added or deleted."""
+    """In a watch with a selector, an object whose labels change is added or deleted."""
 
     def labelled(value: str) -> Object:
         return {"metadata": {"name": "x", "namespace": "default", "labels": {"app": value}}}
@@ -38,7 +38,7 @@ async def test_objects_come_into_and_leave_a_watch(
 
 @pytest.mark.slow
 async def test_a_watch_ends_when_it_was_asked_to(session: ClientSession) -> None:
-    """At its end a watch is sent where it is, and is closed as a whole answer."""
+    """A watch that ends sends its position, and its response is complete."""
     async with watching(
         session,
         path="/api/v1/configmaps",

@@ -1,4 +1,4 @@
-"""A page on real HTTP, of a cluster whose HPA is controlled by hand."""
+"""A page on real HTTP, for a cluster with a manual HPA."""
 
 import asyncio
 import json
@@ -36,16 +36,16 @@ class Event(Struct):
     data: bytes
 
     def read(self, kind: type[T]) -> T:
-        """Its data as a value of the wire."""
+        """Its data, decoded as this type."""
         return msgspec.json.decode(self.data, type=kind)
 
 
 class Visitor:
-    """Asks a page, as the page itself does.
+    """Sends requests like the page's own.
 
     Args:
         session: sends the requests.
-        url: of the page.
+        url: the page's.
     """
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
@@ -56,7 +56,7 @@ class Visitor:
     async def post(
         self, path: str, body: object, headers: Mapping[str, str] | None = None
     ) -> tuple[int, dict[str, object]]:
-        """The status and the JSON of the answer to a change."""
+        """The status and JSON of the response to a change."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         sent = {"Content-Type": "application/json", **self.origin, **(headers or {})}
         async with self.session.post(self.url + path, data=data, headers=sent) as response:
@@ -65,7 +65,7 @@ class Visitor:
             return response.status, json.loads(text) if is_json else {"text": text}
 
     async def get(self, path: str, headers: Mapping[str, str] | None = None) -> tuple[int, str]:
-        """The status and the text of an answer."""
+        """The status and text of a response."""
         async with (
             asyncio.timeout(5),
             self.session.get(self.url + path, headers=headers) as response,
@@ -74,7 +74,7 @@ class Visitor:
 
 
 async def events(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
-    """The events of a stream, until it ends."""
+    """A stream's events, until it ends."""
     name = ""
     async for line in response.content:
         if line.startswith(b"event: "):
@@ -84,7 +84,7 @@ async def events(response: aiohttp.ClientResponse) -> AsyncIterator[Event]:
 
 
 class Stage(Struct):
-    """A page and what it shows."""
+    """A page and its cluster."""
 
     scene: Scene
     controller: Controller
@@ -105,13 +105,13 @@ def bundle() -> bytes:
 
 @pytest.fixture
 def signal() -> Signal:
-    """What the HPA scales on."""
+    """The signal of the HPA."""
     return "utilization"
 
 
 @pytest.fixture
 async def stage(bundle: bytes, signal: Signal) -> AsyncIterator[Stage]:
-    """A page of a cluster of two nodes."""
+    """A page for a cluster of two nodes."""
     options, tempo = DemoOptions(nodes=2, signal=signal), Tempo()
     async with AsyncExitStack() as stack:
         api = await stack.enter_async_context(KubernetesAPI())

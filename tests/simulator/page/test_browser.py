@@ -1,4 +1,4 @@
-"""The page in a real browser: what a person sees, and what they do with it."""
+"""The page in a real browser: what a person sees and does."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ def shown() -> Iterator[Browser]:
 
 @pytest.fixture
 def page(shown: Browser) -> Iterator[Browser]:
-    """The same, with no fault and a load that varies at the start."""
+    """The same page, initially without a fault and with a varying load."""
     shown.run("scrollTo(0, 0)")
     yield shown
     choose(shown, "fault", "")
@@ -32,17 +32,17 @@ def page(shown: Browser) -> Iterator[Browser]:
 
 
 def state(page: Browser) -> str:
-    """The state of the connection."""
+    """The connection's state."""
     return str(page.run("return document.body.dataset.state"))
 
 
 def step(page: Browser, number: int) -> str:
-    """The text of a step of the loop, from 1."""
+    """The text of a step of the loop, counted from 1."""
     return page.text(f"#steps li:nth-child({number})")
 
 
 def source(page: Browser) -> str:
-    """The source of the answer."""
+    """The answer's source."""
     return page.text("#steps li:nth-child(3) .badge")
 
 
@@ -54,16 +54,16 @@ def replicas(page: Browser) -> int:
 
 
 def choose(page: Browser, name: str, value: str) -> None:
-    """Choose one of a group, as a click does."""
+    """Choose an option of a group by a click."""
     page.run("arguments[0].click()", page.find(f'input[name="{name}"][value="{value}"]'))
 
 
 def pull(page: Browser, css: str, share: float) -> None:
-    """Drag the thumb of a slider to a share of its width."""
+    """Drag a slider's thumb to a fraction of its width."""
     slider = page.find(css)
     page.run("arguments[0].scrollIntoView({block: 'center'})", slider)
     now, end = (float(slider.get_attribute(name) or 0) for name in ("value", "max"))
-    # The thumb is 16 pixels wide, and stays within the slider.
+    # The thumb is 16 pixels wide, and stays inside the slider.
     width = slider.size["width"] - 16
     begin = round((now / end - 0.5) * width)
     drag = ActionChains(page.driver, duration=50).move_to_element_with_offset(slider, begin, 0)
@@ -72,7 +72,7 @@ def pull(page: Browser, css: str, share: float) -> None:
 
 
 def test_it_loads_from_itself_alone(page: Browser) -> None:
-    """No error on the console, no request elsewhere, no script or style that the policy stops."""
+    """No console errors, no requests elsewhere, no script or style blocked by the policy."""
     url = str(page.run("return location.origin"))
     loaded = page.run("return performance.getEntriesByType('resource').map((e) => e.name)")
     assert isinstance(loaded, list)
@@ -84,7 +84,7 @@ def test_it_loads_from_itself_alone(page: Browser) -> None:
 
 
 def test_values_change_and_nothing_moves(page: Browser) -> None:
-    """The time, the charts and the pods change with each moment; the layout stays."""
+    """The time, charts and pods change with each moment; the layout does not."""
     page.run("""
         window.shift = 0;
         new PerformanceObserver((list) => {
@@ -104,14 +104,14 @@ def test_values_change_and_nothing_moves(page: Browser) -> None:
     assert re.search(r"GPU utilization at \d+:\d\d: target 70 %, the HPA's metric \d+", label)
     first = page.text("#status-text")
     page.until(lambda: page.text("#status-text") != first, "the time changes again")
-    # A fraction of a pixel is rounding; 0.1 is what counts as good on the web.
+    # A fraction of a pixel is rounding; 0.1 is the web's limit for good.
     shift = page.run("return window.shift")
     assert isinstance(shift, int | float)
     assert shift < 0.001
 
 
 def test_dragging_the_load_changes_the_replicas(page: Browser) -> None:
-    """Up to all GPUs; the log has the arithmetic, and a screen reader announces it."""
+    """Up to all GPUs; the log shows the arithmetic, and a screen reader announces it."""
     before = replicas(page)
     pull(page, "#load", 0.95)
     page.until(lambda: "held by you" in step(page, 1), "the load is held")
@@ -126,7 +126,7 @@ def test_dragging_the_load_changes_the_replicas(page: Browser) -> None:
 
 
 def test_a_fault_is_marked(page: Browser) -> None:
-    """Pods lose their values; last-known and simulated values look like neither measured ones."""
+    """Pods lose their values; last-known and simulated values look different from measured ones."""
     # At the target, so that the last known value does not scale.
     pull(page, "#load", 0.4)
     page.until(lambda: "stays at" in step(page, 4), "the HPA is content")
@@ -146,7 +146,7 @@ def test_a_fault_is_marked(page: Browser) -> None:
 
 
 def test_the_target_and_the_type_change_the_decisions(page: Browser) -> None:
-    """The decision compares with the new target; the other type asks the other API."""
+    """Decisions use the new target; the other type uses the other API."""
     target = page.find("#target")
     page.run("arguments[0].focus()", target)
     target.send_keys(Keys.HOME)
@@ -161,7 +161,7 @@ def test_the_target_and_the_type_change_the_decisions(page: Browser) -> None:
 
 
 def test_a_wrong_value_is_rejected(page: Browser) -> None:
-    """The field and its bounds are named; a right one is accepted; nothing else is lost."""
+    """The error names the field and its bounds; a right value is accepted; nothing else is lost."""
     least = page.find("#minReplicas")
     least.send_keys(Keys.CONTROL, "a", Keys.NULL, Keys.BACKSPACE)
     assert page.text("#hpa-error") == "Not changed: minReplicas must be a whole number."
@@ -175,7 +175,7 @@ def test_a_wrong_value_is_rejected(page: Browser) -> None:
 
 
 def test_the_keyboard_is_enough(page: Browser) -> None:
-    """Tab reaches every control in its order, with a visible focus; keys change each."""
+    """Tab reaches every control in order, with a visible focus, and keys change values."""
     page.run("document.querySelector('.skip').focus()")
     reached = []
     for _ in range(13):
@@ -213,7 +213,7 @@ def test_every_field_has_a_label(page: Browser) -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_light_and_dark(page: Browser, scheme: str) -> None:
-    """It follows the system, and texts can be read in both."""
+    """It follows the system, and text is readable in both."""
     features = [{"name": "prefers-color-scheme", "value": scheme}]
     page.emulate("setEmulatedMedia", features=features)
     try:
@@ -237,7 +237,7 @@ def test_light_and_dark(page: Browser, scheme: str) -> None:
 
 @pytest.mark.parametrize("width", [360, 768])
 def test_it_fits_a_phone(page: Browser, width: int) -> None:
-    """Nothing has to be scrolled sideways, and a finger can hit the controls."""
+    """There is no horizontal scrolling, and controls are large enough for a finger."""
     page.emulate(
         "setDeviceMetricsOverride", width=width, height=740, deviceScaleFactor=2, mobile=True
     )
@@ -266,7 +266,7 @@ def test_it_fits_a_phone(page: Browser, width: int) -> None:
 
 
 def test_it_says_when_the_demo_is_gone_and_finds_the_next_one(page: Browser) -> None:
-    """A demo that ended, one that was killed, and one that is started again at the same port."""
+    """A demo that ended, one that was killed, and one restarted on the same port."""
     port = unused_port()
     first = page.driver.current_window_handle
     page.driver.switch_to.new_window("tab")
@@ -289,5 +289,5 @@ def test_it_says_when_the_demo_is_gone_and_finds_the_next_one(page: Browser) -> 
     finally:
         page.driver.close()
         page.driver.switch_to.window(first)
-    # What a browser logs of lost connections is expected.
+    # Browser errors about lost connections are expected.
     page.errors()

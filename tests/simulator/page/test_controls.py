@@ -1,4 +1,4 @@
-"""Changes from the page take effect in the simulation, or say why they do not."""
+"""Changes from the page take effect in the simulation, or are rejected with a reason."""
 
 import asyncio
 from typing import get_args
@@ -21,13 +21,13 @@ HPA = {
 
 
 def demand(stage: Stage) -> float:
-    """The demand on the pods, in GPU-percent."""
+    """The demand on the pods, in percent of a GPU."""
     cluster = stage.cluster
     return sum(cluster.load.shares(cluster.pods, cluster.elapsed).values())
 
 
 async def test_the_load_is_held_and_let_go(stage: Stage) -> None:
-    """An amount holds it; none lets it vary again."""
+    """An amount fixes it; none lets it vary again."""
     status, controls = await stage.visitor.post("load", {"amount": 7.5})
     assert (status, controls["load"]) == (200, 7.5)
     assert demand(stage) == pytest.approx(750, abs=9)
@@ -39,7 +39,7 @@ async def test_the_load_is_held_and_let_go(stage: Stage) -> None:
 
 
 async def test_a_fault_comes_and_goes(stage: Stage) -> None:
-    """On as many exporters as it says; a second one replaces the first."""
+    """On the given number of exporters; a second one replaces the first."""
     exporters = stage.cluster.exporters
     status, controls = await stage.visitor.post("fault", {"kind": "down", "exporters": 2})
     assert (status, controls["fault"], controls["exporters"]) == (200, "down", 2)
@@ -55,7 +55,7 @@ async def test_a_fault_comes_and_goes(stage: Stage) -> None:
 
 
 async def test_many_faults_at_once_leave_every_exporter_in_order(stage: Stage) -> None:
-    """An exporter never starts twice, however quickly its fault changes."""
+    """An exporter never starts twice, however fast its fault changes."""
     kinds = ["down", None, "error", "down", None] * 4
     answers = await asyncio.gather(
         *(stage.visitor.post("fault", {"kind": kind, "exporters": 2}) for kind in kinds)
@@ -68,7 +68,7 @@ async def test_many_faults_at_once_leave_every_exporter_in_order(stage: Stage) -
 
 
 async def test_the_hpa_is_changed(stage: Stage) -> None:
-    """Every field, in the object that kubectl shows too, at the next sync."""
+    """Every field, also in the object that kubectl shows, at the next sync."""
     status, controls = await stage.visitor.post("hpa", HPA)
     assert status == 200
     assert HPA.items() <= controls.items()
@@ -82,7 +82,7 @@ async def test_the_hpa_is_changed(stage: Stage) -> None:
 @pytest.mark.parametrize("signal", ["queue"])
 @pytest.mark.parametrize("kind", get_args(MetricType))
 async def test_the_hpa_of_the_queue_keeps_its_other_metrics(stage: Stage, kind: MetricType) -> None:
-    """The target and the type are those of the first one; zero replicas are allowed."""
+    """Target and type apply to the first metric; zero replicas are allowed."""
     others = stage.scene.hpa.metrics[1:]
     change = HPA | {"metricType": kind, "target": 5, "minReplicas": 0}
     status, _ = await stage.visitor.post("hpa", change)
@@ -94,7 +94,7 @@ async def test_the_hpa_of_the_queue_keeps_its_other_metrics(stage: Stage, kind: 
 
 @pytest.mark.parametrize("signal", ["queue"])
 async def test_the_load_of_the_queue_is_requests(stage: Stage) -> None:
-    """Requests per second; faults of exporters would change nothing, so there are none."""
+    """Requests per second; there are no exporter faults, as they would change nothing."""
     assert isinstance(stage.scene, QueueScene)
     traffic = stage.scene._fleet.traffic
     assert (await stage.visitor.post("load", {"amount": 12}))[0] == 200
@@ -129,7 +129,7 @@ REJECTED = [
 async def test_a_value_that_is_out_of_bounds(
     stage: Stage, path: str, body: object, field: str, words: str
 ) -> None:
-    """The answer names the field and its bounds, and nothing changes."""
+    """The error names the field and its bounds, and nothing changes."""
     before = (stage.controller.hpa, stage.cluster.load)
     status, answer = await stage.visitor.post(path, body)
     assert (status, answer["field"]) == (422, field)
@@ -165,12 +165,12 @@ async def test_a_body_that_is_not_a_change(
 
 
 async def test_bodies_are_bounded(visitor: Visitor) -> None:
-    """A body that is too long is not read."""
+    """A body over the limit is not read."""
     assert (await visitor.post("load", b"{" + b" " * 5000 + b"}"))[0] == 413
 
 
 async def test_only_json_is_a_change(visitor: Visitor) -> None:
-    """A form of another site could send text without asking first."""
+    """Another site's form could send text without a preflight request."""
     status, _ = await visitor.post("load", b'{"amount":1}', {"Content-Type": "text/plain"})
     assert status == 415
 

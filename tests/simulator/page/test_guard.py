@@ -1,4 +1,4 @@
-"""The page is for this machine's user: other sites' pages can neither read nor change anything."""
+"""The page is for this machine's user: other sites can neither read nor change anything."""
 
 import re
 
@@ -19,13 +19,13 @@ def port(visitor: Visitor) -> str:
 
 
 async def test_it_listens_on_loopback_only(visitor: Visitor) -> None:
-    """Its URL is that of this machine."""
+    """Its URL is this machine's."""
     assert re.fullmatch(r"http://127\.0\.0\.1:\d+/", visitor.url)
 
 
 @pytest.mark.parametrize("path", ["", "main.js", "style.css", "icon.svg", "events", "nothing"])
 async def test_every_answer_says_what_may_be_loaded(visitor: Visitor, path: str) -> None:
-    """The policy and the others are on every answer, errors and the stream included."""
+    """The policy and other headers are on every response, including errors and the stream."""
     async with visitor.session.get(visitor.url + path) as response:
         assert response.headers["Content-Security-Policy"] == STRICT
         assert response.headers["X-Content-Type-Options"] == "nosniff"
@@ -39,7 +39,7 @@ async def test_every_answer_says_what_may_be_loaded(visitor: Visitor, path: str)
     "host", ["demo.example", "127.0.0.1.example:80", "", "[::2]", "10.0.0.1", "::1", "local host"]
 )
 async def test_another_name_is_refused(visitor: Visitor, path: str, host: str) -> None:
-    """A name that an attacker's DNS points to 127.0.0.1 gets nothing."""
+    """A name that an attacker's DNS resolves to 127.0.0.1 gets nothing."""
     status, text = await visitor.get(path, {"Host": host})
     assert status == 421
     assert "DNS rebinding" in text
@@ -47,7 +47,7 @@ async def test_another_name_is_refused(visitor: Visitor, path: str, host: str) -
 
 @pytest.mark.parametrize("host", ["localhost", "127.0.0.1:9999", "[::1]:80", "LOCALHOST:1"])
 async def test_a_forwarded_port_works(visitor: Visitor, host: str) -> None:
-    """Over ssh the port may be another, and the page may still change things."""
+    """Through ssh the port may differ, and the page can still change things."""
     assert (await visitor.get("", {"Host": host}))[0] == 200
     headers = {"Host": host, "Origin": f"http://{host}"}
     assert (await visitor.post("load", {"amount": 1}, headers))[0] == 200
@@ -58,7 +58,7 @@ async def test_a_forwarded_port_works(visitor: Visitor, host: str) -> None:
 )
 @pytest.mark.parametrize("path", ["load", "fault", "hpa"])
 async def test_another_origin_changes_nothing(stage: Stage, path: str, origin: str) -> None:
-    """A form or a script of another site is refused, before its body is looked at."""
+    """Another site's form or script is rejected, before its body is read."""
     visitor = stage.visitor
     headers = {"Origin": origin.format(port=port(visitor))}
     status, answer = await visitor.post(path, {"amount": 1}, headers)
@@ -77,7 +77,7 @@ async def test_a_change_without_an_origin_is_refused(visitor: Visitor) -> None:
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
 async def test_another_site_takes_no_stream(visitor: Visitor, site: str) -> None:
-    """It could not read it, but it could take all streams; a link to the page works."""
+    """It could not read it, but could use up all streams; a link to the page works."""
     assert (await visitor.get("events", {"Sec-Fetch-Site": site}))[0] == 403
     assert (await visitor.get("", {"Sec-Fetch-Site": site}))[0] == 200
     headers = {"Sec-Fetch-Site": site}
@@ -85,7 +85,7 @@ async def test_another_site_takes_no_stream(visitor: Visitor, site: str) -> None
 
 
 async def test_a_stream_for_another_origin_is_refused(visitor: Visitor) -> None:
-    """An EventSource of another origin sends it."""
+    """Another origin's EventSource sends this header."""
     assert (await visitor.get("events", {"Origin": "http://example.com"}))[0] == 403
 
 
@@ -96,7 +96,7 @@ async def test_there_are_no_other_files(visitor: Visitor, path: str) -> None:
 
 
 async def test_every_file_that_a_file_names_is_there(visitor: Visitor) -> None:
-    """The page, its modules and its styles; nothing of another origin, nothing inline."""
+    """The page, its modules and styles; nothing from another origin, nothing inline."""
     _, html = await visitor.get("")
     named = re.findall(r'(?:src|href)="([^"#]+)"', html)
     assert {"main.js", "style.css", "icon.svg"} == set(named)

@@ -1,4 +1,4 @@
-"""The page of a whole demo: the real server answers, and the page shows it."""
+"""The page of a complete demo, with answers from the real server."""
 
 import asyncio
 import os
@@ -32,7 +32,7 @@ PAGE = DemoOptions(nodes=2, page=True, page_port=0)
 
 @pytest.fixture
 def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
-    """Returns all that was printed so far."""
+    """Returns all output so far."""
     text = ""
 
     def read() -> str:
@@ -44,14 +44,14 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], str]:
 
 
 class Watcher(Visitor):
-    """A visitor that follows the moments of a page, and misses none."""
+    """A visitor that follows every moment of a page."""
 
     def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
         super().__init__(session, url)
         self._response: aiohttp.ClientResponse | None = None
 
     async def until(self, holds: Callable[[Moment], bool]) -> Moment:
-        """The next moment that is as it should be."""
+        """The next moment that satisfies a condition."""
         if self._response is None:
             self._response = await self.session.get(self.url + "events")
         async for event in events(self._response):
@@ -60,7 +60,7 @@ class Watcher(Visitor):
         raise AssertionError("the stream ended")
 
     def close(self) -> None:
-        """Follow them no more."""
+        """Stop following."""
         if self._response is not None:
             self._response.close()
 
@@ -69,7 +69,7 @@ class Watcher(Visitor):
 async def running(
     options: DemoOptions, printed: Callable[[], str], tempo: Tempo = QUICK
 ) -> AsyncIterator[Watcher]:
-    """A demo with its page, and a visitor of it; at the end it is interrupted."""
+    """A demo with its page, and a visitor; interrupted at the end."""
     with capture_logs():
         task = asyncio.create_task(demo(options, tempo))
         try:
@@ -80,14 +80,14 @@ async def running(
                 with closing(Watcher(session, found[1])) as watcher:
                     yield watcher
         finally:
-            # One that is about to end by itself no longer handles the signal.
+            # A demo that is about to end no longer handles the signal.
             if options.duration is None and not task.done():
                 os.kill(os.getpid(), signal.SIGTERM)
             await task
 
 
 def ready(moment: Moment) -> list[float | None]:
-    """What is measured of the pods that are Ready."""
+    """The measured values of Ready pods."""
     return [pod.value for node in moment.nodes for pod in node.pods if pod.state == "ready"]
 
 
@@ -107,7 +107,7 @@ async def test_the_page_shows_what_the_server_measures(printed: Callable[[], str
 
 
 async def test_the_load_scales(printed: Callable[[], str]) -> None:
-    """A load of two GPUs takes few replicas; one of eight takes all; the HPA's bounds hold."""
+    """Half a GPU of load takes one replica, eight GPUs take all; the HPA's maximum holds."""
     async with running(PAGE, printed) as visitor:
         await visitor.post("load", {"amount": 0.5})
         await visitor.until(lambda m: m.verdict.after == 1)
@@ -127,7 +127,7 @@ async def test_the_load_scales(printed: Callable[[], str]) -> None:
 
 
 async def test_the_target_and_the_type_change_the_decisions(printed: Callable[[], str]) -> None:
-    """The next decisions compare with the new target, and ask the other API."""
+    """The next decisions use the new target, and the other API."""
     async with running(PAGE, printed) as visitor:
         change = {
             "metricType": "external",
@@ -149,7 +149,7 @@ async def test_a_fault_is_shown_for_what_it_is(printed: Callable[[], str]) -> No
     # Long enough to be seen on a busy machine.
     tempo = structs.replace(QUICK, last_known=1)
     async with running(options, printed, tempo) as visitor:
-        # At the target, or the last known value would scale, and could not be simulated after.
+        # At the target, or the last known value would scale, and a simulated one could not follow.
         await visitor.post("load", {"amount": 2.8})
         await visitor.until(lambda m: "stays at 4" in m.verdict.reason)
         await visitor.post("fault", {"kind": "error", "exporters": 2})
@@ -165,7 +165,7 @@ async def test_a_fault_is_shown_for_what_it_is(printed: Callable[[], str]) -> No
 
 
 async def test_an_error_is_a_gap(printed: Callable[[], str]) -> None:
-    """A Pods metric has no fallback: no value, and the reason of the error."""
+    """A Pods metric has no fallback: there is no value, only the error."""
     async with running(PAGE, printed) as visitor:
         await visitor.until(lambda m: m.point.source == "exporters")
         await visitor.post("fault", {"kind": "down", "exporters": 2})
@@ -177,7 +177,7 @@ async def test_an_error_is_a_gap(printed: Callable[[], str]) -> None:
 
 
 async def test_the_queue_goes_to_zero(printed: Callable[[], str]) -> None:
-    """Without pods there is no value, which is no error; the gateway's queue brings them back."""
+    """Without pods there is no value, and no error; the gateway's queue brings them back."""
     options = structs.replace(PAGE, signal="queue")
     async with running(options, printed, QUICK_QUEUE) as visitor:
         await visitor.post("load", {"amount": 0})
@@ -190,7 +190,7 @@ async def test_the_queue_goes_to_zero(printed: Callable[[], str]) -> None:
 
 
 async def test_the_page_is_notified_of_the_end(printed: Callable[[], str]) -> None:
-    """The duration ends the demo, and its stream with the summary."""
+    """The demo ends after its duration, and the stream with its summary."""
     async with (
         running(structs.replace(PAGE, duration=1.5), printed) as visitor,
         visitor.session.get(visitor.url + "events") as response,
@@ -201,7 +201,7 @@ async def test_the_page_is_notified_of_the_end(printed: Callable[[], str]) -> No
 
 
 async def test_an_open_page_does_not_keep_the_demo(printed: Callable[[], str]) -> None:
-    """A stream that nobody reads, and a connection that sends nothing, are closed at the end."""
+    """An unread stream and a silent connection are closed at the end."""
     loop = asyncio.get_running_loop()
     async with running(PAGE, printed) as visitor:
         await visitor.until(lambda _: True)
@@ -217,7 +217,7 @@ async def test_an_open_page_does_not_keep_the_demo(printed: Callable[[], str]) -
 
 
 async def test_a_port_that_is_taken() -> None:
-    """One that was asked for is an error that names the flag."""
+    """If it was requested, the error names the flag."""
     port = unused_port()
     taken = await asyncio.start_server(lambda _, __: None, "127.0.0.1", port)
     async with taken:
@@ -228,7 +228,7 @@ async def test_a_port_that_is_taken() -> None:
 async def test_the_usual_port_or_any_other(
     printed: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Without a port it is always the same one, so that an open page finds it, if it is free."""
+    """By default it is always the same if free, so that an open page finds it."""
     port = unused_port()
     monkeypatch.setattr(live, "DEFAULT_PORT", port)
     options = structs.replace(PAGE, page_port=None)
@@ -244,7 +244,7 @@ async def test_the_usual_port_or_any_other(
 async def test_it_opens_a_browser_where_there_is_a_display(
     printed: Callable[[], str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And only prints the URL where there is none, which is no place for a text browser."""
+    """Without one it only prints the URL: a text browser would not do."""
     opened: list[tuple[str, str]] = []
     monkeypatch.setattr(
         webbrowser, "open", lambda url: opened.append((url, threading.current_thread().name))

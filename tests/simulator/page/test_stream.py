@@ -1,4 +1,4 @@
-"""The stream of moments: what a page receives, when it connects and from then on."""
+"""The stream of moments: what a page receives on connecting and later."""
 
 import asyncio
 import socket
@@ -26,7 +26,7 @@ async def first(response: aiohttp.ClientResponse, count: int) -> list[Event]:
 
 
 async def test_a_page_receives_what_happened_and_what_happens(stage: Stage) -> None:
-    """First what does not change, then the recent past, then each moment."""
+    """First constants, then the recent past, then each moment."""
     error = structs.replace(MOMENT, utilization=None, source="error", pods="")
     await stage.page.show(structs.replace(MOMENT, seconds=3), SYNC)
     await stage.page.show(MOMENT, SYNC)
@@ -47,7 +47,7 @@ async def test_a_page_receives_what_happened_and_what_happens(stage: Stage) -> N
 
 
 async def test_the_steps_of_the_loop(stage: Stage) -> None:
-    """Load, utilization, answer, decision, replicas; without a value there is no number."""
+    """Load, utilization, answer, decision, replicas; without a value, no number."""
     await stage.page.show(MOMENT, SYNC)
     async with stage.visitor.session.get(stage.visitor.url + "events") as response:
         _, past = await first(response, 2)
@@ -55,7 +55,7 @@ async def test_the_steps_of_the_loop(stage: Stage) -> None:
     assert shown is not None
     load, utilization, answer, decision, replicas = shown.steps
     assert (load.name, load.value, load.unit) == ("Load", "5.4", "GPUs")
-    # No server answers here, so no pod is measured.
+    # There is no server here, so no pod is measured.
     assert (utilization.value, utilization.note) == ("", "no pod is measured")
     assert (answer.value, answer.source) == ("90", "exporters")
     assert (decision.value, decision.note) == ("6 → 8", MOMENT.reason)
@@ -63,7 +63,7 @@ async def test_the_steps_of_the_loop(stage: Stage) -> None:
 
 
 async def test_news_is_what_scales_or_has_another_source(stage: Stage) -> None:
-    """A page that connects later receives only the decisions that are news."""
+    """A page that connects later receives only decisions that are news."""
     stays = structs.replace(SYNC, replicas=8)
     known = structs.replace(MOMENT, source="last-known")
     for moment, sync in [(MOMENT, SYNC), (MOMENT, stays), (known, stays), (known, stays)]:
@@ -75,7 +75,7 @@ async def test_news_is_what_scales_or_has_another_source(stage: Stage) -> None:
 
 
 async def test_the_end_is_an_event(stage: Stage) -> None:
-    """It says what happened, and the stream ends."""
+    """It has the summary, and the stream ends."""
     async with stage.visitor.session.get(stage.visitor.url + "events") as response:
         stage.page.end([SYNC])
         *_, end = [event async for event in events(response)]
@@ -92,7 +92,7 @@ async def test_an_end_before_the_first_sync(stage: Stage) -> None:
 
 
 async def test_streams_are_bounded(visitor: Visitor) -> None:
-    """One too many is refused, with the time to wait; one that closes makes room."""
+    """One too many is rejected, with the time to wait; closing one makes room."""
     url = visitor.url + "events"
     connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session, AsyncExitStack() as stack:
@@ -110,7 +110,7 @@ async def test_streams_are_bounded(visitor: Visitor) -> None:
 
 
 async def test_a_page_that_does_not_read_is_dropped(stage: Stage) -> None:
-    """It costs a bounded number of bytes, and the others still receive each moment."""
+    """It uses limited memory, and the others still receive each moment."""
     host, port = "127.0.0.1", int(stage.page.url.rstrip("/").rpartition(":")[2])
     long = structs.replace(MOMENT, reason="x" * 100_000)
     sync = structs.replace(SYNC, decision=structs.replace(SYNC.decision, reason=long.reason))
@@ -137,5 +137,5 @@ async def test_a_page_that_does_not_read_is_dropped(stage: Stage) -> None:
             except ConnectionError:
                 return b""
 
-        # It is cut off while it has not read what it was sent.
+        # It is cut off before it has read everything.
         await eventually(received, lambda data: data == b"")
