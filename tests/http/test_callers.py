@@ -1,4 +1,4 @@
-"""What a caller can do to a whole server, and to others who ask it: real sockets, real TLS."""
+"""What a caller can do to a whole server and its other callers: real sockets, real TLS."""
 
 import asyncio
 import gc
@@ -24,13 +24,13 @@ pytestmark = pytest.mark.slow
 HPA = "system:serviceaccount:kube-system:horizontal-pod-autoscaler"
 GROUP = "/apis/external.metrics.k8s.io/v1beta1"
 METRIC = f"{GROUP}/namespaces/default/gpu_utilization"
-# kube-apiserver asks for discovery that long (remote_available_controller.go).
+# kube-apiserver waits this long for discovery (remote_available_controller.go).
 PATIENCE_OF_THE_AGGREGATOR = 5
 
 
 @pytest.fixture
 async def simulated() -> AsyncIterator[Cluster]:
-    """A server that has a measurement; the HPA controller and robots may list metrics."""
+    """A server with a measurement; the HPA controller and robots may list metrics."""
     pages = {"gpu-0": page({("default", "a"): [40]})}
     tokens = {"good": Caller("robot", groups=("robots",))}
     async with cluster(pages, [pod("a")], tokens=tokens) as simulated:
@@ -49,13 +49,13 @@ async def proxy(simulated: Cluster) -> AsyncIterator[Client]:
 
 @pytest.fixture
 async def anybody(simulated: Cluster) -> AsyncIterator[Client]:
-    """A client that has nothing to show."""
+    """A client without credentials."""
     async with client_of(simulated.server) as client:
         yield client
 
 
 async def slowest(ask: Callable[[], Awaitable[Answer]], doing: asyncio.Task[object]) -> float:
-    """How long the slowest of the answers took that were asked for while something was done."""
+    """The duration of the slowest answer while something was done."""
     longest = 0.0
     while True:
         began = time.monotonic()
@@ -69,7 +69,7 @@ async def slowest(ask: Callable[[], Awaitable[Answer]], doing: asyncio.Task[obje
 async def test_an_accept_header_of_thousands_of_ranges(
     simulated: Cluster, proxy: Client, anybody: Client, path: str
 ) -> None:
-    """It is refused, and nobody waits for that. `/version` is open to anybody in most clusters."""
+    """It is rejected, and nobody waits for that. `/version` is open to anyone in most clusters."""
     simulated.trust.reviews.decide = lambda _user, _attributes: {"allowed": True}
     accept = "x/y;q=0," * 1900 + "application/json;q=0," + "*/*," * 4000
     for client, headers in ((anybody, {}), (proxy, {"X-Remote-User": HPA})):
@@ -84,7 +84,7 @@ async def test_an_accept_header_of_thousands_of_ranges(
 async def test_a_user_of_very_many_groups(
     simulated: Cluster, proxy: Client, groups: int, length: int
 ) -> None:
-    """All of them are reviewed: the last may be the one that is allowed."""
+    """All of them are reviewed: the last may be the allowed one."""
     simulated.trust.reviews.decide = lambda user, _: {
         "allowed": f"{groups - 1:0{length}}" in user.groups
     }
@@ -111,7 +111,7 @@ async def test_an_identity_that_is_not_utf8(simulated: Cluster, proxy: Client, h
 
 
 async def test_reviews_that_hang_hold_nobody_for_long(simulated: Cluster, proxy: Client) -> None:
-    """The HPA's question is answered before kube-apiserver gives up on us, and says what hangs."""
+    """The HPA is answered before kube-apiserver gives up on the server, and learns what hangs."""
     simulated.trust.reviews.set_fault(Fault("hang"))
     began = time.monotonic()
     answers = await asyncio.gather(
@@ -127,7 +127,7 @@ async def test_reviews_that_hang_hold_nobody_for_long(simulated: Cluster, proxy:
 
 
 async def test_a_client_that_has_gone_away_is_not_answered(simulated: Cluster) -> None:
-    """Its request ends, and the scrape goes on for those who still wait."""
+    """Its request ends, and the scrape continues for those who still wait."""
     exporter = simulated.exporters["gpu-0"]
     exporter.may_answer.clear()
     admin = simulated.client
@@ -152,12 +152,12 @@ async def test_a_client_that_has_gone_away_is_not_answered(simulated: Cluster) -
 async def test_nobody_can_have_the_api_review_without_end(
     simulated: Cluster, anybody: Client, proxy: Client
 ) -> None:
-    """New paths and new tokens are reviewed so many a second, and logged less often still."""
+    """Reviews of new paths and new tokens are rate-limited, and logged less often still."""
     reviews = simulated.trust.reviews
     start = time.monotonic()
 
     def most() -> float:
-        """As many at once as the limit has, and those for which there was time since the start."""
+        """The limit's burst, plus what the time since the start allows."""
         return 40 + 20 * (time.monotonic() - start) + 1
 
     with capture_logs() as logs:
@@ -171,12 +171,12 @@ async def test_nobody_can_have_the_api_review_without_end(
         assert 40 <= reviews.token_reviews <= most()
         assert {one.error().code for one in tokens} == {401, 429}
     assert len([line for line in logs if line["log_level"] != "debug"]) < 60
-    # Who is known is asked about none the less.
+    # Known callers are still reviewed.
     assert (await proxy.ask(METRIC, {"X-Remote-User": HPA})).item().value == "40"
 
 
 async def test_long_selectors_are_answered_and_not_kept(simulated: Cluster) -> None:
-    """A tenant's selectors of every kind take no memory that lasts."""
+    """A tenant's selectors of every kind take no lasting memory."""
 
     async def ask(n: int) -> None:
         values = ",".join(f"v{n}x{i}" for i in range(900))
@@ -198,12 +198,12 @@ async def test_long_selectors_are_answered_and_not_kept(simulated: Cluster) -> N
         grown = tracemalloc.get_traced_memory()[0] - before
     finally:
         tracemalloc.stop()
-    # The library that reads URLs remembers the last 128 of them; that is a bound, too.
+    # The library that parses URLs caches the last 128 of them; that is bounded, too.
     assert grown < 15 * 50 * 1024
 
 
 async def test_errors_name_no_namespace_that_the_caller_did_not(simulated: Cluster) -> None:
-    """Where the pods of others are is for the log; the caller may not see their namespaces."""
+    """The location of other pods is only logged; the caller may not see their namespaces."""
     simulated.exporters["gpu-0"].page = page({("secret-project", "a"): [40]})
     with capture_logs() as logs:
         answer = await simulated.client.metric("default", "gpu_utilization", "app=inference")
@@ -214,7 +214,7 @@ async def test_errors_name_no_namespace_that_the_caller_did_not(simulated: Clust
 
 
 async def test_errors_name_no_namespace_that_is_watched() -> None:
-    """That others fail does not concern the caller of one that does not."""
+    """The list of watched namespaces is only logged."""
     config = configuration({"pods": {"namespaces": ["secret-project"]}})
     with capture_logs() as logs:
         async with cluster({}, [], config) as simulated:
@@ -224,7 +224,7 @@ async def test_errors_name_no_namespace_that_is_watched() -> None:
 
 
 async def test_a_path_that_is_long_is_not_repeated(simulated: Cluster, anybody: Client) -> None:
-    """An answer is no longer than it must be, whatever was asked."""
+    """Answers have a bounded length, whatever was requested."""
     simulated.trust.reviews.decide = lambda _user, _attributes: {"allowed": True}
     for path in ("/" + "x" * 30_000, f"{METRIC}{quote('ü' * 5000)}"):
         status = (await anybody.ask(path)).error()

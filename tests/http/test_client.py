@@ -1,4 +1,4 @@
-"""The HTTP client against servers that send anything."""
+"""The HTTP client, against servers that send anything."""
 
 import asyncio
 import socket
@@ -30,7 +30,7 @@ async def client() -> AsyncIterator[HTTPClient]:
 
 
 async def test_what_is_sent(client: HTTPClient) -> None:
-    """A request as it is on the wire; the fragment of the URL is not."""
+    """A request as it is on the wire, without the URL's fragment."""
     talk, received = sending(PAGE, PAGE)
     async with server(talk) as url:
         assert await get(client, url) == b"hello"
@@ -56,7 +56,7 @@ async def test_what_is_sent(client: HTTPClient) -> None:
 async def test_what_cannot_be_sent(
     client: HTTPClient, url: str, headers: Mapping[str, str]
 ) -> None:
-    """A URL of another kind, or a header that would be two."""
+    """A URL of another scheme, or a header that would become two."""
     with pytest.raises(ValueError, match=r"URL|header"):
         await client.exchange(url, Everything(), tls=ANY, headers=headers)
 
@@ -80,7 +80,7 @@ async def test_what_cannot_be_sent(
     ids=["length", "interim", "chunks", "until closed", "no content", "empty"],
 )
 async def test_whole_responses(client: HTTPClient, answer: bytes, body: bytes) -> None:
-    """Each way in which a response can be complete."""
+    """Each way in which a response can end."""
     talk, _ = sending(answer, close=True)
     async with server(talk) as url:
         assert await get(client, url) == body
@@ -108,7 +108,7 @@ async def test_whole_responses(client: HTTPClient, answer: bytes, body: bytes) -
 async def test_what_is_not_a_whole_response(
     client: HTTPClient, answer: bytes, error: type[ExchangeError]
 ) -> None:
-    """Each has its own error."""
+    """Each has a different error."""
     talk, _ = sending(answer, close=True)
     async with server(talk) as url:
         with pytest.raises(error):
@@ -116,7 +116,7 @@ async def test_what_is_not_a_whole_response(
 
 
 async def test_tiny_chunks_have_a_bound() -> None:
-    """So many of them at once would keep the event loop from its other work."""
+    """Too many of them at once would block the event loop."""
     exchange = Exchange(b"", Everything())
     head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
     exchange.received(memoryview(head + b"b\r\nhello world\r\n" * 8000))
@@ -126,7 +126,7 @@ async def test_tiny_chunks_have_a_bound() -> None:
 
 
 async def test_enough(client: HTTPClient) -> None:
-    """The rest of a body is not received, and the connection is not used again."""
+    """The rest of a body is not received, and the connection is not reused."""
     talk, received = sending(b"HTTP/1.1 500 No\r\nContent-Length: 100\r\n\r\nhello", PAGE)
     async with server(talk) as url:
         assert await get(client, url, Everything(5)) == b"hello"
@@ -135,7 +135,7 @@ async def test_enough(client: HTTPClient) -> None:
 
 
 async def test_what_a_receiver_raises_reaches_the_caller(client: HTTPClient) -> None:
-    """Both from the head and from the body."""
+    """From the head and from the body."""
 
     class Refuses(Everything):
         def begin(self, status: int, headers: Mapping[str, str]) -> None:
@@ -149,7 +149,7 @@ async def test_what_a_receiver_raises_reaches_the_caller(client: HTTPClient) -> 
 
 
 async def test_a_name_is_resolved(client: HTTPClient) -> None:
-    """And one that does not exist is an error of its own."""
+    """A name that does not exist has a separate error."""
     talk, received = sending(PAGE)
     async with server(talk) as url:
         assert await get(client, url.replace(HOST, "localhost")) == b"hello"
@@ -159,7 +159,7 @@ async def test_a_name_is_resolved(client: HTTPClient) -> None:
 
 
 async def test_beside_aiohttp(client: HTTPClient) -> None:
-    """A long response of a real server, in chunks and in one piece."""
+    """A real server's long response, in chunks and in one piece."""
     body = b"0123456789abcdef\n" * 50_000
 
     async def whole(_: web.Request) -> web.Response:
@@ -188,7 +188,7 @@ async def test_beside_aiohttp(client: HTTPClient) -> None:
 
 @given(st.lists(st.binary(max_size=40)), st.sampled_from([b"", PAGE[:20], PAGE, PAGE[:-5]]))
 def test_no_bytes_raise(parts: list[bytes], before: bytes) -> None:
-    """Whatever is received, an exchange has at most one end."""
+    """Whatever is received, an exchange ends at most once."""
 
     async def receive() -> None:
         exchange = Exchange(b"", Everything(30))

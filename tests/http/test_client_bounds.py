@@ -1,4 +1,4 @@
-"""What the HTTP client bounds, frees and closes, whatever a server sends and whoever gives up."""
+"""What the HTTP client bounds, frees and closes, whatever servers send and callers cancel."""
 
 import asyncio
 import gc
@@ -38,7 +38,7 @@ async def client() -> AsyncIterator[HTTPClient]:
 
 
 async def outcome(*parts: bytes) -> Exchange:
-    """An exchange that has received these parts, and then no more."""
+    """An exchange that has received only these parts."""
     exchange = Exchange(b"", Everything())
     for part in parts:
         if not exchange.ended.done():
@@ -57,20 +57,20 @@ async def outcome(*parts: bytes) -> Exchange:
     ids=["trailer", "trailers", "extension", "zeros"],
 )
 async def test_what_frames_a_body_has_a_bound(part: bytes) -> None:
-    """A trailer without end would take memory, and quadratic time, until the deadline."""
+    """An endless trailer would take memory, and quadratic time, until the deadline."""
     exchange = await outcome(CHUNKED, part)
     assert isinstance(exchange.ended.result(), InvalidHTTPError)
     assert "outweigh its body" in str(exchange.ended.result())
 
 
 async def test_all_tiny_chunks_have_a_bound() -> None:
-    """However they are spread over what is received at once."""
+    """However they are spread over the received parts."""
     exchange = await outcome(CHUNKED, *[b"1\r\nx\r\n" * 1000] * 10)
     assert isinstance(exchange.ended.result(), InvalidHTTPError)
 
 
 async def test_a_chunk_for_each_short_line() -> None:
-    """As a server writes that does not buffer, and a trailer."""
+    """As from a server that does not buffer, with a trailer."""
     line = b"c\r\nmetric_a 12\n\r\n"
     exchange = await outcome(CHUNKED, *[line * 5000] * 10, b"0\r\nA: b\r\n\r\n")
     assert exchange.ended.result() is None
@@ -78,7 +78,7 @@ async def test_a_chunk_for_each_short_line() -> None:
 
 
 async def test_trailers_are_ignored() -> None:
-    """A receiver has checked the head."""
+    """The receiver has checked the head."""
     receiver = Everything()
     exchange = Exchange(b"", receiver)
     exchange.received(memoryview(CHUNKED + b"0\r\nContent-Type: text/html\r\n\r\n"))
@@ -96,7 +96,7 @@ async def test_trailers_are_ignored() -> None:
     ],
 )
 async def test_headers_that_contradict_each_other(head: bytes) -> None:
-    """What they say of the body would depend on who reads them."""
+    """The body would depend on the interpretation."""
     exchange = await outcome(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n")
     assert isinstance(exchange.ended.result(), InvalidHTTPError)
 
@@ -111,7 +111,7 @@ async def test_headers_that_repeat_each_other(client: HTTPClient) -> None:
 
 @given(st.integers(1, len(CHUNKED) + 40), st.integers(1, 40))
 def test_however_it_is_split(first: int, rest: int) -> None:
-    """The parts in which a response arrives make no difference."""
+    """The way a response is split makes no difference."""
     whole = CHUNKED + b"2\r\nhe\r\n3;x=y\r\nllo\r\n0\r\nTrailer: t\r\n\r\n"
     split = [whole[:first]] + [whole[at : at + rest] for at in range(first, len(whole), rest)]
 
@@ -124,7 +124,7 @@ def test_however_it_is_split(first: int, rest: int) -> None:
 
 
 async def test_a_body_without_an_end_is_freed() -> None:
-    """At once: the traceback of the error refers to what has been received."""
+    """At once, although the error's traceback refers to it."""
     truncated = await outcome(PAGE[:-1])
     truncated.disconnected(None)
     assert isinstance(truncated.ended.result(), TruncatedError)
@@ -135,7 +135,7 @@ async def test_a_body_without_an_end_is_freed() -> None:
 
 
 async def test_a_caller_that_gives_up_leaves_nothing(client: HTTPClient) -> None:
-    """What was received is freed without the garbage collector."""
+    """The received data are freed without the garbage collector."""
     receivers: list[weakref.ref[Everything]] = []
     began = asyncio.Event()
 
@@ -168,7 +168,7 @@ async def test_a_caller_that_gives_up_leaves_nothing(client: HTTPClient) -> None
 def test_a_caller_that_gives_up_at_any_moment(
     loop: Callable[[], asyncio.AbstractEventLoop], *, secure: bool
 ) -> None:
-    """Every connection is closed, and no socket that follows is taken for one of them."""
+    """Every connection is closed, and no later socket is mistaken for one of them."""
     authority = Authority("servers")
     context = context_from_pair(authority.issue([HOST])) if secure else None
     tls = TLS(ssl.create_default_context(cadata=authority.bundle.decode()))
@@ -210,7 +210,7 @@ def test_a_caller_that_gives_up_at_any_moment(
 
 
 async def test_closing_while_connecting(client: HTTPClient) -> None:
-    """The request fails, and leaves no connection behind."""
+    """The request fails, and leaves no connection open."""
     talk, _ = sending(PAGE)
     async with server(talk) as url:
         asking = asyncio.create_task(get(client, url))
@@ -221,7 +221,7 @@ async def test_closing_while_connecting(client: HTTPClient) -> None:
 
 
 async def test_closing_twice(client: HTTPClient) -> None:
-    """Both wait for the connections; so does another attempt after one that was cancelled."""
+    """Both wait for the connections, even after a cancelled attempt."""
 
     async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
@@ -239,7 +239,7 @@ async def test_closing_twice(client: HTTPClient) -> None:
 
 
 async def test_a_name_with_a_final_dot(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is the same name in a certificate, without the dot."""
+    """In a certificate it is the same name without the dot."""
     authority = Authority("servers")
     context = await asyncio.to_thread(context_from_pair, authority.issue(["localhost"]))
     tls = TLS(ssl.create_default_context(cadata=authority.bundle.decode()))
@@ -255,7 +255,7 @@ async def test_a_name_with_a_final_dot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_a_retry_is_the_only_one(client: HTTPClient) -> None:
-    """A server that closes each connection without an answer is asked twice at most."""
+    """A server that closes each connection without an answer gets at most two requests."""
     asked = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -27,7 +27,7 @@ async def client() -> AsyncIterator[HTTPClient]:
 
 @pytest.mark.parametrize("says", [b"", b"Connection: close\r\n"])
 async def test_connections_are_kept(client: HTTPClient, says: bytes) -> None:
-    """Unless the server says that it closes them."""
+    """Unless the server announces that it closes them."""
     connections: set[asyncio.StreamWriter] = set()
     answer = PAGE.replace(b"\r\nContent", b"\r\n" + says + b"Content")
     talk, _ = sending(*[answer] * 3)
@@ -43,7 +43,7 @@ async def test_connections_are_kept(client: HTTPClient, says: bytes) -> None:
 
 
 class AnswersOnce:
-    """A server that closes each connection when it receives the second request on it.
+    """A server that closes each connection on its second request.
 
     Attributes:
         asked: how many requests it has received.
@@ -87,7 +87,7 @@ async def test_a_request_that_crashes_its_server_is_not_sent_again(
 
 
 async def test_no_request_is_sent_again_once_the_client_is_closed(client: HTTPClient) -> None:
-    """Although its connection was idle before."""
+    """Even though its connection was idle before."""
     asked: list[asyncio.StreamReader] = []
     is_asked = asyncio.Event()
 
@@ -111,7 +111,7 @@ async def test_no_request_is_sent_again_once_the_client_is_closed(client: HTTPCl
 
 
 async def test_an_idle_connection_receives_nothing(client: HTTPClient) -> None:
-    """What comes later would pass for the next response: the connection is closed."""
+    """Later data would pass for the next response: the connection is closed."""
     closed = asyncio.Event()
     go_on = asyncio.Event()
     served = 0
@@ -138,7 +138,7 @@ async def test_an_idle_connection_receives_nothing(client: HTTPClient) -> None:
 
 
 async def test_idle_connections_expire() -> None:
-    """Both unused ones, and one that is about to be used."""
+    """Both unused ones, and one that is about to be reused."""
     client = HTTPClient({}, keepalive=0.05)
     closed = 0
 
@@ -158,7 +158,7 @@ async def test_idle_connections_expire() -> None:
 
 
 async def test_a_caller_that_gives_up(client: HTTPClient) -> None:
-    """Its connection is closed, whether or not it was used before."""
+    """Its connection is closed, whether it is new or reused."""
     closed = 0
 
     async def talk(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
@@ -175,7 +175,7 @@ async def test_a_caller_that_gives_up(client: HTTPClient) -> None:
 
 
 async def test_each_name_has_its_connection() -> None:
-    """One that was verified for a name is not used for another."""
+    """A connection verified for one name is not used for another."""
     authority = Authority("servers")
     context = await asyncio.to_thread(context_from_pair, authority.issue([HOST, "one", "two"]))
     trusting = ssl.create_default_context(cadata=authority.bundle.decode())
@@ -201,7 +201,7 @@ async def test_each_name_has_its_connection() -> None:
 
 
 async def test_a_response_does_not_wait_for_the_garbage_collector(client: HTTPClient) -> None:
-    """What was received is freed with the last reference to it."""
+    """The received data are freed with their last reference."""
     receivers: list[weakref.ref[Everything]] = []
 
     async def ask(url: str) -> None:

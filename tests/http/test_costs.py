@@ -1,6 +1,6 @@
-"""No work on what a caller sends grows faster than its length.
+"""No work on a caller's input grows faster than its length.
 
-Operations are counted, not seconds: lines of Python and calls, of C functions too.
+This counts operations, not seconds: Python lines and calls, including C functions.
 """
 
 import sys
@@ -46,12 +46,12 @@ DOCUMENT = build_discovery([external_metrics_group(["gpu_utilization"])]).versio
 
 
 def named(headers: list[tuple[str, str]]) -> User | None:
-    """The user that headers name."""
+    """The user in the headers."""
     return user_from_lines(CONFIG, identity_lines(CONFIG, headers))
 
 
 def operations(call: Callable[[], object]) -> int:
-    """How many lines and calls a call takes; what it raises is an answer, too."""
+    """The number of lines and calls in a call; an exception counts as a result."""
     count = 0
 
     def trace(_: FrameType, event: str, __: object) -> "TraceFunction":
@@ -76,7 +76,7 @@ def operations(call: Callable[[], object]) -> int:
 
 
 def lines(name: str, value: str, n: int) -> list[tuple[str, str]]:
-    """As many header lines."""
+    """This many header lines."""
     return [("X-Remote-User", "u"), *((name.replace("#", str(i)), value) for i in range(n))]
 
 
@@ -127,7 +127,7 @@ WAYS: dict[str, Callable[[int], object]] = {
 
 @pytest.mark.parametrize("way", WAYS)
 def test_twice_as_long_is_twice_the_work(way: str) -> None:
-    """With some room, for what is done once and for what a sort adds."""
+    """With a margin for fixed work and for sorting."""
     for n in (50, 200, 800):
         once, twice = operations(lambda: WAYS[way](n)), operations(lambda: WAYS[way](2 * n))  # noqa: B023 - it is called at once
         assert twice <= 2.3 * once + 100, (way, n, once, twice)
@@ -144,14 +144,14 @@ REFUSED: dict[str, tuple[str, Callable[[str], object]]] = {
 
 @pytest.mark.parametrize("way", REFUSED)
 def test_beyond_a_bound_it_is_no_work_at_all(way: str) -> None:
-    """What no client sends is refused before it is read."""
+    """What no client sends is rejected before it is read."""
     piece, call = REFUSED[way]
     text = piece * 40_000
     assert operations(lambda: call(text)) < 100
 
 
 def test_requirements_are_bounded() -> None:
-    """Each is asked of every pod of a namespace."""
+    """Each is checked for every pod in a namespace."""
     parse_selector(",".join(f"k{i}" for i in range(64)))
     with pytest.raises(BadRequestError, match="more than 64 requirements"):
         parse_selector(",".join(f"k{i}" for i in range(65)))

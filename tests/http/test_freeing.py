@@ -1,6 +1,6 @@
-"""What connections take is free once they are closed, without the garbage collector.
+"""A closed connection's memory is freed without the garbage collector.
 
-It runs seldom, and a flood of connections would fill the memory meanwhile.
+It seldom runs, and a flood of connections would fill the memory meanwhile.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ HEAD = b"GET /livez HTTP/1.1\r\nHost: here\r\n"
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """The garbage collector does not run."""
+    """The garbage collector is off."""
     gc.collect()
     gc.disable()
     yield
@@ -41,12 +41,12 @@ def uncollected() -> Iterator[None]:
         pytest.param(HEAD + b"X: " + b"x" * 60_000, id="a line that is too long"),
         pytest.param(b"nonsense\r\n\r\n", id="not HTTP"),
         pytest.param(HEAD + b"\r\n", id="a request"),
-        # aiohttp's own task keeps the handler, but not what TLS takes.
+        # aiohttp's own task keeps the handler, but not the TLS memory.
         pytest.param(HEAD.replace(b"GET", b"POST") + b"Content-Length: 9\r\n\r\n", id="a body"),
     ],
 )
 def test_a_closed_connection_takes_nothing(sent: bytes) -> None:
-    """Neither its handler, with what the client sent, nor its TLS, with its buffers."""
+    """Neither its handler, with the client's data, nor its TLS buffers."""
 
     async def body() -> None:
         async with cluster({"gpu-0": page({("default", "a"): [40]})}, [pod("a")]) as simulated:
@@ -74,5 +74,5 @@ def test_a_closed_connection_takes_nothing(sent: bytes) -> None:
 
 
 def left(kinds: tuple[type, ...]) -> int:
-    """How many objects of these kinds are in memory."""
+    """The number of objects of these kinds in memory."""
     return sum(isinstance(one, kinds) for one in gc.get_objects())

@@ -1,4 +1,4 @@
-"""Heads of requests: how much of them is read, and from whom."""
+"""Request heads: how much of them is read, and from whom."""
 
 from contextlib import AsyncExitStack
 
@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 
 @on_both_loops
 def test_all_unfinished_heads_share_one_budget(new_loop: LoopFactory) -> None:
-    """The connection that holds the most is dropped, and one of a verified peer last."""
+    """The connection that holds the most is dropped, one of a verified peer last."""
 
     async def body() -> None:
         limits = Limits(heads=300_000)
@@ -39,7 +39,7 @@ def test_all_unfinished_heads_share_one_budget(new_loop: LoopFactory) -> None:
 
 @pytest.mark.parametrize(("lines", "code"), [(40, b"200"), (100, b"400")])
 async def test_who_is_not_verified_may_send_few_lines(lines: int, code: bytes) -> None:
-    """Each line costs many times its bytes, and nobody but a front proxy needs hundreds."""
+    """Each line costs many times its size, and only front proxies need hundreds."""
     async with (
         serving(hello) as served,
         connection(served.port, trusting(AUTHORITY.bundle)) as (reader, writer),
@@ -58,5 +58,5 @@ async def test_a_verified_peer_may_send_90_kb_of_groups() -> None:
         writer.write(REQUEST[:-2] + lines + b"\r\n")
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
         await reader.readuntil(b"hello")
-        # And the memory of it is given back.
+        # And its memory is released.
         assert served.server.commons.heads.used == 0

@@ -1,4 +1,4 @@
-"""The addresses that a listener binds, and how it ends."""
+"""The addresses that a listener binds, and how it stops."""
 
 import asyncio
 import socket
@@ -27,7 +27,7 @@ from tests.support.peers import (
 
 @on_both_loops
 def test_what_is_under_way_is_finished_at_the_end(new_loop: LoopFactory) -> None:
-    """A request that has begun is answered though nobody is let in; the idle are closed."""
+    """A request that has begun is answered, new ones are rejected, idle connections close."""
 
     async def body() -> None:
         begun, finish = asyncio.Event(), asyncio.Event()
@@ -63,7 +63,7 @@ def test_what_is_under_way_is_finished_at_the_end(new_loop: LoopFactory) -> None
 @pytest.mark.slow
 @on_both_loops
 def test_many_requests_at_once(new_loop: LoopFactory) -> None:
-    """More connections than there are places for, each new, are all served."""
+    """More new connections than there are places for are all served."""
 
     async def body() -> None:
         connector = TCPConnector(ssl=trusting(AUTHORITY.bundle), limit=50, force_close=True)
@@ -80,7 +80,7 @@ def test_many_requests_at_once(new_loop: LoopFactory) -> None:
 
 
 async def test_an_address_in_use_is_a_configuration_error() -> None:
-    """It names the flags, and what is wrong."""
+    """The error names the flags, and the cause."""
     with socket.create_server((HOST, 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"--secure-port {port}: .*in use"):
@@ -98,7 +98,7 @@ async def test_an_address_of_another_machine_is_a_configuration_error() -> None:
 @pytest.mark.parametrize("unspecified", ["0.0.0.0", "::"])  # noqa: S104 - it is what is tested
 @on_both_loops
 def test_an_unspecified_address_is_all_there_are(new_loop: LoopFactory, unspecified: str) -> None:
-    """As with Kubernetes' servers, of both families; so one manifest serves on any network."""
+    """As with Kubernetes' servers, both families; so one manifest works on any network."""
 
     async def body() -> None:
         async with listening(server(), unspecified, 0, context()) as (_, port):
@@ -115,7 +115,7 @@ def test_an_unspecified_address_is_all_there_are(new_loop: LoopFactory, unspecif
 
 
 def loopback() -> Iterator[str]:
-    """The addresses of this host's loopback."""
+    """This host's loopback addresses."""
     for address, family in ((HOST, socket.AF_INET), ("::1", socket.AF_INET6)):
         with suppress(OSError), socket.create_server((address, 0), family=family):
             yield address
@@ -124,7 +124,7 @@ def loopback() -> Iterator[str]:
 async def test_without_ipv6_an_unspecified_address_is_all_of_ipv4(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """A kernel without IPv6 is no reason not to serve."""
+    """The server also works on a kernel without IPv6."""
     monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
     async with listening(server(), "::", 0, context()) as (address, port):
         assert address == "0.0.0.0"  # noqa: S104 - it is what is tested

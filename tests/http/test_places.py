@@ -1,4 +1,4 @@
-"""Who gets in when there are too many connections."""
+"""Admission when there are too many connections."""
 
 import asyncio
 import socket
@@ -27,14 +27,14 @@ from tests.support.peers import (
 def test_probes_and_proxies_get_in_however_many_idle_there_are(
     new_loop: LoopFactory, limits: Limits
 ) -> None:
-    """The connection of nobody that has been idle the longest makes room; no other does."""
+    """Only the unverified connection that has been idle the longest makes room."""
 
     async def body() -> None:
         anybody = trusting(AUTHORITY.bundle)
         async with serving_hello(hello, limits) as served, AsyncExitStack() as stack:
             proxy = await stack.enter_async_context(connection(served.port, verified()))
             idle = [
-                # Connections that have not even begun TLS count, too.
+                # Connections that have not started TLS count, too.
                 await stack.enter_async_context(connection(served.port, tls))
                 for tls in (None, anybody, anybody, None)
             ]
@@ -51,7 +51,7 @@ def test_probes_and_proxies_get_in_however_many_idle_there_are(
 
 @pytest.mark.slow
 async def test_hundreds_of_idle_connections_shut_nobody_out() -> None:
-    """Far more than there are places, from several addresses; kube-apiserver and kubelet get in."""
+    """Far more than the limit, from several addresses; kube-apiserver and kubelet are admitted."""
     async with serving_hello(hello) as served, AsyncExitStack() as stack:
         loop = asyncio.get_running_loop()
         for n in range(600):
@@ -65,7 +65,7 @@ async def test_hundreds_of_idle_connections_shut_nobody_out() -> None:
 
 
 async def test_there_is_an_end_of_verified_ones() -> None:
-    """Of verified peers, too, an idle connection makes room for another."""
+    """Among verified peers, too, an idle connection makes room for another."""
     async with serving_hello(hello, Limits(verified=2)) as served, AsyncExitStack() as stack:
         opened = []
         for _ in range(3):
@@ -78,7 +78,7 @@ async def test_there_is_an_end_of_verified_ones() -> None:
 
 
 def test_an_address_of_few_connections_keeps_them() -> None:
-    """A flood from elsewhere does not push out a handshake that takes its time."""
+    """A flood from elsewhere does not displace a slow handshake."""
     gone: list[int] = []
     places = Places(unverified=4, per_peer=3, verified=1)
     for n, peer in enumerate(("proxy", "flood", "other", "flood", "flood", "other", "other")):
@@ -87,7 +87,7 @@ def test_an_address_of_few_connections_keeps_them() -> None:
 
 
 def test_idle_connections_go_first() -> None:
-    """One that is being answered stays as long as there is an idle one."""
+    """A busy connection stays as long as there is an idle one."""
     gone: list[str] = []
     places = Places(unverified=2, per_peer=2, verified=1)
 
@@ -106,7 +106,7 @@ def test_idle_connections_go_first() -> None:
 
 
 def test_where_all_verified_are_busy_one_more_is_as_nobody() -> None:
-    """It is served, with the limits of those who are not verified."""
+    """It is served, with the limits of an unverified one."""
     places = Places(unverified=2, per_peer=2, verified=1)
     first, second = (places.enter("10.0.0.1", lambda: None) for _ in range(2))
     assert places.verify(first)
@@ -118,7 +118,7 @@ def test_where_all_verified_are_busy_one_more_is_as_nobody() -> None:
 
 
 def test_nothing_is_left_of_who_has_left() -> None:
-    """However often it is said."""
+    """However often it is reported."""
     places = Places(unverified=3, per_peer=3, verified=3)
     entered = [places.enter("10.0.0.1", lambda: None) for _ in range(3)]
     places.verify(entered[0])

@@ -1,4 +1,4 @@
-"""What is sent for a `Reply`, byte by byte."""
+"""The bytes that are sent for a `Reply`."""
 
 from email.utils import parsedate_to_datetime
 from time import time
@@ -14,7 +14,7 @@ NEAR_SECONDS = 60
 
 
 async def sent(reply: Reply, request: bytes) -> tuple[list[str], bytes]:
-    """The lines of the head, and the body, that answer a request which ends its connection."""
+    """The lines of the head, and the body, for a request that ends its connection."""
 
     async def answer(_: web.BaseRequest) -> Reply:
         return reply
@@ -26,7 +26,7 @@ async def sent(reply: Reply, request: bytes) -> tuple[list[str], bytes]:
 
 
 def request(line: str, *headers: str) -> bytes:
-    """A request of these lines."""
+    """A request with these lines."""
     return "\r\n".join((line, "Host: server", *headers, "", "")).encode()
 
 
@@ -34,7 +34,7 @@ CLOSING = request("GET / HTTP/1.1", "Connection: close")
 
 
 async def test_the_head_has_what_a_client_needs() -> None:
-    """No more and no less."""
+    """It has nothing else."""
     reply = Reply(b"hello", "text/plain", status=404, headers=(("ETag", '"1"'), ("Vary", "Accept")))
     (status, *lines), body = await sent(reply, CLOSING)
     assert status == "HTTP/1.1 404 Not Found"
@@ -59,7 +59,7 @@ async def test_a_status_without_a_body() -> None:
 
 
 async def test_head_gets_no_body() -> None:
-    """A client would read it as the next answer."""
+    """A client would read it as the next response."""
     (_, *lines), body = await sent(
         Reply(b"hello", status=405), request("HEAD / HTTP/1.1", "Connection: close")
     )
@@ -72,7 +72,7 @@ async def test_http_1_0_closes_unless_it_asks_otherwise(
     headers: tuple[str, ...],
     stays: bool,  # noqa: FBT001
 ) -> None:
-    """A connection that stays open says so."""
+    """The response says if a connection stays open."""
 
     async def answer(_: web.BaseRequest) -> Reply:
         return Reply(b"hello")

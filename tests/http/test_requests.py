@@ -17,7 +17,7 @@ from tests.support.waiting import eventually
 
 @on_both_loops
 def test_a_connection_of_nobody_closes_after_an_answer(new_loop: LoopFactory) -> None:
-    """Only who is verified, or brings a token that is good, keeps one."""
+    """Only a verified caller, or one with a good token, keeps it."""
 
     async def body() -> None:
         async def token(request: web.BaseRequest) -> Reply:
@@ -50,7 +50,7 @@ def test_a_connection_of_nobody_closes_after_an_answer(new_loop: LoopFactory) ->
 @on_both_loops
 @pytest.mark.parametrize("length", [10, 300_000])
 def test_a_body_is_discarded(new_loop: LoopFactory, length: int) -> None:
-    """The client sees the answer, and not a reset, though nothing here reads a body."""
+    """The client gets the answer instead of a reset, even though no body is used."""
 
     async def body() -> None:
         for tls in (verified(), trusting(AUTHORITY.bundle)):
@@ -69,7 +69,7 @@ def test_a_body_is_discarded(new_loop: LoopFactory, length: int) -> None:
 
 
 async def test_a_body_without_end_is_not_read_for_ever() -> None:
-    """What is discarded has a bound, too."""
+    """Discarding is limited, too."""
     async with (
         serving(hello, Limits(body=100_000)) as served,
         connection(served.port, verified()) as (_, writer),
@@ -100,7 +100,7 @@ async def test_a_body_without_end_is_not_read_for_ever() -> None:
 def test_every_request_is_answered_however_it_is_cut(
     requests: list[bytes], cuts: list[int]
 ) -> None:
-    """Heads in pieces of any size, and several in one: each gets its answer, in order."""
+    """Heads in pieces of any size, and several in one, are each answered, in order."""
 
     async def body() -> None:
         async with serving(hello) as served, connection(served.port, verified()) as opened:
@@ -119,7 +119,7 @@ def test_every_request_is_answered_however_it_is_cut(
 
 
 async def test_a_client_without_tls_learns_nothing() -> None:
-    """It is not let in, and does not hold a place."""
+    """It is not admitted, and takes no place."""
     async with serving(hello) as served:
         async with connection(served.port) as (reader, writer):
             writer.write(REQUEST)

@@ -1,4 +1,4 @@
-"""How large a head may be, and what failed handshakes cost."""
+"""The maximum size of a head, and the cost of failed handshakes."""
 
 import pytest
 
@@ -8,7 +8,7 @@ from tests.support.peers import LoopFactory, ask, on_both_loops, run, trusting
 
 
 async def test_a_head_has_a_greatest_size() -> None:
-    """Lines that are each short enough are too many at some point."""
+    """Many lines that are short enough are too many together."""
     async with (
         serving(Limits()) as port,
         connection(port, trusting(AUTHORITY.bundle)) as (reader, writer),
@@ -21,7 +21,7 @@ async def test_a_head_has_a_greatest_size() -> None:
 
 @pytest.mark.parametrize("groups", [1, 1100, 8000])
 async def test_a_user_may_have_many_groups(groups: int) -> None:
-    """kube-apiserver sends each in a line of its own."""
+    """kube-apiserver sends each on a separate line."""
     lines = b"".join(b"X-Remote-Group: system:group-%d\r\n" % n for n in range(groups))
     async with (
         serving(Limits()) as port,
@@ -32,7 +32,7 @@ async def test_a_user_may_have_many_groups(groups: int) -> None:
 
 
 async def test_a_long_selector_fits() -> None:
-    """A request line may have 32 KiB, and no more."""
+    """A request line may have up to 32 KiB."""
     async with serving(Limits()) as port:
         for length, expected in ((30_000, b"200"), (40_000, b"400")):
             async with connection(port, trusting(AUTHORITY.bundle)) as (reader, writer):
@@ -44,7 +44,7 @@ async def test_a_long_selector_fits() -> None:
 
 @on_both_loops
 def test_failed_handshakes_leave_nothing_behind(new_loop: LoopFactory) -> None:
-    """A peer that fails more often than it may connect is not shut out."""
+    """A peer with more failures than allowed connections is not locked out."""
 
     async def body() -> None:
         async with serving(Limits(per_peer=2)) as port:

@@ -14,7 +14,7 @@ from tests.support.peers import LoopFactory, on_both_loops, run
 
 
 async def accepted(writer: asyncio.StreamWriter, data: bytes) -> int:
-    """How many bytes a server takes before it stops reading for a while."""
+    """How many bytes a server accepts before it stops reading for a while."""
     for sent in range(0, len(data), 16384):
         writer.write(data[sent : sent + 16384])
         try:
@@ -36,7 +36,7 @@ async def accepted(writer: asyncio.StreamWriter, data: bytes) -> int:
 def test_nothing_more_is_read_while_a_request_is_answered(
     new_loop: LoopFactory, more: bytes
 ) -> None:
-    """What a client sends on meanwhile stays in its own kernel, except for one bounded buffer."""
+    """What a client sends meanwhile stays in its kernel, except for one bounded buffer."""
 
     async def body() -> None:
         begun, finish = asyncio.Event(), asyncio.Event()
@@ -49,7 +49,7 @@ def test_nothing_more_is_read_while_a_request_is_answered(
         async with serving(wait) as served, connection(served.port, verified()) as (_, writer):
             writer.write(REQUEST)
             await begun.wait()
-            # Of what the client's own side buffers, nothing was read.
+            # What the client's own side has buffered was not read.
             writer.transport.set_write_buffer_limits(high=1, low=0)
             ours: socket.socket = writer.get_extra_info("socket")
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 65536)

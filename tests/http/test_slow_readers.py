@@ -1,4 +1,4 @@
-"""Clients that read slowly, never, or have gone away."""
+"""Clients that read slowly, never, or have disconnected."""
 
 import asyncio
 import socket
@@ -19,7 +19,7 @@ from tests.support.peers import PATIENCE_SECONDS, LoopFactory, on_both_loops, ru
 @on_both_loops
 @pytest.mark.parametrize("size", [MUCH, 100_000, 30_000])
 def test_a_client_that_never_reads_is_dropped(new_loop: LoopFactory, size: int) -> None:
-    """Its next requests are not even begun, little waits for it, and soon it is gone."""
+    """Its next requests are not started, little is buffered for it, and it is soon gone."""
 
     async def body() -> None:
         begun = 0
@@ -34,7 +34,7 @@ def test_a_client_that_never_reads_is_dropped(new_loop: LoopFactory, size: int) 
             reader, writer = opened
             wire = cast("asyncio.Transport", writer.transport)
             wire.pause_reading()
-            # Of what the client's own side buffers, nothing is the server's.
+            # What the client's own side has buffered does not count.
             ours: socket.socket = writer.get_extra_info("socket")
             ours.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16384)
             writer.write(REQUEST * 1000)
@@ -53,7 +53,7 @@ def test_a_client_that_never_reads_is_dropped(new_loop: LoopFactory, size: int) 
 @pytest.mark.slow
 @on_both_loops
 def test_a_long_answer_reaches_a_slow_reader(new_loop: LoopFactory) -> None:
-    """One that reads little by little gets all of it, if it goes on reading."""
+    """One that reads in small pieces gets all of it, if it keeps reading."""
 
     async def body() -> None:
         async def long(_: web.BaseRequest) -> Reply:
@@ -79,7 +79,7 @@ def test_a_long_answer_reaches_a_slow_reader(new_loop: LoopFactory) -> None:
 
 @on_both_loops
 def test_a_client_that_has_gone_away_ends_its_request(new_loop: LoopFactory) -> None:
-    """Nobody is waiting for the answer."""
+    """No one is waiting for the answer."""
 
     async def body() -> None:
         begun, cancelled = asyncio.Event(), asyncio.Event()

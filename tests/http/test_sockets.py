@@ -1,4 +1,4 @@
-"""Why a connection failed, on real sockets."""
+"""Reasons for failed connections, on real sockets."""
 
 import asyncio
 import socket
@@ -14,7 +14,7 @@ from metrics_server.tls.certificates import client_context, context_from_pair
 
 
 async def failure(url: str, context: ssl.SSLContext | None = None) -> str:
-    """Why a GET of this URL fails."""
+    """The error of a GET of this URL."""
     async with aiohttp.ClientSession() as session:
         with pytest.raises((aiohttp.ClientError, OSError)) as raised:
             await session.get(url, ssl=context or True)
@@ -22,19 +22,19 @@ async def failure(url: str, context: ssl.SSLContext | None = None) -> str:
 
 
 async def test_nobody_listens() -> None:
-    """The system's own words, without the objects that aiohttp mentions."""
+    """The system's own message, without the objects that aiohttp mentions."""
     assert await failure("http://127.0.0.1:1/") == "Connection refused"
 
 
 async def test_a_name_that_is_none() -> None:
-    """It is the name that is wrong, not the host."""
+    """The name is wrong, not the host."""
     text = await failure("http://no-such-host.invalid/")
     assert text.startswith("the host name cannot be resolved: ")
     assert "Errno" not in text
 
 
 async def test_https_where_there_is_http() -> None:
-    """The message asks for the likely mistake, in place of what OpenSSL says."""
+    """The message suggests the likely mistake, instead of OpenSSL's text."""
 
     async def answer(_: web.BaseRequest) -> web.Response:
         return web.Response()
@@ -50,7 +50,7 @@ async def test_https_where_there_is_http() -> None:
 
 
 async def test_a_certificate_that_does_not_verify() -> None:
-    """What is wrong with the certificate is reported, not a number of the system's."""
+    """The certificate's problem is reported, not a system error number."""
     pair = Authority("a").issue(["127.0.0.1"])
     context = await asyncio.to_thread(context_from_pair, pair)
     client = await asyncio.to_thread(client_context, Authority("b").bundle)
@@ -71,24 +71,24 @@ async def test_a_certificate_that_does_not_verify() -> None:
 
 
 def test_what_says_nothing_is_named() -> None:
-    """An error without a message is reported by its name."""
+    """An error without a message is reported by its class name."""
     assert why(aiohttp.ServerDisconnectedError()) == ("the connection was closed without an answer")
     assert why(ValueError()) == "ValueError()"
 
 
 def test_sockets_notice_a_peer_that_is_gone() -> None:
-    """A connection on which we only listen is probed by the kernel."""
+    """The kernel probes a connection that is only read."""
     with KeepaliveSockets()(address_of(1)) as made:
         assert made.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
 
 
 def address_of(port: int) -> tuple[int, int, int, str, tuple[str, int]]:
-    """An address as aiohttp gives it."""
+    """An address in aiohttp's form."""
     return socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", port)
 
 
 async def test_no_connection_is_left_over() -> None:
-    """Not even one whose peer does not end its TLS."""
+    """Not even one whose peer does not close its TLS."""
     authority = Authority("a")
     context = await asyncio.to_thread(context_from_pair, authority.issue(["127.0.0.1"]))
     client = await asyncio.to_thread(client_context, authority.bundle)

@@ -32,7 +32,7 @@ BRIEF_SECONDS = 0.2
 
 @on_both_loops
 def test_a_handshake_that_never_comes_is_dropped(new_loop: LoopFactory) -> None:
-    """A client that says nothing at all costs a connection for a short time only."""
+    """A client that sends nothing keeps a connection for a short time only."""
 
     async def body() -> None:
         async with (
@@ -46,7 +46,7 @@ def test_a_handshake_that_never_comes_is_dropped(new_loop: LoopFactory) -> None:
 
 @on_both_loops
 def test_a_client_that_is_silent_after_the_handshake_is_dropped(new_loop: LoopFactory) -> None:
-    """The first request is due soon, though between requests there is much time."""
+    """The first request is due soon, though there is much time between requests."""
 
     async def body() -> None:
         limits = Limits(head=BRIEF_SECONDS)
@@ -61,7 +61,7 @@ def test_a_client_that_is_silent_after_the_handshake_is_dropped(new_loop: LoopFa
 
 @on_both_loops
 def test_slow_headers_are_dropped(new_loop: LoopFactory) -> None:
-    """A head that comes byte by byte has no more time than one that does not come."""
+    """A head that arrives byte by byte has no more time than one that never arrives."""
 
     async def body() -> None:
         limits = Limits(head=BRIEF_SECONDS)
@@ -76,7 +76,7 @@ def test_slow_headers_are_dropped(new_loop: LoopFactory) -> None:
                     await asyncio.sleep(0.02)
 
             trickling = asyncio.create_task(trickle())
-            # The whole request is in it, so it is answered, were it not for the time.
+            # It is a complete request, which would be answered without the limit.
             assert await ended(reader) == b""
             trickling.cancel()
             await asyncio.wait([trickling])
@@ -86,7 +86,7 @@ def test_slow_headers_are_dropped(new_loop: LoopFactory) -> None:
 
 @on_both_loops
 def test_a_second_slow_head_is_dropped(new_loop: LoopFactory) -> None:
-    """After an answer, too, a head that has begun must come to its end."""
+    """After an answer, too, the time for a head is limited once it has begun."""
 
     async def body() -> None:
         limits = Limits(head=BRIEF_SECONDS)
@@ -105,7 +105,7 @@ def test_a_second_slow_head_is_dropped(new_loop: LoopFactory) -> None:
 @pytest.mark.slow
 @on_both_loops
 def test_an_idle_connection_is_kept_between_requests(new_loop: LoopFactory) -> None:
-    """The time for a head does not run while no request has begun; that for idling does."""
+    """The head's limit does not apply before a request has begun; the idle limit does."""
 
     async def body() -> None:
         limits = Limits(head=BRIEF_SECONDS, keepalive=BRIEF_SECONDS * 4)
@@ -123,7 +123,7 @@ def test_an_idle_connection_is_kept_between_requests(new_loop: LoopFactory) -> N
 
 
 async def test_a_slow_answer_is_no_slow_head() -> None:
-    """A request that is being answered has all the time it needs."""
+    """A request that is being answered may take as long as it needs."""
 
     async def slow(_: web.BaseRequest) -> Reply:
         await asyncio.sleep(BRIEF_SECONDS * 2)
