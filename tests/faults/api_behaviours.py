@@ -1,4 +1,4 @@
-"""What a Kubernetes API does when it fails."""
+"""The ways in which a Kubernetes API fails."""
 
 import asyncio
 
@@ -18,17 +18,17 @@ LONGEST_WAIT = 30
 
 
 async def hangs(exchange: Exchange) -> None:
-    """Take the request, and never answer."""
+    """Accept the request, and never answer."""
     await exchange.reader.read()
 
 
 async def resets(exchange: Exchange) -> None:
-    """End the connection without an answer."""
+    """Reset the connection without an answer."""
     reset(exchange.writer)
 
 
 def refuses(status: int, message: str, headers: str = "") -> Fault:
-    """Answer everything by a Status."""
+    """Answer everything with a Status."""
 
     async def fault(exchange: Exchange) -> None:
         await exchange.refuse(status, message, headers)
@@ -37,12 +37,12 @@ def refuses(status: int, message: str, headers: str = "") -> Fault:
 
 
 async def answers_garbage(exchange: Exchange) -> None:
-    """Answer everything by what is no JSON."""
+    """Answer everything with invalid JSON."""
     await exchange.respond(200, b"<html>\n<body>\n")
 
 
 async def lists_garbage(exchange: Exchange) -> None:
-    """Answer lists by what is no list, and end every watch."""
+    """Answer lists with something else, and end every watch."""
     if exchange.is_watch:
         reset(exchange.writer)
     elif exchange.url.path in PATHS:
@@ -62,10 +62,10 @@ async def hangs_at_lists(exchange: Exchange) -> None:
 
 
 async def lists_odd_objects(exchange: Exchange) -> None:
-    """Put what is no pod into each list, and have every watch begin with a list."""
+    """Put objects that are not pods in each list, and start every watch with a list."""
     if exchange.is_watch:
         await exchange.refuse(410, "too old resource version")
-    # Only into the first page: the fault may end between two pages, and all lists have as many.
+    # Only in the first page: the fault may end between two pages, and all lists have as many.
     elif exchange.url.path == "/api/v1/pods" and "continue" not in exchange.url.query:
         body = (await (await exchange.upstream()).read()).partition(b"\r\n\r\n")[2]
         await exchange.respond(200, body.replace(b'"items":[', b'"items":[7,{"spec":[]},'))
@@ -74,7 +74,7 @@ async def lists_odd_objects(exchange: Exchange) -> None:
 
 
 async def expires_pages(exchange: Exchange) -> None:
-    """Refuse every page but the first, and end every watch."""
+    """Reject every page but the first, and end every watch."""
     if exchange.is_watch:
         reset(exchange.writer)
     elif "continue" in exchange.url.query:
@@ -97,7 +97,7 @@ async def drops_watches(exchange: Exchange) -> None:
 
 
 async def silences_watches(exchange: Exchange) -> None:
-    """Open each watch, and send nothing in it."""
+    """Open each watch, and send nothing."""
     if exchange.is_watch:
         await exchange.stream()
         await exchange.reader.read()
@@ -106,7 +106,7 @@ async def silences_watches(exchange: Exchange) -> None:
 
 
 async def breaks_watches(exchange: Exchange) -> None:
-    """Send what is no event in each watch, after a while."""
+    """Send an invalid event in each watch, after a while."""
     if not exchange.is_watch:
         await exchange.pass_on()
         return
@@ -131,7 +131,7 @@ async def repeats_events(exchange: Exchange) -> None:
 
 
 def refuses_watches(status: int, message: str) -> Fault:
-    """Answer each watch by a Status."""
+    """Answer each watch with a Status."""
 
     async def fault(exchange: Exchange) -> None:
         if exchange.is_watch:
@@ -143,7 +143,7 @@ def refuses_watches(status: int, message: str) -> Fault:
 
 
 def watch_sends(line: bytes, end: bytes = b"0\r\n\r\n") -> Fault:
-    """Answer each watch by just this, then end it; without an end, as a lost connection does."""
+    """Send only this in each watch, then end it; without an end, like a lost connection."""
 
     async def fault(exchange: Exchange) -> None:
         if not exchange.is_watch:
@@ -157,9 +157,9 @@ def watch_sends(line: bytes, end: bytes = b"0\r\n\r\n") -> Fault:
 
 
 def watch_begins_with(*lines: bytes) -> Fault:
-    """Put lines at the start of each watch of pods, which goes on as it should.
+    """Insert lines at the start of each watch of pods, which then continues.
 
-    Lists are not streamed: what comes with them may be of any version.
+    Lists are not streamed: their events may have any version.
     """
 
     async def fault(exchange: Exchange) -> None:
@@ -173,7 +173,7 @@ def watch_begins_with(*lines: bytes) -> Fault:
 
 
 def added(name: str, version: int) -> bytes:
-    """A watch event by which a pod is added; it requests no GPU, and is not Ready."""
+    """A watch event that adds a pod; it requests no GPU, and is not Ready."""
     return (
         b'{"type":"ADDED","object":{"metadata":{"name":"%s","namespace":"default",'
         b'"labels":{"app":"inference"},"resourceVersion":"%d"},"spec":{},"status":{}}}\n'
@@ -194,5 +194,5 @@ OLD = (
     "N seconds; /readyz and its log say why"
 )
 
-# What the HPA gets of a server that starts during a fault, where it does start.
+# What the HPA gets from a server that starts during a fault, if it does start.
 STARTED = ("50", UNKNOWN)

@@ -1,4 +1,4 @@
-"""The faults of a Kubernetes API, and what the server does in each."""
+"""The faults of a Kubernetes API, and the server's behavior in each."""
 
 from msgspec import Struct
 
@@ -32,22 +32,22 @@ from tests.faults.api_proxy import Fault
 
 
 class ApiFault(Struct, frozen=True):
-    """A fault of the Kubernetes API, and what it costs.
+    """A fault of the Kubernetes API, and its effects.
 
     Meanwhile pod a, at 20 %, is deleted; pod b, at 80 %, stays.
 
     Attributes:
         id: a short name.
         fault: what the API does.
-        behave: does it; None for an API that refuses connections.
-        at_start: the last words of a server that starts meanwhile, and ends; or what the HPA gets
-            from it, where it does start.
-        answer: what the HPA gets once the server was out of touch for three minutes, or would have
-            been. Until then it gets the value of the pods known last.
-        logged: by the path of a watch, how many warnings the fault costs, however long it lasts.
-        besides: the other warnings that it costs.
-        times: how often it is done before its cost is counted.
-        wait: the least time between two attempts, in seconds.
+        behave: does that; None for an API that refuses connections.
+        at_start: the last words of a server that starts meanwhile and exits; or what the HPA gets
+            from it, if it does start.
+        answer: what the HPA gets after the server was out of touch for three minutes, or would have
+            been. Until then it gets the value of the last known pods.
+        logged: by watched path, how many warnings the fault causes, however long it lasts.
+        besides: the other warnings that it causes.
+        times: how often it happens before its warnings are counted.
+        wait: the minimum time between two attempts, in seconds.
     """
 
     id: str

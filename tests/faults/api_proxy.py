@@ -1,4 +1,4 @@
-"""A proxy in front of the Kubernetes API, which can fail in every way that an API can."""
+"""A proxy in front of the Kubernetes API that can fail in every way that an API can."""
 
 import asyncio
 import json
@@ -27,13 +27,13 @@ _BOOKMARK_SECONDS = 0.05
 
 @dataclass(frozen=True)
 class Exchange:
-    """A request to the Kubernetes API, and the way to its client.
+    """A request to the Kubernetes API, and its client's connection.
 
     Attributes:
-        url: what is asked for.
+        url: of the request.
         reader: what the client sends.
         writer: to the client.
-        upstream: passes the request on; what comes back is read there, from its head on.
+        upstream: forwards the request; returns the response's stream, from its head on.
     """
 
     url: URL
@@ -43,11 +43,11 @@ class Exchange:
 
     @property
     def is_watch(self) -> bool:
-        """Whether it asks for a watch."""
+        """Whether it requests a watch."""
         return self.url.query.get("watch") == "true"
 
     async def respond(self, status: int, body: bytes, headers: str = "") -> None:
-        """Answer in the API's place."""
+        """Respond instead of the API."""
         head = (
             f"HTTP/1.1 {status} Whatever\r\nContent-Type: application/json\r\n{headers}"
             f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
@@ -56,11 +56,11 @@ class Exchange:
         await self.writer.drain()
 
     async def refuse(self, status: int, message: str, headers: str = "") -> None:
-        """Answer by a Status."""
+        """Respond with a Status."""
         await self.respond(status, status_object(status, message), headers)
 
     async def pass_on(self, insert: bytes = b"") -> None:
-        """Answer as the API does, with a chunk more at the start of the body if one is given."""
+        """Pass on the API's response, with an extra first chunk of the body if given."""
         answer = await self.upstream()
         self.writer.write(await answer.readuntil(b"\r\n\r\n"))
         if insert:
@@ -70,7 +70,7 @@ class Exchange:
             await self.writer.drain()
 
     async def stream(self, body: bytes = b"") -> None:
-        """Answer a watch by these bytes, and do not end the answer yet."""
+        """Respond to a watch with these bytes, and leave it open."""
         self.writer.write(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
             b"Transfer-Encoding: chunked\r\n\r\n" + (chunk(body) if body else b"")
@@ -93,15 +93,15 @@ def status_object(code: int, message: str) -> bytes:
 
 
 class Proxy(RawServer):
-    """Hands requests on, each over a connection of its own, or does what a fault says.
+    """Forwards requests, each over its own connection, or does what a fault says.
 
     Args:
         port: of the Kubernetes API, which serves no TLS.
         context: to serve TLS with.
 
     Attributes:
-        fault: what is done with a request; None while all is well.
-        faulted: to how many requests it was done.
+        fault: replaces requests' handling; None while all is well.
+        faulted: how many requests it has handled.
     """
 
     def __init__(self, port: int, context: ssl.SSLContext) -> None:
@@ -118,7 +118,7 @@ class Proxy(RawServer):
                 answer, request = await asyncio.open_connection("127.0.0.1", self._upstream_port)
                 stack.callback(request.close)
                 request.write(head.replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
-                # Nobody sends a body here: reviews are not needed for an administrator.
+                # There are no bodies here: an administrator needs no reviews.
                 return answer
 
             url = URL(head.split()[1].decode(), encoded=True)
@@ -132,14 +132,14 @@ class Proxy(RawServer):
 
 @dataclass(frozen=True)
 class Behind:
-    """A cluster whose Kubernetes API is reached by way of the proxy.
+    """A cluster whose Kubernetes API is behind the proxy.
 
     Attributes:
         api: the Kubernetes API itself.
-        trust: whom the cluster trusts.
+        trust: certificates and reviews.
         proxy: in front of it.
         options: flags of a server.
-        exporter: of the node gpu-0: pod a is at 20 %, and b at 80 %.
+        exporter: on the node gpu-0: pod a is at 20 %, and b at 80 %.
     """
 
     api: KubernetesAPI

@@ -1,4 +1,4 @@
-"""The faults of an exporter, and the error that each causes."""
+"""An exporter's faults, and the error for each."""
 
 import gzip
 
@@ -19,16 +19,16 @@ from tests.support.exporters import page
 
 
 class Fault(Struct, frozen=True):
-    """A fault of an exporter, and what it costs.
+    """An exporter's fault, and its effects.
 
     Attributes:
         id: a short name.
         fault: what the exporter does.
         answer: what the HPA gets: the message of the 503, after "0 of 2 pods have a measurement: "
-            and with URL in place of the exporter's.
-        behave: does it; None for an exporter that refuses connections.
-        logged: the warnings that it costs, however often it is asked, besides one line for each
-            question that has no measurement.
+            and with URL for the exporter's.
+        behave: does that; None for an exporter that refuses connections.
+        logged: the warnings that it causes, however often it is asked, besides one line for each
+            question without a measurement.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""Exporters that fail, each in a way of its own."""
+"""Exporters that fail in different ways."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -11,19 +11,19 @@ ASKED = 3
 
 BEFORE = page({("default", "a"): [20], ("default", "b"): [80]}).encode()
 AFTER = page({("default", "a"): [40], ("default", "b"): [80]}).encode()
-# As much of the page as has the first pod in it, and ends where a line does.
+# The part of the page up to the end of the first pod's line.
 PART = BEFORE[: BEFORE.index(b"\n", BEFORE.index(b'pod="a"')) + 1]
 
 Behave = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
 class Exporter(RawServer):
-    """An exporter with connections that are kept, and with a fault where a test sets one.
+    """An exporter with persistent connections, and an optional fault.
 
     Attributes:
-        page: what it serves while it is well.
-        behave: what it does with a request instead; None while it is well.
-        asked: the paths it was asked for.
+        page: its page while it is well.
+        behave: its response while it has a fault; None while it is well.
+        asked: the requested paths.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class Exporter(RawServer):
 
 
 def response(body: bytes, *, length: int | None = None, headers: bytes = b"") -> bytes:
-    """A response; its Content-Length may be another than that of the body."""
+    """A response; its Content-Length may differ from the body's."""
     told = len(body) if length is None else length
     return (
         b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
@@ -65,7 +65,7 @@ def sends(data: bytes) -> Behave:
 
 
 def hangs_after(data: bytes) -> Behave:
-    """Sends these bytes, and then nothing more."""
+    """Sends these bytes, and then hangs."""
 
     async def behave(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(data)
@@ -86,7 +86,7 @@ def resets_after(data: bytes) -> Behave:
 
 
 async def drips(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Sends its page a byte at a time, for longer than a scrape may take."""
+    """Sends its page byte by byte, for longer than a scrape may take."""
     for byte in response(BEFORE):
         writer.write(bytes([byte]))
         await writer.drain()
@@ -94,7 +94,7 @@ async def drips(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
 
 
 async def floods(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Sends rows without end."""
+    """Sends rows endlessly."""
     writer.write(
         b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nTransfer-Encoding: chunked\r\n\r\n"
     )
@@ -103,5 +103,5 @@ async def floods(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await writer.drain()
 
 
-# Logged when a question has no measurement any more.
+# Logged when a question no longer has a measurement.
 MISSING = "Failed to get real metrics"

@@ -1,4 +1,4 @@
-"""A server in a process of its own, in a simulated cluster, whose insides can be counted."""
+"""A separate server process in a simulated cluster, whose insides can be counted."""
 
 import asyncio
 import os
@@ -21,8 +21,8 @@ from tests.support.harness import admin, kubernetes_api, write_kubeconfig
 from tests.support.objects import pod
 from tests.support.waiting import eventually
 
-# Runs the server as `gpu-metrics-server` does, in a process whose system clock can be set: by a
-# signal it is an hour back from then on.
+# Runs the server like `gpu-metrics-server`, in a process whose system clock can be set: a
+# signal sets it back by an hour.
 CLOCK_CAN_BE_SET = """
 import signal, time
 shift = 0.0
@@ -46,12 +46,12 @@ class Line(msgspec.Struct):
 
 @dataclass
 class ServerProcess:
-    """A `gpu-metrics-server serve` of its own.
+    """A separate `gpu-metrics-server serve` process.
 
     Attributes:
         process: the process.
-        log: what it has logged so far.
-        reads_log: while it is not set, nobody takes what it logs.
+        log: its log so far.
+        reads_log: while it is not set, the log is not read.
     """
 
     process: ForkedProcess
@@ -60,43 +60,43 @@ class ServerProcess:
 
     @property
     def descriptors(self) -> int:
-        """How many files and sockets it has open."""
+        """How many files and sockets are open."""
         return sum(1 for _ in Path(f"/proc/{self.process.pid}/fd").iterdir())
 
     @property
     def resident(self) -> int:
-        """How much memory it takes, in bytes."""
+        """Its resident memory, in bytes."""
         fields = Path(f"/proc/{self.process.pid}/statm").read_text().split()
         return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
 
     @property
     def processor_seconds(self) -> float:
-        """How long it has kept a processor busy so far."""
+        """Its processor time so far, in seconds."""
         fields = Path(f"/proc/{self.process.pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
     @property
     def peak(self) -> int:
-        """The most memory it has ever taken, in bytes."""
+        """Its peak memory, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def events(self, level: str = "warning") -> list[str]:
-        """The events logged at a level, in order."""
+        """The events at a level, in order."""
         return [line.event for line in self.log if line.level == level]
 
     async def read_log(self) -> None:
-        """Take what it logs, to the end."""
+        """Read its log to the end."""
         assert self.process.stderr is not None
         while text := await self.process.stderr.readline():
             await self.reads_log.wait()
             if not text.endswith(b"\n"):
-                return  # it ended before anybody took the rest
-            # One object a line: a traceback would not parse.
+                return  # it ended before the rest was read
+            # One JSON object per line: a traceback would not parse.
             self.log.append(msgspec.json.decode(text, type=Line))
 
     async def logged(self, event: str) -> Line:
-        """The first line of an event, once it is there."""
+        """The first line for an event, once it is logged."""
 
         async def found() -> Line | None:
             return next((line for line in self.log if line.event == event), None)
@@ -108,15 +108,15 @@ class ServerProcess:
 
 @dataclass(frozen=True)
 class Scene:
-    """A server process, and all around it.
+    """A server process and its surroundings.
 
     Attributes:
         server: the process.
-        client: asks it, as an administrator.
+        client: an administrator.
         api: the Kubernetes API.
-        trust: whom the cluster trusts.
-        exporter: of the node gpu-0.
-        bundle: the authority that the server's certificate is verified by.
+        trust: certificates and reviews.
+        exporter: on the node gpu-0.
+        bundle: the authority that verifies the server's certificate.
     """
 
     server: ServerProcess
@@ -127,7 +127,7 @@ class Scene:
     bundle: bytes
 
     def as_front_proxy(self) -> Client:
-        """kube-apiserver's aggregator, to be entered."""
+        """kube-apiserver's aggregator, as a context."""
         return Client(str(self.client.url), self.bundle, self.trust.front_proxy())
 
     async def ask(self) -> Answer:
@@ -135,7 +135,7 @@ class Scene:
         return await self.client.metric("default", "gpu_utilization", "app=inference")
 
     async def value(self) -> str:
-        """The value of that answer, or the status of the error."""
+        """That answer's value, or the error's status."""
         answer = await self.ask()
         return answer.item().value if answer.status == 200 else str(answer.status)
 
@@ -144,12 +144,12 @@ class Scene:
 async def server_process(
     *arguments: str | Path, preamble: str = "", stderr: int = asyncio.subprocess.PIPE
 ) -> AsyncIterator[ServerProcess]:
-    """A server in a process of its own, which is gone afterwards.
+    """A separate server process, which is ended afterwards.
 
     Args:
-        arguments: the flags of `serve`, besides those of the port and the log's form.
+        arguments: flags of `serve`, besides those for the port and the log format.
         preamble: code that the process runs first.
-        stderr: where its log goes; it is followed if that is a pipe of its own.
+        stderr: receives its log, which is read if this is a pipe.
     """
     line = ("serve", "--secure-port", "0", "--log-format", "json", *map(str, arguments))
     started = await fork_program(*line, preamble=preamble, stderr=stderr)
@@ -177,13 +177,13 @@ async def scene(
     arguments: Sequence[str] = (),
     preamble: str = "",
 ) -> AsyncIterator[Scene]:
-    """A server process that is ready, in a cluster of one node.
+    """A ready server process, in a cluster of one node.
 
     Args:
         folder: for its files.
         config: the configuration file.
-        pods: those there are; one that is measured at 10 % if none are given.
-        arguments: further flags.
+        pods: the cluster's; by default one that is measured at 10 %.
+        arguments: more flags.
         preamble: code that the process runs first.
     """
     (folder / "config.yaml").write_text(config)
@@ -213,7 +213,7 @@ async def scene(
 
 
 def write_pair(folder: Path) -> bytes:
-    """Put a serving certificate into a folder, and return the authority to verify it by."""
+    """Write a serving certificate to a folder, and return the authority that verifies it."""
     authority = Authority("from-disk")
     pair = authority.issue(["127.0.0.1"])
     (folder / "tls.crt").write_bytes(pair.certificate)

@@ -1,4 +1,4 @@
-"""Servers that talk over bare sockets, and what a fault may leave behind."""
+"""Servers on bare sockets, and what a fault may leave behind."""
 
 import asyncio
 import logging
@@ -25,14 +25,14 @@ _WARNINGS = ("warning", "error", "critical")
 
 
 class RawServer:
-    """Does whatever a test says with each connection. An asynchronous context manager.
+    """Runs the test's code for each connection. An asynchronous context manager.
 
     Args:
-        talk: what it does with a connection, which is closed afterwards.
-        context: serves TLS with it; None serves none.
+        talk: handles a connection, which is closed afterwards.
+        context: for TLS; without TLS if None.
 
     Attributes:
-        port: where it listens; the same after a stop.
+        port: the port; it stays the same after a stop.
     """
 
     def __init__(self, talk: Talk, context: ssl.SSLContext | None = None) -> None:
@@ -50,7 +50,7 @@ class RawServer:
         await self.stop()
 
     async def start(self) -> None:
-        """Listen, where it does not."""
+        """Listen, unless it does."""
         if self._server is None:
             self._server = await asyncio.start_server(
                 self._accept, "127.0.0.1", self.port, ssl=self._context
@@ -58,7 +58,7 @@ class RawServer:
             self.port = int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
-        """Refuse connections from now on, and end those that there are."""
+        """Refuse new connections, and end the existing ones."""
         if self._server is not None:
             self._server.close()
             self._server = None
@@ -87,7 +87,7 @@ class RawServer:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """End a connection as a peer does that is killed: by a TCP reset."""
+    """Reset a connection, as when the peer is killed."""
     connection = writer.get_extra_info("socket")
     if connection is not None:  # the peer may have closed it
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -95,14 +95,14 @@ def reset(writer: asyncio.StreamWriter) -> None:
 
 
 class Census(Struct, frozen=True):
-    """What this process has open: the server, and all that is simulated around it."""
+    """What this process has open: the server, and the simulated cluster."""
 
     tasks: int
     descriptors: int
 
 
 async def census() -> Census:
-    """What there is now."""
+    """The current state."""
     return Census(len(asyncio.all_tasks()), _descriptors())
 
 
@@ -111,7 +111,7 @@ def _descriptors() -> int:
 
 
 async def settled(before: Census) -> None:
-    """Wait until there is no more than there was."""
+    """Wait until no more is open than before."""
     await eventually(
         census,
         lambda now: now.tasks <= before.tasks and now.descriptors <= before.descriptors,
@@ -119,7 +119,7 @@ async def settled(before: Census) -> None:
 
 
 class Log:
-    """All that is logged, by the server and by the libraries below it."""
+    """All log lines, from the server and from its libraries."""
 
     def __init__(self, own: list[EventDict], foreign: pytest.LogCaptureFixture) -> None:
         self._own = own
@@ -131,23 +131,23 @@ class Log:
         self._foreign.clear()
 
     def warnings(self) -> list[str]:
-        """The events of level warning and above, in order; first those of the server itself."""
+        """The events of level warning and above, in order; the server's own first."""
         own = [str(one["event"]) for one in self._own if one["log_level"] in _WARNINGS]
         records = self._foreign.records
         return own + [one.getMessage() for one in records if one.levelno >= logging.WARNING]
 
     def by_path(self, event: str) -> Counter[str]:
-        """How many lines of one event there are, by what is watched."""
+        """How many lines an event has, by watched path."""
         return Counter(str(one["path"]) for one in self.lines(event))
 
     def lines(self, event: str) -> list[EventDict]:
-        """The lines of one event."""
+        """An event's lines."""
         return [one for one in self._own if one["event"] == event]
 
 
 @contextmanager
 def logged(foreign: pytest.LogCaptureFixture) -> Iterator[Log]:
-    """What is logged meanwhile."""
+    """The log during the context."""
     foreign.clear()
     with capture_logs() as own:
         yield Log(own, foreign)

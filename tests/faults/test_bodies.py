@@ -1,4 +1,4 @@
-"""Requests with bodies, which nothing here takes: they are answered, and not reset."""
+"""Requests with bodies, which are never used: they are answered, and not reset."""
 
 import asyncio
 from contextlib import suppress
@@ -27,17 +27,17 @@ def chunked(size: int) -> bytes:
 
 
 async def status(here: Scene, data: bytes) -> int:
-    """The status of the answer; the connection is closed after it."""
+    """The answer's status; the connection is closed after it."""
     answer = await here.client.send(data)
     assert answer.startswith(b"HTTP/1.1 "), answer[:100]
-    # After 100 Continue, the answer.
+    # The final answer, after 100 Continue.
     final = answer.rpartition(b"HTTP/1.1 ")[2]
     assert b"\r\nConnection: close\r\n" in final
     return int(final[:3])
 
 
 async def test_a_body_is_answered(tmp_path: Path) -> None:
-    """By 405 or 413 where the method takes none, and as without it where it is a GET."""
+    """405 or 413 if the method takes none; ignored for a GET."""
     async with scene(tmp_path) as here:
         for size in (LARGE, 900 * 1024):
             length = f"Content-Length: {size}"
@@ -55,7 +55,7 @@ async def test_a_body_is_answered(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("head", ["Content-Length: 4194304", "Transfer-Encoding: chunked"])
 async def test_a_body_without_end(tmp_path: Path, head: str) -> None:
-    """More than 1 MiB is not read; those who read while they write have the answer before."""
+    """At most 1 MiB is read; clients that read while they write get the answer before."""
     async with scene(tmp_path) as here:
         size = 4 * 1024 * 1024
         body = chunked(size) if "chunked" in head else b"x" * size
@@ -66,6 +66,6 @@ async def test_a_body_without_end(tmp_path: Path, head: str) -> None:
         async with asyncio.timeout(5):
             assert (await reader.readline()).split()[1] in {b"405", b"413"}
             with suppress(OSError):
-                await reader.read()  # to the end of the connection
+                await reader.read()  # until the connection ends
         cut(writer)
         assert (await here.client.ask("/livez")).text == "ok"

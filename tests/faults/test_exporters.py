@@ -1,4 +1,4 @@
-"""Every fault of an exporter has its error, and ends with the fault."""
+"""Every exporter fault has its error, and ends with the fault."""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -25,9 +25,9 @@ class Scene:
 
     Attributes:
         simulated: the cluster.
-        exporter: of its node, with two pods.
-        log: what is logged.
-        census: what there was open when all was well.
+        exporter: on its node, with two pods.
+        log: the log.
+        census: what was open when all was well.
     """
 
     simulated: Cluster
@@ -51,7 +51,7 @@ def is_value(value: str) -> Callable[[Answer], bool]:
 
 @asynccontextmanager
 async def scene(fault: Fault, foreign: pytest.LogCaptureFixture) -> AsyncIterator[Scene]:
-    """A server whose answers are right, and which waits only where that is what is tested."""
+    """A server whose answers are right, and which waits only where this is tested."""
     exporters = {
         "timeout": "200ms" if fault.answer == LATE else "10s",
         "maxAge": "1ms",
@@ -80,7 +80,7 @@ async def begin(fault: Fault, exporter: Exporter) -> None:
 
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: str(fault.id))
 async def test_exporter(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
-    """The HPA gets the reason and no number; it costs few lines, and leaves nothing behind."""
+    """The HPA gets the reason, not a value; it causes few lines, and leaves nothing behind."""
     async with scene(fault, caplog) as here:
         url = f"http://127.0.0.1:{here.exporter.port}/metrics"
         await begin(fault, here.exporter)
@@ -89,7 +89,7 @@ async def test_exporter(fault: Fault, caplog: pytest.LogCaptureFixture) -> None:
             told = status.message.replace(url, "URL")
             assert (status.code, status.reason) == (503, "ServiceUnavailable")
             assert told.startswith(f"0 of 2 pods have a measurement: {fault.answer}"), told
-        # Each question had a scrape of its own, sent again at most once, on another connection.
+        # Each question had its own scrape, with at most one retry, on another connection.
         assert set(here.exporter.asked) <= {"/metrics"}
         if fault.behave is not None:
             assert ASKED <= len(here.exporter.asked) <= 2 * ASKED

@@ -1,4 +1,4 @@
-"""The process may open few files, or its log is on a full disk."""
+"""Few files may be open, or the log is on a full disk."""
 
 import asyncio
 import os
@@ -23,7 +23,7 @@ FEW_FILES = f"import resource; resource.setrlimit(resource.RLIMIT_NOFILE, ({FILE
 
 
 async def handshake(port: int, context: ssl.SSLContext) -> asyncio.StreamWriter | None:
-    """A connection that is kept; None where it could not be had in the time given."""
+    """A persistent connection; None if it took too long."""
     with suppress(OSError, TimeoutError):
         async with asyncio.timeout(1.5):
             return (await asyncio.open_connection(HOST, port, ssl=context))[1]
@@ -32,7 +32,7 @@ async def handshake(port: int, context: ssl.SSLContext) -> asyncio.StreamWriter 
 
 @of_both_versions
 async def test_more_clients_than_files(tmp_path: Path, version: ssl.TLSVersion) -> None:
-    """It stays up without spinning, and is as before once they are gone."""
+    """It stays up without spinning, and recovers once they are gone."""
     async with scene(tmp_path, preamble=FEW_FILES) as here:
         assert await here.value() == "10"
         port = here.client.url.port
@@ -40,7 +40,7 @@ async def test_more_clients_than_files(tmp_path: Path, version: ssl.TLSVersion) 
         before = here.server.descriptors
         context = trusting(here.bundle, version=version)
         with ExitStack() as stack:
-            # They wait in the kernel if they are not accepted.
+            # Connections that are not accepted wait in the kernel.
             for _ in range(FILES):
                 stack.enter_context(socket.create_connection((HOST, port)))
             kept = await asyncio.gather(*(handshake(port, context) for _ in range(FILES)))
@@ -66,7 +66,7 @@ async def test_more_clients_than_files(tmp_path: Path, version: ssl.TLSVersion) 
 
 
 async def descriptors_are_back(here: Scene, before: int) -> None:
-    """Nothing is left open of what was there for a while."""
+    """Nothing temporary is still open."""
 
     async def count() -> int:
         return here.server.descriptors
@@ -75,7 +75,7 @@ async def descriptors_are_back(here: Scene, before: int) -> None:
 
 
 async def test_a_log_on_a_full_disk(tmp_path: Path) -> None:
-    """No line of it can be written, and all else goes on. Nothing but the log is written."""
+    """No line can be written, and all else works. Only the log is ever written."""
     async with scene(tmp_path) as here:
         port = unused_port()
         full = os.open("/dev/full", os.O_WRONLY)
@@ -107,7 +107,7 @@ async def test_a_log_on_a_full_disk(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kept", [False, True], ids=["idle", "asked"])
 async def test_killed_and_started_again(tmp_path: Path, *, kept: bool) -> None:
-    """Nothing that a killed process leaves behind keeps the next from its port, or its work."""
+    """A killed process leaves nothing behind that blocks the next one's port or work."""
     async with scene(tmp_path) as here:
         port = here.client.url.port
         connection = await handshake(port or 0, trusting(here.bundle)) if kept else None
@@ -137,5 +137,5 @@ async def test_killed_and_started_again(tmp_path: Path, *, kept: bool) -> None:
 
 
 async def scrapes(here: Scene) -> int:
-    """How often the exporter was asked."""
+    """How often the exporter was scraped."""
     return here.exporter.scrapes

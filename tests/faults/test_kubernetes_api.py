@@ -1,4 +1,4 @@
-"""Each way in which the Kubernetes API can fail, through a whole server: what it costs, its end."""
+"""Each way that the Kubernetes API can fail, with a whole server: its effects and its end."""
 
 import asyncio
 import re
@@ -39,11 +39,11 @@ SOON_SECONDS = 1.5
 
 
 class Timing:
-    """What reflectors go by: a clock that can be set forward, and waits that are short.
+    """The reflectors' timing: a clock that can be set forward, and short waits.
 
     Attributes:
-        ahead: by how many seconds the clock is ahead.
-        waits: for how many seconds it was to be waited.
+        ahead: how many seconds the clock is ahead.
+        waits: the requested waits, in seconds.
     """
 
     def __init__(self) -> None:
@@ -55,14 +55,14 @@ class Timing:
         return time.monotonic() + self.ahead
 
     async def sleep(self, seconds: float) -> None:
-        """Note the wait, and let others have their turn."""
+        """Record the wait, and yield to others."""
         self.waits.append(seconds)
         await asyncio.sleep(0.01)
 
 
 @pytest.fixture
 def timing(monkeypatch: pytest.MonkeyPatch) -> Timing:
-    """Timing of every reflector; and all that is waited for is waited for briefly."""
+    """The timing of every reflector; all waits are short."""
     timing = Timing()
     defaults = Reflector.__init__.__kwdefaults__
     assert defaults is not None
@@ -74,7 +74,7 @@ def timing(monkeypatch: pytest.MonkeyPatch) -> Timing:
     monkeypatch.setattr(metrics_server.kube.initial, "_PAUSE_SECONDS", SOON_SECONDS)
     monkeypatch.setattr(metrics_server.kube.reflector, "_OPENING_SECONDS", SOON_SECONDS)
     monkeypatch.setattr(metrics_server.kube.reflector, "_BRIEF_SECONDS", 0.02)
-    # Two pods are two pages.
+    # Two pods take two pages.
     monkeypatch.setattr(metrics_server.kube.paging, "PAGE_SIZE", 1)
     monkeypatch.setattr(metrics_server.kube.client, "_OPEN_SECONDS", SOON_SECONDS)
     monkeypatch.setattr(metrics_server.auth.delegation, "_READ_SECONDS", SOON_SECONDS)
@@ -110,7 +110,7 @@ async def end(behind: Behind) -> None:
 
 
 async def once_synced(synced: Sequence[asyncio.Event]) -> None:
-    """Wait until all is known."""
+    """Wait until all is synced."""
     for one in synced:
         await asyncio.wait_for(one.wait(), 15)
 
@@ -119,7 +119,7 @@ async def once_synced(synced: Sequence[asyncio.Event]) -> None:
 async def test_while_it_runs(
     fault: ApiFault, tmp_path: Path, timing: Timing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The last value is repeated, then an error says why; with few lines of log, and no leaks."""
+    """The last value is repeated, then an error says why; with few log lines, and no leaks."""
     with logged(caplog) as log:
         async with (
             behind_proxy(tmp_path) as behind,
@@ -132,7 +132,7 @@ async def test_while_it_runs(
                 _awaited(lambda: behind.api.open_watches),
                 lambda open_watches: open_watches == len(PATHS),
             )
-            # Each watch has lasted, so that what ends it now is no sign of a fault by itself.
+            # Each watch has lasted, so that its end is not in itself a sign of a fault.
             await eventually(
                 _awaited(lambda: log.by_path("streamed") + log.by_path("listed")),
                 lambda known: known.keys() == PATHS,
@@ -150,7 +150,7 @@ async def test_while_it_runs(
                 _awaited(lambda: _times(fault, behind, timing)), lambda times: times >= fault.times
             )
             timing.ahead += 200
-            # The last value known, the error, the right value: nothing else is ever reported.
+            # The last known value, the error, the right value: nothing else is ever reported.
             answers: list[str] = []
 
             async def note() -> str:
@@ -159,7 +159,7 @@ async def test_while_it_runs(
 
             await eventually(note, lambda answer: answer == fault.answer)
             assert set(answers) <= {"50", OLD, "80"}
-            # Each watch was cut first, which is no reason to wait for that long.
+            # Each watch was cut first, for which the wait is shorter.
             assert max(timing.waits, default=0) <= LONGEST_WAIT
             assert sum(wait < fault.wait for wait in timing.waits) <= len(PATHS)
             await end(behind)
@@ -176,19 +176,19 @@ async def test_while_it_runs(
                 _awaited(lambda: log.by_path("contact restored").keys()),
                 lambda paths: paths == costs.keys(),
             )
-            # Each error of an HPA's question is counted, and none of them is logged besides.
+            # Each error for an HPA is counted, and none of them is logged as well.
             besides = [event for event in log.warnings() if event != "lost contact"]
             assert besides == list(fault.besides)
             await settled(before)
 
 
 def _times(fault: ApiFault, behind: Behind, timing: Timing) -> int:
-    """How often a fault was met with."""
+    """How often a fault was met."""
     return behind.proxy.faulted if fault.behave is not None else len(timing.waits)
 
 
 def _awaited(read: Callable[[], T]) -> Callable[[], Awaitable[T]]:
-    """What is asked for by `eventually`."""
+    """Wrap a function for `eventually`."""
 
     async def ask_for() -> T:
         return read()
@@ -214,7 +214,7 @@ async def starting(behind: Behind) -> AsyncIterator[Client]:
 async def test_a_start_that_succeeds(
     fault: ApiFault, tmp_path: Path, timing: Timing, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Who starts meanwhile has the right value, or none and says so; and in the end has it."""
+    """Meanwhile a starting server has the right value, or says that it has none; then it has it."""
     async with behind_proxy(tmp_path) as behind:
         before = await census()
         await begin(fault, behind)
@@ -222,7 +222,7 @@ async def test_a_start_that_succeeds(
             async with starting(behind) as client:
                 await eventually(lambda: ask(client), lambda answer: answer == fault.at_start)
                 if fault.at_start == UNKNOWN:
-                    # Not silent indefinitely, and not at each attempt.
+                    # It is not silent, and does not log each attempt.
                     await eventually(_awaited(lambda: len(timing.waits)), lambda n: n >= 8)
                     assert log.by_path("lost contact")["/api/v1/pods"] == 1
                     ready = await client.ask("/readyz")
@@ -240,7 +240,7 @@ async def test_a_start_that_succeeds(
     ids=lambda fault: str(fault.id),
 )
 async def test_a_start_that_fails(fault: ApiFault, tmp_path: Path) -> None:
-    """A server that cannot learn whom to trust exits and says why; the next start succeeds."""
+    """A server that cannot read its trust exits and says why; the next start succeeds."""
     async with behind_proxy(tmp_path) as behind:
         before = await census()
         await begin(fault, behind)

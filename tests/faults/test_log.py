@@ -1,4 +1,4 @@
-"""Nobody reads the log."""
+"""The log is not read."""
 
 import asyncio
 from pathlib import Path
@@ -11,12 +11,12 @@ from tests.support.waiting import eventually
 
 pytestmark = pytest.mark.slow
 
-# As long as a selector is that stands in a line of the log.
+# The length of a selector in a log line.
 SELECTOR = f"app=inference,x notin ({','.join(f'value-{n}' for n in range(400))})"
 
 
 async def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
-    """With the pipe full the server answers as before; and it still stops on a signal."""
+    """With the pipe full, the server answers as before; and it still stops on a signal."""
     async with scene(tmp_path) as here:
         here.server.reads_log.clear()
         here.exporter.page = page({})
@@ -30,7 +30,7 @@ async def test_a_log_that_nobody_reads_stops_nothing(tmp_path: Path) -> None:
             assert (await here.client.ask("/livez")).text == "ok"
         here.server.process.terminate()
 
-        # Not by wait(), which would wait for the pipe to be read, too.
+        # Not by wait(), which also waits until the pipe is read.
         async def status() -> int | None:
             return here.server.process.returncode
 

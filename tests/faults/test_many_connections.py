@@ -1,4 +1,4 @@
-"""Thousands of connections that say nothing, and hundreds that never come to the point."""
+"""Thousands of silent connections, and hundreds that never finish a request."""
 
 import asyncio
 import resource
@@ -16,7 +16,7 @@ from tests.support.clients import Client
 from tests.support.peers import HOST, cut, trusting
 from tests.support.waiting import Deadline, eventually
 
-MEMORY_LIMIT = 640 * 1024 * 1024  # of the manifest
+MEMORY_LIMIT = 640 * 1024 * 1024  # from the manifest
 QUESTION = (
     "/apis/external.metrics.k8s.io/v1beta1/namespaces/default/gpu_utilization"
     "?labelSelector=app%3Dinference"
@@ -43,7 +43,7 @@ async def plain(port: int, number: int) -> socket.socket:
 
 @asynccontextmanager
 async def unharmed(here: Scene) -> AsyncIterator[Callable[[], int]]:
-    """Ask again and again for as long as the context: each answer must come at once."""
+    """Keep asking during the context: each answer must come at once."""
     loop = asyncio.get_running_loop()
     rounds = 0
     longest = 0.0
@@ -90,7 +90,7 @@ async def descriptors_are_back(here: Scene, before: int) -> None:
 
 @pytest.mark.slow
 async def test_thousands_that_are_idle(tmp_path: Path) -> None:
-    """Most never begin TLS, some are idle after it; kube-apiserver and kubelet notice nothing."""
+    """Most never start TLS, some are idle after it; kube-apiserver and kubelet notice nothing."""
     allow_open_files()
     if resource.getrlimit(resource.RLIMIT_NOFILE)[0] < IDLE + 500:
         pytest.skip(f"{IDLE} connections need more open files than the hard limit allows")
@@ -115,7 +115,7 @@ async def test_thousands_that_are_idle(tmp_path: Path) -> None:
                 return rounds()
 
             await eventually(more, lambda now: now >= began + 10)
-            # Those that were asked for meanwhile, and the server's own, are a few more.
+            # The ones requested meanwhile, and the server's own, are a few more.
             assert here.server.descriptors < before + DEFAULT.unverified + 50
         await descriptors_are_back(here, before)
         assert len(here.server.log) < 200
@@ -124,7 +124,7 @@ async def test_thousands_that_are_idle(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("handshaken", [False, True], ids=["before TLS", "after TLS"])
 async def test_hundreds_that_drip(tmp_path: Path, *, handshaken: bool) -> None:
-    """Byte by byte they would take indefinitely: at the deadline each is cut, and nobody waits."""
+    """Each is cut at its deadline, and nobody waits."""
     async with scene(tmp_path, preamble=SHORT_DEADLINES) as here:
         assert await here.value() == "10"
         port = here.client.url.port or 0
@@ -163,7 +163,7 @@ async def test_hundreds_that_drip(tmp_path: Path, *, handshaken: bool) -> None:
         async with unharmed(here) as rounds:
             took = await asyncio.gather(*(drip(number) for number in range(200)))
             assert max(took) < DEADLINE + 4
-            # How many depends on the machine; how long each may take, `unharmed` checks.
+            # The number depends on the machine; `unharmed` checks the time of each.
             assert rounds()
         await descriptors_are_back(here, before)
         assert len(here.server.log) < 200

@@ -1,4 +1,4 @@
-"""The process gets a signal, or can write nothing, while it answers."""
+"""The process gets a signal, or cannot write, while it answers."""
 
 import asyncio
 import signal
@@ -19,7 +19,7 @@ QUESTION = (
 
 
 async def test_connections_are_closed_while_it_stops(tmp_path: Path) -> None:
-    """In the shutdown delay each answer is a connection's last; another signal ends the delay."""
+    """In the shutdown delay each answer is its connection's last; another signal ends the delay."""
     delay = ("--shutdown-delay-duration", "10m")
     async with scene(tmp_path, arguments=delay) as here:
         here.server.process.terminate()
@@ -28,7 +28,7 @@ async def test_connections_are_closed_while_it_stops(tmp_path: Path) -> None:
         )
         assert "[-]shutdown failed: begun" in ready.text
         assert (await here.ask()).item().value == "10"
-        # Nothing in this asks for an end: it is read until the server ends it.
+        # Nothing in this requests an end: it is read until the server closes it.
         last = await here.client.send(b"GET /apis HTTP/1.1\r\nHost: here\r\n\r\n")
         assert last.startswith(b"HTTP/1.1 200 OK\r\n")
         assert b"\r\nConnection: close\r\n" in last
@@ -41,13 +41,13 @@ async def test_connections_are_closed_while_it_stops(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("delay", ["0s", "10m"])
 async def test_nothing_that_was_sent_is_lost(tmp_path: Path, delay: str) -> None:
-    """Load goes on while it stops: each request that was sent is answered, the last one as such."""
+    """Under load, each request that was sent is answered, and the last answer says so."""
     async with scene(tmp_path, arguments=("--shutdown-delay-duration", delay)) as here:
         answered = 0
         context = await asyncio.to_thread(trusting, here.bundle, here.trust.front_proxy())
 
         async def load() -> bytes:
-            """Ask on a kept connection until an answer says that it is the last."""
+            """Ask on a persistent connection until an answer says that it is the last."""
             nonlocal answered
             reader, writer = await asyncio.open_connection(HOST, here.client.url.port, ssl=context)
             try:
@@ -70,7 +70,7 @@ async def test_nothing_that_was_sent_is_lost(tmp_path: Path, delay: str) -> None
 
         await eventually(count, lambda number: number > 200)
         if delay == "0s":
-            # All of them wait for one scrape, when the signal arrives.
+            # All of them are waiting for one scrape when the signal arrives.
             here.exporter.may_answer.clear()
             before = here.exporter.scrapes
 
@@ -91,7 +91,7 @@ async def test_nothing_that_was_sent_is_lost(tmp_path: Path, delay: str) -> None
 
 
 async def refuses(port: int) -> bool:
-    """Whether nobody listens any more."""
+    """Whether connections are refused."""
     try:
         _, writer = await asyncio.open_connection(HOST, port)
     except ConnectionRefusedError:
