@@ -21,10 +21,10 @@ async def scene(tmp_path: Path) -> AsyncIterator[scenes.Scene]:
 
 @pytest.fixture(autouse=True)
 def logging_as_it_was() -> Iterator[None]:
-    """Logging is one for the process, and the commands change it: it is put back."""
+    """Logging is global to the process, and the commands change it: restore it."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
-    # The server of the scene logs in the same process, and would write between a command's lines.
+    # The scene's server logs in the same process, and would write between a command's lines.
     logs.configure("error", "text")
     yield
     for handler in set(root.handlers) - set(handlers):

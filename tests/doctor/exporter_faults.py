@@ -10,7 +10,7 @@ from tests.doctor.scene import Scene
 
 @fault("exporter-service", "kubectl get endpointslices", others=("no-exporter", "answer"))
 async def no_service(scene: Scene) -> None:
-    """The exporters' Service has another name than the configured ones."""
+    """The exporters' Service does not have the configured name."""
     for node in scenes.NODES:
         labels: Object = {"kubernetes.io/service-name": "my-exporter"}
         scene.slice_of(node, metadata__labels=labels)
@@ -22,13 +22,13 @@ async def no_service(scene: Scene) -> None:
     others=("no-exporter",),
 )
 async def exporter_not_ready(scene: Scene) -> None:
-    """The exporter of a node is not Ready."""
+    """A node's exporter is not Ready."""
     scene.slice_of(scenes.NODES[0], endpoints__0__conditions={"ready": False})
 
 
 @fault("exporter-node-name", "edit endpointslices", others=("no-exporter",))
 async def no_node_name(scene: Scene) -> None:
-    """An EndpointSlice made by hand does not name its node."""
+    """A handmade EndpointSlice does not name its node."""
     scene.slice_of(scenes.NODES[0], endpoints__0__nodeName=None)
 
 
@@ -44,7 +44,7 @@ async def bare_node(scene: Scene) -> None:
     others=("exporters-failed",),
 )
 async def exporter_down(scene: Scene) -> None:
-    """The exporter of a node refuses connections."""
+    """A node's exporter refuses connections."""
     await scene.cluster.set_fault(ExporterFault("down"), exporters=1)
 
 
@@ -67,19 +67,19 @@ async def exporters_down(scene: Scene) -> None:
 
 @fault("exporters-failed", "logs dcgm-exporter-gpu-node-0", others=("exporters-failed",))
 async def exporter_error(scene: Scene) -> None:
-    """The exporter of a node answers with HTTP 500."""
+    """A node's exporter answers with HTTP 500."""
     await scene.cluster.set_fault(ExporterFault("error"), exporters=1)
 
 
 @fault("exporters-failed", "logs dcgm-exporter-gpu-node-0", others=("exporters-failed",))
 async def exporter_garbage(scene: Scene) -> None:
-    """Something else than an exporter listens at its port."""
+    """Something other than an exporter listens on its port."""
     await scene.cluster.set_fault(ExporterFault("garbage"), exporters=1)
 
 
 @fault("unknown-exporter", "dialects", others=("no-sample",))
 async def unknown_exporter(scene: Scene) -> None:
-    """The exporter is one that the server does not know."""
+    """The server does not know this kind of exporter."""
     await scene.exporter(scenes.NODES[0], 'habana_utilization{card="0"} 40\n')
 
 
@@ -89,13 +89,13 @@ async def unknown_exporter(scene: Scene) -> None:
     others=("no-sample",),
 )
 async def empty_page(scene: Scene) -> None:
-    """The exporter finds no GPU, and serves an empty page."""
+    """The exporter finds no GPUs, and serves an empty page."""
     await scene.exporter(scenes.NODES[0], "")
 
 
 @fault("no-pod-labels", "DCGM_EXPORTER_KUBERNETES=true", others=("no-sample", "answer"))
 async def no_pod_labels(scene: Scene) -> None:
-    """The exporters do not ask the kubelet who has which GPU."""
+    """The exporters do not ask the kubelet which pod has which GPU."""
     await scene.cluster.set_fault(ExporterFault("unlabelled"))
 
 

@@ -1,4 +1,4 @@
-"""The table of faults: each with what the doctor calls it, and how to bring it about."""
+"""The table of faults: each with the doctor's name for it, and how to cause it."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 
@@ -15,11 +15,11 @@ class Fault(Struct, frozen=True):
 
     Attributes:
         title: what is broken.
-        name: what the doctor calls it.
-        breaks: brings it about.
-        fix: a part of the command that fixes it, or that shows what to fix.
-        flags: what the doctor is run with.
-        others: what else it finds, which follows from this.
+        name: the doctor's name for it.
+        breaks: causes it.
+        fix: part of the command that fixes it, or that shows what to fix.
+        flags: for the doctor.
+        others: the problems that follow from it.
     """
 
     title: str
@@ -39,9 +39,9 @@ FAULTS: list[Fault] = []
 def fault(
     name: str, fix: str, *, others: Sequence[str] = (), **flags: str
 ) -> Callable[[Break], Break]:
-    """Put a fault into the table; its title is the function's docstring.
+    """Add a fault to the table; its title is the function's docstring.
 
-    Without flags, the doctor starts from the HPA, so that it sees everything that follows.
+    Without flags, the doctor starts from the HPA, so that it sees every consequence.
     """
 
     def add(breaks: Break) -> Break:

@@ -1,4 +1,4 @@
-"""Pods that judgements are about."""
+"""Pods for tests of judgements."""
 
 from metrics_server.kube.pods import Pod
 

@@ -1,4 +1,4 @@
-"""The commands that look at a cluster, run as a person runs them, but in a thread."""
+"""The commands that inspect a cluster, run as by a person, but in a thread."""
 
 import asyncio
 from typing import Protocol
@@ -32,7 +32,7 @@ def runner(scene: Scene, capsys: pytest.CaptureFixture[str]) -> Run:
     async def run(command: str, *arguments: str) -> Ran:
         line = [command, "--kubeconfig", str(scene.kubeconfig), *arguments]
         if command == "doctor" and "--measure-interval" not in arguments:
-            line += ["--measure-interval", "0s"]  # which takes seconds
+            line += ["--measure-interval", "0s"]  # it takes seconds
         capsys.readouterr()
         status = await asyncio.to_thread(status_of, line)
         return Ran(status, *capsys.readouterr())

@@ -1,4 +1,4 @@
-"""A cluster in which everything works, and which a test then breaks."""
+"""A cluster in which everything works, for tests to break."""
 
 import json
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -47,7 +47,7 @@ CONFIG = "fallback: {chain: [error]}\n"
 
 @dataclass
 class Scene:
-    """What `scene` gives.
+    """The result of `scene`.
 
     Attributes:
         api: the Kubernetes API.
@@ -56,7 +56,7 @@ class Scene:
         server: the server.
         kubeconfig: leads to the API.
         denied: what reviews deny: the user's name and the resource.
-        stack: closes what a fault needs.
+        stack: closes the faults' resources.
     """
 
     api: KubernetesAPI
@@ -74,7 +74,7 @@ class Scene:
         interval: float = 0,
         direct: bool = False,
     ) -> Sequence[Outcome]:
-        """What the doctor finds.
+        """The doctor's findings.
 
         Args:
             flags: values of `namespace`, `selector`, `hpa` and `metric`.
@@ -94,12 +94,12 @@ class Scene:
         return await examine(Aim(self.kubeconfig), subject)
 
     async def exporter(self, node: str, page: str) -> None:
-        """Put an exporter with this page on a node, in place of its own."""
+        """Replace a node's exporter with one that serves this page."""
         exporter = await self.stack.enter_async_context(PageExporter(page))
         self.slice_of(node, ports__0__port=exporter.port)
 
     def change(self, resource: Resource, namespace: str, name: str, **fields: Json) -> None:
-        """Set fields of an object, by their paths with "__" between the names."""
+        """Set fields of an object, by paths with "__" between the names."""
         obj = self.api.store.get(resource, namespace, name)
         assert obj is not None
         changed = json.loads(json.dumps(obj))
@@ -112,7 +112,7 @@ class Scene:
         self.api.apply(resource, changed)
 
     def api_service(self, **fields: Json) -> None:
-        """Change the APIService of the external metrics API."""
+        """Change the external metrics API's APIService."""
         self.change(API_SERVICES, "", installation.API_SERVICE_NAMES[0], **fields)
 
     def config_map(self, text: str) -> None:
@@ -131,16 +131,16 @@ class Scene:
         self.change(ENDPOINT_SLICES, SERVER_NAMESPACE, name, **fields)
 
     def pod(self, **fields: Json) -> None:
-        """Change the first pod of the workload."""
+        """Change the workload's first pod."""
         self.change(PODS, manifests.NAMESPACE, self.pod_name, **fields)
 
     @property
     def pod_name(self) -> str:
-        """The name of the first pod of the workload."""
+        """The name of the workload's first pod."""
         return self.cluster.pods[0].name
 
     def hpa(self, metrics: str, *, status: Object | None = None, **spec: Json) -> None:
-        """Create the HPA `inference`, with these metrics as YAML."""
+        """Create the HPA `inference` with these metrics as YAML."""
         self.api.apply(AUTOSCALERS, hpa(metrics, status=status, **spec))
 
 
@@ -186,7 +186,7 @@ def hpa(metrics: str, *, status: Object | None = None, **spec: Json) -> Object:
 
 @asynccontextmanager
 async def scene(folder: Path) -> AsyncIterator[Scene]:
-    """Two nodes, a Deployment of two pods, a server and an HPA, all of which work."""
+    """Two nodes, a Deployment with two pods, a server and an HPA, all working."""
     async with AsyncExitStack() as stack:
         api, authority = await stack.enter_async_context(kubernetes_api())
         trust = SimulatedTrust(api)
@@ -232,5 +232,5 @@ async def scene(folder: Path) -> AsyncIterator[Scene]:
 
 
 def problems_of(outcomes: Sequence[Outcome]) -> dict[str, Problem]:
-    """What is wrong, by name."""
+    """The problems by name."""
     return {problem.name: problem for one in outcomes for problem in one.problems}

@@ -51,7 +51,7 @@ async def of_keda(scene: Scene) -> None:
 
 @fault("apiservice-unavailable", "let the control plane reach TCP 6443")
 async def unavailable(scene: Scene) -> None:
-    """kube-apiserver does not reach the server."""
+    """kube-apiserver cannot reach the server."""
     condition: Object = {
         "type": "Available",
         "status": "False",
@@ -76,7 +76,7 @@ async def no_bundle(scene: Scene) -> None:
 
 @fault("ca-bundle", '"insecureSkipTLSVerify":null')
 async def unverified(scene: Scene) -> None:
-    """The APIService skips the verification."""
+    """The APIService skips verification."""
     scene.api_service(spec__caBundle="", spec__insecureSkipTLSVerify=True)
 
 
@@ -108,7 +108,7 @@ async def crashing(scene: Scene) -> None:
 
 
 async def _is_down(scene: Scene, reason: str, message: str) -> None:
-    """No replica is Ready: kube-apiserver answers for the server, and the HPA has nothing."""
+    """No replica is Ready: kube-apiserver answers for it, and the HPA gets nothing."""
     container: Object = {
         "restartCount": 4,
         "state": {"waiting": {"reason": "CrashLoopBackOff"}},
@@ -154,7 +154,7 @@ _DOWN = ("apiservice-unavailable", "answer", "hpa-inactive")
 
 @fault("server-not-ready", "logs gpu-metrics-server-1 --previous", others=_DOWN)
 async def crash_loop(scene: Scene) -> None:
-    """The server crashes when it starts."""
+    """The server crashes on startup."""
     await _is_down(scene, "MissingEndpoints", "endpoints have no addresses")
 
 
@@ -171,7 +171,7 @@ async def bad_start(scene: Scene) -> None:
 
 @fault("ca-bundle", "events --for apiservice/v1beta2.custom.metrics.k8s.io", others=_DOWN)
 async def rejected(scene: Scene) -> None:
-    """Another writer has replaced a caBundle, so that kube-apiserver rejects the server."""
+    """Another writer has replaced a caBundle, so kube-apiserver rejects the server."""
     theirs = base64.b64encode(Authority("keda").bundle).decode()
     await _is_unavailable(scene, "FailedDiscoveryCheck", "x509: unknown authority")
     name = installation.API_SERVICE_NAMES[1]
@@ -195,7 +195,7 @@ async def keda_answers(scene: Scene) -> None:
 
 @fault("shutdown", "logs gpu-metrics-server-1")
 async def stopping(scene: Scene) -> None:
-    """The server says by /readyz that it is about to stop."""
+    """The server's /readyz says that it is about to stop."""
     scene.server.stopping.set()
 
 

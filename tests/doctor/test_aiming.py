@@ -1,4 +1,4 @@
-"""Suggested commands run against the cluster that was examined, and no other."""
+"""Suggested commands run against the examined cluster, and no other."""
 
 from pathlib import Path
 
@@ -46,7 +46,7 @@ from tests.doctor.scene import Scene
     ],
 )
 def test_the_cluster_is_in_each_command(command: str, aim: Aim, shown: str) -> None:
-    """At its beginning, quoted; comments stay as they are."""
+    """It is at the start, quoted; comments are unchanged."""
     assert aimed(command, aim) == shown
 
 
@@ -59,7 +59,7 @@ async def test_a_fix_is_for_the_cluster_that_was_examined(scene: Scene, run: Run
 
 
 async def test_a_context_is_used_and_is_in_the_commands(scene: Scene, run: Run) -> None:
-    """In place of the kubeconfig's current one, by each of the commands."""
+    """It replaces the kubeconfig's current one, for each of the commands."""
     config = yaml.safe_load(scene.kubeconfig.read_text())
     (there,) = config["contexts"]
     config["contexts"].append({"name": "other", "context": there["context"]})

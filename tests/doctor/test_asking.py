@@ -13,7 +13,7 @@ from tests.support.waiting import eventually
 
 
 async def test_both_apis_are_asked(scene: Scene, run: Run) -> None:
-    """One number with its source, and the value of each pod."""
+    """One value with its source, and each pod's value."""
     ran = await run("ask", "gpu_utilization", "-l", "app=inference")
     assert ran.status == 0
     external, pods = ran.out.split("\n\n")
@@ -27,7 +27,7 @@ async def test_both_apis_are_asked(scene: Scene, run: Run) -> None:
 
 
 async def test_an_hpa_s_own_question(run: Run) -> None:
-    """With the selector of its target."""
+    """With its target's selector."""
     ran = await run("ask", "--hpa", "inference")
     assert ran.status == 0
     assert ran.out.startswith("Pods metric gpu_utilization in namespace default")
@@ -35,13 +35,13 @@ async def test_an_hpa_s_own_question(run: Run) -> None:
 
 
 async def test_why_there_is_no_value(scene: Scene, run: Run) -> None:
-    """The message of the error, and the command that finds out more."""
+    """The error message, and the command that finds out more."""
     ran = await run("ask", "gpu_utilization", "-l", "app=inferense", "-n", "default")
     assert ran.status == 1
     assert 'no value (HTTP 404): no pods in namespace "default" match "app=inferense"' in ran.out
     doctor = f"gpu-metrics-server doctor --kubeconfig {scene.kubeconfig} --namespace default"
     assert f"to find out why: {doctor} --metric gpu_util" in ran.out
-    # Both APIs answer the same, which is not printed twice.
+    # Both APIs give the same answer, which is printed once.
     assert ran.out.startswith("External and Pods metric gpu_utilization in namespace default, ")
     assert len(ran.out.splitlines()) == 3
     await scene.cluster.set_fault(Fault("down"))
@@ -52,7 +52,7 @@ async def test_why_there_is_no_value(scene: Scene, run: Run) -> None:
 
 
 async def test_a_value_that_is_not_measured(scene: Scene, run: Run) -> None:
-    """It is a value, and the doctor knows why it is not a measured one."""
+    """It is a value, and the doctor knows why it is not measured."""
     await workload_faults.fallback(scene)
     ran = await run("ask", "gpu_utilization", "-l", "app=inference")
     assert ran.status == 0
@@ -95,9 +95,9 @@ async def test_states_of_pods(
         ran = await run("ask", "gpu_utilization", "-l", "app=inference")
         return [line.split() for line in ran.out.splitlines()]
 
-    # The server has seen the change a moment later.
+    # The server sees the change a moment later.
     rows = await eventually(asked, lambda rows: [scene.pod_name, "none", *state] in rows)
-    # A terminating pod is not a problem to look into.
+    # A terminating pod needs no investigation.
     assert any(row[:3] == ["to", "find", "out"] for row in rows) is (state != ["terminating"])
 
 
@@ -110,7 +110,7 @@ async def test_an_api_that_is_not_registered(scene: Scene, run: Run) -> None:
 
 
 async def test_rights_to_the_metrics_are_enough(scene: Scene, run: Run) -> None:
-    """Without the right to list pods, those without a value are not shown."""
+    """Without the right to list pods, only those with a value are shown."""
     scene.api.faults.forbid("/api/v1/")
     scene.api.faults.forbid("/apis/apps")
     ran = await run("ask", "gpu_utilization", "-l", "app=inference")
@@ -119,7 +119,7 @@ async def test_rights_to_the_metrics_are_enough(scene: Scene, run: Run) -> None:
 
 
 async def test_a_target_that_is_gone(scene: Scene, run: Run) -> None:
-    """The selector is not known, and nothing is asked."""
+    """The selector is unknown, and no request is sent."""
     scene.hpa(
         PODS_METRIC, scaleTargetRef={"apiVersion": "apps/v1", "kind": "Deployment", "name": "x"}
     )
@@ -141,7 +141,7 @@ async def test_wrong_flags(run: Run) -> None:
 
 
 async def test_a_selector_of_series(scene: Scene, run: Run) -> None:
-    """It is asked for as it is, and is not taken for a label of pods."""
+    """It is sent unchanged, and is not taken for a pod label."""
     selector = "app=inference,series/modelName=NVIDIA_A100-SXM4-80GB"
     ran = await run("ask", "gpu_utilization", "-l", selector)
     assert ran.status == 0, ran

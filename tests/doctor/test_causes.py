@@ -1,4 +1,4 @@
-"""What is wrong is traced to its causes, and no cause is taken for a consequence."""
+"""Problems are traced to their causes, and causes are not taken for consequences."""
 
 import json
 from graphlib import TopologicalSorter
@@ -24,23 +24,23 @@ TABLE = {
 
 
 def outcome(check: str, *problems: Problem) -> Outcome:
-    """A check that has found these."""
+    """A check that has found these problems."""
     return outcome_of(check, Verdict("", problems))
 
 
 def problem(name: str, *concerned: str, alone: bool = False) -> Problem:
-    """A problem that concerns these objects."""
+    """A problem with these objects."""
     return Problem(name, name, name, f"fix {name} {concerned}", objects=concerned, alone=alone)
 
 
 def follows(*outcomes: Outcome) -> dict[str, tuple[str, ...]]:
-    """What each problem follows from."""
+    """The causes of each problem."""
     found = traced(outcomes, TABLE)
     return {one.name: one.follows for each in found for one in each.problems}
 
 
 def test_a_problem_follows_from_the_first_cause() -> None:
-    """Over several steps; also from one that is reported later."""
+    """Over several steps, and even if the cause is reported later."""
     chain = (outcome("a", problem("cause")), outcome("b", problem("effect")))
     assert follows(*chain, outcome("c", problem("end"))) == {
         "cause": (),
@@ -74,7 +74,7 @@ def test_a_problem_follows_from_the_first_cause() -> None:
 def test_a_cause_explains_what_it_concerns(
     causes: list[tuple[str, tuple[str, ...]]], effect: tuple[str, ...], expected: tuple[str, ...]
 ) -> None:
-    """All objects of one kind, by itself or with others; without objects, everything."""
+    """All objects of one kind, alone or with others; without objects, everything."""
     found = [problem(name, *concerned) for name, concerned in causes]
     assert follows(outcome("a", *found), outcome("b", problem("effect", *effect)))["effect"] == (
         expected
@@ -88,7 +88,7 @@ def test_what_has_a_cause_of_its_own_follows_from_nothing() -> None:
 
 
 def test_problems_that_differ_only_in_their_objects_are_one() -> None:
-    """Such as two APIServices with one CA; with another fix they are two."""
+    """Such as two APIServices with one CA; with different fixes they are two."""
     first = Problem("certificate", "APIService a", "it expires", "restart", objects=("api/a",))
     second = Problem("certificate", "APIService b", "it expires", "restart", objects=("api/b",))
     other = Problem("certificate", "APIService c", "it expires", "other")
@@ -110,7 +110,7 @@ def test_the_table_has_no_cycle() -> None:
 
 
 async def test_one_cause_is_one_problem(scene: Scene, run: Run) -> None:
-    """The text says which to begin with, and what follows from it; so does the JSON."""
+    """The text and the JSON say which to begin with, and what follows from it."""
     await scene.cluster.set_fault(Fault("down"))
     ran = await run("doctor", "-n", "default", "--hpa", "inference")
     assert ran.status == 1
@@ -153,7 +153,7 @@ async def test_two_causes_are_two(scene: Scene) -> None:
 
 
 async def test_an_endpoint_without_a_node_explains_one_node(scene: Scene) -> None:
-    """It may be the exporter of any node, but of one only."""
+    """It may be the exporter of any node, but only of one."""
     scene.slice_of(NODES[0], endpoints__0__nodeName=None)
     assert [one.name for one in first_causes(await scene.doctor())] == ["exporter-node-name"]
     scene.api.apply(NODE_OBJECTS, manifests.node("gpu-node-9", 4))
@@ -164,7 +164,7 @@ async def test_an_endpoint_without_a_node_explains_one_node(scene: Scene) -> Non
 async def test_an_image_that_is_missing_has_nothing_to_do_with_the_configuration(
     scene: Scene,
 ) -> None:
-    """The container has not started, so that its configuration cannot be the reason."""
+    """The container has not started, so its configuration cannot be the cause."""
     await server_faults.crashing(scene)
     await server_faults.bad_configuration(scene)
     causes = [one.name for one in first_causes(await scene.doctor())]
@@ -172,7 +172,7 @@ async def test_an_image_that_is_missing_has_nothing_to_do_with_the_configuration
 
 
 async def test_a_metric_of_another_server_is_not_explained(scene: Scene) -> None:
-    """One metric fails because of an exporter, the other for reasons that are not known here."""
+    """One metric fails because of an exporter, the other for unknown reasons."""
     await scene.cluster.set_fault(Fault("down"))
     queue = (
         ", {type: External, external: {metric: {name: queue_length}, "

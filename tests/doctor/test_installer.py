@@ -1,4 +1,4 @@
-"""Fixes fit how the server was installed: by Helm, or from files."""
+"""Fixes match the server's installation: by Helm, or from files."""
 
 import pytest
 
@@ -29,12 +29,12 @@ UPGRADE = "helm upgrade gpu --namespace mine deployments/helm/gpu-metrics-server
 def test_what_helm_writes(
     labels: dict[str, str] | None, annotations: dict[str, str] | None, release: Installer
 ) -> None:
-    """The release is known by its label and its annotations together."""
+    """A release is recognized by its label together with its annotations."""
     assert installer_of(Meta("server", "there", labels, annotations)) == release
 
 
 def test_a_name_runs_nothing() -> None:
-    """Anybody who may edit the Deployment writes its annotations."""
+    """Anyone who may edit the Deployment can write its annotations."""
     assert Installer("a; rm -rf ~\n", "b").upgrade.startswith(
         "helm upgrade 'a; rm -rf ~\\n' --namespace b deployments/"
     )
@@ -73,7 +73,7 @@ def test_a_name_runs_nothing() -> None:
     ids=lambda one: one.__name__ if callable(one) else "",
 )
 async def test_fixes_of_a_release(scene: Scene, breaks: Break, fix: str) -> None:
-    """They upgrade it: what kubectl applies would be in conflict with it, or undone by it."""
+    """They upgrade it: changes by kubectl would conflict, or be undone."""
     await breaks(scene)
     scene.deployment(
         metadata__labels={"app.kubernetes.io/name": "gpu-metrics-server", **MANAGED},

@@ -1,4 +1,4 @@
-"""The judgements of checks, over values: no cluster is needed."""
+"""The checks' judgements, on values: no cluster is needed."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -72,7 +72,7 @@ def _api_service(bundle: bytes) -> ApiService:
 
 
 def test_bundles() -> None:
-    """One that cannot be read; none that is ours; one that has expired."""
+    """An unreadable one; none of ours; an expired one."""
     (problem,) = ca_bundle.judge([("x", _api_service(b"?"))], OURS, b"").problems
     assert "cannot be read" in problem.message
     assert ca_bundle.judge([("x", None)], OURS, b"").skipped
@@ -96,7 +96,7 @@ def test_clocks() -> None:
 
 
 def test_readiness() -> None:
-    """What fails, what is shown as a warning, and what could not be asked."""
+    """Failures, warnings, and checks that could not be requested."""
     text = b"[+]ping ok\n[-]pods-synced failed: not yet listed\n[+]ca-bundle ok, but: not written\n"
     verdict = readiness.judge(
         "gpu-monitoring", [("a", Fetched(500, text)), ("b", Fetched(500, text))]
@@ -112,7 +112,7 @@ def test_readiness() -> None:
 
 
 def test_versions() -> None:
-    """Another version of the server is noted."""
+    """A different server version is noted."""
     verdict = versions.judge("v1.31.2", "registry/gpu-metrics-server:0.0.9@sha256:0")
     assert "this command" in verdict.notes[0]
     assert versions.judge("v1.31.2", "").summary.startswith("Kubernetes v1.31.2, server of unknown")
@@ -167,7 +167,7 @@ def test_flags_of_a_deployment() -> None:
 
 
 def test_gaps_are_problems() -> None:
-    """Under the reason of the gap, whether there is a value or not."""
+    """Under the gap's reason, whether there is a value or not."""
     rule = RULES.find("gpu_utilization")
     for reason, command in (
         ("no-exporter", "kubectl label nodes gpu-0 nvidia.com/gpu=present"),
@@ -185,7 +185,7 @@ def test_gaps_are_problems() -> None:
 
 
 def test_answers() -> None:
-    """Refused, empty, or unreadable."""
+    """Rejected, empty, or unreadable."""
     assert answer.judge([]).skipped
     assert "you may not" in answer.judge([(ASKED, Answered(error="no", status=403))]).notes[0]
     (problem,) = answer.judge([(ASKED, Answered())]).problems

@@ -28,21 +28,21 @@ async def checked(scene: Scene, settings: str, rules: str = "", *, direct: bool 
 
 
 async def test_without_one_there_is_nothing_to_check(scene: Scene) -> None:
-    """It is not a note either: most clusters need none."""
+    """There is no note either: most clusters need none."""
     outcomes = await scene.doctor()
     found = next(one for one in outcomes if one.check == "prometheus")
     assert (found.status, found.summary) == ("ok", "not configured")
 
 
 async def test_from_a_laptop(scene: Scene) -> None:
-    """It names the command that can."""
+    """It names the command that works."""
     found = await checked(scene, "url: 'http://prometheus.monitoring:9090'", direct=False)
     assert found.status == "skipped"
     assert "kubectl -n gpu-monitoring exec deployment/gpu-metrics-server -- " in found.summary
 
 
 async def test_it_cannot_be_reached(scene: Scene) -> None:
-    """The words are those of the server's own error."""
+    """The message is the server's own."""
     found = await checked(scene, "url: 'http://127.0.0.1:1'")
     assert [one.name for one in found.problems] == ["prometheus-failed"]
     assert "could not be reached" in found.problems[0].message
@@ -69,7 +69,7 @@ async def test_its_series(
     name: str,
     words: str,
 ) -> None:
-    """None, none of the cluster, old ones, and good ones."""
+    """None, none from the cluster, old ones, and good ones."""
     folder = tmp_path / "prometheus"
     folder.mkdir()
     samples = [of_gpu(40, time.time() - age, cluster=cluster) for age, cluster in ages]

@@ -1,4 +1,4 @@
-"""How the doctor reads: in a pod, in pages, and where it is not given everything."""
+"""How the doctor reads: in a pod, in pages, and with missing rights."""
 
 import asyncio
 
@@ -15,7 +15,7 @@ from tests.support.kubernetes import connected
 
 
 async def test_in_a_pod_exporters_are_read_directly(scene: Scene) -> None:
-    """Without the right to read pods through kube-apiserver; failures are found, too."""
+    """This needs no right to read pods through kube-apiserver; failures are found, too."""
     scene.api.faults.forbid("/proxy/")
     outcomes = {one.check: one for one in await scene.doctor(direct=True)}
     assert outcomes["exporters-failed"].summary == (
@@ -50,7 +50,7 @@ async def test_exporters_that_are_listed_by_url(scene: Scene) -> None:
 
 
 async def test_who_may_not_look_at_the_server_gets_the_defaults(scene: Scene) -> None:
-    """What is about the server is skipped, and the rest runs with the default configuration."""
+    """Checks of the server are skipped, and the rest use the default configuration."""
     scene.api.faults.forbid("/apis/apps")
     outcomes = {one.check: one for one in await scene.doctor()}
     assert outcomes["server"].status == "skipped"
@@ -81,14 +81,14 @@ async def test_lists_are_read_in_pages(scene: Scene, monkeypatch: pytest.MonkeyP
 
 
 async def test_a_page_that_is_too_long(scene: Scene) -> None:
-    """It is not read to its end."""
+    """It is not read to the end."""
     scene.config_map(f"{CONFIG}exporters: {{maxPageBytes: 1024}}\n")
     problem = problems_of(await scene.doctor())["exporters-failed"]
     assert "sent more than 1024 bytes (exporters.maxPageBytes)" in problem.message
 
 
 async def test_a_read_is_shared_and_survives_a_caller() -> None:
-    """It is done once, whoever gives up; what is under way is canceled with the rest."""
+    """It happens once, whoever gives up; reads in progress are canceled with the rest."""
     reads = 0
     may_end = asyncio.Event()
 

@@ -20,13 +20,13 @@ FAILED = Problem(
 
 
 def following(check: str, message: str, cause: str = "exporters-failed") -> Outcome:
-    """What a check found, as a consequence."""
+    """A check's finding, as a consequence."""
     problem = Problem("some-reason", "metric x", message, "", follows=(cause,))
     return outcome_of(check, Verdict("", (problem,)))
 
 
 def messages(*outcomes: Outcome) -> list[str]:
-    """The messages of what follows from failed exporters."""
+    """The messages of consequences of failed exporters."""
     cause = outcome_of("exporters-failed", Verdict("", (FAILED,)))
     first, *others = referring([cause, *outcomes])
     assert first == cause
@@ -43,18 +43,18 @@ def messages(*outcomes: Outcome) -> list[str]:
         (f"a: {'; '.join(EXPORTERS)}"[:-9] + "…", "a: see exporters-failed"),
         (f"a: {EXPORTERS[0]}; and more", "a: see exporters-failed; and more"),
         ("a: gpu-1 and gpu-2: did not answer", "a: see exporters-failed"),
-        # Another error of the same exporter is news.
+        # Another error from the same exporter is kept.
         ("exporter http://10.0.0.1:9400/metrics sent no text", None),
         ("", None),
     ],
 )
 def test_a_quoted_error_becomes_a_reference(message: str, expected: str | None) -> None:
-    """Alone, in a list, in a list that was cut off; but another error stays."""
+    """Alone, in a list, in a truncated list; but another error stays."""
     assert messages(following("answer", message)) == [message if expected is None else expected]
 
 
 def test_what_follows_is_printed_once_too() -> None:
-    """By the shortest message, in whatever order; under the name of its check."""
+    """In the shortest message, in any order; others refer to its check."""
     long = following("hpa-metrics", "it gets no metric: the page is odd", cause="other")
     short = following("measurement", "the page is odd", cause="other")
     same = following("answer", "the page is odd", cause="other")
@@ -70,7 +70,7 @@ def test_notes_refer_too() -> None:
 
 
 def test_json_has_every_message_in_full() -> None:
-    """Scripts take single problems out of it."""
+    """Scripts extract single problems from it."""
     cause = outcome_of("exporters-failed", Verdict("", (FAILED,)))
     outcomes = [cause, following("answer", EXPORTERS[0])]
     (first,), (second,) = (one["problems"] for one in json.loads(as_json(outcomes))["checks"])
@@ -80,7 +80,7 @@ def test_json_has_every_message_in_full() -> None:
 
 
 async def test_the_error_of_an_exporter_is_printed_once(scene: Scene, run: Run) -> None:
-    """The doctor reads it, and the server reports it to the HPA: in the same words."""
+    """The doctor reads it, and the server reports it to the HPA, in the same words."""
     await scene.cluster.set_fault(Fault("down"))
     ran = await run("doctor", "-n", "default", "--hpa", "inference")
     assert ran.out.count("Connection refused") == 1, ran.out

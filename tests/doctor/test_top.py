@@ -51,14 +51,14 @@ async def test_a_selector(scene: Scene, run: Run) -> None:
 
 
 async def test_a_pod_without_a_value(scene: Scene, run: Run) -> None:
-    """It is listed, with nothing for a value."""
+    """It is listed without a value."""
     await scene.cluster.set_fault(Fault("unlabelled"))
     ran = await run("top")
     assert rows_of(ran.out)[1][2:] == ["-", "-", "-", "-", "-"]
 
 
 async def test_who_may_read_metrics_only(scene: Scene, run: Run) -> None:
-    """They get each pod's mean from the API, and the reason."""
+    """They get each pod's mean from the API, and why."""
     scene.api.faults.forbid("/proxy/")
     ran = await run("top", "--sort", "name")
     assert ran.status == 0
@@ -74,7 +74,7 @@ async def test_who_may_read_metrics_only(scene: Scene, run: Run) -> None:
 
 
 async def test_who_may_read_nothing(scene: Scene, run: Run) -> None:
-    """It ends with an error that names both."""
+    """It ends with an error that mentions both."""
     scene.api.faults.forbid("/api/v1/")
     scene.api.faults.forbid("/apis/custom.metrics.k8s.io")
     ran = await run("top")
@@ -83,7 +83,7 @@ async def test_who_may_read_nothing(scene: Scene, run: Run) -> None:
 
 
 async def test_inference_engines(scene: Scene, run: Run) -> None:
-    """Their metrics have columns, if there are any."""
+    """Their metrics have columns if there are any."""
     values = {"llm_requests_waiting": "7", "llm_kv_cache_utilization": "62"}
     for version in CUSTOM_VERSIONS:
         scene.api.aggregate(CUSTOM_GROUP, version, _values(scene.pod_name, values))
@@ -107,7 +107,7 @@ def _values(pod: str, values: Mapping[str, str]) -> Handler:
 
 @pytest.mark.slow
 async def test_watching(scene: Scene) -> None:
-    """It reads again and again, until it is interrupted."""
+    """It reads repeatedly, until it is interrupted."""
     arguments = ("--kubeconfig", str(scene.kubeconfig), "--watch", "--every", "50ms")
     async with started("top", *arguments) as process:
         assert process.stdout is not None
@@ -121,7 +121,7 @@ async def test_watching(scene: Scene) -> None:
 
 @pytest.mark.slow
 async def test_watching_goes_on_after_an_error(scene: Scene) -> None:
-    """The error is on the standard error, and the next reading on the standard output."""
+    """The error is on stderr, and the next reading on stdout."""
     refused = ("/api/v1/", "/apis/custom.metrics.k8s.io")
     arguments = ("--kubeconfig", str(scene.kubeconfig), "--watch", "--every", "50ms")
     async with started("top", *arguments) as process:
@@ -146,7 +146,7 @@ async def test_it_is_bounded_in_time(
     scene: Scene, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a whole, whatever hangs; so is `ask`."""
-    # Long enough to have connected, also on a busy machine.
+    # Long enough to connect, even on a busy machine.
     monkeypatch.setattr(looking, "CHECK_SECONDS", 1.5)
 
     async def hang(_: web.Request) -> web.Response:
@@ -162,7 +162,7 @@ async def test_it_is_bounded_in_time(
 
 
 def test_sorting() -> None:
-    """The greatest first, those without a value last."""
+    """Highest first; pods without a value last."""
     uses = [
         Use("default", "a", utilization=1, memory=9, power=5),
         Use("default", "b", utilization=3, memory=7),
@@ -184,7 +184,7 @@ class Terminal(io.StringIO):
 
 
 def test_a_table_in_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It stays in place, if rich is there."""
+    """It stays in place if rich is installed."""
     usage = Usage([Use("default", "a", utilization=40)], "tests")
     monkeypatch.setenv("TERM", "xterm")
     out = Terminal()

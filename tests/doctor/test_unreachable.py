@@ -1,4 +1,4 @@
-"""Why a cluster or a pod cannot be reached, in words that are this product's."""
+"""Reasons why a cluster or pod cannot be reached, in this product's words."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -19,7 +19,7 @@ COMMANDS = (["doctor"], ["ask", "gpu_utilization", "--selector", "app=a"], ["top
 
 @asynccontextmanager
 async def peer(answer: bytes) -> AsyncIterator[str]:
-    """Something else than a Kubernetes API, which answers this to anything."""
+    """Something other than a Kubernetes API, which answers everything like this."""
 
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -32,7 +32,7 @@ async def peer(answer: bytes) -> AsyncIterator[str]:
 
 
 async def error(tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, *line: str) -> str:
-    """What a command prints on the standard error."""
+    """What a command prints on stderr."""
     config = kubeconfig(tmp_path, url)
     await asyncio.to_thread(status_of, [*line, "--kubeconfig", str(config)])
     out, err = capsys.readouterr()
@@ -80,7 +80,7 @@ async def test_another_server(
 async def test_an_address_that_leads_nowhere(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], url: str, message: str
 ) -> None:
-    """The message names the address, and what is wrong with it."""
+    """The message has the address and the problem."""
     text = await error(tmp_path, capsys, url, "doctor")
     assert f"the Kubernetes API at {url} cannot be reached: {message}" in text
 
@@ -108,7 +108,7 @@ _KUBECONFIG = (
 async def test_a_file_that_is_no_kubeconfig(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
 ) -> None:
-    """One line says what is wrong with it, without the words of a library."""
+    """One line says what is wrong with it, without a library's own wording."""
     config = tmp_path / "k"
     config.write_text(content)
     status = await asyncio.to_thread(status_of, ["doctor", "--kubeconfig", str(config)])
@@ -135,12 +135,12 @@ async def test_a_file_that_is_no_kubeconfig(
     ],
 )
 def test_what_kube_apiserver_says_of_a_pod(message: str, words: str) -> None:
-    """In the words that the server uses for the same."""
+    """In the same words as the server's."""
     assert not_reached(message) == words
 
 
 async def test_an_exporter_that_is_down(scene: Scene, run: Run) -> None:
-    """Several that fail alike are one reason, and the addresses of libraries' objects are gone."""
+    """Exporters that fail alike share a message, without library objects' addresses."""
     await scene.cluster.set_fault(Fault("down"))
     text = (await run("doctor")).out
     assert (

@@ -25,7 +25,7 @@ def _external(name: str, target: str) -> str:
     selector="app=inferense",
 )
 async def wrong_selector(_: Scene) -> None:
-    """The selector has a typing error."""
+    """The selector has a typo."""
 
 
 @fault("no-gpu-requested", "--limits=nvidia.com/gpu=1", others=("answer",), **WORKLOAD)
@@ -52,7 +52,7 @@ async def not_ready(scene: Scene) -> None:
     **WORKLOAD,
 )
 async def unknown_metric(_: Scene) -> None:
-    """The metric's name has a typing error."""
+    """The metric's name has a typo."""
 
 
 @fault(
@@ -96,7 +96,7 @@ async def inactive(scene: Scene) -> None:
 
 @fault("metric-blocks-scale-down", "describe hpa inference", **HPA)
 async def second_metric(scene: Scene) -> None:
-    """The second metric of the HPA fails."""
+    """The HPA's second metric fails."""
     queue = (
         ", {type: External, external: {metric: {name: queue_length}, "
         'target: {type: AverageValue, averageValue: "5"}}}]'
@@ -106,7 +106,7 @@ async def second_metric(scene: Scene) -> None:
 
 @fault("scale-to-zero", '"minReplicas":1', **HPA)
 async def to_zero(scene: Scene) -> None:
-    """MinReplicas is 0, and the only metric is that of the pods themselves."""
+    """MinReplicas is 0, and the only metric is of the pods themselves."""
     scene.hpa(scenes.PODS_METRIC, minReplicas=0)
 
 
