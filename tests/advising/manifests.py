@@ -111,7 +111,7 @@ def rule(**fields: object) -> Rules:
 
 
 def query(text: str, **fields: object) -> Rules:
-    """The rules with `queue_length`, which is a query."""
+    """The rules with the query `queue_length`."""
     config = RuleConfig.model_validate({"name": "queue_length", "query": text, **fields})
     return rules_in_force([config], gauges=True)
 

@@ -1,4 +1,4 @@
-"""HPAs whose metric is a query in PromQL, which may or may not be about the selected pods."""
+"""HPAs whose metric is a PromQL query, which may or may not be about the selected pods."""
 
 import pytest
 
@@ -17,7 +17,7 @@ OTHERS = pods("Deployment/other")
 @pytest.mark.parametrize("aggregation", ["avg", "sum"])
 @pytest.mark.parametrize("target", ["target: {type: Value, value: '9'}", AVERAGE])
 def test_what_does_not_depend_on_the_pods(text: str, aggregation: str, target: str) -> None:
-    """Neither other workloads' load nor the number of pods changes the value by itself."""
+    """Other workloads' load and the number of pods do not in themselves change the value."""
     config = setup(query(text, overPods=aggregation))
     metrics = external("queue_length", selector="", target=target)
     assert check(hpa(metrics), (*OWN, *OTHERS), config) == ()
@@ -25,7 +25,7 @@ def test_what_does_not_depend_on_the_pods(text: str, aggregation: str, target: s
 
 @pytest.mark.parametrize("text", [OF_PODS, MATCHED])
 def test_what_is_of_the_selected_pods(text: str) -> None:
-    """It is judged as any other metric."""
+    """It is judged like any other metric."""
     config = setup(query(text))
     metrics = external("queue_length", selector="", target=AVERAGE)
     assert reasons(check(hpa(metrics), (*OWN, *OTHERS), config)) == [

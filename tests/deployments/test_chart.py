@@ -114,7 +114,7 @@ def test_an_image_by_its_digest() -> None:
 
 @pytest.mark.parametrize("value", ["=", "<<", "~", "yes", "0x1F", "1:30", "1_000", "2026-01-01"])
 def test_the_server_reads_the_texts_of_the_values(value: str) -> None:
-    """Whatever else they could be in YAML, as Helm writes it and as the server reads it."""
+    """They are read as strings, whatever else YAML could make of them."""
     where = json.dumps({"url": "http://prometheus:9090", "where": {"cluster": value}})
     rendered = find(render(f"--set-json=config.prometheus={where}"), "ConfigMap", SERVER)
     text = at(rendered, "data", "config.yaml")

@@ -43,7 +43,7 @@ def on_port(port: int) -> Json:
             in_namespace("monitoring"),
         ),
         ("https://mimir.example.com/prometheus", on_port(443)),
-        # No Service: its name would come before its namespace.
+        # Not a Service, whose name would precede its namespace.
         ("https://metrics.svc.example.com", on_port(443)),
         ("https://metrics.svc", on_port(443)),
         ("http://mimir.example.com/prometheus", on_port(80)),
@@ -78,7 +78,7 @@ def test_exporters_by_url_can_be_reached() -> None:
 
 
 def test_without_exporters_their_ports_are_closed() -> None:
-    """Everything is read from Prometheus then, which the server accepts as well."""
+    """Then everything is read from Prometheus, which the server accepts as well."""
     arguments = (
         "--set=exporters.preset=none",
         "--set=config.prometheus.url=http://prometheus.monitoring:9090",
@@ -96,7 +96,7 @@ def test_without_exporters_their_ports_are_closed() -> None:
 
 
 def test_the_ports_of_urls_are_enough() -> None:
-    """They are named, so no other needs to be."""
+    """They are listed, so no other is needed."""
     url = "--set=config.exporters.urls={http://192.0.2.8:9500/metrics}"
     rules = egress("--set=exporters.preset=none", url, "--set=networkPolicy.exporterPorts=null")
     assert rules[-1] == on_port(9500)

@@ -57,7 +57,7 @@ def test_a_mistake_is_refused_where_it_is(argument: str, expected: str) -> None:
             "certificates.caBundle is for certificates.mode own",
         ),
         (["--set=priorityClass.name="], "priorityClass.create is true, but"),
-        # Helm removes a value that is null, and the schema with it.
+        # Helm removes null values, and hence their schema.
         (["--set=networkPolicy.apiServerPorts=null"], "networkPolicy.apiServerPorts is empty"),
         (["--set=networkPolicy.exporterPorts=null"], "networkPolicy.exporterPorts is empty"),
         (

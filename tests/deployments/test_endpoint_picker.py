@@ -20,7 +20,7 @@ FILE = "/etc/endpoint-picker/token"
 
 
 def test_the_token_is_where_the_guide_has_it() -> None:
-    """The file of the guide's configuration is the key that Kubernetes fills."""
+    """The file in the guide's configuration is the key that Kubernetes fills."""
     objects = combined("endpoint-picker")
     secret = find(objects, "Secret", NAME)
     assert secret["type"] == "kubernetes.io/service-account-token"
@@ -38,7 +38,7 @@ def test_the_token_is_where_the_guide_has_it() -> None:
 
 
 def test_the_token_may_read_metrics_and_nothing_else() -> None:
-    """A picker's namespace that is taken over gains no more; the server's account is another."""
+    """A compromised picker namespace gains no more; the server has another account."""
     made = read(DEPLOYMENTS / "components" / "endpoint-picker" / "token.yaml")
     (binding,) = (one for one in made if one["kind"] == "ClusterRoleBinding")
     account = {"kind": "ServiceAccount", "name": NAME, "namespace": NAMESPACE}

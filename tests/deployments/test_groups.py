@@ -88,7 +88,7 @@ COMBINATIONS = [
 
 @cache
 def combined(*components: str) -> Sequence[Object]:
-    """The base with some components, as a kustomization of one's own builds it."""
+    """The base with some components, as built by a custom kustomization."""
 
     def make() -> str:
         with tempfile.TemporaryDirectory() as folder:
@@ -172,14 +172,14 @@ def test_the_default_has_both_groups() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("components", COMBINATIONS, ids=",".join)
 def test_components_combine_in_any_order(components: tuple[str, ...]) -> None:
-    """Whichever are put together, groups, flags, rights and certificates fit one another."""
+    """In any combination, groups, flags, rights and certificates match."""
     check(combined(*components), served_with(components))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("switch", ["without-custom-metrics", "without-external-metrics"])
 def test_a_group_is_switched_off_without_a_word_on_the_rest(switch: str) -> None:
-    """The configuration that another component writes is as without the switch."""
+    """The configuration from another component is the same as without the switch."""
     objects = combined("production", switch)
     written = at(find(objects, "ConfigMap", SERVER), "data", "config.yaml")
     assert written == at(

@@ -66,7 +66,7 @@ def test_the_queries_by_hand_are_valid(prometheus: Prometheus) -> None:
 
 
 def test_the_network_policy_opens() -> None:
-    """The component lets the server reach the namespace in the page's URL, and no other."""
+    """The component opens the namespace in the page's URL to the server, and no other."""
     objects = combined("prometheus")
     egress = items(find(objects, "NetworkPolicy", SERVER), "spec", "egress")
     (own,) = [one for one in map(mapping, egress) if "to" in one]

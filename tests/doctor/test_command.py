@@ -152,7 +152,7 @@ async def test_a_check_is_bounded_in_time(scene: Scene) -> None:
 
 
 async def test_a_check_with_a_defect(scene: Scene) -> None:
-    """It is a problem of that check, which says what to do; the others run all the same."""
+    """It is a problem of that check, with advice; the others still run."""
 
     async def fail(_: Reader) -> Verdict:
         raise IndexError("tuple index out of range")

@@ -1,4 +1,4 @@
-"""The doctor and `top`, where the server is configured to read its metrics elsewhere."""
+"""The doctor and `top`, if the server is configured to read its metrics elsewhere."""
 
 import json
 from collections.abc import Sequence
@@ -26,13 +26,13 @@ MEBIBYTES = (
 
 
 def of(check: str, outcomes: Sequence[Outcome]) -> Outcome:
-    """What a check found."""
+    """A check's outcome."""
     return next(one for one in outcomes if one.check == check)
 
 
 @pytest.mark.parametrize("rules", [QUERY, PODS], ids=["query", "pods"])
 async def test_a_metric_that_is_not_read_from_exporters(scene: Scene, rules: str) -> None:
-    """Their pages are not expected to have it, and the other checks find nothing either."""
+    """Their pages need not have it, and the other checks find nothing either."""
     scene.config_map(CONFIG + rules)
     outcomes = await scene.doctor()
     assert problems_of(outcomes) == {}
@@ -63,7 +63,7 @@ async def test_exporters_are_needed_by_rules_that_are_read_there(
 
 
 async def test_no_service_is_configured(scene: Scene) -> None:
-    """The problem is that, and not that it has no EndpointSlice; a flag is as good as a Service."""
+    """The problem is that, not a missing EndpointSlice; a flag is as good as a Service."""
     scene.config_map(CONFIG + "exporters: {services: []}\n")
     found = problems_of(await scene.doctor())["exporter-service"]
     assert found.about == "exporters.services"
@@ -76,7 +76,7 @@ async def test_no_service_is_configured(scene: Scene) -> None:
 
 @pytest.mark.parametrize("rules", [QUERY, PODS, MEBIBYTES], ids=["query", "pods", "MiB"])
 async def test_top_shows_what_the_exporters_report(scene: Scene, run: Run, rules: str) -> None:
-    """In the units of its columns, whatever the metrics of these names are."""
+    """In the units of its columns, whatever metrics have these names."""
     scene.config_map(CONFIG + rules)
     rows = json.loads((await run("top", "--output", "json")).out)["gpus"]
     assert [row["utilization"] for row in rows] == [40, 40]
@@ -84,7 +84,7 @@ async def test_top_shows_what_the_exporters_report(scene: Scene, run: Run, rules
 
 
 async def test_top_leaves_out_values_in_other_units(scene: Scene, run: Run) -> None:
-    """Those of the API are in the unit of the rule in force."""
+    """The API's values have the unit of the rule in force."""
     scene.config_map(CONFIG + MEBIBYTES)
     scene.api.faults.forbid("/proxy/")
     rows = json.loads((await run("top", "--output", "json")).out)["gpus"]

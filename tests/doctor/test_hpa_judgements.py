@@ -120,7 +120,7 @@ def test_what_brings_a_workload_back(
     kind: str,
     own: Sequence[Pod],
 ) -> None:
-    """A metric of others, or about pods that remain; alike before and after it went to 0."""
+    """Another server's metric, or one of pods that remain; alike before and after it went to 0."""
     spec = f"metric: {{name: {metric}, selector: {{matchLabels: {{{selector}}}}}}}"
     if kind == "Object":
         spec += ", describedObject: {apiVersion: v1, kind: Namespace, name: default}"

@@ -1,4 +1,4 @@
-"""How often an exporter's values change, where its page cannot be read for as long as was meant."""
+"""How often an exporter's values change, if its page cannot be read for the whole time."""
 
 from collections.abc import Sequence
 
@@ -28,7 +28,7 @@ LONG = 40.0
 async def test_a_page_that_can_no_longer_be_read(
     monkeypatch: pytest.MonkeyPatch, values: Sequence[float], summary: str
 ) -> None:
-    """It was watched until then, and no longer: that is no sign of values that lag."""
+    """It was only watched until then: that does not show that values lag."""
     monkeypatch.setattr(interval, "_STEP_SECONDS", 0)
     left = [*values]
 
@@ -44,7 +44,7 @@ async def test_a_page_that_can_no_longer_be_read(
 
 
 def test_a_page_that_was_watched_for_long_enough() -> None:
-    """What was seen until then may well show that values lag."""
+    """Earlier observations may well show that values lag."""
     assert interval._interval(Watched((), 15)) == 15
     assert interval._interval(Watched((4,), 15)) == 11
     assert interval._interval(Watched((4, 5), 15)) == 1

@@ -21,7 +21,7 @@ QUERY = """rules:
 
 
 async def checked(scene: Scene, settings: str, rules: str = "", *, direct: bool = True) -> Outcome:
-    """What the check finds, with these settings of the section, and these rules."""
+    """The check's findings, with these settings of the section, and these rules."""
     scene.config_map(f"{CONFIG}prometheus: {{{settings}}}\n{rules}")
     outcomes = await scene.doctor(direct=direct)
     return next(one for one in outcomes if one.check == "prometheus")
@@ -82,14 +82,14 @@ async def test_its_series(
 
 
 async def test_a_query_is_not_read_from_series_of_exporters(scene: Scene, tmp_path: Path) -> None:
-    """It may read any series: what it returns is for the check answer to say."""
+    """It may read any series: the check `answer` judges its result."""
     async with running_beside(Prometheus(tmp_path)) as prometheus:
         found = await checked(scene, f"url: '{prometheus.url}', {USED}", QUERY)
     assert found.status == "ok"
 
 
 async def test_names_with_a_prefix(scene: Scene, tmp_path: Path) -> None:
-    """The series of an exporter whose users choose a prefix count, and only those of the metric."""
+    """Series of an exporter with a custom prefix count, but only those of the metric."""
     labels = {"instance": "n1:5000", "job": "amd", "gpu_id": "0"}
     samples = [
         Sample(f"site_gpu_{name}", 40, time.time() - age, labels)

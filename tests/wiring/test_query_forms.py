@@ -1,4 +1,4 @@
-"""A query with one value, asked of a whole server with a real Prometheus as any type of metric."""
+"""A query with one value, as any type of metric of a whole server with a real Prometheus."""
 
 import json
 import time
@@ -34,7 +34,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 @pytest.fixture
 async def server(prometheus: Prometheus) -> AsyncIterator[Cluster]:
-    """A server whose rules are queries, without a label for the pod."""
+    """A server whose rules are queries, without a pod label."""
     config = configuration({"prometheus": {"url": prometheus.url, "use": "only"}, "rules": RULES})
     pods = [pod(f"web-{number}") for number in range(PODS)]
     async with cluster({}, pods, config) as made:
@@ -49,7 +49,7 @@ async def values(made: Cluster, path: str) -> list[str]:
 
 
 async def test_the_sum_of_what_each_pod_has(server: Cluster) -> None:
-    """It is what an HPA with an AverageValue needs: four pods at 80 % are 320."""
+    """An HPA with an AverageValue needs it: four pods at 80 % are 320."""
     assert await values(server, f"{EXTERNAL}/utilization_sum") == ["320"]
     assert await values(server, f"{CUSTOM}/metrics/utilization_sum") == ["320"]
     assert await values(server, f"{CUSTOM}/pods/*/utilization_sum") == ["80"] * PODS
@@ -62,7 +62,7 @@ async def test_the_sum_of_what_each_pod_has(server: Cluster) -> None:
 async def test_a_total_is_shared_and_any_other_value_is_that_of_each_pod(
     server: Cluster, metric: str, one: str, each: str
 ) -> None:
-    """The mean that the HPA takes of a Pods metric is its AverageValue of an External metric."""
+    """A Pods metric's mean equals an External metric's AverageValue."""
     assert await values(server, f"{EXTERNAL}/{metric}") == [one]
     assert await values(server, f"{CUSTOM}/metrics/{metric}") == [one]
     assert await values(server, f"{CUSTOM}/pods/*/{metric}") == [each] * PODS

@@ -54,9 +54,9 @@ class Counts(Struct, frozen=True):
 
 
 def count_until(work: Work, is_right: Callable[[Counts], bool]) -> Counts:
-    """Count work that does not run alone: a second time if the first is not right.
+    """Count work that does not run alone; once more if the first counts are not right.
 
-    A timer may run during one of them, so each figure is the least.
+    A timer may run during one of them, so the lower figures count.
     """
     first = count(work, alone=False)
     if is_right(first):
@@ -74,9 +74,9 @@ def count(work: Work, *, alone: bool) -> Counts:
     """Count a piece of work.
 
     Args:
-        work: what is counted, after it was done once to fill caches.
-        alone: whether nothing else runs in the process. If so, memory is counted too, which is
-            that of all threads.
+        work: the work, which is done once before, to fill caches.
+        alone: whether nothing else runs in the process. If so, memory is counted too, for all
+            threads.
     """
     work()
     with _no_garbage_collection():

@@ -25,10 +25,10 @@ SERVED: Mapping[str, Callable[[Peers], AbstractContextManager[Work]]] = {
 
 
 def count_all(is_right: Callable[[str, Counts], bool]) -> Iterator[tuple[str, Counts]]:
-    """Count every piece of work, one after another.
+    """Count every piece of work in turn.
 
     Args:
-        is_right: whether the counts of a piece are as expected; if not, one that does not run alone
+        is_right: whether a piece's counts are as expected; if not, work that does not run alone
             is counted again.
     """
     for name, make in PURE.items():
