@@ -12,6 +12,7 @@ from metrics_server.sources.pages.scraper import Scraper
 from metrics_server.sources.parts import Built, Parts
 from metrics_server.sources.pods.history import History
 from metrics_server.sources.pods.page import PodPage
+from metrics_server.sources.pods.room import SeriesRoom
 from metrics_server.sources.pods.source import PodSource
 from metrics_server.sources.pods.targets import urls_of
 from metrics_server.sources.pods.ways import Entry, Ways
@@ -24,7 +25,7 @@ async def pod_source(parts: Parts) -> AsyncIterator[Built]:
     # How often and how fast pages are read is the same as for exporters.
     scraping = parts.config.exporters
     scraper = Scraper(
-        PodPage,
+        partial(PodPage, room=SeriesRoom()),
         timeout=scraping.timeout,
         max_age=scraping.max_age,
         max_concurrency=scraping.max_concurrency,

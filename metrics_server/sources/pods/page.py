@@ -8,6 +8,7 @@ from metrics_server.rules.model import MetricRule, Reading
 from metrics_server.sources.pages.exposition import Row, UnreadableRowError, rows
 from metrics_server.sources.pages.text import Text
 from metrics_server.sources.pods.history import History, Unknown
+from metrics_server.sources.pods.room import SeriesRoom, size_of
 from metrics_server.sources.pods.rows import Excluded, Found, NoValue, read
 from metrics_server.sources.pods.selected import SelectedPage
 from metrics_server.sources.pods.series import Part, part_of
@@ -22,6 +23,12 @@ _State = Literal["absent", "read", "unreadable"]
 class PodPage:
     """A pod's own metrics page.
 
+    Args:
+        target: the URL it came from.
+        body: the page, in the Prometheus text format.
+        timestamp: when it was requested, by `time.monotonic`.
+        room: the memory for the series of all pages; by default as much as these pages take.
+
     Attributes:
         target: the URL it came from.
         timestamp: when it was requested, by `time.monotonic`: its values are no older.
@@ -30,12 +37,27 @@ class PodPage:
 
     left_out = None
 
-    __slots__ = ("_families", "_parsed", "_parts", "_series", "_text", "target", "timestamp")
+    __slots__ = (
+        "__weakref__",
+        "_families",
+        "_held",
+        "_parsed",
+        "_parts",
+        "_room",
+        "_series",
+        "_text",
+        "target",
+        "timestamp",
+    )
 
-    def __init__(self, target: str, body: bytes, timestamp: float) -> None:
+    def __init__(
+        self, target: str, body: bytes, timestamp: float, room: SeriesRoom | None = None
+    ) -> None:
         self.target = target
         self._text = Text(body)
         self.timestamp = timestamp
+        self._room = room
+        self._held = 0
         # How the rows of each name are; the rows themselves would take much more than their values.
         self._families: dict[str, _State] = {}
         self._series: dict[Reading, Found | NoValue] = {}
@@ -64,7 +86,7 @@ class PodPage:
                 if reading not in self._series:
                     some = self._rows(reading.rows, found)
                     self._series[reading] = (
-                        some if isinstance(some, NoValue) else read(reading, some)
+                        some if isinstance(some, NoValue) else self._kept(reading, some)
                     )
                 for family in (*reading.beside, *reading.zero_beside):
                     self._rows(family, found)
@@ -106,6 +128,19 @@ class PodPage:
                 found[name] = NoValue(f"has a row that cannot be read: {line}")
                 self._families[name] = "unreadable"
         return found[name]
+
+    def _kept(self, reading: Reading, some: Sequence[Row]) -> Found | NoValue:
+        """Return the values of a reading's rows, if there is room to keep them."""
+        found = read(reading, some)
+        if self._room is not None and isinstance(found, Found):
+            held = self._held + size_of(found)
+            if not self._room.hold(self, held):
+                return NoValue(
+                    f"has {len(some)} rows of {reading.rows}, and the pages of other pods take all "
+                    "the memory for so many"
+                )
+            self._held = held
+        return found
 
     def part(
         self,
