@@ -33,15 +33,24 @@ class SharedLookups(Generic[K, V]):
     Args:
         ttl: how long a value is kept, in seconds.
         max_bytes: of keys and values together; the least recently used are dropped.
+        least_entries: how many of the largest have room; larger ones are not kept.
+        size: returns the bytes of a value.
         clock: seconds that never run backwards.
     """
 
     def __init__(
-        self, *, ttl: float, max_bytes: int, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        ttl: float,
+        max_bytes: int,
+        least_entries: int = 16,
+        size: Callable[[V], int] = weight,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._ttl = ttl
         self._clock = clock
-        self._kept: BytesLRU[K, _Kept[V]] = BytesLRU(max_bytes)
+        self._kept: BytesLRU[K, _Kept[V]] = BytesLRU(max_bytes, least_entries=least_entries)
+        self._size = size
         self._under_way: dict[K, _UnderWay[V]] = {}
 
     async def get(self, key: K, load: Callable[[], Awaitable[V]]) -> V:
@@ -84,5 +93,6 @@ class SharedLookups(Generic[K, V]):
         under_way = self._under_way.get(key)
         # Unless it was forgotten meanwhile.
         if under_way is not None and under_way.task is asyncio.current_task():
-            self._kept.put(key, _Kept(value, began + self._ttl), weight(key) + weight(value))
+            size = weight(key) + self._size(value)
+            self._kept.put(key, _Kept(value, began + self._ttl), size)
         return value

@@ -15,19 +15,20 @@ MAX_KEPT_CHARACTERS = 256
 
 # The cache's own memory per entry: its place in two dictionaries, and their objects.
 _ENTRY_BYTES = 512
-_LEAST_ENTRIES = 16
 
 
 class BytesLRU(Generic[K, V]):
     """Values by key; the least recently used are dropped when the bytes run out.
 
     Args:
-        max_bytes: of all keys and values together. Entries above a sixteenth of it are not kept,
-            so that one does not evict all others.
+        max_bytes: of all keys and values together.
+        least_entries: how many of the largest have room: larger ones are not kept, so that one
+            does not evict all others.
     """
 
-    def __init__(self, max_bytes: int) -> None:
+    def __init__(self, max_bytes: int, *, least_entries: int = 16) -> None:
         self._max_bytes = max_bytes
+        self._most_each = max_bytes // least_entries
         self._bytes = 0
         # With their sizes, in order of use.
         self._entries: OrderedDict[K, tuple[V, int]] = OrderedDict()
@@ -53,7 +54,7 @@ class BytesLRU(Generic[K, V]):
         """Keep a value; `size` is its `weight` plus that of its key."""
         self.pop(key)
         size += _ENTRY_BYTES
-        if size * _LEAST_ENTRIES > self._max_bytes:
+        if size > self._most_each:
             return
         while self._bytes + size > self._max_bytes:
             _, (_, gone) = self._entries.popitem(last=False)

@@ -67,3 +67,13 @@ def test_what_is_too_long_is_not_kept() -> None:
     kept.put("a", "new", 601)
     assert kept.get("a") is None
     assert len(kept) == 0
+
+
+def test_a_single_value_may_take_all() -> None:
+    """Where one that is large is worth more than many that are small."""
+    kept: BytesLRU[str, str] = BytesLRU(16 * 1000, least_entries=1)
+    kept.put("a", "small", 10)
+    kept.put("b", "large", 15_400)
+    assert (kept.get("a"), kept.get("b")) == (None, "large")
+    kept.put("c", "too large", 15_600)
+    assert (kept.get("b"), kept.get("c")) == ("large", None)

@@ -55,6 +55,11 @@ class Page:
         return self._sheet.text.size
 
     @property
+    def held(self) -> int:
+        """How many bytes its text takes now, which may be compressed."""
+        return self._sheet.text.held
+
+    @property
     def lines(self) -> int:
         """How many lines it has; counted each time."""
         return self.body.count(b"\n")

@@ -36,6 +36,12 @@ class Text:
         plain = self._plain
         return _unpacked(self._packed) if plain is None else plain
 
+    @property
+    def held(self) -> int:
+        """How many bytes it takes now."""
+        plain = self._plain
+        return self.size if plain is not None or self._packed is None else len(self._packed)
+
     def __enter__(self) -> None:
         self._plain = self.read()
 

@@ -31,8 +31,6 @@ from metrics_server.sources.prometheus.queries import Result, samples_of
 from metrics_server.sources.turns import Turns
 from metrics_server.sources.unmatched import gap_of_series
 
-# The bytes of a page in addition to its text: its parsed rows.
-_BYTES_PER_BYTE = 6
 # How many rows of a page are read in the time that a pod's GPUs take.
 _ROWS_OF_POD = 10
 
@@ -49,6 +47,7 @@ class Found(Struct, frozen=True):
         result: of a query of the user's own.
         error: why there is none of these.
         warnings: what Prometheus reported.
+        size: how many bytes it takes.
     """
 
     fresh_until: float
@@ -59,13 +58,7 @@ class Found(Struct, frozen=True):
     result: Result | None = None
     error: QueryError | None = None
     warnings: tuple[str, ...] = ()
-
-    def __sizeof__(self) -> int:
-        bodies = sum(page.page.size for page in self.gpus)
-        for one in self.pages.values():
-            if not isinstance(one.pages, NoValue):
-                bodies += sum(page.size for page in one.pages)
-        return bodies * _BYTES_PER_BYTE + 256
+    size: int = 0
 
 
 class _Samples:

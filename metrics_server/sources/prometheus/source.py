@@ -8,6 +8,7 @@ from cachetools import TTLCache
 
 from metrics_server.common.lookups import SharedLookups
 from metrics_server.common.outages import Outage, Outages
+from metrics_server.common.weight import weight
 from metrics_server.errors import QueryError, QueryReason, ScrapeError
 from metrics_server.kube.pods import Pod
 from metrics_server.measuring.samples import Collection
@@ -25,11 +26,16 @@ from metrics_server.sources.prometheus.moment import Moment
 from metrics_server.sources.prometheus.pages import PagesOfPod, pages_of_pods
 from metrics_server.sources.prometheus.queries import result_of
 from metrics_server.sources.prometheus.samples import Found, collection_of
+from metrics_server.sources.prometheus.sizes import size_of_exporter, size_of_pods
 from metrics_server.sources.turns import Turns
 from metrics_server.telemetry.metrics import Monitor
 
-# For the rows of all rules and namespaces in demand.
+# For the results of all rules and namespaces in demand. A single one may take all of it: that of
+# 5,000 nodes with 8 GPUs each takes most, and querying it for each HPA would be worse than dropping
+# others.
 _MAX_BYTES = 128 * 1024 * 1024
+# Of a pod among the results: its entry, and the list of its pages.
+_BYTES_PER_POD = 512
 # Beyond this, a question's own pods are queried, and not those of its whole namespace.
 _MAX_SHARED_PODS = 2000
 # The exporters of the pods of a namespace are looked up again after a while.
@@ -83,7 +89,11 @@ class PrometheusSource:
         self._parser = Parser[Page]()
         self._parser_of_pods = Parser[PodPage]()
         self._found: SharedLookups[tuple[object, ...], Found] = SharedLookups(
-            ttl=reuse, max_bytes=_MAX_BYTES, clock=clock
+            ttl=reuse,
+            max_bytes=_MAX_BYTES,
+            least_entries=1,
+            size=lambda found: found.size,
+            clock=clock,
         )
         self._targets: TTLCache[tuple[tuple[Reading, ...], str], frozenset[tuple[str, str]]] = (
             TTLCache(_MAX_TARGETS_KNOWN, _TARGETS_KNOWN_SECONDS, clock)
@@ -144,7 +154,8 @@ class PrometheusSource:
         if rule.query is not None:
             result = await result_of(moment, rule, rule.query, pods, self._max_age)
             _refuse_parts(moment)
-            return Found(fresh_until, result=result, warnings=tuple(moment.warnings))
+            size = weight(result)
+            return Found(fresh_until, result=result, warnings=tuple(moment.warnings), size=size)
         if rule.measures == "pods":
             own = await pages_of_pods(
                 moment,
@@ -157,7 +168,8 @@ class PrometheusSource:
             )
             _refuse_parts(moment)
             own = await self._parsed(own, rule.readings)
-            return Found(fresh_until, pages=own, warnings=tuple(moment.warnings))
+            size = size_of_pods(own.values())
+            return Found(fresh_until, pages=own, warnings=tuple(moment.warnings), size=size)
         return await self._of_gpus(moment, rule, pods, fresh_until)
 
     async def _of_gpus(
@@ -213,9 +225,14 @@ class PrometheusSource:
         pages = tuple(
             [one for one, page in zip(pages, read.values(), strict=True) if one.page is page]
         )
-        by_pod = await self._by_pod(pages, readings)
+        by_pod, size = await self._by_pod(pages, readings)
         return Found(
-            fresh_until, gpus=pages, by_pod=by_pod, late=late, warnings=tuple(moment.warnings)
+            fresh_until,
+            gpus=pages,
+            by_pod=by_pod,
+            late=late,
+            warnings=tuple(moment.warnings),
+            size=size,
         )
 
     async def _parsed(
@@ -241,17 +258,20 @@ class PrometheusSource:
 
     async def _by_pod(
         self, pages: Sequence[ScrapedPage], readings: tuple[Reading, ...]
-    ) -> Mapping[PodName, Sequence[ScrapedPage]]:
-        """Return the pages that name each pod."""
+    ) -> tuple[Mapping[PodName, Sequence[ScrapedPage]], int]:
+        """Return the pages that name each pod, and how many bytes all of that takes."""
         turns = Turns()
+        size = 0
         found: dict[PodName, list[ScrapedPage]] = {}
         for one in pages:
-            await turns.next(one.page.lines)
+            lines = one.page.lines
+            await turns.next(lines)
             attribution = one.page.attribution(readings)
             named = attribution.by_pod.keys() | attribution.incomplete.keys()
             for name in named | one.page.inventory().by_pod.keys():
                 found.setdefault(name, []).append(one)
-        return found
+            size += size_of_exporter(one.page, lines)
+        return found, size + _BYTES_PER_POD * len(found)
 
 
 def _labels(rule: MetricRule) -> tuple[str, ...]:
