@@ -132,7 +132,7 @@ class PodPage:
     def _kept(self, reading: Reading, some: Sequence[Row]) -> Found | NoValue:
         """Return the values of a reading's rows, if there is room to keep them."""
         found = read(reading, some)
-        if self._room is not None and isinstance(found, Found):
+        if some and self._room is not None and isinstance(found, Found):
             held = self._held + size_of(found)
             if not self._room.hold(self, held):
                 return NoValue(
