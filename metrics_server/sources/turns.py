@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Iterable
 
 # How long the work runs without a break, in seconds.
 _TURN_SECONDS = 0.005
@@ -28,3 +29,8 @@ class Turns:
         if self._rows >= _TURN_ROWS:
             self._rows = 0
             await self.end_if_over()
+
+    async def through(self, steps: Iterable[object]) -> None:
+        """Take steps one by one, each of which is work on one row."""
+        for _ in steps:
+            await self.next()

@@ -79,7 +79,7 @@ async def test_other_tasks_run_while_series_are_searched(monkeypatch: pytest.Mon
     selector = SeriesSelector((SeriesRequirement("l1", inside=True, values=("17",)),))
     selected = SelectedPage(found, SeriesMatcher(selector))
     counting = asyncio.create_task(count())
-    await selected.search(readings, Turns())
+    await Turns().through(selected.searching(readings))
     counting.cancel()
     assert len(turns) >= SERIES / 200
     assert found.part(rule(GAUGE), "default", History(), selected) == Part((17.0,))

@@ -7,7 +7,6 @@ from metrics_server.rules.series import SeriesMatcher
 from metrics_server.sources.pods.rows import Excluded, Found, NoValue, Unlabelled
 from metrics_server.sources.pods.series import Page
 from metrics_server.sources.pods.track import Key
-from metrics_server.sources.turns import Turns
 
 # Every question takes time to search the series of a reading: at most this many, and this many of
 # their labels. A comparison takes as long as a dozen labels.
@@ -66,15 +65,17 @@ class SelectedPage:
             )
         return None
 
-    async def search(self, readings: Iterable[Reading], turns: Turns) -> None:
-        """Search these readings until a series matches, in turns, so that `series` is quick."""
+    def searching(self, readings: Iterable[Reading]) -> Iterator[None]:
+        """Search readings until a series matches, one series at each step; `series` is quick then.
+
+        On the event loop the steps are taken in turns.
+        """
         for reading in readings:
             found = self._page.series(reading)
             if isinstance(found, Found):
                 keys = [*found.series, *found.doubts]
                 if self._too_many(reading, keys) is None:
-                    for _ in self._searching(reading, keys):
-                        await turns.next()
+                    yield from self._searching(reading, keys)
                     if self._searched[reading][0]:
                         return
 

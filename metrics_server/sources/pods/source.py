@@ -135,7 +135,7 @@ class PodSource:
             # Even if another page is missing already: rates need every scrape.
             selected = SelectedPage(page, matcher) if matcher else None
             if selected:
-                await selected.search(rule.readings, turns)
+                await turns.through(selected.searching(rule.readings))
             part = page.part(rule, pod.namespace, self._history, selected)
             if isinstance(part, Part):
                 parts.append(part)

@@ -252,7 +252,7 @@ async def _sample_of_pages(
     for page in pages:
         selected = SelectedPage(page, matcher) if matcher else None
         if selected:
-            await selected.search(rule.readings, turns)
+            await turns.through(selected.searching(rule.readings))
         part = part_of(rule, selected or page, increase)
         if isinstance(part, Part):
             parts.append(part)
