@@ -28,7 +28,7 @@ def body(pod: int, rows: int, labels: int = 2) -> bytes:
 def test_pages_have_a_bound_together_until_they_are_gone() -> None:
     """Those without room have no value, and the reason says so; a short page has its value."""
     room = SeriesRoom(4 * MIB)
-    pages = [PodPage(f"u{pod}", body(pod, 1000), 0, room) for pod in range(30)]
+    pages = [PodPage(f"u{pod}", body(pod, 1000), 0, room) for pod in range(12)]
     found = [value_by(page, RULE) for page in pages]
     assert 3 <= found.count(1000) <= 6
     assert {one for one in found if one != 1000} == {
@@ -40,10 +40,11 @@ def test_pages_have_a_bound_together_until_they_are_gone() -> None:
     assert value_by(PodPage("next", body(99, 1000), 0, room), RULE) == 1000
 
 
+@pytest.mark.slow
 def test_no_more_is_kept_than_is_counted() -> None:
     """The rows themselves are not."""
     room = SeriesRoom(4 * MIB)
-    bodies = [body(pod, 1000) for pod in range(30)]
+    bodies = [body(pod, 1000) for pod in range(12)]
     texts = sum(map(len, bodies))
     pages: list[PodPage] = []
     tracemalloc.start()
