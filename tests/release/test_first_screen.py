@@ -31,7 +31,8 @@ def test_the_demos_run_from_a_clone() -> None:
     """
     environment = Path(sys.prefix)
     # With the tests' environment, instead of building another.
-    make = ("make", f"VENV={environment}", f"--old-file={environment / 'program'}", "demo")
+    built = (f"VENV={environment}", f"--old-file={environment / 'program'}")
+    make = ("make", "--no-print-directory", *built, "demo")
     shown = [" ".join(arguments) for arguments in demos(README)]
     assert shown[0] == ""
     assert len(shown) >= 5
