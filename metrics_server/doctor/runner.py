@@ -51,7 +51,7 @@ async def _run(check: Check, reader: Reader, seconds: float) -> Outcome:
 
 
 def failed(check: Check, error: Exception) -> Verdict:
-    """Return the verdict of a check that a defect of its own has ended."""
+    """Return the verdict of a check that ended with a bug."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     problem = Problem(
@@ -60,7 +60,7 @@ def failed(check: Check, error: Exception) -> Verdict:
         "the check itself failed, which says nothing about the cluster: "
         f"{type(error).__name__}: {printable(str(error), _MAX_ERROR)}{place}",
         "gpu-metrics-server doctor --output json"
-        "   # report this, with the server's configuration: it is a defect of this command",
+        "   # report this, with the server's configuration: it is a bug in this command",
         "docs/doctor.md#a-check-that-fails",
         alone=True,
     )

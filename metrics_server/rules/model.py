@@ -1,6 +1,7 @@
 """A rule: which families a metric is read from, on whose pages, and how it is aggregated."""
 
 import re
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct, structs
@@ -85,6 +86,10 @@ class Endpoint(Struct, frozen=True):
     ports: tuple[int | str, ...] = ()
 
 
+# Needed for each look-up.
+_read_once = lru_cache(maxsize=256)(read)
+
+
 class Query(Struct, frozen=True):
     """A query in PromQL, with placeholders for the pods that a question selects.
 
@@ -123,7 +128,7 @@ class Query(Struct, frozen=True):
         Raises:
             ValueError: as for `rules.expressions.read`, which the configuration rejects.
         """
-        return read(self.marked)
+        return _read_once(self.marked)
 
     @property
     def names_pods(self) -> bool:

@@ -26,13 +26,8 @@ async def started(*arguments: str, preamble: str = "") -> AsyncIterator[ForkedPr
         preamble: code that the process runs first.
     """
     process = await fork_program(*arguments, preamble=preamble, stdout=PIPE, stderr=PIPE)
-    try:
-        async with asyncio.timeout(20):
-            yield process
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
+    async with _ended_after(process):
+        yield process
 
 
 @asynccontextmanager
@@ -45,9 +40,15 @@ async def started_from_nothing(*arguments: str) -> AsyncIterator[asyncio.subproc
         # The parent may ignore it, as a shell does for commands in the background.
         preexec_fn=_heed_interrupts,
     )
+    async with _ended_after(process):
+        yield process
+
+
+@asynccontextmanager
+async def _ended_after(process: asyncio.subprocess.Process | ForkedProcess) -> AsyncIterator[None]:
     try:
         async with asyncio.timeout(20):
-            yield process
+            yield
     finally:
         if process.returncode is None:
             process.kill()
