@@ -7,7 +7,7 @@ STATUS = "-o=jsonpath={.spec.replicas}"
 
 
 async def test_replicas_stay_while_it_is_down(cluster: Cluster) -> None:
-    """HPAs report that they cannot read, keep their replicas, and recover once it is back."""
+    """HPAs report that they cannot read, keep their replicas, and read again once it is back."""
     await cluster.install()
     await cluster.measures()
     await cluster.becomes("4", "get", "deployment", "gpu-load", STATUS)

@@ -45,7 +45,7 @@ def built_with(folder: Path, kustomization: Object) -> Sequence[Object]:
 @pytest.mark.slow
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_no_pod_is_evicted_for_the_server(folder: str) -> None:
-    """It is first in the queue, and waits there for room."""
+    """Its priority preempts no pod: the server waits for room."""
     priority = find(build(folder), "PriorityClass", SERVER)
     assert priority["preemptionPolicy"] == "Never"
 

@@ -168,7 +168,7 @@ async def test_a_gateway_that_fails_keeps_the_replicas() -> None:
 
 
 def test_the_deployment_leaves_its_replicas_to_the_hpa() -> None:
-    """Applying it again changes nothing; it starts with one, as 0 could not be woken."""
+    """It names no number of them, so that applying it again keeps the HPA's."""
     deployment = find(OBJECTS, "Deployment", str(at(HPA, "spec", "scaleTargetRef", "name")))
     assert "replicas" not in mapping(deployment, "spec")
     assert (

@@ -35,7 +35,7 @@ def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]
 
 
 def test_the_configurations_are_valid() -> None:
-    """All of them; and prometheus-adapter's five forms are there, two of which need no rule."""
+    """The server accepts all; with `use: only`, its own rules read Prometheus alone."""
     assert len(CONFIGS) == 4
     assert len(list(queries())) == 3
     for config in CONFIGS:

@@ -110,7 +110,7 @@ async def test_an_api_that_is_not_registered(scene: Scene, run: Run) -> None:
 
 
 async def test_rights_to_the_metrics_are_enough(scene: Scene, run: Run) -> None:
-    """Without the right to list pods, only those with a value are shown."""
+    """Without the right to list pods, those with a value are still shown."""
     scene.api.faults.forbid("/api/v1/")
     scene.api.faults.forbid("/apis/apps")
     ran = await run("ask", "gpu_utilization", "-l", "app=inference")

@@ -75,7 +75,7 @@ async def descriptors_are_back(here: Scene, before: int) -> None:
 
 
 async def test_a_log_on_a_full_disk(tmp_path: Path) -> None:
-    """No line can be written, and all else works. Only the log is ever written."""
+    """Where no line can be written, the server becomes ready, answers, and stops."""
     async with scene(tmp_path) as here:
         port = unused_port()
         full = os.open("/dev/full", os.O_WRONLY)

@@ -111,7 +111,7 @@ def test_an_image_that_is_too_large_is_reported(built: Built, tmp_path: Path) ->
 
 
 def test_it_runs_as_its_user(built: Built, container: Container) -> None:
-    """The entry point works as the image's user, who may write nowhere."""
+    """The entry point works as the image's user, who may not write to its root folder."""
     shown = container.run(*built.image.settings.entrypoint, "--version")
     assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
     assert container.run("id", "-u").stdout == "65532\n"

@@ -54,7 +54,7 @@ def check_what_is_installed(final: Stage) -> None:
 
 
 def check_its_user(final: Stage) -> None:
-    """The entry point works as the image's user, who may write nowhere."""
+    """The entry point works as the image's user, who may not write to its working folder."""
     shown = final.run(*final.one("ENTRYPOINT").words, "--version")
     assert (shown.stdout, shown.stderr) == (f"{__version__}\n", "")
     if os.geteuid() == 0:
