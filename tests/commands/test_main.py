@@ -73,12 +73,12 @@ def test_a_command_imports_only_what_it_needs(arguments: list[str], left_out: se
 async def test_the_module_is_the_command() -> None:
     """`python -m metrics_server` is the same program, under the same name."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "metrics_server", "serve", "--no-such-flag"),
+        *(sys.executable, "-m", "metrics_server", "server"),
         stderr=asyncio.subprocess.PIPE,
     )
     _, err = await process.communicate()
     assert process.returncode == 2
-    assert b"gpu-metrics-server: error: unrecognized arguments: --no-such-flag" in err
+    assert b"gpu-metrics-server: error: argument COMMAND: invalid choice: 'server'" in err
 
 
 @pytest.mark.parametrize(

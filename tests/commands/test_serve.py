@@ -1,8 +1,11 @@
 """`serve` as a process: each flag has its effect."""
 
+import asyncio
 import json
 import signal
 import ssl
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
 
@@ -14,10 +17,12 @@ from metrics_server.simulator.faults import Fault
 from metrics_server.simulator.kube.api import KubernetesAPI
 from metrics_server.tls.authority import Authority
 from tests.support.commands import FLAGS, kubeconfig
+from tests.support.forking import ForkedProcess
 from tests.support.processes import METRIC, Client, logged, started, started_from_nothing
 
 pytestmark = pytest.mark.slow
 
+Start = Callable[..., AbstractAsyncContextManager[ForkedProcess | asyncio.subprocess.Process]]
 
 # These exclude each other, or others: separate tests show their effect.
 FLAGS_OF_TRUST = {
@@ -44,14 +49,18 @@ def assert_measured(text: str) -> None:
     assert item["metricLabels"]["source"] == "exporters"
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    ("number", "start"),
+    [(signal.SIGTERM, started), (signal.SIGINT, started_from_nothing)],
+    ids=["SIGTERM", "SIGINT"],
+)
 async def test_serve(
-    api: KubernetesAPI, cluster: Cluster, tmp_path: Path, number: signal.Signals
+    api: KubernetesAPI, cluster: Cluster, tmp_path: Path, number: signal.Signals, start: Start
 ) -> None:
     """It becomes ready, answers over TLS from what is in the cluster, and stops on a signal."""
     config = kubeconfig(tmp_path, api.url)
     flags = ("--kubeconfig", str(config), "--secure-port", "0")
-    async with started_from_nothing("serve", *flags) as process:
+    async with start("serve", *flags) as process:
         line = await logged(process, "] serving kubernetes=")
         client = Client(line.rsplit("url=", 1)[1].split()[0], trust=False)
         assert "url=https://127.0.0.1:" in line
