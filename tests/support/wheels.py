@@ -3,14 +3,11 @@
 With an index, pip takes several seconds of CPU time to choose what the lock names anyway.
 """
 
-import fcntl
 import subprocess
-import tempfile
-from hashlib import sha256
 from pathlib import Path
 
 from tests.support.authorities import trusting_system
-from tests.support.carried import cache_folder
+from tests.support.once import kept
 
 
 class WheelsUnavailableError(Exception):
@@ -29,18 +26,7 @@ def wheels(python: Path, *locks: Path, options: tuple[str, ...] = ()) -> Path:
         WheelsUnavailableError: one cannot be downloaded.
     """
     asked = [python.resolve(), *options, *(lock.read_text(encoding="utf-8") for lock in locks)]
-    folder = cache_folder()
-    folder.mkdir(parents=True, exist_ok=True)
-    kept = folder / f"wheels-{sha256(repr(asked).encode()).hexdigest()[:16]}"
-    # Tests run in several processes; one of them downloads.
-    with (folder / "wheels-lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if not kept.exists():
-            with tempfile.TemporaryDirectory(dir=folder) as temporary:
-                new = Path(temporary) / "new"
-                _fetch(python, locks, new, options)
-                new.rename(kept)
-    return kept
+    return kept("wheels", asked, lambda new: _fetch(python, locks, new, options))
 
 
 def only_from(*folders: Path) -> dict[str, str]:
