@@ -27,7 +27,8 @@ SECONDS = 120
 def test_the_demos_run_from_a_clone() -> None:
     """`make demo` succeeds, and says where its metric is; with arguments, too.
 
-    For the other demos it is enough that `make` starts what a release starts from the wheel.
+    For the demos with flags of their own it is enough that `make` starts what a release starts
+    from the wheel.
     """
     environment = Path(sys.prefix)
     # With the tests' environment, instead of building another.
@@ -39,8 +40,7 @@ def test_the_demos_run_from_a_clone() -> None:
     for arguments in shown:
         command = f"{environment}/bin/gpu-metrics-server demo {arguments}"
         assert run(ROOT, *make, f"ARGS={arguments}", "--dry-run") == f"{command}\n"
-    for arguments in (shown[0], shown[-1]):
-        assert "metrics.k8s.io" in run(ROOT, *make, f"ARGS={arguments} --duration 3s")
+    assert "metrics.k8s.io" in run(ROOT, *make, "ARGS=--duration 3s")
 
 
 @pytest.mark.slow
