@@ -53,6 +53,8 @@ def test_the_wheel_runs_by_pipx(tmp_path: Path) -> None:
     assert found is not None
     (wheel,) = released().glob("dist/*.whl")
     shared = new_environment(tmp_path / "shared")
+    # It may be kept for long, and pipx upgrades one that is a month old.
+    (shared / "bin" / "pip").touch()
     python = shared / "bin" / "python"
     settings = {
         **only_from(wheels(python, *LOCKS.values())),
