@@ -1,10 +1,12 @@
 """The API groups that manifests register, serve and grant, in any combination."""
 
+import json
 import os
+import re
 import shlex
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from itertools import combinations
 from pathlib import Path
@@ -77,6 +79,16 @@ def sets_of_all_pairs() -> list[tuple[str, ...]]:
     return sets
 
 
+# The kinds of the objects that are combined.
+KINDS = sorted(
+    {
+        kind
+        for folder in ("base", "components")
+        for path in (DEPLOYMENTS / folder).rglob("*.yaml")
+        for kind in re.findall(r"^kind: (\w+)$", path.read_text("utf-8"), re.MULTILINE)
+    }
+)
+
 # Each component alone; pairs of those that change what is checked; and all compatible pairs,
 # in sets as large as possible, in one order or the other.
 COMBINATIONS = [
@@ -86,23 +98,61 @@ COMBINATIONS = [
 ]
 
 
-@cache
+# Starting kubectl and parsing its schemas takes most of a build, so that several sets share one.
+_TOGETHER = 6
+# The sets that are built by one command.
+BATCHES = [
+    COMBINATIONS[start : start + _TOGETHER] for start in range(0, len(COMBINATIONS), _TOGETHER)
+]
+
+
 def combined(*components: str) -> Sequence[Object]:
     """The base with some components, as built by a custom kustomization."""
+    batch = next((batch for batch in BATCHES if components in batch), [components])
+    return _built(*batch)[batch.index(components)]
+
+
+@cache
+def _built(*sets: tuple[str, ...]) -> Sequence[Sequence[Object]]:
+    """The base with each of some sets of components.
+
+    One kustomization has a kustomization for each set, whose objects have the set's number
+    after their kind: without it, their names would conflict.
+    """
 
     def make() -> str:
         with tempfile.TemporaryDirectory() as folder:
-            where = os.path.relpath(DEPLOYMENTS, folder)
-            document = {
-                "apiVersion": "kustomize.config.k8s.io/v1beta1",
-                "kind": "Kustomization",
-                "resources": [f"{where}/base"],
-                "components": [f"{where}/components/{name}" for name in components],
-            }
-            Path(folder, "kustomization.yaml").write_text(yaml.safe_dump(document))
+            where = os.path.relpath(DEPLOYMENTS, Path(folder, "0"))
+            for number, components in enumerate(sets):
+                document = {
+                    "resources": [f"{where}/base"],
+                    "components": [f"{where}/components/{name}" for name in components],
+                    "patches": [_rename(kind, f"{kind}.{number}") for kind in KINDS],
+                }
+                _write(Path(folder, str(number)), document)
+            _write(Path(folder), {"resources": [str(number) for number in range(len(sets))]})
             return run(kubectl(), "kustomize", folder)
 
-    return load_all(text_once(shlex.join(("components", *components)), make))
+    found: list[list[Object]] = [[] for _ in sets]
+    for obj in load_all(text_once(shlex.join(("components", *map(",".join, sets))), make)):
+        kind, _, number = str(obj["kind"]).partition(".")
+        found[int(number)].append({**obj, "kind": kind})
+    return found
+
+
+def _rename(kind: str, new: str) -> Mapping[str, object]:
+    operation = {"op": "replace", "path": "/kind", "value": new}
+    return {
+        "target": {"kind": kind},
+        "patch": json.dumps([operation]),
+        "options": {"allowKindChange": True},
+    }
+
+
+def _write(folder: Path, document: Mapping[str, object]) -> None:
+    kind = {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization"}
+    folder.mkdir(exist_ok=True)
+    (folder / "kustomization.yaml").write_text(yaml.safe_dump({**kind, **document}))
 
 
 def switched_off(objects: Sequence[Object]) -> set[str]:
