@@ -1,5 +1,6 @@
 """The Helm chart for tests: Helm's output for some values, as JSON objects."""
 
+import json
 import os
 import shlex
 import subprocess
@@ -8,7 +9,7 @@ from functools import cache
 from pathlib import Path
 
 from metrics_server.simulator.kube.objects import Object
-from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER, at
+from tests.deployments.manifests import DEPLOYMENTS, NAMESPACE, SERVER, at, items
 from tests.support.carried import helm
 from tests.support.documents import load_all
 from tests.support.once import text_once
@@ -50,13 +51,32 @@ def values(*names: str) -> list[str]:
 @cache
 def render(*arguments: str) -> Sequence[Object]:
     """The objects that Helm renders from the chart, including the hook of `helm test`."""
+    release = _installed(*arguments)
+    hooks = (str(at(hook, "manifest")) for hook in items(release, "hooks"))
+    return load_all("\n---\n".join((str(at(release, "manifest")), *hooks)))
 
-    def rendered() -> str:
-        done = ran("template", SERVER, CHART, *arguments)
+
+def example(name: str) -> Sequence[Object]:
+    """The objects with an example's values."""
+    return render(*WITH_NAMESPACE, *values(name))
+
+
+def notes(*arguments: str) -> str:
+    """The chart's notes after an install."""
+    return str(at(_installed(*arguments), "info", "notes"))
+
+
+def _installed(*arguments: str) -> Object:
+    """The release that an install with these values would record."""
+
+    def installed() -> str:
+        done = ran("install", SERVER, CHART, "--dry-run=client", "--output=json", *arguments)
         assert done.returncode == 0, done.stderr
-        return done.stdout
+        release = json.loads(done.stdout)
+        return json.dumps({key: release[key] for key in ("manifest", "hooks", "info")})
 
-    return load_all(text_once(shlex.join(("helm", *arguments)), rendered))
+    found: Object = json.loads(text_once(shlex.join(("helm", *arguments)), installed))
+    return found
 
 
 def refused(*arguments: str) -> str:
@@ -64,6 +84,25 @@ def refused(*arguments: str) -> str:
     done = ran("template", SERVER, CHART, *arguments)
     assert done.returncode != 0, done.stdout
     return done.stderr
+
+
+def lint(by: str = "") -> None:
+    """Check that `helm lint --strict` reports nothing.
+
+    It judges an object by its kind, its name and the lines of its template, which no other
+    values change. So few examples are enough: together, they make every object.
+    """
+    made = {
+        name: {(o["apiVersion"], o["kind"], at(o, "metadata", "name")) for o in example(name)}
+        for name in EXAMPLES
+    }
+    left = set().union(*made.values())
+    while left:
+        name = max(made, key=lambda name: len(made[name] & left))
+        left -= made[name]
+        done = ran("lint", "--strict", CHART, *values(name), by=by)
+        assert done.returncode == 0, (name, done.stdout, done.stderr)
+        assert "[WARNING]" not in done.stdout, (name, done.stdout)
 
 
 def is_hook(obj: Object) -> bool:

@@ -92,9 +92,11 @@ def strings_of(value: Json) -> list[Json]:
             return []
 
 
-@pytest.mark.parametrize("name", ["namespace.name", "image.tag", "prometheus.namespace"])
-def test_a_number_is_refused_for_a_name(name: str) -> None:
+@pytest.mark.parametrize("flag", ["--set={}=123", "--set-json={}=1.10"])
+def test_a_number_is_refused_for_a_name(flag: str) -> None:
     """1.10 would become the tag 1.1: Helm says where, and values.yaml says what to use."""
-    for argument in (f"--set={name}=123", f"--set-json={name}=1.10"):
-        assert f"at '/{name.replace('.', '/')}': got number, want string" in refused(argument)
+    names = ("namespace.name", "image.tag", "prometheus.namespace")
+    error = refused(*(flag.format(name) for name in names))
+    for name in names:
+        assert f"at '/{name.replace('.', '/')}': got number, want string" in error
     assert "--set-string" in (CHART / "values.yaml").read_text(encoding="utf-8")

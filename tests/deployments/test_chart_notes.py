@@ -6,17 +6,10 @@ import shlex
 
 import pytest
 
-from tests.deployments.chart import CHART, EXAMPLES, ran, values
+from tests.deployments.chart import EXAMPLES, WITH_NAMESPACE, notes, values
 from tests.deployments.manifests import NAMESPACE, SERVER
 
 pytestmark = pytest.mark.slow
-
-
-def notes(*arguments: str) -> str:
-    """The output of `helm install`."""
-    done = ran("install", SERVER, CHART, "--dry-run=client", *arguments)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.partition("NOTES:\n")[2]
 
 
 def commands(text: str) -> list[list[str]]:
@@ -28,16 +21,23 @@ def commands(text: str) -> list[list[str]]:
 @pytest.mark.parametrize("name", EXAMPLES)
 def test_it_says_how_to_go_on(name: str) -> None:
     """With any values: wait, look at the APIServices, test, and ask."""
-    text = notes(f"--namespace={NAMESPACE}", *values(name))
+    text = notes(*WITH_NAMESPACE, *values(name))
     found = [" ".join(words) for words in commands(text)]
     assert f"kubectl -n {NAMESPACE} rollout status deployment {SERVER}" in found
-    assert f"helm test {SERVER} --namespace {NAMESPACE}" in found
+    assert f"helm test {SERVER}" in found
     (looked,) = (one for one in found if one.startswith("kubectl get apiservice "))
     served = {path.split("/")[2] for one in found for path in re.findall(r"/apis/\S+", one)}
     assert len(served) == 1
     assert served.pop() in looked
     assert "<no value>" not in text
     assert "\n\n\n" not in text
+
+
+def test_the_release_is_named_with_its_namespace() -> None:
+    """Where that is not the default, `helm test` needs it."""
+    found = [" ".join(words) for words in commands(notes(f"--namespace={NAMESPACE}"))]
+    assert f"kubectl -n {NAMESPACE} rollout status deployment {SERVER}" in found
+    assert f"helm test {SERVER} --namespace {NAMESPACE}" in found
 
 
 def test_it_says_what_these_values_need() -> None:

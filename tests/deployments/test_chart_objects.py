@@ -10,7 +10,7 @@ from msgspec import Struct
 
 from metrics_server.config.file import load_config
 from metrics_server.simulator.kube.objects import Json, Object
-from tests.deployments.chart import WITH_NAMESPACE, is_hook, render, values
+from tests.deployments.chart import WITH_NAMESPACE, example, is_hook, render, values
 from tests.deployments.manifests import (
     NAMESPACE,
     OVERLAYS,
@@ -112,7 +112,7 @@ def test_the_objects_are_those_of_kustomize(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("overlay", OVERLAYS)
 def test_an_example_makes_the_objects_of_an_overlay(overlay: str, tmp_path: Path) -> None:
     """Each overlay has an example of the same name with the same objects."""
-    ours = by_name(render(*WITH_NAMESPACE, *values(overlay)), tmp_path)
+    ours = by_name(example(overlay), tmp_path)
     assert ours == by_name(build(f"overlays/{overlay}"), tmp_path)
 
 
@@ -137,16 +137,15 @@ def test_a_difference_is_found(tmp_path: Path) -> None:
 
 def test_another_namespace(tmp_path: Path) -> None:
     """The release's namespace replaces ours everywhere, including the configuration."""
-    text = json.dumps(render("--namespace=elsewhere"))
-    assert NAMESPACE not in text
-    config = load(render("--namespace=elsewhere"), tmp_path)
+    with_much = values("few-namespaces", "preempting", "prometheus-operator")
+    elsewhere = render("--namespace=elsewhere", *with_much)
+    assert NAMESPACE not in json.dumps(elsewhere)
+    config = load(elsewhere, tmp_path)
     assert at(config, "certificates", "namespace") == "elsewhere"
     assert at(config, "exporters", "services", 0, "namespace") == "elsewhere"
-    named = render("--namespace=default", "--set=namespace.name=elsewhere")
+    named = render("--namespace=default", "--set=namespace.name=elsewhere", *with_much)
     # None of them contains the name of the release's namespace.
-    assert [o for o in named if not is_hook(o)] == [
-        o for o in render("--namespace=elsewhere") if not is_hook(o)
-    ]
+    assert [o for o in named if not is_hook(o)] == [o for o in elsewhere if not is_hook(o)]
 
 
 Named = tuple[Json, Json, Json]

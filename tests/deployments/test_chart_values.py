@@ -17,32 +17,34 @@ pytestmark = pytest.mark.slow
 NOT_LISTED = {"nodeAffinity", "podAffinity", "podAntiAffinity", "extraVolumes", "global"}
 
 
-@pytest.mark.parametrize(
-    ("argument", "expected"),
-    [
-        ("--set=replica=3", "additional properties 'replica' not allowed"),
-        ("--set=image.tags=1", "at '/image': additional properties 'tags' not allowed"),
-        ("--set=image.digest=abc", "at '/image/digest'"),
-        ("--set=exporters.preset=nvidia", "at '/exporters/preset'"),
-        ("--set=certificates.mode=self", "at '/certificates/mode'"),
-        ("--set=config.fallback.chian={error}", "additional properties 'chian' not allowed"),
-        ("--set=config.exporters.timeout=2", "at '/config/exporters/timeout'"),
-        ("--set=config.externalMetrics=false", "'externalMetrics' not allowed"),
-        ("--set=resources.limit.memory=1Gi", "additional properties 'limit' not allowed"),
-        ("--set=securityContext.readOnlyFilesystem=true", "'readOnlyFilesystem' not allowed"),
-        ("--set=networkPolicy.apiServerPorts={0}", "at '/networkPolicy/apiServerPorts/0'"),
-        ("--set=serviceMonitor.interval=often", "at '/serviceMonitor/interval'"),
-        ('--set-json=extraArgs=["config"]', "at '/extraArgs/0'"),
-        ("--set=podLabels.app\\.kubernetes\\.io/name=mine", "'app.kubernetes.io/name'"),
-        # A change to the configuration would not replace the pods.
-        ("--set=podAnnotations.gpu-metrics-server/configuration=x", "'gpu-metrics-server/conf"),
-        # In a NetworkPolicy, no peer means every address.
-        ("--set-json=networkPolicy.podPages.to=[]", "at '/networkPolicy/podPages/to'"),
-    ],
-)
-def test_a_mistake_is_refused_where_it_is(argument: str, expected: str) -> None:
-    """For a misspelled name or a wrong type, Helm says where, and installs nothing."""
-    assert expected in refused(argument)
+# Helm reports all of them at once.
+MISTAKES = {
+    "--set=replica=3": "additional properties 'replica' not allowed",
+    "--set=image.tags=1": "at '/image': additional properties 'tags' not allowed",
+    "--set=image.digest=abc": "at '/image/digest'",
+    "--set=exporters.preset=nvidia": "at '/exporters/preset'",
+    "--set=certificates.mode=self": "at '/certificates/mode'",
+    "--set=config.fallback.chian={error}": "additional properties 'chian' not allowed",
+    "--set=config.exporters.timeout=2": "at '/config/exporters/timeout'",
+    "--set=config.externalMetrics=false": "'externalMetrics' not allowed",
+    "--set=resources.limit.memory=1Gi": "additional properties 'limit' not allowed",
+    "--set=securityContext.readOnlyFilesystem=true": "'readOnlyFilesystem' not allowed",
+    "--set=networkPolicy.apiServerPorts={0}": "at '/networkPolicy/apiServerPorts/0'",
+    "--set=serviceMonitor.interval=often": "at '/serviceMonitor/interval'",
+    '--set-json=extraArgs=["config"]': "at '/extraArgs/0'",
+    "--set=podLabels.app\\.kubernetes\\.io/name=mine": "'app.kubernetes.io/name'",
+    # A change to the configuration would not replace the pods.
+    "--set=podAnnotations.gpu-metrics-server/configuration=x": "'gpu-metrics-server/conf",
+    # In a NetworkPolicy, no peer means every address.
+    "--set-json=networkPolicy.podPages.to=[]": "at '/networkPolicy/podPages/to'",
+}
+
+
+def test_a_mistake_is_refused_where_it_is() -> None:
+    """For misspelled names and wrong types, Helm says where, and installs nothing."""
+    error = refused(*MISTAKES)
+    for argument, expected in MISTAKES.items():
+        assert expected in error, argument
 
 
 @pytest.mark.parametrize(
