@@ -8,7 +8,7 @@ import yaml
 
 from metrics_server.api.types import GROUP
 from metrics_server.config.sections import Config
-from metrics_server.simulator.kube.objects import Json
+from metrics_server.simulator.kube.objects import Json, Object
 from tests.deployments.manifests import (
     ROOT,
     SERVER,
@@ -85,77 +85,49 @@ FIRING: dict[str, tuple[dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(at(alert, "alert")))
-def test_each_alert_fires_when_it_should_and_alone(alert: Json, tmp_path: Path) -> None:
-    """With the series for it, an alert fires, with its summary, and no other does."""
-    name = str(at(alert, "alert"))
+# A server that measures all its pods in time.
+WELL = {
+    'up{job="gpu-metrics-server"}': "1x120",
+    'gpu_metrics_server_scrape_duration_seconds_count{outcome="ok"}': "0+8x120",
+    'gpu_metrics_server_question_pods_total{state="selected"}': "0+8x120",
+    'gpu_metrics_server_question_pods_total{state="covered"}': "0+8x120",
+    'gpu_metrics_server_sample_age_seconds_bucket{le="2"}': "0+8x120",
+    'gpu_metrics_server_sample_age_seconds_bucket{le="+Inf"}': "0+8x120",
+    'gpu_metrics_server_request_duration_seconds_bucket{le="0.05"}': "0+8x120",
+    'gpu_metrics_server_request_duration_seconds_bucket{le="+Inf"}': "0+8x120",
+    'gpu_metrics_server_errors_total{reason="forbidden"}': "0+1x120",
+    'gpu_metrics_server_watch_restarts_total{resource="pods"}': "0+0.2x120",
+    "gpu_metrics_server_certificate_expiration_timestamp_seconds": "7776000x120",
+}
+
+
+def test_each_alert_fires_when_it_should_and_alone(tmp_path: Path) -> None:
+    """With the series for it, an alert fires, and no other does; while all is well, none does."""
+    names = [str(at(alert, "alert")) for alert in ALERTS]
+    rules, tests = tmp_path / "rules.yaml", tmp_path / "tests.yaml"
+    rules.write_text(yaml.safe_dump(mapping(RULES, "spec")))
+    cases = [*map(firing, names), case("all is well", WELL, "ALERTS", "110m")]
+    tests.write_text(yaml.safe_dump({"rule_files": [rules.name], "tests": cases}))
+    run(tool("promtool"), "test", "rules", tests)
+
+
+def firing(name: str) -> Object:
+    """A test of promtool's that an alert fires with the series for it."""
     series, after = FIRING[name]
     up = {} if name == "GPUMetricsServerDown" else {'up{job="gpu-metrics-server"}': "1x120"}
-    rules, tests = tmp_path / "rules.yaml", tmp_path / "tests.yaml"
-    rules.write_text(yaml.safe_dump(mapping(RULES, "spec")))
-    firing = [
-        {
-            "expr": "count by (alertname) (ALERTS{alertstate='firing'})",
-            "eval_time": after,
-            "exp_samples": [{"labels": f'{{alertname="{name}"}}', "value": 1}],
-        }
-    ]
-    tests.write_text(
-        yaml.safe_dump(
-            {
-                "rule_files": [rules.name],
-                "tests": [
-                    {
-                        "interval": "1m",
-                        "input_series": [
-                            {"series": one, "values": values}
-                            for one, values in {**series, **up}.items()
-                        ],
-                        "promql_expr_test": firing,
-                    }
-                ],
-            }
-        )
-    )
-    run(tool("promtool"), "test", "rules", tests)
+    fires: Object = {"labels": f'{{alertname="{name}"}}', "value": 1}
+    counted = "count by (alertname) (ALERTS{alertstate='firing'})"
+    return case(name, {**series, **up}, counted, after, fires)
 
 
-def test_no_alert_fires_while_all_is_well(tmp_path: Path) -> None:
-    """A server that measures all its pods in time triggers no alert."""
-    rules, tests = tmp_path / "rules.yaml", tmp_path / "tests.yaml"
-    rules.write_text(yaml.safe_dump(mapping(RULES, "spec")))
-    well = {
-        'up{job="gpu-metrics-server"}': "1x120",
-        'gpu_metrics_server_scrape_duration_seconds_count{outcome="ok"}': "0+8x120",
-        'gpu_metrics_server_question_pods_total{state="selected"}': "0+8x120",
-        'gpu_metrics_server_question_pods_total{state="covered"}': "0+8x120",
-        'gpu_metrics_server_sample_age_seconds_bucket{le="2"}': "0+8x120",
-        'gpu_metrics_server_sample_age_seconds_bucket{le="+Inf"}': "0+8x120",
-        'gpu_metrics_server_request_duration_seconds_bucket{le="0.05"}': "0+8x120",
-        'gpu_metrics_server_request_duration_seconds_bucket{le="+Inf"}': "0+8x120",
-        'gpu_metrics_server_errors_total{reason="forbidden"}': "0+1x120",
-        'gpu_metrics_server_watch_restarts_total{resource="pods"}': "0+0.2x120",
-        "gpu_metrics_server_certificate_expiration_timestamp_seconds": "7776000x120",
+def case(name: str, series: dict[str, str], query: str, after: str, *expected: Object) -> Object:
+    """A test of promtool's with the expected result of a query."""
+    return {
+        "name": name,
+        "interval": "1m",
+        "input_series": [{"series": one, "values": values} for one, values in series.items()],
+        "promql_expr_test": [{"expr": query, "eval_time": after, "exp_samples": [*expected]}],
     }
-    tests.write_text(
-        yaml.safe_dump(
-            {
-                "rule_files": [rules.name],
-                "tests": [
-                    {
-                        "interval": "1m",
-                        "input_series": [
-                            {"series": series, "values": values} for series, values in well.items()
-                        ],
-                        "promql_expr_test": [
-                            {"expr": "ALERTS", "eval_time": "110m", "exp_samples": []}
-                        ],
-                    }
-                ],
-            }
-        )
-    )
-    run(tool("promtool"), "test", "rules", tests)
 
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: str(at(alert, "alert")))
