@@ -84,68 +84,67 @@ async def test_api_resources(kubectl: Kubectl) -> None:
     ]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "row"),
-    [
-        (["gpu_utilization"], ["gpu_utilization", "60", "exporters", "3/3"]),
-        (["gpu_temperature"], ["gpu_temperature", "41", "exporters", "3/3"]),
-        (["gpu_utilization", "-l", "app=inference"], ["gpu_utilization", "84", "exporters", "2/2"]),
+# What `kubectl get` is asked, and the row that it prints.
+ROWS: list[tuple[list[str], list[str]]] = [
+    (["gpu_utilization"], ["gpu_utilization", "60", "exporters", "3/3"]),
+    (["gpu_temperature"], ["gpu_temperature", "41", "exporters", "3/3"]),
+    (["gpu_utilization", "-l", "app=inference"], ["gpu_utilization", "84", "exporters", "2/2"]),
+    (
+        ["gpu_utilization", "-l", "app notin (inference)"],
+        ["gpu_utilization", "13", "exporters", "1/1"],
+    ),
+]
+# What `kubectl get` is asked, and how the error begins.
+ERRORS: list[tuple[list[str], str]] = [
+    (
+        ["--raw", f"{METRIC}?labelSelector=app%3Dtypo"],
+        'Error from server (NotFound): no pods in namespace "default" match "app=typo": ',
+    ),
+    (
+        ["--raw", f"{DISCOVERY}/namespaces/default/nope"],
+        'Error from server (NotFound): there is no metric "nope"',
+    ),
+    (
+        ["--raw", f"{METRIC}?labelSelector=app%3D%3D%3Dx"],
+        "Error from server (BadRequest): unable to parse requirement: ",
+    ),
+    (
+        [f"gpu_utilization.{GROUP}", "-n", "nowhere"],
         (
-            ["gpu_utilization", "-l", "app notin (inference)"],
-            ["gpu_utilization", "13", "exporters", "1/1"],
+            f'Error from server (NotFound): Unable to list "{GROUP_VERSION}, '
+            'Resource=gpu_utilization": no pods in namespace "nowhere": '
         ),
-    ],
-)
-async def test_get_a_metric(kubectl: Kubectl, arguments: list[str], row: list[str]) -> None:
+    ),
+    (
+        [f"gpu_memory_used.{GROUP}"],
+        (
+            "Error from server (ServiceUnavailable): 0 of 3 pods have a measurement: the "
+            "exporters answered but gave no value for pods a, b, c"
+        ),
+    ),
+    (
+        [f"nope.{GROUP}"],
+        'error: the server doesn\'t have a resource type "nope"',
+    ),
+]
+
+
+async def test_get_a_metric(kubectl: Kubectl) -> None:
     """`kubectl get METRIC` returns that metric only, out of several."""
-    name, *rest = arguments
-    ran = await kubectl("get", f"{name}.{GROUP}", "-n", "default", *rest)
-    assert (ran.status, ran.err) == (0, "")
-    headings, printed = ran.table
-    assert headings == ["NAME", "VALUE", "SOURCE", "PODS", "TIMESTAMP"]
-    assert printed[:4] == row
+    for (name, *rest), row in ROWS:
+        ran = await kubectl("get", f"{name}.{GROUP}", "-n", "default", *rest)
+        assert (ran.status, ran.err) == (0, "")
+        headings, printed = ran.table
+        assert headings == ["NAME", "VALUE", "SOURCE", "PODS", "TIMESTAMP"]
+        assert printed[:4] == row, rest
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (
-            ["--raw", f"{METRIC}?labelSelector=app%3Dtypo"],
-            'Error from server (NotFound): no pods in namespace "default" match "app=typo": ',
-        ),
-        (
-            ["--raw", f"{DISCOVERY}/namespaces/default/nope"],
-            'Error from server (NotFound): there is no metric "nope"',
-        ),
-        (
-            ["--raw", f"{METRIC}?labelSelector=app%3D%3D%3Dx"],
-            "Error from server (BadRequest): unable to parse requirement: ",
-        ),
-        (
-            [f"gpu_utilization.{GROUP}", "-n", "nowhere"],
-            (
-                f'Error from server (NotFound): Unable to list "{GROUP_VERSION}, '
-                'Resource=gpu_utilization": no pods in namespace "nowhere": '
-            ),
-        ),
-        (
-            [f"gpu_memory_used.{GROUP}"],
-            (
-                "Error from server (ServiceUnavailable): 0 of 3 pods have a measurement: the "
-                "exporters answered but gave no value for pods a, b, c"
-            ),
-        ),
-        (
-            [f"nope.{GROUP}"],
-            'error: the server doesn\'t have a resource type "nope"',
-        ),
-    ],
-)
-async def test_error_messages(kubectl: Kubectl, arguments: list[str], message: str) -> None:
+async def test_error_messages(kubectl: Kubectl) -> None:
     """A person reads the server's own message after the reason."""
-    ran = await kubectl("get", *arguments)
-    assert (ran.status, ran.out) == (1, "")
-    assert ran.err.startswith(message)
+    for arguments, message in ERRORS:
+        ran = await kubectl("get", *arguments)
+        assert (ran.status, ran.out) == (1, ""), arguments
+        assert ran.err.startswith(message), arguments
 
 
 def with_official_client(kubeconfig: Path, selector: str) -> tuple[int, dict[str, object]]:

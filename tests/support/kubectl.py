@@ -32,7 +32,8 @@ class Kubectl:
     def __init__(self, program: str, kubeconfig: Path, home: Path) -> None:
         self._program = program
         self._arguments = (f"--kubeconfig={kubeconfig}", f"--cache-dir={home / 'cache'}")
-        self._environment = {"HOME": str(home), "PATH": os.environ["PATH"]}
+        # It ends before garbage would matter.
+        self._environment = {"HOME": str(home), "PATH": os.environ["PATH"], "GOGC": "off"}
 
     async def __call__(self, *arguments: str | Path) -> Ran:
         """Run it, and wait until it ends."""
