@@ -5,13 +5,16 @@ from collections import OrderedDict
 from collections.abc import Hashable
 from typing import Generic, TypeVar
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
 
 MAX_KEPT_CHARACTERS = 256
 """Longer texts are answered but not cached, where a cache is bounded by count."""
+
+# Most of what is weighed is of these, which contain nothing.
+_PLAIN = frozenset({str, bytes, int, float, bool, type(None)})
 
 # The cache's own memory per entry: its place in two dictionaries, and their objects.
 _ENTRY_BYTES = 512
@@ -83,8 +86,10 @@ def weight(value: object) -> int:
     while pending:
         one = pending.pop()
         total += sys.getsizeof(one)
+        if type(one) in _PLAIN:
+            continue
         if isinstance(one, Struct):
-            pending += [getattr(one, name) for name in one.__struct_fields__]
+            pending += structs.astuple(one)
             # Values cached beside the fields.
             pending += getattr(one, "__dict__", {}).values()
         elif isinstance(one, dict):
