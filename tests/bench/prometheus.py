@@ -94,7 +94,7 @@ async def _lags_of(plan: _Plan, use: str, folder: Path) -> list[float]:
             "scrape_interval": f"{plan.scrape_seconds}s",
             "static_configs": [{"targets": [f"127.0.0.1:{exporter.port}"]}],
         }
-        async with running_beside(Prometheus(folder, scrape=[job])) as prometheus:
+        async with running_beside(Prometheus(folder, scrape=[job], environment={})) as prometheus:
             config = configuration({"prometheus": {"url": prometheus.url, "use": use}})
             async with cluster({}, [pod("a")], config, [exporter.url]) as made:
                 for number in range(plan.steps):
@@ -233,7 +233,7 @@ async def cluster_of(stack: AsyncExitStack, /, *arguments: str) -> list[str]:
         ],
     }
     folder = stack.enter_context(tempfile.TemporaryDirectory())
-    prometheus = Prometheus(Path(folder), scrape=[job])
+    prometheus = Prometheus(Path(folder), scrape=[job], environment={})
     await stack.enter_async_context(running_beside(prometheus))
     # Every node has been scraped once; Prometheus discovers targets within 5 s.
     await asyncio.sleep(scrape_seconds + 6)
