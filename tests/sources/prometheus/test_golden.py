@@ -40,7 +40,8 @@ class Way(Struct, frozen=True):
     by_node: bool = False
 
 
-# Pages that Prometheus rejects completely: duplicate labels in a row, or text for a value.
+# Pages that Prometheus rejects completely: duplicate labels in a row, or text for a value. They are
+# asked about in the first way only.
 REJECTED = {
     "dcgm-4.x-duplicate-labels",
     "dcgm-odd-values",
@@ -163,6 +164,8 @@ async def test_golden(client: PrometheusClient, way: Way) -> None:
     for scenario in SCENARIOS:
         asked = Asked(client, way, scenario)
         pages = {page for names in scenario.nodes.values() for page in names}
+        if pages & REJECTED and way is not WAYS[0]:
+            continue
         for row in scenario.rows:
             expected = row.answer
             if scenario.scenario == MISTAKEN:
