@@ -3,10 +3,8 @@
 import re
 import shutil
 import signal
-import subprocess
-import sys
-import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -15,6 +13,8 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.support.forking import ForkedOutsideLoop
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 DRIVER = shutil.which("chromedriver")
@@ -93,22 +93,19 @@ def browser() -> Iterator[Browser]:
 
 
 @contextmanager
-def demo_page(*arguments: str, port: int = 0) -> Iterator[tuple[str, subprocess.Popen[str]]]:
+def demo_page(*arguments: str, port: int = 0) -> Iterator[tuple[str, ForkedOutsideLoop]]:
     """The URL of a demo's page, and its process, which ends with the context."""
-    command = [sys.executable, "-m", "metrics_server", "demo", "--page", "--page-port", str(port)]
-    with subprocess.Popen(  # noqa: S603 - the product's own command
-        [*command, *arguments], stdout=subprocess.PIPE, text=True
-    ) as process:
+    process = ForkedOutsideLoop("demo", "--page", f"--page-port={port}", *arguments)
+    with process.stdout as out, process.status, ThreadPoolExecutor() as pool:
         try:
-            assert process.stdout is not None
-            for line in process.stdout:
+            for line in out:
                 if found := re.match(r"  (http://\S+/)  ", line):
                     break
             else:
                 raise AssertionError("the demo printed no URL")
             # Nobody reads the rest, and a full pipe would block it.
-            threading.Thread(target=process.stdout.read, daemon=True).start()
+            pool.submit(out.read)
             yield found[1], process
         finally:
             process.send_signal(signal.SIGINT)
-            process.wait(10)
+            process.wait()

@@ -21,7 +21,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 
@@ -115,6 +115,58 @@ async def fork(
         stdout: where it prints: PIPE, DEVNULL or a descriptor.
         stderr: likewise, or STDOUT.
     """
+    descriptors = _requested(module, arguments, stdout, stderr)
+    readers = [await _reader(descriptor) for descriptor in descriptors]
+    lines = readers.pop(0)
+    line = await lines.readline()
+    assert line, "the process that forks has ended"
+    pid = int(line)
+
+    async def ended() -> int:
+        return int(await lines.read())
+
+    return ForkedProcess(
+        pid,
+        asyncio.create_task(ended(), name=f"the end of process {pid}"),
+        readers.pop(0) if stdout == PIPE else None,
+        readers.pop(0) if stderr == PIPE else None,
+    )
+
+
+class ForkedOutsideLoop:
+    """The program in a process of its own, for tests without an event loop.
+
+    Args:
+        arguments: its command, and the flags.
+
+    Attributes:
+        pid: its process ID.
+        stdout: its output.
+        status: its exit status, once it has ended.
+    """
+
+    def __init__(self, *arguments: str) -> None:
+        module = "metrics_server.commands.main"
+        # Its errors are shown with the test's.
+        status, out = _requested(module, arguments, PIPE, 2)
+        self.status, self.stdout = os.fdopen(status), os.fdopen(out)
+        self.pid = int(self.status.readline())
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, unless it has ended."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def wait(self) -> None:
+        """Wait until it has ended."""
+        self.status.read()
+
+
+def _requested(module: str, arguments: "Sequence[str]", stdout: int, stderr: int) -> list[int]:
+    """Request a fork. Return the descriptors that its status, and what goes to pipes, is read from.
+
+    The status is a line with its process ID and, once it has ended, its exit status.
+    """
     ours: list[int] = []
     theirs: list[int] = []
 
@@ -136,21 +188,7 @@ async def fork(
     finally:
         for descriptor in theirs:
             os.close(descriptor)
-    readers = [await _reader(descriptor) for descriptor in ours]
-    lines = readers.pop(0)
-    line = await lines.readline()
-    assert line, "the process that forks has ended"
-    pid = int(line)
-
-    async def ended() -> int:
-        return int(await lines.read())
-
-    return ForkedProcess(
-        pid,
-        asyncio.create_task(ended(), name=f"the end of process {pid}"),
-        readers.pop(0) if stdout == PIPE else None,
-        readers.pop(0) if stderr == PIPE else None,
-    )
+    return ours
 
 
 async def _rest(stream: asyncio.StreamReader | None) -> bytes:

@@ -1,6 +1,7 @@
 """The page in a real browser: what a person sees and does."""
 
 import re
+import signal
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -276,14 +277,14 @@ def test_it_says_when_the_demo_is_gone_and_finds_the_next_one(page: Browser) -> 
             page.until(lambda: state(page) == "ended", "it has ended")
             assert "The demo has ended. The HPA requested the metric " in page.text("#notice")
             assert not page.find("#load").is_enabled()
-            process.wait(10)
+            process.wait()
         with demo_page("--signal", "queue", port=port) as (_, process):
             page.until(lambda: state(page) == "live", "it is live again")
             assert page.text("#notice") == ""
             assert page.find("#load").is_enabled()
             assert page.text("h1") == "The queue scales a Deployment"
             assert not page.find("#fault-form").is_displayed()
-            process.kill()
+            process.send_signal(signal.SIGKILL)
             page.until(lambda: state(page) == "lost", "the connection is lost")
             assert page.text("#notice") == "No connection to the demo; trying again."
     finally:
