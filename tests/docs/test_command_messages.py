@@ -2,7 +2,8 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -71,13 +72,18 @@ def test_there_are_messages() -> None:
     assert len(MESSAGES) >= 12
 
 
+@cache
+def said() -> Sequence[str]:
+    """All strings of the program."""
+    return [
+        re.sub(r"\s+", " ", text) for module in PACKAGE.rglob("*.py") for text in literals(module)
+    ]
+
+
 @pytest.mark.parametrize("quote", QUOTED)
 def test_every_message_that_is_quoted_exists(quote: str) -> None:
     """Word for word, except for fields."""
-    said = [
-        re.sub(r"\s+", " ", text) for module in PACKAGE.rglob("*.py") for text in literals(module)
-    ]
     wanted = parts(quote)
     assert wanted
     for part in wanted:
-        assert any(part in text for text in said), part
+        assert any(part in text for text in said()), part

@@ -82,7 +82,8 @@ def sentences() -> Iterator[str]:
                 yield text.strip()
 
 
-def quoted(page: Path) -> list[str]:
+@cache
+def quoted(page: Path) -> Sequence[str]:
     """The parts between … of everything between backticks, if long enough."""
     return [
         part.strip()
