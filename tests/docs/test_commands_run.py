@@ -25,7 +25,7 @@ async def ran(line: str, cluster: Scene, folder: Path) -> tuple[int | None, str]
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         "HOME": str(folder),
         "KUBECONFIG": str(cluster.kubeconfig),
-        # Collecting garbage costs kubectl a third of its time.
+        # Programs in Go, such as kubectl, end before garbage would matter.
         "GOGC": "off",
     }
     program, *arguments = shlex.split(line)
