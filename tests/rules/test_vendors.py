@@ -18,18 +18,21 @@ from metrics_server.rules.quantities import quantities
 from metrics_server.rules.vendors.registry import VENDORS
 from metrics_server.rules.vendors.vendor import Use, Vendor
 from tests.rules.acme import ACME
+from tests.support.once import once
 
 ROOT = Path(__file__).parents[2]
 ALL = (*VENDORS, ACME)
 
 
 @pytest.fixture(scope="module")
-def answers(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
+def answers() -> Mapping[str, str]:
     """The answers of a server with the vendor in its registry."""
-    file = tmp_path_factory.mktemp("acme") / "answers.json"
-    command = [sys.executable, "-m", "tests.rules.acme", str(file)]
-    subprocess.run(command, cwd=ROOT, check=True, timeout=60)  # noqa: S603 - a module of the tests
-    answers: dict[str, str] = json.loads(file.read_text())
+
+    def make(file: Path) -> None:
+        command = [sys.executable, "-m", "tests.rules.acme", str(file)]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=60)  # noqa: S603 - a module of the tests
+
+    answers: dict[str, str] = json.loads(once("acme", make).read_text("utf-8"))
     return answers
 
 
