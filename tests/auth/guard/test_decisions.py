@@ -19,52 +19,50 @@ ASKED = [
 ]
 
 
-@pytest.mark.parametrize("path", SERVED)
-async def test_who_may_is_answered(server: Server, path: str) -> None:
+async def test_who_may_is_answered(server: Server) -> None:
     """Every path is served to users whom the API allows, and each review is about that path."""
-    asked = attributes_of("GET", path, "")
-    allowed = caller_of(ALICE), access_of(asked)
-    server.reviews.decide = lambda user, attributes: {"allowed": (user, attributes) == allowed}
-    assert (await server.ask(path)).status == 200
-    assert len(server.reviews.access_reviews) == 1
+    for path in SERVED:
+        allowed = caller_of(ALICE), access_of(attributes_of("GET", path, ""))
+        server.reviews.decide = lambda *asked, allowed=allowed: {"allowed": asked == allowed}
+        server.reviews.access_reviews.clear()
+        assert (await server.ask(path)).status == 200, path
+        assert len(server.reviews.access_reviews) == 1, path
 
 
-@pytest.mark.parametrize(("path", "method"), ASKED)
-async def test_who_may_not_is_refused(server: Server, path: str, method: str) -> None:
+async def test_who_may_not_is_refused(server: Server) -> None:
     """A denial is a 403 in the API's wording, which does not reveal whether the path exists."""
-    answer = await server.ask(path, method)
-    status = answer.error()
-    assert (status.code, status.reason) == (403, "Forbidden")
-    asked = attributes_of(method, path, "")
-    assert status.details == StatusDetails(group=asked.group, kind=asked.resource)
-    assert 'forbidden: User "alice" cannot ' in status.message
+    for path, method in ASKED:
+        status = (await server.ask(path, method)).error()
+        assert (status.code, status.reason) == (403, "Forbidden"), (path, method)
+        asked = attributes_of(method, path, "")
+        assert status.details == StatusDetails(group=asked.group, kind=asked.resource)
+        assert 'forbidden: User "alice" cannot ' in status.message
 
 
-@pytest.mark.parametrize(("path", "method"), [*ASKED, *((path, "GET") for path in PROBES)])
-async def test_who_is_unknown_is_asked_to_say(server: Server, path: str, method: str) -> None:
+async def test_who_is_unknown_is_asked_to_say(server: Server) -> None:
     """Invalid credentials get a 401 everywhere, without a review."""
     server.callers.user = None
     server.reviews.decide = lambda _user, _attributes: {"allowed": True}
-    status = (await server.ask(path, method)).error()
-    assert (status.code, status.reason, status.message) == (401, "Unauthorized", "Unauthorized")
-    assert not server.reviews.access_reviews
+    for path, method in [*ASKED, *((path, "GET") for path in PROBES)]:
+        status = (await server.ask(path, method)).error()
+        told = status.code, status.reason, status.message
+        assert told == (401, "Unauthorized", "Unauthorized"), (path, method)
+        assert not server.reviews.access_reviews, (path, method)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fault", ["error", "garbage", "hang"])
-@pytest.mark.parametrize("path", [METRIC, "/metrics", "/apis", "/nowhere"])
-async def test_a_review_that_fails_lets_nobody_in(
-    server: Server, fault: FaultKind, path: str
-) -> None:
+async def test_a_review_that_fails_lets_nobody_in(server: Server, fault: FaultKind) -> None:
     """A failed review is a 500 with a Status each time, until reviews work again."""
-    server.reviews.set_fault(Fault(fault))
-    for _ in range(2):
-        status = (await server.ask(path)).error()
-        assert (status.code, status.reason) == (500, "InternalError")
-        assert "did not decide whether this is allowed" in status.message
-    server.reviews.set_fault(None)
-    assert (await server.ask(path)).status == 403
-    assert server.measured == Measured()
+    for path in (METRIC, "/metrics", "/apis", "/nowhere"):
+        server.reviews.set_fault(Fault(fault))
+        for _ in range(2):
+            status = (await server.ask(path)).error()
+            assert (status.code, status.reason) == (500, "InternalError"), path
+            assert "did not decide whether this is allowed" in status.message
+        server.reviews.set_fault(None)
+        assert (await server.ask(path)).status == 403, path
+        assert server.measured == Measured()
 
 
 async def test_no_kubernetes_api_lets_nobody_in(server: Server) -> None:
