@@ -133,19 +133,17 @@ HEADERS = (
 )
 
 
-@pytest.mark.parametrize(
-    ("path", "access"),
-    [
-        ("pods/%2A/gpu_utilization", ("pods", "*", "gpu_utilization")),
-        ("pods/web-1/GPU_utilization", ("pods", "web-1", "GPU_utilization")),
-        ("services/web/gpu_utilization", ("services", "web", "gpu_utilization")),
-        ("metrics/gpu_utilization", ("metrics", "gpu_utilization", "")),
-    ],
-)
+# The resource, the name and the subresource of a path.
+ACCESSES = {
+    "pods/%2A/gpu_utilization": ("pods", "*", "gpu_utilization"),
+    "pods/web-1/GPU_utilization": ("pods", "web-1", "GPU_utilization"),
+    "services/web/gpu_utilization": ("services", "web", "gpu_utilization"),
+    "metrics/gpu_utilization": ("metrics", "gpu_utilization", ""),
+}
+
+
 @pytest.mark.parametrize("allowed", [True, False])
-async def test_who_may_read_them(
-    simulated: Cluster, path: str, access: tuple[str, str, str], *, allowed: bool
-) -> None:
+async def test_who_may_read_them(simulated: Cluster, *, allowed: bool) -> None:
     """The review has the attributes that RequestInfo derives, and its decision counts."""
     seen: list[Access] = []
 
@@ -159,16 +157,19 @@ async def test_who_may_read_them(
         SERVICES,
         {"metadata": {"name": "web", "namespace": "default"}, "spec": {"selector": {**WEB}}},
     )
-    target = f"{GROUP}/v1beta2/namespaces/default/{path}?labelSelector=app%3Dweb"
-    async with client_of(simulated.server, simulated.trust.front_proxy()) as proxy:
-        answer = await proxy.ask(target, HEADERS)
-    resource, name, subresource = access
-    assert seen == [
-        Access("get", "default", CUSTOM_GROUP, "v1beta2", resource, name, subresource=subresource)
-    ]
-    if allowed:
-        assert items(answer)
-    else:
+    proxy = simulated.trust.front_proxy()
+    for path, (resource, name, subresource) in ACCESSES.items():
+        seen.clear()
+        target = f"{GROUP}/v1beta2/namespaces/default/{path}?labelSelector=app%3Dweb"
+        async with client_of(simulated.server, proxy) as sender:
+            answer = await sender.ask(target, HEADERS)
+        (asked,) = seen
+        assert asked == Access(
+            "get", "default", CUSTOM_GROUP, "v1beta2", resource, name, subresource=subresource
+        )
+        if allowed:
+            assert items(answer), path
+            continue
         message = answer.error().message
         below = f"{resource}/{subresource}" if subresource else resource
         assert message.startswith(
