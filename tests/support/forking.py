@@ -10,6 +10,7 @@ import atexit
 import gc
 import json
 import os
+import select
 import selectors
 import signal
 import socket
@@ -23,6 +24,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+_END_SECONDS = 10
 PIPE, STDOUT, DEVNULL = subprocess.PIPE, subprocess.STDOUT, subprocess.DEVNULL
 
 _PRELOADED = (
@@ -159,7 +161,8 @@ class ForkedOutsideLoop:
 
     def wait(self) -> None:
         """Wait until it has ended."""
-        self.status.read()
+        ended, _, _ = select.select([self.status], [], [], _END_SECONDS)
+        assert ended, f"process {self.pid} has not ended"
 
 
 def _requested(module: str, arguments: "Sequence[str]", stdout: int, stderr: int) -> list[int]:
