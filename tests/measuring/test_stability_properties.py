@@ -13,6 +13,10 @@ from tests.support.stability import MAX, MEAN, SUM, changes
 
 pytestmark = pytest.mark.slow
 
+# Its last move is 300 s of stabilization after the last change, and pods drain for up to 150 s. The
+# last 20 syncs, or 300 s, are those in which it must not move again.
+SETTLED = 900
+
 
 def moves(before: int, series: Sequence[int]) -> list[int]:
     """The numbers of replicas that it was moved to.
@@ -70,7 +74,7 @@ async def test_constant_work_settles(
         stagger=stagger,
         holding=holding,
     ) as world:
-        await world.run(1800)
+        await world.run(SETTLED)
     settled = world.series[-20:]
     assert len(set(settled)) == 1
     found = moves(replicas, world.series)
@@ -159,7 +163,7 @@ async def test_replicas_of_the_server_agree_in_an_outage(
         loading=loading,
         routes=routes,
     ) as world:
-        await world.run(100 * SYNC)
+        await world.run(SETTLED)
         before = world.wanted
         world.exporters_fail = True
         world.series.clear()
@@ -197,7 +201,7 @@ async def test_it_settles_after_outages(
             await world.run(missing * SYNC)
             assert len(changes(before, world.series)) <= 1
             world.exporters_fail = False
-        await world.run(1800)
+        await world.run(SETTLED)
     settled = world.series[-20:]
     assert len(set(settled)) == 1
     assert 0.9 * target - 1 <= work / settled[0] or settled[0] == ceil(work / target)

@@ -6,6 +6,7 @@ are simulated.
 
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from functools import cache, lru_cache
 from itertools import cycle
 from math import inf
 from types import TracebackType
@@ -40,6 +41,15 @@ from metrics_server.telemetry.metrics import Monitor
 
 SYNC = 15.0
 """--horizontal-pod-autoscaler-sync-period, in seconds."""
+
+# Most syncs have the same answer.
+_milli = lru_cache(milli_value)
+
+
+@cache
+def _monitor() -> Monitor:
+    """One for all simulations, which do not read it."""
+    return Monitor(CollectorRegistry())
 
 
 class _Replica(Struct):
@@ -142,7 +152,7 @@ class Simulation:
                 simulated=Simulated(),
                 clock=lambda: self.now,
             ),
-            monitor=Monitor(CollectorRegistry()),
+            monitor=_monitor(),
             clock=lambda: self.now,
         )
 
@@ -176,7 +186,7 @@ class Simulation:
             answer = MetricUnavailable(str(error))
             self.sources.append("error")
         else:
-            answer = (Item(milli_value(format_quantity(told.value, told.decimals))),)
+            answer = (Item(_milli(format_quantity(told.value, told.decimals))),)
             self.sources.append(told.source)
         pods = tuple(
             ScaledPod(pod.name, pod.phase, pod.ready, pod.terminating) for pod in self._listed
@@ -194,6 +204,8 @@ class Simulation:
         """Give the Deployment this many replicas; the newest go first."""
         self.wanted = replicas
         alive = [one for one in self._replicas if not one.deleted]
+        if len(alive) == replicas:
+            return
         for number, one in enumerate(alive[replicas:]):
             one.idle_at = self.now + self._holding
             one.gone_at = self.now + self._draining + number * self._stagger
