@@ -1,6 +1,7 @@
 """Pages from real exporters, through a whole server: `data/cases.yaml` is the table."""
 
-from contextlib import AsyncExitStack
+from collections.abc import Iterable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from typing import TypeAlias
 
 import pytest
@@ -12,7 +13,8 @@ from metrics_server.rules.catalogue import CATALOGUE
 from metrics_server.rules.gauges import GAUGES
 from metrics_server.rules.lookup import Rules
 from metrics_server.simulator import manifests
-from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
+from metrics_server.simulator.kube.api import KubernetesAPI
+from metrics_server.simulator.kube.objects import ENDPOINT_SLICES, PODS, Object, Resource
 from tests.support import clients, exporters, harness, objects, waiting
 from tests.support.data import DATA
 from tests.support.documents import load
@@ -20,6 +22,7 @@ from tests.support.documents import load
 RULES = Rules(CATALOGUE, GAUGES)
 
 Number: TypeAlias = float | int
+Exporters: TypeAlias = list[tuple[str, exporters.PageExporter]]
 
 
 class CasePod(Struct, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +55,13 @@ class Case(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 CASES = convert(load((DATA / "cases.yaml").read_text("utf-8")), list[Case])
+RULES_OF_CASES = [case.rules for case in CASES]
+# Those with the same configuration.
+GROUPS = [
+    [case for case in CASES if case.rules == rules]
+    for number, rules in enumerate(RULES_OF_CASES)
+    if rules not in RULES_OF_CASES[:number]
+]
 
 
 def test_every_page_has_a_case() -> None:
@@ -62,55 +72,79 @@ def test_every_page_has_a_case() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", CASES, ids=[case.case for case in CASES])
-async def test_case(case: Case) -> None:
-    """The answer is what the page says; if it says nothing, the error has the right reason."""
-    pages = {node: pages[0] for node, pages in case.nodes.items()}
-    pods = [
-        objects.pod(
-            one.pod.partition("/")[2],
-            namespace=one.pod.partition("/")[0],
-            labels={"app": one.app},
-            node=one.node,
-            gpus=one.gpus,
-        )
-        for one in case.pods
-    ]
-    config = harness.configuration({"rules": case.rules} if case.rules else {})
+@pytest.mark.parametrize("cases", GROUPS, ids=lambda cases: cases[0].case)
+async def test_cases(cases: list[Case]) -> None:
+    """The answer is what the page says; if it says nothing, the error has the right reason.
+
+    One server has the cases in turn, each with exporters at addresses of their own. A last pod and
+    its exporter show that the server knows the others.
+    """
+    rules = cases[0].rules
+    config = harness.configuration({"rules": rules} if rules else {})
+    wrong = []
     async with AsyncExitStack() as stack:
-        simulated = await stack.enter_async_context(
-            harness.cluster({node: read(page) for node, page in pages.items()}, pods, config)
-        )
-        more = [(node, page) for node, (_, *others) in case.nodes.items() for page in others]
-        for node, page in more:
-            exporter = await stack.enter_async_context(exporters.PageExporter(read(page)))
-            piece = manifests.endpoint_slice(f"{node}-{exporter.port}", exporter.port)
-            piece["endpoints"] = manifests.endpoint_slice(node, exporter.port)["endpoints"]
-            simulated.api.apply(ENDPOINT_SLICES, piece)
-            await known(simulated, exporter, case.rows[0])
-        wrong = []
-        for row in case.rows:
-            wanted = expected(row)
-            answer = await ask(simulated, row)
-            got = found(answer)
-            if not (got[0] == wanted and row.says in got[1]):
-                wrong.append(f"{row.ask} {row.metric}: {got} and not {wanted} {row.says}")
-            elif row.shared is not None and answer.status == 200:
-                shared = answer.item().metric_labels.get("shared") == "true"
-                if shared != row.shared:
-                    wrong.append(f"{row.ask} {row.metric}: shared is {shared}")
-        assert not wrong, "\n".join(wrong)
+        simulated = await stack.enter_async_context(harness.cluster({}, [], config))
+        marked = {("markers", f"marker-{number}"): [0] for number in range(len(cases))}
+        marker = await stack.enter_async_context(exporters.PageExporter(exporters.page(marked)))
+        for number, case in enumerate(cases):
+            served = [
+                (node, await stack.enter_async_context(exporters.PageExporter(read(page))))
+                for node, pages in case.nodes.items()
+                for page in pages
+            ]
+            mark = f"marker-{number}"
+            pods = [*case.pods, CasePod(f"markers/{mark}", app=mark, node=mark)]
+            with placed(simulated.api, pods, [*served, (mark, marker)]):
+                await known(simulated, mark)
+                wrong += [
+                    f"{case.case}: {row.ask} {row.metric}: {mistake}"
+                    for row in case.rows
+                    if (mistake := await checked(simulated, row))
+                ]
+    assert not wrong, "\n".join(wrong)
 
 
-async def ask(simulated: harness.Cluster, row: CaseRow) -> clients.Answer:
-    """The server's answer to a question in the table."""
+@contextmanager
+def placed(api: KubernetesAPI, pods: Iterable[CasePod], served: Exporters) -> Iterator[None]:
+    """These pods, and the endpoints of the exporters on these nodes, in this order."""
+    applied: list[tuple[Resource, Object]] = []
+    for one in pods:
+        namespace, _, name = one.pod.partition("/")
+        labels = {"app": one.app}
+        pod = objects.pod(name, namespace=namespace, labels=labels, node=one.node, gpus=one.gpus)
+        applied.append((PODS, api.apply(PODS, pod)))
+    for node, exporter in served:
+        piece = manifests.endpoint_slice(f"{node}-{exporter.port}", exporter.port)
+        piece["endpoints"] = manifests.endpoint_slice(node, exporter.port)["endpoints"]
+        applied.append((ENDPOINT_SLICES, api.apply(ENDPOINT_SLICES, piece)))
+    yield
+    for resource, made in applied:
+        metadata = made["metadata"]
+        assert isinstance(metadata, dict)
+        api.delete(resource, str(metadata["namespace"]), str(metadata["name"]))
+
+
+async def known(simulated: harness.Cluster, app: str) -> None:
+    """Wait until the server has measured a marker."""
+
+    async def answer() -> clients.Answer:
+        return await simulated.client.metric("markers", "gpu_utilization", f"app={app}")
+
+    await waiting.eventually(answer, lambda one: one.status == 200)
+
+
+async def checked(simulated: harness.Cluster, row: CaseRow) -> str:
+    """What is wrong with the server's answer to a question in the table, if anything."""
     namespace, app = row.ask.split()
-    return await simulated.client.metric(namespace, row.metric, f"app={app}")
-
-
-async def known(simulated: harness.Cluster, exporter: exporters.PageExporter, row: CaseRow) -> None:
-    """Wait until the server has scraped an added exporter."""
-    await waiting.eventually(lambda: ask(simulated, row), lambda _: exporter.scrapes > 0)
+    answer = await simulated.client.metric(namespace, row.metric, f"app={app}")
+    wanted, got = expected(row), found(answer)
+    if not (got[0] == wanted and row.says in got[1]):
+        return f"{got} and not {wanted} {row.says}"
+    if row.shared is not None and answer.status == 200:
+        shared = answer.item().metric_labels.get("shared") == "true"
+        if shared != row.shared:
+            return f"shared is {shared}"
+    return ""
 
 
 def read(page: str) -> str:
