@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from msgspec import structs
+from structlog.testing import capture_logs
 
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
@@ -65,6 +66,9 @@ async def test_files_of_authorities_are_followed(tmp_path: Path) -> None:
 
         async with running(flags, configuration()) as server:
 
+            async def reloads() -> int:
+                return sum(one["event"] == "CA file reloaded" for one in logs)
+
             async def codes() -> list[int]:
                 assert server.bundle is not None
                 found = []
@@ -75,11 +79,15 @@ async def test_files_of_authorities_are_followed(tmp_path: Path) -> None:
                 return found
 
             assert await codes() == [200, 200, 401, 401]
-            for path, issuer in ((proxies, trust.front_proxies), (users, trust.clients)):
-                path.write_bytes(path.read_bytes() + issuer.bundle)
+            with capture_logs() as logs:
+                for path, issuer in ((proxies, trust.front_proxies), (users, trust.clients)):
+                    path.write_bytes(path.read_bytes() + issuer.bundle)
+                await eventually(reloads, lambda count: count == 2)
             assert await eventually(codes, lambda now: now == [200] * 4)
-            proxies.write_bytes(trust.front_proxies.bundle)
-            users.write_bytes(trust.clients.bundle)
+            with capture_logs() as logs:
+                proxies.write_bytes(trust.front_proxies.bundle)
+                users.write_bytes(trust.clients.bundle)
+                await eventually(reloads, lambda count: count == 2)
             assert await eventually(codes, lambda now: now == [401, 401, 200, 200])
 
 
