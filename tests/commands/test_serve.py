@@ -4,10 +4,10 @@ import asyncio
 import json
 import signal
 import ssl
-from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 from aiohttp.test_utils import unused_port
@@ -22,7 +22,15 @@ from tests.support.processes import METRIC, Client, logged, started, started_fro
 
 pytestmark = pytest.mark.slow
 
-Start = Callable[..., AbstractAsyncContextManager[ForkedProcess | asyncio.subprocess.Process]]
+
+class Start(Protocol):
+    """How a process is started."""
+
+    def __call__(
+        self, *arguments: str
+    ) -> AbstractAsyncContextManager[ForkedProcess | asyncio.subprocess.Process]:
+        """The process of a command."""
+
 
 # These exclude each other, or others: separate tests show their effect.
 FLAGS_OF_TRUST = {

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import carried
+from tests.support.once import cache_folder
 
 pytestmark = pytest.mark.slow
 
@@ -44,7 +45,7 @@ def test_without_a_network_the_one_in_the_path_is_used(
     program.write_text("#!/bin/sh\n")
     program.chmod(0o755)
     assert find("kubectl") == str(program)
-    assert [path.name for path in carried.cache_folder().iterdir()] == ["lock"]
+    assert [path.name for path in cache_folder().iterdir()] == ["lock"]
 
 
 def _wheel(path: Path) -> Path:
