@@ -10,6 +10,13 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 from tests.support.kubernetes import kubernetes
 
 
+@pytest.fixture(autouse=True)
+def quick_retries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Failed reviews are retried soon; `test_reviewing.py` tests the pauses."""
+    if request.path.name != "test_reviewing.py":
+        monkeypatch.setattr("metrics_server.auth.reviewing._BACKOFF_SECONDS", 0.01)
+
+
 @pytest.fixture
 async def cluster(tmp_path: Path) -> AsyncIterator[tuple[KubernetesAPI, KubernetesClient]]:
     """A Kubernetes API without the ConfigMap, and a client of it."""

@@ -42,7 +42,8 @@ async def ask(folder: Path, answers: Iterator[tuple[int, Object]]) -> tuple[int 
         host, port = runner.addresses[0]
         script = (CHART / "files" / "ask.py").read_text(encoding="utf-8")
         script = script.replace("/var/run/secrets/kubernetes.io/serviceaccount", str(folder))
-        script = script.replace("PATIENCE_SECONDS = 60", "PATIENCE_SECONDS = 1.5")
+        script = script.replace("PATIENCE_SECONDS = 60", "PATIENCE_SECONDS = 0.3")
+        script = script.replace("time.sleep(1)", "time.sleep(0.2)")
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", script, PATHS[0]),
             env={"KUBERNETES_SERVICE_HOST": host, "KUBERNETES_SERVICE_PORT": str(port)},

@@ -66,7 +66,7 @@ def test_the_wheel_runs_by_pipx(tmp_path: Path) -> None:
         "PIPX_SHARED_LIBS": str(shared),
     }
     done = subprocess.run(  # noqa: S603 - the README's own
-        (pipx, *found[1].split(), wheel, *found[2].split(), "--duration=10s"),
+        (pipx, *found[1].split(), wheel, *found[2].split(), "--duration=5s"),
         env={**os.environ, **settings},
         capture_output=True,
         text=True,

@@ -5,15 +5,18 @@ of its `prometheus`; `promtool` is beside it or in the PATH.
 """
 
 import asyncio
+import json
 import os
 import re
 import shutil
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
+from urllib.request import urlopen
 
 import pytest
 import yaml
@@ -149,6 +152,17 @@ class Prometheus:
         """Let it continue."""
         assert self._process is not None
         self._process.send_signal(signal.SIGCONT)
+
+    def wait_for_scrapes(self, targets: int) -> None:
+        """Return when it has stored a scrape of each of so many targets, successful or not."""
+        query = f"{self.url}/api/v1/query?query=count(up)%20%3E%3D%20{targets}"
+        deadline = time.monotonic() + _PATIENCE_SECONDS
+        while time.monotonic() < deadline:
+            with urlopen(query) as answer:  # noqa: S310 - its own
+                if json.load(answer)["data"]["result"]:
+                    return
+            time.sleep(0.1)
+        raise AssertionError(f"Prometheus does not scrape all {targets} targets:\n{self.log}")
 
     def kill(self) -> None:
         """Kill it, as if its node had failed."""

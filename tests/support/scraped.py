@@ -1,7 +1,6 @@
 """Pages for a real Prometheus: a server for them in a thread, and jobs that scrape them."""
 
 import threading
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -9,8 +8,6 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from msgspec import Struct
 
 from tests.support.peers import HOST
-
-_PATIENCE_SECONDS = 60.0
 
 
 class Target(Struct, frozen=True):
@@ -28,21 +25,16 @@ class Target(Struct, frozen=True):
 
 
 class Pages:
-    """A server of metrics pages that can change.
+    """A server of metrics pages.
 
     Attributes:
         address: where it listens.
     """
 
     def __init__(self, pages: Mapping[str, bytes]) -> None:
-        self._pages = dict(pages)
-        self._served: Counter[str] = Counter()
-        self._changed = threading.Condition()
-        pages_of = self
-
         class Handler(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
-                body = pages_of.serve(self.path.strip("/"))
+                body = pages.get(self.path.strip("/"))
                 self.send_response(404 if body is None else 200)
                 self.send_header("Content-Type", "text/plain; version=0.0.4")
                 self.send_header("Content-Length", str(len(body or b"")))
@@ -54,32 +46,6 @@ class Pages:
 
         self._server = ThreadingHTTPServer((HOST, 0), Handler)
         self.address = f"{HOST}:{self._server.server_address[1]}"
-
-    def serve(self, page: str) -> bytes | None:
-        """Return a page, and count the request."""
-        with self._changed:
-            self._served[page] += 1
-            self._changed.notify_all()
-            return self._pages.get(page)
-
-    def change(self, page: str, body: bytes | None) -> None:
-        """Serve another page from now on; None is an error."""
-        with self._changed:
-            if body is None:
-                self._pages.pop(page, None)
-            else:
-                self._pages[page] = body
-
-    def wait_for_scrapes(self, *pages: str) -> None:
-        """Return when each page has been scraped again, and Prometheus has stored it."""
-        with self._changed:
-            # The second scrape begins after the first is stored.
-            wanted = {page: self._served[page] + 2 for page in pages}
-            done = self._changed.wait_for(
-                lambda: all(self._served[page] >= count for page, count in wanted.items()),
-                _PATIENCE_SECONDS,
-            )
-        assert done, "Prometheus does not scrape"
 
     def jobs(
         self, targets: list[Target], *, honor_labels: bool, interval: str = "3s"

@@ -1,12 +1,14 @@
 """Trust from flags and files."""
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 from msgspec import structs
 from structlog.testing import capture_logs
 
+from metrics_server.auth.trust_files import TrustFiles
 from metrics_server.simulator.kube.trust import SimulatedTrust
 from metrics_server.tls.authority import Authority
 from metrics_server.wiring.options import ServeOptions
@@ -54,8 +56,13 @@ async def test_flags_are_believed_for_what_they_say(tmp_path: Path) -> None:
     assert uids == [None, "0"]
 
 
-async def test_files_of_authorities_are_followed(tmp_path: Path) -> None:
+async def test_files_of_authorities_are_followed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """An authority removed from its file is no longer trusted, and an added one is."""
+    monkeypatch.setattr(
+        "metrics_server.wiring.security.TrustFiles", partial(TrustFiles, interval=0.5)
+    )
     async with kubernetes_api() as (api, authority), serve_options(api, authority) as options:
         trust = SimulatedTrust(api)
         flags = by_files(options, trust, tmp_path)

@@ -78,7 +78,7 @@ def scraped(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
         jobs = pages.jobs(targets, honor_labels=False)
         prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), scrape=jobs)
         stack.enter_context(running(prometheus))
-        pages.wait_for_scrapes(*(one.page for one in targets))
+        prometheus.wait_for_scrapes(len(targets))
         yield prometheus
 
 
