@@ -7,6 +7,7 @@ of them are read-only (see `simulator.kube.writes`).
 """
 
 import asyncio
+import socket
 import ssl
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -103,11 +104,16 @@ class KubernetesAPI:
     async def __aenter__(self) -> Self:
         await self._pod_proxy.__aenter__()
         await self._runner.setup()
-        site = web.TCPSite(self._runner, self._host, self._port, ssl_context=self._ssl_context)
-        await site.start()
+        self._listener = socket.create_server((self._host, self._port))
+        await web.SockSite(self._runner, self._listener, ssl_context=self._ssl_context).start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        # Whoever loses a watch connects again at once, and asyncio can lose a connection that it
+        # accepted just before it closes the listener: accept no more, and let those begin.
+        asyncio.get_running_loop().remove_reader(self._listener)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         self.faults.drop_watches()
         await self._runner.cleanup()
         await self._pod_proxy.__aexit__()
