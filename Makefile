@@ -7,7 +7,7 @@ BIN    := $(VENV)/bin
 # Without its cache of bytecode each process of a run would compile the program and the tests again.
 unexport PYTHONDONTWRITEBYTECODE
 # More than processors, as many tests wait; with too many, some servers miss their tests' deadlines.
-WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2)))
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2 + 1)))
 PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
 
 .PHONY: help demo check test coverage pythons cluster soak lint typecheck format bench counts reliability docs lock release image image-test clean

@@ -66,6 +66,7 @@ def told(user: User) -> Lines:
     ]
 
 
+@pytest.mark.slow
 @given(users, users)
 def test_no_two_users_are_taken_for_one(one: User, other: User) -> None:
     """Users that differ in anything, even one group or one character of a key, stay different."""

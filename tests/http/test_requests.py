@@ -81,6 +81,7 @@ async def test_a_body_without_end_is_not_read_for_ever() -> None:
                 await asyncio.sleep(0.001)
 
 
+@pytest.mark.slow
 @settings(max_examples=25, deadline=None)
 @given(
     st.lists(

@@ -218,6 +218,7 @@ ODD = st.recursive(
 META: Object = {"name": "web", "namespace": "team", "uid": "u-1", "resourceVersion": "1"}
 
 
+@pytest.mark.slow
 @given(spec=ODD, status=ODD)
 def test_no_object_breaks_a_watch(spec: object, status: object) -> None:
     """Any object with a name is decoded, whatever it contains."""

@@ -157,6 +157,7 @@ def complete(cluster: Cluster) -> Cluster:
     return Cluster(pods, {(pod.namespace, pod.name): (50.0,) for pod in pods} | cluster.gpus)
 
 
+@pytest.mark.slow
 @given(cluster=clusters().map(complete), window=st.sampled_from((0, 60)))
 def test_the_mean_of_the_pods_is_the_one_value(cluster: Cluster, window: int) -> None:
     """They agree if all pods have a sample; only the one value counts terminating pods."""

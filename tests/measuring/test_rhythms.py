@@ -124,6 +124,7 @@ def test_a_burst_of_hpas_causes_no_burst_of_scrapes(number: int) -> None:
     assert ahead.oldest < 1.05
 
 
+@pytest.mark.slow
 @given(starts=st.lists(st.floats(0, PERIOD), min_size=1, max_size=12), seed=st.integers(0, 1000))
 def test_hpas_on_nodes_of_their_own_need_no_more_scrapes(starts: list[float], seed: int) -> None:
     """HPAs on separate nodes need no more scrapes, whenever they ask."""
@@ -135,6 +136,7 @@ def test_hpas_on_nodes_of_their_own_need_no_more_scrapes(starts: list[float], se
     assert ahead.cold <= 6 * len(starts)
 
 
+@pytest.mark.slow
 def test_hpas_that_share_nodes_at_various_times_need_hardly_more_scrapes() -> None:
     """A page read a little before the first question also expires that much earlier."""
     chance = seeded(1)

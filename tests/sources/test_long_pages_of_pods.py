@@ -53,6 +53,7 @@ def test_what_is_remembered_of_a_page_is_compared_quickly() -> None:
     assert min(took[8:]) < LONGEST_SECONDS
 
 
+@pytest.mark.slow
 def test_too_many_labels_are_not_remembered() -> None:
     """Comparing them would take too long, however few rows have them."""
     found = page(0, 25, RATE).part(rule(RATE), "default", History(2**30))

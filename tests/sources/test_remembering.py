@@ -24,6 +24,7 @@ def page(body: bytes, remembered: RememberedRows | None = None) -> Page:
     return Page(URL, body, 0.0, DIALECTS, remembered)
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(
     st.lists(

@@ -150,6 +150,7 @@ async def test_the_advice_fits_the_writer(  # noqa: PLR0917
     assert advice in replica.error
 
 
+@pytest.mark.slow
 async def test_two_writers_do_not_answer_each_other_without_end(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:

@@ -24,6 +24,7 @@ def overwritten(logs: Sequence[object]) -> bool:
     return any("CA bundle overwritten" in str(line) for line in logs)
 
 
+@pytest.mark.slow
 async def test_an_outdated_bundle_of_ours_is_another_writers(
     client: KubernetesClient, api: KubernetesAPI, wall: WallClock, events: Events
 ) -> None:

@@ -24,6 +24,7 @@ def too_long() -> KeyPair:
     return KeyPair(pair.certificate + AUTHORITY.bundle * 300, pair.key)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("make", "why"),
     [

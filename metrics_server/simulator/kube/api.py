@@ -109,6 +109,8 @@ class KubernetesAPI:
         return self
 
     async def __aexit__(self, *_: object) -> None:
+        if self._listener.fileno() == -1:
+            return  # it has ended before
         # Whoever loses a watch connects again at once, and asyncio can lose a connection that it
         # accepted just before it closes the listener: accept no more, and let those begin.
         asyncio.get_running_loop().remove_reader(self._listener)

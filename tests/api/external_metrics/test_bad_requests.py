@@ -121,6 +121,7 @@ async def test_an_unknown_metric(client: Client, name: str) -> None:
     assert status.message.isprintable()
 
 
+@pytest.mark.slow
 async def test_unknown_names_do_not_grow_the_registry(client: Client) -> None:
     """Made-up names add no series to the server's own metrics."""
 

@@ -53,6 +53,7 @@ async def test_a_review_has_a_time_limit(door: Door, client: KubernetesClient) -
     assert await TokenReviews(client).user("of-alice") == ALICE
 
 
+@pytest.mark.slow
 async def test_reviews_leave_room_for_other_calls(
     door: Door, client: KubernetesClient, tokens: TokenReviews
 ) -> None:

@@ -50,6 +50,7 @@ async def turns() -> AsyncIterator[Turns]:
     watching.cancel()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("pods", [PODS, DOTTED], ids=["plain", "dotted"])
 @pytest.mark.parametrize("label", [None, "pod"])
 async def test_other_requests_have_their_turn(label: str | None, pods: list[Pod]) -> None:

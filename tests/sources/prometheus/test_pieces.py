@@ -38,6 +38,7 @@ def test_a_short_answer_is_one_piece() -> None:
     assert list(split(body)) == [body]
 
 
+@pytest.mark.slow
 def test_an_answer_at_the_bound_is_split_into_short_pieces() -> None:
     """Each takes a few milliseconds; together they have all series, in order."""
     labels = ",".join(f'"label_{number}":"{"x" * 30}"' for number in range(34))
