@@ -156,7 +156,7 @@ def _environment(folder: Path) -> Path:
 
 def _install(python: Path, *what: str | Path) -> None:
     """Install into a Python's environment, with this environment's pip."""
-    options = ("--quiet", "--disable-pip-version-check", "--no-compile")
+    options = ("--quiet", "--disable-pip-version-check", "--no-compile", "--no-warn-conflicts")
     command = (sys.executable, "-m", "pip", "--python", python, "install")
     run(python.parent, *command, *options, *what)
 

@@ -60,6 +60,7 @@ def test_the_wheel_runs_by_pipx(tmp_path: Path) -> None:
         **only_from(wheels(python, *LOCKS.values())),
         # Only imported modules are compiled, not all that is installed.
         "PIP_COMPILE": "0",
+        "PIP_NO_WARN_CONFLICTS": "1",
         "PIPX_HOME": str(tmp_path / "pipx"),
         "PIPX_DEFAULT_PYTHON": str(python),
         # It already has pip; pipx would build it again.
