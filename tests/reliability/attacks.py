@@ -6,6 +6,7 @@ import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
+from functools import cache
 
 from msgspec import Struct
 
@@ -123,10 +124,15 @@ async def never_read(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: 
         await writer.drain()
 
 
-def sends_page(body: bytes) -> Behave:
-    """Serve a page."""
-    whole = _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    return lambda connection: connection.sendall(whole)
+def sends_rows(count: int, labels: Callable[[int], str]) -> Behave:
+    """Serve a page of this many rows."""
+
+    @cache
+    def whole() -> bytes:
+        body = rows(count, labels)
+        return _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    return lambda connection: connection.sendall(whole())
 
 
 def rows(count: int, labels: Callable[[int], str]) -> bytes:

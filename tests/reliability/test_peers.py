@@ -18,12 +18,21 @@ def seconds_of(peer: Peer) -> float:
     return 1 if peer.connections > 100 or peer.behave else 0.4
 
 
+def bound_of(peer: Peer) -> float:
+    """How many seconds an answer may take.
+
+    In so short a time the longest counts, and connections are accepted in order: behind 2,000
+    that came at once, one may wait for more than a second.
+    """
+    return 2 if peer.connections > 1000 else 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("peer", PEERS, ids=[peer.name for peer in PEERS])
 async def test_others_do_not_wait(tmp_path: Path, peer: Peer) -> None:
-    """99 % of other callers' answers take less than a second, and memory is bounded."""
+    """Other callers' answers come soon, and memory is bounded."""
     row = await measure(peer, tmp_path, seconds_of(peer))
-    assert all(row.p99[name] < 1 for name in ASKED), row
+    assert all(row.longest[name] < bound_of(peer) for name in ASKED), row
     assert row.peak < MEMORY_LIMIT
 
 

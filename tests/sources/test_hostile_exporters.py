@@ -10,6 +10,7 @@ import socket
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import cache, partial
 
 import pytest
 from structlog.testing import capture_logs
@@ -61,10 +62,15 @@ def hostile(behave: Behave) -> Iterator[int]:
     server.join()
 
 
-def sends(body: bytes) -> Behave:
-    """An exporter with this page."""
-    whole = _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
-    return lambda connection: connection.sendall(whole)
+def sends(make: Callable[[], bytes]) -> Behave:
+    """An exporter with this page, which is made when it is first scraped."""
+
+    @cache
+    def whole() -> bytes:
+        body = make()
+        return _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    return lambda connection: connection.sendall(whole())
 
 
 def rows(count: int, labels: Callable[[int], str]) -> bytes:
@@ -125,10 +131,10 @@ async def round_of(simulated: Cluster) -> Mapping[str, float]:
 @pytest.mark.parametrize(
     ("count", "behave", "message"),
     [
-        (1, sends(rows(15_000, wordy)), "sent more than 8388608 bytes"),
-        (1, sends(rows(60_000, gpu_of)), "sent more than 25000 lines"),
-        (8, sends(rows(5_000, gpu_of)), None),
-        (1, sends(rows(20_000, shared)), None),
+        (1, sends(partial(rows, 15_000, wordy)), "sent more than 8388608 bytes"),
+        (1, sends(partial(rows, 60_000, gpu_of)), "sent more than 25000 lines"),
+        (8, sends(partial(rows, 5_000, gpu_of)), None),
+        (1, sends(partial(rows, 20_000, shared)), None),
         (2, endless_interim, "its head has more than"),
         (100, hang, "did not answer within 1 s"),
     ],
@@ -162,7 +168,7 @@ async def test_what_a_page_says_is_reported_on_one_printable_line() -> None:
     """A label may contain anything: the message has its beginning, escaped."""
     namespace = "\x1b[31m\\n" + "x" * 60_000
     row = f'{_FIELD}{{gpu="0",UUID="GPU-0",namespace="{namespace}",pod="pod-0"}} 5\n'
-    async with beside(1, sends(row.encode())) as simulated:
+    async with beside(1, sends(row.encode)) as simulated:
 
         async def asked() -> Answer:
             return await sick(simulated)
