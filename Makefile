@@ -6,7 +6,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 # Without its cache of bytecode each process of a run would compile the program and the tests again.
 unexport PYTHONDONTWRITEBYTECODE
-# More than processors, as many tests wait; with too many, some servers miss their tests' deadlines.
+# More than there are processors, because many tests wait. With too many, servers miss deadlines.
 WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) * 2 + 1)))
 PYTEST := $(BIN)/pytest --numprocesses=$(WORKERS) --dist=worksteal
 

@@ -124,12 +124,12 @@ async def never_read(_: asyncio.StreamReader, writer: asyncio.StreamWriter, __: 
         await writer.drain()
 
 
-def sends_rows(count: int, labels: Callable[[int], str]) -> Behave:
-    """Serve a page of this many rows."""
+def sends_page(make: Callable[[], bytes]) -> Behave:
+    """Serve a page, which is made when it is first requested."""
 
     @cache
     def whole() -> bytes:
-        body = rows(count, labels)
+        body = make()
         return _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
     return lambda connection: connection.sendall(whole())

@@ -12,6 +12,7 @@ import ssl
 import sys
 import threading
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 from metrics_server.http.sockets import allow_open_files
@@ -28,9 +29,10 @@ from tests.reliability.attacks import (
     holds,
     http_request,
     never_read,
+    rows,
     selector,
     sends,
-    sends_rows,
+    sends_page,
 )
 from tests.support.gpu_labels import gpu_of, shared, wordy
 from tests.support.peers import HOST, cut
@@ -92,17 +94,21 @@ PEERS = (
         tls=False,
     ),
     Peer("drips-head", "sends a head byte by byte, on 300 connections", drip, 300),
-    Peer("long-page", "an exporter with a page of 15 MiB", behave=sends_rows(14_000, wordy)),
+    Peer(
+        "long-page",
+        "an exporter with a page of 15 MiB",
+        behave=sends_page(partial(rows, 14_000, wordy)),
+    ),
     Peer(
         "rows",
         "eight exporters with 5,000 rows each",
-        behave=sends_rows(5_000, gpu_of),
+        behave=sends_page(partial(rows, 5_000, gpu_of)),
         exporters=8,
     ),
     Peer(
         "sharers",
         "an exporter whose one GPU is shared by 20,000 pods",
-        behave=sends_rows(20_000, shared),
+        behave=sends_page(partial(rows, 20_000, shared)),
     ),
     Peer(
         "interim",

@@ -8,15 +8,16 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
-from functools import cache, partial
+from functools import partial
 
 import pytest
 from structlog.testing import capture_logs
 
 from metrics_server.simulator import manifests
 from metrics_server.simulator.kube.objects import ENDPOINT_SLICES
+from tests.reliability.attacks import Behave, endless_interim, hang, rows, sends_page
 from tests.support.clients import Answer
 from tests.support.exporters import page
 from tests.support.gpu_labels import gpu_of, shared, wordy
@@ -26,11 +27,7 @@ from tests.support.waiting import Deadline, eventually
 
 pytestmark = pytest.mark.slow
 
-_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
-_FIELD = "DCGM_FI_DEV_GPU_UTIL"
 HEALTHY = page({("default", "healthy"): [50]})
-
-Behave = Callable[[socket.socket], None]
 
 
 @contextmanager
@@ -60,34 +57,6 @@ def hostile(behave: Behave) -> Iterator[int]:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
     server.join()
-
-
-def sends(make: Callable[[], bytes]) -> Behave:
-    """An exporter with this page, which is made when it is first scraped."""
-
-    @cache
-    def whole() -> bytes:
-        body = make()
-        return _HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
-
-    return lambda connection: connection.sendall(whole())
-
-
-def rows(count: int, labels: Callable[[int], str]) -> bytes:
-    """A page with this many rows."""
-    return "".join(f"{_FIELD}{{{labels(i)}}} {i % 100}\n" for i in range(count)).encode()
-
-
-def endless_interim(connection: socket.socket) -> None:
-    """Send 100 Continue endlessly, as fast as the connection allows."""
-    flood = b"HTTP/1.1 100 Continue\r\n\r\n" * 10_000
-    while True:
-        connection.sendall(flood)
-
-
-def hang(connection: socket.socket) -> None:
-    """Never answer."""
-    connection.recv(65536)
 
 
 @asynccontextmanager
@@ -131,10 +100,10 @@ async def round_of(simulated: Cluster) -> Mapping[str, float]:
 @pytest.mark.parametrize(
     ("count", "behave", "message"),
     [
-        (1, sends(partial(rows, 15_000, wordy)), "sent more than 8388608 bytes"),
-        (1, sends(partial(rows, 60_000, gpu_of)), "sent more than 25000 lines"),
-        (8, sends(partial(rows, 5_000, gpu_of)), None),
-        (1, sends(partial(rows, 20_000, shared)), None),
+        (1, sends_page(partial(rows, 15_000, wordy)), "sent more than 8388608 bytes"),
+        (1, sends_page(partial(rows, 60_000, gpu_of)), "sent more than 25000 lines"),
+        (8, sends_page(partial(rows, 5_000, gpu_of)), None),
+        (1, sends_page(partial(rows, 20_000, shared)), None),
         (2, endless_interim, "its head has more than"),
         (100, hang, "did not answer within 1 s"),
     ],
@@ -167,8 +136,8 @@ async def test_nobody_else_notices(count: int, behave: Behave, message: str | No
 async def test_what_a_page_says_is_reported_on_one_printable_line() -> None:
     """A label may contain anything: the message has its beginning, escaped."""
     namespace = "\x1b[31m\\n" + "x" * 60_000
-    row = f'{_FIELD}{{gpu="0",UUID="GPU-0",namespace="{namespace}",pod="pod-0"}} 5\n'
-    async with beside(1, sends(row.encode)) as simulated:
+    labels = f'gpu="0",UUID="GPU-0",namespace="{namespace}",pod="pod-0"'
+    async with beside(1, sends_page(lambda: rows(1, lambda _: labels))) as simulated:
 
         async def asked() -> Answer:
             return await sick(simulated)

@@ -154,11 +154,11 @@ class Prometheus:
         self._process.send_signal(signal.SIGCONT)
 
     def wait_for_scrapes(self, targets: int) -> None:
-        """Return when it has stored a scrape of each of so many targets, successful or not."""
+        """Return once it has stored a scrape of each target, successful or not."""
         query = f"{self.url}/api/v1/query?query=count(up)%20%3E%3D%20{targets}"
         deadline = time.monotonic() + _PATIENCE_SECONDS
         while time.monotonic() < deadline:
-            with urlopen(query) as answer:  # noqa: S310 - its own
+            with urlopen(query, timeout=_PATIENCE_SECONDS) as answer:  # noqa: S310 - a local URL
                 if json.load(answer)["data"]["result"]:
                     return
             time.sleep(0.1)

@@ -110,9 +110,9 @@ class KubernetesAPI:
 
     async def __aexit__(self, *_: object) -> None:
         if self._listener.fileno() == -1:
-            return  # it has ended before
-        # Whoever loses a watch connects again at once, and asyncio can lose a connection that it
-        # accepted just before it closes the listener: accept no more, and let those begin.
+            return  # closed already
+        # A client that loses its watch reconnects at once, and asyncio can lose a connection that
+        # it accepts just before the listener closes: stop accepting, and let those begin first.
         asyncio.get_running_loop().remove_reader(self._listener)
         await asyncio.sleep(0)
         await asyncio.sleep(0)

@@ -59,9 +59,10 @@ async def test_a_review_that_fails_lets_nobody_in(server: Server, fault: FaultKi
     paths = (METRIC, "/metrics", "/apis", "/nowhere")
     server.reviews.set_fault(Fault(fault))
     for _ in range(2):
-        for answer in await asyncio.gather(*map(server.ask, paths)):
+        answers = await asyncio.gather(*map(server.ask, paths))
+        for path, answer in zip(paths, answers, strict=True):
             status = answer.error()
-            assert (status.code, status.reason) == (500, "InternalError")
+            assert (status.code, status.reason) == (500, "InternalError"), path
             assert "did not decide whether this is allowed" in status.message
     server.reviews.set_fault(None)
     for path in paths:

@@ -1,4 +1,4 @@
-"""What is connected when the simulated API ends."""
+"""Connections that are open when the simulated API closes."""
 
 import asyncio
 import socket
@@ -11,7 +11,7 @@ from metrics_server.simulator.kube.api import KubernetesAPI
 
 @pytest.mark.parametrize("turns", range(5))
 async def test_it_closes_a_connection_that_it_has_just_accepted(turns: int) -> None:
-    """However far the event loop has come with it: its client does not wait for an answer."""
+    """Its client does not wait for an answer, however far the event loop has got with it."""
     loop = asyncio.get_running_loop()
     with socket.socket() as client:
         client.settimeout(0)
